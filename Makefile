@@ -1,0 +1,75 @@
+# Each target makes what it needs: a fresh clone, Python >= 3.11, make and a package index are enough.
+
+PYTHON ?= python3
+EXTRAS := train,atari,box2d,mujoco,bench,dev
+# Processes that pytest spreads over; 0 runs everything in one, which a debugger likes better.
+WORKERS ?= auto
+
+BIN := .venv/bin
+READY := .venv/.ready
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("phr needs Python 3.11 or newer, this is %d.%d; name another one: make PYTHON=python3.12" % sys.version_info[:2])'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help .venv test lint types layers tests format reproduce constraints clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[.a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv: $(READY) ## install phr with every extra into .venv, at the versions of constraints.txt
+
+# The stamp goes first and comes back last: an installation that failed half-way never counts as done.
+$(READY): pyproject.toml constraints.txt
+	@rm -f $@
+	@$(CHECK_PYTHON)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+# One sub-make for each step keeps their order and stops at the first failure, under `make -j` too.
+test: $(READY) ## ruff, mypy, import-linter and pytest with coverage
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory layers
+	@$(MAKE) --no-print-directory tests
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+layers: $(READY)
+	$(BIN)/lint-imports --no-logo
+
+# One thread for each process: the networks are small, and threads that fight over cores only cost time.
+tests: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --cov --cov-report=term
+
+format: $(READY) ## let ruff mend and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+reproduce: $(READY) ## the paper's figures 4 and 5 from nothing, into runs/reproduce
+	$(BIN)/phr reproduce --profile quick --out runs/reproduce
+
+# torch goes first, by its version alone: whatever build that brings is the one the rest is resolved against.
+constraints: ## pin the newest versions that fit together; read the diff, then run make test
+	@$(CHECK_PYTHON)
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/pip install --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	build/constraints/bin/pip install --disable-pip-version-check -e '.[$(EXTRAS)]'
+	{ grep '^#' constraints.txt; \
+	  build/constraints/bin/pip freeze --all --exclude pip --exclude-editable | sed 's/+[^ ]*$$//' | LC_ALL=C sort -f; \
+	} > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf build/constraints
+
+clean: ## remove caches and builds; .venv and runs stay
+	rm -rf build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name .venv -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too
+	rm -rf .venv

@@ -1,0 +1,5 @@
+"""`python -m phr` is `phr`."""
+
+from phr.cli import entry_point
+
+entry_point()

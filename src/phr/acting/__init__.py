@@ -1,0 +1,1 @@
+"""The agent, and how much of a plan to run."""

@@ -1,0 +1,171 @@
+"""The acting loop: look once, act `commitment` times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phr.acting.commitment import Commitment, CommitmentLike, resolve_commitment
+from phr.errors import InvalidDataError
+from phr.plan import IntArray, Plan
+from phr.protocols import Planner
+
+
+class _Acting:
+    """What one environment and many share: the planner, the rule, and the count of evaluations."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        commitment: CommitmentLike | Commitment | None,
+        deterministic: bool,
+        rng: np.random.Generator | None,
+    ) -> None:
+        self.planner = planner
+        self.commitment = resolve_commitment(commitment, planner.horizon)
+        self.deterministic = deterministic
+        self.evaluations = 0
+        if not deterministic and rng is None:
+            raise InvalidDataError("a sampling agent needs an rng: pass rng=numpy.random.default_rng(seed)")
+        self._rng = rng
+
+    def _choose(self, plan: Plan) -> IntArray:
+        return plan.mode() if self._rng is None or self.deterministic else plan.sample(self._rng)
+
+
+class HorizonAgent(_Acting):
+    """Acts in one environment; the caller owns the loop.
+
+    ```python
+    agent.reset()
+    while running:
+        obs = read_sensors() if agent.needs_observation else None
+        move(agent.act(obs))
+    ```
+
+    Args:
+        planner: A network, an ONNX session, an oracle, anything with `plan`.
+        commitment: Actions to execute per look, 1 .. planner.horizon; `"auto"` stops where the plan becomes unsure; None
+            executes the whole plan.
+        deterministic: Take each step's most likely action; otherwise sample.
+        rng: Needed to sample.
+
+    Raises:
+        HorizonError: If the commitment exceeds the planner's horizon or is below 1.
+        InvalidDataError: If sampling is asked for without an rng.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        commitment: CommitmentLike | Commitment | None = None,
+        *,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(planner, commitment, deterministic, rng)
+        self._pending: list[int] = []
+
+    @property
+    def needs_observation(self) -> bool:
+        """Whether the next `act` will look."""
+        return not self._pending
+
+    def reset(self) -> None:
+        """Drop the rest of the plan; call it whenever an episode ends."""
+        self._pending.clear()
+
+    def decide(self, obs: NDArray[Any]) -> list[int]:
+        """Look once: the actions to execute before looking again.
+
+        Args:
+            obs: One observation, without a batch axis.
+
+        Returns:
+            Between 1 and `horizon` actions.
+        """
+        plan = self.planner.plan(obs[None])
+        self.evaluations += 1
+        actions: list[int] = self._choose(plan)[0, : int(self.commitment.lengths(plan)[0])].tolist()
+        return actions
+
+    def act(self, obs: NDArray[Any] | None = None) -> int:
+        """The next action.
+
+        Args:
+            obs: Needed when `needs_observation`; ignored otherwise.
+
+        Raises:
+            InvalidDataError: If an observation is needed and none is given.
+        """
+        if not self._pending:
+            if obs is None:
+                raise InvalidDataError("the plan has run out: act needs an observation (see needs_observation)")
+            self._pending = self.decide(obs)[::-1]
+        return self._pending.pop()
+
+
+class VectorHorizonAgent(_Acting):
+    """Acts in many environments; each has a plan of its own, and one batch evaluates those whose plan has run out.
+
+    Args:
+        planner: As for `HorizonAgent`.
+        commitment: As for `HorizonAgent`.
+        n_envs: Number of environments.
+        deterministic: As for `HorizonAgent`.
+        rng: Needed to sample.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        commitment: CommitmentLike | Commitment | None = None,
+        *,
+        n_envs: int,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(planner, commitment, deterministic, rng)
+        self.n_envs = n_envs
+        self._actions = np.zeros((n_envs, planner.horizon), np.int64)
+        self._next = np.zeros(n_envs, np.int64)
+        self._stop = np.zeros(n_envs, np.int64)
+
+    @property
+    def needs_observation(self) -> NDArray[np.bool_]:
+        """Which environments must be looked at before the next `act`, shape `(n_envs,)`."""
+        return self._next >= self._stop
+
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
+        """Drop the plans of all environments, or of those whose episode ended."""
+        self._stop[slice(None) if mask is None else mask] = 0
+
+    def act(self, obs: NDArray[Any] | None = None, mask: NDArray[np.bool_] | None = None) -> IntArray:
+        """The next action of every environment.
+
+        Args:
+            obs: One row for each environment of `needs_observation & mask`, in order; None if there is none.
+            mask: Which environments act; all by default. The plans of the others stay as they are.
+
+        Returns:
+            Shape `(n_envs,)`; entries outside the mask mean nothing.
+
+        Raises:
+            InvalidDataError: If the number of observations is not the number needed.
+        """
+        acting = np.ones(self.n_envs, bool) if mask is None else mask
+        looking = np.flatnonzero(self.needs_observation & acting)
+        n_given = 0 if obs is None else len(obs)
+        if n_given != len(looking):
+            raise InvalidDataError(f"{len(looking)} environments need an observation, got {n_given}")
+        if obs is not None and n_given:
+            plan = self.planner.plan(obs)
+            self.evaluations += n_given
+            self._actions[looking] = self._choose(plan)
+            self._next[looking] = 0
+            self._stop[looking] = self.commitment.lengths(plan)
+        actions = self._actions[np.arange(self.n_envs), np.minimum(self._next, self.planner.horizon - 1)]
+        self._next += acting
+        return actions

@@ -1,0 +1,76 @@
+"""How much of a plan to execute before looking again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from phr.errors import HorizonError, SettingError
+from phr.plan import IntArray, Plan
+
+CommitmentLike = int | Literal["auto"]
+
+
+class Commitment(Protocol):
+    """A rule that says, for each plan of a batch, how many of its actions to execute."""
+
+    def lengths(self, plan: Plan) -> IntArray:
+        """Actions to execute, each in 1 .. plan.horizon, shape `(batch,)`."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedCommitment:
+    """Always the same number of actions (LeRobot's `n_action_steps`)."""
+
+    n: int
+
+    def lengths(self, plan: Plan) -> IntArray:
+        """`n` for every plan."""
+        return np.full(plan.batch_size, self.n, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class ConfidentCommitment:
+    """Execute while the plan is sure of itself: up to the first step whose joint confidence falls below `threshold`.
+
+    The joint confidence of step k is the product of the probabilities of the planned actions 1 .. k. The first action is
+    always executed.
+    """
+
+    threshold: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.threshold <= 1.0:
+            raise SettingError(f"a confidence threshold lies in [0, 1], got {self.threshold}")
+
+    def lengths(self, plan: Plan) -> IntArray:
+        """Number of leading steps whose joint confidence reaches the threshold, at least 1."""
+        joint = np.cumprod(plan.confidence(), axis=1)
+        return np.maximum((joint >= self.threshold).sum(axis=1), 1).astype(np.int64)
+
+
+def resolve_commitment(commitment: CommitmentLike | Commitment | None, horizon: int) -> Commitment:
+    """The rule that a user's word stands for.
+
+    Args:
+        commitment: A number of actions, `"auto"`, a rule, or None for the whole horizon.
+        horizon: Actions that the planner predicts.
+
+    Raises:
+        HorizonError: If a number lies outside 1 .. horizon.
+        SettingError: If a word is not `"auto"`.
+    """
+    if commitment is None:
+        return FixedCommitment(horizon)
+    if isinstance(commitment, str):
+        if commitment != "auto":
+            raise SettingError(f"commitment must be a number or 'auto', got {commitment!r}")
+        return ConfidentCommitment()
+    if isinstance(commitment, int):
+        if not 1 <= commitment <= horizon:
+            raise HorizonError(f"commitment must lie in 1..{horizon} (the model's horizon), got {commitment}")
+        return FixedCommitment(commitment)
+    return commitment

@@ -1,0 +1,63 @@
+"""What a person sees while a command runs: a progress bar on a terminal, nothing elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Task as RichTask
+from rich.text import Text
+
+from phr.learning.driver import Progress as Report
+
+console = Console()
+errors = Console(stderr=True)
+
+
+class _Rate(ProgressColumn):
+    """Units per second."""
+
+    def render(self, task: RichTask) -> Text:
+        unit = task.fields.get("unit", "")
+        speed = task.finished_speed or task.speed
+        return Text("" if not speed else f"{speed:,.0f} {unit}/s", style="cyan")
+
+
+class ProgressBar:
+    """A bar per stage, with rate and time left; silent where standard error is not a terminal."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _Rate(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=errors,
+            disable=not errors.is_terminal,
+            speed_estimate_period=20,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def __call__(self, report: Report) -> None:
+        """Show where a stage stands."""
+        if report.stage not in self._tasks:
+            self._tasks[report.stage] = self._bar.add_task(report.stage, total=report.total, unit=report.unit, note="")
+        self._bar.update(self._tasks[report.stage], completed=report.done, note=report.note)
+
+
+def say(line: str) -> None:
+    """Print one line for a person."""
+    console.print(line, highlight=False, soft_wrap=True)

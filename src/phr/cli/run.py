@@ -1,0 +1,92 @@
+"""Running one command: words in, one line of error and an exit code out."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import re
+import sys
+import traceback
+
+import tyro
+
+from phr.cli.commands import COMMANDS, Command, describe
+from phr.errors import PhrError, UsageError
+
+_CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+
+
+def run(words: list[str]) -> int:
+    """Parse and carry out; see `phr.cli.main` for the exit codes."""
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        parse(words).run()
+    except UsageError as error:
+        return _fail(error, debug, 2)
+    except PhrError as error:
+        return _fail(error, debug, 1)
+    except KeyboardInterrupt:
+        sys.stderr.write("phr: interrupted; what was done is kept, --resume goes on from there\n")
+        return 130
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        sys.stderr.write(f"phr: {type(error).__name__}: {_one_line(str(error))} (run again with --debug for the traceback)\n")
+        return 1
+    return 0
+
+
+def parse(words: list[str]) -> Command:
+    """The command that the words stand for.
+
+    Raises:
+        UsageError: If they stand for none, in one line.
+        SystemExit: After printing help or the version.
+    """
+    if not words or words[0] in ("-h", "--help"):
+        print(describe())
+        raise SystemExit(0)
+    if words[0] == "--version":
+        import phr
+
+        print(f"phr {phr.__version__}")
+        raise SystemExit(0)
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
+        raise UsageError(f"there is no command {name!r}; {hint}")
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(COMMANDS[name], prog=f"phr {name}", args=rest, config=_CONFIG)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UsageError(f"{_first_sentence(complaint.getvalue())}; see phr {name} --help") from None
+
+
+def _first_sentence(box: str) -> str:
+    """The complaint itself out of tyro's framed message, on one line."""
+    lines = []
+    for line in box.splitlines()[1:]:
+        text = line.strip("│ ")
+        if re.fullmatch(r"[─╰╯]+", text):
+            break
+        lines.append(text)
+    return _one_line(" ".join(lines)).rstrip(".") or "the words were not understood"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _fail(error: PhrError, debug: bool, code: int) -> int:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"phr: {_one_line(str(error))}\n")
+    return code

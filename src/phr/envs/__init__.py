@@ -1,0 +1,1 @@
+"""Making, advancing and observing environments."""

@@ -1,0 +1,85 @@
+"""Playing a fixed list of episodes side by side.
+
+Stopping at the n-th finished episode would favour short ones. Here the list of episodes is fixed beforehand, every one of them
+is played to its end, and an environment that finishes takes the next from the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phr.envs.split import SplitEnv
+from phr.envs.vector import Autoreset, VectorSplit
+from phr.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Start:
+    """How an episode begins: a seed, and actions played before anyone counts."""
+
+    seed: int
+    prefix: tuple[int, ...] = ()
+
+    def enter(self, env: SplitEnv) -> None:
+        """Bring an environment to this start; a prefix that would end the episode is left out."""
+        env.reset(self.seed)
+        for action in self.prefix:
+            _, terminated, truncated, _ = env.advance(action)
+            if terminated or truncated:
+                env.reset(self.seed)
+                return
+
+
+class Lanes:
+    """Which environment plays which episode of a fixed list.
+
+    Args:
+        vector: Environments whose autoreset is `DISABLED`; reset by this class alone.
+        starts: One episode each.
+
+    Raises:
+        SettingError: If the environments reset themselves.
+    """
+
+    def __init__(self, vector: VectorSplit, starts: Sequence[Start]) -> None:
+        if vector.autoreset is not Autoreset.DISABLED:
+            raise SettingError(f"a list of episodes needs autoreset 'disabled', got {vector.autoreset.value!r}")
+        self._vector = vector
+        self._starts = starts
+        self._n_begun = 0
+        self.episode = np.full(vector.n_envs, -1)
+        """The episode that each environment plays, −1 where the list has run out."""
+        self.begin_next(np.ones(vector.n_envs, bool))
+
+    @property
+    def running(self) -> NDArray[np.bool_]:
+        """Which environments are in the middle of an episode."""
+        return self.episode >= 0
+
+    def begin_next(self, ended: NDArray[np.bool_]) -> None:
+        """Give every environment of the mask the next episode of the list."""
+        for lane in np.flatnonzero(ended):
+            if self._n_begun < len(self._starts):
+                self.episode[lane] = self._n_begun
+                self._vector.begin(int(lane), self._starts[self._n_begun].enter)
+                self._n_begun += 1
+            else:
+                self.episode[lane] = -1
+
+
+def random_starts(
+    seeds: Sequence[int], n_actions: int, rng: np.random.Generator, *, prefix: tuple[int, int] = (0, 0)
+) -> list[Start]:
+    """One start per seed, each with a prefix of uniformly random actions, of a length drawn from `prefix` (both ends included).
+
+    Raises:
+        SettingError: If the range is empty or negative.
+    """
+    low, high = prefix
+    if not 0 <= low <= high:
+        raise SettingError(f"a prefix range needs 0 <= low <= high, got {low}:{high}")
+    return [Start(seed, tuple(rng.integers(n_actions, size=rng.integers(low, high + 1)).tolist())) for seed in seeds]

@@ -1,0 +1,197 @@
+"""MiniGrid without its `gen_obs`: stepping costs the simulator alone, and looking costs a copy.
+
+MiniGrid computes an egocentric view in every step, which is most of a step's time. Here that call is switched off. The full
+symbolic observation is kept as planes and mended cell by cell: only cells that an action touched are encoded again, and only
+when somebody looks.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from minigrid.core.actions import Actions
+from minigrid.core.mission import MissionSpace
+from minigrid.minigrid_env import MiniGridEnv
+from numpy.typing import NDArray
+
+from phr.envs import planes
+from phr.envs.split import Advance, SplitEnv, discrete_size
+from phr.errors import UnsupportedEnvironmentError
+
+View = Literal["full", "partial"]
+
+_VIEW_OBJECTS, _VIEW_COLORS, _VIEW_STATES = 11, 6, 3
+_TOGGLE = int(Actions.toggle)
+
+
+class _MiniGridBase(SplitEnv):
+    """What the full and the partial view share: the simulator with its own observation switched off."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
+        core = env.unwrapped
+        if not isinstance(core, MiniGridEnv):
+            raise UnsupportedEnvironmentError(f"{env_id} is not a MiniGrid environment")
+        self._env = env
+        self._core = core
+        self._gen_obs = core.gen_obs
+        core.gen_obs = dict  # the observation that nobody looks at: an empty dict
+        self.env_id = env_id
+        self.n_actions = discrete_size(env.action_space, env_id)
+        self._mission_codes = mission_codes(core.observation_space["mission"], env_id)
+        self._n_mission = len(next(iter(self._mission_codes.values()), ()))
+
+    @property
+    def unwrapped(self) -> gymnasium.Env[Any, Any]:
+        """The MiniGrid environment itself."""
+        return self._env
+
+    def _mission_code(self) -> NDArray[np.uint8]:
+        try:
+            return self._mission_codes[self._core.mission]
+        except KeyError:
+            raise UnsupportedEnvironmentError(f"{self.env_id}: mission {self._core.mission!r} is outside its MissionSpace") from None
+
+
+class FullViewEnv(_MiniGridBase):
+    """A MiniGrid environment seen whole: one-hot planes of shape `(planes, height, width)`.
+
+    Args:
+        env: A MiniGrid environment without observation wrappers.
+        env_id: The id it was made from.
+
+    Raises:
+        UnsupportedEnvironmentError: If its missions cannot be enumerated, or its actions are not discrete.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
+        super().__init__(env, env_id)
+        width, height = self._core.width, self._core.height
+        shape = (planes.N_PLANES + self._n_mission, height, width)
+        self.observation_space = spaces.Box(0, 1, shape, np.uint8)
+        self._planes = np.zeros(shape, np.uint8)
+        self._width = width
+        self._encoded_grid: Any = None
+        self._dirty: list[tuple[int, int]] = []
+        self._agent_cell = (0, 0)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Start an episode."""
+        self._env.reset(seed=seed)
+        self._encoded_grid = None
+
+    def advance(self, action: int, blind_for: int = 0) -> Advance:
+        """Move the world by one action, without MiniGrid's view."""
+        if action == _TOGGLE:  # the one action that changes an object in place
+            x, y = self._core.front_pos
+            self._dirty.append((int(x), int(y)))
+        _, reward, terminated, truncated, info = self._env.step(action)
+        return float(reward), terminated, truncated, info
+
+    def _encode_all(self) -> None:
+        grid = self._core.grid
+        planes.encode_grid(grid.grid, self._width, self._planes)
+        if self._n_mission:
+            self._planes[planes.MISSION :] = self._mission_code()[:, None, None]
+        dirty: list[tuple[int, int]] = []
+        plain_set = grid.set
+
+        def noting_set(i: int, j: int, v: Any) -> None:
+            dirty.append((i, j))
+            plain_set(i, j, v)
+
+        grid.set = noting_set
+        self._encoded_grid, self._dirty = grid, dirty
+
+    def _mend(self) -> None:
+        cells = self._core.grid.grid
+        for x, y in self._dirty:
+            self._planes[: planes.AGENT, y, x] = 0
+            self._planes[planes.cell_planes(cells[y * self._width + x]), y, x] = 1
+        self._dirty.clear()
+
+    def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The whole state as planes (see `phr.envs.planes`)."""
+        core = self._core
+        if core.grid is not self._encoded_grid:
+            self._encode_all()
+        elif self._dirty:
+            self._mend()
+        state = self._planes
+        y, x = self._agent_cell
+        state[planes.AGENT : planes.MISSION, y, x] = 0
+        x, y = int(core.agent_pos[0]), int(core.agent_pos[1])
+        state[planes.AGENT + core.agent_dir, y, x] = 1
+        if core.carrying is not None:
+            state[planes.CARRIED[core.carrying.type], y, x] = 1
+            state[planes.CARRIED_COLOR[core.carrying.color], y, x] = 1
+        self._agent_cell = (y, x)
+        if out is None:
+            return state.copy()
+        out[...] = state
+        return out
+
+
+class PartialViewEnv(_MiniGridBase):
+    """A MiniGrid environment through the agent's own eyes: the egocentric view, one-hot, and the compass direction.
+
+    Planes of shape `(planes, view, view)`: 11 objects, 6 colours, 3 states, 4 directions (constant planes), and the
+    mission where it varies.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
+        super().__init__(env, env_id)
+        size = self._core.agent_view_size
+        n_planes = _VIEW_OBJECTS + _VIEW_COLORS + _VIEW_STATES + 4 + self._n_mission
+        self.observation_space = spaces.Box(0, 1, (n_planes, size, size), np.uint8)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Start an episode."""
+        self._env.reset(seed=seed)
+
+    def advance(self, action: int, blind_for: int = 0) -> Advance:
+        """Move the world by one action, without MiniGrid's view."""
+        _, reward, terminated, truncated, info = self._env.step(action)
+        return float(reward), terminated, truncated, info
+
+    def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The egocentric view as planes."""
+        if out is None:
+            out = np.empty(self.observation_space.shape, np.uint8)
+        seen = self._gen_obs()
+        image = seen["image"].transpose(1, 0, 2)  # MiniGrid indexes [x, y]
+        first = 0
+        for channel, size in enumerate((_VIEW_OBJECTS, _VIEW_COLORS, _VIEW_STATES)):
+            out[first : first + size] = image[..., channel] == np.arange(size)[:, None, None]
+            first += size
+        out[first:] = 0
+        out[first + seen["direction"]] = 1
+        if self._n_mission:
+            out[first + 4 :] = self._mission_code()[:, None, None]
+        return out
+
+
+def mission_codes(space: Any, env_id: str) -> dict[str, NDArray[np.uint8]]:
+    """Every mission that a MissionSpace can utter, with one-hot codes of its placeholders, joined.
+
+    Returns:
+        An empty dictionary where the mission never changes: it says nothing then.
+
+    Raises:
+        UnsupportedEnvironmentError: If the missions follow a grammar that cannot be enumerated (BabyAI).
+    """
+    if type(space) is not MissionSpace:
+        raise UnsupportedEnvironmentError(
+            f"{env_id}: its missions follow a grammar that phr cannot enumerate; only MiniGrid's own MissionSpace is read"
+        )
+    if not space.ordered_placeholders:
+        return {}
+    codes = {}
+    for choice in itertools.product(*(range(len(words)) for words in space.ordered_placeholders)):
+        words = [options[index] for options, index in zip(space.ordered_placeholders, choice, strict=True)]
+        parts = [np.eye(len(options), dtype=np.uint8)[i] for options, i in zip(space.ordered_placeholders, choice, strict=True)]
+        codes[space.mission_func(*words)] = np.concatenate(parts)
+    return codes

@@ -1,0 +1,175 @@
+"""Environments whose step is split in two, because not looking is the point.
+
+`advance` moves the world and `observe` builds the observation. An agent that executes a plan calls `advance` several times
+and `observe` once, so whatever an observation costs is paid only when somebody looks. The outcome equals stepping one by
+one, bit for bit.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from phr.errors import NonFiniteError, UnsupportedEnvironmentError
+
+Advance = tuple[float, bool, bool, dict[str, Any]]
+"""Reward, terminated, truncated, info: Gymnasium's step without the observation."""
+
+
+class SplitEnv(ABC):
+    """An environment with discrete actions whose observation is built only on request.
+
+    Attributes:
+        env_id: The id it was made from.
+        observation_space: A Box; every observation is one array of its shape and dtype.
+        n_actions: Actions are the integers 0 .. n_actions − 1.
+    """
+
+    env_id: str
+    observation_space: spaces.Box
+    n_actions: int
+
+    @abstractmethod
+    def reset(self, seed: int | None = None) -> None:
+        """Start an episode; without a seed the environment's own generator goes on."""
+
+    @abstractmethod
+    def advance(self, action: int, blind_for: int = 0) -> Advance:
+        """Move the world by one action.
+
+        Args:
+            action: The action to take.
+            blind_for: How many further steps will be taken before anyone looks. A hint: an environment that stacks frames
+                may skip those that nobody will see.
+
+        Returns:
+            Reward, terminated, truncated, info.
+        """
+
+    @abstractmethod
+    def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Build the observation of the present state; written into `out` where given, else into a new array."""
+
+    @property
+    @abstractmethod
+    def unwrapped(self) -> gymnasium.Env[Any, Any]:
+        """The underlying Gymnasium environment, for rendering."""
+
+    def close(self) -> None:
+        """Release what the environment holds."""
+        self.unwrapped.close()
+
+
+class ObservingEnv(SplitEnv):
+    """Any Gymnasium environment: it observes at every step, and what nobody asks for is thrown away.
+
+    Args:
+        env: An environment with a Discrete action space and a Box or Discrete observation space. A Discrete observation
+            becomes a one-hot float32 vector.
+        env_id: The id it was made from.
+
+    Raises:
+        UnsupportedEnvironmentError: If a space is of another kind.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
+        self._env = env
+        self.env_id = env_id
+        self.n_actions = discrete_size(env.action_space, env_id)
+        space = env.observation_space
+        self._one_hot = isinstance(space, spaces.Discrete)
+        self._first = 0
+        if isinstance(space, spaces.Discrete):
+            self._first = int(space.start)
+            self.observation_space = spaces.Box(0.0, 1.0, (int(space.n),), np.float32)
+        elif isinstance(space, spaces.Box):
+            self.observation_space = space
+        else:
+            raise UnsupportedEnvironmentError(
+                f"{env_id}: observation space {space} is not supported; phr reads Box, Discrete and MiniGrid observations "
+                "(wrap it, e.g. with gymnasium.wrappers.FlattenObservation)"
+            )
+        self._latest: Any = None
+
+    @property
+    def unwrapped(self) -> gymnasium.Env[Any, Any]:
+        """The underlying Gymnasium environment."""
+        return self._env
+
+    def reset(self, seed: int | None = None) -> None:
+        """Start an episode."""
+        self._latest, _ = self._env.reset(seed=seed)
+
+    def advance(self, action: int, blind_for: int = 0) -> Advance:
+        """Move the world by one action."""
+        self._latest, reward, terminated, truncated, info = self._env.step(action)
+        return float(reward), bool(terminated), bool(truncated), info
+
+    def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The latest observation, checked for NaN."""
+        if out is None:
+            out = np.empty(self.observation_space.shape, self.observation_space.dtype)
+        if self._one_hot:
+            out[:] = 0
+            out[int(self._latest) - self._first] = 1
+        else:
+            out[...] = self._latest
+            if out.dtype.kind == "f" and not np.isfinite(out).all():
+                raise NonFiniteError(f"{self.env_id}: the observation holds a NaN or an infinity")
+        return out
+
+
+def discrete_size(space: spaces.Space[Any], env_id: str) -> int:
+    """Number of actions of a Discrete space that starts at 0.
+
+    Raises:
+        UnsupportedEnvironmentError: For any other space.
+    """
+    if not isinstance(space, spaces.Discrete) or space.start != 0:
+        raise UnsupportedEnvironmentError(f"{env_id}: action space {space} is not supported; phr plans over Discrete(n) actions")
+    return int(space.n)
+
+
+@dataclass(frozen=True)
+class PlanOutcome:
+    """What running a plan yielded.
+
+    Attributes:
+        rewards: One per executed step.
+        terminated: The last step ended the episode for good.
+        truncated: The last step was cut off by a limit.
+        info: The last step's info.
+    """
+
+    rewards: list[float]
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+
+
+def run_plan(env: SplitEnv, actions: Sequence[int]) -> PlanOutcome:
+    """Execute actions without looking, until they run out or the episode ends.
+
+    Args:
+        env: An environment in mid-episode.
+        actions: At least one action.
+
+    Returns:
+        The rewards of the executed steps, and how it ended.
+    """
+    rewards: list[float] = []
+    terminated = truncated = False
+    info: dict[str, Any] = {}
+    for index, action in enumerate(actions):
+        reward, terminated, truncated, info = env.advance(action, len(actions) - 1 - index)
+        rewards.append(reward)
+        if terminated or truncated:
+            break
+    return PlanOutcome(rewards, terminated, truncated, info)

@@ -1,0 +1,208 @@
+"""Many split environments stepped as one, with an autoreset mode that is always spelled out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phr.envs.split import SplitEnv
+from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
+
+SeedSchedule = Callable[[int, int], int | None]
+"""(environment, episode) → seed of that episode, or None to let the environment's own generator go on."""
+
+
+class Autoreset(str, Enum):
+    """What happens when an episode ends (Gymnasium's three modes)."""
+
+    NEXT_STEP = "next_step"
+    """The next `advance` resets: a dummy transition whose action is ignored and whose reward is 0."""
+    SAME_STEP = "same_step"
+    """The episode's last `advance` resets at once; a truncated episode's last observation is kept aside."""
+    DISABLED = "disabled"
+    """The caller resets; advancing an ended episode is an error."""
+
+    @classmethod
+    def parse(cls, name: str | Autoreset) -> Autoreset:
+        """The mode with this name.
+
+        Raises:
+            SettingError: If there is none.
+        """
+        try:
+            return cls(name)
+        except ValueError:
+            raise SettingError(f"unknown autoreset mode {name!r}; choose one of {', '.join(m.value for m in cls)}") from None
+
+
+@dataclass(frozen=True)
+class VectorStep:
+    """What one `advance` of all environments yielded; every array has shape `(n_envs,)`.
+
+    Attributes:
+        rewards: float32; 0 where `real` is False.
+        terminated: The episode ended for good.
+        truncated: The episode was cut off.
+        real: False where nothing was executed: a masked environment, or the dummy transition of `NEXT_STEP`.
+        final_obs: Environment → last observation of an episode that was truncated in this step (`SAME_STEP` only; a
+            terminated state has no value, so nobody needs its observation).
+        infos: Environment → info, for episodes that ended in this step.
+    """
+
+    rewards: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    real: NDArray[np.bool_]
+    final_obs: dict[int, NDArray[Any]] = field(default_factory=dict)
+    infos: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """The episode ended, either way."""
+        return self.terminated | self.truncated
+
+
+class VectorSplit:
+    """A batch of environments of one kind.
+
+    Args:
+        envs: At least one; all with the same spaces.
+        autoreset: What happens when an episode ends; there is no default on purpose.
+        seeds: The seed of every episode. With a schedule that never returns None the state of all environments can be
+            saved and restored exactly, by replaying the running episodes.
+
+    Raises:
+        InvalidDataError: If there is no environment.
+        UnsupportedEnvironmentError: If their spaces differ.
+        SettingError: If the mode is unknown.
+    """
+
+    def __init__(self, envs: Sequence[SplitEnv], autoreset: str | Autoreset, seeds: SeedSchedule = lambda _i, _k: None) -> None:
+        if not envs:
+            raise InvalidDataError("a vector of environments needs at least one")
+        first = envs[0]
+        for env in envs:
+            if env.observation_space != first.observation_space or env.n_actions != first.n_actions:
+                raise UnsupportedEnvironmentError(
+                    f"environments of one vector must agree: {first.observation_space} with {first.n_actions} actions "
+                    f"against {env.observation_space} with {env.n_actions}"
+                )
+        self.envs = tuple(envs)
+        self.n_envs = len(envs)
+        self.env_id = first.env_id
+        self.observation_space = first.observation_space
+        self.n_actions = first.n_actions
+        self.autoreset = Autoreset.parse(autoreset)
+        self._seeds = seeds
+        self._episodes = [-1] * self.n_envs
+        self._history: list[list[int]] = [[] for _ in envs]
+        self._ended = np.ones(self.n_envs, bool)
+
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
+        """Start an episode in every environment, or in those of the mask."""
+        for index in range(self.n_envs) if mask is None else np.flatnonzero(mask):
+            self._reset_one(int(index))
+
+    def begin(self, index: int, enter: Callable[[SplitEnv], None]) -> None:
+        """Start an episode of the caller's making in one environment; `enter` resets it and brings it to its first state."""
+        self._mark_begun(index)
+        enter(self.envs[index])
+
+    def _mark_begun(self, index: int) -> None:
+        self._episodes[index] += 1
+        self._history[index] = []
+        self._ended[index] = False
+
+    def _reset_one(self, index: int) -> None:
+        self._mark_begun(index)
+        self.envs[index].reset(self._seeds(index, self._episodes[index]))
+
+    def advance(self, actions: NDArray[np.int64], mask: NDArray[np.bool_] | None = None, blind_for: int = 0) -> VectorStep:
+        """Move every environment (or those of the mask) by one action.
+
+        Args:
+            actions: Shape `(n_envs,)`; entries outside the mask are ignored.
+            mask: Which environments move; all by default.
+            blind_for: Further steps before anyone looks; see `SplitEnv.advance`.
+
+        Raises:
+            InvalidDataError: If an ended episode would be advanced although the mode is `DISABLED`.
+        """
+        rewards = np.zeros(self.n_envs, np.float32)
+        terminated, truncated, real = (np.zeros(self.n_envs, bool) for _ in range(3))
+        final_obs: dict[int, NDArray[Any]] = {}
+        infos: dict[int, dict[str, Any]] = {}
+        listed = actions.tolist()
+        for index in range(self.n_envs) if mask is None else np.flatnonzero(mask).tolist():
+            if self._ended[index]:
+                self._start_again(index)
+                continue
+            action = listed[index]
+            reward, ends, cut, info = self.envs[index].advance(action, blind_for)
+            self._history[index].append(action)
+            rewards[index], real[index] = reward, True
+            if ends or cut:
+                terminated[index], truncated[index], infos[index] = ends, cut, info
+                self._ended[index] = True
+                if self.autoreset is Autoreset.SAME_STEP:
+                    if cut and not ends:
+                        final_obs[index] = self.envs[index].observe()
+                    self._reset_one(index)
+        return VectorStep(rewards, terminated, truncated, real, final_obs, infos)
+
+    def _start_again(self, index: int) -> None:
+        if self.autoreset is not Autoreset.NEXT_STEP:
+            raise InvalidDataError(f"environment {index} has no running episode; reset it (autoreset is {self.autoreset.value!r})")
+        self._reset_one(index)
+
+    def observe(self, mask: NDArray[np.bool_] | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Observations of all environments, or of those in the mask, in order.
+
+        Returns:
+            Shape `(n, *observation_shape)`, n the number of environments looked at; `out` where given.
+        """
+        chosen = range(self.n_envs) if mask is None else np.flatnonzero(mask).tolist()
+        if out is None:
+            out = np.empty((len(chosen), *self.observation_space.shape), self.observation_space.dtype)
+        for row, index in zip(out, chosen, strict=True):
+            self.envs[index].observe(row)
+        return out
+
+    def state(self) -> list[dict[str, Any]]:
+        """Where every environment stands, as plain JSON values: its episode's number and the actions taken in it."""
+        return [{"episode": e, "actions": list(a)} for e, a in zip(self._episodes, self._history, strict=True)]
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        """Replay every running episode to where `state` stood.
+
+        Raises:
+            InvalidDataError: If the state is of another number of environments, or the replay ends early: the environment
+                is not determined by its seed then.
+        """
+        if len(state) != self.n_envs:
+            raise InvalidDataError(f"a state of {len(state)} environments does not fit {self.n_envs}")
+        for index, entry in enumerate(state):
+            self._episodes[index], self._history[index], self._ended[index] = entry["episode"], [], True
+            if entry["episode"] >= 0:  # -1 was never reset
+                self._replay(index, entry["actions"])
+
+    def _replay(self, index: int, actions: list[int]) -> None:
+        self._episodes[index] -= 1
+        self._reset_one(index)
+        for left, action in zip(reversed(range(len(actions))), actions, strict=True):
+            _, ends, cut, _ = self.envs[index].advance(action)
+            self._history[index].append(action)
+            self._ended[index] = ends or cut
+            # Only an ended episode that waits for its reset may end, and only with its last action.
+            if self._ended[index] and (left or self.autoreset is Autoreset.SAME_STEP):
+                raise InvalidDataError(f"{self.env_id}: replaying an episode did not repeat it; exact resuming is impossible")
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self.envs:
+            env.close()

@@ -1,0 +1,1 @@
+"""Episodes and steps become records; the time bound; statistics."""

@@ -1,0 +1,1 @@
+"""What a teacher did: trajectories, windows over them, and their files."""

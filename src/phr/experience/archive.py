@@ -1,0 +1,85 @@
+"""Experience on disk: one .npz of joined arrays, and a JSON beside it that says what they are."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from phr.errors import CorruptFileError
+from phr.experience.trajectory import Experience, Trajectory
+from phr.files import atomic_path, read_json, sha256_of, write_json
+
+_FORMAT = "phr-experience-1"
+_ARRAYS = ("obs", "actions", "teacher_logits", "rewards")
+
+
+def save_experience(experience: Experience, path: Path) -> None:
+    """Write `path` (.npz) and `path` with the suffix .json.
+
+    Args:
+        experience: What to write.
+        path: Ends in .npz.
+    """
+    path = path.with_suffix(".npz")
+    trajectories = experience.trajectories
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            allow_pickle=False,
+            lengths=experience.lengths,
+            terminated=np.array([t.terminated for t in trajectories]),
+            truncated=np.array([t.truncated for t in trajectories]),
+            is_success=np.array([-1 if t.is_success is None else int(t.is_success) for t in trajectories], np.int8),
+            **{name: experience.joined(name) for name in _ARRAYS},
+        )
+    description = {
+        "format": _FORMAT,
+        "env_id": experience.env_id,
+        "n_trajectories": len(trajectories),
+        "n_steps": int(experience.lengths.sum()),
+        "obs_shape": list(experience.obs_shape),
+        "n_actions": experience.n_actions,
+        "sha256": sha256_of(path),
+    }
+    write_json(path.with_suffix(".json"), description)
+
+
+def load_experience(path: Path) -> Experience:
+    """Read what `save_experience` wrote; nothing in the file is executed.
+
+    Raises:
+        CorruptFileError: If a file is missing, truncated, edited or not ours.
+    """
+    path = path.with_suffix(".npz")
+    description = read_json(path.with_suffix(".json"))
+    described = isinstance(description, dict) and description.get("format") == _FORMAT
+    if not described or not {"env_id", "sha256"} <= description.keys():
+        raise CorruptFileError(f"{path.with_suffix('.json')} does not describe phr experience")
+    if not path.is_file():
+        raise CorruptFileError(f"{path} is missing")
+    if sha256_of(path) != description["sha256"]:
+        raise CorruptFileError(f"{path} was truncated or edited: its SHA-256 is not the one in its JSON")
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {name: data[name] for name in data.files}
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise CorruptFileError(f"{path} is not a readable .npz: {error}") from error
+    missing = {*_ARRAYS, "lengths", "terminated", "truncated", "is_success"} - set(arrays)
+    if missing:
+        raise CorruptFileError(f"{path} lacks {', '.join(sorted(missing))}")
+    cuts = np.cumsum(arrays["lengths"])[:-1]
+    parts = {name: np.split(arrays[name], cuts) for name in _ARRAYS}
+    said = [None if flag < 0 else bool(flag) for flag in arrays["is_success"]]
+    trajectories = tuple(
+        Trajectory(
+            *(parts[name][i] for name in _ARRAYS),
+            terminated=bool(arrays["terminated"][i]),
+            truncated=bool(arrays["truncated"][i]),
+            is_success=said[i],
+        )
+        for i in range(len(arrays["lengths"]))
+    )
+    return Experience(description["env_id"], trajectories)

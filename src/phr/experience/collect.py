@@ -1,0 +1,93 @@
+"""Letting a teacher act and writing down what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from phr.envs.lanes import Lanes, Start
+from phr.envs.vector import VectorSplit
+from phr.errors import InvalidDataError
+from phr.experience.trajectory import Experience, Trajectory
+from phr.plan import CategoricalPlan
+from phr.protocols import Planner
+
+
+def collect_experience(
+    teacher: Planner,
+    vector: VectorSplit,
+    starts: Sequence[Start],
+    *,
+    sample_rng: np.random.Generator | None = None,
+    on_episode: Callable[[int], None] = lambda _n: None,
+) -> Experience:
+    """Record one whole episode from every start; the prefix of a start is not part of its episode.
+
+    Args:
+        teacher: Looked at every step; its first head acts.
+        vector: Environments whose autoreset is `DISABLED`.
+        starts: One episode each.
+        sample_rng: Let the teacher sample its actions. By default it takes its most likely action: a sampling teacher's later
+            actions depend on accidents that the first observation cannot tell.
+        on_episode: Told how many episodes have ended, whenever some do.
+
+    Returns:
+        Trajectories in the order of `starts`.
+    """
+    recorders = [_Recorder() for _ in starts]
+    lanes = Lanes(vector, starts)
+    actions = np.zeros(vector.n_envs, np.int64)
+    n_ended = 0
+    while (running := lanes.running).any():
+        obs = vector.observe(running)
+        plan = teacher.plan(obs)
+        if not isinstance(plan, CategoricalPlan):
+            raise InvalidDataError(f"experience needs a teacher with logits over actions, got a {type(plan).__name__}")
+        chosen = plan.mode() if sample_rng is None else plan.sample(sample_rng)
+        actions[running] = chosen[:, 0]
+        step = vector.advance(actions, running)
+        for row, lane in enumerate(np.flatnonzero(running).tolist()):
+            recorders[lanes.episode[lane]].add(obs[row], int(actions[lane]), plan.logits[row, 0].copy(), float(step.rewards[lane]))
+        for lane in np.flatnonzero(step.done).tolist():
+            recorders[lanes.episode[lane]].end(bool(step.terminated[lane]), bool(step.truncated[lane]), step.infos[lane])
+        lanes.begin_next(step.done)
+        if step.done.any():
+            n_ended += int(step.done.sum())
+            on_episode(n_ended)
+    return Experience(vector.env_id, tuple(recorder.trajectory() for recorder in recorders))
+
+
+class _Recorder:
+    """One growing episode."""
+
+    def __init__(self) -> None:
+        self.obs: list[Any] = []
+        self.actions: list[int] = []
+        self.logits: list[Any] = []
+        self.rewards: list[float] = []
+        self.terminated = self.truncated = False
+        self.is_success: bool | None = None
+
+    def add(self, obs: Any, action: int, logits: Any, reward: float) -> None:
+        self.obs.append(obs.copy())
+        self.actions.append(action)
+        self.logits.append(logits)
+        self.rewards.append(reward)
+
+    def end(self, terminated: bool, truncated: bool, info: dict[str, Any]) -> None:
+        self.terminated, self.truncated = terminated, truncated
+        if "is_success" in info:
+            self.is_success = bool(info["is_success"])
+
+    def trajectory(self) -> Trajectory:
+        return Trajectory(
+            obs=np.stack(self.obs),
+            actions=np.array(self.actions, np.int64),
+            teacher_logits=np.stack(self.logits).astype(np.float32),
+            rewards=np.array(self.rewards, np.float32),
+            terminated=self.terminated,
+            truncated=self.truncated,
+            is_success=self.is_success,
+        )

@@ -1,0 +1,251 @@
+"""Stage 1: advantage actor-critic (A2C) trains the teacher, head 1 and the value head.
+
+Source: Mnih et al. 2016 (arXiv:1602.01783), synchronous; as in Wagner et al. 2021, Algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from phr.envs.lanes import random_starts
+from phr.envs.split import SplitEnv
+from phr.envs.vector import Autoreset, VectorSplit
+from phr.errors import NonFiniteError, SettingError
+from phr.evaluation.episodes import play_episodes
+from phr.learning.driver import Progress
+from phr.learning.losses import a2c_losses
+from phr.learning.returns import gae_advantages
+from phr.learning.rollout import Rollout, RolloutCollector
+from phr.networks.policy import PlanNetwork, build_network
+from phr.networks.torch_planner import TorchPlanner
+from phr.networks.trunks import TrunkConfig
+from phr.seeding import Streams
+from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class A2CConfig:
+    """Settings of stage 1, by Stable-Baselines3's names."""
+
+    total_timesteps: int = 1_000_000
+    """Environment steps to train for."""
+    n_envs: int = 16
+    """Environments stepped side by side."""
+    n_steps: int = 8
+    """Steps of each environment between two updates."""
+    learning_rate: float = 1e-3
+    """At the start of training; falls linearly."""
+    learning_rate_end: float = 0.1
+    """Fraction of the learning rate that is left at the end."""
+    gamma: float = 0.99
+    """Discount per step."""
+    gae_lambda: float = 0.95
+    """0: one-step errors; 1: Monte-Carlo returns."""
+    ent_coef: float = 0.01
+    """Weight of the entropy bonus at the start of training; falls linearly."""
+    ent_coef_end: float = 0.1
+    """Fraction of the entropy bonus that is left at the end."""
+    vf_coef: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Gradients are scaled down to this norm."""
+    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
+    """RMSprop (α = 0.99) as in the paper's time, or Adam."""
+    optimizer_eps: float = 1e-8
+    """Added to the optimizer's denominator. Sparse rewards make tiny gradients; a large value would drown them."""
+    reward_scale: float = 1.0
+    """Rewards are multiplied by this before the losses see them; sparse ones need it to be heard beside the entropy bonus."""
+    n_evaluations: int = 10
+    """Greedy evaluations over the second half of training; the weights of the best one are the teacher."""
+    eval_episodes: int = 200
+    """Episodes of each."""
+    trunk: TrunkConfig = field(default_factory=lambda: TrunkConfig(kind="grid"))
+    """Layers of the network."""
+    seed: int = 0
+    """Fixes weights, environments and sampling."""
+
+    def __post_init__(self) -> None:
+        for name in ("total_timesteps", "n_envs", "n_steps", "n_evaluations", "eval_episodes"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} must be >= 1, got {getattr(self, name)}")
+        for name in ("gamma", "gae_lambda"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise SettingError(f"{name} lies in [0, 1], got {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise SettingError(f"learning_rate must be positive, got {self.learning_rate}")
+
+    @property
+    def rollout_size(self) -> int:
+        """Environment steps of one update."""
+        return self.n_envs * self.n_steps
+
+    @property
+    def n_updates(self) -> int:
+        """Updates of the whole training."""
+        return -(-self.total_timesteps // self.rollout_size)
+
+    @property
+    def evaluation_updates(self) -> frozenset[int]:
+        """The updates after which the greedy policy is evaluated; the last is always one of them."""
+        return frozenset(int(u) for u in np.linspace(self.n_updates / 2, self.n_updates, self.n_evaluations + 1)[1:])
+
+
+ExtraLoss = Callable[[], Tensor]
+"""A further term of the loss (joint training adds the plan loss here)."""
+
+
+class A2C:
+    """A training in progress; `update` advances it by one rollout.
+
+    Args:
+        make: Makes one environment.
+        config: Settings.
+        network: Trained further instead of a fresh one (joint training); its heads beyond the first need an `extra_loss`.
+        extra_loss: Added to every loss.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], SplitEnv],
+        config: A2CConfig,
+        *,
+        network: PlanNetwork | None = None,
+        extra_loss: ExtraLoss | None = None,
+    ) -> None:
+        self.config = config
+        self.n_updates = 0
+        self.best_return = -np.inf
+        self._make, self._extra_loss, self._streams = make, extra_loss, Streams(config.seed)
+        self.collector = RolloutCollector(
+            make, n_envs=config.n_envs, n_steps=config.n_steps, reward_scale=config.reward_scale, streams=self._streams
+        )
+        vector = self.collector.vector
+        weights_seed = self._streams.integer("teacher-weights")
+        self.network = network or build_network(
+            vector.observation_space.shape, vector.n_actions, 1, config.trunk, seed=weights_seed
+        )
+        self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.optimizer = self._make_optimizer()
+        self._test_vector: VectorSplit | None = None
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        rate, eps = self.config.learning_rate, self.config.optimizer_eps
+        if self.config.optimizer == "adam":
+            return torch.optim.Adam(self.network.parameters(), rate, eps=eps)
+        return torch.optim.RMSprop(self.network.parameters(), rate, alpha=0.99, eps=eps)
+
+    @property
+    def timesteps(self) -> int:
+        """Environment steps taken so far."""
+        return self.n_updates * self.config.rollout_size
+
+    @property
+    def done(self) -> bool:
+        """Whether the training has reached its end."""
+        return self.n_updates >= self.config.n_updates
+
+    def progress(self) -> Progress:
+        """Where the training stands."""
+        recent = self.collector.averages()
+        note = f"return {recent['episode_return']:.3f}, length {recent['episode_length']:.1f}" if recent else ""
+        return Progress("training the teacher", self.timesteps, self.config.n_updates * self.config.rollout_size, "timesteps", note)
+
+    def _annealed(self, start: float, end_fraction: float) -> float:
+        return start * (1.0 - (1.0 - end_fraction) * self.n_updates / self.config.n_updates)
+
+    def update(self) -> dict[str, float]:
+        """One rollout and one gradient step; now and then a greedy evaluation.
+
+        Returns:
+            The losses, the gradient norm, the averages of recent episodes.
+
+        Raises:
+            NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
+        """
+        config = self.config
+        rollout = self.collector.collect(self.network)
+        logits, values = self.network.policy_and_value(rollout.all_obs())
+        logits, values_now = logits[: config.rollout_size], values[: config.rollout_size]
+        advantages = self._advantages(rollout, values.detach())
+        returns = advantages + values_now.detach()
+        policy_loss, value_loss, entropy = a2c_losses(logits, values_now, rollout.actions.flatten(), advantages, returns)
+        loss = policy_loss + config.vf_coef * value_loss - self._annealed(config.ent_coef, config.ent_coef_end) * entropy
+        if self._extra_loss is not None:
+            loss = loss + self._extra_loss()
+        grad_norm = self._step(loss)
+        self.n_updates += 1
+        metrics = {"loss/policy": policy_loss.item(), "loss/value": value_loss.item(), "entropy": entropy.item()}
+        metrics |= {"grad_norm": grad_norm, **self.collector.averages()}
+        if self.n_updates in config.evaluation_updates:
+            metrics["greedy_return"] = self._evaluate_greedy()
+        return metrics
+
+    def _advantages(self, rollout: Rollout, values: Tensor) -> Tensor:
+        advantages = gae_advantages(
+            rollout.rewards,
+            values[: self.config.rollout_size].view_as(rollout.rewards),
+            rollout.next_values(values),
+            rollout.terminated,
+            rollout.truncated,
+            gamma=self.config.gamma,
+            gae_lambda=self.config.gae_lambda,
+        )
+        return advantages.flatten()
+
+    def _step(self, loss: Tensor) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._annealed(self.config.learning_rate, self.config.learning_rate_end)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm))
+        if not np.isfinite(norm) or not torch.isfinite(loss):
+            raise NonFiniteError(f"loss {loss.item():.3g}, gradient norm {norm:.3g} at step {self.timesteps}; lower learning_rate")
+        self.optimizer.step()
+        return norm
+
+    def _evaluate_greedy(self) -> float:
+        """Mean greedy return over fixed episodes; keeps the weights if none did better before."""
+        if self._test_vector is None:
+            n_envs = min(32, self.config.eval_episodes)
+            self._test_vector = VectorSplit([self._make() for _ in range(n_envs)], Autoreset.DISABLED)
+        seeds = [self._streams.integer("eval-env", index) for index in range(self.config.eval_episodes)]
+        starts = random_starts(seeds, self._test_vector.n_actions, self._streams.rng("eval-prefix"))
+        episodes = play_episodes(TorchPlanner(self.network), self._test_vector, starts, commitment=1)
+        self.network.train()
+        mean = float(episodes.returns.mean())
+        if mean >= self.best_return:
+            self.best_return = mean
+            self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
+        return mean
+
+    def best_network(self) -> PlanNetwork:
+        """A copy with the weights of the best greedy evaluation."""
+        best = PlanNetwork(self.network.config)
+        best.load_state_dict(self.best)
+        return best.eval()
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that `restore` needs to go on bit for bit."""
+        tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        best_return = self.best_return if np.isfinite(self.best_return) else None
+        return tensors, {"n_updates": self.n_updates, "best_return": best_return, "collector": self.collector.state()}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go back to where `checkpoint` was taken.
+
+        Raises:
+            IncompatibleModelError: If the checkpoint is of another network.
+        """
+        restore_network(self.network, tensors)
+        restore_optimizer(self.optimizer, tensors)
+        self.best = {name.removeprefix("best."): value for name, value in tensors.items() if name.startswith("best.")}
+        self.n_updates = state["n_updates"]
+        self.best_return = -np.inf if state["best_return"] is None else state["best_return"]
+        self.collector.restore(state["collector"])

@@ -1,0 +1,141 @@
+"""Running a training to its end: checkpoints, metrics, interruption and resuming, the same for both stages."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from phr.errors import NonFiniteError
+from phr.learning.metrics import MetricsWriter
+from phr.storage.run_directory import RunDirectory
+
+LOG_EVERY = 50
+"""Updates between two rows of metrics."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        stage: What is being done, for a person.
+        done: Units done.
+        total: Units in all.
+        unit: What is counted.
+        note: The latest result in a few words.
+    """
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+    note: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def silent(_progress: Progress) -> None:
+    """Report to nobody."""
+
+
+class Trainable(Protocol):
+    """A training that advances by updates and can be put away and taken up again, bit for bit."""
+
+    n_updates: int
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        ...
+
+    def update(self) -> dict[str, float]:
+        """One gradient step; returns its metrics."""
+        ...
+
+    def progress(self) -> Progress:
+        """Where it stands."""
+        ...
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that `restore` needs, as tensors and JSON values."""
+        ...
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go back to where `checkpoint` was taken."""
+        ...
+
+
+def run_training(
+    training: Trainable,
+    run: RunDirectory | None,
+    *,
+    on_progress: OnProgress = silent,
+    checkpoint_seconds: float = 20.0,
+) -> None:
+    """Advance a training to its end.
+
+    Args:
+        training: What to advance; continued from the run's checkpoint where there is one.
+        run: Where checkpoints and metrics go; None keeps nothing.
+        on_progress: Told after each update.
+        checkpoint_seconds: Time between two checkpoints; they do not change what is learnt.
+
+    Raises:
+        NonFiniteError: If a loss or gradient is not finite; the last good checkpoint stays.
+        KeyboardInterrupt: As it came, after a checkpoint was written.
+    """
+    if run is not None and (found := run.load_checkpoint()) is not None:
+        training.restore(*found)
+        run.rewind_metrics(training.n_updates)
+    with MetricsWriter(run) as metrics, DeferredInterrupt() as interrupt:
+        last = time.monotonic()
+        try:
+            while not training.done and not interrupt.requested:
+                values = training.update()
+                on_progress(training.progress())
+                if training.n_updates % LOG_EVERY == 0 or training.done:
+                    metrics.write(training.n_updates, training.progress(), values)
+                if run is not None and time.monotonic() - last > checkpoint_seconds:
+                    run.save_checkpoint(*training.checkpoint())
+                    last = time.monotonic()
+        except NonFiniteError as error:
+            kept = "" if run is None else f"; the last good checkpoint stays in {run.path}"
+            raise NonFiniteError(f"{error}{kept}") from error
+        if interrupt.requested and run is not None:
+            run.save_checkpoint(*training.checkpoint())
+
+
+class DeferredInterrupt:
+    """Lets the update in hand finish when Ctrl-C is pressed; `KeyboardInterrupt` is raised when the block ends.
+
+    Interrupting in the middle of an update would leave network, optimizer and environments at three different moments. A second
+    Ctrl-C interrupts at once. Outside the main thread, where no signal arrives, this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: Any = None
+
+    def __enter__(self) -> DeferredInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+        if self.requested and error is None:
+            raise KeyboardInterrupt

@@ -1,0 +1,175 @@
+"""The losses of both stages, each on one screen.
+
+Stage 2 compares a teacher row p with a student row q at every valid (window, step) pair; `plan_loss` is the mean over those
+pairs, so doubling a batch or adding padding leaves it unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from phr.errors import EmptyBatchError, SettingError
+
+PlanLoss = Literal["squared", "squared_logits", "kl", "forward_kl", "cross_entropy"]
+PLAN_LOSSES: tuple[PlanLoss, ...] = get_args(PlanLoss)
+
+
+def valid_mean(per_step: Float[Tensor, "batch horizon"], valid: Bool[Tensor, "batch horizon"]) -> Float[Tensor, ""]:
+    """Mean over the valid steps.
+
+    Raises:
+        EmptyBatchError: If no step is valid.
+    """
+    n_valid = valid.sum()
+    if n_valid == 0:
+        raise EmptyBatchError(f"none of the {valid.numel()} (window, step) pairs of this batch is valid")
+    return torch.where(valid, per_step, 0.0).sum() / n_valid
+
+
+def squared_plan_loss(
+    plan_logits: Float[Tensor, "batch horizon n_actions"],
+    teacher_logits: Float[Tensor, "batch horizon n_actions"],
+    valid: Bool[Tensor, "batch horizon"],
+    *,
+    on_logits: bool = False,
+) -> Float[Tensor, ""]:
+    """Mean squared distance Σ_a (q_a − p_a)² between student and teacher rows.
+
+    Args:
+        plan_logits: Unnormalised log-probabilities of the student.
+        teacher_logits: The teacher's, at the observations the steps will meet.
+        valid: False where a window runs past the end of its trajectory.
+        on_logits: Compare logits instead of probabilities (Eq. 2 speaks of q-values).
+
+    Returns:
+        The mean over valid steps; in [0, 2] for probabilities.
+
+    Raises:
+        EmptyBatchError: If no step is valid.
+
+    Source:
+        Wagner et al. 2021 (arXiv:2106.10075), Eq. 8 with its state index as in Algorithm 1; Eq. 2 for logits.
+    """
+    if on_logits:
+        student, teacher = plan_logits, teacher_logits
+    else:
+        student, teacher = plan_logits.softmax(-1), teacher_logits.softmax(-1)
+    return valid_mean((student - teacher).square().sum(-1), valid)
+
+
+def kl_plan_loss(
+    plan_logits: Float[Tensor, "batch horizon n_actions"],
+    teacher_logits: Float[Tensor, "batch horizon n_actions"],
+    valid: Bool[Tensor, "batch horizon"],
+    *,
+    forward: bool = False,
+) -> Float[Tensor, ""]:
+    """Mean Kullback-Leibler divergence between student and teacher rows.
+
+    Args:
+        plan_logits: Unnormalised log-probabilities of the student.
+        teacher_logits: The teacher's, at the observations the steps will meet.
+        valid: False where a window runs past the end of its trajectory.
+        forward: Teacher‖student, Σ_a p_a log(p_a/q_a), instead of the paper's student‖teacher, Σ_a q_a log(q_a/p_a).
+
+    Returns:
+        Nats per valid step, >= 0.
+
+    Raises:
+        EmptyBatchError: If no step is valid.
+
+    Source:
+        Wagner et al. 2021 (arXiv:2106.10075), Eq. 2.
+    """
+    log_q, log_p = plan_logits.log_softmax(-1), teacher_logits.log_softmax(-1)
+    if forward:
+        log_q, log_p = log_p, log_q
+    return valid_mean((log_q.exp() * (log_q - log_p)).sum(-1), valid)
+
+
+def cross_entropy_plan_loss(
+    plan_logits: Float[Tensor, "batch horizon n_actions"],
+    teacher_actions: Int[Tensor, "batch horizon"],
+    valid: Bool[Tensor, "batch horizon"],
+) -> Float[Tensor, ""]:
+    """Mean negative log-likelihood of the teacher's actions under the student's plan.
+
+    Step k of a plan made at obs_t is compared with the action the teacher took at obs_{t+k}.
+
+    Args:
+        plan_logits: Unnormalised log-probabilities of the student.
+        teacher_actions: The teacher's argmax actions.
+        valid: False where a window runs past the end of its trajectory.
+
+    Returns:
+        Nats per valid step, >= 0.
+
+    Raises:
+        EmptyBatchError: If no step is valid.
+
+    Source:
+        Wagner et al. 2021 (arXiv:2106.10075), Eq. 3 with its sign restored, inside Eq. 9.
+    """
+    return valid_mean(F.cross_entropy(plan_logits.mT, teacher_actions, reduction="none"), valid)
+
+
+def plan_loss(
+    kind: PlanLoss,
+    plan_logits: Float[Tensor, "batch horizon n_actions"],
+    teacher_logits: Float[Tensor, "batch horizon n_actions"],
+    teacher_actions: Int[Tensor, "batch horizon"],
+    valid: Bool[Tensor, "batch horizon"],
+) -> Float[Tensor, ""]:
+    """The loss named `kind`, a mean over valid (window, step) pairs.
+
+    Raises:
+        SettingError: If `kind` is unknown.
+        EmptyBatchError: If no step is valid.
+    """
+    match kind:
+        case "squared":
+            return squared_plan_loss(plan_logits, teacher_logits, valid)
+        case "squared_logits":
+            return squared_plan_loss(plan_logits, teacher_logits, valid, on_logits=True)
+        case "kl":
+            return kl_plan_loss(plan_logits, teacher_logits, valid)
+        case "forward_kl":
+            return kl_plan_loss(plan_logits, teacher_logits, valid, forward=True)
+        case "cross_entropy":
+            return cross_entropy_plan_loss(plan_logits, teacher_actions, valid)
+    raise SettingError(f"unknown loss {kind!r}; choose one of {', '.join(PLAN_LOSSES)}")
+
+
+def a2c_losses(
+    action_logits: Float[Tensor, "batch n_actions"],
+    values: Float[Tensor, " batch"],
+    actions: Int[Tensor, " batch"],
+    advantages: Float[Tensor, " batch"],
+    returns: Float[Tensor, " batch"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+    """Policy loss, value loss and entropy of one rollout, each a mean over its steps.
+
+    Args:
+        action_logits: Unnormalised log-probabilities of head 1.
+        values: V(s_t).
+        actions: The actions taken.
+        advantages: Their advantages, treated as constants.
+        returns: Value targets, treated as constants.
+
+    Returns:
+        −E[log π(a_t|s_t) A_t], E[(V(s_t) − R_t)²] and the mean entropy in nats.
+
+    Source:
+        Mnih et al. 2016 (arXiv:1602.01783), as in Wagner et al. 2021, Eq. 4-5 and Algorithm 1 (stage 1).
+    """
+    log_probs = action_logits.log_softmax(-1)
+    chosen = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    policy_loss = -(chosen * advantages).mean()
+    value_loss = F.mse_loss(values, returns)
+    entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
+    return policy_loss, value_loss, entropy

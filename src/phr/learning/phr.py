@@ -1,0 +1,234 @@
+"""Stage 2: policy horizon regression (PHR) teaches a student to predict the teacher's next `horizon` actions from one look.
+
+Source: Wagner et al. 2021 (arXiv:2106.10075), Algorithm 1 (stage 2), with the repairs of docs/method.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from phr.errors import HorizonError, IncompatibleModelError, NonFiniteError, SettingError
+from phr.experience.trajectory import Experience
+from phr.experience.windows import windows_of
+from phr.learning.driver import Progress
+from phr.learning.losses import PLAN_LOSSES, PlanLoss, plan_loss
+from phr.networks.policy import PlanNetwork, extend_teacher
+from phr.seeding import Streams, rng_from_state, rng_state
+from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
+
+TrunkMode = Literal["shared", "anchored", "frozen", "own"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PHRConfig:
+    """Settings of stage 2."""
+
+    horizon: int
+    """n: actions predicted from one look."""
+    loss: PlanLoss = "cross_entropy"
+    """How a student row is compared with a teacher row."""
+    window_stride: int = 1
+    """α: every α-th window of a trajectory is kept, the first always (implementation detail (i))."""
+    loss_weight: float = 1.0
+    """λ: scales the loss (Eq. 11)."""
+    pad: bool = True
+    """Keep windows that run past the end of an episode, masked; False is the paper's strict cut t ≤ m − n + 1."""
+    trunk_mode: TrunkMode = "anchored"
+    """`shared`: heads 2..n are regressed through the shared trunk, so head 1 drifts (the paper, Eq. 8). `anchored`: head 1 is
+    regressed too. `frozen`: only heads 2..n move. `own`: heads 2..n get a trunk of their own, head 1 keeps the teacher's."""
+    n_updates: int = 1500
+    """Gradient steps."""
+    batch_size: int = 256
+    """Windows of one gradient step."""
+    learning_rate: float = 1e-3
+    """Adam's, at the start; falls along a half cosine to zero."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    n_episodes: int = 2000
+    """Episodes of the teacher to record."""
+    prefix: tuple[int, int] = (0, 32)
+    """Fewest and most random actions before a recorded episode begins; they give the starts their variety."""
+    joint: bool = False
+    """Go on training head 1 by A2C meanwhile: ∇J_PG + λ∇J_PHR, Eq. 12 with its sign mended. Algorithm 1 regresses alone."""
+    sample_labels: bool = False
+    """Let the teacher sample while it is recorded, instead of taking its most likely action."""
+    success_quantile: float = 0.0
+    """Where success means nothing: drop episodes below this quantile of returns."""
+    seed: int = 0
+    """Fixes starts and batches."""
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise HorizonError(f"the horizon must be >= 1, got {self.horizon}")
+        if self.loss not in PLAN_LOSSES:
+            raise SettingError(f"unknown loss {self.loss!r}; choose one of {', '.join(PLAN_LOSSES)}")
+        for name in ("window_stride", "n_updates", "batch_size", "n_episodes"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} must be >= 1, got {getattr(self, name)}")
+        for name in ("loss_weight", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise SettingError(f"{name} must be positive, got {getattr(self, name)}")
+
+
+class WindowData:
+    """The tensors that stage 2 draws its batches from.
+
+    Args:
+        experience: The teacher's episodes.
+        config: Says how they are cut.
+
+    Raises:
+        InvalidDataError: If the strict cut leaves no window.
+    """
+
+    def __init__(self, experience: Experience, config: PHRConfig) -> None:
+        windows = windows_of(experience, config.horizon, stride=config.window_stride, pad=config.pad)
+        self._obs = torch.from_numpy(experience.joined("obs"))
+        self._logits = torch.from_numpy(experience.joined("teacher_logits"))
+        self._actions = torch.from_numpy(experience.joined("actions"))
+        self._sources, self._steps = torch.from_numpy(windows.sources), torch.from_numpy(windows.steps)
+        self._valid = torch.from_numpy(windows.valid)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Observations `(b, ...)`, teacher logits `(b, horizon, n_actions)`, actions and valid `(b, horizon)`."""
+        steps = self._steps[rows]
+        return self._obs[self._sources[rows]], self._logits[steps], self._actions[steps], self._valid[rows]
+
+
+class PHR:
+    """A distillation in progress; `update` advances it by one gradient step.
+
+    The teacher's part of the loss was computed when its episodes were recorded, so no gradient can reach it: the semi-gradient
+    of Eq. 10.
+
+    Args:
+        start: Whose trunk and head 1 the student starts from: the teacher, or a fresh network where the teacher has none.
+        experience: The teacher's episodes, already filtered.
+        config: Settings.
+
+    Raises:
+        IncompatibleModelError: If the experience does not fit the network.
+        InvalidDataError: If the strict cut leaves no window.
+    """
+
+    def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig) -> None:
+        expected, found = (start.config.obs_shape, start.config.n_actions), (experience.obs_shape, experience.n_actions)
+        if expected != found:
+            raise IncompatibleModelError(
+                f"the network reads observations {expected[0]} and has {expected[1]} actions, "
+                f"the experience has {found[0]} and {found[1]}"
+            )
+        self.config = config
+        self.network = extend_teacher(start, config.horizon, separate_first=config.trunk_mode == "own")
+        self.data = WindowData(experience, config)
+        self._freeze()
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(trained, config.learning_rate)
+        self.rng = Streams(config.seed).rng("student-batches")
+        self.n_updates = 0
+        self._latest_loss = float("nan")
+
+    def _freeze(self) -> None:
+        """Switch off the gradients that the trunk mode forbids; head 1 is kept out of the loss by `_compared`."""
+        self.network.value_head.requires_grad_(False)
+        if self.config.trunk_mode == "frozen":
+            self.network.trunk.requires_grad_(False)
+        if self.network.first_trunk is not None:
+            self.network.first_trunk.requires_grad_(False)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to learn; a horizon of 1 that may not move head 1 never had anything."""
+        untouched = self.config.horizon == 1 and self.config.trunk_mode != "anchored"
+        return untouched or self.n_updates >= self.config.n_updates
+
+    def progress(self) -> Progress:
+        """Where the distillation stands."""
+        return Progress(
+            f"distilling, horizon {self.config.horizon}, {self.config.loss}",
+            self.n_updates,
+            self.config.n_updates,
+            "updates",
+            f"loss {self._latest_loss:.4g}" if self.n_updates else "",
+        )
+
+    def _compared(self, valid: Tensor) -> Tensor:
+        """The steps that enter the loss: all valid ones where head 1 is anchored, else from i = 2 (Eq. 8)."""
+        if self.config.trunk_mode == "anchored":
+            return valid
+        later = valid.clone()
+        later[:, 0] = False
+        return later
+
+    def loss(self) -> Tensor:
+        """λ times the plan loss of one random batch.
+
+        Raises:
+            EmptyBatchError: If no step of the batch enters the loss.
+        """
+        rows = torch.from_numpy(self.rng.integers(len(self.data), size=self.config.batch_size))
+        obs, teacher_logits, teacher_actions, valid = self.data.batch(rows)
+        loss = plan_loss(self.config.loss, self.network(obs), teacher_logits, teacher_actions, self._compared(valid))
+        return self.config.loss_weight * loss
+
+    def update(self) -> dict[str, float]:
+        """One gradient step.
+
+        Returns:
+            The loss and the gradient norm.
+
+        Raises:
+            NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
+        """
+        progress = self.n_updates / self.config.n_updates
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        loss = self.loss()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm))
+        if not math.isfinite(norm) or not torch.isfinite(loss):
+            raise NonFiniteError(f"loss {loss.item():.3g}, gradient norm {norm:.3g} at update {self.n_updates}; lower learning_rate")
+        self.optimizer.step()
+        self.n_updates += 1
+        self._latest_loss = loss.item()
+        return {"loss/plan": self._latest_loss, "grad_norm": norm}
+
+    def agreement(self, max_windows: int = 4096) -> list[float]:
+        """Per head, the fraction of valid steps whose most likely action is the teacher's, over evenly spaced windows."""
+        rows = torch.linspace(0, len(self.data) - 1, min(max_windows, len(self.data))).long()
+        agree, counted = torch.zeros(self.config.horizon), torch.zeros(self.config.horizon)
+        with torch.inference_mode():
+            for part in rows.split(512):
+                obs, _, actions, valid = self.data.batch(part)
+                agree += ((self.network(obs).argmax(-1) == actions) & valid).sum(0)
+                counted += valid.sum(0)
+        return [float(value) for value in agree / counted.clamp(min=1)]
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that `restore` needs to go on bit for bit."""
+        tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
+        return tensors, {"n_updates": self.n_updates, "rng": rng_state(self.rng)}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go back to where `checkpoint` was taken.
+
+        Raises:
+            IncompatibleModelError: If the checkpoint is of another network.
+        """
+        restore_network(self.network, tensors)
+        restore_optimizer(self.optimizer, tensors)
+        self.restore_rng(state)
+
+    def restore_rng(self, state: dict[str, Any]) -> None:
+        """Put back the position in the stream of batches alone (joint training keeps network and optimizer elsewhere)."""
+        self.n_updates = state["n_updates"]
+        self.rng = rng_from_state(state["rng"])

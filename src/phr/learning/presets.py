@@ -1,0 +1,73 @@
+"""Settings that measured best, by environment. Where nothing is known, the fields' own defaults serve."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
+from phr.envs.split import SplitEnv
+from phr.errors import SettingError
+from phr.learning.a2c import A2CConfig
+from phr.learning.phr import PHRConfig
+from phr.networks.trunks import TrunkConfig, default_trunk
+
+GRID_TRUNK = TrunkConfig(kind="grid", channels=(16, 32, 32), width=256)
+"""Half the reference network in every width; learns the grids as well, at a third of the time a look."""
+
+_GRID: dict[str, Any] = {"trunk": GRID_TRUNK, "reward_scale": 10.0, "gamma": 0.97}
+
+
+@dataclass(frozen=True)
+class _Preset:
+    teacher: dict[str, Any] = field(default_factory=dict)
+    student: dict[str, Any] = field(default_factory=dict)
+
+
+_PRESETS = {
+    "MiniGrid-SimpleCrossingS9N1-v0": _Preset({**_GRID, "total_timesteps": 1_000_000, "ent_coef": 0.01}),
+    "PHR/FourRooms-v0": _Preset({**_GRID, "total_timesteps": 700_000, "n_steps": 16, "ent_coef": 0.1, "eval_episodes": 1}),
+}
+
+
+def teacher_config(env: SplitEnv, **overrides: Any) -> A2CConfig:
+    """Stage-1 settings for an environment; `overrides` win, None means 'as measured best'.
+
+    Raises:
+        SettingError: If an override is no setting, or has a value that makes no sense.
+    """
+    preset = _PRESETS.get(env.env_id)
+    if preset is not None:
+        known = preset.teacher
+    else:
+        known = _GRID if _is_grid(env) else {"trunk": default_trunk(env.observation_space.shape)}
+    return A2CConfig(**{**known, **_checked(A2CConfig, overrides)})
+
+
+def student_config(env_id: str, horizon: int, **overrides: Any) -> PHRConfig:
+    """Stage-2 settings for an environment; `overrides` win, None means 'as measured best'.
+
+    Raises:
+        SettingError: If an override is no setting, or has a value that makes no sense.
+    """
+    preset = _PRESETS.get(env_id, _Preset())
+    return PHRConfig(**{**preset.student, **_checked(PHRConfig, overrides), "horizon": horizon})
+
+
+def default_trunk_of(env: SplitEnv) -> TrunkConfig:
+    """The layers of a fresh network for an environment."""
+    return GRID_TRUNK if _is_grid(env) else default_trunk(env.observation_space.shape)
+
+
+def _is_grid(env: SplitEnv) -> bool:
+    return isinstance(env, FullViewEnv | PartialViewEnv)
+
+
+def _checked(kind: type[A2CConfig] | type[PHRConfig], overrides: dict[str, Any]) -> dict[str, Any]:
+    names = {entry.name for entry in fields(kind)}
+    for name in overrides:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            raise SettingError(f"there is no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return {name: value for name, value in overrides.items() if value is not None}

@@ -1,0 +1,87 @@
+"""What a model's folder says of itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from phr.errors import CorruptFileError
+from phr.files import read_json, sha256_of, write_json
+
+FORMAT = "phr-model-1"
+MANIFEST = "manifest.json"
+COMPLETE = "COMPLETE"
+
+ModelKind = Literal["teacher", "student"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A model's identity card, `manifest.json`.
+
+    Attributes:
+        kind: `teacher` (horizon 1) or `student`.
+        env_id: The environment it was made for.
+        obs_shape: Shape of one observation.
+        obs_dtype: Its number type, as numpy names it.
+        n_actions: Size of the discrete action space.
+        horizon: Actions predicted from one look.
+        commitment: Actions to execute per look where the user says nothing; None for the whole horizon.
+        network: The layers, as `NetworkConfig.to_json` wrote them.
+        files: Name → SHA-256 of every file that belongs to the model.
+        versions: Of phr and of the libraries that made it.
+        notes: Anything a person should know (teacher, loss, results).
+    """
+
+    kind: ModelKind
+    env_id: str
+    obs_shape: tuple[int, ...]
+    obs_dtype: str
+    n_actions: int
+    horizon: int
+    network: dict[str, Any]
+    commitment: int | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, directory: Path) -> None:
+        """Write `manifest.json`."""
+        write_json(directory / MANIFEST, {"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def read(cls, directory: Path) -> Manifest:
+        """Read `manifest.json` and check the hash of every file it names.
+
+        Raises:
+            CorruptFileError: If it is missing or unreadable, or a file is missing or not what it was.
+        """
+        values = read_json(directory / MANIFEST)
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+            raise CorruptFileError(f"{directory / MANIFEST} was not written by phr (format {FORMAT})")
+        try:
+            manifest = cls(**{**values, "obs_shape": tuple(values["obs_shape"])})
+            files = dict(manifest.files)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptFileError(f"{directory / MANIFEST} was edited: {error}") from error
+        for name, digest in files.items():
+            path = directory / name
+            if not path.is_file():
+                raise CorruptFileError(f"{path} is missing")
+            if sha256_of(path) != digest:
+                raise CorruptFileError(f"{path} was truncated or edited: its SHA-256 is not the one in {MANIFEST}")
+        return manifest
+
+
+def library_versions(*names: str) -> dict[str, str]:
+    """Installed versions of Python, phr and these distributions; those not installed are left out."""
+    versions = {"python": platform.python_version()}
+    for name in ("phr", *names):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,1 @@
+"""Trunks, heads, models, and the torch planner."""

@@ -1,0 +1,135 @@
+"""The network of both stages: a trunk, `horizon` policy heads and a value head (the paper's Fig. 1)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from phr.errors import HorizonError, IncompatibleModelError, SettingError
+from phr.networks.trunks import Trunk, TrunkConfig, orthogonal
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """All that is needed to build the network again."""
+
+    obs_shape: tuple[int, ...]
+    """Shape of one observation."""
+    n_actions: int
+    """Size of the discrete action space."""
+    horizon: int
+    """Number of policy heads; 1 for a teacher."""
+    trunk: TrunkConfig
+    """The layers that the heads share."""
+    separate_first: bool = False
+    """Head 1 reads a trunk of its own (the teacher's, frozen); looking costs two trunks then."""
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise HorizonError(f"the horizon must be >= 1, got {self.horizon}")
+        if self.n_actions < 1:
+            raise SettingError(f"a policy needs at least one action, got {self.n_actions}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        values: dict[str, Any] = asdict(self)
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> NetworkConfig:
+        """The configuration that `to_json` wrote.
+
+        Raises:
+            IncompatibleModelError: If keys are missing or unknown.
+        """
+        try:
+            trunk = TrunkConfig(**{**values["trunk"], "channels": tuple(values["trunk"]["channels"])})
+            return cls(**{**values, "obs_shape": tuple(values["obs_shape"]), "trunk": trunk})
+        except (KeyError, TypeError) as error:
+            raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error
+
+
+class PlanNetwork(nn.Module):
+    """Observation → logits of the next `horizon` actions.
+
+    Args:
+        config: Shapes and layers.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = Trunk(config.obs_shape, config.trunk)
+        self.first_trunk = Trunk(config.obs_shape, config.trunk) if config.separate_first else None
+        self.plan_head = nn.Linear(config.trunk.width, config.horizon * config.n_actions)
+        self.value_head = nn.Linear(config.trunk.width, 1)
+        orthogonal(self.plan_head, 0.01)
+        orthogonal(self.value_head, 1.0)
+
+    def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch horizon n_actions"]:
+        """Plan logits."""
+        features = self.trunk(obs)
+        logits: Tensor = self.plan_head(features).unflatten(-1, (self.config.horizon, self.config.n_actions))
+        if self.first_trunk is None:
+            return logits
+        first = nn.functional.linear(
+            self.first_trunk(obs), self.plan_head.weight[: self.config.n_actions], self.plan_head.bias[: self.config.n_actions]
+        )
+        return torch.cat([first.unsqueeze(1), logits[:, 1:]], dim=1)
+
+    def policy_and_value(
+        self, obs: Shaped[Tensor, "batch *shape"]
+    ) -> tuple[Float[Tensor, "batch n_actions"], Float[Tensor, " batch"]]:
+        """Logits of head 1 and the state value, from one pass through the trunk (stage 1)."""
+        features = self.trunk(obs)
+        head = self.plan_head
+        n_actions = self.config.n_actions
+        logits = nn.functional.linear(features, head.weight[:n_actions], head.bias[:n_actions])
+        values: Tensor = self.value_head(features).squeeze(-1)
+        return logits, values
+
+
+def build_network(
+    obs_shape: Sequence[int], n_actions: int, horizon: int, trunk: TrunkConfig, *, seed: int
+) -> PlanNetwork:
+    """A freshly initialised network; the same seed gives the same weights and leaves torch's global generator alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PlanNetwork(NetworkConfig(obs_shape=tuple(obs_shape), n_actions=n_actions, horizon=horizon, trunk=trunk))
+
+
+def extend_teacher(teacher: PlanNetwork, horizon: int, *, separate_first: bool = False) -> PlanNetwork:
+    """The student at the start of stage 2: the teacher's trunk and value head, and `horizon` copies of its head 1.
+
+    Args:
+        teacher: A network of any horizon; its head 1 is copied.
+        horizon: Heads of the student, >= 1.
+        separate_first: Keep a second copy of the trunk that head 1 alone reads.
+
+    Raises:
+        HorizonError: If the horizon is below 1.
+    """
+    old = teacher.config
+    config = NetworkConfig(
+        obs_shape=old.obs_shape, n_actions=old.n_actions, horizon=horizon, trunk=old.trunk, separate_first=separate_first
+    )
+    student = PlanNetwork(config)
+    student.trunk.load_state_dict(teacher.trunk.state_dict())
+    student.value_head.load_state_dict(teacher.value_head.state_dict())
+    if student.first_trunk is not None:
+        student.first_trunk.load_state_dict(teacher.trunk.state_dict())
+    with torch.no_grad():
+        student.plan_head.weight.copy_(teacher.plan_head.weight[: old.n_actions].repeat(horizon, 1))
+        student.plan_head.bias.copy_(teacher.plan_head.bias[: old.n_actions].repeat(horizon))
+    return student
+
+
+def frozen_copy(network: PlanNetwork) -> PlanNetwork:
+    """A copy whose parameters never change: the θ′ of the semi-gradient (Wagner et al. 2021, Eq. 8)."""
+    return copy.deepcopy(network).eval().requires_grad_(False)

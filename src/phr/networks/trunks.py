@@ -1,0 +1,112 @@
+"""Trunks: from an observation to a feature vector. Leaky ReLUs throughout, as in the paper's Fig. 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from phr.errors import SettingError
+
+TrunkKind = Literal["grid", "atari", "mlp"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkConfig:
+    """Which trunk, and how wide."""
+
+    kind: TrunkKind
+    """`grid`: 3×3 convolutions, padding 1, the last with stride 2. `atari`: the Nature network. `mlp`: layers on the flat input."""
+    channels: tuple[int, ...] = (32, 64, 64)
+    """Channels of each convolution; unused by `mlp`."""
+    width: int = 512
+    """Units of the fully connected layer that every head reads (of each layer, for `mlp`)."""
+    depth: int = 2
+    """Fully connected layers of an `mlp`."""
+
+    def __post_init__(self) -> None:
+        if min((self.width, self.depth, *self.channels)) < 1:
+            raise SettingError(f"a trunk needs positive widths, got {self}")
+
+
+def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float) -> nn.Linear | nn.Conv2d:
+    """Initialise a layer with an orthogonal weight of this gain and a zero bias (Andrychowicz et al. 2021)."""
+    nn.init.orthogonal_(layer.weight, gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _hidden(layer: nn.Linear | nn.Conv2d) -> list[nn.Module]:
+    return [orthogonal(layer, math.sqrt(2)), nn.LeakyReLU()]
+
+
+def _grid_layers(obs_shape: Sequence[int], config: TrunkConfig) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    n_in = obs_shape[0]
+    for index, n_out in enumerate(config.channels):
+        stride = 2 if index == len(config.channels) - 1 else 1
+        layers += _hidden(nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1))
+        n_in = n_out
+    return layers
+
+
+def _atari_layers(obs_shape: Sequence[int], config: TrunkConfig) -> list[nn.Module]:
+    if len(config.channels) != 3:
+        raise SettingError(f"the Nature network has three convolutions, got channels {config.channels}")
+    first, second, third = config.channels
+    return [
+        *_hidden(nn.Conv2d(obs_shape[0], first, 8, stride=4)),
+        *_hidden(nn.Conv2d(first, second, 4, stride=2)),
+        *_hidden(nn.Conv2d(second, third, 3, stride=1)),
+    ]
+
+
+def default_trunk(obs_shape: Sequence[int]) -> TrunkConfig:
+    """The trunk that fits an observation: the Nature network for image stacks, an MLP for anything else."""
+    if len(obs_shape) == 3 and min(obs_shape[1:]) >= 36:
+        return TrunkConfig(kind="atari", channels=(32, 64, 64), width=512)
+    return TrunkConfig(kind="mlp", width=64)
+
+
+class Trunk(nn.Module):
+    """Observation → features, with the scaling of the observation inside.
+
+    Args:
+        obs_shape: Shape of one observation; `(channels, height, width)` for `grid` and `atari`.
+        config: Which layers.
+
+    Raises:
+        SettingError: If the observation does not fit the kind of trunk.
+    """
+
+    def __init__(self, obs_shape: Sequence[int], config: TrunkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.obs_shape = tuple(obs_shape)
+        self.n_features = config.width
+        if config.kind == "mlp":
+            layers: list[nn.Module] = [nn.Flatten()]
+            n_in = math.prod(obs_shape)
+            for _ in range(config.depth):
+                layers += _hidden(nn.Linear(n_in, config.width))
+                n_in = config.width
+        else:
+            if len(obs_shape) != 3:
+                raise SettingError(f"a {config.kind!r} trunk reads (channels, height, width), got shape {tuple(obs_shape)}")
+            convolutions = (_grid_layers if config.kind == "grid" else _atari_layers)(obs_shape, config)
+            with torch.no_grad():
+                n_flat = nn.Sequential(*convolutions, nn.Flatten())(torch.zeros(1, *obs_shape)).shape[1]
+            layers = [*convolutions, nn.Flatten(), *_hidden(nn.Linear(n_flat, config.width))]
+        self.layers = nn.Sequential(*layers)
+        self.scale = 1 / 255 if config.kind == "atari" else 1.0
+
+    def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
+        """Features of a batch of observations of any number type."""
+        features: Tensor = self.layers(obs.float() * self.scale if self.scale != 1.0 else obs.float())
+        return features

@@ -1,0 +1,1 @@
+"""Figures, tables, films, the HTML page."""

@@ -1,0 +1,1 @@
+"""Checkpoints, models and exports on disk."""

@@ -1,0 +1,75 @@
+"""Tensors and JSON in one safetensors file: no pickle, nothing executes on reading."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from phr.errors import CorruptFileError, IncompatibleModelError
+from phr.files import atomic_path
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], state: Any = None) -> None:
+    """Write tensors, and optionally one JSON value as the file's metadata, atomically."""
+    with atomic_path(path) as temporary:
+        contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        save_file(contiguous, temporary, metadata=None if state is None else {"state": json.dumps(state, sort_keys=True)})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
+    """Read what `save_tensors` wrote.
+
+    Raises:
+        CorruptFileError: If the file is missing, truncated or not safetensors.
+    """
+    if not path.is_file():
+        raise CorruptFileError(f"{path} is missing")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            metadata = file.metadata() or {}
+        state = json.loads(metadata["state"]) if "state" in metadata else None
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CorruptFileError(f"{path} is not a readable safetensors file ({error}); it was truncated or edited") from error
+    return tensors, state
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as named tensors."""
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        prefix, _, rest = key.partition(".")
+        if prefix == "optimizer":
+            index, _, name = rest.partition(".")
+            state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def network_tensors(network: torch.nn.Module, prefix: str = "network.") -> dict[str, Tensor]:
+    """A network's parameters and buffers, their names prefixed."""
+    return {prefix + name: value for name, value in network.state_dict().items()}
+
+
+def restore_network(network: torch.nn.Module, tensors: dict[str, Tensor], prefix: str = "network.") -> None:
+    """Put back what `network_tensors` gave.
+
+    Raises:
+        IncompatibleModelError: If names or shapes differ.
+    """
+    mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    try:
+        network.load_state_dict(mine)
+    except RuntimeError as error:
+        raise IncompatibleModelError(f"the stored weights do not fit the network: {str(error).splitlines()[-1].strip()}") from error

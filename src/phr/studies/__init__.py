@@ -1,0 +1,1 @@
+"""Whole experiments: reproduce, bench, tune, doctor."""

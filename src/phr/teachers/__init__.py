@@ -1,0 +1,1 @@
+"""Policies that others trained, and the search oracle."""

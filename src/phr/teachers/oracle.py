@@ -1,0 +1,157 @@
+"""A perfect teacher for open grids: breadth-first search over (cell, direction).
+
+It reads the observation, never the simulator, so it can do no more than a network could. It walks and turns; grids whose way
+needs a key, a door or a box are refused. Ties are broken by the fixed order left, right, forward.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phr.envs import planes
+from phr.errors import HorizonError, UnsolvableError
+from phr.plan import CategoricalPlan
+
+LEFT, RIGHT, FORWARD = 0, 1, 2
+_STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
+"""(dx, dy) of the directions right, down, left, up."""
+
+SOLVABLE_IDS = (
+    "PHR/FourRooms-v0",
+    *(f"MiniGrid-SimpleCrossingS{size}-v0" for size in ("9N1", "9N2", "9N3", "11N5")),
+    *(f"MiniGrid-LavaCrossingS{size}-v0" for size in ("9N1", "9N2", "9N3", "11N5")),
+    *(f"MiniGrid-LavaGapS{size}-v0" for size in (5, 6, 7)),
+    *(f"MiniGrid-Empty-{size}-v0" for size in ("5x5", "6x6", "8x8", "16x16", "Random-5x5", "Random-6x6")),
+    "MiniGrid-FourRooms-v0",
+)
+"""Ids whose every start the oracle is known to solve (tested)."""
+
+
+@dataclass(frozen=True)
+class GridState:
+    """What the oracle reads from one observation.
+
+    Attributes:
+        free: Cells that may be entered, shape `(height, width)`.
+        goal: Cells that end the episode with a reward, shape `(height, width)`.
+        x: The agent's column.
+        y: The agent's row.
+        direction: 0 right, 1 down, 2 left, 3 up.
+    """
+
+    free: NDArray[np.bool_]
+    goal: NDArray[np.bool_]
+    x: int
+    y: int
+    direction: int
+
+
+def read_grid(obs: NDArray[Any]) -> GridState:
+    """Decode one full symbolic observation, shape `(planes, height, width)`.
+
+    Raises:
+        UnsolvableError: If it is not such an observation, or holds doors, keys, balls or boxes.
+    """
+    if obs.ndim != 3 or obs.shape[0] < planes.N_PLANES:
+        raise UnsolvableError(f"the oracle reads full grid observations of {planes.N_PLANES} planes, got shape {obs.shape}")
+    things = [name for name in ("door", "key", "ball", "box") if obs[planes.OBJECT[name]].any()]
+    if things:
+        raise UnsolvableError(f"the oracle only walks; this grid has a {things[0]}. It solves: {', '.join(SOLVABLE_IDS)}")
+    places = np.argwhere(obs[planes.AGENT : planes.AGENT + 4])
+    if len(places) != 1:
+        raise UnsolvableError(f"the oracle needs exactly one agent in the observation, found {len(places)}")
+    direction, y, x = places[0].tolist()
+    blocked = (obs[planes.OBJECT["wall"]] | obs[planes.OBJECT["lava"]]) > 0
+    return GridState(~blocked, obs[planes.OBJECT["goal"]] > 0, x, y, direction)
+
+
+def distances_to_goal(free: NDArray[np.bool_], goal: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Fewest actions from every (direction, y, x) to a goal cell, −1 where there is no way; shape `(4, height, width)`."""
+    height, width = free.shape
+    distance = np.full((4, height, width), -1, np.int64)
+    queue: deque[tuple[int, int, int]] = deque()
+    for y, x in np.argwhere(goal).tolist():
+        for direction in range(4):
+            distance[direction, y, x] = 0
+            queue.append((direction, y, x))
+    while queue:  # backwards: from a state to those that lead into it
+        direction, y, x = queue.popleft()
+        back_x, back_y = x - _STEPS[direction][0], y - _STEPS[direction][1]
+        before = [((direction + 1) % 4, y, x), ((direction - 1) % 4, y, x), (direction, back_y, back_x)]
+        for d, v, u in before:
+            if 0 <= v < height and 0 <= u < width and free[v, u] and distance[d, v, u] < 0:
+                distance[d, v, u] = distance[direction, y, x] + 1
+                queue.append((d, v, u))
+    return distance
+
+
+class OraclePlanner:
+    """Plans shortest paths, as certain as a plan can be.
+
+    Args:
+        n_actions: Size of the action space; the first three actions must be left, right, forward, as in MiniGrid.
+        horizon: Actions to plan; 1 makes it a teacher.
+
+    Raises:
+        HorizonError: If the horizon is below 1.
+    """
+
+    def __init__(self, n_actions: int, horizon: int = 1) -> None:
+        if horizon < 1:
+            raise HorizonError(f"the horizon must be >= 1, got {horizon}")
+        self.n_actions = n_actions
+        self.horizon = horizon
+        self._maps: dict[bytes, NDArray[np.int64]] = {}
+
+    def _distance_map(self, state: GridState) -> NDArray[np.int64]:
+        key = state.free.tobytes() + state.goal.tobytes()
+        if key not in self._maps:
+            self._maps[key] = distances_to_goal(state.free, state.goal)
+        return self._maps[key]
+
+    def optimal_length(self, obs: NDArray[Any]) -> int:
+        """Fewest actions from this observation to the goal.
+
+        Raises:
+            UnsolvableError: If there is no way, or the observation cannot be read.
+        """
+        state = read_grid(obs)
+        length = int(self._distance_map(state)[state.direction, state.y, state.x])
+        if length < 0:
+            raise UnsolvableError(f"no way leads from ({state.x}, {state.y}) to a goal")
+        return length
+
+    def _path(self, obs: NDArray[Any]) -> list[int]:
+        remaining = self.optimal_length(obs)
+        state = read_grid(obs)
+        distance = self._distance_map(state)
+        direction, y, x = state.direction, state.y, state.x
+        actions: list[int] = []
+        while len(actions) < self.horizon:
+            if remaining == 0:
+                actions.append(FORWARD)  # the episode is over; any action will do
+                continue
+            remaining -= 1
+            nexts = {
+                LEFT: ((direction - 1) % 4, y, x),
+                RIGHT: ((direction + 1) % 4, y, x),
+                FORWARD: (direction, y + _STEPS[direction][1], x + _STEPS[direction][0]),
+            }
+            action = next(a for a, place in nexts.items() if distance[place] == remaining and state.free[place[1:]])
+            direction, y, x = nexts[action]
+            actions.append(action)
+        return actions
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        """Shortest paths for a batch of full grid observations, shape `(batch, planes, height, width)`.
+
+        Raises:
+            UnsolvableError: If one has no way to a goal, or cannot be read.
+        """
+        paths = np.array([self._path(one) for one in obs], np.int64).reshape(len(obs), self.horizon)
+        return CategoricalPlan.from_actions(paths, self.n_actions)
