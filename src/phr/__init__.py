@@ -25,10 +25,11 @@ _EXPORTS = {
     "evaluate": "phr.api",
     "load": "phr.api",
     "make_env": "phr.envs.registry",
+    "reproduce": "phr.api",
     "train_teacher": "phr.api",
 }
 
-__all__ = [  # noqa: RUF022 (a plain list, so that type checkers see it)
+__all__ = [
     "A2CConfig",
     "CategoricalPlan",
     "Evaluation",
@@ -44,12 +45,13 @@ __all__ = [  # noqa: RUF022 (a plain list, so that type checkers see it)
     "evaluate",
     "load",
     "make_env",
+    "reproduce",
     "train_teacher",
 ]
 
 if TYPE_CHECKING:
     from phr.acting.agent import HorizonAgent, VectorHorizonAgent
-    from phr.api import distill, evaluate, load, train_teacher
+    from phr.api import distill, evaluate, load, reproduce, train_teacher
     from phr.envs.registry import make_env
     from phr.errors import PhrError
     from phr.evaluation.evaluate import Evaluation

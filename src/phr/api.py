@@ -21,15 +21,20 @@ from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, SettingError
 from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, evaluate_planner
 from phr.evaluation.machine import describe_machine
+from phr.evaluation.starts import StartsResult, distinct_starts, play_all_starts
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.experience.archive import load_experience
 from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
 from phr.learning.presets import default_trunk_of, student_config, teacher_config
 from phr.storage.model import Model
+from phr.studies.profiles import find_profile
+from phr.studies.reproduce import reproduce as run_study
+from phr.studies.results import Results
+from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.references import resolve
 
-__all__ = ["distill", "evaluate", "load", "train_teacher"]
+__all__ = ["distill", "evaluate", "evaluate_all_starts", "load", "reproduce", "train_teacher"]
 
 
 def use_threads(threads: int) -> None:
@@ -197,6 +202,61 @@ def evaluate(
         machine=describe_machine(threads),
         on_run=on_run,
     )
+
+
+def evaluate_all_starts(
+    model: str | Path | Model,
+    *,
+    env_id: str | None = None,
+    commitment: CommitmentLike | Commitment | None = None,
+    horizon: int = 1,
+) -> StartsResult:
+    """Play every different start of an environment once, greedily: a result without sampling error.
+
+    Args:
+        model: A model, a run directory, `zoo:NAME` or `oracle`.
+        env_id: Where; the model's own environment by default.
+        commitment: Actions executed per look.
+        horizon: Actions that the oracle plans.
+
+    Raises:
+        UnsupportedEnvironmentError: If there are too many starts to enumerate.
+        UsageError: As for `evaluate`.
+    """
+    actor = resolve(model, env_id=env_id, horizon=horizon)
+    env = make_env(actor.env_id)
+    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
+    starts = distinct_starts(env)
+    chosen = commitment if commitment is not None else actor.commitment
+    optimal = optimal_lengths(env, starts) if actor.env_id in SOLVABLE_IDS else None
+    return play_all_starts(actor.planner, actor.env_id, starts, commitment=chosen, optimal_lengths=optimal)
+
+
+def reproduce(
+    profile: str = "quick",
+    *,
+    out: str | Path,
+    on_progress: OnProgress = silent,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Results:
+    """Run the paper's experiments from nothing and write `report.html`; an interrupted study goes on where it was.
+
+    Args:
+        profile: `quick`, or `paper` (every n, five seeds, 100,000 steps each, the ablations).
+        out: The study's folder.
+        on_progress: Told how trainings go on.
+        say: Told what happens, one line at a time.
+
+    Returns:
+        What was found.
+
+    Raises:
+        SettingError: If there is no such profile.
+        OutputDirectoryError: If the folder holds something else, or another study.
+    """
+    use_threads(1)
+    command = f"phr reproduce --profile {profile} --out {out}"
+    return run_study(find_profile(profile), Path(out), command=command, say=say, on_progress=on_progress)
 
 
 def load(reference: str | Path) -> Model:

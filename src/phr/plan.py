@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 
+@runtime_checkable
 class Plan(Protocol):
     """`horizon` distributions over actions for each environment of a batch, shape `(batch, horizon)`."""
 
@@ -84,13 +85,16 @@ class CategoricalPlan:
 
     def mode(self) -> IntArray:
         """Most likely action of every step; the lowest index wins a tie."""
-        return self.logits.argmax(axis=-1)
+        actions: IntArray = self.logits.argmax(axis=-1)
+        return actions
 
     def sample(self, rng: np.random.Generator) -> IntArray:
         """One action drawn for every step, by the Gumbel-max trick."""
         noise = rng.gumbel(size=self.logits.shape).astype(np.float32)
-        return (self.logits + noise).argmax(axis=-1)
+        actions: IntArray = (self.logits + noise).argmax(axis=-1)
+        return actions
 
     def confidence(self) -> FloatArray:
         """Probability of the most likely action at every step."""
-        return self.probs.max(axis=-1)
+        most: FloatArray = self.probs.max(axis=-1)
+        return most

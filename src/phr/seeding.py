@@ -51,6 +51,6 @@ def rng_state(rng: np.random.Generator) -> dict[str, Any]:
 
 def rng_from_state(state: dict[str, Any]) -> np.random.Generator:
     """The generator whose state `rng_state` returned."""
-    bits = np.random.PCG64()
+    bits: Any = np.random.PCG64()
     bits.state = state
     return np.random.Generator(bits)

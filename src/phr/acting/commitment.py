@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from phr.plan import IntArray, Plan
 CommitmentLike = int | Literal["auto"]
 
 
+@runtime_checkable
 class Commitment(Protocol):
     """A rule that says, for each plan of a batch, how many of its actions to execute."""
 
@@ -49,7 +50,8 @@ class ConfidentCommitment:
     def lengths(self, plan: Plan) -> IntArray:
         """Number of leading steps whose joint confidence reaches the threshold, at least 1."""
         joint = np.cumprod(plan.confidence(), axis=1)
-        return np.maximum((joint >= self.threshold).sum(axis=1), 1).astype(np.int64)
+        lengths: IntArray = np.maximum((joint >= self.threshold).sum(axis=1), 1).astype(np.int64)
+        return lengths
 
 
 def resolve_commitment(commitment: CommitmentLike | Commitment | None, horizon: int) -> Commitment:

@@ -9,10 +9,12 @@ from typing import Annotated, Literal, Protocol
 import tyro
 
 from phr import api
-from phr.cli.display import ProgressBar, say
+from phr.cli.display import ProgressBar, console, say
 from phr.errors import SettingError
 from phr.files import write_json
+from phr.report.tables import to_rich
 from phr.storage.model import Model
+from phr.studies.content import study_tables
 
 Resume = Annotated[bool, tyro.conf.arg(help="Go on where there is a part; do nothing where all is done.")]
 Threads = Annotated[int, tyro.conf.arg(help="Threads of torch.")]
@@ -163,6 +165,8 @@ class Evaluate:
     """Sample actions instead of taking the most likely ones."""
     observe_always: bool = False
     """Build every observation, also those nobody looks at."""
+    all_starts: bool = False
+    """Also play every different start once (environments that have few, such as the grids)."""
     seed: int = 0
     """Fixes the runs' seeds."""
     json: Path | None = None
@@ -186,12 +190,37 @@ class Evaluate:
             threads=self.threads,
         )
         say(str(result))
+        if self.all_starts:
+            say(f"  {api.evaluate_all_starts(self.model, env_id=self.env_id, commitment=self.commitment, horizon=self.horizon)}")
         if self.json is not None:
             write_json(self.json, result.to_json())
             say(f"written to {self.json}")
 
 
-COMMANDS: dict[str, type[Command]] = {"train": Train, "distill": Distill, "evaluate": Evaluate}
+@dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """The paper's figures 4 and 5, from nothing, on one page."""
+
+    profile: Literal["quick", "paper"] = "quick"
+    """quick: both grids, one seed, minutes; paper: every n, five seeds, 100,000 steps each, the ablations, hours."""
+    out: Path = Path("runs/reproduce")
+    """The study's folder; an interrupted study goes on where it was."""
+
+    def run(self) -> None:
+        """Run the study, print its tables, say where the page is."""
+        with ProgressBar() as bar:
+            results = api.reproduce(self.profile, out=self.out, on_progress=bar, say=say)
+        for table in study_tables(results, results.points()):
+            console.print(to_rich(table))
+        say(f"written to {self.out / 'report.html'}")
+
+
+COMMANDS: dict[str, type[Command]] = {
+    "train": Train,
+    "distill": Distill,
+    "evaluate": Evaluate,
+    "reproduce": Reproduce,
+}
 
 
 def describe() -> str:

@@ -33,7 +33,7 @@ FOUR_ROOMS_MAP = (
 """`#` is a wall; rows from the top. 104 cells are free."""
 
 
-class FourRoomsEnv(MiniGridEnv):  # type: ignore[misc]
+class FourRoomsEnv(MiniGridEnv):
     """Deterministic four rooms, 13×13, from (1, 1) facing east to the goal at (11, 11); 23 actions are optimal.
 
     Actions are left, right and forward (Discrete(3)). The reward is 1 − 0.9·steps/max_steps at the goal, else 0.

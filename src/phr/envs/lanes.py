@@ -7,31 +7,12 @@ is played to its end, and an environment that finishes takes the next from the l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.envs.split import SplitEnv
-from phr.envs.vector import Autoreset, VectorSplit
+from phr.envs.vector import Autoreset, Start, VectorSplit
 from phr.errors import SettingError
-
-
-@dataclass(frozen=True)
-class Start:
-    """How an episode begins: a seed, and actions played before anyone counts."""
-
-    seed: int
-    prefix: tuple[int, ...] = ()
-
-    def enter(self, env: SplitEnv) -> None:
-        """Bring an environment to this start; a prefix that would end the episode is left out."""
-        env.reset(self.seed)
-        for action in self.prefix:
-            _, terminated, truncated, _ = env.advance(action)
-            if terminated or truncated:
-                env.reset(self.seed)
-                return
 
 
 class Lanes:
@@ -65,7 +46,7 @@ class Lanes:
         for lane in np.flatnonzero(ended):
             if self._n_begun < len(self._starts):
                 self.episode[lane] = self._n_begun
-                self._vector.begin(int(lane), self._starts[self._n_begun].enter)
+                self._vector.begin(int(lane), self._starts[self._n_begun])
                 self._n_begun += 1
             else:
                 self.episode[lane] = -1

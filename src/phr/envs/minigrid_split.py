@@ -13,6 +13,7 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.wrappers import PassiveEnvChecker
 from minigrid.core.actions import Actions
 from minigrid.core.mission import MissionSpace
 from minigrid.minigrid_env import MiniGridEnv
@@ -35,7 +36,7 @@ class _MiniGridBase(SplitEnv):
         core = env.unwrapped
         if not isinstance(core, MiniGridEnv):
             raise UnsupportedEnvironmentError(f"{env_id} is not a MiniGrid environment")
-        self._env = env
+        self._env = _without_checker(env)
         self._core = core
         self._gen_obs = core.gen_obs
         core.gen_obs = dict  # the observation that nobody looks at: an empty dict
@@ -75,7 +76,7 @@ class FullViewEnv(_MiniGridBase):
         self._planes = np.zeros(shape, np.uint8)
         self._width = width
         self._encoded_grid: Any = None
-        self._dirty: list[tuple[int, int]] = []
+        self._dirty: list[tuple[Any, Any]] = []
         self._agent_cell = (0, 0)
 
     def reset(self, seed: int | None = None) -> None:
@@ -96,10 +97,10 @@ class FullViewEnv(_MiniGridBase):
         planes.encode_grid(grid.grid, self._width, self._planes)
         if self._n_mission:
             self._planes[planes.MISSION :] = self._mission_code()[:, None, None]
-        dirty: list[tuple[int, int]] = []
+        dirty: list[tuple[Any, Any]] = []
         plain_set = grid.set
 
-        def noting_set(i: int, j: int, v: Any) -> None:
+        def noting_set(i: Any, j: Any, v: Any) -> None:  # MiniGrid sends Python's and numpy's integers
             dirty.append((i, j))
             plain_set(i, j, v)
 
@@ -172,6 +173,15 @@ class PartialViewEnv(_MiniGridBase):
         if self._n_mission:
             out[first + 4 :] = self._mission_code()[:, None, None]
         return out
+
+
+def _without_checker(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """The environment without Gymnasium's checker, which objects to an observation that nobody looks at."""
+    if isinstance(env, PassiveEnvChecker):
+        return _without_checker(env.env)
+    if isinstance(env, gymnasium.Wrapper):
+        env.env = _without_checker(env.env)
+    return env
 
 
 def mission_codes(space: Any, env_id: str) -> dict[str, NDArray[np.uint8]]:

@@ -16,6 +16,26 @@ from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentErr
 SeedSchedule = Callable[[int, int], int | None]
 """(environment, episode) → seed of that episode, or None to let the environment's own generator go on."""
 
+PrefixSchedule = Callable[[int, int], Sequence[int]]
+"""(environment, episode) → actions played before that episode counts."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How an episode begins: a seed, and actions played before anyone counts."""
+
+    seed: int | None
+    prefix: tuple[int, ...] = ()
+
+    def enter(self, env: SplitEnv) -> None:
+        """Bring an environment to this start; a prefix that would end the episode is left out."""
+        env.reset(self.seed)
+        for action in self.prefix:
+            _, terminated, truncated, _ = env.advance(action)
+            if terminated or truncated:
+                env.reset(self.seed)
+                return
+
 
 class Autoreset(str, Enum):
     """What happens when an episode ends (Gymnasium's three modes)."""
@@ -75,6 +95,7 @@ class VectorSplit:
         autoreset: What happens when an episode ends; there is no default on purpose.
         seeds: The seed of every episode. With a schedule that never returns None the state of all environments can be
             saved and restored exactly, by replaying the running episodes.
+        prefixes: Uncounted actions at the beginning of every episode; none by default.
 
     Raises:
         InvalidDataError: If there is no environment.
@@ -82,7 +103,13 @@ class VectorSplit:
         SettingError: If the mode is unknown.
     """
 
-    def __init__(self, envs: Sequence[SplitEnv], autoreset: str | Autoreset, seeds: SeedSchedule = lambda _i, _k: None) -> None:
+    def __init__(
+        self,
+        envs: Sequence[SplitEnv],
+        autoreset: str | Autoreset,
+        seeds: SeedSchedule = lambda _i, _k: None,
+        prefixes: PrefixSchedule = lambda _i, _k: (),
+    ) -> None:
         if not envs:
             raise InvalidDataError("a vector of environments needs at least one")
         first = envs[0]
@@ -98,7 +125,7 @@ class VectorSplit:
         self.observation_space = first.observation_space
         self.n_actions = first.n_actions
         self.autoreset = Autoreset.parse(autoreset)
-        self._seeds = seeds
+        self._seeds, self._prefixes = seeds, prefixes
         self._episodes = [-1] * self.n_envs
         self._history: list[list[int]] = [[] for _ in envs]
         self._ended = np.ones(self.n_envs, bool)
@@ -108,19 +135,17 @@ class VectorSplit:
         for index in range(self.n_envs) if mask is None else np.flatnonzero(mask):
             self._reset_one(int(index))
 
-    def begin(self, index: int, enter: Callable[[SplitEnv], None]) -> None:
-        """Start an episode of the caller's making in one environment; `enter` resets it and brings it to its first state."""
-        self._mark_begun(index)
-        enter(self.envs[index])
-
-    def _mark_begun(self, index: int) -> None:
+    def begin(self, index: int, start: Start) -> None:
+        """Start an episode of the caller's choice in one environment."""
         self._episodes[index] += 1
         self._history[index] = []
         self._ended[index] = False
+        start.enter(self.envs[index])
 
     def _reset_one(self, index: int) -> None:
-        self._mark_begun(index)
-        self.envs[index].reset(self._seeds(index, self._episodes[index]))
+        episode = self._episodes[index] + 1
+        start = Start(self._seeds(index, episode), tuple(self._prefixes(index, episode)))
+        self.begin(index, start)
 
     def advance(self, actions: NDArray[np.int64], mask: NDArray[np.bool_] | None = None, blind_for: int = 0) -> VectorStep:
         """Move every environment (or those of the mask) by one action.

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from phr.acting.agent import VectorHorizonAgent
 from phr.acting.commitment import Commitment, CommitmentLike
-from phr.envs.lanes import Lanes, Start
+from phr.envs.lanes import Lanes
 from phr.envs.registry import make_env
-from phr.envs.vector import Autoreset, VectorSplit
+from phr.envs.vector import Autoreset, Start, VectorSplit
 from phr.protocols import Planner
 
 

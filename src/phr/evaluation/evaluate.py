@@ -240,9 +240,8 @@ def evaluate_planner(
         records.append(record)
         on_run(index, record)
     bound = measure_bound(env, planner, records[-1]) if settings.with_bound else None
-    named = settings.commitment if isinstance(settings.commitment, int | str) else planner.horizon
-    if settings.commitment is not None and not isinstance(settings.commitment, int | str):
-        named = repr(settings.commitment)
+    chosen = planner.horizon if settings.commitment is None else settings.commitment
+    named = chosen if isinstance(chosen, int) else str(chosen)
     return Evaluation(
         env.env_id, model, planner.horizon, named, backend, settings.deterministic, tuple(records), bound, machine
     )

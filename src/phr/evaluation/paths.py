@@ -88,7 +88,7 @@ class LearnedPath:
         solved: The episode ended by itself with a positive last reward (the paper's criterion).
 
     Raises:
-        InvalidDataError: If the lists do not fit each other or the map, or the first action was taken without a look.
+        InvalidDataError: If the lists do not fit each other or the map, or the first action followed no look.
     """
 
     env_id: str

@@ -135,7 +135,8 @@ def timed_run(
         if 0 <= steps_left < len(actions):
             actions = actions[:steps_left]
         executed, planned = 0, len(actions)
-        reward, terminated, truncated, info = 0.0, False, False, {}
+        reward, terminated, truncated = 0.0, False, False
+        info: dict[str, Any] = {}
         for action in actions:
             executed += 1
             reward, terminated, truncated, info = advance(action, 0 if observe_always else planned - executed)

@@ -75,7 +75,10 @@ def load_experience(path: Path) -> Experience:
     said = [None if flag < 0 else bool(flag) for flag in arrays["is_success"]]
     trajectories = tuple(
         Trajectory(
-            *(parts[name][i] for name in _ARRAYS),
+            obs=parts["obs"][i],
+            actions=parts["actions"][i],
+            teacher_logits=parts["teacher_logits"][i],
+            rewards=parts["rewards"][i],
             terminated=bool(arrays["terminated"][i]),
             truncated=bool(arrays["truncated"][i]),
             is_success=said[i],

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from phr.envs.lanes import Lanes, Start
-from phr.envs.vector import VectorSplit
+from phr.envs.lanes import Lanes
+from phr.envs.vector import Start, VectorSplit
 from phr.errors import InvalidDataError
 from phr.experience.trajectory import Experience, Trajectory
 from phr.plan import CategoricalPlan

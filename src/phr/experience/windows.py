@@ -85,7 +85,7 @@ def cut_windows(lengths: NDArray[np.int64], horizon: int, *, stride: int = 1, pa
     owner = np.repeat(np.arange(len(lengths)), [len(s) for s in starts])
     if not len(owner):
         raise InvalidDataError(
-            f"no episode is as long as the horizon {horizon} (the longest has {lengths.max()} steps), so the strict cut leaves "
+            f"no episode is as long as the horizon {horizon} (the longest has {max(lengths, default=0)} steps), so the strict cut leaves "
             "no window; keep padding on, or ask for a shorter horizon"
         )
     sources = firsts[owner] + np.concatenate(starts)

@@ -61,6 +61,9 @@ class A2CConfig:
     """Added to the optimizer's denominator. Sparse rewards make tiny gradients; a large value would drown them."""
     reward_scale: float = 1.0
     """Rewards are multiplied by this before the losses see them; sparse ones need it to be heard beside the entropy bonus."""
+    prefix: tuple[int, int] = (0, 0)
+    """Fewest and most random, uncounted actions before each training episode. They keep every part of the world visited, so that
+    the first way found is not the only one ever tried."""
     n_evaluations: int = 10
     """Greedy evaluations over the second half of training; the weights of the best one are the teacher."""
     eval_episodes: int = 200
@@ -123,7 +126,12 @@ class A2C:
         self.best_return = -np.inf
         self._make, self._extra_loss, self._streams = make, extra_loss, Streams(config.seed)
         self.collector = RolloutCollector(
-            make, n_envs=config.n_envs, n_steps=config.n_steps, reward_scale=config.reward_scale, streams=self._streams
+            make,
+            n_envs=config.n_envs,
+            n_steps=config.n_steps,
+            reward_scale=config.reward_scale,
+            prefix=config.prefix,
+            streams=self._streams,
         )
         vector = self.collector.vector
         weights_seed = self._streams.integer("teacher-weights")

@@ -49,7 +49,10 @@ def silent(_progress: Progress) -> None:
 class Trainable(Protocol):
     """A training that advances by updates and can be put away and taken up again, bit for bit."""
 
-    n_updates: int
+    @property
+    def n_updates(self) -> int:
+        """Updates done so far."""
+        ...
 
     @property
     def done(self) -> bool:

@@ -26,7 +26,7 @@ class MetricsWriter:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 return
-            self._board = SummaryWriter(str(run.path / "tensorboard"))  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(run.path / "tensorboard"))
 
     def __enter__(self) -> Self:
         return self

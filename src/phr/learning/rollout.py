@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,16 +65,30 @@ class RolloutCollector:
         n_envs: Environments stepped side by side.
         n_steps: Steps of each per slice.
         reward_scale: Rewards are multiplied by this.
+        prefix: Fewest and most random, uncounted actions before each episode.
         streams: Where seeds and sampling come from.
     """
 
     def __init__(
-        self, make: Callable[[], SplitEnv], *, n_envs: int, n_steps: int, reward_scale: float, streams: Streams
+        self,
+        make: Callable[[], SplitEnv],
+        *,
+        n_envs: int,
+        n_steps: int,
+        reward_scale: float,
+        prefix: tuple[int, int],
+        streams: Streams,
     ) -> None:
+        def random_prefix(env: int, episode: int) -> Sequence[int]:
+            rng = streams.rng("train-prefix", env, episode)
+            actions: list[int] = rng.integers(self.vector.n_actions, size=rng.integers(prefix[0], prefix[1] + 1)).tolist()
+            return actions
+
         self.vector = VectorSplit(
             [make() for _ in range(n_envs)],
             Autoreset.SAME_STEP,
             seeds=lambda env, episode: streams.integer("train-env", env, episode),
+            prefixes=random_prefix if prefix[1] else lambda _env, _episode: (),
         )
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
         self._n_steps, self._reward_scale = n_steps, reward_scale
@@ -92,7 +106,7 @@ class RolloutCollector:
         shape = self._obs.shape[:2]
         actions, rewards = np.zeros(shape, np.int64)[:-1], np.zeros(shape, np.float32)[:-1]
         terminated, truncated = np.zeros_like(actions, bool), np.zeros_like(actions, bool)
-        final_obs = {}
+        final_obs: dict[tuple[int, int], np.ndarray[Any, Any]] = {}
         self.vector.observe(out=self._obs[0])
         for t in range(self._n_steps):
             with torch.inference_mode():
@@ -104,8 +118,14 @@ class RolloutCollector:
             final_obs |= {(t, env): last for env, last in step.final_obs.items()}
             self._count_episodes(step.rewards, step.done)
             self.vector.observe(out=self._obs[t + 1])
-        tensors = (torch.from_numpy(array) for array in (self._obs, actions, rewards * self._reward_scale, terminated, truncated))
-        return Rollout(*tensors, final_obs=final_obs)
+        return Rollout(
+            obs=torch.from_numpy(self._obs),
+            actions=torch.from_numpy(actions),
+            rewards=torch.from_numpy(rewards * self._reward_scale),
+            terminated=torch.from_numpy(terminated),
+            truncated=torch.from_numpy(truncated),
+            final_obs=final_obs,
+        )
 
     def _count_episodes(self, rewards: np.ndarray[Any, Any], done: np.ndarray[Any, Any]) -> None:
         self._returns += rewards

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from phr.errors import InvalidDataError
 from phr.evaluation.statistics import frequency_averaged_score, stratified_bootstrap
 from phr.seeding import Streams
 
+_Key = TypeVar("_Key", bound=Hashable)
 Interval = tuple[float, float]
 
 TEACHER = "teacher"
@@ -74,8 +75,8 @@ class Point:
 def pool(series: str, n: int, evaluations: Sequence[Mapping[str, Any]]) -> Point:
     """Pool the evaluations of one or several training seeds.
 
-    Runs are the strata of the return's interval. Times and scores have one value per run, so their intervals resample
-    whole runs; with one run they shrink to a point.
+    Runs are the strata of the return's interval. Times and scores have one value per run, so their intervals
+    resample whole runs; with one run they shrink to a point.
 
     Args:
         series: Name of the line that the point belongs to.
@@ -83,7 +84,7 @@ def pool(series: str, n: int, evaluations: Sequence[Mapping[str, Any]]) -> Point
         evaluations: What `Evaluation.to_json` gave, one per training seed.
 
     Raises:
-        InvalidDataError: If there is no evaluation or no step, or the evaluations differ in environment or commitment.
+        InvalidDataError: If there is no evaluation or no step, or environments or commitments differ.
     """
     env_id = _one_env_id(n, evaluations)
     runs = [run for evaluation in evaluations for run in evaluation["runs"]]
@@ -128,9 +129,7 @@ def _mean(values: Sequence[Any]) -> float | None:
     return float(np.mean(values))
 
 
-def ratio_interval(
-    numerators: NDArray[np.float64], denominators: NDArray[np.float64], rng: np.random.Generator
-) -> Interval:
+def ratio_interval(numerators: NDArray[np.float64], denominators: NDArray[np.float64], rng: np.random.Generator) -> Interval:
     """95 % percentile interval of Σ numerators / Σ denominators, whole runs resampled.
 
     Args:
@@ -146,7 +145,7 @@ def ratio_interval(
     return float(low), float(high)
 
 
-def in_order[Key](points: Sequence[Point], key: Callable[[Point], Key]) -> list[Key]:
+def in_order(points: Sequence[Point], key: Callable[[Point], _Key]) -> list[_Key]:
     """The distinct keys of the points, in order of first appearance."""
     return list(dict.fromkeys(key(point) for point in points))
 
@@ -174,7 +173,7 @@ def frequency_averaged_scores(
         frequencies: The n to average over.
 
     Returns:
-        (environment, series) → score; series that miss an n, and environments that miss a reference, are left out.
+        (environment, series) → score; series without every n, environments without references are left out.
 
     Raises:
         InvalidDataError: If a teacher is no better than random play.

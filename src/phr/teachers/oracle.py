@@ -7,6 +7,7 @@ needs a key, a door or a box are refused. Ties are broken by the fixed order lef
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.envs import planes
+from phr.envs.split import SplitEnv
+from phr.envs.vector import Start
 from phr.errors import HorizonError, UnsolvableError
 from phr.plan import CategoricalPlan
 
@@ -155,3 +158,17 @@ class OraclePlanner:
         """
         paths = np.array([self._path(one) for one in obs], np.int64).reshape(len(obs), self.horizon)
         return CategoricalPlan.from_actions(paths, self.n_actions)
+
+
+def optimal_lengths(env: SplitEnv, starts: Sequence[Start]) -> list[int]:
+    """Fewest actions to the goal from every start.
+
+    Raises:
+        UnsolvableError: If one has no way to a goal, or cannot be read.
+    """
+    oracle = OraclePlanner(env.n_actions)
+    lengths = []
+    for start in starts:
+        start.enter(env)
+        lengths.append(oracle.optimal_length(env.observe()))
+    return lengths

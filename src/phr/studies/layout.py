@@ -1,0 +1,50 @@
+"""Where each file of a study lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def slug(text: str) -> str:
+    """Letters, digits, dots and underscores stay; anything else becomes a hyphen."""
+    return "".join(symbol if symbol.isalnum() or symbol in "._" else "-" for symbol in text)
+
+
+@dataclass(frozen=True)
+class StudyLayout:
+    """The files of a study below its folder."""
+
+    root: Path
+
+    def teacher(self, env_id: str, seed: int) -> Path:
+        """A teacher's run directory."""
+        return self.root / "models" / slug(env_id) / f"teacher-s{seed}"
+
+    def student(self, env_id: str, loss: str, horizon: int, seed: int) -> Path:
+        """A student's run directory."""
+        return self.root / "models" / slug(env_id) / f"{loss}-h{horizon}-s{seed}"
+
+    def ablation(self, env_id: str, name: str, label: str) -> Path:
+        """The run directory of an ablation's student."""
+        return self.root / "models" / slug(env_id) / "ablations" / slug(f"{name} {label}")
+
+    def starts(self, env_id: str, name: str, n: int | None = None) -> Path:
+        """What a policy reaches from every start."""
+        return self.root / "starts" / slug(env_id) / f"{slug(name)}{'' if n is None else f'-n{n}'}.json"
+
+    def ablation_starts(self, env_id: str, name: str, label: str, n: int) -> Path:
+        """The same for an ablation's student."""
+        return self.root / "starts" / slug(env_id) / "ablations" / f"{slug(f'{name} {label}')}-n{n}.json"
+
+    def timed(self, env_id: str, series: str, n: int, seed: int, number: int) -> Path:
+        """One timed run."""
+        return self.root / "timed" / slug(env_id) / f"{slug(series)}-n{n}-s{seed}-r{number}.json"
+
+    def walked(self, env_id: str, n: int) -> Path:
+        """The learned path at n."""
+        return self.root / "paths" / slug(env_id) / f"n{n}.json"
+
+    def figure(self, name: str) -> Path:
+        """A picture."""
+        return self.root / "figures" / f"{slug(name)}.png"

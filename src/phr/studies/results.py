@@ -1,0 +1,139 @@
+"""What a finished study found, read back from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from phr.envs.registry import make_env
+from phr.evaluation.paths import LearnedPath
+from phr.files import read_json, read_jsonl
+from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores, pool
+from phr.report.results import Ablation as AblationRow
+from phr.studies.ablations import ABLATIONS, Outcome
+from phr.studies.layout import StudyLayout
+from phr.studies.profiles import Profile
+
+
+class Results:
+    """Reads the files of a study; computes no policy.
+
+    Args:
+        profile: What was done.
+        layout: Where its files lie.
+    """
+
+    def __init__(self, profile: Profile, layout: StudyLayout) -> None:
+        self.profile = profile
+        self.layout = layout
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """On what the times were measured."""
+        env_id, seed = self.profile.env_ids[0], self.profile.seeds[0]
+        found: dict[str, Any] = read_json(self.layout.timed(env_id, TEACHER, 1, seed, 0))["machine"]
+        return found
+
+    def points(self) -> list[Point]:
+        """Every point of figure 4: teacher, losses, action repeat, and what a shortest path would draw."""
+        points = []
+        for env_id in self.profile.env_ids:
+            points.append(self._pool(env_id, TEACHER, 1))
+            later = [n for n in self.profile.horizons if n > 1]
+            points += [self._pool(env_id, series, n) for series in (*self.profile.losses, ACTION_REPEAT) for n in later]
+            points += self._optimum(env_id, points)
+        return points
+
+    def _pool(self, env_id: str, series: str, n: int) -> Point:
+        files = [
+            self.layout.timed(env_id, series, n, seed, number)
+            for seed in self.profile.seeds
+            for number in range(self.profile.runs)
+        ]
+        return pool(series, n, [read_json(path) for path in files])
+
+    def _optimum(self, env_id: str, measured: Sequence[Point]) -> list[Point]:
+        """A shortest path at the time that the first loss's student needs."""
+        best = self.optimum(env_id)
+        rate = best["return_mean"] / best["length_mean"]
+        points = []
+        for n in self.profile.horizons:
+            twin = find(measured, env_id, TEACHER if n == 1 else self.profile.losses[0], n)
+            if twin is not None:
+                points.append(
+                    Point(
+                        env_id=env_id,
+                        series=OPTIMUM,
+                        n=n,
+                        n_runs=1,
+                        return_mean=best["return_mean"],
+                        length_mean=best["length_mean"],
+                        success_rate=1.0,
+                        seconds_per_100k_steps=twin.seconds_per_100k_steps,
+                        score_per_second=rate * 1e5 / twin.seconds_per_100k_steps,
+                    )
+                )
+        return points
+
+    def optimum(self, env_id: str) -> dict[str, Any]:
+        """What the oracle reaches."""
+        found: dict[str, Any] = read_json(self.layout.starts(env_id, OPTIMUM))
+        return found
+
+    def starts(self, env_id: str, series: str, n: int) -> list[dict[str, Any]]:
+        """Every start once: one result per training seed."""
+        return [read_json(self.layout.starts(env_id, f"{series}-s{seed}", n)) for seed in self.profile.seeds]
+
+    def scores(self, points: Sequence[Point]) -> dict[tuple[str, str], float]:
+        """Frequency-averaged scores by environment and series."""
+        random_returns = {env_id: float(read_json(self.layout.starts(env_id, "random"))) for env_id in self.profile.env_ids}
+        teachers = {point.env_id: point.return_mean for point in points if point.series == TEACHER}
+        return frequency_averaged_scores(
+            [point for point in points if point.series != OPTIMUM],
+            random_returns=random_returns,
+            teacher_returns={env_id: value for env_id, value in teachers.items() if value is not None},
+            frequencies=self.profile.horizons,
+        )
+
+    def ablations(self, env_id: str) -> list[AblationRow]:
+        """One row for each setting of each ablation; empty where the profile has none."""
+        if not self.profile.ablations:
+            return []
+        rows = []
+        for ablation in ABLATIONS:
+            outcomes = {label: self._outcome(env_id, ablation.name, label) for label, _ in ablation.settings}
+            verdict = ablation.held(outcomes)
+            for index, (label, outcome) in enumerate(outcomes.items()):
+                solved = {f"solved, n = {n}": value for n, value in outcome.solved.items()}
+                rows.append(
+                    AblationRow(
+                        name=ablation.name,
+                        setting=label,
+                        claim=ablation.claim if index == 0 else "",
+                        results=solved,
+                        held=verdict if index == 0 else None,
+                    )
+                )
+        return rows
+
+    def _outcome(self, env_id: str, name: str, label: str) -> Outcome:
+        reached = {n: read_json(self.layout.ablation_starts(env_id, name, label, n)) for n in self.profile.horizons}
+        best = self.optimum(env_id)["length_mean"]
+        return Outcome(
+            solved={n: found["n_solved"] / found["n_starts"] for n, found in reached.items()},
+            length={n: found["length_mean"] / best for n, found in reached.items()},
+        )
+
+    def path(self, env_id: str, n: int) -> LearnedPath:
+        """The learned path at n."""
+        return LearnedPath.from_json(read_json(self.layout.walked(env_id, n)))
+
+    def metrics(self, run: Path) -> list[dict[str, Any]]:
+        """A training's metrics."""
+        return read_jsonl(run / "metrics.jsonl")
+
+    def time_limit(self, env_id: str) -> int | None:
+        """Steps after which an episode is cut off, where the environment says so."""
+        limit = getattr(make_env(env_id).unwrapped.unwrapped, "max_steps", None)
+        return None if limit is None else int(limit)

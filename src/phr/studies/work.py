@@ -1,0 +1,118 @@
+"""The pieces of work of the study, each resumable by itself. Functions that other processes run stand at module level."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phr.envs.lanes import random_starts
+from phr.envs.registry import make_env
+from phr.evaluation.episodes import make_vector, play_episodes
+from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner
+from phr.evaluation.machine import describe_machine
+from phr.evaluation.starts import distinct_starts, play_all_starts
+from phr.evaluation.timed import Limit
+from phr.learning import runs
+from phr.learning.presets import student_config, teacher_config
+from phr.learning.relay import Relay
+from phr.protocols import Planner
+from phr.seeding import Streams
+from phr.storage.model import load_model
+from phr.teachers.baselines import RandomPlanner
+from phr.teachers.oracle import OraclePlanner, optimal_lengths
+
+RANDOM_EPISODES = 200
+"""Episodes of random play behind the zero of the frequency-averaged score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherJob:
+    """Stage 1 of one environment and seed."""
+
+    env_id: str
+    seed: int
+    directory: Path
+    total_timesteps: int | None
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return f"teacher, {self.env_id}, seed {self.seed}"
+
+    def __call__(self, relay: Relay) -> None:
+        """Train it, or find it done."""
+        torch.set_num_threads(1)
+        config = teacher_config(make_env(self.env_id), seed=self.seed, total_timesteps=self.total_timesteps)
+        runs.train_teacher(self.env_id, config, self.directory, resume=True, on_progress=relay.named(self.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentJob:
+    """Stage 2 of one teacher."""
+
+    env_id: str
+    teacher: Path
+    directory: Path
+    horizon: int
+    settings: tuple[tuple[str, Any], ...]
+    """Names and values of `PHRConfig`."""
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        words = ", ".join(f"{key} {value}" for key, value in self.settings if value is not None)
+        return f"student, {self.env_id}, horizon {self.horizon}, {words}"
+
+    def __call__(self, relay: Relay) -> None:
+        """Distil it, or find it done."""
+        torch.set_num_threads(1)
+        teacher = load_model(self.teacher)
+        config = student_config(self.env_id, self.horizon, **dict(self.settings))
+        runs.distill(
+            teacher.planner,
+            self.env_id,
+            config,
+            self.directory,
+            start=teacher.network,
+            teacher_name=self.teacher.name,
+            teacher_id=teacher.manifest.files["model.safetensors"],
+            joint_config=teacher_config(make_env(self.env_id), seed=config.seed) if config.joint else None,
+            resume=True,
+            on_progress=relay.named(self.name),
+        )
+
+
+def timed_evaluation(planner: Planner, env_id: str, name: str, n: int, *, steps: int, round_seed: int) -> dict[str, Any]:
+    """One timed run at commitment n, as the JSON of `phr evaluate`."""
+    settings = EvaluationSettings(commitment=n, limit=Limit(steps=steps), runs=1, seed=round_seed)
+    machine = describe_machine(torch.get_num_threads())
+    return evaluate_planner(planner, make_env(env_id), settings, model=name, backend="torch", machine=machine).to_json()
+
+
+def optimum(env_id: str) -> dict[str, Any]:
+    """What the oracle achieves from every start, and the lengths it needs; the line in every plot."""
+    env = make_env(env_id)
+    starts = distinct_starts(env)
+    lengths = optimal_lengths(env, starts)
+    result = play_all_starts(OraclePlanner(env.n_actions), env_id, starts, optimal_lengths=lengths)
+    return {**asdict(result), "seeds": [start.seed for start in starts], "lengths": lengths}
+
+
+def all_starts(planner: Planner, env_id: str, best: dict[str, Any], commitment: int) -> dict[str, Any]:
+    """One greedy episode from every start that `optimum` found."""
+    starts = random_starts(best["seeds"], planner.n_actions, np.random.default_rng(0))
+    return asdict(play_all_starts(planner, env_id, starts, commitment=commitment, optimal_lengths=best["lengths"]))
+
+
+def random_return(env_id: str) -> float:
+    """Mean return of uniformly random actions."""
+    streams = Streams(0)
+    vector = make_vector(env_id, 32)
+    seeds = [streams.integer("random-env", index) for index in range(RANDOM_EPISODES)]
+    planner = RandomPlanner(vector.n_actions, streams.rng("random-actions"))
+    episodes = play_episodes(planner, vector, random_starts(seeds, vector.n_actions, streams.rng("no-prefix")))
+    return float(episodes.returns.mean())

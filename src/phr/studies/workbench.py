@@ -1,0 +1,113 @@
+"""A study's folder: every piece of work is a file, and what is there is not done again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Protocol
+
+from phr.errors import OutputDirectoryError
+from phr.files import ensure_directory, read_json, write_json, write_text
+from phr.learning.driver import OnProgress, silent
+from phr.learning.relay import Relay
+
+SETTINGS = "settings.json"
+COMPLETE = "COMPLETE"
+
+
+class Workbench:
+    """Opens a folder for a study, or finds it again.
+
+    Args:
+        directory: The folder; made where it is missing.
+        settings: What is to be done; a study is the same study when this is equal.
+        say: Told what happens, one line at a time.
+
+    Raises:
+        OutputDirectoryError: If the folder holds something else, or another study.
+    """
+
+    def __init__(self, directory: Path, settings: dict[str, Any], say: Callable[[str], None]) -> None:
+        self.directory = ensure_directory(directory)
+        self.say = say
+        path = directory / SETTINGS
+        if path.exists():
+            if read_json(path) != settings:
+                raise OutputDirectoryError(f"{directory} holds another study; choose another folder, or remove it")
+        elif any(directory.iterdir()):
+            raise OutputDirectoryError(f"{directory} is not empty and holds no study of ours; choose another folder")
+        write_json(path, settings)
+
+    def finish(self) -> None:
+        """Mark the study as done."""
+        write_text(self.directory / COMPLETE, "")
+
+
+class Job(Protocol):
+    """A piece of work for another process; it must be picklable, and done already where it was done before."""
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        ...
+
+    def __call__(self, relay: Relay) -> None:
+        """Do it."""
+        ...
+
+
+def run_jobs(
+    jobs: Sequence[Job], *, what: str, say: Callable[[str], None], on_progress: OnProgress = silent
+) -> None:
+    """Run jobs side by side, one process a core; nothing may be timed while they run.
+
+    Args:
+        jobs: What to do.
+        what: What they are, for a person.
+        say: Told of each job that is done.
+        on_progress: Told how they go on.
+
+    Raises:
+        PhrError: The first error of any job; the others are cancelled, finished ones stay done.
+    """
+    if not jobs:
+        return
+    say(f"{what}: {len(jobs)} to do")
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        queue = manager.Queue()
+        drain = threading.Thread(target=_drain, args=(queue, on_progress), daemon=True)
+        drain.start()
+        with ProcessPoolExecutor(min(len(jobs), available_cores()), mp_context=context) as pool:
+            pending = {pool.submit(job, Relay(queue)): job for job in jobs}
+            try:
+                for number, future in enumerate(as_completed(pending), start=1):
+                    future.result()
+                    say(f"  [{number}/{len(jobs)}] {pending[future].name}")
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            finally:
+                queue.put(None)
+                drain.join()
+
+
+def _drain(queue: Any, on_progress: OnProgress) -> None:
+    while (report := queue.get()) is not None:
+        on_progress(report)
+
+
+def available_cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def once(path: Path, make: Callable[[], Any]) -> Any:
+    """The JSON value in a file, made and written where it is missing."""
+    if not path.exists():
+        write_json(path, make())
+    return read_json(path)
