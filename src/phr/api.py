@@ -18,12 +18,13 @@ import torch
 
 from phr.acting.commitment import Commitment, CommitmentLike
 from phr.envs.registry import make_env
-from phr.errors import IncompatibleModelError, SettingError
+from phr.errors import IncompatibleModelError, SettingError, UnknownModelError
 from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, evaluate_planner
 from phr.evaluation.machine import describe_machine
 from phr.evaluation.starts import StartsResult, distinct_starts, play_all_starts
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.experience.archive import load_experience
+from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
 from phr.learning.presets import default_trunk_of, student_config, teacher_config
@@ -32,7 +33,7 @@ from phr.studies.profiles import find_profile
 from phr.studies.reproduce import reproduce as run_study
 from phr.studies.results import Results
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
-from phr.teachers.references import resolve
+from phr.teachers.references import ORACLE, resolve
 
 __all__ = ["distill", "evaluate", "evaluate_all_starts", "load", "reproduce", "train_teacher"]
 
@@ -136,6 +137,7 @@ def distill(
         teacher_id=actor.model.manifest.files.get("model.safetensors", "") if actor.model else "",
         joint_config=teacher_config(env, seed=seed) if config.joint else None,
         experience=None if experience is None else load_experience(Path(experience)),
+        experience_id="" if experience is None else sha256_of(Path(experience).with_suffix(".npz")),
         resume=resume,
         on_progress=on_progress,
         say=say,
@@ -266,10 +268,10 @@ def load(reference: str | Path) -> Model:
         UnknownModelError: If the reference leads nowhere, or stands for no network.
         CorruptFileError: If a file is missing, truncated or edited.
     """
-    actor = resolve(reference)
-    if actor.model is None:
-        raise SettingError(f"{reference} has no network to load")
-    return actor.model
+    model = None if reference == ORACLE else resolve(reference).model
+    if model is None:
+        raise UnknownModelError(f"{reference} has no network to load; give a run directory or zoo:NAME")
+    return model
 
 
 def _path(out: str | Path | None) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import tyro
 
@@ -21,6 +21,7 @@ Threads = Annotated[int, tyro.conf.arg(help="Threads of torch.")]
 LossName = Literal["squared", "squared-logits", "kl", "forward-kl", "cross-entropy"]
 
 
+@runtime_checkable
 class Command(Protocol):
     """Words, parsed."""
 

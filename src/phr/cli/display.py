@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -44,7 +43,7 @@ class ProgressBar:
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> ProgressBar:
         self._bar.start()
         return self
 
@@ -60,4 +59,4 @@ class ProgressBar:
 
 def say(line: str) -> None:
     """Print one line for a person."""
-    console.print(line, highlight=False, soft_wrap=True)
+    console.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)

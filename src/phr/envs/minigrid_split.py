@@ -50,6 +50,11 @@ class _MiniGridBase(SplitEnv):
         """The MiniGrid environment itself."""
         return self._env
 
+    def forget_steps(self) -> None:
+        """Count steps from here, in MiniGrid's own limit and reward too."""
+        super().forget_steps()
+        self._core.step_count = 0
+
     def _mission_code(self) -> NDArray[np.uint8]:
         try:
             return self._mission_codes[self._core.mission]

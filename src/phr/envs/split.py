@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from phr.errors import NonFiniteError, UnsupportedEnvironmentError
@@ -56,6 +57,17 @@ class SplitEnv(ABC):
     @abstractmethod
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Build the observation of the present state; written into `out` where given, else into a new array."""
+
+    def forget_steps(self) -> None:
+        """Count the episode's steps from here: what came before was a prefix that nobody is to pay for.
+
+        The base class winds back Gymnasium's time limit.
+        """
+        layer: Any = self.unwrapped
+        while isinstance(layer, gymnasium.Wrapper):
+            if isinstance(layer, TimeLimit):
+                layer._elapsed_steps = 0
+            layer = layer.env
 
     @property
     @abstractmethod

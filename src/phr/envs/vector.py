@@ -22,7 +22,7 @@ PrefixSchedule = Callable[[int, int], Sequence[int]]
 
 @dataclass(frozen=True)
 class Start:
-    """How an episode begins: a seed, and actions played before anyone counts."""
+    """How an episode begins: a seed, and actions played before anyone counts (nor does the environment's step limit)."""
 
     seed: int | None
     prefix: tuple[int, ...] = ()
@@ -35,6 +35,8 @@ class Start:
             if terminated or truncated:
                 env.reset(self.seed)
                 return
+        if self.prefix:
+            env.forget_steps()
 
 
 class Autoreset(str, Enum):

@@ -81,12 +81,13 @@ class Evaluation:
         return float(sum(getattr(run, name) for run in self.runs))
 
     def _mean(self, name: str) -> float | None:
-        values = [value for run in self.runs for value in getattr(run, name)]
-        return float(np.mean(values)) if values else None
+        """Mean over runs of a run's mean; None if no episode was finished."""
+        means = [np.mean(getattr(run, name)) for run in self.runs if getattr(run, name)]
+        return float(np.mean(means)) if means else None
 
     @property
     def return_mean(self) -> float | None:
-        """Mean return of whole episodes; None if no episode was finished."""
+        """Mean over runs of the mean return of whole episodes; None if no episode was finished."""
         return self._mean("returns")
 
     @property

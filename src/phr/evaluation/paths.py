@@ -199,15 +199,13 @@ def trace_path(
     agent = HorizonAgent(planner, commitment)
     env.reset(seed)
     obs = env.observe()
-    layout, places = read_layout(obs), [read_place(obs)]
-    actions, looked = [], []
+    layout, places, actions, looked = read_layout(obs), [read_place(obs)], [], []
     reward, terminated, truncated = 0.0, False, False
     while not (terminated or truncated):
         looked.append(agent.needs_observation)
         actions.append(agent.act(obs if looked[-1] else None))
         reward, terminated, truncated, _ = env.advance(actions[-1])
-        obs = env.observe()
-        places.append(read_place(obs))
+        places.append(read_place(obs := env.observe()))
     return LearnedPath(
         env_id=env.env_id,
         title=title,

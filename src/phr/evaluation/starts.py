@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from phr.acting.commitment import Commitment, CommitmentLike
-
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
 from phr.errors import UnsupportedEnvironmentError

@@ -17,7 +17,7 @@ def stratified_bootstrap(
     confidence: float = 0.95,
     n_resamples: int = 2000,
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of all values.
+    """Percentile interval of the mean over strata of each stratum's mean.
 
     Values are resampled within their own stratum (a run, a seed), so every resample holds every run, as often as the data do.
 
@@ -39,13 +39,13 @@ def stratified_bootstrap(
     filled = [np.asarray(stratum, np.float64) for stratum in strata if len(stratum)]
     if not filled:
         raise InvalidDataError("an interval needs at least one value")
-    sums = np.zeros(n_resamples)
+    means = np.zeros(n_resamples)
     for stratum in filled:
-        # The sum of a resample depends only on how often each distinct value was drawn.
+        # The mean of a resample depends only on how often each distinct value was drawn.
         values, counts = np.unique(stratum, return_counts=True)
-        sums += rng.multinomial(len(stratum), counts / len(stratum), size=n_resamples) @ values
+        means += rng.multinomial(len(stratum), counts / len(stratum), size=n_resamples) @ values / len(stratum)
     tail = (1.0 - confidence) / 2
-    low, high = np.quantile(sums / sum(map(len, filled)), [tail, 1.0 - tail])
+    low, high = np.quantile(means / len(filled), [tail, 1.0 - tail])
     return float(low), float(high)
 
 

@@ -189,6 +189,7 @@ def play_prefix(env: SplitEnv, actions: list[int]) -> None:
         _, terminated, truncated, _ = env.advance(action)
         if terminated or truncated:
             env.reset()
+    env.forget_steps()
 
 
 def _close_episode(

@@ -22,6 +22,7 @@ from phr.learning.driver import Progress
 from phr.learning.losses import a2c_losses
 from phr.learning.returns import gae_advantages
 from phr.learning.rollout import Rollout, RolloutCollector
+from phr.learning.settings import check_settings
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.torch_planner import TorchPlanner
 from phr.networks.trunks import TrunkConfig
@@ -74,14 +75,15 @@ class A2CConfig:
     """Fixes weights, environments and sampling."""
 
     def __post_init__(self) -> None:
-        for name in ("total_timesteps", "n_envs", "n_steps", "n_evaluations", "eval_episodes"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} must be >= 1, got {getattr(self, name)}")
+        check_settings(
+            self,
+            at_least_one=("total_timesteps", "n_envs", "n_steps", "n_evaluations", "eval_episodes"),
+            positive=("learning_rate", "max_grad_norm"),
+            choices={"optimizer": ("rmsprop", "adam")},
+        )
         for name in ("gamma", "gae_lambda"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SettingError(f"{name} lies in [0, 1], got {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise SettingError(f"learning_rate must be positive, got {self.learning_rate}")
 
     @property
     def rollout_size(self) -> int:

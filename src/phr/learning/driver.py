@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -46,6 +46,7 @@ def silent(_progress: Progress) -> None:
     """Report to nobody."""
 
 
+@runtime_checkable
 class Trainable(Protocol):
     """A training that advances by updates and can be put away and taken up again, bit for bit."""
 
@@ -95,8 +96,10 @@ def run_training(
         NonFiniteError: If a loss or gradient is not finite; the last good checkpoint stays.
         KeyboardInterrupt: As it came, after a checkpoint was written.
     """
-    if run is not None and (found := run.load_checkpoint()) is not None:
-        training.restore(*found)
+    if run is not None:
+        run.begin()
+        if (found := run.load_checkpoint()) is not None:
+            training.restore(*found)
         run.rewind_metrics(training.n_updates)
     with MetricsWriter(run) as metrics, DeferredInterrupt() as interrupt:
         last = time.monotonic()
@@ -110,7 +113,7 @@ def run_training(
                     run.save_checkpoint(*training.checkpoint())
                     last = time.monotonic()
         except NonFiniteError as error:
-            kept = "" if run is None else f"; the last good checkpoint stays in {run.path}"
+            kept = f"; the last good checkpoint stays in {run.path}" if run is not None and run.has_checkpoint else ""
             raise NonFiniteError(f"{error}{kept}") from error
         if interrupt.requested and run is not None:
             run.save_checkpoint(*training.checkpoint())

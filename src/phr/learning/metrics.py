@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from phr.storage.run_directory import RunDirectory
 
@@ -28,7 +28,7 @@ class MetricsWriter:
                 return
             self._board = SummaryWriter(str(run.path / "tensorboard"))
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> MetricsWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

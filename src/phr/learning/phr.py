@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,13 @@ from phr.experience.trajectory import Experience
 from phr.experience.windows import windows_of
 from phr.learning.driver import Progress
 from phr.learning.losses import PLAN_LOSSES, PlanLoss, plan_loss
+from phr.learning.settings import check_settings
 from phr.networks.policy import PlanNetwork, extend_teacher
 from phr.seeding import Streams, rng_from_state, rng_state
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
 
 TrunkMode = Literal["shared", "anchored", "frozen", "own"]
+TRUNK_MODES: tuple[TrunkMode, ...] = get_args(TrunkMode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class PHRConfig:
     """Gradient steps."""
     batch_size: int = 256
     """Windows of one gradient step."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Adam's, at the start; falls along a half cosine to zero."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
@@ -65,14 +67,16 @@ class PHRConfig:
     def __post_init__(self) -> None:
         if self.horizon < 1:
             raise HorizonError(f"the horizon must be >= 1, got {self.horizon}")
-        if self.loss not in PLAN_LOSSES:
-            raise SettingError(f"unknown loss {self.loss!r}; choose one of {', '.join(PLAN_LOSSES)}")
-        for name in ("window_stride", "n_updates", "batch_size", "n_episodes"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} must be >= 1, got {getattr(self, name)}")
-        for name in ("loss_weight", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise SettingError(f"{name} must be positive, got {getattr(self, name)}")
+        check_settings(
+            self,
+            at_least_one=("window_stride", "n_updates", "batch_size", "n_episodes"),
+            positive=("loss_weight", "learning_rate", "max_grad_norm"),
+            choices={"loss": PLAN_LOSSES, "trunk_mode": TRUNK_MODES},
+        )
+        if self.joint and self.trunk_mode in ("frozen", "own"):
+            raise SettingError(f"joint training moves trunk and head 1, so trunk_mode cannot be {self.trunk_mode!r}")
+        if not 0.0 <= self.success_quantile < 1.0:
+            raise SettingError(f"success_quantile lies in [0, 1), got {self.success_quantile}")
 
 
 class WindowData:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from phr.envs.split import SplitEnv
@@ -38,7 +39,7 @@ class Rollout:
     rewards: Tensor
     terminated: Tensor
     truncated: Tensor
-    final_obs: dict[tuple[int, int], np.ndarray[Any, Any]]
+    final_obs: dict[tuple[int, int], NDArray[Any]]
 
     def all_obs(self) -> Tensor:
         """Every observation once, in one batch: the slice step by step, then the final ones."""
@@ -106,7 +107,7 @@ class RolloutCollector:
         shape = self._obs.shape[:2]
         actions, rewards = np.zeros(shape, np.int64)[:-1], np.zeros(shape, np.float32)[:-1]
         terminated, truncated = np.zeros_like(actions, bool), np.zeros_like(actions, bool)
-        final_obs: dict[tuple[int, int], np.ndarray[Any, Any]] = {}
+        final_obs: dict[tuple[int, int], NDArray[Any]] = {}
         self.vector.observe(out=self._obs[0])
         for t in range(self._n_steps):
             with torch.inference_mode():
@@ -127,7 +128,7 @@ class RolloutCollector:
             final_obs=final_obs,
         )
 
-    def _count_episodes(self, rewards: np.ndarray[Any, Any], done: np.ndarray[Any, Any]) -> None:
+    def _count_episodes(self, rewards: NDArray[Any], done: NDArray[Any]) -> None:
         self._returns += rewards
         self._lengths += 1
         for env in np.flatnonzero(done):

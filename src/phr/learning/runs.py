@@ -112,6 +112,7 @@ def distill(
     teacher_id: str = "",
     joint_config: A2CConfig | None = None,
     experience: Experience | None = None,
+    experience_id: str = "",
     resume: bool = False,
     on_progress: OnProgress = silent,
     say: Say = lambda _line: None,
@@ -128,6 +129,7 @@ def distill(
         teacher_id: What tells this teacher from another (a hash); a resumed run must find the same.
         joint_config: Stage-1 settings, needed where `config.joint`.
         experience: Recorded episodes to use instead of recording new ones.
+        experience_id: What tells this experience from another (a hash), where it is given.
         resume: Go on where there is a part; return the model where all is done.
         on_progress: Told while recording and after each update.
         say: Told the reason of the success filter.
@@ -138,7 +140,8 @@ def distill(
         NonFiniteError: If a loss or gradient is not finite.
     """
     described = {"name": teacher_name, "id": teacher_id}
-    run = _open_run(directory, {"command": "distill", "env_id": env_id, "teacher": described, "settings": asdict(config)}, resume)
+    settings = {"command": "distill", "env_id": env_id, "teacher": described, "settings": asdict(config)}
+    run = _open_run(directory, settings if experience is None else {**settings, "experience": experience_id}, resume)
     if run is not None and run.is_complete:
         return load_model(run.path)
     if experience is None:

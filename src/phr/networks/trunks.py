@@ -100,8 +100,11 @@ class Trunk(nn.Module):
             if len(obs_shape) != 3:
                 raise SettingError(f"a {config.kind!r} trunk reads (channels, height, width), got shape {tuple(obs_shape)}")
             convolutions = (_grid_layers if config.kind == "grid" else _atari_layers)(obs_shape, config)
-            with torch.no_grad():
-                n_flat = nn.Sequential(*convolutions, nn.Flatten())(torch.zeros(1, *obs_shape)).shape[1]
+            try:
+                with torch.no_grad():
+                    n_flat = nn.Sequential(*convolutions, nn.Flatten())(torch.zeros(1, *obs_shape)).shape[1]
+            except RuntimeError as error:
+                raise SettingError(f"shape {tuple(obs_shape)} is too small for a {config.kind!r} trunk") from error
             layers = [*convolutions, nn.Flatten(), *_hidden(nn.Linear(n_flat, config.width))]
         self.layers = nn.Sequential(*layers)
         self.scale = 1 / 255 if config.kind == "atari" else 1.0

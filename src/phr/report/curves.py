@@ -95,6 +95,12 @@ def _draw(
     axes.set_xlabel({"timesteps": "environment steps"}.get(counter, "updates"), color=theme.faint)
     if title:
         axes.set_title(title, loc="left", color=theme.ink, fontsize=11, fontweight="bold", pad=26)
+    _legend(axes)
+    return figure
+
+
+def _legend(axes: Axes) -> None:
+    """Names above the panel, in the colours of their lines."""
     handles, names = axes.get_legend_handles_labels()
     axes.legend(
         handles,
@@ -108,7 +114,6 @@ def _draw(
         columnspacing=1.2,
         borderpad=0.1,
     )
-    return figure
 
 
 def _reference(axes: Axes, name: str, value: float, theme: Theme) -> None:

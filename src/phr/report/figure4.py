@@ -137,6 +137,8 @@ def _scale_values(axes: Axes, values: Sequence[float]) -> None:
     axes.locator_params(axis="y", nbins=6)
     low, high = min(*values, 0.0), max(*values, 0.0)
     axes.set_ylim(low * _HEADROOM, high * _HEADROOM if high > 0 else 1.0)
+    if low < 0:
+        axes.axhline(0, color=axes.spines["bottom"].get_edgecolor(), linewidth=0.8, zorder=1)
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:

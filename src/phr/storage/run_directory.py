@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -32,30 +33,47 @@ class RunDirectory:
 
     def __init__(self, path: Path, config: dict[str, Any], *, resume: bool) -> None:
         self.path = path
+        self._config: dict[str, Any] = json.loads(json.dumps(config))  # tuples are read back as lists
         ensure_directory(path)
         present = {entry.name for entry in path.iterdir()}
         if present and CONFIG not in present:
             raise OutputDirectoryError(f"{path} is not empty and holds no run of ours; choose another folder")
         if CONFIG in present:
-            self._check_same_run(config, resume, present)
-        write_json(path / CONFIG, config)
+            self._check_same_run(resume, present)
 
-    def _check_same_run(self, config: dict[str, Any], resume: bool, present: set[str]) -> None:
+    def _check_same_run(self, resume: bool, present: set[str]) -> None:
         before = read_json(self.path / CONFIG)
-        if before != config:
-            raise OutputDirectoryError(f"{self.path} holds another run ({_difference(before, config)}); choose another folder")
+        if not isinstance(before, dict):
+            raise CorruptFileError(f"{self.path / CONFIG} was edited: it holds no settings")
+        if before != self._config:
+            difference = _difference(before, self._config)
+            raise OutputDirectoryError(f"{self.path} holds another run ({difference}); choose another folder")
         if not resume and present & {COMPLETE, CHECKPOINT}:
             state = "a finished run" if COMPLETE in present else "a part of this run"
             raise OutputDirectoryError(f"{self.path} holds {state}; add --resume, or choose another folder")
+
+    def begin(self) -> None:
+        """Write the settings; what failed before leaves an empty folder, free for another run."""
+        if not (self.path / CONFIG).exists():
+            write_json(self.path / CONFIG, self._config)
 
     @property
     def is_complete(self) -> bool:
         """Whether the run has ended and its model is written."""
         return (self.path / COMPLETE).exists()
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a part to go on from."""
+        return self._checkpoint.exists()
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.path / CHECKPOINT / "latest.safetensors"
+
     def save_checkpoint(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Keep what resuming needs; the previous checkpoint stays until this one is whole."""
-        save_tensors(self.path / CHECKPOINT / "latest.safetensors", tensors, state)
+        save_tensors(self._checkpoint, tensors, state)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The last checkpoint, None where there is none.
@@ -63,12 +81,11 @@ class RunDirectory:
         Raises:
             CorruptFileError: If it is truncated or edited.
         """
-        path = self.path / CHECKPOINT / "latest.safetensors"
-        if not path.exists():
+        if not self.has_checkpoint:
             return None
-        tensors, state = load_tensors(path)
+        tensors, state = load_tensors(self._checkpoint)
         if not isinstance(state, dict):
-            raise CorruptFileError(f"{path} carries no training state")
+            raise CorruptFileError(f"{self._checkpoint} carries no training state")
         return tensors, state
 
     def append_metrics(self, rows: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,24 @@ from phr.files import atomic_path
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], state: Any = None) -> None:
-    """Write tensors, and optionally one JSON value as the file's metadata, atomically."""
+    """Write tensors, and optionally one JSON value as the file's metadata, atomically.
+
+    A file with a state carries a hash of everything in it, since no manifest names it.
+    """
+    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    metadata = None
+    if state is not None:
+        text = json.dumps(state, sort_keys=True)
+        metadata = {"state": text, "sha256": _sha256(contiguous, text)}
     with atomic_path(path) as temporary:
-        contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        save_file(contiguous, temporary, metadata=None if state is None else {"state": json.dumps(state, sort_keys=True)})
+        save_file(contiguous, temporary, metadata=metadata)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     """Read what `save_tensors` wrote.
 
     Raises:
-        CorruptFileError: If the file is missing, truncated or not safetensors.
+        CorruptFileError: If the file is missing, truncated or not safetensors, or carries a state and was edited.
     """
     if not path.is_file():
         raise CorruptFileError(f"{path} is missing")
@@ -37,7 +45,17 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         state = json.loads(metadata["state"]) if "state" in metadata else None
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CorruptFileError(f"{path} is not a readable safetensors file ({error}); it was truncated or edited") from error
+    if state is not None and metadata.get("sha256") != _sha256(tensors, metadata["state"]):
+        raise CorruptFileError(f"{path} was edited: its content is not what it was written with")
     return tensors, state
+
+
+def _sha256(tensors: dict[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

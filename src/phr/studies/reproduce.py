@@ -47,6 +47,7 @@ def reproduce(
     Raises:
         OutputDirectoryError: If the folder holds something else, or another study.
     """
+    _planner.cache_clear()  # the folder may have been removed and begun anew since
     bench = Workbench(directory, {"study": "reproduce", "profile": profile.to_json()}, say)
     study = Reproduction(profile, StudyLayout(directory), say)
     run_jobs(study.teachers(), what="training teachers (A2C)", say=say, on_progress=on_progress)

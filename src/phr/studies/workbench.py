@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from phr.errors import OutputDirectoryError
 from phr.files import ensure_directory, read_json, write_json, write_text
@@ -47,6 +47,7 @@ class Workbench:
         write_text(self.directory / COMPLETE, "")
 
 
+@runtime_checkable
 class Job(Protocol):
     """A piece of work for another process; it must be picklable, and done already where it was done before."""
 

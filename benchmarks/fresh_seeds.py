@@ -1,0 +1,102 @@
+"""Do the default settings work, or only the seed they were tuned on?
+
+    .venv/bin/python benchmarks/fresh_seeds.py --out runs/fresh-seeds --seeds 11 12 13
+
+Trains teacher and student of both grids with default settings for each seed (what `phr train` and `phr distill --horizon 16` do) and
+plays every start once at commitment 1, 4, 8 and 16. Prints a Markdown table; exit code 1 if a seed misses its target. An
+interrupted call goes on where it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+
+from phr.cli.display import ProgressBar, say
+from phr.report.names import env_name
+from phr.report.tables import Column, Table, to_markdown
+from phr.storage.model import load_model
+from phr.studies.layout import StudyLayout
+from phr.studies.profiles import CROSSING, FOUR_ROOMS
+from phr.studies.work import StudentJob, TeacherJob, all_starts, optimum
+from phr.studies.workbench import run_jobs
+
+HORIZON = 16
+LENGTH_TOLERANCE = 1.01
+EVALUATIONS = {CROSSING: {4: 4.1, 8: 2.1, 16: 1.05}, FOUR_ROOMS: {}}
+"""At most so many evaluations an episode, by commitment."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train and distil with fresh seeds and default settings."""
+
+    out: Path = Path("runs/fresh-seeds")
+    """Where the runs go."""
+    seeds: tuple[int, ...] = (11, 12, 13)
+    """Seeds that no setting was tuned on."""
+
+
+def main(arguments: Arguments) -> int:
+    """Train, play, print; returns the exit code."""
+    torch.set_num_threads(1)
+    layout = StudyLayout(arguments.out)
+    places = [(env_id, seed) for seed in arguments.seeds for env_id in (CROSSING, FOUR_ROOMS)]
+    teachers = [
+        TeacherJob(env_id=env_id, seed=seed, directory=layout.teacher(env_id, seed), total_timesteps=None)
+        for env_id, seed in places
+    ]
+    students = [
+        StudentJob(
+            env_id=env_id,
+            teacher=layout.teacher(env_id, seed),
+            directory=layout.student(env_id, "cross_entropy", HORIZON, seed),
+            horizon=HORIZON,
+            settings=(("seed", seed),),
+        )
+        for env_id, seed in places
+    ]
+    with ProgressBar() as bar:
+        run_jobs(teachers, what="training teachers", say=say, on_progress=bar)
+        run_jobs(students, what="distilling students", say=say, on_progress=bar)
+    rows, missed = [], 0
+    for env_id, seed in places:
+        best = optimum(env_id)
+        models = [(layout.teacher(env_id, seed), 1), *((layout.student(env_id, "cross_entropy", HORIZON, seed), n) for n in (4, 8, 16))]
+        for path, n in models:
+            found = all_starts(load_model(path).planner, env_id, best, n)
+            most = EVALUATIONS[env_id].get(n, float("inf"))
+            reached = (
+                found["n_solved"] == found["n_starts"]
+                and found["length_mean"] <= LENGTH_TOLERANCE * best["length_mean"]
+                and found["evaluations_per_episode"] <= most
+            )
+            missed += not reached
+            rows.append(
+                (
+                    f"{env_name(env_id)}, seed {seed}",
+                    str(n),
+                    f"{found['n_solved']} of {found['n_starts']}",
+                    f"{found['length_mean']:.3f}",
+                    f"{found['evaluations_per_episode']:.3f}",
+                    "yes" if reached else "no",
+                )
+            )
+    columns = (
+        Column("environment"),
+        Column("n", "number"),
+        Column("starts solved", "number"),
+        Column("mean length (steps)", "number"),
+        Column("evals / episode", "number"),
+        Column("reached", "verdict"),
+    )
+    print(to_markdown(Table("Fresh seeds, default settings", columns, tuple(rows), grouped=True)))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments)))

@@ -1,0 +1,44 @@
+"""What the settings of both stages have in common: how they are checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from phr.errors import SettingError
+from phr.seeding import Streams
+
+
+def check_settings(
+    config: Any, *, at_least_one: Sequence[str], positive: Sequence[str], choices: Mapping[str, Sequence[str]]
+) -> None:
+    """Refuse values that make no sense, before anything is done with them.
+
+    Args:
+        config: A dataclass with the fields `prefix` and `seed`.
+        at_least_one: Names of the fields that count something.
+        positive: Names of the fields that scale something.
+        choices: Field → the words that it may hold.
+
+    Raises:
+        SettingError: For the first field that is wrong.
+    """
+    values = {entry.name: getattr(config, entry.name) for entry in fields(config)}
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SettingError(f"{name} must be finite, got {value}")
+    for name in at_least_one:
+        if values[name] < 1:
+            raise SettingError(f"{name} must be >= 1, got {values[name]}")
+    for name in positive:
+        if values[name] <= 0:
+            raise SettingError(f"{name} must be positive, got {values[name]}")
+    for name, known in choices.items():
+        if values[name] not in known:
+            raise SettingError(f"unknown {name} {values[name]!r}; choose one of {', '.join(known)}")
+    low, high = values["prefix"]
+    if not 0 <= low <= high:
+        raise SettingError(f"prefix needs 0 <= low <= high, got {low}:{high}")
+    Streams(values["seed"])

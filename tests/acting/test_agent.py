@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from phr.acting.agent import HorizonAgent, VectorHorizonAgent
+from phr.acting.commitment import Commitment, ConfidentCommitment
+from phr.envs.split import SplitEnv
+from phr.envs.vector import VectorSplit
+from phr.errors import HorizonError, InvalidDataError
+from phr.protocols import Planner
+from tests.helpers import LEFT, RIGHT, TablePlanner, always_right, corridor
+
+HORIZON = 6
+commitments = st.integers(1, HORIZON) | st.none() | st.just("auto") | st.builds(ConfidentCommitment, st.floats(0, 1))
+
+
+def slippery() -> SplitEnv:
+    """Random enough that every plan meets states it was not made for."""
+    return corridor(max_steps=15, slip=0.3, random_start=True)
+
+
+def random_planner(seed: int) -> TablePlanner:
+    return TablePlanner.random(np.random.default_rng(seed), 5, HORIZON, 2)
+
+
+def n_to_execute(planner: TablePlanner, obs: NDArray[Any], commitment: Any) -> int:
+    """The same rule, spelled out."""
+    if commitment is None:
+        return HORIZON
+    if isinstance(commitment, int):
+        return commitment
+    threshold = commitment.threshold if isinstance(commitment, ConfidentCommitment) else 0.9
+    joint, n = np.float32(1), 0
+    for confidence in planner.plan(obs[None]).confidence()[0]:
+        joint *= confidence
+        n += bool(joint >= threshold)
+    return max(n, 1)
+
+
+def slow_episode(planner: TablePlanner, env: SplitEnv, commitment: Any) -> tuple[list[int], int]:
+    """Look, execute, look again, until the episode ends: actions taken, and looks."""
+    actions: list[int] = []
+    looks = 0
+    while True:
+        obs = env.observe()
+        looks += 1
+        for action in planner.plan(obs[None]).mode()[0, : n_to_execute(planner, obs, commitment)].tolist():
+            actions.append(action)
+            _, terminated, truncated, _ = env.advance(action)
+            if terminated or truncated:
+                return actions, looks
+
+
+@given(st.integers(0, 10_000), commitments)
+@settings(max_examples=80)
+def test_an_agent_equals_a_slow_loop(seed: int, commitment: Any) -> None:
+    planner, env = random_planner(seed), slippery()
+    agent = HorizonAgent(planner, commitment)
+    total = 0
+    for episode in range(3):
+        env.reset(seed + episode)
+        expected, looks = slow_episode(planner, env, commitment)
+        total += looks
+        env.reset(seed + episode)
+        agent.reset()
+        taken, over = [], False
+        while not over:
+            obs = env.observe() if agent.needs_observation else None
+            taken.append(agent.act(obs))
+            over = any(env.advance(taken[-1])[1:3])
+        assert taken == expected
+        assert agent.evaluations == total
+
+
+@given(st.integers(0, 10_000), commitments, st.integers(1, 5))
+@settings(max_examples=40)
+def test_many_environments_act_as_each_would_alone(seed: int, commitment: Any, n_envs: int) -> None:
+    planner = random_planner(seed)
+    vector = VectorSplit([slippery() for _ in range(n_envs)], "disabled", lambda index, _episode: seed + index)
+    vector.reset()
+    agent = VectorHorizonAgent(planner, commitment, n_envs=n_envs)
+    taken: list[list[int]] = [[] for _ in range(n_envs)]
+    running = np.ones(n_envs, bool)
+    while running.any():
+        looking = agent.needs_observation & running
+        actions = agent.act(vector.observe(looking) if looking.any() else None, running)
+        done = vector.advance(actions, running).done
+        for index in np.flatnonzero(running).tolist():
+            taken[index].append(int(actions[index]))
+        running &= ~done
+    looks = 0
+    for index in range(n_envs):
+        env = slippery()
+        env.reset(seed + index)
+        expected, n = slow_episode(planner, env, commitment)
+        looks += n
+        assert taken[index] == expected
+    assert agent.evaluations == looks
+
+
+def act_out(agent: HorizonAgent, env: SplitEnv, seed: int) -> int:
+    """One episode; returns its length."""
+    env.reset(seed)
+    agent.reset()
+    steps, over = 0, False
+    while not over:
+        over = any(env.advance(agent.act(env.observe() if agent.needs_observation else None))[1:3])
+        steps += 1
+    return steps
+
+
+@given(st.integers(0, 10_000), st.integers(1, HORIZON))
+def test_evaluations_are_the_rounded_up_quotients_of_length_and_commitment(seed: int, commitment: int) -> None:
+    agent, env = HorizonAgent(random_planner(seed), commitment), slippery()
+    lengths = [act_out(agent, env, seed + episode) for episode in range(4)]
+    assert agent.evaluations == sum(math.ceil(length / commitment) for length in lengths)
+
+
+def test_commitment_one_is_the_closed_loop_argmax() -> None:
+    planner, env = random_planner(3), slippery()
+    agent = HorizonAgent(planner, 1)
+    for seed in range(20):
+        env.reset(seed)
+        agent.reset()
+        over = False
+        while not over:
+            assert agent.needs_observation
+            obs = env.observe()
+            action = agent.act(obs)
+            assert action == planner.plan(obs[None]).mode()[0, 0]
+            over = any(env.advance(action)[1:3])
+
+
+def one_hot(cell: int) -> NDArray[np.float32]:
+    obs = np.zeros(5, np.float32)
+    obs[cell] = 1
+    return obs
+
+
+def test_the_caller_looks_only_when_asked() -> None:
+    agent = HorizonAgent(TablePlanner.of_actions([[LEFT, RIGHT, RIGHT]] * 5, 2), 3)
+    asked = [agent.needs_observation]
+    assert agent.act(one_hot(0)) == LEFT
+    asked.append(agent.needs_observation)
+    assert agent.act() == RIGHT
+    assert agent.act(one_hot(4)) == RIGHT  # what is not needed is ignored
+    asked.append(agent.needs_observation)
+    assert asked == [True, False, True]
+    assert agent.evaluations == 1
+    with pytest.raises(InvalidDataError, match="the plan has run out: act needs an observation"):
+        agent.act()
+
+
+def test_a_reset_drops_the_rest_of_the_plan() -> None:
+    agent = HorizonAgent(TablePlanner.of_actions([[LEFT] * 4] * 4 + [[RIGHT] * 4], 2))
+    agent.act(one_hot(0))
+    agent.reset()
+    assert agent.needs_observation
+    assert agent.act(one_hot(4)) == RIGHT
+    assert agent.evaluations == 2
+
+
+def test_a_reset_drops_the_plans_of_the_mask_alone() -> None:
+    agent = VectorHorizonAgent(TablePlanner.of_actions([[0, 1, 2], [2, 1, 0]], 3), n_envs=3)
+    look = np.eye(2, dtype=np.float32)
+    assert agent.act(look[[0, 1, 0]]).tolist() == [0, 2, 0]
+    agent.reset(np.array([True, False, False]))
+    assert agent.needs_observation.tolist() == [True, False, False]
+    assert agent.act(look[[1]]).tolist() == [2, 1, 1]
+    assert agent.act().tolist() == [1, 0, 2]
+    assert agent.needs_observation.tolist() == [False, True, True]
+    agent.reset()
+    assert agent.needs_observation.all()
+    assert agent.evaluations == 4
+
+
+def test_the_plans_of_those_who_wait_stay_as_they_are() -> None:
+    agent = VectorHorizonAgent(TablePlanner.of_actions([[0, 1, 2]], 3), n_envs=2)
+    look, first = np.ones((1, 1), np.float32), np.array([True, False])
+    assert agent.act(look, first)[0] == 0
+    assert agent.act(None, first)[0] == 1
+    assert agent.act(look).tolist() == [2, 0]
+    assert agent.act(look, first)[0] == 0
+    assert agent.act().tolist() == [1, 1]
+
+
+def test_only_those_whose_plan_has_run_out_are_evaluated_and_in_one_batch() -> None:
+    planner = always_right(horizon=2)
+    agent = VectorHorizonAgent(planner, n_envs=3)
+    obs = np.stack([one_hot(0)] * 3)
+    agent.act(obs)
+    agent.reset(np.array([False, True, False]))
+    agent.act(obs[:1])
+    agent.act(obs[:2])
+    assert planner.batch_sizes == [3, 1, 2]
+
+
+@pytest.mark.parametrize("n_given", [0, 1, 3])
+def test_observations_must_be_as_many_as_needed(n_given: int) -> None:
+    agent = VectorHorizonAgent(always_right(), n_envs=2)
+    with pytest.raises(InvalidDataError, match=f"2 environments need an observation, got {n_given}"):
+        agent.act(np.stack([one_hot(0)] * n_given) if n_given else None)
+
+
+def single(planner: Planner, commitment: int, **kwargs: Any) -> HorizonAgent:
+    return HorizonAgent(planner, commitment, **kwargs)
+
+
+def many(planner: Planner, commitment: int, **kwargs: Any) -> VectorHorizonAgent:
+    return VectorHorizonAgent(planner, commitment, n_envs=2, **kwargs)
+
+
+@pytest.mark.parametrize("make", [single, many])
+@pytest.mark.parametrize("commitment", [0, -3, 3])
+def test_a_commitment_outside_the_horizon_is_refused(make: Callable[..., Any], commitment: int) -> None:
+    with pytest.raises(HorizonError, match=f"commitment must lie in 1..2 .*, got {commitment}"):
+        make(always_right(horizon=2), commitment)
+
+
+@pytest.mark.parametrize("make", [single, many])
+def test_sampling_needs_an_rng(make: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidDataError, match="a sampling agent needs an rng"):
+        make(always_right(), 1, deterministic=False)
+
+
+def test_a_sampling_agent_follows_its_rng() -> None:
+    unsure = TablePlanner(np.zeros((5, 8, 2)))
+
+    def plans(seed: int, **kwargs: Any) -> list[list[int]]:
+        agent = HorizonAgent(unsure, rng=np.random.default_rng(seed), **kwargs)
+        return [agent.decide(one_hot(0)) for _ in range(5)]
+
+    assert plans(1, deterministic=False) == plans(1, deterministic=False) != plans(2, deterministic=False)
+    assert plans(1) == [[0] * 8] * 5  # an rng alone does not make it sample
+    agent = VectorHorizonAgent(unsure, n_envs=50, deterministic=False, rng=np.random.default_rng(0))
+    assert set(agent.act(np.stack([one_hot(0)] * 50)).tolist()) == {0, 1}
+
+
+class EveryOther:
+    """Runs one action, then two, then one, ..."""
+
+    def __init__(self) -> None:
+        self._n = 0
+
+    def lengths(self, plan: Any) -> NDArray[np.int64]:
+        self._n += 1
+        return np.full(plan.batch_size, 1 + self._n % 2, np.int64)
+
+
+def test_a_rule_of_ones_own_is_followed() -> None:
+    rule: Commitment = EveryOther()
+    agent = HorizonAgent(always_right(horizon=3), rule)
+    assert [len(agent.decide(one_hot(0))) for _ in range(4)] == [2, 1, 2, 1]

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from minigrid.core.mission import MissionSpace
+from minigrid.minigrid_env import MiniGridEnv
+from numpy.typing import NDArray
+
+from phr.envs.minigrid_split import FullViewEnv, mission_codes
+from phr.envs.registry import make_env, split_env
+from phr.envs.split import SplitEnv
+from phr.errors import UnsupportedEnvironmentError
+from tests.envs.grid_reference import N_PLAIN, reference_planes, simulator
+
+IDS = [
+    "PHR/FourRooms-v0",
+    "MiniGrid-BlockedUnlockPickup-v0",
+    "MiniGrid-DistShift2-v0",
+    "MiniGrid-DoorKey-5x5-v0",
+    "MiniGrid-Dynamic-Obstacles-8x8-v0",
+    "MiniGrid-Dynamic-Obstacles-Random-5x5-v0",
+    "MiniGrid-Empty-Random-6x6-v0",
+    "MiniGrid-Fetch-6x6-N2-v0",
+    "MiniGrid-FourRooms-v0",
+    "MiniGrid-GoToDoor-6x6-v0",
+    "MiniGrid-GoToObject-6x6-N2-v0",
+    "MiniGrid-KeyCorridorS3R1-v0",
+    "MiniGrid-LavaCrossingS9N2-v0",
+    "MiniGrid-LavaGapS6-v0",
+    "MiniGrid-LockedRoom-v0",
+    "MiniGrid-MemoryS9-v0",
+    "MiniGrid-MultiRoom-N2-S4-v0",
+    "MiniGrid-ObstructedMaze-1Dlhb-v0",
+    "MiniGrid-ObstructedMaze-Full-v1",
+    "MiniGrid-Playground-v0",
+    "MiniGrid-PutNear-8x8-N3-v0",
+    "MiniGrid-RedBlueDoors-6x6-v0",
+    "MiniGrid-SimpleCrossingS9N1-v0",
+    "MiniGrid-Unlock-v0",
+    "MiniGrid-UnlockPickup-v0",
+]
+VARYING_MISSIONS = [
+    "MiniGrid-Fetch-6x6-N2-v0",
+    "MiniGrid-GoToDoor-6x6-v0",
+    "MiniGrid-GoToObject-6x6-N2-v0",
+    "MiniGrid-LockedRoom-v0",
+    "MiniGrid-PutNear-8x8-N3-v0",
+    "MiniGrid-UnlockPickup-v0",
+]
+
+# left, right, forward, pick up, drop, toggle, done: more of what changes the grid than a uniform choice.
+TASTE = np.array([1, 1, 3, 2, 1, 2, 0.3])
+
+
+@functools.cache
+def cached_env(env_id: str, view: Any = "full") -> SplitEnv:
+    return make_env(env_id, view)
+
+
+def random_action(env: SplitEnv, rng: np.random.Generator) -> int:
+    weights = TASTE[: env.n_actions]
+    return int(rng.choice(env.n_actions, p=weights / weights.sum()))
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_planes_kept_up_to_date_equal_a_fresh_encoding(env_id: str) -> None:
+    env = cached_env(env_id)
+    core, rng = simulator(env), np.random.default_rng(0)
+    for seed in range(2):
+        env.reset(seed)
+        for _ in range(120):
+            if rng.random() < 0.5:  # else several changes pile up before anybody looks
+                obs = env.observe()
+                assert obs.shape == env.observation_space.shape
+                np.testing.assert_array_equal(obs[:N_PLAIN], reference_planes(core))
+            _, terminated, truncated, _ = env.advance(random_action(env, rng))
+            if terminated or truncated:
+                np.testing.assert_array_equal(env.observe()[:N_PLAIN], reference_planes(core))
+                env.reset()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "first", "last", "what"),
+    [
+        ("MiniGrid-DoorKey-5x5-v0", 14, 17, "doors open"),
+        ("MiniGrid-DoorKey-5x5-v0", 21, 24, "keys are carried"),
+        ("MiniGrid-ObstructedMaze-1Dlhb-v0", 5, 6, "boxes are opened"),
+        ("MiniGrid-Dynamic-Obstacles-8x8-v0", 4, 5, "obstacles move"),
+    ],
+)
+def test_random_play_meets_what_changes_a_grid(env_id: str, first: int, last: int, what: str) -> None:
+    """The comparison above would be worth little if nothing ever changed."""
+    env, rng = cached_env(env_id), np.random.default_rng(0)
+    env.reset(0)
+    start = env.observe()[first:last]
+    for _ in range(2000):
+        _, terminated, truncated, _ = env.advance(random_action(env, rng))
+        if (env.observe()[first:last] != start).any():
+            return
+        if terminated or truncated:
+            env.reset(0)
+    pytest.fail(f"{env_id}: it never happened that {what}")
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_partial_view_is_minigrids_own(env_id: str) -> None:
+    env, plain = cached_env(env_id, "partial"), gymnasium.make(env_id)
+    rng = np.random.default_rng(1)
+    env.reset(1)
+    seen, _ = plain.reset(seed=1)
+    for _ in range(40):
+        obs = env.observe()
+        image = seen["image"].transpose(1, 0, 2)
+        for channel, group in enumerate((obs[:11], obs[11:17], obs[17:20])):
+            np.testing.assert_array_equal(group.sum(axis=0), 1)
+            np.testing.assert_array_equal(group.argmax(axis=0), image[..., channel])
+        compass = obs[20:24]
+        assert compass[seen["direction"]].all()
+        assert compass.sum() == compass[0].size
+        action = random_action(env, rng)
+        seen, *expected = plain.step(action)
+        outcome = env.advance(action)
+        assert list(outcome) == expected
+        if outcome[1] or outcome[2]:
+            break
+
+
+@pytest.mark.parametrize("env_id", VARYING_MISSIONS)
+@pytest.mark.parametrize("view", ["full", "partial"])
+def test_the_mission_can_be_read_back_from_its_planes(env_id: str, view: Any) -> None:
+    env = cached_env(env_id, view)
+    core = simulator(env)
+    space = core.observation_space["mission"]
+    first = {"full": N_PLAIN, "partial": 24}[view]
+    missions = set()
+    for seed in range(15):
+        env.reset(seed)
+        planes = env.observe()[first:]
+        assert (planes == planes[:, :1, :1]).all()
+        code, words = planes[:, 0, 0], []
+        for options in space.ordered_placeholders:
+            assert code[: len(options)].sum() == 1
+            words.append(options[int(code[: len(options)].argmax())])
+            code = code[len(options) :]
+        assert len(code) == 0
+        assert space.mission_func(*words) == core.mission
+        missions.add(core.mission)
+    assert len(missions) > 3
+
+
+@pytest.mark.parametrize("view", ["full", "partial"])
+def test_a_mission_outside_its_space_is_refused(view: Any) -> None:
+    env = make_env("MiniGrid-Fetch-5x5-N2-v0", view)
+    env.reset(0)
+    simulator(env).mission = "sing"
+    with pytest.raises(UnsupportedEnvironmentError, match="mission 'sing' is outside its MissionSpace"):
+        env.observe()
+
+
+def test_every_mission_has_a_code_of_its_own() -> None:
+    space = MissionSpace(lambda color, kind: f"get the {color} {kind}", [["red", "blue", "grey"], ["key", "ball"]])
+    codes = mission_codes(space, "toy")
+    assert codes["get the blue key"].tolist() == [0, 1, 0, 1, 0]
+    assert len(codes) == len({code.tobytes() for code in codes.values()}) == 6
+
+
+def test_a_mission_that_never_changes_takes_no_planes() -> None:
+    assert mission_codes(MissionSpace(lambda: "go"), "toy") == {}
+    assert cached_env("MiniGrid-SimpleCrossingS9N1-v0").observation_space.shape == (N_PLAIN, 9, 9)
+
+
+def test_missions_that_cannot_be_enumerated_are_refused() -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match="BabyAI-GoToRedBall-v0: its missions follow a grammar"):
+        make_env("BabyAI-GoToRedBall-v0")
+
+
+@given(st.sampled_from(IDS), st.integers(0, 2**31 - 1), st.lists(st.integers(0, 6), max_size=30))
+@settings(max_examples=60)
+def test_looking_changes_nothing(env_id: str, seed: int, actions: list[int]) -> None:
+    """The state after a walk is the same whether somebody looked at every step or only at the end."""
+    env = cached_env(env_id)
+    ends: list[NDArray[np.uint8]] = []
+    for looking in (True, False):
+        env.reset(seed)
+        for action in actions:
+            if looking:
+                env.observe()
+            if any(env.advance(action % env.n_actions)[1:3]):
+                break
+        ends.append(env.observe())
+    np.testing.assert_array_equal(ends[0], ends[1])
+
+
+def test_stepping_never_builds_minigrids_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: Any, **_kwargs: Any) -> None:
+        pytest.fail("somebody looked")
+
+    monkeypatch.setattr(MiniGridEnv, "gen_obs", fail)
+    monkeypatch.setattr(MiniGridEnv, "gen_obs_grid", fail)
+    env = make_env("MiniGrid-DoorKey-5x5-v0")
+    env.reset(0)
+    for action in range(env.n_actions):
+        env.advance(action)
+    env.observe()
+
+
+def test_an_observation_belongs_to_the_caller() -> None:
+    env = cached_env("MiniGrid-SimpleCrossingS9N1-v0")
+    env.reset(0)
+    first = env.observe()
+    kept = first.copy()
+    env.advance(0)
+    env.observe()[:] = 7
+    np.testing.assert_array_equal(first, kept)
+    assert env.observe().max() == 1
+
+
+@pytest.mark.parametrize("view", ["full", "partial"])
+def test_an_observation_can_be_written_in_place(view: str) -> None:
+    env = cached_env("MiniGrid-DoorKey-5x5-v0", view)
+    env.reset(0)
+    out = np.full(env.observation_space.shape, 9, np.uint8)
+    assert env.observe(out) is out
+    np.testing.assert_array_equal(out, env.observe())
+
+
+def test_the_agent_does_not_hide_its_cell() -> None:
+    env = cached_env("PHR/FourRooms-v0")
+    env.reset()
+    for action in [2, 1, *[2] * 9, 0, *[2] * 9, 1, 2]:
+        env.advance(action)
+    goal, agent = env.observe()[6], env.observe()[17:21]
+    assert goal[11, 11] == agent[:, 11, 11].sum() == 1
+
+
+def test_only_minigrid_is_taken() -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match="CartPole-v1 is not a MiniGrid environment"):
+        FullViewEnv(gymnasium.make("CartPole-v1"), "CartPole-v1")
+
+
+def test_rendering_still_works() -> None:
+    env = split_env(gymnasium.make("MiniGrid-Empty-5x5-v0", render_mode="rgb_array"), "MiniGrid-Empty-5x5-v0")
+    env.reset(0)
+    env.advance(2)
+    assert np.asarray(env.unwrapped.render()).shape == (160, 160, 3)
+    env.close()

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.wrappers import FlattenObservation, TimeLimit
+from minigrid.wrappers import FullyObsWrapper, ImgObsWrapper
+
+from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
+from phr.envs.registry import make_env, split_env
+from phr.envs.split import ObservingEnv
+from phr.errors import MissingExtraError, UnknownEnvironmentError, UnsupportedEnvironmentError
+from tests.helpers import CorridorEnv
+
+
+@pytest.mark.parametrize(
+    ("env_id", "near"),
+    [
+        ("PHR/FourRoom-v0", "PHR/FourRooms-v0"),
+        ("MiniGrid-SimpleCrossingS9N1-v9", "MiniGrid-SimpleCrossingS9N1-v0"),
+        ("CartPoll-v1", "CartPole-v1"),
+        ("CartPole-v77", "CartPole-v1"),
+    ],
+)
+def test_near_misses_are_named(env_id: str, near: str) -> None:
+    with pytest.raises(UnknownEnvironmentError, match=f"there is no environment '{env_id}'; did you mean .*{near}"):
+        make_env(env_id)
+
+
+@pytest.mark.parametrize("env_id", ["Qqqqqqqq", "", "no/such thing!", "no_such_module:Env-v0"])
+def test_what_resembles_nothing_is_refused_without_a_hint(env_id: str) -> None:
+    with pytest.raises(UnknownEnvironmentError, match="there is no environment") as caught:
+        make_env(env_id)
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_factory_is_called_with_what_it_is_given() -> None:
+    env = make_env("tests.helpers:make_corridor", max_steps=3, first=4)
+    assert env.env_id == "tests.helpers:make_corridor"
+    env.reset(0)
+    assert [env.advance(0)[2] for _ in range(3)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "message"),
+    [
+        ("no_such_module:make", "cannot import 'no_such_module'; is its folder on PYTHONPATH"),
+        ("tests.no_such_module:make", "cannot import 'tests.no_such_module'"),
+        ("tests.helpers:no_such_name", "module 'tests.helpers' has no 'no_such_name'"),
+    ],
+)
+def test_a_factory_that_is_not_there_is_named(env_id: str, message: str) -> None:
+    with pytest.raises(UnknownEnvironmentError, match=message):
+        make_env(env_id)
+
+
+def test_a_factory_must_return_an_environment() -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match="returned a TablePlanner, not a gymnasium.Env"):
+        make_env("tests.helpers:always_right")
+
+
+@pytest.mark.parametrize("env_id", ["Pendulum-v1", "MountainCarContinuous-v0"])
+def test_continuous_actions_are_refused(env_id: str) -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match=f"{env_id}: action space Box.* is not supported"):
+        make_env(env_id)
+
+
+def test_other_observations_are_refused() -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match="Blackjack-v1: observation space Tuple.* is not supported"):
+        make_env("Blackjack-v1")
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match="CartPole-v1 cannot be made with {'colour': 'red'}"):
+        make_env("CartPole-v1", colour="red")
+
+
+def test_a_file_that_an_environment_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(**_kwargs: Any) -> gymnasium.Env[Any, Any]:
+        raise FileNotFoundError("no such file: map.png")
+
+    monkeypatch.setitem(gymnasium.registry, "Lacking-v0", gymnasium.envs.registration.EnvSpec("Lacking-v0", lacking))
+    with pytest.raises(UnsupportedEnvironmentError, match="Lacking-v0 cannot be made .*map.png"):
+        make_env("Lacking-v0")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "package", "extra"),
+    [
+        ("LunarLander-v3", "Box2D", "box2d"),
+        ("ALE/Pong-v5", "ale_py", "atari"),
+        ("MiniGrid-Empty-5x5-v0", "minigrid", "train"),
+    ],
+)
+def test_a_missing_extra_comes_with_its_pip_line(
+    monkeypatch: pytest.MonkeyPatch, env_id: str, package: str, extra: str
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"pip install 'phr\[{extra}\]'"):
+        make_env(env_id)
+
+
+def test_minigrid_gets_the_fast_way_in_either_view() -> None:
+    assert isinstance(make_env("MiniGrid-Empty-5x5-v0"), FullViewEnv)
+    assert isinstance(make_env("MiniGrid-Empty-5x5-v0", "partial"), PartialViewEnv)
+    assert isinstance(make_env("PHR/FourRooms-v0", max_steps=7), FullViewEnv)
+
+
+def test_the_fast_way_sees_through_wrappers_that_leave_the_observation_alone() -> None:
+    env = split_env(TimeLimit(gymnasium.make("MiniGrid-Empty-5x5-v0"), 3), "mine")
+    assert isinstance(env, FullViewEnv)
+    env.reset(0)
+    assert [env.advance(0)[2] for _ in range(3)] == [False, False, True]
+
+
+def test_an_observation_wrapper_is_respected() -> None:
+    plain = ImgObsWrapper(FullyObsWrapper(gymnasium.make("MiniGrid-Empty-5x5-v0")))
+    env = split_env(ImgObsWrapper(FullyObsWrapper(gymnasium.make("MiniGrid-Empty-5x5-v0"))), "wrapped")
+    assert isinstance(env, ObservingEnv)
+    env.reset(0)
+    np.testing.assert_array_equal(env.observe(), plain.reset(seed=0)[0])
+
+
+def test_any_other_environment_observes_at_every_step() -> None:
+    assert isinstance(make_env("CartPole-v1"), ObservingEnv)
+    assert isinstance(split_env(FlattenObservation(gymnasium.make("FrozenLake-v1")), "x"), ObservingEnv)
+    assert isinstance(split_env(CorridorEnv(), "x"), ObservingEnv)

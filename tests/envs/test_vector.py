@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phr.envs.registry import make_env
+from phr.envs.split import SplitEnv
+from phr.envs.vector import Autoreset, Start, VectorSplit
+from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
+from tests.helpers import LEFT, RIGHT, corridor, noisy
+
+
+def numbered_seeds(env: int, episode: int) -> int:
+    return 1000 * env + episode
+
+
+def corridors(autoreset: str, n_envs: int = 2, max_steps: int = 20, **kwargs: Any) -> VectorSplit:
+    vector = VectorSplit([corridor(max_steps, **kwargs) for _ in range(n_envs)], autoreset, numbered_seeds)
+    vector.reset()
+    return vector
+
+
+def cells(vector: VectorSplit) -> list[int]:
+    return [int(cell) for cell in vector.observe().argmax(axis=1)]
+
+
+def walk(vector: VectorSplit, *actions: int) -> Any:
+    for action in actions:
+        step = vector.advance(np.full(vector.n_envs, action, np.int64))
+    return step
+
+
+def test_next_step_inserts_a_dummy_transition() -> None:
+    vector = corridors("next_step")
+    step = walk(vector, *[RIGHT] * 4)
+    assert step.terminated.all()
+    assert step.real.all()
+    assert step.rewards.tolist() == [1, 1]
+    assert cells(vector) == [4, 4]  # still at the end
+    step = walk(vector, RIGHT)  # ignored
+    assert not step.real.any()
+    assert not step.done.any()
+    assert step.rewards.tolist() == [0, 0]
+    assert cells(vector) == [0, 0]
+    assert walk(vector, RIGHT).real.all()
+    assert cells(vector) == [1, 1]
+
+
+def test_same_step_resets_at_once() -> None:
+    vector = corridors("same_step")
+    step = walk(vector, *[RIGHT] * 4)
+    assert step.terminated.all()
+    assert step.final_obs == {}  # a terminated state has no value
+    assert cells(vector) == [0, 0]
+    assert walk(vector, RIGHT).real.all()
+    assert cells(vector) == [1, 1]
+
+
+def test_same_step_keeps_the_last_observation_of_a_truncated_episode() -> None:
+    vector = corridors("same_step", max_steps=3)
+    step = walk(vector, *[RIGHT] * 3)
+    assert step.truncated.all()
+    assert not step.terminated.any()
+    assert {env: int(obs.argmax()) for env, obs in step.final_obs.items()} == {0: 3, 1: 3}
+    assert cells(vector) == [0, 0]
+
+
+def test_an_episode_that_ends_both_ways_is_terminated() -> None:
+    step = walk(corridors("same_step", max_steps=4), *[RIGHT] * 4)
+    assert step.terminated.all()
+    assert step.truncated.all()
+    assert step.final_obs == {}
+
+
+def test_disabled_leaves_the_reset_to_the_caller() -> None:
+    vector = corridors("disabled")
+    walk(vector, *[RIGHT] * 4)
+    with pytest.raises(InvalidDataError, match="environment 0 has no running episode; reset it"):
+        walk(vector, RIGHT)
+    vector.reset(np.array([True, False]))
+    assert cells(vector) == [0, 4]
+    step = vector.advance(np.array([RIGHT, RIGHT]), np.array([True, False]))
+    assert step.real.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("autoreset", ["same_step", "disabled"])
+def test_an_environment_must_be_reset_before_its_first_step(autoreset: str) -> None:
+    vector = VectorSplit([corridor()], autoreset)
+    with pytest.raises(InvalidDataError, match="no running episode"):
+        walk(vector, RIGHT)
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    with pytest.raises(SettingError, match="unknown autoreset mode 'Next'; choose one of next_step, same_step, disabled"):
+        VectorSplit([corridor()], "Next")
+
+
+def test_only_the_masked_environments_move_and_are_seen() -> None:
+    vector = corridors("disabled", n_envs=3)
+    mask = np.array([True, False, True])
+    step = vector.advance(np.full(3, RIGHT, np.int64), mask)
+    assert step.real.tolist() == mask.tolist()
+    assert cells(vector) == [1, 0, 1]
+    assert vector.observe(np.array([False, True, True])).argmax(axis=1).tolist() == [0, 1]
+    out = np.empty((2, 5), np.float32)
+    assert vector.observe(mask, out) is out
+    assert vector.observe(np.zeros(3, bool)).shape == (0, 5)
+
+
+def test_each_episode_is_seeded_by_the_schedule() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def schedule(env: int, episode: int) -> int:
+        asked.append((env, episode))
+        return numbered_seeds(env, episode)
+
+    vector = VectorSplit([noisy(end_probability=0.0, max_steps=2) for _ in range(2)], "same_step", schedule)
+    vector.reset()
+    walk(vector, 0, 0, 0, 0)
+    assert asked == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]
+    alone = noisy()
+    alone.reset(numbered_seeds(1, 2))
+    np.testing.assert_array_equal(vector.observe()[1], alone.observe())
+
+
+def test_infos_tell_of_ended_episodes_only() -> None:
+    vector = VectorSplit([noisy(end_probability=0.3, says_success=True) for _ in range(4)], "same_step", numbered_seeds)
+    vector.reset()
+    for _ in range(20):
+        step = walk(vector, 1)
+        assert sorted(step.infos) == np.flatnonzero(step.done).tolist()
+        assert all(info["is_success"] == (step.rewards[env] > 0) for env, info in step.infos.items())
+
+
+def test_environments_of_one_vector_must_agree() -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match="environments of one vector must agree"):
+        VectorSplit([corridor(), noisy()], "disabled")
+    with pytest.raises(InvalidDataError, match="at least one"):
+        VectorSplit([], "disabled")
+
+
+@given(seed=st.integers(0, 10_000), autoreset=st.sampled_from(["next_step", "same_step"]), n_steps=st.integers(0, 60))
+def test_a_vector_equals_its_environments_stepped_alone(seed: int, autoreset: str, n_steps: int) -> None:
+    vector = VectorSplit([noisy(), noisy()], autoreset, numbered_seeds)
+    vector.reset()
+    rng = np.random.default_rng(seed)
+    plan = rng.integers(3, size=(n_steps, 2))
+    rewards = np.array([vector.advance(actions).rewards for actions in plan]).reshape(n_steps, 2)
+    for index in range(2):
+        env, episode, waiting = noisy(), 0, False
+        env.reset(numbered_seeds(index, 0))
+        for k in range(n_steps):
+            reward, ended = 0.0, False
+            if waiting:
+                waiting = False
+                ended = True
+            else:
+                reward, *ends, _ = env.advance(int(plan[k, index]))
+                if any(ends):
+                    waiting, ended = autoreset == "next_step", autoreset == "same_step"
+            if ended:
+                episode += 1
+                env.reset(numbered_seeds(index, episode))
+            assert rewards[k, index] == np.float32(reward)
+        np.testing.assert_array_equal(vector.observe()[index], env.observe())
+
+
+def futures(vector: VectorSplit, seed: int) -> list[Any]:
+    rng, seen = np.random.default_rng(seed), []
+    for _ in range(25):
+        step = vector.advance(rng.integers(3, size=vector.n_envs))
+        seen.append((vector.observe().tolist(), step.rewards.tolist(), step.terminated.tolist(), step.real.tolist()))
+    return seen
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    autoreset=st.sampled_from(["next_step", "same_step"]),
+    n_steps=st.integers(0, 40),
+    env_id=st.sampled_from(["tests.helpers:make_noisy", "MiniGrid-Dynamic-Obstacles-5x5-v0"]),
+)
+@settings(max_examples=20)
+def test_a_restored_vector_has_the_same_future(seed: int, autoreset: str, n_steps: int, env_id: str) -> None:
+    def fresh() -> VectorSplit:
+        return VectorSplit([make_env(env_id) for _ in range(2)], autoreset, numbered_seeds)
+
+    rng, vector = np.random.default_rng(seed), fresh()
+    vector.reset()
+    for _ in range(n_steps):
+        vector.advance(rng.integers(3, size=2), rng.random(2) < 0.7)
+    state = json.loads(json.dumps(vector.state()))
+    expected = futures(vector, seed)
+    for other in (vector, fresh()):  # where it was, and in another process
+        other.restore(state)
+        assert other.state() == state
+        assert futures(other, seed) == expected
+
+
+@pytest.mark.parametrize("autoreset", ["next_step", "disabled"])
+def test_an_ended_episode_is_restored_as_ended(autoreset: str) -> None:
+    vector = corridors(autoreset)
+    walk(vector, *[RIGHT] * 4)
+    state = vector.state()
+    other = corridors(autoreset)
+    other.restore(state)
+    assert cells(other) == [4, 4]
+    if autoreset == "next_step":
+        assert not walk(other, RIGHT).real.any()
+    else:
+        with pytest.raises(InvalidDataError, match="no running episode"):
+            walk(other, RIGHT)
+
+
+def test_what_was_never_reset_is_restored_as_such() -> None:
+    vector = VectorSplit([corridor()], "disabled", numbered_seeds)
+    state = vector.state()
+    vector.reset()
+    vector.restore(state)
+    assert vector.state() == state
+    with pytest.raises(InvalidDataError, match="no running episode"):
+        walk(vector, RIGHT)
+
+
+def test_a_replay_that_ends_early_is_refused() -> None:
+    long, short = corridors("same_step", n_envs=1), corridors("same_step", n_envs=1, max_steps=2)
+    walk(long, RIGHT, RIGHT, RIGHT)
+    with pytest.raises(InvalidDataError, match="replaying an episode did not repeat it"):
+        short.restore(long.state())
+
+
+def test_a_state_of_another_size_is_refused() -> None:
+    with pytest.raises(InvalidDataError, match="a state of 2 environments does not fit 3"):
+        corridors("same_step", n_envs=3).restore(corridors("same_step").state())
+
+
+@pytest.mark.parametrize(
+    ("prefix", "cell"),
+    [((), 0), ((RIGHT, RIGHT), 2), ((RIGHT, LEFT, LEFT, RIGHT), 1), ((RIGHT,) * 4, 0), ((RIGHT,) * 5, 0)],
+)
+def test_a_prefix_is_played_unless_it_would_end_the_episode(prefix: tuple[int, ...], cell: int) -> None:
+    env = corridor()
+    Start(0, prefix).enter(env)
+    assert int(env.observe().argmax()) == cell
+
+
+def test_a_prefix_takes_nothing_from_the_step_limit() -> None:
+    env = corridor(max_steps=5)
+    Start(0, (RIGHT, LEFT, RIGHT, LEFT)).enter(env)
+    assert [env.advance(LEFT)[2] for _ in range(5)] == [False] * 4 + [True]
+
+
+def test_an_episode_may_begin_as_the_caller_likes() -> None:
+    vector = corridors("disabled")
+    vector.begin(1, Start(0, (RIGHT, RIGHT)))
+    assert cells(vector) == [0, 2]
+
+
+@pytest.mark.parametrize("autoreset", ["next_step", "same_step"])
+def test_every_episode_begins_with_the_prefix_of_the_schedule(autoreset: str) -> None:
+    def schedule(env: int, episode: int) -> tuple[int, ...]:
+        return (RIGHT,) * (env + episode)
+
+    vector = VectorSplit([corridor(), corridor()], autoreset, numbered_seeds, schedule)
+    vector.reset()
+    assert cells(vector) == [0, 1]
+    walk(vector, *[RIGHT] * (5 if autoreset == "next_step" else 4))
+    assert cells(vector)[0] == 1
+    other = VectorSplit([corridor(), corridor()], autoreset, numbered_seeds, schedule)
+    other.restore(vector.state())
+    assert cells(other) == cells(vector)
+
+
+def test_modes_have_names() -> None:
+    assert [Autoreset.parse(mode.value) for mode in Autoreset] == list(Autoreset)
+    assert Autoreset.parse(Autoreset.DISABLED) is Autoreset.DISABLED
+
+
+def test_closing_closes_every_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[SplitEnv] = []
+    monkeypatch.setattr(SplitEnv, "close", lambda env: closed.append(env))
+    vector = corridors("disabled")
+    vector.close()
+    assert closed == list(vector.envs)

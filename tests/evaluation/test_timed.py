@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phr.acting.agent import HorizonAgent
+from phr.envs.registry import make_env
+from phr.envs.split import SplitEnv
+from phr.errors import SettingError
+from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
+from tests.evaluation import clocked
+from tests.helpers import TablePlanner, always_right, corridor, noisy
+
+SECONDS = ("seconds_wall", "seconds_policy", "seconds_env")
+
+
+def slippery() -> SplitEnv:
+    return corridor(max_steps=15, slip=0.3)
+
+
+def run(
+    env: SplitEnv, planner: Any, limit: Limit, commitment: int | None = None, seed: int = 0, **options: Any
+) -> RunRecord:
+    rng = np.random.default_rng(seed)
+    return timed_run(env, HorizonAgent(planner, commitment), limit, seed=seed, rng=rng, options=RunOptions(**options))
+
+
+def timeless(record: RunRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in SECONDS}
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 60))
+@settings(max_examples=40)
+def test_a_run_equals_a_slow_loop(seed: int, commitment: int, n_steps: int) -> None:
+    planner = TablePlanner.random(np.random.default_rng(seed), 5, 4, 2)
+    record = run(slippery(), planner, Limit(steps=n_steps), commitment, seed)
+
+    env, agent = slippery(), HorizonAgent(planner, commitment)
+    env.reset(seed)
+    returns, lengths, looks, successes = [], [], [], []
+    total = length = n_looks = 0.0
+    for _ in range(n_steps):
+        n_looks += agent.needs_observation
+        reward, terminated, truncated, _ = env.advance(agent.act(env.observe()))
+        total, length = total + reward, length + 1
+        if terminated or truncated:
+            returns.append(total)
+            lengths.append(int(length))
+            looks.append(int(n_looks))
+            successes.append(terminated and reward > 0)
+            total = length = n_looks = 0.0
+            agent.reset()
+            env.reset()
+    assert record.steps == n_steps
+    assert record.episodes == len(returns)
+    assert (record.returns, record.lengths, record.looks, record.successes) == (returns, lengths, looks, successes)
+    assert record.score == sum(returns) + total
+    assert record.evaluations == agent.evaluations == sum(looks) + n_looks
+    assert record.looks == [math.ceil(length / commitment) for length in record.lengths]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 5))
+@settings(max_examples=20)
+def test_whole_episodes_are_played_to_their_end(seed: int, commitment: int, n_episodes: int) -> None:
+    planner = TablePlanner.random(np.random.default_rng(seed), 5, 4, 2)
+    record = run(slippery(), planner, Limit(episodes=n_episodes), commitment, seed)
+    assert record.episodes == len(record.returns) == len(record.lengths) == len(record.looks) == n_episodes
+    assert record.steps == sum(record.lengths)
+    assert record.score == sum(record.returns)
+    assert record.evaluations == sum(record.looks)
+
+
+@pytest.mark.parametrize("commitment", [1, 2, 3, 4, 7])
+def test_the_optimal_corridor(commitment: int) -> None:
+    record = run(corridor(), always_right(horizon=7), Limit(episodes=3), commitment)
+    assert record.returns == [1, 1, 1]
+    assert record.lengths == [4, 4, 4]
+    assert record.looks == [math.ceil(4 / commitment)] * 3
+    assert record.successes == [True] * 3
+    assert (record.reward_low, record.reward_high, record.any_terminated) == (0, 1, True)
+
+
+@pytest.mark.parametrize("env_id", ["tests.helpers:make_noisy", "MiniGrid-Dynamic-Obstacles-5x5-v0", "CartPole-v1"])
+def test_observing_always_changes_nothing_but_the_time(env_id: str) -> None:
+    env = make_env(env_id)
+    n_features = int(np.prod(env.observation_space.shape))
+    weights = np.random.default_rng(0).normal(size=(n_features, 4, env.n_actions))
+
+    class Linear(TablePlanner):
+        def plan(self, obs: Any) -> Any:
+            return super().plan(np.eye(8)[np.abs(obs.reshape(len(obs), -1) @ weights[:, 0, 0]).astype(int) % 8])
+
+    planner = Linear.random(np.random.default_rng(1), 8, 4, env.n_actions)
+    plain, always = (run(make_env(env_id), planner, Limit(steps=200), observe_always=o) for o in (False, True))
+    assert timeless(plain) == timeless(always)
+    assert plain.episodes > 2
+
+
+def test_nobody_is_called_blind_who_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = clocked.install(monkeypatch)
+    env, planner = clocked.ClockedEnv(clock), clocked.ClockedPlanner(clock)
+    run(env, planner, Limit(steps=3))
+    assert env.told == [2, 1, 0]  # the run ends in mid-plan: nobody looks after its last step either
+    env.told.clear()
+    run(env, planner, Limit(steps=3), observe_always=True)
+    assert env.told == [0, 0, 0]
+
+
+def test_runs_with_the_same_seed_meet_the_same_episodes_whatever_the_agent_does() -> None:
+    env = make_env("MiniGrid-FourRooms-v0", max_steps=5)
+
+    class Seeing(TablePlanner):
+        def plan(self, obs: Any) -> Any:
+            starts.append(obs.tobytes())
+            return super().plan(np.ones((len(obs), 1)))
+
+    met = []
+    for action, seed in itertools.product((0, 1), (1, 2)):
+        starts: list[bytes] = []
+        run(env, Seeing.of_actions([[action] * 5], 7), Limit(episodes=4), seed=seed)
+        met.append(starts)
+    assert met[0] == met[2]
+    assert met[1] == met[3]
+    assert met[0] != met[1]
+    assert len(set(met[0])) == 4
+
+
+@pytest.mark.parametrize("n_episodes", [1, 4])
+def test_every_second_is_told_apart(monkeypatch: pytest.MonkeyPatch, n_episodes: int) -> None:
+    clock = clocked.install(monkeypatch)
+    record = run(clocked.ClockedEnv(clock), clocked.ClockedPlanner(clock), Limit(episodes=n_episodes))
+    assert clock.counts == {
+        "reset": n_episodes,
+        "step": record.steps,
+        "observe": record.evaluations,
+        "plan": record.evaluations,
+    }
+    assert record.seconds_wall == clock.now
+    assert record.seconds_policy == clocked.PLAN * record.evaluations
+    assert record.seconds_env == clock.now - record.seconds_policy
+
+
+def test_random_prefixes_cost_no_counted_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = clocked.install(monkeypatch)
+    record = run(clocked.ClockedEnv(clock), clocked.ClockedPlanner(clock), Limit(episodes=5), prefix=(2, 3))
+    assert clock.counts["step"] > record.steps
+    played = clocked.STEP * record.steps + (clocked.OBSERVE + clocked.PLAN) * record.evaluations
+    assert record.seconds_wall == played + clocked.RESET * 5
+
+
+def test_prefixes_move_the_start_and_are_not_counted() -> None:
+    env = corridor(n_cells=40, max_steps=200)
+    far = always_right(horizon=1, n_cells=40)
+    record = run(env, far, Limit(episodes=30), prefix=(10, 10))
+    assert set(record.lengths) <= set(range(29, 40))  # never farther than the prefix can lead
+    assert len(set(record.lengths)) > 3
+    assert record.steps == sum(record.lengths)
+    assert run(env, far, Limit(episodes=30), prefix=(10, 10)).lengths == record.lengths
+    assert run(env, far, Limit(episodes=30), seed=1, prefix=(10, 10)).lengths != record.lengths
+
+
+def test_prefixes_take_nothing_from_the_step_limit() -> None:
+    left = TablePlanner.of_actions([[0]] * 5, 2)
+    assert run(corridor(max_steps=6), left, Limit(episodes=10), prefix=(1, 5)).lengths == [6] * 10
+
+
+def test_a_prefix_that_ends_the_episode_starts_it_again() -> None:
+    record = run(corridor(n_cells=2), always_right(n_cells=2), Limit(episodes=20), prefix=(5, 5))
+    assert record.lengths == [1] * 20
+
+
+def test_the_trace_tells_every_action_and_every_end() -> None:
+    record = run(corridor(), always_right(horizon=3), Limit(steps=10), keep_trace=True)
+    assert record.trace == [[1, 1, 1], [1, -1], [1, 1, 1], [1, -1], [1, 1]]
+    assert run(corridor(), always_right(horizon=3), Limit(steps=10)).trace == []
+
+
+def test_the_environments_word_on_success_counts() -> None:
+    record = run(noisy(says_success=True), TablePlanner.of_actions([[1]] * 3, 3), Limit(episodes=30))
+    assert record.said_success
+    assert len(set(record.successes)) == 2
+
+
+@pytest.mark.parametrize("limits", [{}, {"steps": 1, "episodes": 1}, {"steps": 0}, {"episodes": 0}, {"steps": -5}])
+def test_a_run_needs_one_limit(limits: dict[str, int]) -> None:
+    with pytest.raises(SettingError, match="a run needs either steps or episodes, at least 1; got"):
+        Limit(**limits)
+
+
+@pytest.mark.parametrize("prefix", [(-1, 2), (3, 2)])
+def test_an_empty_range_of_prefixes_is_refused(prefix: tuple[int, int]) -> None:
+    with pytest.raises(SettingError, match=f"a prefix range needs 0 <= low <= high, got {prefix[0]}:{prefix[1]}"):
+        RunOptions(prefix=prefix)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from phr.envs.lanes import random_starts
+from phr.envs.vector import Start, VectorSplit
+from phr.errors import InvalidDataError, SettingError
+from phr.experience.collect import collect_experience
+from phr.experience.success import select_successful
+from phr.experience.trajectory import Trajectory
+from phr.experience.windows import windows_of
+from phr.plan import CategoricalPlan, FloatArray, IntArray
+from tests.helpers import RIGHT, TablePlanner, always_right, corridor, noisy
+
+
+class LinearTeacher:
+    """Logits that are a fixed linear function of the observation, given out in one buffer that is used again."""
+
+    def __init__(self, n_features: int = 3, n_actions: int = 3, horizon: int = 1) -> None:
+        self.n_actions, self.horizon = n_actions, horizon
+        self._weights = np.random.default_rng(5).normal(size=(n_features, horizon, n_actions))
+        self._buffer = np.zeros((64, horizon, n_actions), np.float32)
+
+    def logits(self, obs: NDArray[Any]) -> NDArray[np.float32]:
+        return np.tensordot(obs, self._weights, axes=1).astype(np.float32)
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        self._buffer[: len(obs)] = self.logits(obs)
+        return CategoricalPlan(self._buffer[: len(obs)])
+
+
+def one_by_one(teacher: LinearTeacher, start: Start) -> tuple[list[Any], list[int], list[float], bool, bool]:
+    """The slow way: one environment, one loop."""
+    env = noisy()
+    start.enter(env)
+    obs, actions, rewards = [], [], []
+    terminated = truncated = False
+    while not (terminated or truncated):
+        obs.append(env.observe())
+        actions.append(int(teacher.logits(obs[-1])[0].argmax()))
+        reward, terminated, truncated, _ = env.advance(actions[-1])
+        rewards.append(reward)
+    return obs, actions, rewards, terminated, truncated
+
+
+@pytest.mark.parametrize("n_envs", [1, 4, 40])
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_experience_equals_episodes_played_one_by_one(n_envs: int, horizon: int) -> None:
+    teacher = LinearTeacher(horizon=horizon)
+    starts = random_starts(range(25), 3, np.random.default_rng(0), prefix=(0, 4))
+    vector = VectorSplit([noisy() for _ in range(n_envs)], "disabled")
+    experience = collect_experience(teacher, vector, starts)
+    assert experience.env_id == "noisy"
+    assert len(experience.trajectories) == len(starts)
+    for trajectory, start in zip(experience.trajectories, starts, strict=True):
+        obs, actions, rewards, terminated, truncated = one_by_one(teacher, start)
+        np.testing.assert_array_equal(trajectory.obs, obs)
+        assert trajectory.actions.tolist() == actions
+        np.testing.assert_array_equal(trajectory.rewards, np.array(rewards, np.float32))
+        assert (trajectory.terminated, trajectory.truncated) == (terminated, truncated)
+        np.testing.assert_allclose(trajectory.teacher_logits, teacher.logits(np.array(obs))[:, 0], rtol=1e-6)
+
+
+def test_the_terminal_observation_is_neither_source_nor_label() -> None:
+    starts = [Start(0, (RIGHT,) * k) for k in range(4)]
+    vector = VectorSplit([corridor() for _ in range(3)], "disabled")
+    experience = collect_experience(always_right(), vector, starts)
+    assert experience.lengths.tolist() == [4, 3, 2, 1]
+    cells = experience.joined("obs").argmax(axis=1)
+    assert 4 not in cells  # the goal's cell, where no action is taken
+    windows = windows_of(experience, 6)
+    assert set(cells[windows.sources]) == set(cells[windows.steps].ravel()) == {0, 1, 2, 3}
+    assert experience.joined("actions")[windows.steps].min() == RIGHT
+
+
+def test_success_is_taken_from_the_last_info() -> None:
+    vector = VectorSplit([noisy(says_success=True)], "disabled")
+    experience = collect_experience(LinearTeacher(), vector, [Start(seed) for seed in range(20)])
+    for trajectory in experience.trajectories:
+        assert trajectory.is_success is bool(trajectory.rewards[-1] > 0)
+    assert select_successful(experience).reason.endswith("the environment's is_success")
+
+
+def test_a_sampling_teacher_follows_its_rng() -> None:
+    even = TablePlanner(np.zeros((5, 1, 2)))
+
+    def record(seed: int | None) -> list[Trajectory]:
+        rng = None if seed is None else np.random.default_rng(seed)
+        vector = VectorSplit([corridor() for _ in range(2)], "disabled")
+        return list(collect_experience(even, vector, [Start(0)] * 4, sample_rng=rng).trajectories)
+
+    first, again, other, greedy = ([trajectory.actions.tolist() for trajectory in record(seed)] for seed in (1, 1, 2, None))
+    assert first == again
+    assert first != other
+    assert greedy == [[0] * 20] * 4
+
+
+def test_ended_episodes_are_counted_as_they_end() -> None:
+    told: list[int] = []
+    vector = VectorSplit([corridor() for _ in range(2)], "disabled")
+    collect_experience(always_right(), vector, [Start(0), Start(0, (RIGHT,)), Start(0), Start(0)], on_episode=told.append)
+    assert told == [1, 2, 3, 4]
+    told.clear()
+    collect_experience(always_right(), vector, [Start(0)] * 4, on_episode=told.append)
+    assert told == [2, 4]
+
+
+def test_a_teacher_without_logits_is_refused() -> None:
+    class Bare:
+        batch_size, horizon = 1, 1
+
+        def mode(self) -> IntArray:
+            return np.zeros((1, 1), np.int64)
+
+        def sample(self, rng: np.random.Generator) -> IntArray:
+            return self.mode()
+
+        def confidence(self) -> FloatArray:
+            return np.ones((1, 1), np.float32)
+
+    class Barely:
+        horizon, n_actions = 1, 2
+
+        def plan(self, obs: NDArray[Any]) -> Bare:
+            return Bare()
+
+    with pytest.raises(InvalidDataError, match="a teacher with logits over actions, got a Bare"):
+        collect_experience(Barely(), VectorSplit([corridor()], "disabled"), [Start(0)])
+
+
+def test_environments_that_reset_themselves_are_refused() -> None:
+    with pytest.raises(SettingError, match="autoreset 'disabled'"):
+        collect_experience(always_right(), VectorSplit([corridor()], "same_step"), [Start(0)])
+
+
+def test_no_start_is_no_experience() -> None:
+    with pytest.raises(InvalidDataError, match="at least one trajectory"):
+        collect_experience(always_right(), VectorSplit([corridor()], "disabled"), [])

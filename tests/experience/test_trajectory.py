@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+
+from phr.errors import InvalidDataError
+from phr.experience.trajectory import Experience
+from tests.experience.builders import experience, trajectory
+
+
+def test_length_and_return() -> None:
+    one = trajectory([0.5, -1.0, 2.0])
+    assert one.length == 3
+    assert one.episode_return == 1.5
+
+
+@pytest.mark.parametrize("name", ["obs", "actions", "teacher_logits", "rewards"])
+def test_every_array_needs_one_entry_per_step(name: str) -> None:
+    one = trajectory([0.0, 0.0, 1.0])
+    with pytest.raises(InvalidDataError, match=f"one entry per step in every array, got .*'{name}': 2"):
+        replace(one, **{name: getattr(one, name)[:2]})
+
+
+def test_an_empty_episode_is_refused() -> None:
+    with pytest.raises(InvalidDataError, match="one entry per step"):
+        trajectory([])
+
+
+def test_an_episode_must_have_ended() -> None:
+    with pytest.raises(InvalidDataError, match="a trajectory of 2 steps has not ended"):
+        trajectory([0.0, 0.0], terminated=False)
+
+
+@pytest.mark.parametrize("action", [-1, 3])
+def test_actions_must_have_logits(action: int) -> None:
+    with pytest.raises(InvalidDataError, match=r"actions lie in .*, but there are 3 logits"):
+        replace(trajectory([0.0, 1.0]), actions=np.array([0, action]))
+
+
+def test_logits_and_actions_must_have_their_axes() -> None:
+    one = trajectory([0.0, 1.0])
+    with pytest.raises(InvalidDataError, match=r"got \(2,\) and \(2,\)"):
+        replace(one, teacher_logits=one.teacher_logits[:, 0])
+    with pytest.raises(InvalidDataError, match=r"got \(2, 1\) and \(2, 3\)"):
+        replace(one, actions=one.actions[:, None])
+
+
+def test_a_trajectory_is_frozen() -> None:
+    one = trajectory([1.0])
+    with pytest.raises(FrozenInstanceError):
+        one.terminated = False  # type: ignore[misc]
+
+
+def test_joined_arrays_lie_end_to_end() -> None:
+    both = experience(trajectory([0.0, 1.0]), trajectory([2.0, 3.0, 4.0], first=2))
+    assert both.lengths.tolist() == [2, 3]
+    assert both.joined("rewards").tolist() == [0, 1, 2, 3, 4]
+    assert both.joined("obs")[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert (both.n_actions, both.obs_shape) == (3, (2,))
+
+
+def test_a_subset_keeps_the_order() -> None:
+    parts = [trajectory([float(k)]) for k in range(4)]
+    assert experience(*parts).subset([True, False, False, True]).trajectories == (parts[0], parts[3])
+    with pytest.raises(InvalidDataError, match="at least one trajectory"):
+        experience(*parts).subset(np.zeros(4, bool))
+
+
+def test_trajectories_must_agree() -> None:
+    one = trajectory([1.0])
+    others = [
+        trajectory([1.0], n_actions=2),
+        replace(one, obs=one.obs[:, :1]),
+        replace(one, obs=one.obs.astype(np.float64)),
+    ]
+    for other in others:
+        with pytest.raises(InvalidDataError, match="trajectories disagree"):
+            experience(one, other)
+    with pytest.raises(InvalidDataError, match="at least one trajectory"):
+        Experience("made-up", ())

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from phr.acting.agent import HorizonAgent
+from phr.errors import HorizonError, IncompatibleModelError, SettingError
+from phr.networks.policy import NetworkConfig, PlanNetwork, build_network, extend_teacher, frozen_copy
+from phr.networks.torch_planner import TorchPlanner
+from phr.networks.trunks import TrunkConfig
+
+TRUNK = TrunkConfig(kind="mlp", width=8)
+OBS = torch.from_numpy(np.random.default_rng(0).normal(size=(16, 5)).astype(np.float32))
+
+
+def network(horizon: int = 1, seed: int = 0) -> PlanNetwork:
+    """Heads as different as those of a trained one; a fresh head is almost uniform."""
+    built = build_network((5,), 3, horizon, TRUNK, seed=seed)
+    with torch.no_grad():
+        built.plan_head.weight *= 300.0
+    return built
+
+
+def weights(model: torch.nn.Module) -> list[Tensor]:
+    return list(model.state_dict().values())
+
+
+def equal(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+
+
+def test_a_network_plans_its_horizon_and_values_its_state() -> None:
+    model = network(horizon=4)
+    assert model(OBS).shape == (16, 4, 3)
+    logits, values = model.policy_and_value(OBS)
+    assert logits.shape == (16, 3)
+    assert values.shape == (16,)
+
+
+def test_stage_1_reads_head_1_of_the_plan() -> None:
+    model = network(horizon=4)
+    torch.testing.assert_close(model.policy_and_value(OBS)[0], model(OBS)[:, 0])
+
+
+def test_a_fresh_policy_is_almost_uniform() -> None:
+    probs = build_network((5,), 3, 4, TRUNK, seed=0)(OBS).softmax(-1)
+    torch.testing.assert_close(probs, torch.full_like(probs, 1 / 3), atol=0.05, rtol=0)
+
+
+def test_the_seed_decides_the_weights_and_the_global_generator_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    first, again, other = (build_network((5,), 3, 2, TRUNK, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert equal(first, again)
+    assert not equal(first, other)
+
+
+@pytest.mark.parametrize("separate_first", [False, True])
+@given(horizon=st.integers(1, 6), seed=st.integers(0, 100))
+def test_every_head_of_an_extended_teacher_is_its_head_1(separate_first: bool, horizon: int, seed: int) -> None:
+    teacher = network(horizon=2, seed=seed)
+    student = extend_teacher(teacher, horizon, separate_first=separate_first)
+    assert student.config.horizon == horizon
+    for head in student(OBS).unbind(1):
+        torch.testing.assert_close(head, teacher(OBS)[:, 0])
+    torch.testing.assert_close(student.policy_and_value(OBS), teacher.policy_and_value(OBS))
+
+
+@pytest.mark.parametrize("horizon", [1, 4])
+def test_at_commitment_1_an_extended_teacher_acts_like_the_teachers_argmax(horizon: int) -> None:
+    teacher = network()
+    agent = HorizonAgent(TorchPlanner(extend_teacher(teacher, horizon)), 1)
+    acted = [agent.act(obs) for obs in OBS.numpy()]
+    assert acted == teacher(OBS)[:, 0].argmax(-1).tolist()
+    assert len(set(acted)) > 1
+
+
+def test_extending_leaves_the_teacher_alone() -> None:
+    teacher = network()
+    before = [value.clone() for value in weights(teacher)]
+    student = extend_teacher(teacher, 3)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter += 1.0
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(teacher), strict=True))
+
+
+def test_a_separate_head_1_ignores_the_shared_trunk() -> None:
+    student = extend_teacher(network(), 3, separate_first=True)
+    before = student(OBS)
+    with torch.no_grad():
+        for parameter in student.trunk.parameters():
+            parameter *= 2.0
+    after = student(OBS)
+    assert torch.equal(before[:, 0], after[:, 0])
+    assert not torch.equal(before[:, 1:], after[:, 1:])
+
+
+def test_a_frozen_copy_is_the_same_and_never_changes() -> None:
+    model = network(horizon=2)
+    copy = frozen_copy(model)
+    assert equal(model, copy)
+    assert not any(parameter.requires_grad for parameter in copy.parameters())
+    assert not copy.training
+    with torch.no_grad():
+        model.plan_head.weight += 1.0
+    assert not equal(model, copy)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@given(
+    obs_shape=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    numbers=st.tuples(*[st.integers(1, 20)] * 4),
+    separate_first=st.booleans(),
+)
+def test_a_description_comes_back_from_json(obs_shape: list[int], numbers: tuple[int, ...], separate_first: bool) -> None:
+    n_actions, horizon, width, depth = numbers
+    trunk = TrunkConfig(kind="mlp", width=width, depth=depth)
+    config = NetworkConfig(
+        obs_shape=tuple(obs_shape), n_actions=n_actions, horizon=horizon, trunk=trunk, separate_first=separate_first
+    )
+    assert NetworkConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize("name", ["obs_shape", "n_actions", "horizon", "trunk"])
+def test_a_description_without_one_of_its_entries_is_refused(name: str) -> None:
+    values = network().config.to_json()
+    del values[name]
+    with pytest.raises(IncompatibleModelError, match=f"was not written by phr: .*{name}"):
+        NetworkConfig.from_json(values)
+
+
+def test_a_description_with_an_unknown_entry_is_refused() -> None:
+    with pytest.raises(IncompatibleModelError, match="colour"):
+        NetworkConfig.from_json({**network().config.to_json(), "colour": "red"})
+
+
+def test_impossible_sizes_are_refused() -> None:
+    with pytest.raises(HorizonError, match="horizon must be >= 1, got 0"):
+        extend_teacher(network(), 0)
+    with pytest.raises(SettingError, match="at least one action, got 0"):
+        build_network((5,), 0, 1, TRUNK, seed=0)

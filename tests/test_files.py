@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phr import files
+from phr.errors import CorruptFileError, OutputDirectoryError, PhrError
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    files.write_bytes(path, b"old")
+
+    def write_half() -> None:
+        with files.atomic_path(path) as temporary:
+            temporary.write_bytes(b"ha")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert names_in(tmp_path) == ["model.bin"]
+
+
+def test_a_write_makes_missing_folders_and_leaves_no_temporary_file(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a" / "b" / "note.txt", "λ")
+    assert (tmp_path / "a" / "b" / "note.txt").read_text(encoding="utf-8") == "λ"
+    assert names_in(tmp_path / "a" / "b") == ["note.txt"]
+
+
+@given(value=json_values)
+def test_json_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+    path = tmp_path_factory.mktemp("json") / "value.json"
+    files.write_json(path, value)
+    assert files.read_json(path) == value
+
+
+def test_equal_json_has_equal_bytes(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "a.json", {"x": 1, "a": 2})
+    files.write_json(tmp_path / "b.json", {"a": 2, "x": 1})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_json_refuses_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "value.json", {"x": float("nan")})
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"not json"])
+def test_broken_json_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(CorruptFileError, match="config.json is not readable JSON"):
+        files.read_json(path)
+
+
+def test_missing_json_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CorruptFileError, match="config.json is missing"):
+        files.read_json(tmp_path / "config.json")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(CorruptFileError, match="folder.json is not readable"):
+        files.read_json(tmp_path / "folder.json")
+
+
+@given(first=st.lists(st.dictionaries(st.text(), json_values, max_size=3), max_size=3))
+def test_lines_are_appended(tmp_path_factory: pytest.TempPathFactory, first: list[dict[str, object]]) -> None:
+    path = tmp_path_factory.mktemp("jsonl") / "sub" / "metrics.jsonl"
+    files.append_jsonl(path, first)
+    files.append_jsonl(path, [{"last": True}])
+    assert files.read_jsonl(path) == [*first, {"last": True}]
+
+
+def test_lines_of_a_missing_file_are_none(tmp_path: Path) -> None:
+    assert files.read_jsonl(tmp_path / "metrics.jsonl") == []
+
+
+@pytest.mark.parametrize("cut", range(1, 11))
+def test_after_a_crash_in_mid_line_reading_and_appending_go_on(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "metrics.jsonl"
+    files.append_jsonl(path, [{"row": 1}])
+    path.write_bytes(path.read_bytes() + b'{"row": 2}\n'[:cut])
+    whole = [{"row": 1}, {"row": 2}] if cut == 10 else [{"row": 1}]
+    assert files.read_jsonl(path) == whole
+    files.append_jsonl(path, [{"row": 3}])
+    files.append_jsonl(path, [{"row": 4}])
+    assert files.read_jsonl(path) == [{"row": 1}, {"row": 3}, {"row": 4}]
+
+
+def test_a_file_of_half_a_line_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"row"')
+    files.append_jsonl(path, [{"row": 1}])
+    assert files.read_jsonl(path) == [{"row": 1}]
+
+
+def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"row": 1}\n{"row"\n{"row": 3}\n')
+    with pytest.raises(CorruptFileError, match="metrics.jsonl, line 2, is not JSON"):
+        files.read_jsonl(path)
+
+
+@given(content=st.binary())
+def test_hashes_are_sha256(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("hash") / "file"
+    path.write_bytes(content)
+    assert files.sha256_of(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_a_folder_is_made_once_and_found_again(tmp_path: Path) -> None:
+    wanted = tmp_path / "runs" / "one"
+    assert files.ensure_directory(wanted) == files.ensure_directory(wanted) == wanted
+    assert wanted.is_dir()
+
+
+def test_a_file_in_the_way_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    for wanted in (tmp_path / "runs", tmp_path / "runs" / "one"):
+        with pytest.raises(OutputDirectoryError, match="cannot make the folder .*runs"):
+            files.ensure_directory(wanted)
+    assert issubclass(OutputDirectoryError, PhrError)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+
+from phr.errors import InvalidDataError
+from phr.plan import CategoricalPlan, Plan
+
+logits_arrays = arrays(
+    np.float32,
+    array_shapes(min_dims=3, max_dims=3, max_side=5),
+    elements=st.floats(-50, 50, width=32),
+)
+
+
+def slow_softmax(row: NDArray[np.float32]) -> list[float]:
+    weights = [math.exp(float(value)) for value in row]
+    return [weight / sum(weights) for weight in weights]
+
+
+@given(logits_arrays)
+def test_probabilities_equal_a_slow_softmax(logits: NDArray[np.float32]) -> None:
+    plan = CategoricalPlan(logits)
+    for index in np.ndindex(plan.batch_size, plan.horizon):
+        np.testing.assert_allclose(plan.probs[index], slow_softmax(logits[index]), rtol=1e-4, atol=1e-7)
+
+
+@given(logits_arrays)
+def test_the_mode_is_the_first_of_the_largest_and_confidence_is_its_probability(logits: NDArray[np.float32]) -> None:
+    plan = CategoricalPlan(logits)
+    mode, confidence = plan.mode(), plan.confidence()
+    for index in np.ndindex(plan.batch_size, plan.horizon):
+        row = logits[index].tolist()
+        assert mode[index] == row.index(max(row))
+        assert confidence[index] == plan.probs[index][mode[index]]
+        assert 1 / len(row) - 1e-6 <= confidence[index] <= 1
+
+
+def test_large_logits_do_not_overflow() -> None:
+    plan = CategoricalPlan(np.array([[[1e30, 0.0], [-1e30, -1e30]]], np.float32))
+    np.testing.assert_array_equal(plan.probs, [[[1.0, 0.0], [0.5, 0.5]]])
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_a_plan_of_actions_is_certain_of_them(actions: list[list[int]]) -> None:
+    plan: Plan = CategoricalPlan.from_actions(np.array(actions, np.int64), n_actions=4)
+    assert plan.mode().tolist() == actions
+    assert plan.confidence().min() > 1 - 1e-6
+    assert plan.sample(np.random.default_rng(0)).tolist() == actions
+    assert (plan.batch_size, plan.horizon) == (len(actions), 3)
+
+
+def test_samples_follow_the_probabilities() -> None:
+    logits = np.array([[[0.0, 1.0, 2.0], [1.0, -1.0, 0.0]]], np.float32)
+    n = 20_000
+    draws = CategoricalPlan(np.repeat(logits, n, axis=0)).sample(np.random.default_rng(0))
+    assert draws.shape == (n, 2)
+    for step in range(2):
+        for action, p in enumerate(slow_softmax(logits[0, step])):
+            deviation = math.sqrt(p * (1 - p) / n)
+            assert abs((draws[:, step] == action).mean() - p) < 4 * deviation
+
+
+def test_the_steps_of_a_plan_are_sampled_independently() -> None:
+    draws = CategoricalPlan(np.zeros((20_000, 2, 2), np.float32)).sample(np.random.default_rng(0))
+    agree = (draws[:, 0] == draws[:, 1]).mean()
+    assert abs(agree - 0.5) < 4 * math.sqrt(0.25 / 20_000)
+
+
+def test_the_seed_bites() -> None:
+    plan = CategoricalPlan(np.zeros((4, 8, 5), np.float32))
+    first, again, other = (plan.sample(np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 0, 3), (1, 3, 0), (1, 2, 3, 4)])
+def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidDataError, match=r"\(batch, horizon, n_actions\), got"):
+        CategoricalPlan(np.zeros(shape, np.float32))
+
+
+def test_a_batch_may_be_empty() -> None:
+    plan = CategoricalPlan(np.zeros((0, 2, 3), np.float32))
+    assert plan.mode().shape == plan.confidence().shape == (0, 2)
