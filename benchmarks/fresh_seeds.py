@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/fresh_seeds.py --out runs/fresh-seeds --seeds 11 12 13
 
-Trains teacher and student of both grids with default settings for each seed (what `phr train` and `phr distill --horizon 16` do) and
-plays every start once at commitment 1, 4, 8 and 16. Prints a Markdown table; exit code 1 if a seed misses its target. An
-interrupted call goes on where it was.
+Trains teacher and student of both grids with default settings for each seed (what `phr train` and `phr distill --horizon
+16` do) and plays every start once at commitment 1, 4, 8 and 16. Prints a Markdown table; exit code 1 if a seed misses its
+target. An interrupted call goes on where it was.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ def main(arguments: Arguments) -> int:
     rows, missed = [], 0
     for env_id, seed in places:
         best = optimum(env_id)
-        models = [(layout.teacher(env_id, seed), 1), *((layout.student(env_id, "cross_entropy", HORIZON, seed), n) for n in (4, 8, 16))]
+        models = [
+            (layout.teacher(env_id, seed), 1),
+            *((layout.student(env_id, "cross_entropy", HORIZON, seed), n) for n in (4, 8, 16)),
+        ]
         for path, n in models:
             found = all_starts(load_model(path).planner, env_id, best, n)
             most = EVALUATIONS[env_id].get(n, float("inf"))

@@ -1,9 +1,10 @@
-"""Make the zoo: teacher and student of both grids, each with its card.
+"""Make the zoo from a finished study: teacher and student of both grids, each with its card.
 
-    .venv/bin/python benchmarks/make_zoo.py --work runs/zoo --out zoo
+    make reproduce
+    .venv/bin/python benchmarks/make_zoo.py --study runs/reproduce --out zoo
 
-Trains with default settings and seed 0 (what the cards' commands do), evaluates with nothing beside it, and writes
-`zoo/NAME/{model.safetensors, manifest.json, config.json, README.md, curve.png, COMPLETE}`. An interrupted call goes on where it was.
+Takes the models of seed 0, evaluates them with nothing beside them, and writes
+`zoo/NAME/{model.safetensors, manifest.json, config.json, README.md, curve.png, COMPLETE}`.
 """
 
 from __future__ import annotations
@@ -13,107 +14,110 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import tyro
 
 from phr import api
-from phr.cli.display import ProgressBar, say
+from phr.cli.display import say
 from phr.files import read_jsonl, write_text
 from phr.report.figures import curve
 from phr.storage.model import Model, load_model, save_model
+from phr.studies.layout import StudyLayout
 from phr.studies.profiles import CROSSING, FOUR_ROOMS
-from phr.studies.work import StudentJob, TeacherJob
-from phr.studies.workbench import run_jobs
 
 NAMES = {"crossing": CROSSING, "four-rooms": FOUR_ROOMS}
-HORIZON = 16
+LOSS, HORIZON, SEED = "cross_entropy", 16, 0
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train, evaluate and file the zoo's models."""
+    """Evaluate and file the models of a study."""
 
-    work: Path = Path("runs/zoo")
-    """Where the trainings go."""
+    study: Path = Path("runs/reproduce")
+    """A finished study of phr reproduce."""
     out: Path = Path("zoo")
     """Where the models go."""
 
 
 def main(arguments: Arguments) -> int:
-    """Train everything side by side, then evaluate one after another."""
-    torch.set_num_threads(1)
-    teachers = [
-        TeacherJob(env_id=env_id, seed=0, directory=arguments.work / f"{name}-teacher", total_timesteps=None)
-        for name, env_id in NAMES.items()
-    ]
-    students = [
-        StudentJob(
-            env_id=env_id,
-            teacher=arguments.work / f"{name}-teacher",
-            directory=arguments.work / f"{name}-student",
-            horizon=HORIZON,
-            settings=(("seed", 0),),
-        )
-        for name, env_id in NAMES.items()
-    ]
-    with ProgressBar() as bar:
-        run_jobs(teachers, what="training teachers", say=say, on_progress=bar)
-        run_jobs(students, what="distilling students", say=say, on_progress=bar)
+    """File four models, one after another."""
+    layout = StudyLayout(arguments.study)
     for name, env_id in NAMES.items():
-        train = f"phr train --env-id {env_id} --seed 0 --out {arguments.work}/{name}-teacher"
-        distil = f"phr distill {arguments.work}/{name}-teacher --horizon {HORIZON} --seed 0 --out {arguments.work}/{name}-student"
-        _file(arguments, f"{name}-teacher", [train], (1,))
-        _file(arguments, f"{name}-student", [train, distil], (1, 4, 8, 16))
+        file_model(layout.teacher(env_id, SEED), arguments.out / f"{name}-teacher", (1,))
+        file_model(layout.student(env_id, LOSS, HORIZON, SEED), arguments.out / f"{name}-student", (1, 4, 8, 16))
     return 0
 
 
-def _file(arguments: Arguments, name: str, commands: list[str], commitments: tuple[int, ...]) -> None:
-    run, place = load_model(arguments.work / name), arguments.out / name
+def file_model(run: Path, place: Path, commitments: tuple[int, ...]) -> None:
+    """Copy a run's model into the zoo and write its card."""
+    model = load_model(run)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    shutil.copy(arguments.work / name / "config.json", place / "config.json")
-    model = save_model(place, run.network, run.manifest)
-    rows = read_jsonl(arguments.work / name / "metrics.jsonl")
+    shutil.copy(run / "config.json", place / "config.json")
+    filed = save_model(place, model.network, model.manifest)
+    is_student = model.manifest.kind == "student"
     values = {"episode_return": "sampled return", "greedy_return": "greedy return"}
-    if run.manifest.kind == "student":
+    if is_student:
         values = {"loss/plan": "plan loss (nats per step)"}
-    curve(rows, place / "curve.png", values=values, log=run.manifest.kind == "student")
+    curve(read_jsonl(run / "metrics.jsonl"), place / "curve.png", values=values, log=is_student)
     for twin in ("curve.svg", "curve-dark.png"):
         (place / twin).unlink(missing_ok=True)
-    write_text(place / "README.md", _card(name, model, commands, commitments))
+    write_text(place / "README.md", card(place.name, filed, commitments))
     say(f"filed {place}")
 
 
-def _card(name: str, model: Model, commands: list[str], commitments: tuple[int, ...]) -> str:
+def commands(name: str, model: Model) -> list[str]:
+    """What a user types to train this model again."""
+    family = name.rpartition("-")[0]
+    train = f"phr train --env-id {model.env_id} --seed {SEED} --out runs/{family}-teacher"
+    distil = f"phr distill runs/{family}-teacher --horizon {HORIZON} --seed {SEED} --out runs/{family}-student"
+    return [train, distil] if model.manifest.kind == "student" else [train]
+
+
+def card(name: str, model: Model, commitments: tuple[int, ...]) -> str:
+    """The model's card, in Markdown."""
     manifest = model.manifest
     lines = [
         f"# zoo:{name}",
         "",
-        f"A {manifest.kind} for `{manifest.env_id}`, horizon {manifest.horizon}. Made by",
+        f"A {manifest.kind} for `{manifest.env_id}`, horizon {manifest.horizon}, seed {SEED}, trained by `make reproduce`.",
+        "The same by hand, with default settings:",
         "",
         "```sh",
-        *commands,
+        *commands(name, model),
         "```",
         "",
-        f"`model.safetensors` SHA-256 `{manifest.files['model.safetensors']}`, checked on every load.",
+        f"`model.safetensors` has the SHA-256 `{manifest.files['model.safetensors']}`, checked on every load.",
         "",
-        f"Evaluated by `phr evaluate zoo:{name} --commitment N --steps 20000 --runs 5 --all-starts`, one thread:",
+        f"`phr evaluate zoo:{name} --commitment N --steps 20000 --all-starts`, five runs, one thread,",
+        f"{describe(model, commitments[0])}:",
         "",
         "| N | return [95 %] | steps | success | evals / episode | s / 100k steps | of bound | every start once |",
         "|---:|---|---:|---:|---:|---:|---:|---|",
+        *(row(model, n) for n in commitments),
+        "",
+        "![The training's curve](curve.png)",
+        "",
     ]
-    for n in commitments:
-        found = api.evaluate(model, commitment=n, steps=20_000, runs=5)
-        every = api.evaluate_all_starts(model, commitment=n)
-        low, high = found.return_ci95 or (float("nan"), float("nan"))
-        fraction = found.to_json()["bound"]["fraction"]
-        lines.append(
-            f"| {n} | {found.return_mean:.4f} [{low:.4f}, {high:.4f}] | {found.length_mean:.3f} | {found.success_rate:.2%} | "
-            f"{found.evaluations_per_episode:.3f} | {found.seconds_per_100k_steps:.2f} | {fraction:.2f} | "
-            f"{every.n_solved} of {every.n_starts}, {every.length_mean:.3f} steps |"
-        )
-    lines += ["", f"Times on {found.machine['cpu']}.", "", "![curve](curve.png)", ""]
     return "\n".join(lines)
+
+
+def describe(model: Model, commitment: int) -> str:
+    """The machine, by its own name."""
+    machine = api.evaluate(model, commitment=commitment, steps=200, runs=1).machine
+    return f"{machine['cpu']}, torch {machine['versions']['torch']}"
+
+
+def row(model: Model, commitment: int) -> str:
+    """One line of the card's table."""
+    found = api.evaluate(model, commitment=commitment, steps=20_000, runs=5)
+    every = api.evaluate_all_starts(model, commitment=commitment)
+    low, high = found.return_ci95 or (float("nan"), float("nan"))
+    fraction = (found.bound or {}).get("fraction", float("nan"))
+    return (
+        f"| {commitment} | {found.return_mean:.4f} [{low:.4f}, {high:.4f}] | {found.length_mean:.3f} | "
+        f"{found.success_rate:.2%} | {found.evaluations_per_episode:.3f} | {found.seconds_per_100k_steps:.2f} | "
+        f"{fraction:.2f} | {every.n_solved} of {every.n_starts}, {every.length_mean:.3f} steps |"
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# Kept for the whole session: modules are checked as they are imported, and nothing of phr has been yet.
+# Never uninstalled: modules are checked as they are imported, and nothing of phr has been yet.
 install_import_hook("phr", "beartype.beartype")
 
 torch.set_num_threads(1)

@@ -2,6 +2,7 @@
 
 ```python
 import phr
+
 teacher = phr.train_teacher("MiniGrid-SimpleCrossingS9N1-v0", seed=0)
 student = phr.distill(teacher, horizon=8, loss="cross_entropy")
 print(phr.evaluate(student, steps=100_000, runs=5))
@@ -165,7 +166,8 @@ def evaluate(
     Args:
         model: A model, a run directory, `zoo:NAME` or `oracle`.
         env_id: Where; the model's own environment by default.
-        commitment: Actions executed per look, or `"auto"`; by default what the model's manifest says, else its whole horizon.
+        commitment: Actions executed per look, or `"auto"`; by default what the model's manifest says, else its whole
+            horizon.
         steps: Steps of each run; 100,000 unless `episodes` is given.
         episodes: Whole episodes of each run, instead of steps.
         runs: Seeded runs.

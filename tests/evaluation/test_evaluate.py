@@ -168,7 +168,7 @@ def made_up(*returns: list[float], **record: Any) -> Evaluation:
         for index, values in enumerate(returns)
     )
     changed = tuple(replace(run, **record) for run in runs)
-    return Evaluation("made-up", "m", 1, 1, "b", True, changed, None, {})
+    return Evaluation("made-up", "m", 1, 1, "b", True, changed, (), {})
 
 
 def test_the_interval_holds_the_mean_of_runs_of_different_sizes() -> None:

@@ -44,6 +44,16 @@ def test_the_oracle_from_every_start_of_crossing() -> None:
     assert str(result).startswith("all 42 starts: 42 solved, length 14.214 (optimum 14.214), return 0.96052, 4.000")
 
 
+def test_the_oracle_from_the_only_start_of_four_rooms() -> None:
+    env = make_env("PHR/FourRooms-v0")
+    starts = distinct_starts(env, patience=50)
+    assert starts == [Start(0)]
+    for horizon, looks in ((1, 23), (4, 6), (8, 3), (16, 2)):
+        result = play_all_starts(OraclePlanner(3, horizon), env.env_id, starts, optimal_lengths=optimal_lengths(env, starts))
+        assert (result.n_solved, result.length_mean, result.optimal_length_mean) == (1, 23, 23)
+        assert result.evaluations_per_episode == looks
+
+
 def test_what_is_not_solved_is_counted_too() -> None:
     env_id = "tests.helpers:make_corridor"
     right = play_all_starts(always_right(horizon=3), env_id, [Start(0), Start(0, (1,))])

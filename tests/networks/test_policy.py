@@ -87,7 +87,7 @@ def test_extending_leaves_the_teacher_alone() -> None:
     student = extend_teacher(teacher, 3)
     with torch.no_grad():
         for parameter in student.parameters():
-            parameter += 1.0
+            parameter.add_(1.0)
     assert all(torch.equal(a, b) for a, b in zip(before, weights(teacher), strict=True))
 
 
@@ -96,7 +96,7 @@ def test_a_separate_head_1_ignores_the_shared_trunk() -> None:
     before = student(OBS)
     with torch.no_grad():
         for parameter in student.trunk.parameters():
-            parameter *= 2.0
+            parameter.mul_(2.0)
     after = student(OBS)
     assert torch.equal(before[:, 0], after[:, 0])
     assert not torch.equal(before[:, 1:], after[:, 1:])

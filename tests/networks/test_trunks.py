@@ -12,10 +12,13 @@ def layer_shapes(trunk: Trunk) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "obs_shape"), [("grid", (21, 9, 9)), ("grid", (3, 1, 1)), ("atari", (4, 84, 84)), ("mlp", (5,)), ("mlp", (3, 4, 2))]
+    ("kind", "obs_shape"),
+    [("grid", (21, 9, 9)), ("grid", (3, 1, 1)), ("atari", (4, 84, 84)), ("mlp", (5,)), ("mlp", (3, 4, 2))],
 )
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_trunk_gives_one_feature_vector_for_each_observation(kind: TrunkKind, obs_shape: tuple[int, ...], batch: int) -> None:
+def test_a_trunk_gives_one_feature_vector_for_each_observation(
+    kind: TrunkKind, obs_shape: tuple[int, ...], batch: int
+) -> None:
     trunk = Trunk(obs_shape, TrunkConfig(kind=kind, channels=(4, 6, 8), width=10))
     assert trunk(torch.zeros(batch, *obs_shape)).shape == (batch, trunk.n_features) == (batch, 10)
 
@@ -72,7 +75,7 @@ def test_a_layer_without_units_is_refused(widths: dict[str, int]) -> None:
     [
         ((5,), TrunkConfig(kind="grid"), r"a 'grid' trunk reads \(channels, height, width\), got shape \(5,\)"),
         ((4, 84, 84), TrunkConfig(kind="atari", channels=(8, 8)), r"three convolutions, got channels \(8, 8\)"),
-        ((4, 20, 20), TrunkConfig(kind="atari"), r"shape \(4, 20, 20\) is too small for a 'atari' trunk"),
+        ((4, 20, 20), TrunkConfig(kind="atari"), r"the 'atari' trunk needs a larger observation than \(4, 20, 20\)"),
     ],
 )
 def test_an_observation_that_does_not_fit_is_refused(obs_shape: tuple[int, ...], config: TrunkConfig, message: str) -> None:

@@ -63,7 +63,7 @@ def resolve_commitment(commitment: CommitmentLike | Commitment | None, horizon: 
 
     Raises:
         HorizonError: If a number lies outside 1 .. horizon.
-        SettingError: If a word is not `"auto"`.
+        SettingError: If it is a word other than `"auto"`, or no rule.
     """
     if commitment is None:
         return FixedCommitment(horizon)
@@ -71,8 +71,10 @@ def resolve_commitment(commitment: CommitmentLike | Commitment | None, horizon: 
         if commitment != "auto":
             raise SettingError(f"commitment must be a number or 'auto', got {commitment!r}")
         return ConfidentCommitment()
-    if isinstance(commitment, int):
+    if isinstance(commitment, int | np.integer):
         if not 1 <= commitment <= horizon:
             raise HorizonError(f"commitment must lie in 1..{horizon} (the model's horizon), got {commitment}")
-        return FixedCommitment(commitment)
+        return FixedCommitment(int(commitment))
+    if not isinstance(commitment, Commitment):
+        raise SettingError(f"commitment must be a whole number, 'auto' or a rule with `lengths`, got {commitment!r}")
     return commitment

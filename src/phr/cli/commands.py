@@ -192,7 +192,8 @@ class Evaluate:
         )
         say(str(result))
         if self.all_starts:
-            say(f"  {api.evaluate_all_starts(self.model, env_id=self.env_id, commitment=self.commitment, horizon=self.horizon)}")
+            every = api.evaluate_all_starts(self.model, env_id=self.env_id, commitment=self.commitment, horizon=self.horizon)
+            say(f"  {every}")
         if self.json is not None:
             write_json(self.json, result.to_json())
             say(f"written to {self.json}")

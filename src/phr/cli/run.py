@@ -35,7 +35,9 @@ def run(words: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        sys.stderr.write(f"phr: {type(error).__name__}: {_one_line(str(error))} (run again with --debug for the traceback)\n")
+        sys.stderr.write(
+            f"phr: {type(error).__name__}: {_one_line(str(error))} (run again with --debug for the traceback)\n"
+        )
         return 1
     return 0
 

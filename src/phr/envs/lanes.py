@@ -1,7 +1,7 @@
 """Playing a fixed list of episodes side by side.
 
-Stopping at the n-th finished episode would favour short ones. Here the list of episodes is fixed beforehand, every one of them
-is played to its end, and an environment that finishes takes the next from the list.
+Stopping at the n-th finished episode would favour short ones. Here the list of episodes is fixed beforehand, every one of
+them is played to its end, and an environment that finishes takes the next from the list.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Lanes:
 def random_starts(
     seeds: Sequence[int], n_actions: int, rng: np.random.Generator, *, prefix: tuple[int, int] = (0, 0)
 ) -> list[Start]:
-    """One start per seed, each with a prefix of uniformly random actions, of a length drawn from `prefix` (both ends included).
+    """One start per seed, each with a prefix of uniformly random actions.
+
+    The length of each is drawn from `prefix`, both ends included.
 
     Raises:
         SettingError: If the range is empty or negative.

@@ -33,9 +33,9 @@ class _MiniGridBase(SplitEnv):
     """What the full and the partial view share: the simulator with its own observation switched off."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
-        core = env.unwrapped
-        if not isinstance(core, MiniGridEnv):
+        if not isinstance(env.unwrapped, MiniGridEnv):
             raise UnsupportedEnvironmentError(f"{env_id} is not a MiniGrid environment")
+        core: Any = env.unwrapped  # some methods of it and of its grid are replaced
         self._env = _without_checker(env)
         self._core = core
         self._gen_obs = core.gen_obs
@@ -59,7 +59,9 @@ class _MiniGridBase(SplitEnv):
         try:
             return self._mission_codes[self._core.mission]
         except KeyError:
-            raise UnsupportedEnvironmentError(f"{self.env_id}: mission {self._core.mission!r} is outside its MissionSpace") from None
+            raise UnsupportedEnvironmentError(
+                f"{self.env_id}: mission {self._core.mission!r} is outside its MissionSpace"
+            ) from None
 
 
 class FullViewEnv(_MiniGridBase):
@@ -207,6 +209,8 @@ def mission_codes(space: Any, env_id: str) -> dict[str, NDArray[np.uint8]]:
     codes = {}
     for choice in itertools.product(*(range(len(words)) for words in space.ordered_placeholders)):
         words = [options[index] for options, index in zip(space.ordered_placeholders, choice, strict=True)]
-        parts = [np.eye(len(options), dtype=np.uint8)[i] for options, i in zip(space.ordered_placeholders, choice, strict=True)]
+        parts = [
+            np.eye(len(options), dtype=np.uint8)[i] for options, i in zip(space.ordered_placeholders, choice, strict=True)
+        ]
         codes[space.mission_func(*words)] = np.concatenate(parts)
     return codes

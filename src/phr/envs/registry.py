@@ -8,16 +8,11 @@ import importlib
 from typing import Any, Literal
 
 import gymnasium
-from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import MissingExtraError, UnknownEnvironmentError, UnsupportedEnvironmentError
 
-_SILENT_WRAPPERS = (OrderEnforcing, PassiveEnvChecker, TimeLimit)
-"""Wrappers that leave the observation as it is."""
-
 _EXTRAS = {"ale_py": "atari", "Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "minigrid": "train"}
-
 
 
 def make_env(env_id: str, view: Literal["full", "partial"] = "full", **kwargs: Any) -> SplitEnv:
@@ -46,7 +41,7 @@ def split_env(env: gymnasium.Env[Any, Any], env_id: str, view: Literal["full", "
     Raises:
         UnsupportedEnvironmentError: If phr cannot act in it.
     """
-    if _is_bare_minigrid(env):
+    if _shows_plain_minigrid(env):
         from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
 
         return FullViewEnv(env, env_id) if view == "full" else PartialViewEnv(env, env_id)
@@ -103,7 +98,9 @@ def _import_family(env_id: str) -> None:
 
 def _pip_line(error: Exception) -> str:
     name = getattr(error, "name", None) or ""
-    extra = _EXTRAS.get(name, next((extra for word, extra in _EXTRAS.items() if word.lower() in str(error).lower()), "train"))
+    extra = _EXTRAS.get(
+        name, next((extra for word, extra in _EXTRAS.items() if word.lower() in str(error).lower()), "train")
+    )
     return f"pip install 'phr[{extra}]'"
 
 
@@ -113,8 +110,14 @@ def _unknown_message(env_id: str) -> str:
     return f"there is no environment {env_id!r}{hint}"
 
 
-def _is_bare_minigrid(env: gymnasium.Env[Any, Any]) -> bool:
+def _shows_plain_minigrid(env: gymnasium.Env[Any, Any]) -> bool:
+    """Whether this is MiniGrid, and no wrapper touches what it shows (time limits and reward wrappers do not)."""
+    core: Any = env.unwrapped
+    if not any(base.__module__ == "minigrid.minigrid_env" for base in type(core).__mro__):
+        return False
     layer: Any = env
-    while isinstance(layer, _SILENT_WRAPPERS):
+    while isinstance(layer, gymnasium.Wrapper):
+        if isinstance(layer, gymnasium.ObservationWrapper):
+            return False
         layer = layer.env
-    return layer is env.unwrapped and any(base.__module__ == "minigrid.minigrid_env" for base in type(layer).__mro__)
+    return env.observation_space is core.observation_space

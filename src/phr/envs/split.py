@@ -66,7 +66,8 @@ class SplitEnv(ABC):
         layer: Any = self.unwrapped
         while isinstance(layer, gymnasium.Wrapper):
             if isinstance(layer, TimeLimit):
-                layer._elapsed_steps = 0
+                limit: Any = layer  # Gymnasium types the counter as None, which it is before the first reset
+                limit._elapsed_steps = 0
             layer = layer.env
 
     @property
@@ -145,7 +146,9 @@ def discrete_size(space: spaces.Space[Any], env_id: str) -> int:
         UnsupportedEnvironmentError: For any other space.
     """
     if not isinstance(space, spaces.Discrete) or space.start != 0:
-        raise UnsupportedEnvironmentError(f"{env_id}: action space {space} is not supported; phr plans over Discrete(n) actions")
+        raise UnsupportedEnvironmentError(
+            f"{env_id}: action space {space} is not supported; phr plans over Discrete(n) actions"
+        )
     return int(space.n)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ class Start:
             env.forget_steps()
 
 
-class Autoreset(str, Enum):
+class Autoreset(StrEnum):
     """What happens when an episode ends (Gymnasium's three modes)."""
 
     NEXT_STEP = "next_step"
@@ -184,7 +184,9 @@ class VectorSplit:
 
     def _start_again(self, index: int) -> None:
         if self.autoreset is not Autoreset.NEXT_STEP:
-            raise InvalidDataError(f"environment {index} has no running episode; reset it (autoreset is {self.autoreset.value!r})")
+            raise InvalidDataError(
+                f"environment {index} has no running episode; reset it (autoreset is {self.autoreset.value!r})"
+            )
         self._reset_one(index)
 
     def observe(self, mask: NDArray[np.bool_] | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -227,7 +229,9 @@ class VectorSplit:
             self._ended[index] = ends or cut
             # Only an ended episode that waits for its reset may end, and only with its last action.
             if self._ended[index] and (left or self.autoreset is Autoreset.SAME_STEP):
-                raise InvalidDataError(f"{self.env_id}: replaying an episode did not repeat it; exact resuming is impossible")
+                raise InvalidDataError(
+                    f"{self.env_id}: replaying an episode did not repeat it; exact resuming is impossible"
+                )
 
     def close(self) -> None:
         """Close every environment."""

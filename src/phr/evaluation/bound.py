@@ -68,7 +68,7 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
         env: The environment of the run.
         planner: Its planner.
         record: A run with its trace.
-        max_seconds: Replay no longer than this.
+        max_seconds: Replay no longer than this (but through one reset at least).
     """
     clock = time.perf_counter
     simulator: Any = env.unwrapped

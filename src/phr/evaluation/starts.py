@@ -38,7 +38,9 @@ def distinct_starts(env: SplitEnv, *, patience: int = 1000, limit: int = 2000) -
             starts[key] = Start(seed)
             last_new = seed
             if len(starts) > limit:
-                raise UnsupportedEnvironmentError(f"{env.env_id} has more than {limit} different starts; evaluate episodes instead")
+                raise UnsupportedEnvironmentError(
+                    f"{env.env_id} has more than {limit} different starts; evaluate episodes instead"
+                )
         seed += 1
     return list(starts.values())
 

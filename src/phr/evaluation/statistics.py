@@ -19,7 +19,8 @@ def stratified_bootstrap(
 ) -> tuple[float, float]:
     """Percentile interval of the mean over strata of each stratum's mean.
 
-    Values are resampled within their own stratum (a run, a seed), so every resample holds every run, as often as the data do.
+    Values are resampled within their own stratum (a run, a seed), so every resample holds every run, as often as the data
+    do.
 
     Args:
         strata: One array of values per run; empty ones are left out.

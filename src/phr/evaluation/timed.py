@@ -27,7 +27,9 @@ class Limit:
     def __post_init__(self) -> None:
         given = [value for value in (self.steps, self.episodes) if value is not None]
         if len(given) != 1 or given[0] < 1:
-            raise SettingError(f"a run needs either steps or episodes, at least 1; got steps={self.steps}, episodes={self.episodes}")
+            raise SettingError(
+                f"a run needs either steps or episodes, at least 1; got steps={self.steps}, episodes={self.episodes}"
+            )
 
 
 @dataclass

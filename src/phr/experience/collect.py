@@ -29,8 +29,8 @@ def collect_experience(
         teacher: Looked at every step; its first head acts.
         vector: Environments whose autoreset is `DISABLED`.
         starts: One episode each.
-        sample_rng: Let the teacher sample its actions. By default it takes its most likely action: a sampling teacher's later
-            actions depend on accidents that the first observation cannot tell.
+        sample_rng: Let the teacher sample its actions. By default it takes its most likely action: a sampling teacher's
+            later actions depend on accidents that the first observation cannot tell.
         on_episode: Told how many episodes have ended, whenever some do.
 
     Returns:
@@ -49,7 +49,9 @@ def collect_experience(
         actions[running] = chosen[:, 0]
         step = vector.advance(actions, running)
         for row, lane in enumerate(np.flatnonzero(running).tolist()):
-            recorders[lanes.episode[lane]].add(obs[row], int(actions[lane]), plan.logits[row, 0].copy(), float(step.rewards[lane]))
+            recorders[lanes.episode[lane]].add(
+                obs[row], int(actions[lane]), plan.logits[row, 0].copy(), float(step.rewards[lane])
+            )
         for lane in np.flatnonzero(step.done).tolist():
             recorders[lanes.episode[lane]].end(bool(step.terminated[lane]), bool(step.truncated[lane]), step.infos[lane])
         lanes.begin_next(step.done)

@@ -54,7 +54,9 @@ def select_successful(experience: Experience, *, quantile: float = 0.0) -> Selec
     returns = np.array([t.episode_return for t in trajectories])
     keep = returns >= np.quantile(returns, quantile)
     what = f"the best {1 - quantile:.0%} by return" if quantile > 0 else "all"
-    return Selection(keep, False, f"kept {keep.sum()} of {len(keep)} episodes: {what}; the last reward does not tell success here")
+    return Selection(
+        keep, False, f"kept {keep.sum()} of {len(keep)} episodes: {what}; the last reward does not tell success here"
+    )
 
 
 def last_reward_tells_success(lowest: float, highest: float, *, any_terminated: bool) -> bool:

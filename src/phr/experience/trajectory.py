@@ -51,7 +51,8 @@ class Trajectory:
             raise InvalidDataError(f"a trajectory of {self.length} steps has not ended")
         if self.actions.min() < 0 or self.actions.max() >= self.teacher_logits.shape[1]:
             raise InvalidDataError(
-                f"actions lie in {self.actions.min()}..{self.actions.max()}, but there are {self.teacher_logits.shape[1]} logits"
+                f"actions lie in {self.actions.min()}..{self.actions.max()}, "
+                f"but there are {self.teacher_logits.shape[1]} logits"
             )
 
     @property

@@ -54,7 +54,8 @@ def window_starts(length: int, horizon: int, stride: int, *, pad: bool) -> NDArr
     """Where the windows of one trajectory start.
 
     Every `stride`-th step, always including the first: t mod α = 0 with t counted from 1 would never train the start state,
-    where an agent surely looks. With `pad` windows may run past the end; without it only t ≤ m − n + 1 remain, the paper's cut.
+    where an agent surely looks. With `pad` windows may run past the end; without it only t ≤ m − n + 1 remain, the paper's
+    cut.
 
     Source:
         Wagner et al. 2021 (arXiv:2106.10075), Eq. 7 and implementation detail (i), mended.
@@ -85,8 +86,8 @@ def cut_windows(lengths: NDArray[np.int64], horizon: int, *, stride: int = 1, pa
     owner = np.repeat(np.arange(len(lengths)), [len(s) for s in starts])
     if not len(owner):
         raise InvalidDataError(
-            f"no episode is as long as the horizon {horizon} (the longest has {max(lengths, default=0)} steps), so the strict cut leaves "
-            "no window; keep padding on, or ask for a shorter horizon"
+            f"no episode is as long as the horizon {horizon} (the longest has {max(lengths, default=0)} steps), "
+            "so the strict cut leaves no window; keep padding on, or ask for a shorter horizon"
         )
     sources = firsts[owner] + np.concatenate(starts)
     ends = (firsts + lengths)[owner, None]

@@ -61,10 +61,11 @@ class A2CConfig:
     optimizer_eps: float = 1e-8
     """Added to the optimizer's denominator. Sparse rewards make tiny gradients; a large value would drown them."""
     reward_scale: float = 1.0
-    """Rewards are multiplied by this before the losses see them; sparse ones need it to be heard beside the entropy bonus."""
+    """Rewards are multiplied by this before the losses see them; sparse ones need it to be heard beside the entropy
+    bonus."""
     prefix: tuple[int, int] = (0, 0)
-    """Fewest and most random, uncounted actions before each training episode. They keep every part of the world visited, so that
-    the first way found is not the only one ever tried."""
+    """Fewest and most random, uncounted actions before each training episode. They keep every part of the world visited, so
+    that the first way found is not the only one ever tried."""
     n_evaluations: int = 10
     """Greedy evaluations over the second half of training; the weights of the best one are the teacher."""
     eval_episodes: int = 200
@@ -164,7 +165,9 @@ class A2C:
         """Where the training stands."""
         recent = self.collector.averages()
         note = f"return {recent['episode_return']:.3f}, length {recent['episode_length']:.1f}" if recent else ""
-        return Progress("training the teacher", self.timesteps, self.config.n_updates * self.config.rollout_size, "timesteps", note)
+        return Progress(
+            "training the teacher", self.timesteps, self.config.n_updates * self.config.rollout_size, "timesteps", note
+        )
 
     def _annealed(self, start: float, end_fraction: float) -> float:
         return start * (1.0 - (1.0 - end_fraction) * self.n_updates / self.config.n_updates)
@@ -215,7 +218,9 @@ class A2C:
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm))
         if not np.isfinite(norm) or not torch.isfinite(loss):
-            raise NonFiniteError(f"loss {loss.item():.3g}, gradient norm {norm:.3g} at step {self.timesteps}; lower learning_rate")
+            raise NonFiniteError(
+                f"loss {loss.item():.3g}, gradient norm {norm:.3g} at step {self.timesteps}; lower learning_rate"
+            )
         self.optimizer.step()
         return norm
 

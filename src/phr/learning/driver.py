@@ -122,8 +122,8 @@ def run_training(
 class DeferredInterrupt:
     """Lets the update in hand finish when Ctrl-C is pressed; `KeyboardInterrupt` is raised when the block ends.
 
-    Interrupting in the middle of an update would leave network, optimizer and environments at three different moments. A second
-    Ctrl-C interrupts at once. Outside the main thread, where no signal arrives, this does nothing.
+    Interrupting in the middle of an update would leave network, optimizer and environments at three different moments. A
+    second Ctrl-C interrupts at once. Outside the main thread, where no signal arrives, this does nothing.
     """
 
     def __init__(self) -> None:

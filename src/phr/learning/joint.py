@@ -1,7 +1,7 @@
 """Joint training, an option: head 1 goes on learning by A2C while the later heads are regressed.
 
-Source: Wagner et al. 2021 (arXiv:2106.10075), Eq. 12. Printed, it adds an ascent direction to a descent gradient; here both are
-descended. Algorithm 1 uses the regression alone.
+Source: Wagner et al. 2021 (arXiv:2106.10075), Eq. 12. Printed, it adds an ascent direction to a descent gradient; here both
+are descended. Algorithm 1 uses the regression alone.
 """
 
 from __future__ import annotations

@@ -41,14 +41,21 @@ class PHRConfig:
     pad: bool = True
     """Keep windows that run past the end of an episode, masked; False is the paper's strict cut t ≤ m − n + 1."""
     trunk_mode: TrunkMode = "anchored"
-    """`shared`: heads 2..n are regressed through the shared trunk, so head 1 drifts (the paper, Eq. 8). `anchored`: head 1 is
-    regressed too. `frozen`: only heads 2..n move. `own`: heads 2..n get a trunk of their own, head 1 keeps the teacher's."""
-    n_updates: int = 1500
+    """`shared`: heads 2..n are regressed through the shared trunk, so head 1 drifts (the paper, Eq. 8). `anchored`: head 1
+    is regressed too. `frozen`: only heads 2..n move. `own`: heads 2..n get a trunk of their own, head 1 keeps the
+    teacher's."""
+    n_updates: int = 2000
     """Gradient steps."""
     batch_size: int = 256
     """Windows of one gradient step."""
     learning_rate: float = 3e-3
-    """Adam's, at the start; falls along a half cosine to zero."""
+    """Adam's highest; reached after a linear rise over the first `warmup` of the updates, then falling along a half cosine
+    to zero."""
+    warmup: float = 0.05
+    """Fraction of the updates over which the rate rises."""
+    copy_scale: float = 0.1
+    """The later heads start as copies of head 1 with their logits scaled by this: the same most likely action, less sure of
+    it. Full copies are confidently wrong, where a softmax is flat and a soft loss has hardly a gradient."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     n_episodes: int = 2000
@@ -70,13 +77,14 @@ class PHRConfig:
         check_settings(
             self,
             at_least_one=("window_stride", "n_updates", "batch_size", "n_episodes"),
-            positive=("loss_weight", "learning_rate", "max_grad_norm"),
+            positive=("loss_weight", "learning_rate", "max_grad_norm", "copy_scale"),
             choices={"loss": PLAN_LOSSES, "trunk_mode": TRUNK_MODES},
         )
         if self.joint and self.trunk_mode in ("frozen", "own"):
             raise SettingError(f"joint training moves trunk and head 1, so trunk_mode cannot be {self.trunk_mode!r}")
-        if not 0.0 <= self.success_quantile < 1.0:
-            raise SettingError(f"success_quantile lies in [0, 1), got {self.success_quantile}")
+        for name in ("success_quantile", "warmup"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise SettingError(f"{name} lies in [0, 1), got {getattr(self, name)}")
 
 
 class WindowData:
@@ -110,8 +118,8 @@ class WindowData:
 class PHR:
     """A distillation in progress; `update` advances it by one gradient step.
 
-    The teacher's part of the loss was computed when its episodes were recorded, so no gradient can reach it: the semi-gradient
-    of Eq. 10.
+    The teacher's part of the loss was computed when its episodes were recorded, so no gradient can reach it: the
+    semi-gradient of Eq. 10.
 
     Args:
         start: Whose trunk and head 1 the student starts from: the teacher, or a fresh network where the teacher has none.
@@ -131,7 +139,9 @@ class PHR:
                 f"the experience has {found[0]} and {found[1]}"
             )
         self.config = config
-        self.network = extend_teacher(start, config.horizon, separate_first=config.trunk_mode == "own")
+        self.network = extend_teacher(
+            start, config.horizon, separate_first=config.trunk_mode == "own", copy_scale=config.copy_scale
+        )
         self.data = WindowData(experience, config)
         self._freeze()
         trained = [p for p in self.network.parameters() if p.requires_grad]
@@ -183,6 +193,12 @@ class PHR:
         loss = plan_loss(self.config.loss, self.network(obs), teacher_logits, teacher_actions, self._compared(valid))
         return self.config.loss_weight * loss
 
+    def _learning_rate(self) -> float:
+        progress, rise = self.n_updates / self.config.n_updates, self.config.warmup
+        if progress < rise:
+            return self.config.learning_rate * (self.n_updates + 1) / (rise * self.config.n_updates + 1)
+        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
+
     def update(self) -> dict[str, float]:
         """One gradient step.
 
@@ -192,15 +208,16 @@ class PHR:
         Raises:
             NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
         """
-        progress = self.n_updates / self.config.n_updates
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+            group["lr"] = self._learning_rate()
         loss = self.loss()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm))
         if not math.isfinite(norm) or not torch.isfinite(loss):
-            raise NonFiniteError(f"loss {loss.item():.3g}, gradient norm {norm:.3g} at update {self.n_updates}; lower learning_rate")
+            raise NonFiniteError(
+                f"loss {loss.item():.3g}, gradient norm {norm:.3g} at update {self.n_updates}; lower learning_rate"
+            )
         self.optimizer.step()
         self.n_updates += 1
         self._latest_loss = loss.item()

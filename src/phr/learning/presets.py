@@ -45,6 +45,11 @@ _PRESETS = {
 }
 
 
+_BY_LOSS: dict[str, dict[str, Any]] = {"kl": {"learning_rate": 3e-4}}
+"""Student-teacher divergence punishes an action that the teacher rules out without bound; larger steps collapse the
+student."""
+
+
 def teacher_config(env: SplitEnv, **overrides: Any) -> A2CConfig:
     """Stage-1 settings for an environment; `overrides` win, None means 'as measured best'.
 
@@ -65,8 +70,9 @@ def student_config(env_id: str, horizon: int, **overrides: Any) -> PHRConfig:
     Raises:
         SettingError: If an override is no setting, or has a value that makes no sense.
     """
+    given = _checked(PHRConfig, overrides)
     preset = _PRESETS.get(env_id, _Preset())
-    return PHRConfig(**{**preset.student, **_checked(PHRConfig, overrides), "horizon": horizon})
+    return PHRConfig(**{**_BY_LOSS.get(given.get("loss", ""), {}), **preset.student, **given, "horizon": horizon})
 
 
 def default_trunk_of(env: SplitEnv) -> TrunkConfig:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from queue import Queue
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 from phr.learning.driver import OnProgress, Progress
 
 _SECONDS_BETWEEN = 0.25
+
+
+@runtime_checkable
+class Inbox(Protocol):
+    """Where reports are put: a queue, or the stand-in of one that lives in another process."""
+
+    def put(self, report: Progress, /) -> None:
+        """Take one report."""
+        ...
 
 
 class Relay:
@@ -19,7 +27,7 @@ class Relay:
         queue: Read by the process that draws; None drops everything.
     """
 
-    def __init__(self, queue: Queue[Any] | None = None) -> None:
+    def __init__(self, queue: Inbox | None = None) -> None:
         self._queue = queue
 
     def named(self, name: str) -> OnProgress:

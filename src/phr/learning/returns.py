@@ -19,8 +19,8 @@ def gae_advantages(
 ) -> Float[Tensor, "n_steps n_envs"]:
     """Exponentially weighted sums of temporal-difference errors.
 
-    A terminated step has no future; a truncated one was merely cut off, so it still bootstraps from the value of the state it
-    reached. Neither lets an advantage flow across the episode's end.
+    A terminated step has no future; a truncated one was merely cut off, so it still bootstraps from the value of the state
+    it reached. Neither lets an advantage flow across the episode's end.
 
     Args:
         rewards: r_t.

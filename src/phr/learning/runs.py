@@ -14,7 +14,7 @@ from phr.errors import IncompatibleModelError
 from phr.evaluation.episodes import make_vector
 from phr.experience.collect import collect_experience
 from phr.experience.success import Selection, select_successful
-from phr.experience.trajectory import Experience
+from phr.experience.trajectory import Experience, Trajectory
 from phr.learning.a2c import A2C, A2CConfig
 from phr.learning.driver import OnProgress, Progress, run_training, silent
 from phr.learning.joint import JointTraining
@@ -29,6 +29,9 @@ from phr.storage.run_directory import RunDirectory
 
 COLLECTING_ENVS = 64
 """Environments played side by side while a teacher is recorded."""
+
+PROBE_EPISODES = 128
+"""If not one of the first so many episodes is a success, no more are played: failing takes the longest."""
 
 Say = Callable[[str], None]
 
@@ -92,11 +95,19 @@ def record_teacher(
     starts = random_starts(seeds, vector.n_actions, streams.rng("record-prefix"), prefix=config.prefix)
     sample_rng = streams.rng("record-actions") if config.sample_labels else None
 
-    def on_episode(n_ended: int) -> None:
-        on_progress(Progress("recording the teacher", n_ended, len(starts), "episodes"))
+    n_before = 0
 
-    experience = collect_experience(teacher, vector, starts, sample_rng=sample_rng, on_episode=on_episode)
+    def on_episode(n_ended: int) -> None:
+        on_progress(Progress("recording the teacher", n_before + n_ended, len(starts), "episodes"))
+
+    parts: list[Trajectory] = []
+    for part in (starts[:PROBE_EPISODES], starts[PROBE_EPISODES:]):
+        if part:
+            parts += collect_experience(teacher, vector, part, sample_rng=sample_rng, on_episode=on_episode).trajectories
+            select_successful(Experience(env_id, tuple(parts)))  # a teacher that never succeeds is refused early
+            n_before = len(parts)
     vector.close()
+    experience = Experience(env_id, tuple(parts))
     selection = select_successful(experience, quantile=config.success_quantile)
     return experience.subset(selection.keep), selection
 
@@ -136,6 +147,7 @@ def distill(
 
     Raises:
         OutputDirectoryError: If the folder holds something else.
+        IncompatibleModelError: If teacher, environment and experience do not fit.
         NoSuccessError: If the teacher succeeded in no episode.
         NonFiniteError: If a loss or gradient is not finite.
     """
@@ -147,6 +159,8 @@ def distill(
     if experience is None:
         experience, selection = record_teacher(teacher, env_id, config, on_progress=on_progress)
     else:
+        if experience.env_id != env_id:
+            raise IncompatibleModelError(f"the experience was recorded in {experience.env_id}, not in {env_id}")
         selection = select_successful(experience, quantile=config.success_quantile)
         experience = experience.subset(selection.keep)
     say(selection.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -38,7 +39,7 @@ class NetworkConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        values: dict[str, Any] = asdict(self)
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
 
     @classmethod
@@ -79,7 +80,9 @@ class PlanNetwork(nn.Module):
         if self.first_trunk is None:
             return logits
         first = nn.functional.linear(
-            self.first_trunk(obs), self.plan_head.weight[: self.config.n_actions], self.plan_head.bias[: self.config.n_actions]
+            self.first_trunk(obs),
+            self.plan_head.weight[: self.config.n_actions],
+            self.plan_head.bias[: self.config.n_actions],
         )
         return torch.cat([first.unsqueeze(1), logits[:, 1:]], dim=1)
 
@@ -95,22 +98,23 @@ class PlanNetwork(nn.Module):
         return logits, values
 
 
-def build_network(
-    obs_shape: Sequence[int], n_actions: int, horizon: int, trunk: TrunkConfig, *, seed: int
-) -> PlanNetwork:
+def build_network(obs_shape: Sequence[int], n_actions: int, horizon: int, trunk: TrunkConfig, *, seed: int) -> PlanNetwork:
     """A freshly initialised network; the same seed gives the same weights and leaves torch's global generator alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PlanNetwork(NetworkConfig(obs_shape=tuple(obs_shape), n_actions=n_actions, horizon=horizon, trunk=trunk))
 
 
-def extend_teacher(teacher: PlanNetwork, horizon: int, *, separate_first: bool = False) -> PlanNetwork:
+def extend_teacher(
+    teacher: PlanNetwork, horizon: int, *, separate_first: bool = False, copy_scale: float = 1.0
+) -> PlanNetwork:
     """The student at the start of stage 2: the teacher's trunk and value head, and `horizon` copies of its head 1.
 
     Args:
         teacher: A network of any horizon; its head 1 is copied.
         horizon: Heads of the student, >= 1.
         separate_first: Keep a second copy of the trunk that head 1 alone reads.
+        copy_scale: Factor on the logits of the later copies; 1 copies them as they are.
 
     Raises:
         HorizonError: If the horizon is below 1.
@@ -127,6 +131,8 @@ def extend_teacher(teacher: PlanNetwork, horizon: int, *, separate_first: bool =
     with torch.no_grad():
         student.plan_head.weight.copy_(teacher.plan_head.weight[: old.n_actions].repeat(horizon, 1))
         student.plan_head.bias.copy_(teacher.plan_head.bias[: old.n_actions].repeat(horizon))
+        student.plan_head.weight[old.n_actions :] *= copy_scale
+        student.plan_head.bias[old.n_actions :] *= copy_scale
     return student
 
 

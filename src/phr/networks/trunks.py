@@ -21,7 +21,8 @@ class TrunkConfig:
     """Which trunk, and how wide."""
 
     kind: TrunkKind
-    """`grid`: 3×3 convolutions, padding 1, the last with stride 2. `atari`: the Nature network. `mlp`: layers on the flat input."""
+    """`grid`: 3×3 convolutions, padding 1, the last with stride 2. `atari`: the Nature network. `mlp`: layers on the flat
+    input."""
     channels: tuple[int, ...] = (32, 64, 64)
     """Channels of each convolution; unused by `mlp`."""
     width: int = 512
@@ -104,7 +105,9 @@ class Trunk(nn.Module):
                 with torch.no_grad():
                     n_flat = nn.Sequential(*convolutions, nn.Flatten())(torch.zeros(1, *obs_shape)).shape[1]
             except RuntimeError as error:
-                raise SettingError(f"shape {tuple(obs_shape)} is too small for a {config.kind!r} trunk") from error
+                raise SettingError(
+                    f"the {config.kind!r} trunk needs a larger observation than {tuple(obs_shape)}"
+                ) from error
             layers = [*convolutions, nn.Flatten(), *_hidden(nn.Linear(n_flat, config.width))]
         self.layers = nn.Sequential(*layers)
         self.scale = 1 / 255 if config.kind == "atari" else 1.0

@@ -68,7 +68,9 @@ def load_model(directory: Path) -> Model:
     """
     if not (directory / COMPLETE).exists():
         part = (directory / CHECKPOINT).exists()
-        raise CorruptFileError(f"{directory} holds no finished model" + ("; its run can be resumed with --resume" if part else ""))
+        raise CorruptFileError(
+            f"{directory} holds no finished model" + ("; its run can be resumed with --resume" if part else "")
+        )
     manifest = Manifest.read(directory)
     if MODEL not in manifest.files:
         raise CorruptFileError(f"{directory}: the manifest names no {MODEL}")
@@ -76,7 +78,9 @@ def load_model(directory: Path) -> Model:
     found = (config.obs_shape, config.n_actions, config.horizon)
     said = (manifest.obs_shape, manifest.n_actions, manifest.horizon)
     if found != said:
-        raise IncompatibleModelError(f"{directory}: the manifest says (observation, actions, horizon) {said}, its network {found}")
+        raise IncompatibleModelError(
+            f"{directory}: the manifest says (observation, actions, horizon) {said}, its network {found}"
+        )
     network = PlanNetwork(config)
     tensors, _ = load_tensors(directory / MODEL)
     restore_network(network, tensors, prefix="")

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from phr.errors import CorruptFileError, OutputDirectoryError
-from phr.files import append_jsonl, ensure_directory, read_json, read_jsonl, write_json
+from phr.files import append_jsonl, atomic_path, ensure_directory, read_json, read_jsonl, write_json
 from phr.manifest import COMPLETE, Manifest
 from phr.networks.policy import PlanNetwork
 from phr.storage.model import CHECKPOINT, CONFIG, Model, save_model
@@ -96,8 +96,8 @@ class RunDirectory:
         """Drop the rows that were written after the checkpoint that a resumed run starts from."""
         path = self.path / METRICS
         rows = [row for row in read_jsonl(path) if row["update"] <= n_updates]
-        path.unlink(missing_ok=True)
-        append_jsonl(path, rows)
+        with atomic_path(path) as temporary:
+            append_jsonl(temporary, rows)
 
     def finish(self, network: PlanNetwork, manifest: Manifest) -> Model:
         """Write the model and its manifest, then the completion marker; the checkpoint is dropped."""

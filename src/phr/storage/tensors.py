@@ -24,8 +24,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], state: Any = None) -> N
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = None
     if state is not None:
-        text = json.dumps(state, sort_keys=True)
-        metadata = {"state": text, "sha256": _sha256(contiguous, text)}
+        # One entry: safetensors writes several in any order, and equal content shall have equal bytes.
+        metadata = {"state": json.dumps({"sha256": _sha256(contiguous, state), "value": state}, sort_keys=True)}
     with atomic_path(path) as temporary:
         save_file(contiguous, temporary, metadata=metadata)
 
@@ -43,15 +43,16 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             metadata = file.metadata() or {}
         state = json.loads(metadata["state"]) if "state" in metadata else None
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        digest, value = (None, None) if state is None else (state["sha256"], state["value"])
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise CorruptFileError(f"{path} is not a readable safetensors file ({error}); it was truncated or edited") from error
-    if state is not None and metadata.get("sha256") != _sha256(tensors, metadata["state"]):
+    if state is not None and digest != _sha256(tensors, value):
         raise CorruptFileError(f"{path} was edited: its content is not what it was written with")
-    return tensors, state
+    return tensors, value
 
 
-def _sha256(tensors: dict[str, Tensor], text: str) -> str:
-    digest = hashlib.sha256(text.encode())
+def _sha256(tensors: dict[str, Tensor], state: Any) -> str:
+    digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -90,4 +91,6 @@ def restore_network(network: torch.nn.Module, tensors: dict[str, Tensor], prefix
     try:
         network.load_state_dict(mine)
     except RuntimeError as error:
-        raise IncompatibleModelError(f"the stored weights do not fit the network: {str(error).splitlines()[-1].strip()}") from error
+        raise IncompatibleModelError(
+            f"the stored weights do not fit the network: {str(error).splitlines()[-1].strip()}"
+        ) from error

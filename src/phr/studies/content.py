@@ -18,11 +18,12 @@ from phr.report.tables import Column, Table, to_markdown
 from phr.studies.results import Results
 
 NOTES = {
-    "cross_entropy": "copies the teacher's action at every step of its path, so a plan is right as soon as its most likely actions are.",
-    "kl": "copies the teacher's whole distribution. Where the teacher is nearly undecided between two actions, a small error in "
-    "the student's row turns its most likely action into the other one, which belongs to another path.",
-    "squared": "as `kl`, and its gradient fades where the student is confidently wrong (the softmax saturates), so late heads learn "
-    "slowest.",
+    "cross_entropy": "copies the teacher's action at every step of its path, so a plan is right as soon as its most likely "
+    "actions are.",
+    "kl": "copies the teacher's whole distribution. Where the teacher is nearly undecided between two actions, a small "
+    "error in the student's row turns its most likely action into the other one, which belongs to another path.",
+    "squared": "as `kl`, and its gradient fades where the student is confidently wrong (the softmax saturates), so late "
+    "heads learn slowest.",
 }
 
 
@@ -74,7 +75,10 @@ def starts_table(results: Results, env_id: str) -> Table:
         for n in (1,) if series == TEACHER else results.profile.horizons:
             found = results.starts(env_id, series, n)
             total, solved = sum(f["n_starts"] for f in found), sum(f["n_solved"] for f in found)
-            mean = {key: sum(f[key] for f in found) / len(found) for key in ("length_mean", "return_mean", "evaluations_per_episode")}
+            mean = {
+                key: sum(f[key] for f in found) / len(found)
+                for key in ("length_mean", "return_mean", "evaluations_per_episode")
+            }
             rows.append(
                 (
                     series_name(series),
@@ -103,11 +107,13 @@ def _summary(results: Results, points: Sequence[Point]) -> str:
             continue
         factor = teacher.seconds_per_100k_steps / student.seconds_per_100k_steps
         parts.append(
-            f"in {env_name(env_id)} a student that looks once every {largest} actions returns {number(student.return_mean)} "
-            f"(teacher: {number(teacher.return_mean)}) and needs {times(factor)} less time"
+            f"in {env_name(env_id)} a student that looks once every {largest} actions "
+            f"returns {number(student.return_mean)} (teacher: {number(teacher.return_mean)}) "
+            f"and needs {times(factor)} less time"
         )
     return (
-        "A teacher is trained by A2C, then distilled into students that predict several actions from one look. Measured here: "
+        "A teacher is trained by A2C, then distilled into students that predict several actions from one look. "
+        "Measured here: "
         + "; ".join(parts)
         + ". The paper reports that time is at least halved while policy quality is kept."
     )
@@ -134,7 +140,8 @@ def _machine(results: Results) -> dict[str, str]:
     return {
         "processor": machine["cpu"],
         "threads": str(machine["threads"]),
-        "profile": f"{profile.name}: {len(profile.seeds)} training seeds, {profile.runs} timed runs of {profile.steps:,} steps each",
+        "profile": f"{profile.name}: {len(profile.seeds)} training seeds, "
+        f"{profile.runs} timed runs of {profile.steps:,} steps each",
         **{name: str(version) for name, version in versions.items()},
     }
 
@@ -178,9 +185,9 @@ def _protocol(results: Results) -> str:
     else:
         students = "a student of its own for every n and loss, as in the paper"
     return (
-        f"{students[0].upper()}{students[1:]}. n = 1 is the teacher. One environment, one thread, batch size 1; policies alternate "
-        "within a round, so that a change of the machine's speed meets all of them alike. Observations that nobody looks at "
-        "are never computed."
+        f"{students[0].upper()}{students[1:]}. n = 1 is the teacher. One environment, one thread, batch size 1; "
+        "policies alternate within a round, so that a change of the machine's speed meets all of them alike. "
+        "Observations that nobody looks at are never computed."
     )
 
 
@@ -197,8 +204,8 @@ def _path_section(results: Results, env_id: str) -> Section:
         outcome = "reached the goal" if path.solved else "did not reach the goal"
         figures.append(PageFigure(picture, f"n = {n}: {len(path.actions)} actions, {looks} evaluations, {outcome}."))
     text = (
-        f"The path of the student trained with {series_name(results.profile.losses[0])}. A number is the action that led into the "
-        "cell; red and bold: the network was evaluated right before it."
+        f"The path of the student trained with {series_name(results.profile.losses[0])}. A number is the action that led "
+        "into the cell; red and bold: the network was evaluated right before it."
     )
     return Section(heading=f"Figure 5: the learned path, {env_name(env_id)}", paragraphs=[text], figures=figures)
 
@@ -216,15 +223,33 @@ def _training_section(results: Results) -> Section:
                 values={"episode_return": "sampled return", "greedy_return": "greedy return"},
                 references={"best possible": best},
             )
-            figures.append(PageFigure(picture, f"Stage 1 in {env_name(env_id)}, seed {seed}: return of recent training episodes."))
+            figures.append(
+                PageFigure(picture, f"Stage 1 in {env_name(env_id)}, seed {seed}: return of recent training episodes.")
+            )
         folders = [results.layout.teacher(env_id, seed)]
         folders += [
-            results.layout.student(env_id, loss, horizon, seed) for loss in profile.losses for horizon in profile.student_horizons
+            results.layout.student(env_id, loss, horizon, seed)
+            for loss in profile.losses
+            for horizon in profile.student_horizons
         ]
         for folder in folders:
             manifest = Manifest.read(folder)
             digest = manifest.files["model.safetensors"][:16]
-            rows.append((env_name(env_id), manifest.kind, str(manifest.horizon), str(folder.relative_to(results.layout.root)), digest))
-    columns = (Column("environment"), Column("kind"), Column("horizon", "number"), Column("folder", "code"), Column("SHA-256", "code"))
+            rows.append(
+                (
+                    env_name(env_id),
+                    manifest.kind,
+                    str(manifest.horizon),
+                    str(folder.relative_to(results.layout.root)),
+                    digest,
+                )
+            )
+    columns = (
+        Column("environment"),
+        Column("kind"),
+        Column("horizon", "number"),
+        Column("folder", "code"),
+        Column("SHA-256", "code"),
+    )
     table = Table(f"Models of seed {seed}", columns, tuple(rows), grouped=True)
     return Section(heading="Training and models", figures=figures, tables=[table])

@@ -86,13 +86,14 @@ class Results:
         return [read_json(self.layout.starts(env_id, f"{series}-s{seed}", n)) for seed in self.profile.seeds]
 
     def scores(self, points: Sequence[Point]) -> dict[tuple[str, str], float]:
-        """Frequency-averaged scores by environment and series."""
+        """Frequency-averaged scores by environment and series; none where the teacher is no better than random play."""
         random_returns = {env_id: float(read_json(self.layout.starts(env_id, "random"))) for env_id in self.profile.env_ids}
-        teachers = {point.env_id: point.return_mean for point in points if point.series == TEACHER}
+        reached = {point.env_id: point.return_mean for point in points if point.series == TEACHER}
+        teachers = {env_id: r for env_id, r in reached.items() if r is not None and r > random_returns[env_id]}
         return frequency_averaged_scores(
             [point for point in points if point.series != OPTIMUM],
             random_returns=random_returns,
-            teacher_returns={env_id: value for env_id, value in teachers.items() if value is not None},
+            teacher_returns=teachers,
             frequencies=self.profile.horizons,
         )
 

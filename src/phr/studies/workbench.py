@@ -61,9 +61,7 @@ class Job(Protocol):
         ...
 
 
-def run_jobs(
-    jobs: Sequence[Job], *, what: str, say: Callable[[str], None], on_progress: OnProgress = silent
-) -> None:
+def run_jobs(jobs: Sequence[Job], *, what: str, say: Callable[[str], None], on_progress: OnProgress = silent) -> None:
     """Run jobs side by side, one process a core; nothing may be timed while they run.
 
     Args:

@@ -54,4 +54,6 @@ class RandomPlanner:
 
     def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
         """Random actions, each planned with certainty."""
-        return CategoricalPlan.from_actions(self._rng.integers(self.n_actions, size=(len(obs), self.horizon)), self.n_actions)
+        return CategoricalPlan.from_actions(
+            self._rng.integers(self.n_actions, size=(len(obs), self.horizon)), self.n_actions
+        )

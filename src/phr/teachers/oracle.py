@@ -31,6 +31,8 @@ SOLVABLE_IDS = (
     *(f"MiniGrid-LavaGapS{size}-v0" for size in (5, 6, 7)),
     *(f"MiniGrid-Empty-{size}-v0" for size in ("5x5", "6x6", "8x8", "16x16", "Random-5x5", "Random-6x6")),
     "MiniGrid-FourRooms-v0",
+    "MiniGrid-DistShift1-v0",
+    "MiniGrid-DistShift2-v0",
 )
 """Ids whose every start the oracle is known to solve (tested)."""
 

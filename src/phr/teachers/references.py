@@ -102,4 +102,6 @@ def _model_directory(name: str) -> Path:
         return directory
     if directory.suffix in (".zip", ".onnx") or ":" in name:
         raise UnknownModelError(f"{name}: this kind of model cannot be read yet; give a run directory, zoo:NAME or oracle")
-    raise UnknownModelError(f"{name} is not a run directory; give a folder that phr train or phr distill wrote, zoo:NAME or oracle")
+    raise UnknownModelError(
+        f"{name} is not a run directory; give a folder that phr train or phr distill wrote, zoo:NAME or oracle"
+    )

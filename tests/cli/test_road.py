@@ -1,0 +1,196 @@
+"""From nothing to numbers, through the words that users type."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phr.cli import main
+from phr.experience.archive import save_experience
+from phr.learning.phr import PHR
+from phr.storage.model import load_model
+from tests.cli.conftest import Outcome
+from tests.evaluation.test_evaluate import BOUND_KEYS, KEYS, RUN_KEYS
+from tests.trained import CORRIDOR, corridor_experience
+
+Phr = Callable[..., Outcome]
+TRAIN = ("train", "--env-id", CORRIDOR, "--total-timesteps", 5000, "--n-envs", 8, "--learning-rate", 2e-3)
+DISTILL = ("--horizon", 4, "--n-updates", 150, "--n-episodes", 64)
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `phr train` leaves behind."""
+    folder = tmp_path_factory.mktemp("cli") / "teacher"
+    assert main([str(word) for word in (*TRAIN, "--out", folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def student(teacher: Path) -> Path:
+    """What `phr distill` leaves behind."""
+    folder = teacher.with_name("student")
+    assert main([str(word) for word in ("distill", teacher, *DISTILL, "--out", folder)]) == 0
+    return folder
+
+
+def snapshot(directory: Path) -> dict[str, tuple[int, bytes]]:
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def evaluated(phr: Phr, tmp_path: Path, model: Path | str, *words: object) -> dict[str, Any]:
+    outcome = phr("evaluate", model, "--runs", 2, "--json", tmp_path / "result.json", *words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"written to {tmp_path / 'result.json'}" in outcome.out
+    told: dict[str, Any] = json.loads((tmp_path / "result.json").read_text())
+    return told
+
+
+def test_train_says_what_it_reached(phr: Phr, tmp_path: Path) -> None:
+    outcome = phr(*TRAIN, "--out", tmp_path / "[new] run")
+    assert (outcome.code, outcome.err) == (0, "")
+    greedy = load_model(tmp_path / "[new] run").manifest.notes["greedy_return"]
+    assert outcome.out.splitlines() == [
+        f"teacher: greedy return {greedy:.4f} in {CORRIDOR}",
+        f"written to {tmp_path / '[new] run'}",
+    ]
+
+
+def test_distill_says_what_it_learnt_from(phr: Phr, teacher: Path, tmp_path: Path) -> None:
+    outcome = phr("distill", teacher, *DISTILL, "--out", tmp_path)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines() == [
+        "kept 64 of 64 episodes: terminated with a positive last reward",
+        "agreement with the teacher on its own states: head 1 100.0%, last head 100.0%",
+        f"written to {tmp_path}",
+    ]
+
+
+@pytest.mark.parametrize(("commitment", "looks"), [(None, 1), (1, 4), (2, 2), (3, 2), (4, 1)])
+def test_evaluate_writes_the_promised_json(
+    phr: Phr, student: Path, tmp_path: Path, commitment: int | None, looks: int
+) -> None:
+    words = () if commitment is None else ("--commitment", commitment)
+    told = evaluated(phr, tmp_path, student, "--episodes", 3, *words)
+    assert set(told) >= KEYS
+    assert all(set(run) >= RUN_KEYS for run in told["runs"])
+    assert set(told["bound"]) >= BOUND_KEYS
+    assert set(told["machine"]) >= {"cpu", "threads", "versions"}
+    assert (told["model"], told["env_id"], told["backend"]) == (str(student), CORRIDOR, "torch")
+    assert (told["horizon"], told["commitment"]) == (4, commitment or 4)
+    assert (told["return_mean"], told["length_mean"], told["success_rate"]) == (1, 4, 1)
+    assert told["evaluations_per_episode"] == looks
+    assert [run["lengths"] for run in told["runs"]] == [[4, 4, 4]] * 2
+
+
+def test_evaluate_takes_its_other_words(phr: Phr, student: Path, tmp_path: Path) -> None:
+    told = evaluated(phr, tmp_path, student, "--steps", 60, "--sample", "--seed", 3, "--commitment", "auto")
+    assert told["deterministic"] is False
+    assert [run["steps"] for run in told["runs"]] == [60, 60]
+    told = evaluated(phr, tmp_path, student, "--episodes", 4, "--random-prefix", "1:3", "--observe-always")
+    assert told["bound"] is None
+    assert {length for run in told["runs"] for length in run["lengths"]} <= {1, 2, 3, 4}
+
+
+def test_evaluate_plays_every_start(phr: Phr, student: Path) -> None:
+    outcome = phr("evaluate", student, "--episodes", 1, "--runs", 1, "--all-starts")
+    assert "all 1 starts: 1 solved, length 4.000, return 1.00000, 1.000 evaluations an episode" in outcome.out
+
+
+def test_the_oracle_is_evaluated_and_distilled(phr: Phr, tmp_path: Path) -> None:
+    told = evaluated(phr, tmp_path, "oracle", "--env-id", "PHR/FourRooms-v0", "--horizon", 8, "--episodes", 2)
+    assert (told["length_mean"], told["evaluations_per_episode"], told["backend"]) == (23, 3, "search")
+    words = ("--env-id", "PHR/FourRooms-v0", "--horizon", 2, "--n-episodes", 4, "--n-updates", 1, "--out", tmp_path / "run")
+    assert phr("distill", "oracle", *words).code == 0
+    assert load_model(tmp_path / "run").manifest.notes["teacher"] == "oracle"
+
+
+def test_recorded_episodes_may_be_given(phr: Phr, teacher: Path, tmp_path: Path) -> None:
+    save_experience(corridor_experience(), tmp_path / "episodes.npz")
+    words = ("distill", teacher, *DISTILL, "--out", tmp_path / "run", "--resume")
+    assert phr(*words, "--experience", tmp_path / "episodes.npz").code == 0
+    outcome = phr(*words)
+    assert outcome.code == 2
+    assert "another run (experience is '" in outcome.err
+
+
+@pytest.mark.parametrize("loss", ["squared", "squared-logits", "kl", "forward-kl", "cross-entropy"])
+def test_every_loss_has_its_word(phr: Phr, teacher: Path, tmp_path: Path, loss: str) -> None:
+    words = ("--horizon", 2, "--n-updates", 1, "--n-episodes", 4, "--out", tmp_path, "--loss", loss)
+    assert phr("distill", teacher, *words).code == 0
+    assert load_model(tmp_path).manifest.notes["loss"] == loss.replace("-", "_")
+
+
+def test_the_words_of_distill_reach_the_settings(phr: Phr, teacher: Path, tmp_path: Path) -> None:
+    words = ("--horizon", 3, "--n-updates", 2, "--n-episodes", 5, "--window-stride", 2, "--loss-weight", 0.5, "--seed", 4)
+    choices = ("--trunk-mode", "shared", "--pad", "no", "--sample-labels", "--joint")
+    assert phr("distill", teacher, *words, *choices, "--out", tmp_path).code == 0
+    settings = json.loads((tmp_path / "config.json").read_text())["settings"]
+    wanted = {
+        "horizon": 3, "n_updates": 2, "n_episodes": 5, "window_stride": 2, "loss_weight": 0.5, "seed": 4,
+        "trunk_mode": "shared", "pad": False, "sample_labels": True, "joint": True,
+    }  # fmt: skip
+    assert {name: settings[name] for name in wanted} == wanted
+
+
+def test_resume_on_a_finished_run_changes_nothing(phr: Phr, teacher: Path, student: Path) -> None:
+    for words in ((*TRAIN, "--out", teacher), ("distill", teacher, *DISTILL, "--out", student)):
+        folder = Path(str(words[-1]))
+        before = snapshot(folder)
+        outcome = phr(*words, "--resume")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert f"written to {folder}" in outcome.out
+        assert snapshot(folder) == before
+
+
+def test_ctrl_c_leaves_a_run_that_resume_ends(
+    phr: Phr, teacher: Path, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = PHR.update
+
+    def pressed(self: PHR) -> dict[str, float]:
+        if self.n_updates == 30:
+            os.kill(os.getpid(), signal.SIGINT)
+        return update(self)
+
+    words = ("distill", teacher, *DISTILL, "--out", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(PHR, "update", pressed)
+        outcome = phr(*words)
+    assert (outcome.code, outcome.err) == (130, "phr: interrupted; what was done is kept, --resume goes on from there\n")
+    assert (tmp_path / "checkpoint").exists()
+    assert phr(*words, "--resume").code == 0
+    assert (tmp_path / "model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, code, expected in (
+        ([], 0, "usage: phr COMMAND"),
+        (["--help"], 0, "reproduce"),
+        (["--version"], 0, "phr 0."),
+        (["train", "--help"], 0, "--total-timesteps"),
+        (["distill", "--help"], 0, "--window-stride"),
+        (["evaluate", "--help"], 0, "--commitment"),
+        (["reproduce", "--help"], 0, "--profile"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == code
+        captured = capsys.readouterr()
+        assert expected in captured.out
+        assert captured.err == ""
+
+
+def test_python_m_phr_is_phr() -> None:
+    ran = subprocess.run([sys.executable, "-m", "phr", "trian"], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "phr: there is no command 'trian'; did you mean train?\n"

@@ -1,0 +1,265 @@
+"""Bad input: one line that says what is wrong, the right exit code, and nothing written or lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+import torch
+
+from phr import api
+from phr.cli import main
+from phr.experience.archive import save_experience
+from phr.networks.policy import frozen_copy
+from phr.storage.model import save_model
+from phr.storage.run_directory import RunDirectory
+from phr.storage.tensors import network_tensors
+from tests.cli.conftest import Outcome
+from tests.experience.builders import experience, trajectory
+from tests.helpers import make_corridor
+from tests.trained import CORRIDOR, corridor_student, corridor_teacher, saved
+
+Phr = Callable[..., Outcome]
+
+
+def make_four_cells() -> gymnasium.Env[Any, Any]:
+    """Other observations than the corridor's."""
+    return make_corridor(n_cells=4)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the commands run: with a teacher, a student, and nothing else."""
+    saved(corridor_teacher(), tmp_path / "teacher")
+    saved(corridor_student(), tmp_path / "student")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PHR_ZOO", str(tmp_path))
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file; an empty folder counts as nothing."""
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(phr: Phr, folder: Path, code: int, *words: object) -> str:
+    """What the command says; it must say it in one line, and leave no trace."""
+    before = contents(folder)
+    outcome = phr(*words)
+    assert outcome.code == code
+    assert outcome.err.startswith("phr: ")
+    assert outcome.err.endswith("\n")
+    assert outcome.err.count("\n") == 1
+    assert "Traceback" not in outcome.err
+    assert contents(folder) == before
+    return outcome.err.removeprefix("phr: ").rstrip("\n")
+
+
+CROSSING_MISS = ("train", "--env-id", "MiniGrid-SimpleCrossingS9N1-v1", "--out", "new")
+NEW_TRAIN = ("train", "--env-id", CORRIDOR, "--out", "new")
+NEW_STUDENT = ("distill", "teacher", "--horizon", 4, "--out", "new")
+FOUR_CELLS = ("--env-id", "tests.cli.test_wrong_words:make_four_cells")
+
+WRONG = {
+    "unknown command": (("trian",), "there is no command 'trian'; did you mean train?"),
+    "unknown command, far": (("fly",), "there is no command 'fly'; choose one of train, distill, evaluate, reproduce"),
+    "unknown option": ((*NEW_TRAIN, "--gama", 1), "--gama"),
+    "missing option": (("train", "--env-id", CORRIDOR), "--out"),
+    "missing teacher": (("distill", "--horizon", 4, "--out", "new"), "see phr distill --help"),
+    "not a number": ((*NEW_TRAIN, "--seed", "x"), "--seed"),
+    "unknown loss": ((*NEW_STUDENT, "--loss", "huber"), "invalid choice 'huber' for argument '--loss'"),
+    "unknown trunk mode": ((*NEW_STUDENT, "--trunk-mode", "melted"), "invalid choice 'melted'"),
+    "unknown profile": (("reproduce", "--profile", "fast", "--out", "new"), "invalid choice 'fast'"),
+    "unknown environment": (CROSSING_MISS, "'MiniGrid-SimpleCrossingS9N1-v1'; did you mean MiniGrid-SimpleCrossingS9N1-v0"),
+    "unknown module": (("train", "--env-id", "no_such:thing", "--out", "new"), "cannot import 'no_such'"),
+    "unknown factory": (("train", "--env-id", "tests.helpers:make_it", "--out", "new"), "has no 'make_it'"),
+    "continuous actions": (("train", "--env-id", "Pendulum-v1", "--out", "new"), "Pendulum-v1: action space Box"),
+    "no steps": ((*NEW_TRAIN, "--total-timesteps", 0), "total_timesteps must be >= 1, got 0"),
+    "negative seed": ((*NEW_TRAIN, "--seed", -1), "a seed must be >= 0, got -1"),
+    "endless rate": ((*NEW_TRAIN, "--learning-rate", "nan"), "learning_rate must be finite, got nan"),
+    "no threads": ((*NEW_TRAIN, "--threads", 0), "threads must be >= 1, got 0"),
+    "horizon 0": (("distill", "teacher", "--horizon", 0, "--out", "new"), "the horizon must be >= 1, got 0"),
+    "horizon 0, oracle": (
+        ("evaluate", "oracle", "--horizon", 0, "--env-id", "PHR/FourRooms-v0"),
+        "the horizon must be >= 1, got 0",
+    ),
+    "no stride": ((*NEW_STUDENT, "--window-stride", 0), "window_stride must be >= 1, got 0"),
+    "no weight": ((*NEW_STUDENT, "--loss-weight", 0), "loss_weight must be positive, got 0.0"),
+    "joint oracle": (
+        ("distill", "oracle", "--horizon", 4, "--out", "new", "--joint", "--env-id", "PHR/FourRooms-v0"),
+        "joint training goes on with A2C, so it needs a teacher that phr trained",
+    ),
+    "joint, frozen": ((*NEW_STUDENT, "--joint", "--trunk-mode", "frozen"), "trunk_mode cannot be 'frozen'"),
+    "oracle nowhere": (("distill", "oracle", "--horizon", 4, "--out", "new"), "the oracle needs --env-id"),
+    "oracle off the grid": (("evaluate", "oracle", "--env-id", "CartPole-v1"), "the oracle reads grids"),
+    "no such model": (("evaluate", "nowhere"), "nowhere is not a run directory"),
+    "no such model in the zoo": (("evaluate", "zoo:studen"), "did you mean zoo:student?"),
+    "zip": (("evaluate", "ppo.zip"), "ppo.zip: this kind of model cannot be read yet"),
+    "commitment too long": (
+        ("evaluate", "student", "--commitment", 5),
+        "commitment must lie in 1..4 (the model's horizon), got 5",
+    ),
+    "commitment 0": (("evaluate", "student", "--commitment", 0), "commitment must lie in 1..4"),
+    "commitment in words": (("evaluate", "student", "--commitment", "all"), "--commitment"),
+    "no runs": (("evaluate", "student", "--runs", 0), "needs at least one run, got 0"),
+    "no steps to play": (("evaluate", "student", "--steps", 0), "got steps=0"),
+    "steps and episodes": (("evaluate", "student", "--steps", 9, "--episodes", 9), "either steps or episodes"),
+    "prefix in words": (("evaluate", "student", "--random-prefix", "some"), "--random-prefix is LO:HI"),
+    "prefix upside down": (
+        ("evaluate", "student", "--random-prefix", "5:2"),
+        "a prefix range needs 0 <= low <= high, got 5:2",
+    ),
+    "other observations": (("evaluate", "student", *FOUR_CELLS), "the model reads observations of shape (5,), "),
+    "other observations, teacher": ((*NEW_STUDENT, *FOUR_CELLS), "the model reads observations of shape (5,), "),
+    "other actions": (("evaluate", "student", "--env-id", "tests.helpers:make_noisy"), "the model has 2 actions, "),
+    "other actions, teacher": ((*NEW_STUDENT, "--env-id", "tests.helpers:make_noisy"), "the model has 2 actions, "),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_words_exit_with_2(phr: Phr, folder: Path, case: str) -> None:
+    words, expected = WRONG[case]
+    assert expected in refused(phr, folder, 2, *words)
+
+
+@pytest.mark.parametrize("words", [(*NEW_TRAIN[:-1], "full"), (*NEW_STUDENT[:-1], "full"), ("reproduce", "--out", "full")])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_holds_something_else_is_left_alone(
+    phr: Phr, folder: Path, words: tuple[object, ...], resume: bool
+) -> None:
+    (folder / "full").mkdir()
+    (folder / "full" / "thesis.tex").write_text("years of work")
+    more = ("--resume",) if resume and words[0] != "reproduce" else ()
+    assert "full is not empty and holds no " in refused(phr, folder, 2, *words, *more)
+
+
+def test_a_folder_that_holds_another_run_is_left_alone(phr: Phr, folder: Path) -> None:
+    tiny = ("--total-timesteps", 128, "--out", "run")
+    assert phr("train", "--env-id", CORRIDOR, *tiny).code == 0
+    assert "run holds a finished run; add --resume" in refused(phr, folder, 2, "train", "--env-id", CORRIDOR, *tiny)
+    for more in ((), ("--resume",)):
+        message = refused(phr, folder, 2, "train", "--env-id", CORRIDOR, *tiny, "--seed", 1, *more)
+        assert message == "run holds another run (settings.seed is 0 there and 1 here); choose another folder"
+        message = refused(phr, folder, 2, "train", "--env-id", "CartPole-v1", *tiny, *more)
+        assert f"env_id is '{CORRIDOR}' there and 'CartPole-v1' here" in message
+        message = refused(phr, folder, 2, "distill", "teacher", "--horizon", 4, "--out", "run", *more)
+        assert "command is 'train' there and 'distill' here" in message
+
+
+def edit(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("model.safetensors", lambda data: data[:-1], "model.safetensors was truncated or edited"),
+        ("model.safetensors", lambda data: data[:-1] + b"?", "model.safetensors was truncated or edited"),
+        ("manifest.json", lambda data: data[:-9], "manifest.json is not readable JSON"),
+        ("manifest.json", lambda data: data.replace(b"phr-model-1", b"phr-model-9"), "was not written by phr"),
+        ("manifest.json", lambda _data: b"\xff\n\xff", "manifest.json is not readable JSON"),
+    ],
+)
+def test_a_spoilt_file_exits_with_1(
+    phr: Phr, folder: Path, name: str, change: Callable[[bytes], bytes], expected: str
+) -> None:
+    edit(folder / "student" / name, change)
+    assert expected in refused(phr, folder, 1, "evaluate", "student")
+
+
+def test_a_manifest_that_contradicts_the_network_exits_with_2(phr: Phr, folder: Path) -> None:
+    edit(folder / "student" / "manifest.json", lambda data: data.replace(b'"n_actions": 2', b'"n_actions": 3', 1))
+    assert "the manifest says (observation, actions, horizon)" in refused(phr, folder, 2, "evaluate", "student")
+
+
+def test_a_folder_without_a_model_exits_with_1(phr: Phr, folder: Path) -> None:
+    (folder / "student" / "COMPLETE").unlink()
+    assert refused(phr, folder, 1, "evaluate", "student") == "student holds no finished model"
+    (folder / "student" / "checkpoint").mkdir()
+    assert refused(phr, folder, 1, "evaluate", "student").endswith("its run can be resumed with --resume")
+
+
+def test_a_teacher_without_success_exits_with_1_and_leaves_the_folder_free(phr: Phr, folder: Path) -> None:
+    lost = frozen_copy(corridor_teacher().network)
+    lost.plan_head.weight.zero_()
+    lost.plan_head.bias.copy_(torch.tensor([1.0, 0.0]))  # to the left, always
+    save_model(folder / "lost", lost, corridor_teacher().manifest)
+    message = refused(phr, folder, 1, "distill", "lost", *NEW_STUDENT[2:], "--n-episodes", 4)
+    assert message.startswith("none of 4 episodes was a success (")
+    assert phr(*NEW_STUDENT, "--n-updates", 1, "--n-episodes", 8).code == 0
+
+
+def test_an_oracle_before_a_door_exits_with_1(phr: Phr, folder: Path) -> None:
+    words = ("evaluate", "oracle", "--env-id", "MiniGrid-DoorKey-5x5-v0")
+    assert "this grid has a door" in refused(phr, folder, 1, *words)
+
+
+def test_experience_of_another_environment_exits_with_2(phr: Phr, folder: Path) -> None:
+    save_experience(experience(trajectory([1.0, 1.0])), folder / "other.npz")
+    message = refused(phr, folder, 2, *NEW_STUDENT, "--experience", "other.npz")
+    assert message == f"the experience was recorded in made-up, not in {CORRIDOR}"
+
+
+def test_experience_that_is_not_there_exits_with_1(phr: Phr, folder: Path) -> None:
+    assert "none.json is missing" in refused(phr, folder, 1, *NEW_STUDENT, "--experience", "none.npz")
+
+
+def test_the_strict_cut_without_a_window_exits_with_1(phr: Phr, folder: Path) -> None:
+    words = ("distill", "teacher", "--horizon", 9, "--out", "new", "--n-episodes", 4, "--pad", "no")
+    assert "no episode is as long as the horizon 9" in refused(phr, folder, 1, *words)
+
+
+def test_a_checkpoint_of_another_network_exits_with_2(phr: Phr, folder: Path) -> None:
+    """A folder whose settings were edited to fit, but not its checkpoint."""
+    words = ("train", "--env-id", CORRIDOR, "--total-timesteps", 128, "--out", "run")
+    assert phr(*words).code == 0
+    config = json.loads((folder / "run" / "config.json").read_text())
+    run = RunDirectory(folder / "part", config, resume=False)
+    run.begin()
+    run.save_checkpoint(network_tensors(corridor_student().network), {"n_updates": 1})
+    message = refused(phr, folder, 2, *words[:-1], "part", "--resume")
+    assert message.startswith("the stored weights do not fit the network: ")
+
+
+def fail(*_args: Any, **_kwargs: Any) -> None:
+    raise RuntimeError("first line\n  second line")
+
+
+def test_a_mistake_of_ours_is_one_line_too(phr: Phr, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "evaluate", fail)
+    message = refused(phr, folder, 1, "evaluate", "student")
+    assert message == "RuntimeError: first line second line (run again with --debug for the traceback)"
+
+
+def test_debug_shows_tracebacks(phr: Phr, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = phr("--debug", "evaluate", "nowhere")
+    assert outcome.code == 2
+    assert outcome.err.startswith("Traceback (most recent call last)")
+    assert outcome.err.splitlines()[-1].startswith("phr: nowhere is not a run directory")
+    monkeypatch.setattr(api, "evaluate", fail)
+    with pytest.raises(RuntimeError):
+        main(["evaluate", "student", "--debug"])
+
+
+WITHOUT = """
+import sys
+for name in sys.argv[1].split(","):
+    sys.modules[name] = None  # importing it raises ModuleNotFoundError
+from phr.cli import main
+sys.exit(main(["train", "--env-id", "CartPole-v1", "--out", "new"]))
+"""
+
+
+@pytest.mark.parametrize("missing", ["torch", "tyro,gymnasium"])
+def test_a_missing_extra_gives_the_pip_line(tmp_path: Path, missing: str) -> None:
+    words = [sys.executable, "-c", WITHOUT, missing]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == f"phr: the command line needs {missing.replace(',', ', ')}; pip install 'phr[train]'\n"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phr.envs.registry import split_env
+from phr.envs.split import SplitEnv
+from phr.errors import NonFiniteError, SettingError
+from phr.evaluation.starts import distinct_starts, play_all_starts
+from phr.learning.a2c import A2C, A2CConfig
+from phr.networks.torch_planner import TorchPlanner
+from tests.helpers import corridor, make_corridor, noisy
+from tests.trained import CORRIDOR, a2c_config, corridor_teacher
+
+
+def trained(n_updates: int, make: Any = corridor, **settings: Any) -> A2C:
+    training = A2C(make, a2c_config(**settings))
+    for _ in range(n_updates):
+        training.update()
+    return training
+
+
+def weights(training: A2C) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in training.network.state_dict().items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_corridor_is_learnt_to_its_optimum() -> None:
+    result = play_all_starts(corridor_teacher().planner, CORRIDOR, distinct_starts(corridor(), patience=0))
+    assert (result.n_solved, result.length_mean, result.return_mean) == (1, 4, 1)
+
+
+def test_adam_learns_it_too() -> None:
+    training = trained(60, optimizer="adam", learning_rate=3e-3)
+    result = play_all_starts(TorchPlanner(training.network), CORRIDOR, distinct_starts(corridor(), patience=0))
+    assert result.length_mean == 4
+
+
+def test_the_seed_decides_every_weight() -> None:
+    first, again, other = (weights(trained(5, seed=seed)) for seed in (1, 1, 2))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
+@pytest.mark.parametrize("n_before", [0, 3, 8])
+def test_an_interrupted_training_goes_on_bit_for_bit(optimizer: str, n_before: int) -> None:
+    settings = {"optimizer": optimizer, "total_timesteps": 640, "prefix": (0, 3)}
+    straight = trained(n_before, noisy, **settings)
+    tensors, state = straight.checkpoint()
+    tensors, state = {name: value.clone() for name, value in tensors.items()}, json.loads(json.dumps(state))
+    if n_before == 3:
+        assert any(entry["actions"] for entry in state["collector"]["vector"])  # in the middle of episodes
+    resumed = A2C(noisy, a2c_config(**settings))
+    resumed.restore(tensors, state)
+    assert resumed.n_updates == n_before
+    while not straight.done:
+        assert straight.update() == resumed.update()
+    assert resumed.done
+    assert straight.best_return == resumed.best_return
+    assert same(weights(straight), weights(resumed))
+    assert same(straight.best, resumed.best)
+    assert same(straight.checkpoint()[0], resumed.checkpoint()[0])  # the optimizer too
+
+
+def test_the_best_greedy_evaluation_is_kept() -> None:
+    training = A2C(noisy, a2c_config(total_timesteps=64 * 8, n_evaluations=4))
+    seen: dict[int, tuple[float, dict[str, torch.Tensor]]] = {}
+    while not training.done:
+        metrics = training.update()
+        if "greedy_return" in metrics:
+            seen[training.n_updates] = metrics["greedy_return"], weights(training)
+    assert set(seen) == training.config.evaluation_updates == {5, 6, 7, 8}
+    best = max(value for value, _ in seen.values())
+    last_best = max(update for update, (value, _) in seen.items() if value == best)
+    assert training.best_return == best
+    assert same(training.best, seen[last_best][1])
+    assert same(dict(training.best_network().state_dict()), seen[last_best][1])
+
+
+@given(total=st.integers(1, 10_000), n_envs=st.integers(1, 8), n_steps=st.integers(1, 8), n_evaluations=st.integers(1, 30))
+def test_updates_cover_the_steps_asked_for(total: int, n_envs: int, n_steps: int, n_evaluations: int) -> None:
+    config = a2c_config(total_timesteps=total, n_envs=n_envs, n_steps=n_steps, n_evaluations=n_evaluations)
+    assert config.rollout_size == n_envs * n_steps
+    assert config.n_updates == math.ceil(total / (n_envs * n_steps))
+    evaluated = config.evaluation_updates
+    assert max(evaluated) == config.n_updates
+    assert 1 <= len(evaluated) <= n_evaluations
+    assert min(evaluated) > config.n_updates / 2 - 1
+
+
+def test_rate_and_entropy_bonus_fall_linearly() -> None:
+    training = A2C(corridor, a2c_config(total_timesteps=64 * 4, learning_rate=0.8, learning_rate_end=0.5))
+    rates = []
+    while not training.done:
+        training.update()
+        rates.append(training.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.8, 0.7, 0.6, 0.5])
+
+
+def test_progress_is_told_in_steps() -> None:
+    training = trained(2, total_timesteps=200)
+    progress = training.progress()
+    assert (progress.done, progress.total, progress.unit) == (128, 256, "timesteps")
+    assert training.timesteps == 128
+
+
+class BrokenReward(gymnasium.Wrapper[Any, Any, Any, Any]):
+    def step(self, action: Any) -> Any:
+        obs, _, terminated, truncated, info = self.env.step(action)
+        return obs, float("nan"), terminated, truncated, info
+
+
+def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were() -> None:
+    def broken() -> SplitEnv:
+        return split_env(BrokenReward(make_corridor()), "broken")
+
+    training = A2C(broken, a2c_config())
+    before = weights(training)
+    with pytest.raises(NonFiniteError, match="loss nan, gradient norm nan at step 0; lower learning_rate"):
+        training.update()
+    assert same(before, weights(training))
+    assert training.n_updates == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"total_timesteps": 0}, "total_timesteps must be >= 1, got 0"),
+        ({"n_envs": 0}, "n_envs must be >= 1, got 0"),
+        ({"n_evaluations": 0}, "n_evaluations must be >= 1"),
+        ({"gamma": 1.1}, r"gamma lies in \[0, 1\], got 1.1"),
+        ({"gae_lambda": -0.1}, r"gae_lambda lies in \[0, 1\], got -0.1"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
+        ({"learning_rate": math.nan}, "learning_rate must be finite, got nan"),
+        ({"ent_coef": math.inf}, "ent_coef must be finite, got inf"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm must be positive, got -1.0"),
+        ({"prefix": (5, 2)}, "prefix needs 0 <= low <= high, got 5:2"),
+        ({"seed": -1}, "a seed must be >= 0, got -1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        A2CConfig(**setting)
+
+
+def test_averages_are_reported() -> None:
+    training = trained(20)
+    metrics = training.update()
+    assert set(metrics) >= {"loss/policy", "loss/value", "entropy", "grad_norm", "episode_return", "episode_length"}
+    assert 0 <= metrics["entropy"] <= np.log(2) + 1e-6

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from phr.errors import EmptyBatchError, HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
+from phr.evaluation.starts import distinct_starts, play_all_starts
+from phr.learning.losses import PLAN_LOSSES, PlanLoss
+from phr.learning.phr import PHR, TRUNK_MODES, PHRConfig, TrunkMode
+from phr.networks.policy import PlanNetwork, build_network
+from phr.networks.torch_planner import TorchPlanner
+from tests.experience.builders import experience, trajectory
+from tests.helpers import corridor
+from tests.trained import CORRIDOR, TRUNK, corridor_experience, corridor_student, corridor_teacher, phr_config
+
+EVERY_CELL = torch.eye(5)
+
+
+def student(**settings: Any) -> PHR:
+    return PHR(corridor_teacher().network, corridor_experience(), phr_config(**settings))
+
+
+def trained(n: int = 150, /, **settings: Any) -> PHR:
+    distillation = student(**settings)
+    for _ in range(n):
+        distillation.update()
+    return distillation
+
+
+def teacher_logits() -> Tensor:
+    logits: Tensor = corridor_teacher().network(EVERY_CELL)[:, 0]
+    return logits
+
+
+def weights(network: PlanNetwork) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("loss", PLAN_LOSSES)
+def test_every_loss_distils_plans_that_are_optimal_when_executed_whole(loss: PlanLoss) -> None:
+    planner = corridor_student(loss).planner
+    for commitment, looks in ((1, 4), (2, 2), (3, 2), (4, 1)):
+        result = play_all_starts(planner, CORRIDOR, distinct_starts(corridor(), patience=0), commitment=commitment)
+        assert (result.n_solved, result.length_mean, result.evaluations_per_episode) == (1, 4, looks)
+
+
+@pytest.mark.parametrize("mode", TRUNK_MODES)
+def test_every_trunk_mode_distils_optimal_plans(mode: TrunkMode) -> None:
+    planner = TorchPlanner(trained(trunk_mode=mode).network)
+    result = play_all_starts(planner, CORRIDOR, distinct_starts(corridor(), patience=0))
+    assert (result.length_mean, result.evaluations_per_episode) == (4, 1)
+
+
+@pytest.mark.parametrize(("mode", "moves"), [("frozen", False), ("own", False), ("shared", True), ("anchored", True)])
+def test_only_a_shared_trunk_moves_the_policy_of_head_1(mode: TrunkMode, moves: bool) -> None:
+    before, after = student(trunk_mode=mode).network, trained(20, trunk_mode=mode).network
+    assert torch.equal(before(EVERY_CELL)[:, 0], after(EVERY_CELL)[:, 0]) is not moves
+
+
+@pytest.mark.parametrize(("mode", "counts"), [("frozen", False), ("own", False), ("shared", False), ("anchored", True)])
+def test_head_1_enters_the_loss_only_where_it_is_anchored(mode: TrunkMode, counts: bool) -> None:
+    distillation = student(trunk_mode=mode)
+    distillation.loss().backward()
+    gradient = distillation.network.plan_head.weight.grad
+    assert gradient is not None
+    per_head = gradient.unflatten(0, (4, 2)).abs().sum((1, 2)) > 0
+    assert per_head.tolist() == [counts, True, True, True]
+
+
+@pytest.mark.parametrize("mode", TRUNK_MODES)
+def test_no_gradient_reaches_the_teacher_nor_the_value_head(mode: TrunkMode) -> None:
+    teacher = build_network((5,), 2, 1, TRUNK, seed=0)
+    before = weights(teacher)
+    distillation = PHR(teacher, corridor_experience(), phr_config(trunk_mode=mode))
+    for _ in range(3):
+        distillation.update()
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert same(before, weights(teacher))
+    for name in ("value_head.weight", "value_head.bias"):
+        assert torch.equal(distillation.network.state_dict()[name], before[name])
+
+
+@pytest.mark.parametrize("mode", ["shared", "frozen", "own"])
+def test_a_student_of_horizon_1_is_the_teacher(mode: TrunkMode) -> None:
+    distillation = student(horizon=1, trunk_mode=mode)
+    assert distillation.done  # there is no later head to train
+    torch.testing.assert_close(distillation.network(EVERY_CELL)[:, 0], teacher_logits())
+    with pytest.raises(EmptyBatchError):
+        distillation.loss()
+
+
+def test_an_anchored_student_of_horizon_1_acts_like_the_teacher() -> None:
+    distillation = trained(horizon=1)
+    assert distillation.done
+    assert torch.equal(distillation.network(EVERY_CELL)[:4, 0].argmax(-1), teacher_logits()[:4].argmax(-1))
+
+
+def test_loss_weight_scales_the_loss() -> None:
+    plain, weighted = student(), student(loss_weight=10.0)
+    assert weighted.loss().item() == pytest.approx(10 * plain.loss().item(), rel=1e-6)
+
+
+def test_a_batch_is_what_the_teacher_saw_and_did() -> None:
+    data = student(horizon=3).data
+    obs, logits, actions, valid = data.batch(torch.arange(len(data)))
+    row = 0
+    for episode in corridor_experience().trajectories:
+        for t in range(episode.length):
+            np.testing.assert_array_equal(obs[row], episode.obs[t])
+            n = min(3, episode.length - t)
+            assert valid[row].tolist() == [step < n for step in range(3)]
+            np.testing.assert_array_equal(actions[row, :n], episode.actions[t : t + n])
+            np.testing.assert_array_equal(logits[row, :n], episode.teacher_logits[t : t + n])
+            row += 1
+    assert row == len(data)
+
+
+def test_agreement_counts_valid_steps_of_each_head() -> None:
+    distillation = trained(5, loss="squared")
+    agree, counted = np.zeros(4), np.zeros(4)
+    plans = {cell: distillation.network(EVERY_CELL[cell : cell + 1])[0].argmax(-1).tolist() for cell in range(5)}
+    for episode in corridor_experience().trajectories:
+        for t in range(episode.length):
+            plan = plans[int(episode.obs[t].argmax())]
+            for k in range(min(4, episode.length - t)):
+                agree[k] += plan[k] == episode.actions[t + k]
+                counted[k] += 1
+    assert distillation.agreement() == pytest.approx(agree / counted)
+
+
+def test_the_seed_decides_every_weight() -> None:
+    first, again, other = (weights(trained(10, seed=seed).network) for seed in (1, 1, 2))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+@pytest.mark.parametrize("mode", TRUNK_MODES)
+@pytest.mark.parametrize("n_before", [0, 7])
+def test_an_interrupted_distillation_goes_on_bit_for_bit(mode: TrunkMode, n_before: int) -> None:
+    straight = trained(n_before, n_updates=20, trunk_mode=mode)
+    tensors, state = straight.checkpoint()
+    tensors, state = {name: value.clone() for name, value in tensors.items()}, json.loads(json.dumps(state))
+    resumed = student(n_updates=20, trunk_mode=mode)
+    resumed.restore(tensors, state)
+    while not straight.done:
+        assert straight.update() == resumed.update()
+    assert resumed.done
+    assert same(weights(straight.network), weights(resumed.network))
+    assert same(straight.checkpoint()[0], resumed.checkpoint()[0])
+
+
+def test_progress_is_told_in_updates() -> None:
+    distillation = student(n_updates=10)
+    assert distillation.progress().note == ""
+    loss = distillation.update()["loss/plan"]
+    progress = distillation.progress()
+    assert (progress.done, progress.total, progress.unit) == (1, 10, "updates")
+    assert progress.note == f"loss {loss:.4g}"
+
+
+@pytest.mark.parametrize(("n_updates", "warmup", "rise"), [(4, 0.0, []), (8, 0.5, [0.2, 0.4, 0.6, 0.8])])
+def test_the_rate_rises_and_then_falls_along_a_half_cosine(n_updates: int, warmup: float, rise: list[float]) -> None:
+    distillation = student(n_updates=n_updates, learning_rate=1.0, warmup=warmup)
+    rates = []
+    while not distillation.done:
+        distillation.update()
+        rates.append(distillation.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([*rise, 1.0, 0.5 + np.sqrt(0.125), 0.5, 0.5 - np.sqrt(0.125)])
+
+
+def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were() -> None:
+    distillation = trained(2)
+    with torch.no_grad():
+        distillation.network.plan_head.bias[3] = float("nan")
+    before = weights(distillation.network)
+    with pytest.raises(NonFiniteError, match="loss nan, gradient norm nan at update 2; lower learning_rate"):
+        distillation.update()
+    after = weights(distillation.network)
+    assert all(torch.equal(before[name].nan_to_num(), after[name].nan_to_num()) for name in before)
+
+
+def test_the_strict_cut_may_leave_no_window() -> None:
+    with pytest.raises(InvalidDataError, match="no episode is as long as the horizon 8"):
+        student(horizon=8, pad=False)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: build_network((4,), 2, 1, TRUNK, seed=0), lambda: build_network((5,), 3, 1, TRUNK, seed=0)]
+)
+def test_experience_of_other_spaces_is_refused(make: Callable[[], PlanNetwork]) -> None:
+    with pytest.raises(IncompatibleModelError, match=r"the experience has \(5,\) and 2"):
+        PHR(make(), corridor_experience(), phr_config())
+
+
+def test_a_teacher_that_sampled_is_labelled_with_what_it_did() -> None:
+    """The actions are the labels of cross-entropy, whatever the logits say."""
+    recorded = experience(trajectory([1.0] * 6, n_actions=3))
+    start = build_network((2,), 3, 1, TRUNK, seed=0)
+    config = phr_config(horizon=2, learning_rate=1e-2, n_updates=300)
+    distillation = PHR(start, recorded, config)
+    while not distillation.done:
+        distillation.update()
+    assert not np.array_equal(recorded.joined("actions"), recorded.joined("teacher_logits").argmax(-1))
+    assert distillation.agreement() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"window_stride": 0}, "window_stride must be >= 1, got 0"),
+        ({"n_updates": 0}, "n_updates must be >= 1, got 0"),
+        ({"loss_weight": 0.0}, "loss_weight must be positive, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be finite, got nan"),
+        ({"success_quantile": 1.0}, r"success_quantile lies in \[0, 1\), got 1.0"),
+        ({"warmup": -0.1}, r"warmup lies in \[0, 1\), got -0.1"),
+        ({"prefix": (-1, 2)}, "prefix needs 0 <= low <= high, got -1:2"),
+        ({"seed": -1}, "a seed must be >= 0, got -1"),
+        ({"joint": True, "trunk_mode": "frozen"}, "trunk_mode cannot be 'frozen'"),
+        ({"joint": True, "trunk_mode": "own"}, "trunk_mode cannot be 'own'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        PHRConfig(horizon=4, **setting)
+
+
+@pytest.mark.parametrize("horizon", [0, -1])
+def test_a_horizon_below_1_is_refused(horizon: int) -> None:
+    with pytest.raises(HorizonError, match=f"the horizon must be >= 1, got {horizon}"):
+        PHRConfig(horizon=horizon)

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from phr.errors import CorruptFileError, IncompatibleModelError, NonFiniteError, NoSuccessError, OutputDirectoryError
+from phr.files import read_json, read_jsonl
+from phr.learning import driver, runs
+from phr.learning.a2c import A2C
+from phr.learning.phr import PHR
+from phr.manifest import Manifest
+from phr.storage.model import Model, load_model
+from tests.helpers import LEFT, RIGHT, TablePlanner, always_right
+from tests.trained import CORRIDOR, TRUNK, a2c_config, corridor_experience, corridor_student, corridor_teacher, phr_config
+
+
+def train(directory: Path | None = None, *, resume: bool = False, **settings: Any) -> Model:
+    return runs.train_teacher(CORRIDOR, a2c_config(**{"total_timesteps": 640, **settings}), directory, resume=resume)
+
+
+def distill(directory: Path | None = None, *, resume: bool = False, teacher_id: str = "", **settings: Any) -> Model:
+    teacher = corridor_teacher()
+    config = phr_config(**{"n_updates": 12, **settings})
+    joint = a2c_config() if config.joint else None
+    return runs.distill(
+        teacher.planner,
+        CORRIDOR,
+        config,
+        directory,
+        start=teacher.network,
+        teacher_id=teacher_id,
+        joint_config=joint,
+        resume=resume,
+    )
+
+
+def model_bytes(directory: Path) -> bytes:
+    return (directory / "model.safetensors").read_bytes()
+
+
+def snapshot(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """When every file was written, and what is in it."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, kind: type[A2C] | type[PHR], at: int, work: Callable[[], Model]) -> None:
+    """Do the work, and press Ctrl-C in the middle of one update."""
+    update = kind.update
+
+    def pressed(self: Any) -> dict[str, float]:
+        if self.n_updates == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "update", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            work()
+
+
+both_stages = pytest.mark.parametrize(("stage", "kind"), [(train, A2C), (distill, PHR)], ids=["train", "distill"])
+Stage = Callable[..., Model]
+
+
+@both_stages
+def test_a_run_leaves_what_its_folder_promises(tmp_path: Path, stage: Stage, kind: type) -> None:
+    model = stage(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "tensorboard", "model.safetensors", "manifest.json", "COMPLETE"}
+    assert model.directory == tmp_path
+    again = load_model(tmp_path)
+    assert again.manifest == model.manifest
+    obs = np.eye(5, dtype=np.float32)
+    np.testing.assert_array_equal(again.planner.plan(obs).logits, model.planner.plan(obs).logits)
+    assert read_jsonl(tmp_path / "metrics.jsonl")[-1]["update"] == (10 if kind is A2C else 12)
+
+
+def test_the_manifest_says_what_the_model_is() -> None:
+    manifest = corridor_student().manifest
+    assert (manifest.kind, manifest.env_id, manifest.horizon, manifest.n_actions) == ("student", CORRIDOR, 4, 2)
+    assert (manifest.obs_shape, manifest.obs_dtype, manifest.commitment) == ((5,), "float32", None)
+    assert set(manifest.versions) >= {"python", "phr", "torch", "numpy"}
+    assert manifest.notes["loss"] == "cross_entropy"
+    assert manifest.notes["selection"] == "kept 64 of 64 episodes: terminated with a positive last reward"
+    assert manifest.notes["agreement_per_head"] == [1.0] * 4
+    teacher = corridor_teacher().manifest
+    assert (teacher.kind, teacher.horizon) == ("teacher", 1)
+    assert teacher.notes == {"timesteps": 4032, "greedy_return": 1.0, "seed": 0}
+
+
+@both_stages
+def test_the_settings_are_all_written_down(tmp_path: Path, stage: Stage, kind: type) -> None:
+    stage(tmp_path, seed=3)
+    config = read_json(tmp_path / "config.json")
+    assert config["command"] == ("train" if kind is A2C else "distill")
+    assert config["env_id"] == CORRIDOR
+    used = a2c_config(total_timesteps=640, seed=3) if kind is A2C else phr_config(n_updates=12, seed=3)
+    assert set(config["settings"]) == set(vars(used))
+    assert config["settings"]["seed"] == 3
+
+
+@both_stages
+def test_the_same_seed_gives_the_same_file(tmp_path: Path, stage: Stage, kind: type) -> None:
+    for name, seed in (("first", 1), ("again", 1), ("other", 2)):
+        stage(tmp_path / name, seed=seed)
+    assert model_bytes(tmp_path / "first") == model_bytes(tmp_path / "again")
+    assert model_bytes(tmp_path / "first") != model_bytes(tmp_path / "other")
+
+
+@both_stages
+@pytest.mark.parametrize("at", [1, 6])
+def test_ctrl_c_changes_nothing_that_is_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: Stage, kind: type, at: int
+) -> None:
+    monkeypatch.setattr(driver, "LOG_EVERY", 1)
+    stage(tmp_path / "straight")
+    part = tmp_path / "part"
+    interrupted(monkeypatch, kind, at, lambda: stage(part))
+    with pytest.raises(CorruptFileError, match="holds no finished model; its run can be resumed with --resume"):
+        load_model(part)
+    with pytest.raises(OutputDirectoryError, match="holds a part of this run; add --resume"):
+        stage(part)
+    stage(part, resume=True)
+    assert model_bytes(part) == model_bytes(tmp_path / "straight")
+    assert read_jsonl(part / "metrics.jsonl") == read_jsonl(tmp_path / "straight" / "metrics.jsonl")
+    assert not (part / "checkpoint").exists()
+
+
+def test_an_interrupted_joint_training_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distill(tmp_path / "straight", joint=True, trunk_mode="shared")
+    part = tmp_path / "part"
+    interrupted(monkeypatch, A2C, 5, lambda: distill(part, joint=True, trunk_mode="shared"))
+    distill(part, joint=True, trunk_mode="shared", resume=True)
+    assert model_bytes(part) == model_bytes(tmp_path / "straight")
+
+
+@both_stages
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, stage: Stage, kind: type) -> None:
+    first = stage(tmp_path)
+    before = snapshot(tmp_path)
+    again = stage(tmp_path, resume=True)
+    assert snapshot(tmp_path) == before
+    assert again.manifest == first.manifest
+
+
+@both_stages
+def test_a_finished_run_is_not_overwritten(tmp_path: Path, stage: Stage, kind: type) -> None:
+    stage(tmp_path)
+    before = snapshot(tmp_path)
+    with pytest.raises(OutputDirectoryError, match="holds a finished run; add --resume, or choose another folder"):
+        stage(tmp_path)
+    for resume in (False, True):
+        with pytest.raises(OutputDirectoryError, match=r"another run \(settings.seed is 0 there and 1 here\)"):
+            stage(tmp_path, seed=1, resume=resume)
+    assert snapshot(tmp_path) == before
+
+
+def test_the_other_stage_is_another_run(tmp_path: Path) -> None:
+    train(tmp_path)
+    with pytest.raises(OutputDirectoryError, match="command is 'train' there and 'distill' here"):
+        distill(tmp_path, resume=True)
+
+
+def test_another_teacher_is_another_run(tmp_path: Path) -> None:
+    distill(tmp_path, teacher_id="aaa")
+    with pytest.raises(OutputDirectoryError, match="teacher.id is 'aaa' there and 'bbb' here"):
+        distill(tmp_path, teacher_id="bbb", resume=True)
+
+
+@both_stages
+def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: Stage, kind: type[A2C] | type[PHR]
+) -> None:
+    stage(tmp_path / "straight")
+    part = tmp_path / "part"
+    interrupted(monkeypatch, kind, 4, lambda: stage(part))
+    update = kind.update
+
+    def broken(self: Any) -> dict[str, float]:
+        with torch.no_grad():
+            self.network.plan_head.bias.fill_(float("nan"))
+        return update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "update", broken)
+        with pytest.raises(NonFiniteError, match=f"loss nan.*; the last good checkpoint stays in {part}"):
+            stage(part, resume=True)
+    stage(part, resume=True)
+    assert model_bytes(part) == model_bytes(tmp_path / "straight")
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:-9], lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]])
+@both_stages
+def test_a_broken_checkpoint_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: Stage, kind: type, spoil: Callable[[bytes], bytes]
+) -> None:
+    interrupted(monkeypatch, kind, 2, lambda: stage(tmp_path))
+    path = tmp_path / "checkpoint" / "latest.safetensors"
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(CorruptFileError, match="latest.safetensors.* edited"):
+        stage(tmp_path, resume=True)
+
+
+def test_resume_starts_where_there_is_nothing(tmp_path: Path) -> None:
+    assert train(tmp_path / "new", resume=True).directory == tmp_path / "new"
+
+
+def test_nothing_is_written_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train().directory is None
+    assert distill().directory is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("planner", "error", "message"),
+    [
+        (TablePlanner.of_actions([[LEFT]] * 5, 2), NoSuccessError, "none of 64 episodes was a success"),
+        (TablePlanner.of_actions([[0]] * 5, 3), IncompatibleModelError, "the teacher has 3 actions, .* has 2"),
+    ],
+)
+def test_a_teacher_that_is_no_use_leaves_the_folder_free(
+    tmp_path: Path, planner: TablePlanner, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        runs.distill(planner, CORRIDOR, phr_config(prefix=(0, 0)), tmp_path, start=TRUNK)
+    assert list(tmp_path.iterdir()) == []
+    assert distill(tmp_path, seed=1).directory == tmp_path
+
+
+def test_a_teacher_without_a_network_is_distilled_into_a_fresh_one() -> None:
+    model = runs.distill(always_right(), CORRIDOR, phr_config(), start=TRUNK)
+    plans = model.planner.plan(np.eye(5, dtype=np.float32)).mode()
+    assert plans[0].tolist() == [RIGHT] * 4
+    assert model.manifest.network["trunk"]["width"] == TRUNK.width
+
+
+def test_recorded_episodes_serve_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_args: Any, **_kwargs: Any) -> None:
+        raise AssertionError("nothing was to be recorded")
+
+    teacher, recorded = corridor_teacher(), corridor_experience()
+    monkeypatch.setattr(runs, "record_teacher", never)
+    model = runs.distill(teacher.planner, CORRIDOR, phr_config(), start=teacher.network, experience=recorded)
+    again = corridor_student().network.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in model.network.state_dict().items())
+
+
+def test_joint_training_needs_settings_of_stage_1() -> None:
+    with pytest.raises(IncompatibleModelError, match="needs a teacher that phr trained"):
+        runs.distill(always_right(), CORRIDOR, phr_config(joint=True), start=TRUNK)
+
+
+def test_the_teacher_is_recorded_greedily_from_varied_starts() -> None:
+    planner = TablePlanner(np.tile([0.0, 1.0], (5, 1, 1)))  # rather right than left
+    told: list[int] = []
+    experience, selection = runs.record_teacher(
+        planner, CORRIDOR, phr_config(n_episodes=50), on_progress=lambda progress: told.append(progress.done)
+    )
+    assert len(experience.trajectories) == told[-1] == 50
+    assert (experience.joined("actions") == RIGHT).all()
+    assert {int(t.obs[0].argmax()) for t in experience.trajectories} == {0, 1, 2, 3}
+    assert selection.is_success
+    sampled, _ = runs.record_teacher(planner, CORRIDOR, phr_config(n_episodes=50, sample_labels=True))
+    assert set(sampled.joined("actions").tolist()) == {LEFT, RIGHT}
+
+
+def test_the_reason_of_the_filter_is_said() -> None:
+    said: list[str] = []
+    runs.distill(always_right(), CORRIDOR, phr_config(n_updates=1), start=TRUNK, say=said.append)
+    assert said == ["kept 64 of 64 episodes: terminated with a positive last reward"]
+
+
+def test_the_manifest_lists_a_hash_for_every_file_that_matters(tmp_path: Path) -> None:
+    train(tmp_path)
+    assert set(Manifest.read(tmp_path).files) == {"model.safetensors", "config.json"}

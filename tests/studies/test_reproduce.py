@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phr.cli import main
+from phr.errors import OutputDirectoryError
+from phr.files import read_json, sha256_of
+from phr.learning import presets
+from phr.learning.relay import Relay
+from phr.learning.runs import train_teacher
+from phr.networks.trunks import TrunkConfig
+from phr.storage.model import load_model
+from phr.studies import reproduce as reproduce_module
+from phr.studies.ablations import ABLATIONS
+from phr.studies.layout import StudyLayout
+from phr.studies.profiles import PROFILES, Profile
+from phr.studies.reproduce import Reproduction, reproduce
+from phr.studies.results import Results
+from phr.studies.workbench import Job
+from tests.evaluation.test_evaluate import BOUND_KEYS, KEYS, RUN_KEYS
+from tests.studies.alley import ALLEY, BEST_RETURN, LENGTH
+
+TINY = Profile(
+    name="quick",
+    env_ids=(ALLEY,),
+    losses=("cross_entropy", "squared"),
+    horizons=(1, 4),
+    steps=60,
+    runs=1,
+    teacher_timesteps=4000,
+    student_updates=40,
+)
+PAPER_LIKE = replace(
+    TINY, name="paper", losses=("cross_entropy",), horizons=(1, 2, 4), seeds=(0, 1), one_student=False, ablations=True
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished study."""
+
+    root: Path
+    said: str
+
+    @property
+    def layout(self) -> StudyLayout:
+        return StudyLayout(self.root)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """What `phr reproduce` leaves behind, worker processes and all."""
+    root, said = tmp_path_factory.mktemp("reproduce") / "study", io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.setitem(PROFILES, "quick", TINY)
+        assert main(["reproduce", "--profile", "quick", "--out", str(root)]) == 0
+    return Study(root, said.getvalue())
+
+
+@pytest.fixture
+def jobs_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Does the jobs of a study in this process, and tells which."""
+    done: list[str] = []
+
+    def run(jobs: Sequence[Job], **_: Any) -> None:
+        for job in jobs:
+            job(Relay())
+            done.append(job.name)
+
+    monkeypatch.setattr(reproduce_module, "run_jobs", run)
+    return done
+
+
+@pytest.fixture
+def _small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings for the alley that take a tenth of a second."""
+    teacher = {"trunk": TrunkConfig(kind="mlp", width=32), "reward_scale": 10.0, "n_evaluations": 2, "eval_episodes": 1}
+    student = {"n_episodes": 32, "batch_size": 32}
+    monkeypatch.setitem(presets._PRESETS, ALLEY, presets._Preset(teacher, student))
+
+
+def times(root: Path, *but: str) -> dict[str, int]:
+    """When every file was written, save those that a report draws anew."""
+    drawn = {"report.html", "tables.md", "settings.json", "COMPLETE", "figures", *but}
+    files = [path for path in root.rglob("*") if path.is_file() and not drawn & set(path.relative_to(root).parts[:1])]
+    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in files}
+
+
+def again(root: Path, profile: Profile = TINY, say: Callable[[str], None] = lambda _line: None) -> Results:
+    return reproduce(profile, root, command="phr reproduce", say=say)
+
+
+def test_the_report_is_written(study: Study) -> None:
+    assert {"report.html", "tables.md", "COMPLETE", "settings.json"} <= {path.name for path in study.root.iterdir()}
+    page = (study.root / "report.html").read_text(encoding="utf-8")
+    for words in (
+        "Figure 4",
+        "Figure 5",
+        "make_alley",
+        "cross-entropy",
+        f"phr reproduce --profile quick --out {study.root}",
+    ):
+        assert words in page
+    figures = {path.name for path in (study.root / "figures").glob("*.png")}
+    assert {"figure-4.png", *(f"figure-5-tests.studies.alley-make_alley-n{n}.png" for n in (1, 4))} <= figures
+
+
+def test_the_tables_are_printed_and_written(study: Study) -> None:
+    tables = (study.root / "tables.md").read_text(encoding="utf-8")
+    assert tables.count("\n### ") + tables.startswith("### ") == 2
+    for row in ("| teacher | 1 | 1 of 1 | 3.000 | 1.00×", "| cross-entropy | 4 | 1 of 1 | 3.000 | 1.00× | 1.000 |"):
+        assert row in tables
+    assert "Every start once, make_alley" in study.said
+    assert study.said.splitlines()[-1] == f"written to {study.root / 'report.html'}"
+
+
+def test_every_model_is_whole_and_acts(study: Study) -> None:
+    layout = study.layout
+    folders = [layout.teacher(ALLEY, 0), *(layout.student(ALLEY, loss, 4, 0) for loss in TINY.losses)]
+    for folder in folders:
+        assert load_model(folder).env_id == ALLEY
+    student = load_model(folders[1])
+    assert student.horizon == 4
+    assert student.manifest.notes["loss"] == "cross_entropy"
+
+
+def test_every_start_is_played_at_every_n(study: Study) -> None:
+    layout = study.layout
+    best = read_json(layout.starts(ALLEY, "optimum"))
+    assert (best["n_starts"], best["n_solved"], best["length_mean"]) == (1, 1, LENGTH)
+    assert best["return_mean"] == pytest.approx(BEST_RETURN)
+    assert 0 < read_json(layout.starts(ALLEY, "random")) < BEST_RETURN
+    for name, n, looks in (("teacher-s0", 1, 3), ("cross_entropy-s0", 1, 3), ("cross_entropy-s0", 4, 1)):
+        found = read_json(layout.starts(ALLEY, name, n))
+        assert (found["n_solved"], found["length_mean"], found["evaluations_per_episode"]) == (1, LENGTH, looks)
+
+
+def test_every_series_is_timed(study: Study) -> None:
+    names = {path.name for path in (study.root / "timed").rglob("*.json")}
+    assert names == {f"{name}-s0-r0.json" for name in ("teacher-n1", "action-repeat-n4", "cross_entropy-n4", "squared-n4")}
+    for path in (study.root / "timed").rglob("*.json"):
+        told = json.loads(path.read_text())
+        assert set(told) >= KEYS
+        assert set(told["bound"]) >= BOUND_KEYS
+        assert [set(run) >= RUN_KEYS and run["steps"] for run in told["runs"]] == [60]
+
+
+def test_the_learned_path_is_written_down(study: Study) -> None:
+    results = Results(TINY, study.layout)
+    for n, looked in ((1, (True, True, True)), (4, (True, False, False))):
+        path = results.path(ALLEY, n)
+        assert path.solved
+        assert path.actions == (2, 2, 2)
+        assert path.looked == looked
+
+
+def test_scores_are_averaged_over_n(study: Study) -> None:
+    results = Results(TINY, study.layout)
+    points = results.points()
+    assert {(point.series, point.n) for point in points} >= {("teacher", 1), ("squared", 4), ("optimum", 4)}
+    assert results.scores(points)[ALLEY, "cross_entropy"] == pytest.approx(1)
+    hopeless = [replace(point, return_mean=0.0) if point.series == "teacher" else point for point in points]
+    assert results.scores(hopeless) == {}
+
+
+def test_a_finished_study_is_not_done_again(study: Study, jobs_here: list[str]) -> None:
+    before = times(study.root)
+    again(study.root)
+    assert times(study.root) == before
+    assert len(jobs_here) == 3
+
+
+def test_another_profile_is_refused_and_nothing_lost(study: Study) -> None:
+    before = times(study.root)
+    with pytest.raises(OutputDirectoryError, match="holds another study"):
+        again(study.root, replace(TINY, steps=61))
+    assert main(["reproduce", "--profile", "paper", "--out", str(study.root)]) == 2
+    assert times(study.root) == before
+
+
+@pytest.mark.usefixtures("_small_networks", "jobs_here")
+class TestTakenUpAgain:
+    """An interrupted study goes on where it was."""
+
+    @pytest.fixture
+    def interrupted(self, tmp_path: Path) -> Iterator[Path]:
+        """A study that was left when the timing began."""
+
+        def press(line: str) -> None:
+            if line.startswith("timing"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            again(tmp_path, say=press)
+        assert not (tmp_path / "COMPLETE").exists()
+        yield tmp_path
+
+    def test_what_was_done_stays_done(self, interrupted: Path) -> None:
+        before = times(interrupted)
+        assert {path.split("/")[0] for path in before} == {"models", "starts", "paths"}
+        again(interrupted)
+        assert {path: when for path, when in times(interrupted).items() if not path.startswith("timed")} == before
+        assert (interrupted / "COMPLETE").exists()
+        assert (interrupted / "report.html").exists()
+
+    def test_what_is_missing_is_done_again_and_comes_out_the_same(self, interrupted: Path) -> None:
+        layout = StudyLayout(interrupted)
+        folder, starts = layout.student(ALLEY, "squared", 4, 0), layout.starts(ALLEY, "squared-s0", 4)
+        digest, found = sha256_of(folder / "model.safetensors"), read_json(starts)
+        for path in (folder / "COMPLETE", folder / "model.safetensors", folder / "manifest.json", starts):
+            path.unlink()
+        before = times(interrupted)
+        again(interrupted)
+        assert sha256_of(folder / "model.safetensors") == digest
+        assert read_json(starts) == found
+        kept = {path: when for path, when in before.items() if "squared" not in path}
+        assert {path: when for path, when in times(interrupted).items() if path in kept} == kept
+
+    def test_a_folder_that_was_emptied_is_not_answered_from_memory(self, interrupted: Path) -> None:
+        """In one Python session: planners of the old models must not play for the new ones."""
+        layout = StudyLayout(interrupted)
+        obs = np.zeros((1, *load_model(layout.teacher(ALLEY, 0)).manifest.obs_shape), np.float32)
+        planner = reproduce_module._planner(layout.teacher(ALLEY, 0))
+        old = planner.plan(obs)
+        for path in sorted(interrupted.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        again(interrupted, replace(TINY, teacher_timesteps=128))
+        new = reproduce_module._planner(layout.teacher(ALLEY, 0)).plan(obs)
+        assert (
+            not np.array_equal(old.mode(), new.mode()) or reproduce_module._planner(layout.teacher(ALLEY, 0)) is not planner
+        )
+
+
+@pytest.mark.usefixtures("_small_networks", "jobs_here")
+def test_a_study_like_the_papers(tmp_path: Path) -> None:
+    results = again(tmp_path, PAPER_LIKE)
+    layout = StudyLayout(tmp_path)
+    for seed in PAPER_LIKE.seeds:
+        for n in (2, 4):
+            student = load_model(layout.student(ALLEY, "cross_entropy", n, seed))
+            assert student.horizon == n
+            assert student.manifest.notes["seed"] == seed
+    rows = results.ablations(ALLEY)
+    assert [row.setting for row in rows] == [label for ablation in ABLATIONS for label, _ in ablation.settings]
+    assert [row.claim for row in rows if row.claim] == [ablation.claim for ablation in ABLATIONS]
+    assert set(rows[0].results) == {"solved, n = 1", "solved, n = 2", "solved, n = 4"}
+    for setting, horizons in (("greedy", (1, 2, 4)), ("frozen", (1, 2, 4)), ("regression alone", (1, 2, 4))):
+        row = next(row for row in rows if row.setting == setting)
+        assert [row.results[f"solved, n = {n}"] for n in horizons] == [1, 1, 1]
+    tables = (tmp_path / "tables.md").read_text(encoding="utf-8")
+    assert "Ablations, make_alley" in tables
+    assert all(ablation.claim in tables for ablation in ABLATIONS)
+    point = next(point for point in results.points() if (point.series, point.n) == ("cross_entropy", 4))
+    assert (point.n_runs, point.length_mean) == (2, LENGTH)
+
+
+def test_impossible_settings_fail_before_anything_is_trained(tmp_path: Path) -> None:
+    study = Reproduction(replace(TINY, student_updates=0), StudyLayout(tmp_path), lambda _line: None)
+    with pytest.raises(Exception, match="n_updates must be >= 1, got 0"):
+        study.students()
+
+
+@pytest.mark.usefixtures("_small_networks")
+def test_a_teacher_that_was_trained_by_hand_serves(tmp_path: Path, jobs_here: list[str]) -> None:
+    """The folders of a study are run directories like any other."""
+    from phr.envs.registry import make_env
+
+    config = presets.teacher_config(make_env(ALLEY), seed=0, total_timesteps=TINY.teacher_timesteps)
+    again_root = tmp_path / "study"
+    reproduce_module.Workbench(again_root, {"study": "reproduce", "profile": TINY.to_json()}, lambda _line: None)
+    folder = StudyLayout(again_root).teacher(ALLEY, 0)
+    train_teacher(ALLEY, config, folder)
+    before = times(folder)
+    again(again_root)
+    assert times(folder) == before

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phr.errors import CorruptFileError, NoSuccessError, OutputDirectoryError
+from phr.files import read_json
+from phr.learning.driver import Progress
+from phr.learning.relay import Relay
+from phr.studies.workbench import Job, Workbench, once, run_jobs
+
+SETTINGS = {"study": "test", "profile": {"seeds": [0, 1]}}
+
+
+def silent(_line: str) -> None:
+    pass
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_study_is_found_again(tmp_path: Path) -> None:
+    bench = Workbench(tmp_path / "study", SETTINGS, silent)
+    assert read_json(tmp_path / "study" / "settings.json") == SETTINGS
+    Workbench(tmp_path / "study", SETTINGS, silent)
+    bench.finish()
+    Workbench(tmp_path / "study", SETTINGS, silent)
+    assert names_in(tmp_path / "study") == ["COMPLETE", "settings.json"]
+
+
+def test_another_study_is_refused_and_left_alone(tmp_path: Path) -> None:
+    Workbench(tmp_path, SETTINGS, silent)
+    with pytest.raises(OutputDirectoryError, match="holds another study; choose another folder, or remove it"):
+        Workbench(tmp_path, {**SETTINGS, "profile": {"seeds": [0]}}, silent)
+    assert read_json(tmp_path / "settings.json") == SETTINGS
+
+
+def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputDirectoryError, match="is not empty and holds no study of ours"):
+        Workbench(tmp_path, SETTINGS, silent)
+    assert names_in(tmp_path) == ["thesis.tex"]
+
+
+def test_broken_settings_are_named(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text("{")
+    with pytest.raises(CorruptFileError, match="settings.json is not readable JSON"):
+        Workbench(tmp_path, SETTINGS, silent)
+
+
+def test_a_value_is_made_once(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> Any:
+        made.append(1)
+        return {"lengths": (1, 2)}
+
+    path = tmp_path / "starts" / "a.json"
+    assert once(path, make) == once(path, make) == {"lengths": [1, 2]}
+    assert made == [1]
+
+
+def test_a_value_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        once(tmp_path / "a.json", fail)
+    assert names_in(tmp_path) == []
+
+
+@dataclass(frozen=True)
+class WritesItsNumber:
+    """A piece of work for another process."""
+
+    number: int
+    directory: Path
+
+    @property
+    def name(self) -> str:
+        return f"job {self.number}"
+
+    def __call__(self, relay: Relay) -> None:
+        if self.number < 0:
+            raise NoSuccessError(f"job {self.number} found no success")
+        relay.named(self.name)(Progress("", 1, 1, "numbers"))
+        (self.directory / str(self.number)).write_text(str(os.getpid()))
+
+
+def test_jobs_run_in_other_processes_and_are_told_of(tmp_path: Path) -> None:
+    jobs: list[Job] = [WritesItsNumber(number, tmp_path) for number in range(3)]
+    said: list[str] = []
+    reports: list[Progress] = []
+    run_jobs(jobs, what="writing", say=said.append, on_progress=reports.append)
+    assert names_in(tmp_path) == ["0", "1", "2"]
+    assert str(os.getpid()) not in {path.read_text() for path in tmp_path.iterdir()}
+    assert said[0] == "writing: 3 to do"
+    assert [line.split("]")[0] for line in said[1:]] == ["  [1/3", "  [2/3", "  [3/3"]
+    assert {line.split("] ")[1] for line in said[1:]} == {"job 0", "job 1", "job 2"}
+    assert {report.stage for report in reports} == {"job 0", "job 1", "job 2"}
+
+
+def test_the_error_of_a_job_comes_through(tmp_path: Path) -> None:
+    with pytest.raises(NoSuccessError, match="^job -1 found no success$"):
+        run_jobs([WritesItsNumber(-1, tmp_path)], what="writing", say=silent)
+
+
+def test_no_jobs_start_no_process() -> None:
+    said: list[str] = []
+    run_jobs([], what="writing", say=said.append)
+    assert said == []

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import phr
+from phr import api
+from phr.errors import CorruptFileError, HorizonError, IncompatibleModelError, SettingError, UnknownModelError
+from phr.evaluation.timed import RunRecord
+from phr.experience.archive import save_experience
+from phr.learning.driver import Progress
+from tests.trained import CORRIDOR, corridor_experience, corridor_student, corridor_teacher, saved
+
+QUICK: dict[str, Any] = {"n_updates": 10, "n_episodes": 16}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    yield
+    torch.set_num_threads(1)
+
+
+def test_the_five_lines(tmp_path: Path) -> None:
+    teacher = phr.train_teacher(CORRIDOR, seed=0, total_timesteps=6000, out=tmp_path / "teacher")
+    student = phr.distill(teacher, horizon=8, loss="cross_entropy", n_updates=200, n_episodes=64)
+    evaluation = phr.evaluate(student, episodes=5, runs=2)
+    assert (evaluation.return_mean, evaluation.length_mean, evaluation.evaluations_per_episode) == (1, 4, 1)
+    assert (evaluation.model, evaluation.horizon, evaluation.commitment) == ("student in memory", 8, 8)
+    assert "return         1.0000  [1.0000, 1.0000]" in str(evaluation)
+    loaded = phr.load(tmp_path / "teacher")
+    np.testing.assert_array_equal(loaded.planner.plan(np.eye(5, dtype=np.float32)).mode(), [[1], [1], [1], [1], [1]])
+
+
+def test_a_reference_may_be_a_model_a_folder_or_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = saved(corridor_teacher(), tmp_path / "teacher")
+    monkeypatch.setenv("PHR_ZOO", str(tmp_path))
+    students = [
+        phr.distill(reference, horizon=2, **QUICK) for reference in (corridor_teacher(), folder, str(folder), "zoo:teacher")
+    ]
+    first, *others = (student.network.state_dict() for student in students)
+    assert all(torch.equal(first[name], other[name]) for other in others for name in first)
+    assert [student.manifest.notes["teacher"] for student in students] == ["", str(folder), str(folder), "zoo:teacher"]
+
+
+def test_only_models_can_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(UnknownModelError, match="oracle has no network to load; give a run directory or zoo:NAME"):
+        phr.load("oracle")
+    with pytest.raises(UnknownModelError, match="nowhere is not a run directory"):
+        phr.load("nowhere")
+    with pytest.raises(CorruptFileError, match="holds no finished model"):
+        phr.load(tmp_path)
+
+
+def test_the_commitment_of_the_manifest_serves_where_none_is_given() -> None:
+    model = corridor_student()
+    tuned = phr.Model(model.network, type(model.manifest)(**{**vars(model.manifest), "commitment": 2}))
+    assert phr.evaluate(tuned, episodes=1, runs=1).evaluations_per_episode == 2
+    assert phr.evaluate(tuned, episodes=1, runs=1, commitment=1).evaluations_per_episode == 4
+    assert phr.evaluate(model, episodes=1, runs=1).evaluations_per_episode == 1
+    assert api.evaluate_all_starts(tuned).evaluations_per_episode == 2
+    assert api.evaluate_all_starts(tuned, commitment=4).evaluations_per_episode == 1
+
+
+def test_every_start_of_a_grid_is_compared_with_the_optimum() -> None:
+    result = api.evaluate_all_starts("oracle", env_id="PHR/FourRooms-v0", horizon=8)
+    assert (result.n_starts, result.length_mean, result.optimal_length_mean, result.evaluations_per_episode) == (
+        1,
+        23,
+        23,
+        3,
+    )
+    assert api.evaluate_all_starts(corridor_student()).optimal_length_mean is None
+
+
+def test_runs_and_progress_are_reported() -> None:
+    told: list[tuple[int, RunRecord]] = []
+    phr.evaluate(corridor_student(), steps=20, runs=3, on_run=lambda index, record: told.append((index, record)))
+    assert [(index, record.steps) for index, record in told] == [(0, 20), (1, 20), (2, 20)]
+    reports: list[Progress] = []
+    said: list[str] = []
+    phr.distill(corridor_teacher(), horizon=2, on_progress=reports.append, say=said.append, **QUICK)
+    assert {report.unit for report in reports} == {"episodes", "updates"}
+    assert said == ["kept 16 of 16 episodes: terminated with a positive last reward"]
+
+
+def test_recorded_episodes_may_be_given(tmp_path: Path) -> None:
+    save_experience(corridor_experience(), tmp_path / "episodes.npz")
+    student = phr.distill(corridor_teacher(), horizon=2, n_updates=10, experience=tmp_path / "episodes.npz")
+    assert student.manifest.notes["selection"].startswith("kept 64 of 64 episodes")
+
+
+def test_threads_are_set_and_checked() -> None:
+    phr.evaluate(corridor_student(), steps=1, runs=1, threads=2)
+    assert torch.get_num_threads() == 2
+    for call in (
+        lambda: phr.train_teacher(CORRIDOR, threads=0),
+        lambda: phr.distill(corridor_teacher(), horizon=2, threads=0),
+        lambda: phr.evaluate(corridor_student(), threads=0),
+    ):
+        with pytest.raises(SettingError, match="threads must be >= 1, got 0"):
+            call()
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IncompatibleModelError, match=r"observations of shape \(5,\), CartPole-v1 gives \(4,\)"):
+        phr.distill(corridor_teacher(), horizon=2, env_id="CartPole-v1", out=tmp_path)
+    with pytest.raises(HorizonError, match="horizon must be >= 1, got 0"):
+        phr.distill(corridor_teacher(), horizon=0, out=tmp_path)
+    with pytest.raises(HorizonError, match=r"commitment must lie in 1..4 \(the model's horizon\), got 5"):
+        phr.evaluate(corridor_student(), commitment=5)
+    with pytest.raises(SettingError, match="there is no setting 'window_strid'; did you mean 'window_stride'?"):
+        phr.distill(corridor_teacher(), horizon=2, window_strid=2, out=tmp_path)
+    with pytest.raises(SettingError, match="there is no profile 'fast'; choose one of quick, paper"):
+        phr.reproduce("fast", out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+WRONG_WORDS = """
+import phr
+for settings in ({"loss": "huber"}, {"trunk_mode": "melted"}):
+    try:
+        phr.distill("oracle", env_id="PHR/FourRooms-v0", horizon=2, **settings)
+    except phr.PhrError as error:
+        print(error)
+try:
+    phr.train_teacher("PHR/FourRooms-v0", optimizer="sgd")
+except phr.PhrError as error:
+    print(error)
+"""
+
+
+def test_unknown_words_are_refused() -> None:
+    """In a fresh interpreter: under pytest the types are checked first."""
+    ran = subprocess.run([sys.executable, "-c", WRONG_WORDS], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == [
+        "unknown loss 'huber'; choose one of squared, squared_logits, kl, forward_kl, cross_entropy",
+        "unknown trunk_mode 'melted'; choose one of shared, anchored, frozen, own",
+        "unknown optimizer 'sgd'; choose one of rmsprop, adam",
+    ]
