@@ -95,6 +95,7 @@ def distill(
     seed: int = 0,
     resume: bool = False,
     experience: str | Path | None = None,
+    save_experience: str | Path | None = None,
     threads: int = 1,
     on_progress: OnProgress = silent,
     say: Callable[[str], None] = lambda _line: None,
@@ -110,6 +111,7 @@ def distill(
         seed: Fixes starts and batches.
         resume: Go on where there is a part; return the model where all is done.
         experience: Recorded episodes (.npz) to use instead of recording new ones.
+        save_experience: Where to keep the recorded episodes (.npz, with a JSON beside it), for another distillation.
         threads: Threads of torch.
         on_progress: Told while recording and after each update.
         say: Told which episodes were kept, and why.
@@ -138,6 +140,7 @@ def distill(
         teacher_id=actor.model.manifest.files.get("model.safetensors", "") if actor.model else "",
         joint_config=teacher_config(env, seed=seed) if config.joint else None,
         experience=None if experience is None else load_experience(Path(experience)),
+        save_experience_to=_path(save_experience),
         experience_id="" if experience is None else sha256_of(Path(experience).with_suffix(".npz")),
         resume=resume,
         on_progress=on_progress,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from phr import api
 from phr.cli import main
 from phr.experience.archive import save_experience
 from phr.learning.phr import PHR
@@ -170,6 +171,24 @@ def test_ctrl_c_leaves_a_run_that_resume_ends(
     assert (tmp_path / "checkpoint").exists()
     assert phr(*words, "--resume").code == 0
     assert (tmp_path / "model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (("evaluate", "oracle"), ""),
+        (("reproduce", "--out", "new"), "; what was done is kept, the same command goes on from there"),
+    ],
+)
+def test_ctrl_c_promises_only_what_is_true(
+    phr: Phr, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], more: str
+) -> None:
+    def press(*_words: object, **_settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, words[0], press)
+    outcome = phr(*words)
+    assert (outcome.code, outcome.out, outcome.err) == (130, "", f"phr: interrupted{more}\n")
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

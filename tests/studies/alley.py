@@ -11,21 +11,21 @@ from minigrid.core.world_object import Goal
 from minigrid.minigrid_env import MiniGridEnv
 
 ALLEY = "tests.studies.alley:make_alley"
-LENGTH, BEST_RETURN = 3, 1 - 0.9 * 3 / 16
+LENGTH, BEST_RETURN = 4, 1 - 0.9 * 4 / 20
 
 
 class AlleyEnv(MiniGridEnv):
-    """Four free cells in a row, from the western end facing east to a goal at the eastern: three steps ahead."""
+    """Five free cells in a row, from the western end facing east to a goal at the eastern: four steps ahead."""
 
     def __init__(self, **kwargs: Any) -> None:
         mission_space = MissionSpace(mission_func=lambda: "walk")
-        super().__init__(mission_space=mission_space, width=6, height=3, max_steps=16, **kwargs)
+        super().__init__(mission_space=mission_space, width=7, height=3, max_steps=20, **kwargs)
         self.action_space = spaces.Discrete(3)
 
     def _gen_grid(self, width: int, height: int) -> None:
         self.grid = Grid(width, height)
         self.grid.wall_rect(0, 0, width, height)
-        self.put_obj(Goal(), 4, 1)
+        self.put_obj(Goal(), 5, 1)
         self.agent_pos, self.agent_dir = (1, 1), 0
         self.mission = "walk"
 

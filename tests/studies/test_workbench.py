@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,10 @@ from phr.errors import CorruptFileError, NoSuccessError, OutputDirectoryError
 from phr.files import read_json
 from phr.learning.driver import Progress
 from phr.learning.relay import Relay
+from phr.storage.model import load_model
+from phr.studies.work import TeacherJob
 from phr.studies.workbench import Job, Workbench, once, run_jobs
+from tests.trained import CORRIDOR
 
 SETTINGS = {"study": "test", "profile": {"seeds": [0, 1]}}
 
@@ -93,21 +100,70 @@ class WritesItsNumber:
 
 
 def test_jobs_run_in_other_processes_and_are_told_of(tmp_path: Path) -> None:
-    jobs: list[Job] = [WritesItsNumber(number, tmp_path) for number in range(3)]
+    teacher = TeacherJob(env_id=CORRIDOR, seed=0, directory=tmp_path / "teacher", total_timesteps=1280)
+    jobs: list[Job] = [WritesItsNumber(7, tmp_path), teacher]
     said: list[str] = []
     reports: list[Progress] = []
-    run_jobs(jobs, what="writing", say=said.append, on_progress=reports.append)
-    assert names_in(tmp_path) == ["0", "1", "2"]
-    assert str(os.getpid()) not in {path.read_text() for path in tmp_path.iterdir()}
-    assert said[0] == "writing: 3 to do"
-    assert [line.split("]")[0] for line in said[1:]] == ["  [1/3", "  [2/3", "  [3/3"]
-    assert {line.split("] ")[1] for line in said[1:]} == {"job 0", "job 1", "job 2"}
-    assert {report.stage for report in reports} == {"job 0", "job 1", "job 2"}
+    run_jobs(jobs, what="working", say=said.append, on_progress=reports.append)
+    assert int((tmp_path / "7").read_text()) != os.getpid()
+    assert load_model(tmp_path / "teacher").env_id == CORRIDOR
+    assert said[0] == "working: 2 to do"
+    assert [line.split("]")[0] for line in said[1:]] == ["  [1/2", "  [2/2"]
+    assert {line.split("] ")[1] for line in said[1:]} == {"job 7", teacher.name}
+    assert {(report.stage, report.done) for report in reports} >= {("job 7", 1), (teacher.name, 1280)}
 
 
 def test_the_error_of_a_job_comes_through(tmp_path: Path) -> None:
     with pytest.raises(NoSuccessError, match="^job -1 found no success$"):
         run_jobs([WritesItsNumber(-1, tmp_path)], what="writing", say=silent)
+
+
+@dataclass(frozen=True)
+class NapsUntilInterrupted:
+    """A piece of work that leaves a sign when it begins and when it is stopped."""
+
+    number: int
+    directory: Path
+
+    @property
+    def name(self) -> str:
+        return f"nap {self.number}"
+
+    def __call__(self, relay: Relay) -> None:
+        (self.directory / f"begun-{self.number}").touch()
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            (self.directory / f"stopped-{self.number}").touch()
+            raise
+
+
+NAP = """
+import sys
+from pathlib import Path
+from phr.studies import workbench
+from tests.studies.test_workbench import NapsUntilInterrupted
+
+workbench.available_cores = lambda: 2
+try:
+    workbench.run_jobs([NapsUntilInterrupted(n, Path(sys.argv[1])) for n in range(5)], what="napping", say=lambda _line: None)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_ctrl_c_stops_what_runs_and_begins_nothing_else(tmp_path: Path) -> None:
+    """A terminal sends Ctrl-C to every process at once; none of them may say more than the command itself."""
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", NAP, str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=root, start_new_session=True) as study:
+        while len(names_in(tmp_path)) < 2:
+            assert study.poll() is None
+            time.sleep(0.05)
+        os.killpg(study.pid, signal.SIGINT)
+        _, said = study.communicate()
+    assert (study.returncode, said) == (130, "")
+    assert names_in(tmp_path) == ["begun-0", "begun-1", "stopped-0", "stopped-1"]
 
 
 def test_no_jobs_start_no_process() -> None:

@@ -106,6 +106,8 @@ class Distill:
     """Episodes of the teacher to record."""
     experience: Path | None = None
     """Recorded episodes (.npz) to use instead."""
+    save_experience: Path | None = None
+    """Keep the recorded episodes in this file (.npz)."""
     env_id: str | None = None
     """Where; the teacher's own environment by default."""
     seed: int = 0
@@ -124,6 +126,7 @@ class Distill:
                 seed=self.seed,
                 resume=self.resume,
                 experience=self.experience,
+                save_experience=self.save_experience,
                 threads=self.threads,
                 on_progress=bar,
                 say=say,

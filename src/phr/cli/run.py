@@ -14,6 +14,12 @@ import tyro
 from phr.cli.commands import COMMANDS, Command, describe
 from phr.errors import PhrError, UsageError
 
+_RESUME = "; what was done is kept, --resume goes on from there"
+_GOES_ON = {
+    "train": _RESUME,
+    "distill": _RESUME,
+    "reproduce": "; what was done is kept, the same command goes on from there",
+}
 _CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 
 
@@ -28,7 +34,7 @@ def run(words: list[str]) -> int:
     except PhrError as error:
         return _fail(error, debug, 1)
     except KeyboardInterrupt:
-        sys.stderr.write("phr: interrupted; what was done is kept, --resume goes on from there\n")
+        sys.stderr.write(f"phr: interrupted{_GOES_ON.get(words[0], '') if words else ''}\n")
         return 130
     except BrokenPipeError:
         return 1

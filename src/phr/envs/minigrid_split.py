@@ -8,6 +8,8 @@ when somebody looks.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import gymnasium
@@ -104,15 +106,8 @@ class FullViewEnv(_MiniGridBase):
         planes.encode_grid(grid.grid, self._width, self._planes)
         if self._n_mission:
             self._planes[planes.MISSION :] = self._mission_code()[:, None, None]
-        dirty: list[tuple[Any, Any]] = []
-        plain_set = grid.set
-
-        def noting_set(i: Any, j: Any, v: Any) -> None:  # MiniGrid sends Python's and numpy's integers
-            dirty.append((i, j))
-            plain_set(i, j, v)
-
-        grid.set = noting_set
-        self._encoded_grid, self._dirty = grid, dirty
+        self._encoded_grid, self._dirty = grid, []
+        grid.set = partial(_noting_set, self._dirty, grid.set)
 
     def _mend(self) -> None:
         cells = self._core.grid.grid
@@ -141,6 +136,12 @@ class FullViewEnv(_MiniGridBase):
             return state.copy()
         out[...] = state
         return out
+
+
+def _noting_set(dirty: list[tuple[Any, Any]], plain_set: Callable[[Any, Any, Any], None], i: Any, j: Any, v: Any) -> None:
+    """`Grid.set` that notes the cell; MiniGrid sends Python's and numpy's integers."""
+    dirty.append((i, j))
+    plain_set(i, j, v)
 
 
 class PartialViewEnv(_MiniGridBase):

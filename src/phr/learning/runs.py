@@ -12,6 +12,7 @@ from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError
 from phr.evaluation.episodes import make_vector
+from phr.experience.archive import save_experience
 from phr.experience.collect import collect_experience
 from phr.experience.success import Selection, select_successful
 from phr.experience.trajectory import Experience, Trajectory
@@ -124,6 +125,7 @@ def distill(
     joint_config: A2CConfig | None = None,
     experience: Experience | None = None,
     experience_id: str = "",
+    save_experience_to: Path | None = None,
     resume: bool = False,
     on_progress: OnProgress = silent,
     say: Say = lambda _line: None,
@@ -141,6 +143,7 @@ def distill(
         joint_config: Stage-1 settings, needed where `config.joint`.
         experience: Recorded episodes to use instead of recording new ones.
         experience_id: What tells this experience from another (a hash), where it is given.
+        save_experience_to: Where to keep the episodes that were recorded and kept (.npz, with a JSON beside it).
         resume: Go on where there is a part; return the model where all is done.
         on_progress: Told while recording and after each update.
         say: Told the reason of the success filter.
@@ -164,6 +167,8 @@ def distill(
         selection = select_successful(experience, quantile=config.success_quantile)
         experience = experience.subset(selection.keep)
     say(selection.reason)
+    if save_experience_to is not None:
+        save_experience(experience, save_experience_to)
     if isinstance(start, TrunkConfig):
         seed = Streams(config.seed).integer("student-weights")
         start = build_network(experience.obs_shape, experience.n_actions, 1, start, seed=seed)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -78,21 +80,49 @@ def run_jobs(jobs: Sequence[Job], *, what: str, say: Callable[[str], None], on_p
     say(f"{what}: {len(jobs)} to do")
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager:
-        queue = manager.Queue()
+        queue, stop = manager.Queue(), manager.Event()
         drain = threading.Thread(target=_drain, args=(queue, on_progress), daemon=True)
         drain.start()
         with ProcessPoolExecutor(min(len(jobs), available_cores()), mp_context=context) as pool:
-            pending = {pool.submit(job, Relay(queue)): job for job in jobs}
+            with _interrupts_ignored():  # inherited: an idle worker has nothing to interrupt, and would say so at length
+                pending = {pool.submit(_work, job, Relay(queue), stop): job for job in jobs}
             try:
                 for number, future in enumerate(as_completed(pending), start=1):
                     future.result()
                     say(f"  [{number}/{len(jobs)}] {pending[future].name}")
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                stop.set()
+                pool.shutdown(cancel_futures=True)  # waits: those that run may write their checkpoints
                 raise
             finally:
                 queue.put(None)
                 drain.join()
+
+
+def _work(job: Job, relay: Relay, stop: Any) -> None:
+    """Do a job in a worker process, where Ctrl-C counts only meanwhile; nothing begins after a first error."""
+    if stop.is_set():
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        job(relay)
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _drain(queue: Any, on_progress: OnProgress) -> None:
