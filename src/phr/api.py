@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -30,11 +30,12 @@ from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
 from phr.learning.presets import default_trunk_of, student_config, teacher_config
 from phr.storage.model import Model
-from phr.studies.profiles import find_profile
-from phr.studies.reproduce import reproduce as run_study
-from phr.studies.results import Results
+from phr.storage.tensors import digest, network_tensors
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.references import ORACLE, resolve
+
+if TYPE_CHECKING:
+    from phr.studies.results import Results
 
 __all__ = ["distill", "evaluate", "evaluate_all_starts", "load", "reproduce", "train_teacher"]
 
@@ -137,7 +138,7 @@ def distill(
         _path(out),
         start=actor.model.network if actor.model else default_trunk_of(env),
         teacher_name=actor.reference if actor.model is None or actor.model.directory else "",
-        teacher_id=actor.model.manifest.files.get("model.safetensors", "") if actor.model else "",
+        teacher_id=digest(network_tensors(actor.model.network)) if actor.model else "",
         joint_config=teacher_config(env, seed=seed) if config.joint else None,
         experience=None if experience is None else load_experience(Path(experience)),
         save_experience_to=_path(save_experience),
@@ -157,7 +158,7 @@ def evaluate(
     episodes: int | None = None,
     runs: int = 5,
     seed: int = 0,
-    horizon: int = 1,
+    horizon: int | None = None,
     deterministic: bool = True,
     observe_always: bool = False,
     random_prefix: tuple[int, int] = (0, 0),
@@ -175,7 +176,7 @@ def evaluate(
         episodes: Whole episodes of each run, instead of steps.
         runs: Seeded runs.
         seed: Fixes their seeds.
-        horizon: Actions that the oracle plans.
+        horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
         deterministic: Take the most likely actions; otherwise sample.
         observe_always: Build every observation, also those nobody looks at.
         random_prefix: Fewest and most random, uncounted actions before each episode.
@@ -216,7 +217,7 @@ def evaluate_all_starts(
     *,
     env_id: str | None = None,
     commitment: CommitmentLike | Commitment | None = None,
-    horizon: int = 1,
+    horizon: int | None = None,
 ) -> StartsResult:
     """Play every different start of an environment once, greedily: a result without sampling error.
 
@@ -224,7 +225,7 @@ def evaluate_all_starts(
         model: A model, a run directory, `zoo:NAME` or `oracle`.
         env_id: Where; the model's own environment by default.
         commitment: Actions executed per look.
-        horizon: Actions that the oracle plans.
+        horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
 
     Raises:
         UnsupportedEnvironmentError: If there are too many starts to enumerate.
@@ -261,6 +262,9 @@ def reproduce(
         SettingError: If there is no such profile.
         OutputDirectoryError: If the folder holds something else, or another study.
     """
+    from phr.studies.profiles import find_profile  # figures and tables take a second to import
+    from phr.studies.reproduce import reproduce as run_study
+
     use_threads(1)
     command = f"phr reproduce --profile {profile} --out {out}"
     return run_study(find_profile(profile), Path(out), command=command, say=say, on_progress=on_progress)

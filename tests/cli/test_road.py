@@ -15,7 +15,7 @@ import pytest
 
 from phr import api
 from phr.cli import main
-from phr.experience.archive import save_experience
+from phr.experience.archive import load_experience, save_experience
 from phr.learning.phr import PHR
 from phr.storage.model import load_model
 from tests.cli.conftest import Outcome
@@ -113,6 +113,15 @@ def test_the_oracle_is_evaluated_and_distilled(phr: Phr, tmp_path: Path) -> None
     words = ("--env-id", "PHR/FourRooms-v0", "--horizon", 2, "--n-episodes", 4, "--n-updates", 1, "--out", tmp_path / "run")
     assert phr("distill", "oracle", *words).code == 0
     assert load_model(tmp_path / "run").manifest.notes["teacher"] == "oracle"
+
+
+def test_recorded_episodes_are_kept_for_another_student(phr: Phr, teacher: Path, student: Path, tmp_path: Path) -> None:
+    words = ("distill", teacher, *DISTILL)
+    assert phr(*words, "--out", tmp_path / "first", "--save-experience", tmp_path / "episodes.npz").code == 0
+    assert load_experience(tmp_path / "episodes.npz").env_id == CORRIDOR
+    assert phr(*words, "--out", tmp_path / "second", "--experience", tmp_path / "episodes.npz").code == 0
+    for name in ("first", "second"):
+        assert (tmp_path / name / "model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
 
 
 def test_recorded_episodes_may_be_given(phr: Phr, teacher: Path, tmp_path: Path) -> None:

@@ -92,6 +92,17 @@ def test_metrics_are_written_now_and_then_and_at_the_end(tmp_path: Path) -> None
     assert rows == [{"update": n, "updates": n, "square": n**2} for n in updates]
 
 
+def test_a_row_with_a_greedy_evaluation_is_always_written(tmp_path: Path) -> None:
+    class Evaluated(Counter):
+        def update(self) -> dict[str, float]:
+            values = super().update()
+            return {**values, "greedy_return": 0.5} if self.n_updates in (3, 4) else values
+
+    run = open_run(tmp_path)
+    run_training(Evaluated(6), run)
+    assert [row["update"] for row in read_jsonl(run.path / METRICS)] == [3, 4, 6]
+
+
 def test_tensorboard_gets_the_metrics_too(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
 from phr.errors import EmptyBatchError
-from phr.learning.losses import PLAN_LOSSES, PlanLoss, a2c_losses, kl_plan_loss, plan_loss
+from phr.learning.losses import PLAN_LOSSES, PlanLoss, a2c_losses, kl_plan_loss, plan_loss, smoothed
 
 each_loss = pytest.mark.parametrize("kind", PLAN_LOSSES)
 soft_losses = pytest.mark.parametrize("kind", [kind for kind in PLAN_LOSSES if kind != "cross_entropy"])
@@ -174,6 +174,22 @@ def test_losses_lie_in_their_range(kind: PlanLoss, batch: Batch) -> None:
     loss = batch.loss(kind).item()
     assert loss >= -1e-12
     assert kind != "squared" or loss <= 2
+
+
+@given(batch=batches(), smoothing=st.floats(0, 0.99))
+def test_smoothing_mixes_with_the_uniform_row(batch: Batch, smoothing: float) -> None:
+    n_actions = batch.teacher.shape[-1]
+    mixed = smoothed(batch.teacher, smoothing).softmax(-1)
+    torch.testing.assert_close(mixed, (1 - smoothing) * batch.teacher.softmax(-1) + smoothing / n_actions)
+    assert (mixed >= smoothing / n_actions - 1e-9).all()
+    assert torch.equal(mixed.argmax(-1), batch.actions)
+
+
+def test_smoothing_bounds_what_a_ruled_out_action_can_cost() -> None:
+    student, teacher = torch.tensor([[[0.0, 50.0]]]), torch.tensor([[[50.0, 0.0]]])
+    valid = torch.tensor([[True]])
+    assert kl_plan_loss(student, teacher, valid).item() == pytest.approx(50)
+    assert kl_plan_loss(student, smoothed(teacher, 0.1), valid).item() == pytest.approx(math.log(2 / 0.1))
 
 
 def test_a2c_losses_by_hand() -> None:

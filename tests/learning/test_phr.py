@@ -105,6 +105,23 @@ def test_an_anchored_student_of_horizon_1_acts_like_the_teacher() -> None:
     assert torch.equal(distillation.network(EVERY_CELL)[:4, 0].argmax(-1), teacher_logits()[:4].argmax(-1))
 
 
+def test_later_heads_start_as_softened_copies() -> None:
+    network = student(copy_scale=0.25).network
+    first, *later = network(EVERY_CELL).unbind(1)
+    torch.testing.assert_close(first, teacher_logits())
+    for head in later:
+        torch.testing.assert_close(head, 0.25 * first)
+
+
+@pytest.mark.parametrize(
+    ("loss", "changes"),
+    [("kl", True), ("forward_kl", True), ("squared", True), ("squared_logits", False), ("cross_entropy", False)],
+)
+def test_smoothing_changes_the_teachers_row_in_the_soft_losses(loss: PlanLoss, changes: bool) -> None:
+    plain, smooth = (student(loss=loss, teacher_smoothing=smoothing).loss().item() for smoothing in (0.0, 0.3))
+    assert (plain != smooth) is changes
+
+
 def test_loss_weight_scales_the_loss() -> None:
     plain, weighted = student(), student(loss_weight=10.0)
     assert weighted.loss().item() == pytest.approx(10 * plain.loss().item(), rel=1e-6)
@@ -222,11 +239,18 @@ def test_a_teacher_that_sampled_is_labelled_with_what_it_did() -> None:
         ({"loss_weight": 0.0}, "loss_weight must be positive, got 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate must be finite, got nan"),
         ({"success_quantile": 1.0}, r"success_quantile lies in \[0, 1\), got 1.0"),
+        ({"copy_scale": 0.0}, "copy_scale must be positive, got 0.0"),
+        ({"teacher_smoothing": 1.0}, r"teacher_smoothing lies in \[0, 1\), got 1.0"),
         ({"warmup": -0.1}, r"warmup lies in \[0, 1\), got -0.1"),
         ({"prefix": (-1, 2)}, "prefix needs 0 <= low <= high, got -1:2"),
         ({"seed": -1}, "a seed must be >= 0, got -1"),
-        ({"joint": True, "trunk_mode": "frozen"}, "trunk_mode cannot be 'frozen'"),
-        ({"joint": True, "trunk_mode": "own"}, "trunk_mode cannot be 'own'"),
+        *(
+            (
+                {"joint": True, "trunk_mode": mode},
+                rf"A2C moves trunk and head 1 \(Eq. 12\): trunk_mode is 'shared', got '{mode}'",
+            )
+            for mode in ("anchored", "frozen", "own")
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], message: str) -> None:

@@ -41,6 +41,12 @@ def test_overrides_win_and_none_means_as_measured_best(env_id: str) -> None:
     assert student_config(env_id, 4, loss="kl", seed=2).loss == "kl"
 
 
+def test_a_loss_may_bring_settings_of_its_own() -> None:
+    assert student_config("corridor", 4, loss="kl").teacher_smoothing > 0
+    assert student_config("corridor", 4, loss="kl", teacher_smoothing=0.0).teacher_smoothing == 0
+    assert student_config("corridor", 4, loss="forward_kl").teacher_smoothing == 0
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

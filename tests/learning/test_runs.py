@@ -171,7 +171,7 @@ def test_the_other_stage_is_another_run(tmp_path: Path) -> None:
 
 def test_another_teacher_is_another_run(tmp_path: Path) -> None:
     distill(tmp_path, teacher_id="aaa")
-    with pytest.raises(OutputDirectoryError, match="teacher.id is 'aaa' there and 'bbb' here"):
+    with pytest.raises(OutputDirectoryError, match="teacher is 'aaa' there and 'bbb' here"):
         distill(tmp_path, teacher_id="bbb", resume=True)
 
 
@@ -207,6 +207,16 @@ def test_a_broken_checkpoint_is_refused(
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(CorruptFileError, match="latest.safetensors.* edited"):
         stage(tmp_path, resume=True)
+
+
+def test_no_global_generator_is_touched(tmp_path: Path) -> None:
+    before = torch.get_rng_state(), str(np.random.get_state(legacy=False))  # noqa: NPY002
+    train(tmp_path / "teacher")
+    distill(trunk_mode="own")
+    distill(joint=True, trunk_mode="shared")
+    load_model(tmp_path / "teacher")
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert str(np.random.get_state(legacy=False)) == before[1]  # noqa: NPY002
 
 
 def test_resume_starts_where_there_is_nothing(tmp_path: Path) -> None:
@@ -256,7 +266,7 @@ def test_recorded_episodes_serve_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_joint_training_needs_settings_of_stage_1() -> None:
     with pytest.raises(IncompatibleModelError, match="needs a teacher that phr trained"):
-        runs.distill(always_right(), CORRIDOR, phr_config(joint=True), start=TRUNK)
+        runs.distill(always_right(), CORRIDOR, phr_config(joint=True, trunk_mode="shared"), start=TRUNK)
 
 
 def test_the_teacher_is_recorded_greedily_from_varied_starts() -> None:

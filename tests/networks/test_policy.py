@@ -72,6 +72,16 @@ def test_every_head_of_an_extended_teacher_is_its_head_1(separate_first: bool, h
     torch.testing.assert_close(student.policy_and_value(OBS), teacher.policy_and_value(OBS))
 
 
+@pytest.mark.parametrize("separate_first", [False, True])
+@pytest.mark.parametrize("copy_scale", [0.1, 1.0, 2.0])
+def test_later_heads_may_be_less_sure_but_of_the_same_action(copy_scale: float, separate_first: bool) -> None:
+    teacher = network()
+    first, *later = extend_teacher(teacher, 3, separate_first=separate_first, copy_scale=copy_scale)(OBS).unbind(1)
+    torch.testing.assert_close(first, teacher(OBS)[:, 0])
+    for head in later:
+        torch.testing.assert_close(head, copy_scale * first)
+
+
 @pytest.mark.parametrize("horizon", [1, 4])
 def test_at_commitment_1_an_extended_teacher_acts_like_the_teachers_argmax(horizon: int) -> None:
     teacher = network()
@@ -100,6 +110,18 @@ def test_a_separate_head_1_ignores_the_shared_trunk() -> None:
     after = student(OBS)
     assert torch.equal(before[:, 0], after[:, 0])
     assert not torch.equal(before[:, 1:], after[:, 1:])
+
+
+def test_a_student_with_a_separate_head_1_may_teach_in_turn() -> None:
+    """Its head 1 reads the separate trunk, so that trunk is the one to go on from."""
+    teacher = extend_teacher(network(), 2, separate_first=True)
+    with torch.no_grad():
+        for parameter in teacher.trunk.parameters():
+            parameter.mul_(2.0)
+    torch.testing.assert_close(teacher.policy_and_value(OBS)[0], teacher(OBS)[:, 0])
+    for separate_first in (False, True):
+        for head in extend_teacher(teacher, 3, separate_first=separate_first)(OBS).unbind(1):
+            torch.testing.assert_close(head, teacher(OBS)[:, 0])
 
 
 def test_a_frozen_copy_is_the_same_and_never_changes() -> None:

@@ -16,6 +16,7 @@ from phr.errors import CorruptFileError, IncompatibleModelError
 from phr.networks.policy import build_network
 from phr.networks.trunks import TrunkConfig
 from phr.storage.tensors import (
+    digest,
     load_tensors,
     network_tensors,
     optimizer_tensors,
@@ -84,6 +85,19 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(CorruptFileError, match="model.safetensors is not a readable safetensors file"):
             load_tensors(path)
+
+
+def test_a_digest_tells_names_shapes_types_and_values_apart() -> None:
+    first = {"x": torch.arange(4.0), "y": torch.ones(2)}
+    assert digest(dict(reversed(first.items()))) == digest({name: value.clone() for name, value in first.items()})
+    others = [
+        {**first, "x": torch.tensor([0.0, 1.0, 2.0, 3.5])},
+        {**first, "x": torch.arange(4.0).reshape(2, 2)},
+        {**first, "x": torch.arange(4.0).view(torch.int32)},
+        {"x": first["x"], "z": first["y"]},
+        {"x": first["x"]},
+    ]
+    assert len({digest(tensors) for tensors in (first, *others)}) == 6
 
 
 @pytest.mark.parametrize("size", [10**6, 2**40, 2**63 - 1, 2**64 - 1])

@@ -130,8 +130,8 @@ class NapsUntilInterrupted:
         return f"nap {self.number}"
 
     def __call__(self, relay: Relay) -> None:
-        (self.directory / f"begun-{self.number}").touch()
         try:
+            (self.directory / f"begun-{self.number}").touch()
             time.sleep(60)
         except KeyboardInterrupt:
             (self.directory / f"stopped-{self.number}").touch()
@@ -146,7 +146,8 @@ from tests.studies.test_workbench import NapsUntilInterrupted
 
 workbench.available_cores = lambda: 2
 try:
-    workbench.run_jobs([NapsUntilInterrupted(n, Path(sys.argv[1])) for n in range(5)], what="napping", say=lambda _line: None)
+    jobs = [NapsUntilInterrupted(n, Path(sys.argv[1])) for n in range(5)]
+    workbench.run_jobs(jobs, what="napping", say=lambda _line: None)
 except KeyboardInterrupt:
     sys.exit(130)
 """

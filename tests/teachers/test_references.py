@@ -55,6 +55,9 @@ def test_a_far_miss_lists_what_the_zoo_holds(zoo: Path, monkeypatch: pytest.Monk
     with pytest.raises(UnknownModelError, match="it holds corridor-student, corridor-teacher$"):
         resolve("zoo:pong")
     monkeypatch.setenv("PHR_ZOO", str(zoo / "nowhere"))
+    with pytest.raises(UnknownModelError, match="there is no zoo at .*nowhere; run from a checkout, or set PHR_ZOO"):
+        resolve("zoo:pong")
+    (zoo / "nowhere").mkdir()
     with pytest.raises(UnknownModelError, match="it holds nothing$"):
         resolve("zoo:pong")
 
@@ -103,6 +106,13 @@ def test_the_oracle(horizon: int) -> None:
     assert (actor.planner.horizon, actor.planner.n_actions, actor.backend, actor.model) == (horizon, 3, "search", None)
     episodes = play_episodes(actor.planner, make_vector(actor.env_id, 1), [Start(0)])
     assert episodes.lengths.tolist() == [23]
+
+
+def test_only_the_oracle_takes_a_horizon(tmp_path: Path) -> None:
+    folder = saved(corridor_student(), tmp_path)
+    for reference, name in ((folder, str(folder)), (corridor_student(), "student in memory")):
+        with pytest.raises(UsageError, match=f"^only the oracle takes a horizon; {name} has its own"):
+            resolve(reference, horizon=4)
 
 
 def test_the_oracle_needs_an_environment() -> None:

@@ -12,9 +12,8 @@ from phr import api
 from phr.cli.display import ProgressBar, console, say
 from phr.errors import SettingError
 from phr.files import write_json
-from phr.report.tables import to_rich
+from phr.learning.driver import Progress
 from phr.storage.model import Model
-from phr.studies.content import study_tables
 
 Resume = Annotated[bool, tyro.conf.arg(help="Go on where there is a part; do nothing where all is done.")]
 Threads = Annotated[int, tyro.conf.arg(help="Threads of torch.")]
@@ -161,8 +160,8 @@ class Evaluate:
     """Whole episodes of each run, instead of steps."""
     runs: int = 5
     """Seeded runs."""
-    horizon: int = 1
-    """Actions that the oracle plans."""
+    horizon: int | None = None
+    """Actions that the oracle plans (1 by default); a network's horizon is its own."""
     random_prefix: str = "0:0"
     """LO:HI random, uncounted actions before each episode."""
     sample: bool = False
@@ -179,20 +178,23 @@ class Evaluate:
 
     def run(self) -> None:
         """Evaluate, print the summary, write the JSON."""
-        result = api.evaluate(
-            self.model,
-            env_id=self.env_id,
-            commitment=self.commitment,
-            steps=self.steps,
-            episodes=self.episodes,
-            runs=self.runs,
-            seed=self.seed,
-            horizon=self.horizon,
-            deterministic=not self.sample,
-            observe_always=self.observe_always,
-            random_prefix=_range(self.random_prefix),
-            threads=self.threads,
-        )
+        with ProgressBar() as bar:
+            bar(Progress("evaluating", 0, self.runs, "runs"))
+            result = api.evaluate(
+                self.model,
+                env_id=self.env_id,
+                commitment=self.commitment,
+                steps=self.steps,
+                episodes=self.episodes,
+                runs=self.runs,
+                seed=self.seed,
+                horizon=self.horizon,
+                deterministic=not self.sample,
+                observe_always=self.observe_always,
+                random_prefix=_range(self.random_prefix),
+                threads=self.threads,
+                on_run=lambda index, _record: bar(Progress("evaluating", index + 1, self.runs, "runs")),
+            )
         say(str(result))
         if self.all_starts:
             every = api.evaluate_all_starts(self.model, env_id=self.env_id, commitment=self.commitment, horizon=self.horizon)
@@ -213,6 +215,9 @@ class Reproduce:
 
     def run(self) -> None:
         """Run the study, print its tables, say where the page is."""
+        from phr.report.tables import to_rich
+        from phr.studies.content import study_tables
+
         with ProgressBar() as bar:
             results = api.reproduce(self.profile, out=self.out, on_progress=bar, say=say)
         for table in study_tables(results, results.points()):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 from phr.envs import planes
 from phr.envs.split import Advance, SplitEnv, discrete_size
 from phr.errors import UnsupportedEnvironmentError
-
-View = Literal["full", "partial"]
 
 _VIEW_OBJECTS, _VIEW_COLORS, _VIEW_STATES = 11, 6, 3
 _TOGGLE = int(Actions.toggle)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import copy
 import difflib
 import importlib
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium
 
 from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import MissingExtraError, UnknownEnvironmentError, UnsupportedEnvironmentError
 
+View = Literal["full", "partial"]
+_VIEW_QUERY = "?view="
+
 _EXTRAS = {"ale_py": "atari", "Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "minigrid": "train"}
 
 
-def make_env(env_id: str, view: Literal["full", "partial"] = "full", **kwargs: Any) -> SplitEnv:
+def make_env(env_id: str, view: View = "full", **kwargs: Any) -> SplitEnv:
     """Make an environment by name.
 
     Args:
-        env_id: A Gymnasium id, or `package.module:factory` naming a function that returns a Gymnasium environment.
+        env_id: A Gymnasium id, or `package.module:factory` naming a function that returns a Gymnasium environment. A
+            MiniGrid id may end in `?view=partial`.
         view: For MiniGrid without observation wrappers: the whole grid, or the agent's own view.
         **kwargs: Passed on to the environment (render_mode, ...).
 
@@ -31,11 +35,16 @@ def make_env(env_id: str, view: Literal["full", "partial"] = "full", **kwargs: A
         UnsupportedEnvironmentError: If phr cannot act in it.
         MissingExtraError: If it needs a package that is not installed.
     """
-    env = _call_factory(env_id, kwargs) if _is_factory(env_id) else _make_registered(env_id, kwargs)
+    name, _, query = env_id.partition(_VIEW_QUERY)
+    if query:
+        if query not in get_args(View):
+            raise UnknownEnvironmentError(f"{env_id}: there is no view {query!r}; choose one of {', '.join(get_args(View))}")
+        view = query  # type: ignore[assignment]  # checked above
+    env = _call_factory(name, kwargs) if _is_factory(name) else _make_registered(name, kwargs)
     return split_env(env, env_id, view)
 
 
-def split_env(env: gymnasium.Env[Any, Any], env_id: str, view: Literal["full", "partial"] = "full") -> SplitEnv:
+def split_env(env: gymnasium.Env[Any, Any], env_id: str, view: View = "full") -> SplitEnv:
     """Split the step of a Gymnasium environment that was made elsewhere.
 
     Raises:

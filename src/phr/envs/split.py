@@ -106,8 +106,8 @@ class ObservingEnv(SplitEnv):
             self.observation_space = space
         else:
             raise UnsupportedEnvironmentError(
-                f"{env_id}: observation space {space} is not supported; phr reads Box, Discrete and MiniGrid observations "
-                "(wrap it, e.g. with gymnasium.wrappers.FlattenObservation)"
+                f"{env_id}: observation space {space} is not supported; phr reads Box and Discrete ones, and "
+                "MiniGrid's as it is (wrap it, e.g. with gymnasium.wrappers.FlattenObservation)"
             )
         self._latest: Any = None
 

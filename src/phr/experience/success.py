@@ -78,6 +78,6 @@ def last_reward_tells_success(lowest: float, highest: float, *, any_terminated: 
 def _checked(keep: NDArray[np.bool_], criterion: str) -> Selection:
     if not keep.any():
         raise NoSuccessError(
-            f"none of {len(keep)} episodes was a success ({criterion}); train the teacher longer, or collect more episodes"
+            f"none of {len(keep)} episodes was a success ({criterion}); train the teacher longer, or choose another"
         )
     return Selection(keep, True, f"kept {keep.sum()} of {len(keep)} episodes: {criterion}")

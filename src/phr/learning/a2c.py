@@ -23,7 +23,7 @@ from phr.learning.losses import a2c_losses
 from phr.learning.returns import gae_advantages
 from phr.learning.rollout import Rollout, RolloutCollector
 from phr.learning.settings import check_settings
-from phr.networks.policy import PlanNetwork, build_network
+from phr.networks.policy import PlanNetwork, blank_network, build_network
 from phr.networks.torch_planner import TorchPlanner
 from phr.networks.trunks import TrunkConfig
 from phr.seeding import Streams
@@ -241,7 +241,7 @@ class A2C:
 
     def best_network(self) -> PlanNetwork:
         """A copy with the weights of the best greedy evaluation."""
-        best = PlanNetwork(self.network.config)
+        best = blank_network(self.network.config)
         best.load_state_dict(self.best)
         return best.eval()
 

@@ -18,6 +18,8 @@ from phr.storage.run_directory import RunDirectory
 
 LOG_EVERY = 50
 """Updates between two rows of metrics."""
+RARE_METRIC = "greedy_return"
+"""A metric that few updates have; a row with it is always written."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def run_training(
             while not training.done and not interrupt.requested:
                 values = training.update()
                 on_progress(training.progress())
-                if training.n_updates % LOG_EVERY == 0 or training.done:
+                if RARE_METRIC in values or training.n_updates % LOG_EVERY == 0 or training.done:
                     metrics.write(training.n_updates, training.progress(), values)
                 if run is not None and time.monotonic() - last > checkpoint_seconds:
                     run.save_checkpoint(*training.checkpoint())

@@ -31,6 +31,19 @@ def valid_mean(per_step: Float[Tensor, "batch horizon"], valid: Bool[Tensor, "ba
     return torch.where(valid, per_step, 0.0).sum() / n_valid
 
 
+def smoothed(logits: Float[Tensor, "*batch n_actions"], smoothing: float) -> Float[Tensor, "*batch n_actions"]:
+    """Logits of (1 − ε)·softmax(logits) + ε/n_actions: no action is ruled out by more than log(n_actions/ε).
+
+    Args:
+        logits: Unnormalised log-probabilities.
+        smoothing: ε, in [0, 1).
+
+    Source:
+        Szegedy et al. 2016 (arXiv:1512.00567), section 7, with the teacher's row in the label's place.
+    """
+    return ((1 - smoothing) * logits.softmax(-1) + smoothing / logits.shape[-1]).log()
+
+
 def squared_plan_loss(
     plan_logits: Float[Tensor, "batch horizon n_actions"],
     teacher_logits: Float[Tensor, "batch horizon n_actions"],

@@ -16,7 +16,7 @@ from phr.errors import HorizonError, IncompatibleModelError, NonFiniteError, Set
 from phr.experience.trajectory import Experience
 from phr.experience.windows import windows_of
 from phr.learning.driver import Progress
-from phr.learning.losses import PLAN_LOSSES, PlanLoss, plan_loss
+from phr.learning.losses import PLAN_LOSSES, PlanLoss, plan_loss, smoothed
 from phr.learning.settings import check_settings
 from phr.networks.policy import PlanNetwork, extend_teacher
 from phr.seeding import Streams, rng_from_state, rng_state
@@ -34,6 +34,10 @@ class PHRConfig:
     """n: actions predicted from one look."""
     loss: PlanLoss = "cross_entropy"
     """How a student row is compared with a teacher row."""
+    teacher_smoothing: float = 0.0
+    """ε: a soft loss compares with (1 − ε)·p + ε/n_actions instead of the teacher's row p; 0 is the paper. A trained teacher
+    rules actions out with probabilities of 1e-6; ε > 0 bounds what they can cost. `cross_entropy` and `squared_logits` ignore
+    it."""
     window_stride: int = 1
     """α: every α-th window of a trajectory is kept, the first always (implementation detail (i))."""
     loss_weight: float = 1.0
@@ -80,9 +84,11 @@ class PHRConfig:
             positive=("loss_weight", "learning_rate", "max_grad_norm", "copy_scale"),
             choices={"loss": PLAN_LOSSES, "trunk_mode": TRUNK_MODES},
         )
-        if self.joint and self.trunk_mode in ("frozen", "own"):
-            raise SettingError(f"joint training moves trunk and head 1, so trunk_mode cannot be {self.trunk_mode!r}")
-        for name in ("success_quantile", "warmup"):
+        if self.joint and self.trunk_mode != "shared":
+            raise SettingError(
+                f"in joint training A2C moves trunk and head 1 (Eq. 12): trunk_mode is 'shared', got {self.trunk_mode!r}"
+            )
+        for name in ("success_quantile", "warmup", "teacher_smoothing"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise SettingError(f"{name} lies in [0, 1), got {getattr(self, name)}")
 
@@ -102,6 +108,8 @@ class WindowData:
         windows = windows_of(experience, config.horizon, stride=config.window_stride, pad=config.pad)
         self._obs = torch.from_numpy(experience.joined("obs"))
         self._logits = torch.from_numpy(experience.joined("teacher_logits"))
+        if config.teacher_smoothing > 0 and config.loss != "squared_logits":
+            self._logits = smoothed(self._logits, config.teacher_smoothing)
         self._actions = torch.from_numpy(experience.joined("actions"))
         self._sources, self._steps = torch.from_numpy(windows.sources), torch.from_numpy(windows.steps)
         self._valid = torch.from_numpy(windows.valid)

@@ -154,8 +154,7 @@ def distill(
         NoSuccessError: If the teacher succeeded in no episode.
         NonFiniteError: If a loss or gradient is not finite.
     """
-    described = {"name": teacher_name, "id": teacher_id}
-    settings = {"command": "distill", "env_id": env_id, "teacher": described, "settings": asdict(config)}
+    settings = {"command": "distill", "env_id": env_id, "teacher": teacher_id or teacher_name, "settings": asdict(config)}
     run = _open_run(directory, settings if experience is None else {**settings, "experience": experience_id}, resume)
     if run is not None and run.is_complete:
         return load_model(run.path)

@@ -90,12 +90,23 @@ class PlanNetwork(nn.Module):
         self, obs: Shaped[Tensor, "batch *shape"]
     ) -> tuple[Float[Tensor, "batch n_actions"], Float[Tensor, " batch"]]:
         """Logits of head 1 and the state value, from one pass through the trunk (stage 1)."""
-        features = self.trunk(obs)
+        features = self.trunk_of_first(obs)
         head = self.plan_head
         n_actions = self.config.n_actions
         logits = nn.functional.linear(features, head.weight[:n_actions], head.bias[:n_actions])
         values: Tensor = self.value_head(features).squeeze(-1)
         return logits, values
+
+    @property
+    def trunk_of_first(self) -> Trunk:
+        """The trunk that head 1 and the value head read."""
+        return self.trunk if self.first_trunk is None else self.first_trunk
+
+
+def blank_network(config: NetworkConfig) -> PlanNetwork:
+    """A network whose weights are about to be replaced; torch's global generator is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        return PlanNetwork(config)
 
 
 def build_network(obs_shape: Sequence[int], n_actions: int, horizon: int, trunk: TrunkConfig, *, seed: int) -> PlanNetwork:
@@ -123,11 +134,11 @@ def extend_teacher(
     config = NetworkConfig(
         obs_shape=old.obs_shape, n_actions=old.n_actions, horizon=horizon, trunk=old.trunk, separate_first=separate_first
     )
-    student = PlanNetwork(config)
-    student.trunk.load_state_dict(teacher.trunk.state_dict())
+    student = blank_network(config)
+    student.trunk.load_state_dict(teacher.trunk_of_first.state_dict())
     student.value_head.load_state_dict(teacher.value_head.state_dict())
     if student.first_trunk is not None:
-        student.first_trunk.load_state_dict(teacher.trunk.state_dict())
+        student.first_trunk.load_state_dict(teacher.trunk_of_first.state_dict())
     with torch.no_grad():
         student.plan_head.weight.copy_(teacher.plan_head.weight[: old.n_actions].repeat(horizon, 1))
         student.plan_head.bias.copy_(teacher.plan_head.bias[: old.n_actions].repeat(horizon))

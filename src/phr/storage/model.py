@@ -8,7 +8,7 @@ from pathlib import Path
 from phr.errors import CorruptFileError, IncompatibleModelError
 from phr.files import ensure_directory, sha256_of, write_text
 from phr.manifest import COMPLETE, Manifest
-from phr.networks.policy import NetworkConfig, PlanNetwork
+from phr.networks.policy import NetworkConfig, PlanNetwork, blank_network
 from phr.networks.torch_planner import TorchPlanner
 from phr.storage.tensors import load_tensors, network_tensors, restore_network, save_tensors
 
@@ -81,7 +81,7 @@ def load_model(directory: Path) -> Model:
         raise IncompatibleModelError(
             f"{directory}: the manifest says (observation, actions, horizon) {said}, its network {found}"
         )
-    network = PlanNetwork(config)
+    network = blank_network(config)
     tensors, _ = load_tensors(directory / MODEL)
     restore_network(network, tensors, prefix="")
     return Model(network.eval(), manifest, directory)

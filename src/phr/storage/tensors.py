@@ -43,20 +43,26 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             metadata = file.metadata() or {}
         state = json.loads(metadata["state"]) if "state" in metadata else None
-        digest, value = (None, None) if state is None else (state["sha256"], state["value"])
+        expected, value = (None, None) if state is None else (state["sha256"], state["value"])
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise CorruptFileError(f"{path} is not a readable safetensors file ({error}); it was truncated or edited") from error
-    if state is not None and digest != _sha256(tensors, value):
+    if state is not None and expected != _sha256(tensors, value):
         raise CorruptFileError(f"{path} was edited: its content is not what it was written with")
     return tensors, value
 
 
 def _sha256(tensors: dict[str, Tensor], state: Any) -> str:
-    digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return hashlib.sha256(f"{digest(tensors)} {json.dumps(state, sort_keys=True)}".encode()).hexdigest()
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """Hexadecimal SHA-256 of names, shapes and values: what tells one set of weights from another."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        found.update(value.flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

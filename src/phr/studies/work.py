@@ -22,6 +22,7 @@ from phr.learning.relay import Relay
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage.model import load_model
+from phr.storage.tensors import digest, network_tensors
 from phr.teachers.baselines import RandomPlanner
 from phr.teachers.oracle import OraclePlanner, optimal_lengths
 
@@ -79,7 +80,7 @@ class StudentJob:
             self.directory,
             start=teacher.network,
             teacher_name=self.teacher.name,
-            teacher_id=teacher.manifest.files["model.safetensors"],
+            teacher_id=digest(network_tensors(teacher.network)),
             joint_config=teacher_config(make_env(self.env_id), seed=config.seed) if config.joint else None,
             resume=True,
             on_progress=relay.named(self.name),

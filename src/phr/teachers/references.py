@@ -53,13 +53,13 @@ def zoo_names() -> list[str]:
     return sorted(path.parent.name for path in zoo_directory().glob("*/COMPLETE"))
 
 
-def resolve(reference: str | Path | Model, *, env_id: str | None = None, horizon: int = 1) -> Actor:
+def resolve(reference: str | Path | Model, *, env_id: str | None = None, horizon: int | None = None) -> Actor:
     """Find what a reference stands for.
 
     Args:
         reference: A run directory, `zoo:NAME`, `oracle`, or a model in memory.
         env_id: Where to act; the model's own environment by default.
-        horizon: Actions that the oracle plans.
+        horizon: Actions that the oracle plans, 1 by default.
 
     Raises:
         UnknownModelError: If the reference leads nowhere.
@@ -68,11 +68,14 @@ def resolve(reference: str | Path | Model, *, env_id: str | None = None, horizon
     """
     if isinstance(reference, Model):
         name = str(reference.directory or f"{reference.manifest.kind} in memory")
-        return _actor_of(reference, name, env_id)
-    name = str(reference)
-    if name == ORACLE:
-        return _oracle(env_id, horizon)
-    return _actor_of(load_model(_model_directory(name)), name, env_id)
+    else:
+        name = str(reference)
+        if name == ORACLE:
+            return _oracle(env_id, 1 if horizon is None else horizon)
+    if horizon is not None:
+        raise UsageError(f"only the oracle takes a horizon; {name} has its own: say with the commitment how much to execute")
+    model = reference if isinstance(reference, Model) else load_model(_model_directory(name))
+    return _actor_of(model, name, env_id)
 
 
 def _actor_of(model: Model, name: str, env_id: str | None) -> Actor:
@@ -92,6 +95,10 @@ def _model_directory(name: str) -> Path:
     if name.startswith(ZOO_PREFIX):
         directory = zoo_directory() / name.removeprefix(ZOO_PREFIX)
         if not directory.is_dir():
+            if not zoo_directory().is_dir():
+                raise UnknownModelError(
+                    f"there is no zoo at {zoo_directory()}; run from a checkout, or set PHR_ZOO to a folder of models"
+                )
             known = zoo_names()
             near = difflib.get_close_matches(name.removeprefix(ZOO_PREFIX), known, n=1)
             hint = f"did you mean zoo:{near[0]}?" if near else f"it holds {', '.join(known) or 'nothing'}"
