@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
+from gymnasium.wrappers import TransformObservation
 
 from phr import api
 from phr.cli import main
@@ -22,7 +24,7 @@ from phr.storage.run_directory import RunDirectory
 from phr.storage.tensors import network_tensors
 from tests.cli.conftest import Outcome
 from tests.experience.builders import experience, trajectory
-from tests.helpers import make_corridor
+from tests.helpers import make_corridor, make_noisy
 from tests.trained import CORRIDOR, corridor_student, corridor_teacher, saved
 
 Phr = Callable[..., Outcome]
@@ -241,6 +243,24 @@ def test_a_checkpoint_of_another_network_exits_with_2(phr: Phr, folder: Path) ->
     run.save_checkpoint(network_tensors(corridor_student().network), {"n_updates": 1})
     message = refused(phr, folder, 2, *words[:-1], "part", "--resume")
     assert message.startswith("the stored weights do not fit the network: ")
+
+
+def make_broken() -> gymnasium.Env[Any, Any]:
+    """Its third observation is not finite."""
+    seen: list[int] = []
+
+    def spoil(obs: Any) -> Any:
+        seen.append(1)
+        return np.full_like(obs, np.nan) if len(seen) > 2 else obs
+
+    env = make_noisy()
+    return TransformObservation(env, spoil, env.observation_space)
+
+
+def test_an_observation_that_is_not_finite_exits_with_1(phr: Phr, folder: Path) -> None:
+    outcome = phr("train", "--env-id", "tests.cli.test_wrong_words:make_broken", "--out", "new")
+    message = "tests.cli.test_wrong_words:make_broken: the observation holds a NaN or an infinity"
+    assert (outcome.code, outcome.err) == (1, f"phr: {message}\n")
 
 
 def fail(*_args: Any, **_kwargs: Any) -> None:

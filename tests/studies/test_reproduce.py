@@ -39,7 +39,14 @@ TINY = Profile(
     student_updates=40,
 )
 PAPER_LIKE = replace(
-    TINY, name="paper", losses=("cross_entropy",), horizons=(1, 2, 4), seeds=(0, 1), one_student=False, ablations=True
+    TINY,
+    name="paper",
+    losses=("cross_entropy",),
+    horizons=(1, 2, 4),
+    seeds=(0, 1),
+    one_student=False,
+    ablations=True,
+    student_updates=20,
 )
 
 
