@@ -70,6 +70,8 @@ def student_config(env_id: str, horizon: int, **overrides: Any) -> PHRConfig:
         SettingError: If an override is no setting, or has a value that makes no sense.
     """
     given = _checked(PHRConfig, overrides)
+    if given.get("joint"):
+        given = {"trunk_mode": "shared", **given}  # the one way in which A2C may move trunk and head 1
     preset = _PRESETS.get(env_id, _Preset())
     return PHRConfig(**{**_BY_LOSS.get(given.get("loss", ""), {}), **preset.student, **given, "horizon": horizon})
 

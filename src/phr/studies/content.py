@@ -18,13 +18,13 @@ from phr.report.tables import Column, Table, to_markdown
 from phr.studies.results import Results
 
 NOTES = {
-    "cross_entropy": "copies the teacher's action at every step of its path, so a plan is right as soon as its most likely "
-    "actions are.",
-    "kl": "copies the teacher's whole distribution. Where the teacher is nearly undecided between two actions, a small "
-    "error in the student's row turns its most likely action into the other one, which belongs to another path.",
-    "squared": "as `kl`, and its gradient fades where the student is confidently wrong (the softmax saturates), so late "
-    "heads learn slowest.",
+    "cross_entropy": "copies the teacher's action at every step of its path, and nothing else.",
+    "kl": "copies the teacher's whole distribution (student‖teacher), smoothed by ε = 0.1. Unsmoothed, a sure teacher "
+    "punishes other actions by up to 15 nats and the student collapses onto one of them.",
+    "squared": "copies the teacher's whole distribution, smoothed by ε = 0.1. Its gradient fades where the student is "
+    "confidently wrong, so late heads learn slowest.",
 }
+"""What to know of a loss when reading its rows; docs/method.md has the reasons, LOG.md the numbers."""
 
 
 def write_report(results: Results, directory: Path, *, command: str) -> Path:
