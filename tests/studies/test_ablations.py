@@ -8,7 +8,7 @@ from phr.studies.ablations import ABLATIONS, Ablation, Outcome
 
 def outcome(*solved: float) -> Outcome:
     """Fractions solved at n = 1, 4, 8, ..."""
-    return Outcome(solved={n: float(share) for n, share in zip((1, 4, 8, 16), solved, strict=False)}, length={})
+    return Outcome(solved={n: float(share) for n, share in zip((1, 4, 8, 16), solved, strict=False)})
 
 
 def verdict(name: str, **outcomes: Outcome) -> bool | None:

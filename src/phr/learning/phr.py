@@ -36,7 +36,7 @@ class PHRConfig:
     """How a student row is compared with a teacher row."""
     teacher_smoothing: float = 0.0
     """ε: a soft loss compares with (1 − ε)·p + ε/n_actions instead of the teacher's row p; 0 is the paper. A trained teacher
-    rules actions out with probabilities of 1e-6; ε > 0 bounds what they can cost. `cross_entropy` and `squared_logits`
+    rules actions out by 12 nats and more; ε > 0 bounds what they can cost. `cross_entropy` and `squared_logits`
     ignore it."""
     window_stride: int = 1
     """α: every α-th window of a trajectory is kept, the first always (implementation detail (i))."""

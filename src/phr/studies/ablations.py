@@ -13,11 +13,9 @@ class Outcome:
 
     Attributes:
         solved: Commitment → fraction of starts solved.
-        length: Commitment → mean length over the optimum's.
     """
 
     solved: dict[int, float]
-    length: dict[int, float]
 
     @property
     def worst(self) -> float:

@@ -20,7 +20,7 @@ from phr.studies.results import Results
 NOTES = {
     "cross_entropy": "copies the teacher's action at every step of its path, and nothing else.",
     "kl": "copies the teacher's whole distribution (student‖teacher), smoothed by ε = 0.1. Unsmoothed, a sure teacher "
-    "punishes other actions by up to 15 nats and the student collapses onto one of them.",
+    "punishes other actions without bound and the student collapses onto one of them.",
     "squared": "copies the teacher's whole distribution, smoothed by ε = 0.1. Its gradient fades where the student is "
     "confidently wrong, so late heads learn slowest.",
 }

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from phr.envs.registry import make_env
 from phr.evaluation.paths import LearnedPath
 from phr.files import read_json, read_jsonl
 from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores, pool
@@ -120,11 +119,7 @@ class Results:
 
     def _outcome(self, env_id: str, name: str, label: str) -> Outcome:
         reached = {n: read_json(self.layout.ablation_starts(env_id, name, label, n)) for n in self.profile.horizons}
-        best = self.optimum(env_id)["length_mean"]
-        return Outcome(
-            solved={n: found["n_solved"] / found["n_starts"] for n, found in reached.items()},
-            length={n: found["length_mean"] / best for n, found in reached.items()},
-        )
+        return Outcome({n: found["n_solved"] / found["n_starts"] for n, found in reached.items()})
 
     def path(self, env_id: str, n: int) -> LearnedPath:
         """The learned path at n."""
@@ -133,8 +128,3 @@ class Results:
     def metrics(self, run: Path) -> list[dict[str, Any]]:
         """A training's metrics."""
         return read_jsonl(run / "metrics.jsonl")
-
-    def time_limit(self, env_id: str) -> int | None:
-        """Steps after which an episode is cut off, where the environment says so."""
-        limit = getattr(make_env(env_id).unwrapped.unwrapped, "max_steps", None)
-        return None if limit is None else int(limit)
