@@ -157,6 +157,6 @@ def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], messag
 
 def test_averages_are_reported() -> None:
     training = trained(20)
-    metrics = training.update()
+    metrics = training.update() | training.averages()
     assert set(metrics) >= {"loss/policy", "loss/value", "entropy", "grad_norm", "episode_return", "episode_length"}
     assert 0 <= metrics["entropy"] <= np.log(2) + 1e-6

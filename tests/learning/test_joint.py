@@ -18,8 +18,9 @@ from tests.trained import CORRIDOR, TRUNK, a2c_config, corridor_experience, corr
 
 
 def joint(start: PlanNetwork | None = None, **settings: Any) -> JointTraining:
-    config = phr_config(joint=True, trunk_mode="shared", **settings)
-    return JointTraining(corridor, PHR(start or corridor_teacher().network, corridor_experience(), config), a2c_config())
+    config = phr_config(joint=True, trunk_mode="shared", precision="float32", **settings)
+    student = PHR(start or corridor_teacher().network, corridor_experience(), config)
+    return JointTraining(corridor, student, a2c_config(precision="float32"))
 
 
 def advanced(training: JointTraining, n: int) -> JointTraining:
@@ -56,14 +57,15 @@ def test_every_update_descends_both_gradients() -> None:
     network = twin.student.network
     assert all(torch.equal(before[name], value) for name, value in weights(twin).items())
     a2c = twin._a2c
-    rollout = a2c.collector.collect(network)
-    logits, values = network.policy_and_value(rollout.all_obs())
-    n, config = a2c.config.rollout_size, a2c.config
-    advantages = a2c._advantages(rollout, values.detach())
-    returns = advantages + values[:n].detach()
-    policy_loss, value_loss, entropy = a2c_losses(logits[:n], values[:n], rollout.actions.flatten(), advantages, returns)
+    rollout = a2c.collector.collect(torch.inference_mode()(network.policy_and_value))
+    logits, values = network.policy_and_value(rollout.obs[:-1].flatten(0, 1))
+    advantages, config = a2c._advantages(rollout), a2c.config
+    policy_loss, value_loss, entropy = a2c_losses(
+        logits, values, rollout.actions.flatten(), advantages, advantages + values.detach()
+    )
     regression = twin.student.loss()
     loss = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy + regression
+    a2c._flat.gradient.zero_()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
     for name, value in network.named_parameters():

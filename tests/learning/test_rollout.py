@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from phr.envs.registry import split_env
 from phr.envs.split import SplitEnv
-from phr.learning.rollout import Rollout, RolloutCollector
+from phr.learning.rollout import Act, Rollout, RolloutCollector
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig
 from phr.seeding import Streams
@@ -55,6 +55,10 @@ def policy(n_inputs: int = 3, n_actions: int = 3) -> PlanNetwork:
     return build_network((n_inputs,), n_actions, 1, TrunkConfig(kind="mlp", width=4), seed=0)
 
 
+def sampling(network: PlanNetwork) -> Act:
+    return torch.inference_mode()(network.policy_and_value)
+
+
 def contents(rollout: Rollout) -> dict[str, Any]:
     """Copies of everything in a rollout, which the next one may overwrite."""
     parts = {name: value.clone().numpy() for name, value in vars(rollout).items() if name != "final_obs"}
@@ -71,9 +75,14 @@ def assert_equal(first: dict[str, Any], second: dict[str, Any]) -> None:
 def test_a_rollout_is_what_stepping_one_by_one_gives(env: int) -> None:
     """No dummy step enters, every value target is that of the state a step really reached."""
     streams = Streams(0)
-    rollout = collector().collect(policy())
-    value_of = rollout.all_obs().sum(1)  # any function of the observation will do
-    next_values = rollout.next_values(value_of)
+    network = policy()
+
+    def act(obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return sampling(network)(obs)[0], obs.sum(1)  # any function of the observation will do for a value
+
+    rollout = collector().collect(act)
+    next_values = rollout.next_values(rollout.following_obs().sum(1))
+    assert torch.equal(rollout.values, rollout.obs[:-1].sum(-1).flatten())
     plain = make_noisy()
     episode = 0
     obs, _ = plain.reset(seed=streams.integer("train-env", env, episode))
@@ -93,7 +102,7 @@ def test_a_rollout_is_what_stepping_one_by_one_gives(env: int) -> None:
 
 
 def test_only_truncated_episodes_keep_their_last_observation() -> None:
-    rollout = collector().collect(policy())
+    rollout = collector().collect(sampling(policy()))
     cut = (rollout.truncated & ~rollout.terminated).nonzero().tolist()
     assert sorted(rollout.final_obs) == [tuple(place) for place in cut]
 
@@ -101,19 +110,19 @@ def test_only_truncated_episodes_keep_their_last_observation() -> None:
 def test_rewards_are_scaled_for_the_losses_but_not_for_people() -> None:
     plain, scaled = collector(counts=True), collector(counts=True, reward_scale=10.0)
     network = policy(1, 2)
-    torch.testing.assert_close(10 * plain.collect(network).rewards, scaled.collect(network).rewards)
+    torch.testing.assert_close(10 * plain.collect(sampling(network)).rewards, scaled.collect(sampling(network)).rewards)
     assert scaled.averages() == plain.averages() == {"episode_return": 10, "episode_length": 10}
 
 
 def test_no_average_before_the_first_episode_has_ended() -> None:
     short = collector(counts=True, n_steps=9)
-    short.collect(policy(1, 2))
+    short.collect(sampling(policy(1, 2)))
     assert short.averages() == {}
 
 
 def test_a_prefix_is_played_but_not_counted() -> None:
     prefixed = collector(counts=True, prefix=(2, 6), n_steps=200)
-    rollout = prefixed.collect(policy(1, 2))
+    rollout = prefixed.collect(sampling(policy(1, 2)))
     steps = rollout.obs[:-1, :, 0]
     begins = torch.vstack([torch.ones(1, N_ENVS, dtype=torch.bool), rollout.truncated[:-1]])
     assert set(steps[begins].tolist()) == {2, 3, 4, 5, 6}
@@ -127,12 +136,12 @@ def test_actions_are_sampled_from_head_1() -> None:
     with torch.no_grad():
         network.plan_head.weight.zero_()
         network.plan_head.bias.copy_(torch.tensor([0.0, np.log(3.0)]))
-    actions = collector(counts=True, n_steps=1000).collect(network).actions
+    actions = collector(counts=True, n_steps=1000).collect(sampling(network)).actions
     assert actions.float().mean().item() == pytest.approx(0.75, abs=0.03)
 
 
 def test_the_seed_decides_everything() -> None:
-    first, again, other = (contents(collector(seed).collect(policy())) for seed in (1, 1, 2))
+    first, again, other = (contents(collector(seed).collect(sampling(policy()))) for seed in (1, 1, 2))
     assert_equal(first, again)
     assert not np.array_equal(first["obs"], other["obs"])
     assert not np.array_equal(first["actions"], other["actions"])
@@ -145,7 +154,7 @@ def test_a_restored_collector_goes_on_exactly(n_before: int, prefix: tuple[int, 
     settings: dict[str, Any] = {"n_steps": 7, "prefix": prefix}
     straight = collector(**settings)
     for _ in range(n_before):
-        straight.collect(network)
+        straight.collect(sampling(network))
     state = json.loads(json.dumps(straight.state()))
     if n_before == 3:
         assert any(entry["actions"] for entry in state["vector"])  # in the middle of episodes
@@ -153,6 +162,6 @@ def test_a_restored_collector_goes_on_exactly(n_before: int, prefix: tuple[int, 
     resumed.restore(state)
     assert resumed.state() == straight.state()
     for _ in range(4):
-        assert_equal(contents(straight.collect(network)), contents(resumed.collect(network)))
+        assert_equal(contents(straight.collect(sampling(network))), contents(resumed.collect(sampling(network))))
     assert resumed.averages() == straight.averages()
     assert resumed.state() == straight.state()

@@ -6,6 +6,7 @@ observation (drawn on the agent's cell), so the planes are the whole state of a 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -41,15 +42,32 @@ def cell_planes(cell: Any) -> list[int]:
     return planes
 
 
+_EMPTY = 0
+_CODES = {pair: 1 + index for index, pair in enumerate(itertools.product(OBJECTS, COLORS))}
+"""(object, colour) → number of the kind of cell; 0 is an empty one. A door's state is added cell by cell."""
+
+
+def _planes_of_codes() -> NDArray[np.uint8]:
+    table = np.zeros((AGENT, 1 + len(_CODES)), np.uint8)
+    for (name, color), code in _CODES.items():
+        table[[OBJECT[name], COLOR[color]], code] = 1
+    return table
+
+
+_TABLE = _planes_of_codes()
+"""Shape `(AGENT, kinds)`: the planes of every kind of cell."""
+
+
 def encode_grid(cells: list[Any], width: int, out: NDArray[np.uint8]) -> None:
     """Write the planes of every cell; `cells` is MiniGrid's row-major list, `out` has shape `(>= AGENT, height, width)`."""
-    out[:AGENT] = 0
+    codes = [_EMPTY if cell is None else _CODES[cell.type, cell.color] for cell in cells]
     flat = out.reshape(len(out), -1)
-    planes: list[int] = []
-    places: list[int] = []
-    for place, cell in enumerate(cells):
-        if cell is not None:
-            found = cell_planes(cell)
-            planes += found
-            places += [place] * len(found)
-    flat[planes, places] = 1
+    np.take(_TABLE, codes, axis=1, out=flat[:AGENT], mode="clip")  # "clip" writes straight into `out`
+    flat[AGENT:] = 0
+    if not _DOORS.isdisjoint(codes):
+        for place, cell in enumerate(cells):
+            if cell is not None and cell.type == "door":
+                flat[cell_planes(cell), place] = 1
+
+
+_DOORS = frozenset(code for (name, _), code in _CODES.items() if name == "door")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phr.envs.lanes import random_starts
 from phr.envs.split import SplitEnv
@@ -23,7 +23,10 @@ from phr.learning.losses import a2c_losses
 from phr.learning.returns import gae_advantages
 from phr.learning.rollout import Rollout, RolloutCollector
 from phr.learning.settings import check_settings
+from phr.networks.flat import FlatParameters
 from phr.networks.policy import PlanNetwork, blank_network, build_network
+from phr.networks.precision import PRECISIONS, Precision, compute_dtype
+from phr.networks.tape import Tape
 from phr.networks.torch_planner import TorchPlanner
 from phr.networks.trunks import TrunkConfig
 from phr.seeding import Streams
@@ -72,6 +75,8 @@ class A2CConfig:
     """Episodes of each."""
     trunk: TrunkConfig = field(default_factory=lambda: TrunkConfig(kind="grid"))
     """Layers of the network."""
+    precision: Precision = "auto"
+    """What layers compute in; `auto` is bfloat16 where the CPU multiplies it natively. Weights and losses stay float32."""
     seed: int = 0
     """Fixes weights, environments and sampling."""
 
@@ -80,7 +85,7 @@ class A2CConfig:
             self,
             at_least_one=("total_timesteps", "n_envs", "n_steps", "n_evaluations", "eval_episodes"),
             positive=("learning_rate", "max_grad_norm"),
-            choices={"optimizer": ("rmsprop", "adam")},
+            choices={"optimizer": ("rmsprop", "adam"), "precision": PRECISIONS},
         )
         for name in ("gamma", "gae_lambda"):
             if not 0.0 <= getattr(self, name) <= 1.0:
@@ -126,6 +131,7 @@ class A2C:
     ) -> None:
         self.config = config
         self.n_updates = 0
+        self._evaluation_updates = config.evaluation_updates
         self.best_return = -np.inf
         self._make, self._extra_loss, self._streams = make, extra_loss, Streams(config.seed)
         self.collector = RolloutCollector(
@@ -142,14 +148,16 @@ class A2C:
             vector.observation_space.shape, vector.n_actions, 1, config.trunk, seed=weights_seed
         )
         self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self._flat = FlatParameters(self.network)
+        self._tape = Tape(self.network, compute_dtype(config.precision))
         self.optimizer = self._make_optimizer()
         self._test_vector: VectorSplit | None = None
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         rate, eps = self.config.learning_rate, self.config.optimizer_eps
         if self.config.optimizer == "adam":
-            return torch.optim.Adam(self.network.parameters(), rate, eps=eps)
-        return torch.optim.RMSprop(self.network.parameters(), rate, alpha=0.99, eps=eps)
+            return torch.optim.Adam([self._flat.vector], rate, eps=eps)
+        return torch.optim.RMSprop([self._flat.vector], rate, alpha=0.99, eps=eps)
 
     @property
     def timesteps(self) -> int:
@@ -176,34 +184,53 @@ class A2C:
         """One rollout and one gradient step; now and then a greedy evaluation.
 
         Returns:
-            The losses, the gradient norm, the averages of recent episodes.
+            The losses and the gradient norm; the greedy return where it was measured.
+
+        Raises:
+            NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
+        """
+        metrics = self.learn(self.collector.collect(lambda obs: self._tape.forward(obs)))
+        if self.n_updates in self._evaluation_updates:
+            metrics["greedy_return"] = self._evaluate_greedy()
+        return metrics
+
+    def averages(self) -> dict[str, float]:
+        """Mean return and length of recent training episodes."""
+        return self.collector.averages()
+
+    def learn(self, rollout: Rollout) -> dict[str, float]:
+        """One gradient step from a rollout that the present weights have just acted.
+
+        Returns:
+            The losses and the gradient norm.
 
         Raises:
             NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
         """
         config = self.config
-        rollout = self.collector.collect(self.network)
-        logits, values = self.network.policy_and_value(rollout.all_obs())
-        logits, values_now = logits[: config.rollout_size], values[: config.rollout_size]
-        advantages = self._advantages(rollout, values.detach())
-        returns = advantages + values_now.detach()
-        policy_loss, value_loss, entropy = a2c_losses(logits, values_now, rollout.actions.flatten(), advantages, returns)
+        logits, values = rollout.logits.requires_grad_(), rollout.values.requires_grad_()
+        advantages = self._advantages(rollout)
+        policy_loss, value_loss, entropy = a2c_losses(
+            logits, values, rollout.actions.flatten(), advantages, advantages + values.detach()
+        )
         loss = policy_loss + config.vf_coef * value_loss - self._annealed(config.ent_coef, config.ent_coef_end) * entropy
+        self._flat.gradient.zero_()
+        d_logits, d_values = torch.autograd.grad(loss, (logits, values))
+        self._tape.backward(d_logits, d_values)
         if self._extra_loss is not None:
-            loss = loss + self._extra_loss()
-        grad_norm = self._step(loss)
-        self.n_updates += 1
-        metrics = {"loss/policy": policy_loss.item(), "loss/value": value_loss.item(), "entropy": entropy.item()}
-        metrics |= {"grad_norm": grad_norm, **self.collector.averages()}
-        if self.n_updates in config.evaluation_updates:
-            metrics["greedy_return"] = self._evaluate_greedy()
-        return metrics
+            extra = self._extra_loss()
+            extra.backward()
+            loss = loss + extra.detach()
+        grad_norm = self._step(loss.item())
+        losses = {"loss/policy": policy_loss.item(), "loss/value": value_loss.item(), "entropy": entropy.item()}
+        return losses | {"grad_norm": grad_norm}
 
-    def _advantages(self, rollout: Rollout, values: Tensor) -> Tensor:
+    def _advantages(self, rollout: Rollout) -> Tensor:
+        _, following = self._tape.forward(rollout.following_obs(), record=False)
         advantages = gae_advantages(
             rollout.rewards,
-            values[: self.config.rollout_size].view_as(rollout.rewards),
-            rollout.next_values(values),
+            rollout.values.detach().view_as(rollout.rewards),
+            rollout.next_values(following),
             rollout.terminated,
             rollout.truncated,
             gamma=self.config.gamma,
@@ -211,17 +238,15 @@ class A2C:
         )
         return advantages.flatten()
 
-    def _step(self, loss: Tensor) -> float:
+    def _step(self, loss: float) -> float:
+        norm = self._flat.clip_gradient(self.config.max_grad_norm)
+        if not np.isfinite(norm) or not np.isfinite(loss):
+            raise NonFiniteError(f"loss {loss:.3g}, gradient norm {norm:.3g} at step {self.timesteps}; lower learning_rate")
         for group in self.optimizer.param_groups:
             group["lr"] = self._annealed(self.config.learning_rate, self.config.learning_rate_end)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm))
-        if not np.isfinite(norm) or not torch.isfinite(loss):
-            raise NonFiniteError(
-                f"loss {loss.item():.3g}, gradient norm {norm:.3g} at step {self.timesteps}; lower learning_rate"
-            )
         self.optimizer.step()
+        self._tape.refresh()
+        self.n_updates += 1
         return norm
 
     def _evaluate_greedy(self) -> float:
@@ -259,6 +284,7 @@ class A2C:
             IncompatibleModelError: If the checkpoint is of another network.
         """
         restore_network(self.network, tensors)
+        self._tape.refresh()
         restore_optimizer(self.optimizer, tensors)
         self.best = {name.removeprefix("best."): value for name, value in tensors.items() if name.startswith("best.")}
         self.n_updates = state["n_updates"]

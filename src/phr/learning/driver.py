@@ -18,6 +18,8 @@ from phr.storage.run_directory import RunDirectory
 
 LOG_EVERY = 50
 """Updates between two rows of metrics."""
+
+_PROGRESS_SECONDS = 0.1
 RARE_METRIC = "greedy_return"
 """A metric that few updates have; a row with it is always written."""
 
@@ -66,6 +68,10 @@ class Trainable(Protocol):
         """One gradient step; returns its metrics."""
         ...
 
+    def averages(self) -> dict[str, float]:
+        """Further metrics, asked for only when a row is written."""
+        ...
+
     def progress(self) -> Progress:
         """Where it stands."""
         ...
@@ -91,7 +97,7 @@ def run_training(
     Args:
         training: What to advance; continued from the run's checkpoint where there is one.
         run: Where checkpoints and metrics go; None keeps nothing.
-        on_progress: Told after each update.
+        on_progress: Told a few times a second, and at the end.
         checkpoint_seconds: Time between two checkpoints; they do not change what is learnt.
 
     Raises:
@@ -104,16 +110,19 @@ def run_training(
             training.restore(*found)
         run.rewind_metrics(training.n_updates)
     with MetricsWriter(run) as metrics, DeferredInterrupt() as interrupt:
-        last = time.monotonic()
+        saved, told = time.monotonic(), float("-inf")
         try:
             while not training.done and not interrupt.requested:
                 values = training.update()
-                on_progress(training.progress())
+                now = time.monotonic()
+                if now - told > _PROGRESS_SECONDS or training.done:
+                    on_progress(training.progress())
+                    told = now
                 if RARE_METRIC in values or training.n_updates % LOG_EVERY == 0 or training.done:
-                    metrics.write(training.n_updates, training.progress(), values)
-                if run is not None and time.monotonic() - last > checkpoint_seconds:
+                    metrics.write(training.n_updates, training.progress(), values | training.averages())
+                if run is not None and now - saved > checkpoint_seconds:
                     run.save_checkpoint(*training.checkpoint())
-                    last = time.monotonic()
+                    saved = now
         except NonFiniteError as error:
             kept = f"; the last good checkpoint stays in {run.path}" if run is not None and run.has_checkpoint else ""
             raise NonFiniteError(f"{error}{kept}") from error

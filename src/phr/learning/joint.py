@@ -65,6 +65,10 @@ class JointTraining:
         """One rollout, one batch of windows, one gradient step."""
         return self._a2c.update()
 
+    def averages(self) -> dict[str, float]:
+        """Return and length of recent episodes."""
+        return self._a2c.averages()
+
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that `restore` needs to go on bit for bit."""
         tensors, state = self._a2c.checkpoint()

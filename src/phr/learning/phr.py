@@ -19,6 +19,7 @@ from phr.learning.driver import Progress
 from phr.learning.losses import PLAN_LOSSES, PlanLoss, plan_loss, smoothed
 from phr.learning.settings import check_settings
 from phr.networks.policy import PlanNetwork, extend_teacher
+from phr.networks.precision import PRECISIONS, Precision, channels_last, compute_dtype
 from phr.seeding import Streams, rng_from_state, rng_state
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
 
@@ -72,6 +73,8 @@ class PHRConfig:
     """Let the teacher sample while it is recorded, instead of taking its most likely action."""
     success_quantile: float = 0.0
     """Where success means nothing: drop episodes below this quantile of returns."""
+    precision: Precision = "auto"
+    """What layers compute in; `auto` is bfloat16 where the CPU multiplies it natively. Weights and losses stay float32."""
     seed: int = 0
     """Fixes starts and batches."""
 
@@ -82,7 +85,7 @@ class PHRConfig:
             self,
             at_least_one=("window_stride", "n_updates", "batch_size", "n_episodes"),
             positive=("loss_weight", "learning_rate", "max_grad_norm", "copy_scale"),
-            choices={"loss": PLAN_LOSSES, "trunk_mode": TRUNK_MODES},
+            choices={"loss": PLAN_LOSSES, "trunk_mode": TRUNK_MODES, "precision": PRECISIONS},
         )
         if self.joint and self.trunk_mode != "shared":
             raise SettingError(
@@ -153,7 +156,8 @@ class PHR:
         self.data = WindowData(experience, config)
         self._freeze()
         trained = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(trained, config.learning_rate)
+        self.optimizer = torch.optim.Adam(trained, config.learning_rate, fused=True)
+        self._dtype = compute_dtype(config.precision)
         self.rng = Streams(config.seed).rng("student-batches")
         self.n_updates = 0
         self._latest_loss = float("nan")
@@ -198,7 +202,9 @@ class PHR:
         """
         rows = torch.from_numpy(self.rng.integers(len(self.data), size=self.config.batch_size))
         obs, teacher_logits, teacher_actions, valid = self.data.batch(rows)
-        loss = plan_loss(self.config.loss, self.network(obs), teacher_logits, teacher_actions, self._compared(valid))
+        with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
+            plan_logits = self.network(channels_last(obs)).float()
+        loss = plan_loss(self.config.loss, plan_logits, teacher_logits, teacher_actions, self._compared(valid))
         return self.config.loss_weight * loss
 
     def _learning_rate(self) -> float:
@@ -230,6 +236,10 @@ class PHR:
         self.n_updates += 1
         self._latest_loss = loss.item()
         return {"loss/plan": self._latest_loss, "grad_norm": norm}
+
+    def averages(self) -> dict[str, float]:
+        """Nothing: the loss says it all."""
+        return {}
 
     def agreement(self, max_windows: int = 4096) -> list[float]:
         """Per head, the fraction of valid steps whose most likely action is the teacher's, over evenly spaced windows."""

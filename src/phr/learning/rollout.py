@@ -14,7 +14,6 @@ from torch import Tensor
 
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Autoreset, VectorSplit
-from phr.networks.policy import PlanNetwork
 from phr.seeding import Streams, rng_from_state, rng_state
 
 RECENT_EPISODES = 200
@@ -27,6 +26,8 @@ class Rollout:
 
     Attributes:
         obs: What was seen, and what came after the last step; shape `(n_steps + 1, n_envs, *observation_shape)`.
+        logits: What head 1 answered, shape `(n_steps · n_envs, n_actions)`, step by step.
+        values: What the value head answered, shape `(n_steps · n_envs,)`.
         actions: int64, shape `(n_steps, n_envs)`.
         rewards: float32, scaled, shape `(n_steps, n_envs)`.
         terminated: Shape `(n_steps, n_envs)`.
@@ -35,27 +36,31 @@ class Rollout:
     """
 
     obs: Tensor
+    logits: Tensor
+    values: Tensor
     actions: Tensor
     rewards: Tensor
     terminated: Tensor
     truncated: Tensor
     final_obs: dict[tuple[int, int], NDArray[Any]]
 
-    def all_obs(self) -> Tensor:
-        """Every observation once, in one batch: the slice step by step, then the final ones."""
-        batch = self.obs.flatten(0, 1)
+    def following_obs(self) -> Tensor:
+        """What the slice ran into: the observations after its last step, then the final ones of truncated episodes."""
         if not self.final_obs:
-            return batch
-        return torch.cat([batch, torch.from_numpy(np.stack(list(self.final_obs.values())))])
+            return self.obs[-1]
+        return torch.cat([self.obs[-1], torch.from_numpy(np.stack(list(self.final_obs.values())))])
 
-    def next_values(self, values: Tensor) -> Tensor:
-        """The value of the state that each step reached, from the values of `all_obs()`; shape `(n_steps, n_envs)`."""
+    def next_values(self, following: Tensor) -> Tensor:
+        """The value of the state that each step reached, given those of `following_obs()`; shape `(n_steps, n_envs)`."""
         n_steps, n_envs = self.rewards.shape
-        n_regular = (n_steps + 1) * n_envs
-        following = values[n_envs:n_regular].view(n_steps, n_envs).clone()
-        for value, (step, env) in zip(values[n_regular:], self.final_obs, strict=True):
-            following[step, env] = value
-        return following
+        reached = torch.cat([self.values.detach()[n_envs:], following[:n_envs]]).view(n_steps, n_envs)
+        for value, (step, env) in zip(following[n_envs:], self.final_obs, strict=True):
+            reached[step, env] = value
+        return reached
+
+
+Act = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Observations of all environments → logits of head 1 and state values."""
 
 
 class RolloutCollector:
@@ -99,28 +104,34 @@ class RolloutCollector:
         space = self.vector.observation_space
         self._obs = np.zeros((n_steps + 1, n_envs, *space.shape), space.dtype)
 
-    def collect(self, network: PlanNetwork) -> Rollout:
-        """Sample the next slice with head 1 of the network."""
+    def collect(self, act: Act) -> Rollout:
+        """Sample the next slice.
+
+        Args:
+            act: Called once a step.
+        """
         if not self._begun:
             self.vector.reset()
             self._begun = True
-        shape = self._obs.shape[:2]
-        actions, rewards = np.zeros(shape, np.int64)[:-1], np.zeros(shape, np.float32)[:-1]
-        terminated, truncated = np.zeros_like(actions, bool), np.zeros_like(actions, bool)
+        shape = (self._n_steps, self.vector.n_envs)
+        actions, rewards = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
+        terminated, truncated = np.zeros(shape, bool), np.zeros(shape, bool)
         final_obs: dict[tuple[int, int], NDArray[Any]] = {}
-        self.vector.observe(out=self._obs[0])
+        answers: list[tuple[Tensor, Tensor]] = []
+        noise = self._rng.gumbel(size=(*shape, self.vector.n_actions)).astype(np.float32)
         for t in range(self._n_steps):
-            with torch.inference_mode():
-                logits, _ = network.policy_and_value(torch.from_numpy(self._obs[t]))
-            noise = self._rng.gumbel(size=logits.shape).astype(np.float32)
-            actions[t] = (logits.numpy() + noise).argmax(-1)
+            answers.append(act(torch.from_numpy(self.vector.observe(out=self._obs[t]))))
+            actions[t] = (answers[t][0].numpy() + noise[t]).argmax(-1)  # the Gumbel-max trick: a sample of the softmax
             step = self.vector.advance(actions[t])
             rewards[t], terminated[t], truncated[t] = step.rewards, step.terminated, step.truncated
             final_obs |= {(t, env): last for env, last in step.final_obs.items()}
             self._count_episodes(step.rewards, step.done)
-            self.vector.observe(out=self._obs[t + 1])
+        logits, values = (torch.cat(parts) for parts in zip(*answers, strict=True))
+        self.vector.observe(out=self._obs[-1])
         return Rollout(
             obs=torch.from_numpy(self._obs),
+            logits=logits,
+            values=values,
             actions=torch.from_numpy(actions),
             rewards=torch.from_numpy(rewards * self._reward_scale),
             terminated=torch.from_numpy(terminated),

@@ -112,7 +112,11 @@ class Trunk(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.scale = 1 / 255 if config.kind == "atari" else 1.0
 
+    def prepare(self, obs: Shaped[Tensor, "batch *shape"], dtype: torch.dtype) -> Shaped[Tensor, "batch *shape"]:
+        """Observations of any number type, as the first layer reads them."""
+        return obs.to(dtype) * self.scale if self.scale != 1.0 else obs.to(dtype)
+
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
         """Features of a batch of observations of any number type."""
-        features: Tensor = self.layers(obs.float() * self.scale if self.scale != 1.0 else obs.float())
+        features: Tensor = self.layers(self.prepare(obs, torch.float32))
         return features

@@ -1,0 +1,28 @@
+"""What layers compute in while training."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+def compute_dtype(precision: Precision) -> torch.dtype:
+    """The number type of a precision.
+
+    Args:
+        precision: `auto` is bfloat16 where the CPU multiplies it natively, since that halves the time; else float32.
+    """
+    if precision == "auto":
+        has = torch.cpu.get_capabilities()
+        return torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Images with their channels last in memory, the layout that convolutions run fastest in; anything else as it is."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
