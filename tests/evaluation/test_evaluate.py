@@ -159,6 +159,7 @@ def made_up(*returns: list[float], **record: Any) -> Evaluation:
             episodes=len(values),
             returns=values,
             score=float(sum(values)),
+            said=[None] * len(values),
             successes=[value > 0 for value in values],
             seconds_wall=1.0 + index,
             reward_low=0.0,
@@ -195,7 +196,8 @@ def test_rates_are_totals_over_totals() -> None:
         ({"reward_low": 1.0}, None),  # CartPole: every reward is positive
         ({"reward_low": -1.0, "reward_high": -1.0}, None),  # costs
         ({"any_terminated": False}, None),  # no episode ends by itself
-        ({"reward_low": 1.0, "said_success": True}, 0.5),  # but the environment's word always counts
+        ({"reward_low": 1.0, "said": [True, False]}, 0.5),  # but the environment's word always counts
+        ({"reward_low": 1.0, "said": [True, None]}, None),  # of every episode, that is
         ({"reward_high": 0.0, "any_terminated": False, "successes": [False] * 2}, 0.0),  # never solved
     ],
 )

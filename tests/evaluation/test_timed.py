@@ -183,8 +183,17 @@ def test_the_trace_tells_every_action_and_every_end() -> None:
 
 def test_the_environments_word_on_success_counts() -> None:
     record = run(noisy(says_success=True), TablePlanner.of_actions([[1]] * 3, 3), Limit(episodes=30))
-    assert record.said_success
+    assert record.said == record.successes
     assert len(set(record.successes)) == 2
+    assert run(corridor(), always_right(), Limit(episodes=2)).said == [None, None]
+
+
+def test_the_environments_word_counts_against_the_reward() -> None:
+    env = make_env("tests.helpers:make_contrary")
+    record = run(env, always_right(horizon=3), Limit(episodes=3))
+    assert (record.returns, record.successes) == ([1] * 3, [False] * 3)
+    record = run(env, TablePlanner.of_actions([[0]] * 5, 2), Limit(episodes=3))
+    assert (record.returns, record.successes) == ([0] * 3, [True] * 3)
 
 
 @pytest.mark.parametrize("limits", [{}, {"steps": 1, "episodes": 1}, {"steps": 0}, {"episodes": 0}, {"steps": -5}])

@@ -110,7 +110,7 @@ class Evaluation:
     @property
     def success_rate(self) -> float | None:
         """Fraction of successful episodes; None where success cannot be told."""
-        if not any(run.said_success for run in self.runs):
+        if any(word is None for run in self.runs for word in run.said):
             low, high = min(run.reward_low for run in self.runs), max(run.reward_high for run in self.runs)
             if not last_reward_tells_success(low, high, any_terminated=any(run.any_terminated for run in self.runs)):
                 return None

@@ -11,6 +11,7 @@ import numpy as np
 from phr.acting.agent import HorizonAgent
 from phr.envs.split import SplitEnv
 from phr.errors import SettingError
+from phr.experience.success import episode_success, said_success
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class RunRecord:
         returns: Their sums of rewards.
         lengths: Their steps.
         looks: Their evaluations.
-        successes: What the environment's `is_success`, else a positive last reward at termination, said.
+        said: What the environment itself said of success; None where it said nothing.
+        successes: Whether they were (see `episode_success`).
         score: Sum of all rewards.
         evaluations: Network calls.
         seconds_wall: Acting, stepping and resetting, without the random prefixes.
@@ -57,6 +59,7 @@ class RunRecord:
     returns: list[float] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
+    said: list[bool | None] = field(default_factory=list)
     successes: list[bool] = field(default_factory=list)
     score: float = 0.0
     evaluations: int = 0
@@ -66,7 +69,6 @@ class RunRecord:
     reward_low: float = float("inf")
     reward_high: float = float("-inf")
     any_terminated: bool = False
-    said_success: bool = False
     trace: list[list[int]] = field(default_factory=list, repr=False)
     """Executed actions, one list per look; −1 after the last action of an episode. Kept only on request."""
     prefixes: list[list[int]] = field(default_factory=list, repr=False)
@@ -203,8 +205,5 @@ def _close_episode(
     record.lengths.append(steps)
     record.looks.append(looks)
     record.any_terminated |= terminated
-    if "is_success" in info:
-        record.said_success = True
-        record.successes.append(bool(info["is_success"]))
-    else:
-        record.successes.append(terminated and reward > 0)
+    record.said.append(said_success(info))
+    record.successes.append(episode_success(record.said[-1], terminated=terminated, last_reward=reward))
