@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from phr.envs.split import SplitEnv
-from phr.evaluation.timed import RunRecord, play_prefix
+from phr.evaluation.timed import RunRecord
 from phr.protocols import Planner
 
 TOLERATED_FRACTION = 1.05
@@ -74,11 +74,17 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
     simulator: Any = env.unwrapped
     sim = reset = look = think = 0.0
     n_steps = n_resets = n_looks = 0
-    prefixes = iter(record.prefixes)
+    starts = iter(record.starts)
     begin = clock()
     env.reset(record.seed)
-    play_prefix(env, next(prefixes, []))
+    ended = True
     for actions in record.trace:
+        if ended:
+            start = next(starts)
+            started = clock()
+            simulator.reset(seed=start.seed)
+            reset, n_resets = reset + clock() - started, n_resets + 1
+            start.play_prefix(env)
         started = clock()
         obs = env.observe()
         observed = clock()
@@ -91,12 +97,7 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
         for action in plain:
             simulator.step(action)
         sim, n_steps = sim + clock() - started, n_steps + len(plain)
-        if ended:
-            started = clock()
-            simulator.reset()
-            reset, n_resets = reset + clock() - started, n_resets + 1
-            play_prefix(env, next(prefixes, []))
-        if clock() - begin > max_seconds and n_resets:
+        if clock() - begin > max_seconds:
             break
     return TimeBound(
         sim_us=1e6 * sim / max(n_steps, 1),

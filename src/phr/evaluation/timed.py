@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from phr.acting.agent import HorizonAgent
+from phr.envs.lanes import random_prefix
 from phr.envs.split import SplitEnv
+from phr.envs.vector import Start
 from phr.errors import SettingError
 from phr.experience.success import episode_success, said_success
 
@@ -71,8 +73,8 @@ class RunRecord:
     any_terminated: bool = False
     trace: list[list[int]] = field(default_factory=list, repr=False)
     """Executed actions, one list per look; −1 after the last action of an episode. Kept only on request."""
-    prefixes: list[list[int]] = field(default_factory=list, repr=False)
-    """Uncounted actions before each episode of the trace."""
+    starts: list[Start] = field(default_factory=list, repr=False)
+    """How each episode of the trace began."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +112,15 @@ def timed_run(
     """Act until the limit is reached.
 
     The environment is seeded once, at the start; later resets go on with its own generator, so runs with the same seed meet
-    the same episodes whatever the agent does, as long as the environment draws random numbers only when it resets.
+    the same episodes whatever the agent does, as long as the environment draws random numbers only when it resets. With
+    random prefixes every episode gets a seed of its own, so that seed and prefix decide it (see `Start`).
 
     Args:
         env: Where to act.
         agent: Who acts; its plan is dropped at every episode's end.
         limit: When to stop.
         seed: Of the first reset.
-        rng: For random prefixes.
+        rng: For random prefixes, and the seeds of the episodes that they begin.
         options: How the run is played.
     """
     record = RunRecord(seed)
@@ -174,26 +177,20 @@ def timed_run(
 
 
 def _enter(env: SplitEnv, rng: np.random.Generator, options: RunOptions, seed: int | None, record: RunRecord) -> float:
-    """Start an episode; returns the seconds that its prefix took."""
-    env.reset(seed)
-    low, high = options.prefix
-    if high == 0:
-        return 0.0
-    begin = time.perf_counter()
-    actions: list[int] = rng.integers(env.n_actions, size=rng.integers(low, high + 1)).tolist()
-    play_prefix(env, actions)
+    """Start an episode; returns the seconds that took what is not its reset."""
+    clock = time.perf_counter
+    begin = clock()
+    start = Start(seed)
+    if options.prefix[1]:
+        own = int(rng.integers(2**31)) if seed is None else seed
+        start = Start(own, random_prefix(env.n_actions, rng, options.prefix))
     if options.keep_trace:
-        record.prefixes.append(actions)
-    return time.perf_counter() - begin
-
-
-def play_prefix(env: SplitEnv, actions: list[int]) -> None:
-    """Take uncounted actions; an episode that ends meanwhile is started again."""
-    for action in actions:
-        _, terminated, truncated, _ = env.advance(action)
-        if terminated or truncated:
-            env.reset()
-    env.forget_steps()
+        record.starts.append(start)
+    drawn = clock()
+    env.reset(start.seed)
+    entered = clock()
+    start.play_prefix(env)
+    return drawn - begin + clock() - entered
 
 
 def _close_episode(
