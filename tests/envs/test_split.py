@@ -121,7 +121,7 @@ class CountingEnv(SplitEnv):
         return np.zeros(1, np.float32)
 
     @property
-    def unwrapped(self) -> gymnasium.Env[Any, Any]:
+    def gym_env(self) -> gymnasium.Env[Any, Any]:
         raise NotImplementedError
 
 

@@ -44,7 +44,7 @@ def test_the_four_rooms_take_23_actions_and_ceil_of_23_over_n_looks(commitment: 
 
 def test_places_agree_with_the_simulator() -> None:
     env, path = make_env(CROSSING), trace_path(OraclePlanner(7, 16), make_env(CROSSING), 5, 4)
-    core: Any = env.unwrapped.unwrapped
+    core: Any = env.gym_env.unwrapped
     env.reset(5)
     for place, action in zip(path.places, [*path.actions, None], strict=True):
         assert place == (*(int(v) for v in core.agent_pos), core.agent_dir)

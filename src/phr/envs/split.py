@@ -63,7 +63,7 @@ class SplitEnv(ABC):
 
         The base class winds back Gymnasium's time limit.
         """
-        layer: Any = self.unwrapped
+        layer: Any = self.gym_env
         while isinstance(layer, gymnasium.Wrapper):
             if isinstance(layer, TimeLimit):
                 limit: Any = layer  # Gymnasium types the counter as None, which it is before the first reset
@@ -72,12 +72,12 @@ class SplitEnv(ABC):
 
     @property
     @abstractmethod
-    def unwrapped(self) -> gymnasium.Env[Any, Any]:
-        """The underlying Gymnasium environment, for rendering."""
+    def gym_env(self) -> gymnasium.Env[Any, Any]:
+        """The Gymnasium environment that was split, wrappers included (for rendering, and for timing a bare step)."""
 
     def close(self) -> None:
         """Release what the environment holds."""
-        self.unwrapped.close()
+        self.gym_env.close()
 
 
 class ObservingEnv(SplitEnv):
@@ -112,8 +112,8 @@ class ObservingEnv(SplitEnv):
         self._latest: Any = None
 
     @property
-    def unwrapped(self) -> gymnasium.Env[Any, Any]:
-        """The underlying Gymnasium environment."""
+    def gym_env(self) -> gymnasium.Env[Any, Any]:
+        """The Gymnasium environment that was split."""
         return self._env
 
     def reset(self, seed: int | None = None) -> None:

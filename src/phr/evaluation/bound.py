@@ -71,7 +71,7 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
         max_seconds: Replay no longer than this (but through one reset at least).
     """
     clock = time.perf_counter
-    simulator: Any = env.unwrapped
+    simulator: Any = env.gym_env
     sim = reset = look = think = 0.0
     n_steps = n_resets = n_looks = 0
     starts = iter(record.starts)
