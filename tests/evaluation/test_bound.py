@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phr.acting.agent import HorizonAgent
-from phr.evaluation.bound import TimeBound, measure_bound
+from phr.evaluation.bound import TimeBound, is_enough_to_judge, least_terms, measure_bound
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
 from tests.evaluation import clocked
 from tests.helpers import always_right, corridor
@@ -29,6 +29,19 @@ def test_the_bound_is_the_formulas_value(
     assert {"sim_us", "reset_us", "obs_us", "policy_us", "seconds_per_100k_steps", "fraction"} <= set(told)
     assert told["fraction"] == pytest.approx(bound.seconds_per_100k_steps / measured)
     assert json.loads(json.dumps(told)) == told
+
+
+def test_of_two_measurements_every_term_counts_at_its_least() -> None:
+    after, before = TimeBound(1.0, 60.0, 3.0, 40.0, 0.25, 14.0), TimeBound(2.0, 50.0, 4.0, 30.0, 0.5, 20.0)
+    assert least_terms(after, before) == TimeBound(1.0, 50.0, 3.0, 30.0, 0.25, 14.0)  # E and L belong to the run
+    assert least_terms(after, None) == after
+
+
+@pytest.mark.parametrize(
+    ("seconds", "enough"), [([], False), ([9.0, 9.0], False), ([1.0] * 3, True), ([9.0, 9.0, 0.9], False)]
+)
+def test_a_verdict_takes_several_runs_of_a_second(seconds: list[float], enough: bool) -> None:
+    assert is_enough_to_judge(seconds) == enough
 
 
 def clocked_run(
