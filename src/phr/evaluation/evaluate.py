@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from phr.acting.commitment import Commitment, CommitmentLike
 from phr.envs.split import SplitEnv
 from phr.errors import BoundError, IncompatibleModelError, SettingError
 from phr.evaluation.bound import TOLERATED_FRACTION, TimeBound, is_enough_to_judge, least_terms, measure_bound
+from phr.evaluation.starts import StartsResult
 from phr.evaluation.statistics import stratified_bootstrap
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
 from phr.experience.success import last_reward_tells_success
@@ -69,6 +70,7 @@ class Evaluation:
         runs: One record each.
         bounds: The least possible time of each run, measured before and after it; empty where it was not asked for.
         machine: CPU, threads, versions.
+        all_starts: How every start fared, played once each and greedily; None where it was not asked for.
     """
 
     env_id: str
@@ -80,6 +82,7 @@ class Evaluation:
     runs: tuple[RunRecord, ...]
     bounds: tuple[TimeBound, ...]
     machine: dict[str, Any]
+    all_starts: StartsResult | None = None
 
     def _total(self, name: str) -> float:
         return float(sum(getattr(run, name) for run in self.runs))
@@ -207,6 +210,8 @@ class Evaluation:
             if self.bound_warning:
                 noise = "" if self._is_judged else "; so few or short runs may be noise"
                 lines.append(f"  warning        {self.bound_warning}{noise}")
+        if self.all_starts is not None:
+            lines.append(f"  {self.all_starts}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -229,6 +234,7 @@ class Evaluation:
             "evaluations_per_episode": self.evaluations_per_episode,
             "evaluations_per_step": self.evaluations_per_step,
             "bound": self.bound,
+            "all_starts": None if self.all_starts is None else asdict(self.all_starts),
             "machine": self.machine,
         }
 

@@ -67,8 +67,9 @@ class StartsResult:
 
     def __str__(self) -> str:
         optimum = "" if self.optimal_length_mean is None else f" (optimum {self.optimal_length_mean:.3f})"
+        which = "the only start" if self.n_starts == 1 else f"all {self.n_starts} starts"
         return (
-            f"all {self.n_starts} starts: {self.n_solved} solved, length {self.length_mean:.3f}{optimum}, "
+            f"{which}: {self.n_solved} solved, length {self.length_mean:.3f}{optimum}, "
             f"return {self.return_mean:.5f}, {self.evaluations_per_episode:.3f} evaluations an episode"
         )
 
