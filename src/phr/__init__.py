@@ -86,5 +86,7 @@ def __dir__() -> list[str]:
 if importlib.util.find_spec("gymnasium") is not None:
     from gymnasium import register, registry
 
-    if "PHR/FourRooms-v0" not in registry:
-        register("PHR/FourRooms-v0", entry_point="phr.envs.four_rooms:FourRoomsEnv")
+    from phr.envs import FOUR_ROOMS_ID
+
+    if FOUR_ROOMS_ID not in registry:
+        register(FOUR_ROOMS_ID, entry_point="phr.envs.four_rooms:FourRoomsEnv")
