@@ -21,9 +21,10 @@ import torch
 from phr.acting.commitment import Commitment, CommitmentLike
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, SettingError, UnknownModelError
-from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, evaluate_planner
+from phr.evaluation.evaluate import EvaluationSettings, check_fits, evaluate_planner
 from phr.evaluation.machine import describe_machine
 from phr.evaluation.starts import StartsResult, distinct_starts, play_all_starts
+from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.experience.archive import load_experience
 from phr.files import sha256_of
