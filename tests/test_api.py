@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,15 @@ import torch
 
 import phr
 from phr import api
-from phr.errors import CorruptFileError, HorizonError, IncompatibleModelError, SettingError, UnknownModelError
+from phr.errors import (
+    CorruptFileError,
+    HorizonError,
+    IncompatibleModelError,
+    SettingError,
+    UnknownModelError,
+    UnsupportedEnvironmentError,
+)
+from phr.evaluation.starts import distinct_starts
 from phr.evaluation.timed import RunRecord
 from phr.experience.archive import save_experience
 from phr.learning.driver import Progress
@@ -77,6 +86,21 @@ def test_every_start_of_a_grid_is_compared_with_the_optimum() -> None:
         3,
     )
     assert api.evaluate_all_starts(corridor_student()).optimal_length_mean is None
+
+
+def test_every_start_is_told_beside_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = phr.evaluate("oracle", env_id="PHR/FourRooms-v0", horizon=8, episodes=1, runs=1, all_starts=True)
+    assert told.all_starts == api.evaluate_all_starts("oracle", env_id="PHR/FourRooms-v0", horizon=8)
+    assert "the only start: 1 solved, length 23.000 (optimum 23.000)" in str(told)
+    monkeypatch.setattr(api, "evaluate_planner", lambda *_words, **_settings: pytest.fail("too late"))
+    monkeypatch.setattr(api, "distinct_starts", functools.partial(distinct_starts, limit=0))
+    with pytest.raises(UnsupportedEnvironmentError, match="more than 0 different starts"):  # before any run
+        phr.evaluate(corridor_student(), all_starts=True)
+
+
+def test_a_random_prefix_has_a_bound_too() -> None:
+    assert phr.evaluate(corridor_student(), episodes=3, runs=2, random_prefix=(0, 3)).bound is not None
+    assert phr.evaluate(corridor_student(), episodes=3, runs=2, observe_always=True).bound is None
 
 
 def test_runs_and_progress_are_reported() -> None:

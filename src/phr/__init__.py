@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 _EXPORTS = {
     "A2CConfig": "phr.learning.a2c",
     "CategoricalPlan": "phr.plan",
-    "Evaluation": "phr.evaluation.evaluate",
+    "Evaluation": "phr.evaluation.summary",
     "HorizonAgent": "phr.acting.agent",
     "Model": "phr.storage.model",
     "PHRConfig": "phr.learning.phr",
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from phr.api import distill, evaluate, load, reproduce, train_teacher
     from phr.envs.registry import make_env
     from phr.errors import PhrError
-    from phr.evaluation.evaluate import Evaluation
+    from phr.evaluation.summary import Evaluation
     from phr.learning.a2c import A2CConfig
     from phr.learning.phr import PHRConfig
     from phr.plan import CategoricalPlan, Plan
@@ -86,5 +86,7 @@ def __dir__() -> list[str]:
 if importlib.util.find_spec("gymnasium") is not None:
     from gymnasium import register, registry
 
-    if "PHR/FourRooms-v0" not in registry:
-        register("PHR/FourRooms-v0", entry_point="phr.envs.four_rooms:FourRoomsEnv")
+    from phr.envs import FOUR_ROOMS_ID
+
+    if FOUR_ROOMS_ID not in registry:
+        register(FOUR_ROOMS_ID, entry_point="phr.envs.four_rooms:FourRoomsEnv")

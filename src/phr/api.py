@@ -12,6 +12,7 @@ print(phr.evaluate(student, steps=100_000, runs=5))
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,10 @@ import torch
 from phr.acting.commitment import Commitment, CommitmentLike
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, SettingError, UnknownModelError
-from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, evaluate_planner
+from phr.evaluation.evaluate import EvaluationSettings, check_fits, evaluate_planner
 from phr.evaluation.machine import describe_machine
 from phr.evaluation.starts import StartsResult, distinct_starts, play_all_starts
+from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.experience.archive import load_experience
 from phr.files import sha256_of
@@ -162,10 +164,13 @@ def evaluate(
     deterministic: bool = True,
     observe_always: bool = False,
     random_prefix: tuple[int, int] = (0, 0),
+    all_starts: bool = False,
     threads: int = 1,
     on_run: Callable[[int, RunRecord], None] = lambda _index, _record: None,
 ) -> Evaluation:
     """Measure what a model collects, and how fast.
+
+    `Evaluation.check_bound` raises where the runs were faster than possible; the results are there all the same.
 
     Args:
         model: A model, a run directory, `zoo:NAME` or `oracle`.
@@ -180,6 +185,8 @@ def evaluate(
         deterministic: Take the most likely actions; otherwise sample.
         observe_always: Build every observation, also those nobody looks at.
         random_prefix: Fewest and most random, uncounted actions before each episode.
+        all_starts: Also play every different start once (see `evaluate_all_starts`); greedily and from the starts as they
+            are, so neither sampling nor a random prefix goes with it.
         threads: Threads of torch.
         on_run: Told each finished run.
 
@@ -187,8 +194,15 @@ def evaluate(
         UnknownModelError: If the reference leads nowhere.
         HorizonError: If the commitment is outside 1 .. horizon.
         IncompatibleModelError: If the model does not fit the environment.
+        SettingError: If settings make no sense, alone or together.
+        UnsupportedEnvironmentError: If all starts are asked for and there are too many.
     """
     use_threads(threads)
+    if all_starts and (not deterministic or random_prefix != (0, 0)):
+        raise SettingError(
+            "all starts are played once each, greedily and without a random prefix; leave out either all starts, or "
+            "sampling and prefixes"
+        )
     actor = resolve(model, env_id=env_id, horizon=horizon)
     env = make_env(actor.env_id)
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
@@ -199,9 +213,13 @@ def evaluate(
         seed=seed,
         deterministic=deterministic,
         options=RunOptions(prefix=random_prefix, observe_always=observe_always),
-        with_bound=random_prefix == (0, 0) and not observe_always,
+        with_bound=not observe_always,
     )
-    return evaluate_planner(
+    # The starts go first: too many of them must not cost the results of long runs.
+    every = None
+    if all_starts:
+        every = evaluate_all_starts(model, env_id=env_id, commitment=commitment, horizon=horizon)
+    result = evaluate_planner(
         actor.planner,
         env,
         settings,
@@ -210,6 +228,7 @@ def evaluate(
         machine=describe_machine(threads),
         on_run=on_run,
     )
+    return replace(result, all_starts=every)
 
 
 def evaluate_all_starts(

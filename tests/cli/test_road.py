@@ -15,6 +15,7 @@ import pytest
 
 from phr import api
 from phr.cli import main
+from phr.errors import BoundError
 from phr.experience.archive import load_experience, save_experience
 from phr.learning.phr import PHR
 from phr.storage.model import load_model
@@ -97,14 +98,43 @@ def test_evaluate_takes_its_other_words(phr: Phr, student: Path, tmp_path: Path)
     told = evaluated(phr, tmp_path, student, "--steps", 60, "--sample", "--seed", 3, "--commitment", "auto")
     assert told["deterministic"] is False
     assert [run["steps"] for run in told["runs"]] == [60, 60]
+    told = evaluated(phr, tmp_path, student, "--episodes", 4, "--random-prefix", "1:3")
+    assert told["bound"]["sim_us"] > 0
     told = evaluated(phr, tmp_path, student, "--episodes", 4, "--random-prefix", "1:3", "--observe-always")
     assert told["bound"] is None
+    assert told["all_starts"] is None
     assert {length for run in told["runs"] for length in run["lengths"]} <= {1, 2, 3, 4}
 
 
-def test_evaluate_plays_every_start(phr: Phr, student: Path) -> None:
-    outcome = phr("evaluate", student, "--episodes", 1, "--runs", 1, "--all-starts")
-    assert "all 1 starts: 1 solved, length 4.000, return 1.00000, 1.000 evaluations an episode" in outcome.out
+def test_a_mistaken_bound_fails_after_everything_is_told(phr: Phr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Doubtful:
+        def to_json(self) -> dict[str, Any]:
+            return {"bound": {"fraction": 2.0}}
+
+        def check_bound(self) -> None:
+            raise BoundError("faster than possible")
+
+        def __str__(self) -> str:
+            return "the results"
+
+    monkeypatch.setattr(api, "evaluate", lambda *_words, **_settings: Doubtful())
+    outcome = phr("evaluate", "oracle", "--json", tmp_path / "result.json")
+    assert (outcome.code, outcome.err) == (1, "phr: faster than possible\n")
+    assert outcome.out.startswith("the results\n")
+    assert json.loads((tmp_path / "result.json").read_text()) == {"bound": {"fraction": 2.0}}
+
+
+def test_evaluate_plays_every_start(phr: Phr, student: Path, tmp_path: Path) -> None:
+    outcome = phr("evaluate", student, "--episodes", 1, "--runs", 1, "--all-starts", "--json", tmp_path / "result.json")
+    assert "the only start: 1 solved, length 4.000, return 1.00000, 1.000 evaluations an episode" in outcome.out
+    assert json.loads((tmp_path / "result.json").read_text())["all_starts"] == {
+        "n_starts": 1,
+        "n_solved": 1,
+        "return_mean": 1,
+        "length_mean": 4,
+        "evaluations_per_episode": 1,
+        "optimal_length_mean": None,
+    }
 
 
 def test_the_oracle_is_evaluated_and_distilled(phr: Phr, tmp_path: Path) -> None:

@@ -133,6 +133,14 @@ WRONG = {
         ("evaluate", "student", "--random-prefix", "5:2"),
         "a prefix range needs 0 <= low <= high, got 5:2",
     ),
+    "all starts, sampling": (
+        ("evaluate", "student", "--all-starts", "--sample"),
+        "all starts are played once each, greedily and without a random prefix; leave out either all starts, or",
+    ),
+    "all starts, prefix": (
+        ("evaluate", "student", "--all-starts", "--random-prefix", "0:3"),
+        "all starts are played once each, greedily and without a random prefix",
+    ),
     "other observations": (("evaluate", "student", *FOUR_CELLS), "the model reads observations of shape (5,), "),
     "other observations, teacher": ((*NEW_STUDENT, *FOUR_CELLS), "the model reads observations of shape (5,), "),
     "other actions": (("evaluate", "student", "--env-id", "tests.helpers:make_noisy"), "the model has 2 actions, "),

@@ -6,7 +6,8 @@ import pytest
 from gymnasium import spaces
 from minigrid.core.world_object import Goal, Wall
 
-from phr.envs.four_rooms import FOUR_ROOMS_ID, FOUR_ROOMS_MAP, FourRoomsEnv
+from phr.envs import FOUR_ROOMS_ID
+from phr.envs.four_rooms import FOUR_ROOMS_MAP, FourRoomsEnv
 
 PAPER_MAP = [
     "#############",

@@ -11,9 +11,12 @@ import pytest
 from phr.acting.commitment import ConfidentCommitment
 from phr.envs.registry import make_env
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
-from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, evaluate_planner
+from phr.evaluation.bound import TimeBound, measure_bound
+from phr.evaluation.evaluate import EvaluationSettings, check_fits, evaluate_planner
 from phr.evaluation.machine import describe_machine
+from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
+from tests.evaluation import clocked
 from tests.helpers import TablePlanner, always_right, corridor
 
 KEYS = {
@@ -150,57 +153,18 @@ def test_every_run_is_reported() -> None:
     assert tuple(record for _, record in told) == evaluation.runs
 
 
-def made_up(*returns: list[float], **record: Any) -> Evaluation:
-    """An evaluation of runs with these returns."""
-    runs = tuple(
-        RunRecord(
-            seed=index,
-            steps=10 * len(values),
-            episodes=len(values),
-            returns=values,
-            score=float(sum(values)),
-            successes=[value > 0 for value in values],
-            seconds_wall=1.0 + index,
-            reward_low=0.0,
-            reward_high=1.0,
-            any_terminated=True,
-        )
-        for index, values in enumerate(returns)
-    )
-    changed = tuple(replace(run, **record) for run in runs)
-    return Evaluation("made-up", "m", 1, 1, "b", True, changed, (), {})
+def test_bounds_are_measured_before_and_after_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = clocked.install(monkeypatch)
+    env, planner = clocked.ClockedEnv(clock), clocked.ClockedPlanner(clock)
+    slow = iter([3.0, 1.0, 2.0])  # how the machine fares while each bound is measured
 
+    def measured(*words: Any, **settings: Any) -> TimeBound:
+        bound, factor = measure_bound(*words, **settings), next(slow)
+        return replace(bound, sim_us=factor * bound.sim_us)
 
-def test_the_interval_holds_the_mean_of_runs_of_different_sizes() -> None:
-    evaluation = made_up([0.0], [1.0] * 99)
-    assert evaluation.return_mean == 0.5  # every run counts once
-    assert evaluation.return_ci95 == (0.5, 0.5)
-    noisy_runs = made_up([0.0, 1.0, 0.0], [1.0, 0.0] * 30, [])
-    low, high = noisy_runs.return_ci95 or (1, 0)
-    assert low < (noisy_runs.return_mean or 0) < high
-
-
-def test_rates_are_totals_over_totals() -> None:
-    evaluation = made_up([1.0, 0.0], [1.0] * 4)
-    assert evaluation.score_per_second == pytest.approx(5 / 3)
-    assert evaluation.seconds_per_100k_steps == pytest.approx(1e5 * 3 / 60)
-    assert evaluation.seconds_per_100k_range == pytest.approx((1e5 / 20, 1e5 * 2 / 40))
-    assert evaluation.success_rate == pytest.approx((1 / 2 + 1) / 2)  # but an outcome is a mean over runs
-
-
-@pytest.mark.parametrize(
-    ("record", "rate"),
-    [
-        ({}, 0.5),
-        ({"reward_low": 1.0}, None),  # CartPole: every reward is positive
-        ({"reward_low": -1.0, "reward_high": -1.0}, None),  # costs
-        ({"any_terminated": False}, None),  # no episode ends by itself
-        ({"reward_low": 1.0, "said_success": True}, 0.5),  # but the environment's word always counts
-        ({"reward_high": 0.0, "any_terminated": False, "successes": [False] * 2}, 0.0),  # never solved
-    ],
-)
-def test_success_is_told_only_where_it_means_something(record: dict[str, Any], rate: float | None) -> None:
-    assert made_up([1.0, 0.0], **record).success_rate == rate
+    monkeypatch.setattr("phr.evaluation.evaluate.measure_bound", measured)
+    evaluation = evaluate(planner, env, runs=3, limit=Limit(episodes=4))
+    assert [bound.sim_us for bound in evaluation.bounds] == pytest.approx([1e6 * clocked.STEP * k for k in (3, 1, 1)])
 
 
 def test_cart_pole_has_no_success() -> None:

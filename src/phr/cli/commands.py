@@ -169,7 +169,7 @@ class Evaluate:
     observe_always: bool = False
     """Build every observation, also those nobody looks at."""
     all_starts: bool = False
-    """Also play every different start once (environments that have few, such as the grids)."""
+    """Also play every different start once, greedily (environments that have few, such as the grids)."""
     seed: int = 0
     """Fixes the runs' seeds."""
     json: Path | None = None
@@ -192,16 +192,15 @@ class Evaluate:
                 deterministic=not self.sample,
                 observe_always=self.observe_always,
                 random_prefix=_range(self.random_prefix),
+                all_starts=self.all_starts,
                 threads=self.threads,
                 on_run=lambda index, _record: bar(Progress("evaluating", index + 1, self.runs, "runs")),
             )
         say(str(result))
-        if self.all_starts:
-            every = api.evaluate_all_starts(self.model, env_id=self.env_id, commitment=self.commitment, horizon=self.horizon)
-            say(f"  {every}")
         if self.json is not None:
             write_json(self.json, result.to_json())
             say(f"written to {self.json}")
+        result.check_bound()
 
 
 @dataclass(frozen=True, kw_only=True)

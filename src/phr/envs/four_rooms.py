@@ -13,8 +13,6 @@ from minigrid.core.mission import MissionSpace
 from minigrid.core.world_object import Goal, Wall
 from minigrid.minigrid_env import MiniGridEnv
 
-FOUR_ROOMS_ID = "PHR/FourRooms-v0"
-
 FOUR_ROOMS_MAP = (
     "#############",
     "#     #     #",

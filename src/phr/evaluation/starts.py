@@ -51,7 +51,7 @@ class StartsResult:
 
     Attributes:
         n_starts: Starts there are.
-        n_solved: Starts from which it terminated with a positive last reward.
+        n_solved: Starts from which it succeeded (see `episode_success`).
         return_mean: Mean return over all starts.
         length_mean: Mean steps over all starts.
         evaluations_per_episode: Mean looks over all starts.
@@ -67,8 +67,9 @@ class StartsResult:
 
     def __str__(self) -> str:
         optimum = "" if self.optimal_length_mean is None else f" (optimum {self.optimal_length_mean:.3f})"
+        which = "the only start" if self.n_starts == 1 else f"all {self.n_starts} starts"
         return (
-            f"all {self.n_starts} starts: {self.n_solved} solved, length {self.length_mean:.3f}{optimum}, "
+            f"{which}: {self.n_solved} solved, length {self.length_mean:.3f}{optimum}, "
             f"return {self.return_mean:.5f}, {self.evaluations_per_episode:.3f} evaluations an episode"
         )
 

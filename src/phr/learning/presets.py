@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from phr.envs import FOUR_ROOMS_ID
 from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
 from phr.envs.split import SplitEnv
 from phr.errors import SettingError
@@ -28,7 +29,7 @@ class _Preset:
 _PRESETS = {
     "MiniGrid-SimpleCrossingS9N1-v0": _Preset({**_GRID, "total_timesteps": 1_000_000}),
     # Two ways lead to the goal, of 23 and 24 steps. Varied starts keep both known, and a steep discount tells them apart.
-    "PHR/FourRooms-v0": _Preset(
+    FOUR_ROOMS_ID: _Preset(
         {
             "trunk": TrunkConfig(kind="grid", channels=(16, 16, 16), width=128),
             "total_timesteps": 800_000,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from phr.envs import FOUR_ROOMS_ID
 from phr.errors import SettingError
 from phr.learning.losses import PlanLoss
 
 CROSSING = "MiniGrid-SimpleCrossingS9N1-v0"
-FOUR_ROOMS = "PHR/FourRooms-v0"
+FOUR_ROOMS = FOUR_ROOMS_ID
 ProfileName = Literal["quick", "paper"]
 
 

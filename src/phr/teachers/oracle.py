@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.envs import planes
+from phr.envs import FOUR_ROOMS_ID, planes
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
 from phr.errors import HorizonError, UnsolvableError
@@ -25,7 +25,7 @@ _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 """(dx, dy) of the directions right, down, left, up."""
 
 SOLVABLE_IDS = (
-    "PHR/FourRooms-v0",
+    FOUR_ROOMS_ID,
     *(f"MiniGrid-SimpleCrossingS{size}-v0" for size in ("9N1", "9N2", "9N3", "11N5")),
     *(f"MiniGrid-LavaCrossingS{size}-v0" for size in ("9N1", "9N2", "9N3", "11N5")),
     *(f"MiniGrid-LavaGapS{size}-v0" for size in (5, 6, 7)),

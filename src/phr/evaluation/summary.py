@@ -1,0 +1,204 @@
+"""What several runs add up to: what `phr evaluate` prints and writes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from phr.errors import BoundError
+from phr.evaluation.bound import TOLERATED_FRACTION, TimeBound, is_enough_to_judge
+from phr.evaluation.starts import StartsResult
+from phr.evaluation.statistics import stratified_bootstrap
+from phr.evaluation.timed import RunRecord
+from phr.experience.success import last_reward_tells_success
+from phr.seeding import Streams
+
+_RUN_KEYS = (
+    "seed", "steps", "episodes", "returns", "lengths", "score", "evaluations",
+    "seconds_wall", "seconds_policy", "seconds_env",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The runs of one model at one commitment, and what they add up to.
+
+    Attributes:
+        env_id: Where.
+        model: The reference that the user gave.
+        horizon: Actions that the model predicts.
+        commitment: Actions executed per look; `"auto"` or a rule's name where it varies.
+        backend: What computed the plans.
+        deterministic: Whether actions were the most likely ones.
+        runs: One record each.
+        bounds: The least possible time of each run, measured before and after it; empty where it was not asked for.
+        machine: CPU, threads, versions.
+        all_starts: How every start fared, played once each and greedily; None where it was not asked for.
+    """
+
+    env_id: str
+    model: str
+    horizon: int
+    commitment: int | str
+    backend: str
+    deterministic: bool
+    runs: tuple[RunRecord, ...]
+    bounds: tuple[TimeBound, ...]
+    machine: dict[str, Any]
+    all_starts: StartsResult | None = None
+
+    def _total(self, name: str) -> float:
+        return float(sum(getattr(run, name) for run in self.runs))
+
+    def _mean(self, name: str) -> float | None:
+        """Mean over runs of a run's mean; None if no episode was finished."""
+        means = [np.mean(getattr(run, name)) for run in self.runs if getattr(run, name)]
+        return float(np.mean(means)) if means else None
+
+    @property
+    def return_mean(self) -> float | None:
+        """Mean over runs of the mean return of whole episodes; None if no episode was finished."""
+        return self._mean("returns")
+
+    @property
+    def return_ci95(self) -> tuple[float, float] | None:
+        """Bootstrap interval of the mean return, runs as strata."""
+        if not self._total("episodes"):
+            return None
+        strata = [np.array(run.returns) for run in self.runs]
+        return stratified_bootstrap(strata, Streams(0).rng("bootstrap-returns"))
+
+    @property
+    def length_mean(self) -> float | None:
+        """Mean length of whole episodes, in steps."""
+        return self._mean("lengths")
+
+    @property
+    def success_rate(self) -> float | None:
+        """Fraction of successful episodes; None where success cannot be told."""
+        if any(word is None for run in self.runs for word in run.said):
+            low, high = min(run.reward_low for run in self.runs), max(run.reward_high for run in self.runs)
+            if not last_reward_tells_success(low, high, any_terminated=any(run.any_terminated for run in self.runs)):
+                return None
+        return self._mean("successes")
+
+    @property
+    def seconds_per_100k_steps(self) -> float:
+        """Wall-clock of 100,000 steps at the measured rate."""
+        return 1e5 * self._total("seconds_wall") / self._total("steps")
+
+    @property
+    def seconds_per_100k_range(self) -> tuple[float, float]:
+        """Fastest and slowest run."""
+        each = [1e5 * run.seconds_wall / run.steps for run in self.runs]
+        return min(each), max(each)
+
+    @property
+    def score_per_second(self) -> float:
+        """Sum of rewards over wall-clock seconds."""
+        return self._total("score") / self._total("seconds_wall")
+
+    @property
+    def evaluations_per_episode(self) -> float | None:
+        """Mean evaluations of whole episodes."""
+        return self._mean("looks")
+
+    @property
+    def evaluations_per_step(self) -> float:
+        """Evaluations over steps."""
+        return self._total("evaluations") / self._total("steps")
+
+    @property
+    def bound(self) -> dict[str, float] | None:
+        """The bound's terms, medians over the runs, and the median fraction that a run reached; None if not measured."""
+        if not self.bounds:
+            return None
+        each = [bound.to_json(1e5 * run.seconds_wall / run.steps) for bound, run in zip(self.bounds, self.runs, strict=True)]
+        return {name: float(np.median([terms[name] for terms in each])) for name in each[0]}
+
+    @property
+    def _is_judged(self) -> bool:
+        return is_enough_to_judge([run.seconds_wall for run in self.runs])
+
+    @property
+    def bound_warning(self) -> str | None:
+        """One sentence where the median run was faster than possible by more than 5 %, else None."""
+        fraction = 0.0 if self.bound is None else self.bound["fraction"]
+        if fraction <= TOLERATED_FRACTION:
+            return None
+        return f"the median run took {1 / fraction:.0%} of the least possible time ({fraction:.2f} of the bound)"
+
+    def check_bound(self) -> None:
+        """Refuse to believe in runs that were faster than possible; a caller prints and writes the results first.
+
+        With few or short runs the noise of the machine explains as much, so there it stays a warning (`bound_warning`,
+        which `str` prints).
+
+        Raises:
+            BoundError: If the median fraction of the bound exceeds 1.05 over at least three runs of a second or more.
+        """
+        if self.bound_warning and self._is_judged:
+            raise BoundError(f"{self.bound_warning}; the bound is mistaken for {self.env_id}, please report it")
+
+    def __str__(self) -> str:
+        interval = self.return_ci95
+        lines = [f"{self.model} in {self.env_id}: horizon {self.horizon}, commitment {self.commitment}, {self.backend}"]
+        if interval is None:
+            lines.append(f"  score          {self._total('score'):.4g} (no episode was finished)")
+        else:
+            lines.append(
+                f"  return         {self.return_mean:.4f}  [{interval[0]:.4f}, {interval[1]:.4f}]  (95 % bootstrap)"
+            )
+            lines.append(f"  length         {self.length_mean:.3f} steps, {int(self._total('episodes')):,} episodes")
+            if self.success_rate is not None:
+                lines.append(f"  success        {self.success_rate:.2%}")
+            lines.append(
+                f"  evaluations    {self.evaluations_per_episode:.3f} an episode, {self.evaluations_per_step:.4f} a step"
+            )
+        policy, env = self._total("seconds_policy"), self._total("seconds_env")
+        share = policy / (policy + env)
+        low, high = self.seconds_per_100k_range
+        lines.append(
+            f"  100k steps     {self.seconds_per_100k_steps:.3f} s  [{low:.3f}, {high:.3f}]  "
+            f"({share:.0%} policy, {1 - share:.0%} environment)"
+        )
+        lines.append(f"  score/second   {self.score_per_second:.2f}")
+        if self.bound is not None:
+            terms = self.bound
+            lines.append(
+                f"  bound          {terms['seconds_per_100k_steps']:.3f} s, reached {terms['fraction']:.2f} of it "
+                f"(step {terms['sim_us']:.1f} µs, reset {terms['reset_us']:.0f}, look {terms['obs_us']:.1f}, "
+                f"plan {terms['policy_us']:.0f})"
+            )
+            if self.bound_warning:
+                noise = "" if self._is_judged else "; so few or short runs may be noise"
+                lines.append(f"  warning        {self.bound_warning}{noise}")
+        if self.all_starts is not None:
+            lines.append(f"  {self.all_starts}")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values, under the names of `phr evaluate --json`."""
+        interval = self.return_ci95
+        return {
+            "env_id": self.env_id,
+            "model": self.model,
+            "horizon": self.horizon,
+            "commitment": self.commitment,
+            "backend": self.backend,
+            "deterministic": self.deterministic,
+            "runs": [{key: getattr(run, key) for key in _RUN_KEYS} for run in self.runs],
+            "return_mean": self.return_mean,
+            "return_ci95": None if interval is None else list(interval),
+            "length_mean": self.length_mean,
+            "success_rate": self.success_rate,
+            "score_per_second": self.score_per_second,
+            "seconds_per_100k_steps": self.seconds_per_100k_steps,
+            "evaluations_per_episode": self.evaluations_per_episode,
+            "evaluations_per_step": self.evaluations_per_step,
+            "bound": self.bound,
+            "all_starts": None if self.all_starts is None else asdict(self.all_starts),
+            "machine": self.machine,
+        }

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from phr.errors import BoundError
+from phr.evaluation.bound import TimeBound
+from phr.evaluation.summary import Evaluation
+from phr.evaluation.timed import RunRecord
+
+
+def made_up(*returns: list[float], **record: Any) -> Evaluation:
+    """An evaluation of runs with these returns."""
+    runs = tuple(
+        RunRecord(
+            seed=index,
+            steps=10 * len(values),
+            episodes=len(values),
+            returns=values,
+            score=float(sum(values)),
+            said=[None] * len(values),
+            successes=[value > 0 for value in values],
+            seconds_wall=1.0 + index,
+            reward_low=0.0,
+            reward_high=1.0,
+            any_terminated=True,
+        )
+        for index, values in enumerate(returns)
+    )
+    changed = tuple(replace(run, **record) for run in runs)
+    return Evaluation("made-up", "m", 1, 1, "b", True, changed, (), {})
+
+
+def bounded(*fractions: float, seconds: float = 1.0) -> Evaluation:
+    """Runs that reached these fractions of their bounds."""
+    told = {"lengths": [10], "looks": [10], "seconds_wall": seconds, "seconds_env": seconds}
+    evaluation = made_up(*([1.0] for _ in fractions), **told)
+    us_per_step = 1e6 * seconds / 10
+    bounds = tuple(TimeBound(us_per_step * fraction, 0.0, 0.0, 0.0, 1.0, 1.0) for fraction in fractions)
+    return replace(evaluation, bounds=bounds)
+
+
+def test_runs_that_were_faster_than_possible_are_an_error() -> None:
+    evaluation = bounded(1.2, 0.9, 1.06)
+    assert evaluation.to_json()["bound"]["fraction"] == pytest.approx(1.06)  # nothing is lost
+    with pytest.raises(BoundError, match=r"took 94% of the least possible time \(1.06 of the bound\); .* for made-up"):
+        evaluation.check_bound()
+    assert "warning        the median run took 94%" in str(evaluation)
+
+
+@pytest.mark.parametrize(
+    ("fractions", "seconds", "warned"),
+    [
+        ((0.9, 1.04, 1.3), 1.0, False),  # one run of three proves nothing
+        ((0.2, 0.3, 0.4), 1.0, False),
+        ((1.2, 1.3), 9.0, True),  # too few
+        ((1.2, 1.3, 1.4), 0.9, True),  # too short
+    ],
+)
+def test_noise_is_no_error(fractions: tuple[float, ...], seconds: float, warned: bool) -> None:
+    evaluation = bounded(*fractions, seconds=seconds)
+    evaluation.check_bound()
+    assert (evaluation.bound_warning is not None) == ("so few or short runs may be noise" in str(evaluation)) == warned
+
+
+def test_no_bound_no_verdict() -> None:
+    made_up([1.0], [1.0], [1.0]).check_bound()
+
+
+def test_the_interval_holds_the_mean_of_runs_of_different_sizes() -> None:
+    evaluation = made_up([0.0], [1.0] * 99)
+    assert evaluation.return_mean == 0.5  # every run counts once
+    assert evaluation.return_ci95 == (0.5, 0.5)
+    noisy_runs = made_up([0.0, 1.0, 0.0], [1.0, 0.0] * 30, [])
+    low, high = noisy_runs.return_ci95 or (1, 0)
+    assert low < (noisy_runs.return_mean or 0) < high
+
+
+def test_rates_are_totals_over_totals() -> None:
+    evaluation = made_up([1.0, 0.0], [1.0] * 4)
+    assert evaluation.score_per_second == pytest.approx(5 / 3)
+    assert evaluation.seconds_per_100k_steps == pytest.approx(1e5 * 3 / 60)
+    assert evaluation.seconds_per_100k_range == pytest.approx((1e5 / 20, 1e5 * 2 / 40))
+    assert evaluation.success_rate == pytest.approx((1 / 2 + 1) / 2)  # but an outcome is a mean over runs
+
+
+@pytest.mark.parametrize(
+    ("record", "rate"),
+    [
+        ({}, 0.5),
+        ({"reward_low": 1.0}, None),  # CartPole: every reward is positive
+        ({"reward_low": -1.0, "reward_high": -1.0}, None),  # costs
+        ({"any_terminated": False}, None),  # no episode ends by itself
+        ({"reward_low": 1.0, "said": [True, False]}, 0.5),  # but the environment's word always counts
+        ({"reward_low": 1.0, "said": [True, None]}, None),  # of every episode, that is
+        ({"reward_high": 0.0, "any_terminated": False, "successes": [False] * 2}, 0.0),  # never solved
+    ],
+)
+def test_success_is_told_only_where_it_means_something(record: dict[str, Any], rate: float | None) -> None:
+    assert made_up([1.0, 0.0], **record).success_rate == rate
