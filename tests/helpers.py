@@ -105,6 +105,19 @@ class NoisyEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         return self._look(), reward, ends, cut, {"is_success": reward > 0} if self._says_success else {}
 
 
+class Contrary(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Says of success the opposite of what the reward says."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, terminated, truncated, {**info, "is_success": float(reward) <= 0}
+
+
+def make_contrary(**kwargs: Any) -> gymnasium.Env[Any, Any]:
+    """The corridor whose goal is no success, and whose step limit is one; also an environment factory."""
+    return Contrary(make_corridor(**kwargs))
+
+
 def make_corridor(max_steps: int = 20, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     """The five-cell corridor with a step limit; also an environment factory, `tests.helpers:make_corridor`."""
     return TimeLimit(CorridorEnv(**kwargs), max_steps)

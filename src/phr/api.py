@@ -167,6 +167,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure what a model collects, and how fast.
 
+    `Evaluation.check_bound` raises where the runs were faster than possible; the results are there all the same.
+
     Args:
         model: A model, a run directory, `zoo:NAME` or `oracle`.
         env_id: Where; the model's own environment by default.

@@ -68,5 +68,9 @@ class CorruptFileError(PhrError):
     """A file is truncated, edited or not what its manifest says."""
 
 
+class BoundError(PhrError):
+    """Runs were faster than the least time that acting can take: the bound is mistaken."""
+
+
 class UnsolvableError(PhrError):
     """The oracle found no way to the goal, or cannot read this observation."""

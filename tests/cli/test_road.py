@@ -15,6 +15,7 @@ import pytest
 
 from phr import api
 from phr.cli import main
+from phr.errors import BoundError
 from phr.experience.archive import load_experience, save_experience
 from phr.learning.phr import PHR
 from phr.storage.model import load_model
@@ -100,6 +101,24 @@ def test_evaluate_takes_its_other_words(phr: Phr, student: Path, tmp_path: Path)
     told = evaluated(phr, tmp_path, student, "--episodes", 4, "--random-prefix", "1:3", "--observe-always")
     assert told["bound"] is None
     assert {length for run in told["runs"] for length in run["lengths"]} <= {1, 2, 3, 4}
+
+
+def test_a_mistaken_bound_fails_after_everything_is_told(phr: Phr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Doubtful:
+        def to_json(self) -> dict[str, Any]:
+            return {"bound": {"fraction": 2.0}}
+
+        def check_bound(self) -> None:
+            raise BoundError("faster than possible")
+
+        def __str__(self) -> str:
+            return "the results"
+
+    monkeypatch.setattr(api, "evaluate", lambda *_words, **_settings: Doubtful())
+    outcome = phr("evaluate", "oracle", "--json", tmp_path / "result.json")
+    assert (outcome.code, outcome.err) == (1, "phr: faster than possible\n")
+    assert outcome.out.startswith("the results\n")
+    assert json.loads((tmp_path / "result.json").read_text()) == {"bound": {"fraction": 2.0}}
 
 
 def test_evaluate_plays_every_start(phr: Phr, student: Path) -> None:

@@ -18,7 +18,7 @@ N_PLAIN = 8 + 6 + 3 + 4 + 3 + 6
 
 def simulator(env: SplitEnv) -> Any:
     """The MiniGrid environment under a split one."""
-    return env.unwrapped.unwrapped
+    return env.gym_env.unwrapped
 
 
 def reference_planes(core: Any) -> NDArray[np.uint8]:

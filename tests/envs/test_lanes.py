@@ -39,7 +39,7 @@ class SeedLengthEnv(SplitEnv):
         return np.array([self._left], np.float32)
 
     @property
-    def unwrapped(self) -> gymnasium.Env[Any, Any]:
+    def gym_env(self) -> gymnasium.Env[Any, Any]:
         raise NotImplementedError
 
 

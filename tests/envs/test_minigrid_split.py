@@ -248,5 +248,5 @@ def test_rendering_still_works() -> None:
     env = split_env(gymnasium.make("MiniGrid-Empty-5x5-v0", render_mode="rgb_array"), "MiniGrid-Empty-5x5-v0")
     env.reset(0)
     env.advance(2)
-    assert np.asarray(env.unwrapped.render()).shape == (160, 160, 3)
+    assert np.asarray(env.gym_env.render()).shape == (160, 160, 3)
     env.close()

@@ -58,17 +58,17 @@ def test_running_plans_equals_stepping_one_by_one(env_id: str, seed: int, plans:
     latest, _ = plain.reset(seed=seed)
     for plan in plans:
         actions = [action % env.n_actions for action in plan]
-        outcome = run_plan(env, actions)
+        got: list[float] = []
+        last = run_plan(env, actions, got)
         rewards: list[float] = []
-        terminated = truncated = False
-        info: dict[str, Any] = {}
+        reward, terminated, truncated, info = 0.0, False, False, dict[str, Any]()
         for action in actions:
-            latest, reward, terminated, truncated, info = plain.step(action)
-            rewards.append(float(reward))
+            latest, gained, terminated, truncated, info = plain.step(action)
+            rewards.append(reward := float(gained))
             if terminated or truncated:
                 break
-        assert outcome.rewards == rewards  # bit for bit
-        assert (outcome.terminated, outcome.truncated, outcome.info) == (terminated, truncated, info)
+        assert got == rewards  # bit for bit
+        assert last == (reward, terminated, truncated, info)
         obs, expected = env.observe(), reference_observation(plain, latest)
         n = N_PLAIN if isinstance(plain.unwrapped, MiniGridEnv) else None
         np.testing.assert_array_equal(obs[:n], expected)
@@ -82,21 +82,23 @@ def test_running_plans_equals_stepping_one_by_one(env_id: str, seed: int, plans:
 def test_forgotten_steps_do_not_count_towards_the_time_limit() -> None:
     env = helpers.corridor(max_steps=5)
     env.reset(0)
-    run_plan(env, [0] * 4)
+    run_plan(env, [0] * 4, [])
     env.forget_steps()
-    assert len(run_plan(env, [0] * 9).rewards) == 5
-    env.reset()
-    assert len(run_plan(env, [0] * 9).rewards) == 5
+    for _ in range(2):
+        rewards: list[float] = []
+        run_plan(env, [0] * 9, rewards)
+        assert len(rewards) == 5
+        env.reset()
 
 
 def test_forgotten_steps_do_not_count_in_minigrids_reward_and_limit() -> None:
     env = make_env("MiniGrid-Empty-5x5-v0", max_steps=10)
     env.reset(0)
-    run_plan(env, [0] * 8)
+    run_plan(env, [0] * 8, [])
     env.forget_steps()
-    outcome = run_plan(env, [2, 2, 1, 2, 2])
-    assert outcome.terminated
-    assert outcome.rewards[-1] == 1 - 0.9 * 5 / 10
+    reward, terminated, _, _ = run_plan(env, [2, 2, 1, 2, 2], [])
+    assert terminated
+    assert reward == 1 - 0.9 * 5 / 10
 
 
 class CountingEnv(SplitEnv):
@@ -121,19 +123,19 @@ class CountingEnv(SplitEnv):
         return np.zeros(1, np.float32)
 
     @property
-    def unwrapped(self) -> gymnasium.Env[Any, Any]:
+    def gym_env(self) -> gymnasium.Env[Any, Any]:
         raise NotImplementedError
 
 
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=10), st.integers(1, 12))
 def test_a_plan_tells_how_long_nobody_will_look_and_stops_with_the_episode(actions: list[int], length: int) -> None:
     env = CountingEnv(length)
-    outcome = run_plan(env, actions)
+    rewards = [7.0]  # of an earlier plan
+    last = run_plan(env, actions, rewards)
     executed = min(length, len(actions))
     assert env.told == [(action, len(actions) - 1 - k) for k, action in enumerate(actions)][:executed]
-    assert outcome.rewards == [1.0] * executed
-    assert outcome.terminated == (length <= len(actions))
-    assert outcome.info == {"step": executed}
+    assert rewards == [7.0] + [1.0] * executed
+    assert last == (1.0, length <= len(actions), False, {"step": executed})
     assert env.looks == 0
 
 

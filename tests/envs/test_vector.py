@@ -248,6 +248,19 @@ def test_a_prefix_is_played_unless_it_would_end_the_episode(prefix: tuple[int, .
     assert int(env.observe().argmax()) == cell
 
 
+def test_seed_and_prefix_decide_the_episode_also_where_the_prefix_ends_it() -> None:
+    for seed in range(20):
+        start, after = Start(seed, (0, 1, 2, 1)), noisy(end_probability=0.2)
+        after.reset(99)  # whatever was played before
+        after.advance(2)
+        fresh = noisy(end_probability=0.2)
+        start.enter(fresh)
+        start.enter(after)
+        for action in (2, 0, 1):
+            np.testing.assert_array_equal(after.observe(), fresh.observe())
+            assert after.advance(action) == fresh.advance(action)
+
+
 def test_a_prefix_takes_nothing_from_the_step_limit() -> None:
     env = corridor(max_steps=5)
     Start(0, (RIGHT, LEFT, RIGHT, LEFT)).enter(env)

@@ -76,7 +76,7 @@ class ClockedEnv(SplitEnv):
         return np.zeros(1, np.float32)
 
     @property
-    def unwrapped(self) -> gymnasium.Env[Any, Any]:
+    def gym_env(self) -> gymnasium.Env[Any, Any]:
         return self.simulator
 
 

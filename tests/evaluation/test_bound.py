@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phr.acting.agent import HorizonAgent
-from phr.evaluation.bound import TimeBound, measure_bound
+from phr.evaluation.bound import TimeBound, is_enough_to_judge, least_terms, measure_bound
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
 from tests.evaluation import clocked
 from tests.helpers import always_right, corridor
@@ -29,6 +29,19 @@ def test_the_bound_is_the_formulas_value(
     assert {"sim_us", "reset_us", "obs_us", "policy_us", "seconds_per_100k_steps", "fraction"} <= set(told)
     assert told["fraction"] == pytest.approx(bound.seconds_per_100k_steps / measured)
     assert json.loads(json.dumps(told)) == told
+
+
+def test_of_two_measurements_every_term_counts_at_its_least() -> None:
+    after, before = TimeBound(1.0, 60.0, 3.0, 40.0, 0.25, 14.0), TimeBound(2.0, 50.0, 4.0, 30.0, 0.5, 20.0)
+    assert least_terms(after, before) == TimeBound(1.0, 50.0, 3.0, 30.0, 0.25, 14.0)  # E and L belong to the run
+    assert least_terms(after, None) == after
+
+
+@pytest.mark.parametrize(
+    ("seconds", "enough"), [([], False), ([9.0, 9.0], False), ([1.0] * 3, True), ([9.0, 9.0, 0.9], False)]
+)
+def test_a_verdict_takes_several_runs_of_a_second(seconds: list[float], enough: bool) -> None:
+    assert is_enough_to_judge(seconds) == enough
 
 
 def clocked_run(
@@ -57,7 +70,7 @@ def test_a_run_without_any_overhead_reaches_its_bound(
     assert bound.evaluations_per_step == record.evaluations / record.steps
     assert bound.steps_per_episode == record.steps / 6
     assert clock.counts["plan"] == clock.counts["observe"] == record.evaluations
-    assert clock.counts["step"] == record.steps + sum(map(len, record.prefixes))
+    assert clock.counts["step"] == record.steps + sum(len(start.prefix) for start in record.starts)
     measured = 1e5 * record.seconds_wall / record.steps
     assert bound.to_json(measured)["fraction"] == pytest.approx(1)
 
@@ -79,8 +92,9 @@ def test_the_replay_stops_after_its_time(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_run_that_finished_no_episode_has_a_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
     record, bound, _ = clocked_run(monkeypatch, Limit(steps=3), 2, RunOptions(keep_trace=True))
     assert record.episodes == 0
-    assert (bound.reset_us, bound.steps_per_episode) == (0, 3)
-    assert math.isfinite(bound.us_per_step)
+    assert bound.reset_us == pytest.approx(1e6 * clocked.RESET)
+    assert bound.steps_per_episode == 3
+    assert bound.to_json(1e5 * record.seconds_wall / record.steps)["fraction"] == pytest.approx(1)
 
 
 def test_a_real_environment_is_replayed() -> None:

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from phr.acting.agent import HorizonAgent
 from phr.envs.lanes import random_starts
+from phr.envs.registry import split_env
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import HorizonError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.teachers.oracle import OraclePlanner
-from tests.helpers import TablePlanner, always_right, corridor
+from tests.helpers import LEFT, TablePlanner, always_right, corridor, make_contrary
 
 
 @given(seed=st.integers(0, 10_000), commitment=st.integers(1, 4) | st.just("auto"), n_envs=st.integers(1, 7))
@@ -33,8 +34,6 @@ def test_episodes_equal_those_of_one_agent_in_one_environment(seed: int, commitm
         assert played.returns[index] == total
         assert played.lengths[index] == length
         assert played.evaluations[index] == agent.evaluations
-        assert played.terminated[index] == terminated
-        assert played.last_rewards[index] == reward
         assert played.success[index] == (terminated and reward > 0)
 
 
@@ -43,6 +42,14 @@ def test_the_whole_horizon_is_the_default() -> None:
     played = play_episodes(always_right(horizon=3), vector, [Start(0)] * 2)
     assert played.lengths.tolist() == [4, 4]
     assert played.evaluations.tolist() == [2, 2]
+
+
+def test_the_environments_word_on_success_counts() -> None:
+    vector = VectorSplit([split_env(make_contrary(), "contrary") for _ in range(2)], "disabled")
+    goal = play_episodes(always_right(horizon=3), vector, [Start(0)] * 3)
+    limit = play_episodes(TablePlanner.of_actions([[LEFT]] * 5, 2), vector, [Start(0)] * 3)
+    assert (goal.returns.tolist(), goal.success.tolist()) == ([1] * 3, [False] * 3)
+    assert (limit.returns.tolist(), limit.success.tolist()) == ([0] * 3, [True] * 3)
 
 
 def test_a_commitment_beyond_the_horizon_is_refused() -> None:

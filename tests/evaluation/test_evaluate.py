@@ -10,10 +10,12 @@ import pytest
 
 from phr.acting.commitment import ConfidentCommitment
 from phr.envs.registry import make_env
-from phr.errors import HorizonError, IncompatibleModelError, SettingError
+from phr.errors import BoundError, HorizonError, IncompatibleModelError, SettingError
+from phr.evaluation.bound import TimeBound, measure_bound
 from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, evaluate_planner
 from phr.evaluation.machine import describe_machine
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
+from tests.evaluation import clocked
 from tests.helpers import TablePlanner, always_right, corridor
 
 KEYS = {
@@ -159,6 +161,7 @@ def made_up(*returns: list[float], **record: Any) -> Evaluation:
             episodes=len(values),
             returns=values,
             score=float(sum(values)),
+            said=[None] * len(values),
             successes=[value > 0 for value in values],
             seconds_wall=1.0 + index,
             reward_low=0.0,
@@ -169,6 +172,56 @@ def made_up(*returns: list[float], **record: Any) -> Evaluation:
     )
     changed = tuple(replace(run, **record) for run in runs)
     return Evaluation("made-up", "m", 1, 1, "b", True, changed, (), {})
+
+
+def bounded(*fractions: float, seconds: float = 1.0) -> Evaluation:
+    """Runs that reached these fractions of their bounds."""
+    told = {"lengths": [10], "looks": [10], "seconds_wall": seconds, "seconds_env": seconds}
+    evaluation = made_up(*([1.0] for _ in fractions), **told)
+    us_per_step = 1e6 * seconds / 10
+    bounds = tuple(TimeBound(us_per_step * fraction, 0.0, 0.0, 0.0, 1.0, 1.0) for fraction in fractions)
+    return replace(evaluation, bounds=bounds)
+
+
+def test_runs_that_were_faster_than_possible_are_an_error() -> None:
+    evaluation = bounded(1.2, 0.9, 1.06)
+    assert evaluation.to_json()["bound"]["fraction"] == pytest.approx(1.06)  # nothing is lost
+    with pytest.raises(BoundError, match=r"took 94% of the least possible time \(1.06 of the bound\); .* for made-up"):
+        evaluation.check_bound()
+    assert "warning        the median run took 94%" in str(evaluation)
+
+
+@pytest.mark.parametrize(
+    ("fractions", "seconds", "warned"),
+    [
+        ((0.9, 1.04, 1.3), 1.0, False),  # one run of three proves nothing
+        ((0.2, 0.3, 0.4), 1.0, False),
+        ((1.2, 1.3), 9.0, True),  # too few
+        ((1.2, 1.3, 1.4), 0.9, True),  # too short
+    ],
+)
+def test_noise_is_no_error(fractions: tuple[float, ...], seconds: float, warned: bool) -> None:
+    evaluation = bounded(*fractions, seconds=seconds)
+    evaluation.check_bound()
+    assert (evaluation.bound_warning is not None) == ("so few or short runs may be noise" in str(evaluation)) == warned
+
+
+def test_no_bound_no_verdict() -> None:
+    made_up([1.0], [1.0], [1.0]).check_bound()
+
+
+def test_bounds_are_measured_before_and_after_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = clocked.install(monkeypatch)
+    env, planner = clocked.ClockedEnv(clock), clocked.ClockedPlanner(clock)
+    slow = iter([3.0, 1.0, 2.0])  # how the machine fares while each bound is measured
+
+    def measured(*words: Any, **settings: Any) -> TimeBound:
+        bound, factor = measure_bound(*words, **settings), next(slow)
+        return replace(bound, sim_us=factor * bound.sim_us)
+
+    monkeypatch.setattr("phr.evaluation.evaluate.measure_bound", measured)
+    evaluation = evaluate(planner, env, runs=3, limit=Limit(episodes=4))
+    assert [bound.sim_us for bound in evaluation.bounds] == pytest.approx([1e6 * clocked.STEP * k for k in (3, 1, 1)])
 
 
 def test_the_interval_holds_the_mean_of_runs_of_different_sizes() -> None:
@@ -195,7 +248,8 @@ def test_rates_are_totals_over_totals() -> None:
         ({"reward_low": 1.0}, None),  # CartPole: every reward is positive
         ({"reward_low": -1.0, "reward_high": -1.0}, None),  # costs
         ({"any_terminated": False}, None),  # no episode ends by itself
-        ({"reward_low": 1.0, "said_success": True}, 0.5),  # but the environment's word always counts
+        ({"reward_low": 1.0, "said": [True, False]}, 0.5),  # but the environment's word always counts
+        ({"reward_low": 1.0, "said": [True, None]}, None),  # of every episode, that is
         ({"reward_high": 0.0, "any_terminated": False, "successes": [False] * 2}, 0.0),  # never solved
     ],
 )

@@ -4,15 +4,17 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phr.envs.registry import make_env
+from phr.envs.registry import make_env, split_env
 from phr.errors import CorruptFileError, HorizonError, InvalidDataError, UnsupportedEnvironmentError
 from phr.evaluation.paths import Layout, LearnedPath, read_layout, read_place, trace_path
 from phr.plan import CategoricalPlan
 from phr.teachers.oracle import OraclePlanner
+from tests.helpers import Contrary
 from tests.report.samples import CROSSING, ROOMS, paper_path
 
 
@@ -42,7 +44,7 @@ def test_the_four_rooms_take_23_actions_and_ceil_of_23_over_n_looks(commitment: 
 
 def test_places_agree_with_the_simulator() -> None:
     env, path = make_env(CROSSING), trace_path(OraclePlanner(7, 16), make_env(CROSSING), 5, 4)
-    core: Any = env.unwrapped.unwrapped
+    core: Any = env.gym_env.unwrapped
     env.reset(5)
     for place, action in zip(path.places, [*path.actions, None], strict=True):
         assert place == (*(int(v) for v in core.agent_pos), core.agent_dir)
@@ -62,6 +64,13 @@ def test_the_planner_sees_no_more_than_it_asks_for() -> None:
     assert path.commitment == 4
     assert len(planner.seen) == path.evaluations == -(-len(path.actions) // 4)
     assert {place[:2] for place in path.places} == {(1, 1)}
+
+
+def test_the_environments_word_on_success_counts() -> None:
+    env = split_env(Contrary(gymnasium.make(ROOMS)), ROOMS)
+    assert not trace_path(OraclePlanner(3, 16), env, 0).solved
+    env = split_env(Contrary(gymnasium.make(CROSSING)), CROSSING)
+    assert trace_path(SpinningPlanner(), env, 0).solved
 
 
 def test_what_cannot_be_traced_is_refused() -> None:

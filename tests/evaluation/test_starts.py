@@ -61,3 +61,9 @@ def test_what_is_not_solved_is_counted_too() -> None:
     left = play_all_starts(TablePlanner.of_actions([[LEFT]] * 5, 2), env_id, [Start(0)])
     assert (left.n_solved, left.return_mean, left.length_mean) == (0, 0, 20)
     assert "optimum" not in str(left)
+
+
+def test_the_environments_word_on_success_counts() -> None:
+    env_id = "tests.helpers:make_contrary"
+    assert play_all_starts(always_right(horizon=3), env_id, [Start(0)] * 2).n_solved == 0
+    assert play_all_starts(TablePlanner.of_actions([[LEFT]] * 5, 2), env_id, [Start(0)] * 2).n_solved == 2

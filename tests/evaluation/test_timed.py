@@ -170,9 +170,35 @@ def test_prefixes_take_nothing_from_the_step_limit() -> None:
     assert run(corridor(max_steps=6), left, Limit(episodes=10), prefix=(1, 5)).lengths == [6] * 10
 
 
-def test_a_prefix_that_ends_the_episode_starts_it_again() -> None:
-    record = run(corridor(n_cells=2), always_right(n_cells=2), Limit(episodes=20), prefix=(5, 5))
-    assert record.lengths == [1] * 20
+def test_a_prefix_that_ends_the_episode_is_left_out() -> None:
+    record = run(corridor(max_steps=6), always_right(), Limit(episodes=20), prefix=(6, 6))
+    assert record.lengths == [4] * 20  # each of them reaches the step limit, if not the goal
+    record = run(corridor(), always_right(), Limit(episodes=60), prefix=(5, 5), keep_trace=True)
+    farthest = []
+    for start in record.starts:
+        cells = [0]
+        for action in start.prefix:
+            cells.append(cells[-1] + 1 if action else max(cells[-1] - 1, 0))
+        farthest.append(max(cells))
+    assert min(farthest) < 4 <= max(farthest)  # some would end their episode, some not
+    assert {length for length, cell in zip(record.lengths, farthest, strict=True) if cell >= 4} == {4}
+
+
+def test_a_start_with_a_prefix_decides_its_episode() -> None:
+    planner = TablePlanner.of_actions([[1, 1, 0, 1]] * 5, 2)
+    record = run(slippery(), planner, Limit(episodes=30), prefix=(2, 9), keep_trace=True)
+    assert len(record.starts) == len(record.lengths) == 30
+    alone = []
+    for start in record.starts:
+        env, agent, length, over = slippery(), HorizonAgent(planner), 0, False
+        start.enter(env)
+        while not over:
+            _, terminated, truncated, _ = env.advance(agent.act(env.observe()))
+            length, over = length + 1, terminated or truncated
+        alone.append(length)
+    assert record.lengths == alone
+    plain = run(slippery(), planner, Limit(episodes=3), keep_trace=True)
+    assert [start.seed for start in plain.starts] == [0, None, None]  # one generator goes on through all episodes
 
 
 def test_the_trace_tells_every_action_and_every_end() -> None:
@@ -183,8 +209,17 @@ def test_the_trace_tells_every_action_and_every_end() -> None:
 
 def test_the_environments_word_on_success_counts() -> None:
     record = run(noisy(says_success=True), TablePlanner.of_actions([[1]] * 3, 3), Limit(episodes=30))
-    assert record.said_success
+    assert record.said == record.successes
     assert len(set(record.successes)) == 2
+    assert run(corridor(), always_right(), Limit(episodes=2)).said == [None, None]
+
+
+def test_the_environments_word_counts_against_the_reward() -> None:
+    env = make_env("tests.helpers:make_contrary")
+    record = run(env, always_right(horizon=3), Limit(episodes=3))
+    assert (record.returns, record.successes) == ([1] * 3, [False] * 3)
+    record = run(env, TablePlanner.of_actions([[0]] * 5, 2), Limit(episodes=3))
+    assert (record.returns, record.successes) == ([0] * 3, [True] * 3)
 
 
 @pytest.mark.parametrize("limits", [{}, {"steps": 1, "episodes": 1}, {"steps": 0}, {"episodes": 0}, {"steps": -5}])

@@ -7,14 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from phr.envs.lanes import random_starts
+from phr.envs.registry import split_env
 from phr.envs.vector import Start, VectorSplit
-from phr.errors import InvalidDataError, SettingError
+from phr.errors import InvalidDataError, NoSuccessError, SettingError
 from phr.experience.collect import collect_experience
 from phr.experience.success import select_successful
 from phr.experience.trajectory import Trajectory
 from phr.experience.windows import windows_of
 from phr.plan import CategoricalPlan, FloatArray, IntArray
-from tests.helpers import RIGHT, TablePlanner, always_right, corridor, noisy
+from tests.helpers import LEFT, RIGHT, TablePlanner, always_right, corridor, make_contrary, noisy
 
 
 class LinearTeacher:
@@ -83,6 +84,15 @@ def test_success_is_taken_from_the_last_info() -> None:
     for trajectory in experience.trajectories:
         assert trajectory.is_success is bool(trajectory.rewards[-1] > 0)
     assert select_successful(experience).reason.endswith("the environment's is_success")
+
+
+def test_the_environments_word_on_success_counts() -> None:
+    vector = VectorSplit([split_env(make_contrary(), "contrary")], "disabled")
+    right = collect_experience(always_right(), vector, [Start(0)])
+    left = collect_experience(TablePlanner.of_actions([[LEFT]] * 5, 2), vector, [Start(0)])
+    assert select_successful(left).keep.tolist() == [True]
+    with pytest.raises(NoSuccessError, match="the environment's is_success"):
+        select_successful(right)
 
 
 def test_a_sampling_teacher_follows_its_rng() -> None:

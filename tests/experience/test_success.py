@@ -6,8 +6,19 @@ import numpy as np
 import pytest
 
 from phr.errors import NoSuccessError, SettingError
-from phr.experience.success import last_reward_tells_success, select_successful
+from phr.experience.success import episode_success, last_reward_tells_success, said_success, select_successful
 from tests.experience.builders import experience, trajectory
+
+
+@pytest.mark.parametrize("last_reward", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("terminated", [False, True])
+def test_the_word_counts_and_else_the_last_reward_at_termination(terminated: bool, last_reward: float) -> None:
+    for word in (False, True, np.bool_(True)):
+        said = said_success({"is_success": word, "other": 1})
+        assert episode_success(said, terminated=terminated, last_reward=last_reward) is bool(word)
+    said = said_success({"success": True})
+    assert said is None
+    assert episode_success(said, terminated=terminated, last_reward=last_reward) == (terminated and last_reward > 0)
 
 
 def test_the_environments_own_word_comes_first() -> None:
@@ -23,10 +34,18 @@ def test_the_environments_own_word_comes_first() -> None:
     assert chosen.reason == "kept 2 of 3 episodes: the environment's is_success"
 
 
-def test_a_word_about_some_episodes_only_does_not_count() -> None:
-    chosen = select_successful(experience(trajectory([0.0, 1.0], is_success=False), trajectory([0.0, 0.0])))
-    assert chosen.keep.tolist() == [True, False]
+def test_a_word_about_some_episodes_counts_for_these() -> None:
+    chosen = select_successful(
+        experience(trajectory([0.0, 1.0], is_success=False), trajectory([0.0, 0.0]), trajectory([0.0, 1.0]))
+    )
+    assert chosen.keep.tolist() == [False, False, True]
     assert "positive last reward" in chosen.reason
+
+
+def test_a_word_about_some_episodes_only_does_not_make_success_known() -> None:
+    chosen = select_successful(experience(trajectory([1.0, 1.0], is_success=False), trajectory([1.0, 1.0])))
+    assert chosen.keep.tolist() == [True, True]
+    assert not chosen.is_success
 
 
 def test_the_papers_criterion_is_a_positive_last_reward_at_termination() -> None:

@@ -73,9 +73,10 @@ def test_one_look_is_enough() -> None:
             obs = env.observe()
             length = OraclePlanner(env.n_actions).optimal_length(obs)
             plan = OraclePlanner(env.n_actions, horizon=length + 3).plan(obs[None])
-            outcome = run_plan(env, plan.mode()[0].tolist())
-            assert outcome.terminated
-            assert len(outcome.rewards) == length
+            rewards: list[float] = []
+            _, terminated, _, _ = run_plan(env, plan.mode()[0].tolist(), rewards)
+            assert terminated
+            assert len(rewards) == length
             assert plan.confidence().min() > 0.99
 
 

@@ -202,6 +202,7 @@ class Evaluate:
         if self.json is not None:
             write_json(self.json, result.to_json())
             say(f"written to {self.json}")
+        result.check_bound()
 
 
 @dataclass(frozen=True, kw_only=True)

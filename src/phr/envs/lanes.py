@@ -52,6 +52,12 @@ class Lanes:
                 self.episode[lane] = -1
 
 
+def random_prefix(n_actions: int, rng: np.random.Generator, between: tuple[int, int]) -> tuple[int, ...]:
+    """Uniformly random actions; their number is uniform too, both ends of `between` included."""
+    low, high = between
+    return tuple(rng.integers(n_actions, size=rng.integers(low, high + 1)).tolist())
+
+
 def random_starts(
     seeds: Sequence[int], n_actions: int, rng: np.random.Generator, *, prefix: tuple[int, int] = (0, 0)
 ) -> list[Start]:
@@ -65,4 +71,4 @@ def random_starts(
     low, high = prefix
     if not 0 <= low <= high:
         raise SettingError(f"a prefix range needs 0 <= low <= high, got {low}:{high}")
-    return [Start(seed, tuple(rng.integers(n_actions, size=rng.integers(low, high + 1)).tolist())) for seed in seeds]
+    return [Start(seed, random_prefix(n_actions, rng, prefix)) for seed in seeds]

@@ -46,8 +46,8 @@ class _MiniGridBase(SplitEnv):
         self._n_mission = len(next(iter(self._mission_codes.values()), ()))
 
     @property
-    def unwrapped(self) -> gymnasium.Env[Any, Any]:
-        """The MiniGrid environment itself."""
+    def gym_env(self) -> gymnasium.Env[Any, Any]:
+        """The MiniGrid environment, wrappers included, its own observation switched off."""
         return self._env
 
     def forget_steps(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -63,7 +62,7 @@ class SplitEnv(ABC):
 
         The base class winds back Gymnasium's time limit.
         """
-        layer: Any = self.unwrapped
+        layer: Any = self.gym_env
         while isinstance(layer, gymnasium.Wrapper):
             if isinstance(layer, TimeLimit):
                 limit: Any = layer  # Gymnasium types the counter as None, which it is before the first reset
@@ -72,12 +71,12 @@ class SplitEnv(ABC):
 
     @property
     @abstractmethod
-    def unwrapped(self) -> gymnasium.Env[Any, Any]:
-        """The underlying Gymnasium environment, for rendering."""
+    def gym_env(self) -> gymnasium.Env[Any, Any]:
+        """The Gymnasium environment that was split, wrappers included (for rendering, and for timing a bare step)."""
 
     def close(self) -> None:
         """Release what the environment holds."""
-        self.unwrapped.close()
+        self.gym_env.close()
 
 
 class ObservingEnv(SplitEnv):
@@ -112,8 +111,8 @@ class ObservingEnv(SplitEnv):
         self._latest: Any = None
 
     @property
-    def unwrapped(self) -> gymnasium.Env[Any, Any]:
-        """The underlying Gymnasium environment."""
+    def gym_env(self) -> gymnasium.Env[Any, Any]:
+        """The Gymnasium environment that was split."""
         return self._env
 
     def reset(self, seed: int | None = None) -> None:
@@ -152,39 +151,24 @@ def discrete_size(space: spaces.Space[Any], env_id: str) -> int:
     return int(space.n)
 
 
-@dataclass(frozen=True)
-class PlanOutcome:
-    """What running a plan yielded.
-
-    Attributes:
-        rewards: One per executed step.
-        terminated: The last step ended the episode for good.
-        truncated: The last step was cut off by a limit.
-        info: The last step's info.
-    """
-
-    rewards: list[float]
-    terminated: bool
-    truncated: bool
-    info: dict[str, Any]
-
-
-def run_plan(env: SplitEnv, actions: Sequence[int]) -> PlanOutcome:
+def run_plan(env: SplitEnv, actions: Sequence[int], rewards: list[float]) -> Advance:
     """Execute actions without looking, until they run out or the episode ends.
+
+    Timed runs spend their steps in this loop: a step costs `advance` and as little as possible besides.
 
     Args:
         env: An environment in mid-episode.
         actions: At least one action.
+        rewards: The executed steps' rewards are appended to it.
 
     Returns:
-        The rewards of the executed steps, and how it ended.
+        What the last executed step returned.
     """
-    rewards: list[float] = []
-    terminated = truncated = False
-    info: dict[str, Any] = {}
-    for index, action in enumerate(actions):
-        reward, terminated, truncated, info = env.advance(action, len(actions) - 1 - index)
-        rewards.append(reward)
-        if terminated or truncated:
+    advance, append, blind_for = env.advance, rewards.append, len(actions)
+    for action in actions:
+        blind_for -= 1
+        step = advance(action, blind_for)
+        append(step[0])
+        if step[1] or step[2]:
             break
-    return PlanOutcome(rewards, terminated, truncated, info)
+    return step

@@ -22,14 +22,22 @@ PrefixSchedule = Callable[[int, int], Sequence[int]]
 
 @dataclass(frozen=True)
 class Start:
-    """How an episode begins: a seed, and actions played before anyone counts (nor does the environment's step limit)."""
+    """How an episode begins: a seed, and actions played before anyone counts (nor does the environment's step limit).
+
+    A prefix that would end the episode is left out as a whole, and the episode begins right after its reset. So seed and
+    prefix alone decide the episode; nothing depends on what was played before, and no start is doomed by half a prefix.
+    """
 
     seed: int | None
     prefix: tuple[int, ...] = ()
 
     def enter(self, env: SplitEnv) -> None:
-        """Bring an environment to this start; a prefix that would end the episode is left out."""
+        """Bring an environment to this start."""
         env.reset(self.seed)
+        self.play_prefix(env)
+
+    def play_prefix(self, env: SplitEnv) -> None:
+        """The second half of `enter`, in an environment that was just reset to the seed."""
         for action in self.prefix:
             _, terminated, truncated, _ = env.advance(action)
             if terminated or truncated:

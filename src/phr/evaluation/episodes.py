@@ -13,6 +13,7 @@ from phr.acting.commitment import Commitment, CommitmentLike
 from phr.envs.lanes import Lanes
 from phr.envs.registry import make_env
 from phr.envs.vector import Autoreset, Start, VectorSplit
+from phr.experience.success import episode_success, said_success
 from phr.protocols import Planner
 
 
@@ -24,20 +25,13 @@ class Episodes:
         returns: Sums of rewards, float64.
         lengths: Steps.
         evaluations: Looks.
-        terminated: The episode ended by itself rather than by a limit.
-        last_rewards: Reward of the last step.
+        success: Whether it was one (see `episode_success`).
     """
 
     returns: NDArray[np.float64]
     lengths: NDArray[np.int64]
     evaluations: NDArray[np.int64]
-    terminated: NDArray[np.bool_]
-    last_rewards: NDArray[np.float32]
-
-    @property
-    def success(self) -> NDArray[np.bool_]:
-        """Ended by itself with a positive last reward (the paper's criterion)."""
-        return self.terminated & (self.last_rewards > 0)
+    success: NDArray[np.bool_]
 
 
 def play_episodes(
@@ -61,7 +55,7 @@ def play_episodes(
     n = len(starts)
     agent = VectorHorizonAgent(planner, commitment, n_envs=vector.n_envs)
     returns, lengths, looks = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
-    terminated, last = np.zeros(n, bool), np.zeros(n, np.float32)
+    success = np.zeros(n, bool)
     lanes = Lanes(vector, starts)
     while (running := lanes.running).any():
         looking = agent.needs_observation & running
@@ -71,11 +65,12 @@ def play_episodes(
         playing, ended = lanes.episode[running], step.done
         returns[playing] += step.rewards[running]
         lengths[playing] += 1
-        terminated[lanes.episode[ended]] = step.terminated[ended]
-        last[lanes.episode[ended]] = step.rewards[ended]
+        for lane in np.flatnonzero(ended).tolist():
+            said, last = said_success(step.infos[lane]), float(step.rewards[lane])
+            success[lanes.episode[lane]] = episode_success(said, terminated=bool(step.terminated[lane]), last_reward=last)
         agent.reset(ended)
         lanes.begin_next(ended)
-    return Episodes(returns, lengths, looks, terminated, last)
+    return Episodes(returns, lengths, looks, success)
 
 
 def make_vector(env_id: str, n_envs: int) -> VectorSplit:

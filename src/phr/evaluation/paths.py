@@ -14,6 +14,7 @@ from phr.envs import planes
 from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.split import SplitEnv
 from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmentError
+from phr.experience.success import episode_success, said_success
 from phr.protocols import Planner
 
 Place = tuple[int, int, int]
@@ -85,7 +86,7 @@ class LearnedPath:
         places: Where the agent stood before the first action and after each action.
         actions: What it did.
         looked: For each action, whether the policy was evaluated right before it.
-        solved: The episode ended by itself with a positive last reward (the paper's criterion).
+        solved: The episode was a success (see `episode_success`).
 
     Raises:
         InvalidDataError: If the lists do not fit each other or the map, or the first action followed no look.
@@ -201,10 +202,11 @@ def trace_path(
     obs = env.observe()
     layout, places, actions, looked = read_layout(obs), [read_place(obs)], [], []
     reward, terminated, truncated = 0.0, False, False
+    info: dict[str, Any] = {}
     while not (terminated or truncated):
         looked.append(agent.needs_observation)
         actions.append(agent.act(obs if looked[-1] else None))
-        reward, terminated, truncated, _ = env.advance(actions[-1])
+        reward, terminated, truncated, info = env.advance(actions[-1])
         places.append(read_place(obs := env.observe()))
     return LearnedPath(
         env_id=env.env_id,
@@ -214,5 +216,5 @@ def trace_path(
         places=tuple(places),
         actions=tuple(actions),
         looked=tuple(looked),
-        solved=terminated and reward > 0,
+        solved=episode_success(said_success(info), terminated=terminated, last_reward=reward),
     )

@@ -51,7 +51,7 @@ class StartsResult:
 
     Attributes:
         n_starts: Starts there are.
-        n_solved: Starts from which it terminated with a positive last reward.
+        n_solved: Starts from which it succeeded (see `episode_success`).
         return_mean: Mean return over all starts.
         length_mean: Mean steps over all starts.
         evaluations_per_episode: Mean looks over all starts.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from phr.acting.agent import HorizonAgent
-from phr.envs.split import SplitEnv
+from phr.envs.lanes import random_prefix
+from phr.envs.split import Advance, SplitEnv, run_plan
+from phr.envs.vector import Start
 from phr.errors import SettingError
+from phr.experience.success import episode_success, said_success
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,11 @@ class RunRecord:
         returns: Their sums of rewards.
         lengths: Their steps.
         looks: Their evaluations.
-        successes: What the environment's `is_success`, else a positive last reward at termination, said.
+        said: What the environment itself said of success; None where it said nothing.
+        successes: Whether they were (see `episode_success`).
         score: Sum of all rewards.
         evaluations: Network calls.
-        seconds_wall: Acting, stepping and resetting, without the random prefixes.
+        seconds_wall: Acting, stepping and resetting, without the random prefixes and without keeping this record.
         seconds_policy: The part spent in the policy.
         seconds_env: The rest.
     """
@@ -57,6 +62,7 @@ class RunRecord:
     returns: list[float] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
+    said: list[bool | None] = field(default_factory=list)
     successes: list[bool] = field(default_factory=list)
     score: float = 0.0
     evaluations: int = 0
@@ -66,11 +72,39 @@ class RunRecord:
     reward_low: float = float("inf")
     reward_high: float = float("-inf")
     any_terminated: bool = False
-    said_success: bool = False
     trace: list[list[int]] = field(default_factory=list, repr=False)
     """Executed actions, one list per look; −1 after the last action of an episode. Kept only on request."""
-    prefixes: list[list[int]] = field(default_factory=list, repr=False)
-    """Uncounted actions before each episode of the trace."""
+    starts: list[Start] = field(default_factory=list, repr=False)
+    """How each episode of the trace began."""
+
+    def collect(self, rewards: list[float]) -> float:
+        """Note the range of an episode's rewards; returns their sum."""
+        total, low, high = 0.0, self.reward_low, self.reward_high
+        for reward in rewards:  # in order, unlike `sum`, which compensates since Python 3.12
+            total += reward
+            if reward < low:
+                low = reward
+            if reward > high:
+                high = reward
+        self.reward_low, self.reward_high = low, high
+        return total
+
+    def close_episode(self, rewards: list[float], looks: int, terminated: bool, info: dict[str, Any]) -> None:
+        """Enter a whole episode: its rewards, its evaluations, how it ended and the info of its last step."""
+        self.episodes += 1
+        self.returns.append(self.collect(rewards))
+        self.lengths.append(len(rewards))
+        self.looks.append(looks)
+        self.any_terminated |= terminated
+        self.said.append(said_success(info))
+        self.successes.append(episode_success(self.said[-1], terminated=terminated, last_reward=rewards[-1]))
+
+    def close_run(self, rewards: list[float], evaluations: int, wall: float, policy: float) -> None:
+        """Enter the sums, a last, unfinished episode's rewards among them, and the seconds."""
+        self.score = sum(self.returns) + self.collect(rewards)
+        self.steps = sum(self.lengths) + len(rewards)
+        self.evaluations = evaluations
+        self.seconds_wall, self.seconds_policy, self.seconds_env = wall, policy, wall - policy
 
 
 @dataclass(frozen=True)
@@ -108,103 +142,77 @@ def timed_run(
     """Act until the limit is reached.
 
     The environment is seeded once, at the start; later resets go on with its own generator, so runs with the same seed meet
-    the same episodes whatever the agent does, as long as the environment draws random numbers only when it resets.
+    the same episodes whatever the agent does, as long as the environment draws random numbers only when it resets. With
+    random prefixes every episode gets a seed of its own, so that seed and prefix decide it (see `Start`).
 
     Args:
         env: Where to act.
         agent: Who acts; its plan is dropped at every episode's end.
         limit: When to stop.
         seed: Of the first reset.
-        rng: For random prefixes.
+        rng: For random prefixes, and the seeds of the episodes that they begin.
         options: How the run is played.
     """
     record = RunRecord(seed)
-    clock = time.perf_counter
-    before = agent.evaluations
-    policy = 0.0
-    begin = clock()
-    uncounted = _enter(env, rng, options, seed, record)
-    episode_return, episode_steps, episode_looks = 0.0, 0, 0
-    advance, observe_always = env.advance, options.observe_always
+    clock, execute = time.perf_counter, _run_plan_looking if options.observe_always else run_plan
+    observe, decide, keep_trace = env.observe, agent.decide, options.keep_trace
+    before, policy, looks, rewards = agent.evaluations, 0.0, 0, list[float]()
     steps_left = limit.steps if limit.steps is not None else -1  # −1 never reaches 0
     episodes_left = limit.episodes if limit.episodes is not None else -1
+    begin = clock()
+    uncounted = _enter(env, rng, options, seed, record)
     while steps_left != 0 and episodes_left != 0:
-        obs = env.observe()
+        obs = observe()
         looked = clock()
-        actions = agent.decide(obs)
+        actions = decide(obs)
         policy += clock() - looked
-        episode_looks += 1
+        looks += 1
         if 0 <= steps_left < len(actions):
             actions = actions[:steps_left]
-        executed, planned = 0, len(actions)
-        reward, terminated, truncated = 0.0, False, False
-        info: dict[str, Any] = {}
-        for action in actions:
-            executed += 1
-            reward, terminated, truncated, info = advance(action, 0 if observe_always else planned - executed)
-            episode_return += reward
-            if reward < record.reward_low:
-                record.reward_low = reward
-            if reward > record.reward_high:
-                record.reward_high = reward
-            if terminated or truncated:
-                break
-            if observe_always and executed < planned:
-                env.observe()
+        already = len(rewards)
+        _, terminated, truncated, info = execute(env, actions, rewards)
+        executed = len(rewards) - already
         steps_left -= executed
-        episode_steps += executed
-        if options.keep_trace:
-            record.trace.append(actions[:executed] + ([-1] if terminated or truncated else []))
-        if terminated or truncated:
+        ended = terminated or truncated
+        if keep_trace:
+            record.trace.append(actions[:executed] + [-1] * ended)
+        if ended:
             agent.reset()
-            _close_episode(record, episode_return, episode_steps, episode_looks, (reward, terminated, info))
-            episode_return, episode_steps, episode_looks = 0.0, 0, 0
+            closed = clock()
+            record.close_episode(rewards, looks, terminated, info)
+            uncounted += clock() - closed
+            looks, rewards = 0, []
             episodes_left -= 1
             if steps_left != 0 and episodes_left != 0:
                 uncounted += _enter(env, rng, options, None, record)
-    record.seconds_wall = clock() - begin - uncounted
-    record.seconds_policy = policy
-    record.seconds_env = record.seconds_wall - policy
-    record.steps = sum(record.lengths) + episode_steps
-    record.score = sum(record.returns) + episode_return
-    record.evaluations = agent.evaluations - before
+    record.close_run(rewards, agent.evaluations - before, clock() - begin - uncounted, policy)
     return record
 
 
+def _run_plan_looking(env: SplitEnv, actions: Sequence[int], rewards: list[float]) -> Advance:
+    """`run_plan` for those who observe always; the last step's observation is built by whoever plans on."""
+    for left, action in zip(reversed(range(len(actions))), actions, strict=True):
+        step = env.advance(action)
+        rewards.append(step[0])
+        if step[1] or step[2]:
+            break
+        if left:
+            env.observe()
+    return step
+
+
 def _enter(env: SplitEnv, rng: np.random.Generator, options: RunOptions, seed: int | None, record: RunRecord) -> float:
-    """Start an episode; returns the seconds that its prefix took."""
-    env.reset(seed)
-    low, high = options.prefix
-    if high == 0:
-        return 0.0
-    begin = time.perf_counter()
-    actions: list[int] = rng.integers(env.n_actions, size=rng.integers(low, high + 1)).tolist()
-    play_prefix(env, actions)
+    """Start an episode; returns the seconds that took what is not its reset."""
+    clock = time.perf_counter
+    begin = clock()
+    start = Start(seed)
+    if options.prefix[1]:
+        own = int(rng.integers(2**31)) if seed is None else seed
+        start = Start(own, random_prefix(env.n_actions, rng, options.prefix))
     if options.keep_trace:
-        record.prefixes.append(actions)
-    return time.perf_counter() - begin
-
-
-def play_prefix(env: SplitEnv, actions: list[int]) -> None:
-    """Take uncounted actions; an episode that ends meanwhile is started again."""
-    for action in actions:
-        _, terminated, truncated, _ = env.advance(action)
-        if terminated or truncated:
-            env.reset()
-    env.forget_steps()
-
-
-def _close_episode(
-    record: RunRecord, episode_return: float, steps: int, looks: int, last: tuple[float, bool, dict[str, Any]]
-) -> None:
-    reward, terminated, info = last
-    record.episodes += 1
-    record.returns.append(episode_return)
-    record.lengths.append(steps)
-    record.looks.append(looks)
-    record.any_terminated |= terminated
-    if "is_success" in info:
-        record.said_success = True
-        record.successes.append(bool(info["is_success"]))
-    else:
-        record.successes.append(terminated and reward > 0)
+        record.starts.append(start)
+    drawn = clock()
+    env.reset(start.seed)
+    entered = clock()
+    start.play_prefix(env)
+    return drawn - begin + clock() - entered

@@ -10,6 +10,7 @@ import numpy as np
 from phr.envs.lanes import Lanes
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import InvalidDataError
+from phr.experience.success import said_success
 from phr.experience.trajectory import Experience, Trajectory
 from phr.plan import CategoricalPlan
 from phr.protocols import Planner
@@ -80,8 +81,7 @@ class _Recorder:
 
     def end(self, terminated: bool, truncated: bool, info: dict[str, Any]) -> None:
         self.terminated, self.truncated = terminated, truncated
-        if "is_success" in info:
-            self.is_success = bool(info["is_success"])
+        self.is_success = said_success(info)
 
     def trajectory(self) -> Trajectory:
         return Trajectory(

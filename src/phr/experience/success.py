@@ -1,14 +1,39 @@
-"""Which episodes are worth learning from, and why."""
+"""What success of an episode is, and which episodes are worth learning from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phr.errors import NoSuccessError, SettingError
 from phr.experience.trajectory import Experience
+
+
+def said_success(info: Mapping[str, Any]) -> bool | None:
+    """What the environment itself says of an episode in its last step's info; None where it says nothing."""
+    return bool(info["is_success"]) if "is_success" in info else None
+
+
+def episode_success(said: bool | None, *, terminated: bool, last_reward: float) -> bool:
+    """Whether an episode was a success; recording, evaluation and drawn paths all ask here.
+
+    Args:
+        said: From `said_success`; where the environment gives its word, it counts, whatever the rewards were.
+        terminated: The episode ended by itself rather than by a limit.
+        last_reward: Reward of its last step.
+
+    Returns:
+        The environment's word, else whether it terminated with a positive last reward. Whether the latter means anything
+        is another question, which takes many episodes: see `last_reward_tells_success`.
+
+    Source:
+        The rule without a word is that of Wagner et al. 2021 (arXiv:2106.10075).
+    """
+    return terminated and last_reward > 0 if said is None else said
 
 
 @dataclass(frozen=True)
@@ -29,8 +54,8 @@ class Selection:
 def select_successful(experience: Experience, *, quantile: float = 0.0) -> Selection:
     """Choose the episodes to learn from.
 
-    In this order: `info["is_success"]` where the environment gives it; a positive last reward at termination, the paper's
-    criterion, where some rewards are not positive; else the best episodes by return, or all of them.
+    Successes (see `episode_success`), where the environment said so of every episode or the last reward tells; else the
+    best episodes by return, or all of them.
 
     Args:
         experience: What the teacher did.
@@ -43,14 +68,14 @@ def select_successful(experience: Experience, *, quantile: float = 0.0) -> Selec
     if not 0.0 <= quantile < 1.0:
         raise SettingError(f"a quantile lies in [0, 1), got {quantile}")
     trajectories = experience.trajectories
+    success = np.array(
+        [episode_success(t.is_success, terminated=t.terminated, last_reward=float(t.rewards[-1])) for t in trajectories]
+    )
     if all(t.is_success is not None for t in trajectories):
-        keep = np.array([bool(t.is_success) for t in trajectories])
-        return _checked(keep, "the environment's is_success")
-    rewards = experience.joined("rewards")
-    terminated = np.array([t.terminated for t in trajectories])
-    if last_reward_tells_success(float(rewards.min()), float(rewards.max()), any_terminated=bool(terminated.any())):
-        last = np.array([t.rewards[-1] for t in trajectories])
-        return _checked(terminated & (last > 0), "terminated with a positive last reward")
+        return _checked(success, "the environment's is_success")
+    rewards, any_terminated = experience.joined("rewards"), any(t.terminated for t in trajectories)
+    if last_reward_tells_success(float(rewards.min()), float(rewards.max()), any_terminated=any_terminated):
+        return _checked(success, "terminated with a positive last reward")
     returns = np.array([t.episode_return for t in trajectories])
     keep = returns >= np.quantile(returns, quantile)
     what = f"the best {1 - quantile:.0%} by return" if quantile > 0 else "all"

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from phr.envs.lanes import random_prefix
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Autoreset, VectorSplit
 from phr.seeding import Streams, rng_from_state, rng_state
@@ -85,16 +86,14 @@ class RolloutCollector:
         prefix: tuple[int, int],
         streams: Streams,
     ) -> None:
-        def random_prefix(env: int, episode: int) -> Sequence[int]:
-            rng = streams.rng("train-prefix", env, episode)
-            actions: list[int] = rng.integers(self.vector.n_actions, size=rng.integers(prefix[0], prefix[1] + 1)).tolist()
-            return actions
+        def prefix_of(env: int, episode: int) -> Sequence[int]:
+            return random_prefix(self.vector.n_actions, streams.rng("train-prefix", env, episode), prefix)
 
         self.vector = VectorSplit(
             [make() for _ in range(n_envs)],
             Autoreset.SAME_STEP,
             seeds=lambda env, episode: streams.integer("train-env", env, episode),
-            prefixes=random_prefix if prefix[1] else lambda _env, _episode: (),
+            prefixes=prefix_of if prefix[1] else lambda _env, _episode: (),
         )
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
         self._n_steps, self._reward_scale = n_steps, reward_scale
