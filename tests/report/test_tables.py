@@ -8,7 +8,7 @@ from rich.console import Console
 
 from phr.errors import InvalidDataError, MissingExtraError
 from phr.report.numbers import interval, number, percent, times
-from phr.report.results import Ablation, ablation_table, results_table, results_tables
+from phr.report.results import AblationRow, ablation_table, results_table, results_tables
 from phr.report.tables import Column, Table, to_markdown, to_rich
 from tests.report.samples import CROSSING, ROOMS, fake_points
 
@@ -146,9 +146,9 @@ def test_tables_are_checked_at_birth() -> None:
 def test_ablations_give_every_result_a_column() -> None:
     table = ablation_table(
         [
-            Ablation(name="cut", setting="strict", claim="t ≤ m−n+1", results={"success": 0.25}, held=False),
-            Ablation(name="stride", setting="8", claim="", results={"length": 14.2, "success": None}),
-            Ablation(name="loss", setting="CE", claim="best", results={"length": 14.0}, held=True),
+            AblationRow(name="cut", setting="strict", claim="t ≤ m−n+1", results={"success": 0.25}, held=False),
+            AblationRow(name="stride", setting="8", claim="", results={"length": 14.2, "success": None}),
+            AblationRow(name="loss", setting="CE", claim="best", results={"length": 14.0}, held=True),
         ]
     )
     assert [column.heading for column in table.columns][3:] == ["success", "length", "held?"]

@@ -15,13 +15,13 @@ from phr.cli import main
 from phr.errors import OutputDirectoryError, SettingError
 from phr.files import read_json, sha256_of
 from phr.learning import presets
-from phr.learning.relay import Relay
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
 from phr.studies import reproduce as reproduce_module
 from phr.studies.ablations import ABLATIONS
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import PROFILES, Profile
+from phr.studies.relay import Relay
 from phr.studies.reproduce import Reproduction, reproduce
 from phr.studies.results import Results
 from phr.studies.workbench import Job

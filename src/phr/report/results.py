@@ -105,7 +105,7 @@ def _note(points: Sequence[Point]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ablation:
+class AblationRow:
     """One thing that was changed, and what became of it.
 
     Attributes:
@@ -123,7 +123,7 @@ class Ablation:
     held: bool | None = None
 
 
-def ablation_table(ablations: Sequence[Ablation], title: str = "Ablations") -> Table:
+def ablation_table(ablations: Sequence[AblationRow], title: str = "Ablations") -> Table:
     """One row for every ablation, one column for every result that any of them has.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from phr.evaluation.paths import LearnedPath
 from phr.files import read_json, read_jsonl
 from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores, pool
-from phr.report.results import Ablation as AblationRow
+from phr.report.results import AblationRow
 from phr.studies.ablations import ABLATIONS, Outcome
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import Profile
