@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -91,6 +92,19 @@ def test_there_is_one_table_per_environment() -> None:
     assert [table.title for table in tables] == [ROOMS, CROSSING]
     with pytest.raises(InvalidDataError, match="Pong"):
         results_table("Pong", fake_points())
+
+
+def test_the_headings_and_the_note_say_which_interval_is_shown() -> None:
+    points = fake_points()
+    few = [replace(point, n_runs=2) if point.series != "optimum" else point for point in points]
+    for shown, heading, words in (
+        (points, "95 %", "95 % bootstrap"),
+        (few, "min … max", "lowest to highest run"),
+        ([*points[:3], *few[3:]], "interval", "lowest to highest run"),
+    ):
+        table = results_table(CROSSING, shown)
+        assert [column.heading for column in table.columns if column.kind == "interval"] == [heading] * 3
+        assert words in table.note
 
 
 def test_groups_begin_where_the_policy_changes() -> None:

@@ -8,25 +8,34 @@ from dataclasses import dataclass
 from phr.errors import InvalidDataError
 from phr.report.names import series_name
 from phr.report.numbers import interval, number, percent, times
-from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, in_order
+from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, IntervalKind, Point, describe_intervals, find, in_order
 from phr.report.tables import Column, Table
 
-_RESULT_COLUMNS = (
-    Column("policy"),
-    Column("n", "number"),
-    Column("success", "number"),
-    Column("return", "number"),
-    Column("95 %", "interval"),
-    Column("length (steps)", "number"),
-    Column("evals / episode", "number"),
-    Column("s / 100k steps", "number"),
-    Column("95 %", "interval"),
-    Column("speed-up", "number"),
-    Column("score / s", "number"),
-    Column("95 %", "interval"),
-    Column("of bound", "number"),
-    Column("FAS", "number"),
-)
+_INTERVAL_HEADINGS: dict[frozenset[IntervalKind], str] = {
+    frozenset({"bootstrap"}): "95 %",
+    frozenset({"range"}): "min … max",
+}
+
+
+def _result_columns(points: Sequence[Point]) -> tuple[Column, ...]:
+    kinds = frozenset(point.interval_kind for point in points if point.interval_kind != "none")
+    ends = Column(_INTERVAL_HEADINGS.get(kinds, "interval"), "interval")
+    return (
+        Column("policy"),
+        Column("n", "number"),
+        Column("success", "number"),
+        Column("return", "number"),
+        ends,
+        Column("length (steps)", "number"),
+        Column("evals / episode", "number"),
+        Column("s / 100k steps", "number"),
+        ends,
+        Column("speed-up", "number"),
+        Column("score / s", "number"),
+        ends,
+        Column("of bound", "number"),
+        Column("FAS", "number"),
+    )
 
 
 def results_table(env_id: str, points: Sequence[Point], scores: Mapping[tuple[str, str], float] | None = None) -> Table:
@@ -60,7 +69,7 @@ def results_table(env_id: str, points: Sequence[Point], scores: Mapping[tuple[st
     competing = [index for index, point in enumerate(ordered) if point.series != OPTIMUM]
     best = max(competing, key=lambda index: ordered[index].score_per_second, default=None)
     strong = frozenset() if best is None else frozenset({best})
-    return Table(env_id, _RESULT_COLUMNS, tuple(rows), _note(here), grouped=True, strong=strong)
+    return Table(env_id, _result_columns(here), tuple(rows), _note(here), grouped=True, strong=strong)
 
 
 def results_tables(points: Sequence[Point], scores: Mapping[tuple[str, str], float] | None = None) -> list[Table]:
@@ -75,14 +84,14 @@ def _result_cells(point: Point, teacher: Point | None) -> tuple[str, ...]:
         str(point.n),
         percent(point.success_rate),
         number(point.return_mean),
-        interval(point.return_ci95),
+        interval(point.return_interval),
         number(point.length_mean, 2),
         number(point.evaluations_per_episode, 2),
         number(point.seconds_per_100k_steps),
-        interval(point.seconds_ci95),
+        interval(point.seconds_interval),
         times(speed_up),
         number(point.score_per_second),
-        interval(point.score_ci95),
+        interval(point.score_interval),
         percent(point.bound_fraction),
     )
 
@@ -90,10 +99,8 @@ def _result_cells(point: Point, teacher: Point | None) -> tuple[str, ...]:
 def _note(points: Sequence[Point]) -> str:
     """What the words of the table mean, as far as it uses them."""
     series = {point.series for point in points}
-    runs = sorted({point.n_runs for point in points if point.series != OPTIMUM})
-    span = "" if not runs else f"{runs[0]} runs" if len(runs) == 1 else f"{runs[0]} to {runs[-1]} runs"
     parts = [
-        f"Bootstrap intervals over {span}." if span else "",
+        describe_intervals(points),
         "Evals: network calls. Speed-up: over the teacher. Of bound: least possible over measured time.",
         "FAS: return averaged over n, on a scale from random play (0) to the teacher (1).",
     ]

@@ -12,7 +12,7 @@ from phr.report.figures import curve, figure4, figure5
 from phr.report.names import env_name, series_name
 from phr.report.numbers import number, percent, times
 from phr.report.page import PageFigure, ReportContent, Section, write_page
-from phr.report.points import TEACHER, Point, find
+from phr.report.points import TEACHER, Point, describe_intervals, find
 from phr.report.results import ablation_table, results_tables
 from phr.report.tables import Column, Table, to_markdown
 from phr.studies.results import Results
@@ -150,7 +150,10 @@ def _sections(results: Results, points: Sequence[Point], tables: Sequence[Table]
     layout, profile = results.layout, results.profile
     n_envs = len(profile.env_ids)
     figure = figure4(points, layout.figure("figure-4"))
-    caption = "Score per second (top, higher is better) and seconds per 100,000 steps (bottom, lower is better) over n."
+    caption = (
+        "Score per second (top, higher is better) and seconds per 100,000 steps (bottom, lower is better) over n. "
+        f"{describe_intervals(points)}"
+    ).rstrip()
     sections = [
         Section(
             heading="Figure 4: throughput and time",

@@ -8,7 +8,8 @@ from typing import Any
 
 from phr.evaluation.paths import LearnedPath
 from phr.files import read_json, read_jsonl
-from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores, pool
+from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores
+from phr.report.pooling import pool
 from phr.report.results import AblationRow
 from phr.studies.ablations import ABLATIONS, Outcome
 from phr.studies.layout import StudyLayout
@@ -45,12 +46,11 @@ class Results:
         return points
 
     def _pool(self, env_id: str, series: str, n: int) -> Point:
-        files = [
-            self.layout.timed(env_id, series, n, seed, number)
+        found = [
+            [read_json(self.layout.timed(env_id, series, n, seed, number)) for number in range(self.profile.runs)]
             for seed in self.profile.seeds
-            for number in range(self.profile.runs)
         ]
-        return pool(series, n, [read_json(path) for path in files])
+        return pool(series, n, found)
 
     def _optimum(self, env_id: str, measured: Sequence[Point]) -> list[Point]:
         """A shortest path at the time that the first loss's student needs."""
