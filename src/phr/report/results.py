@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from phr.errors import InvalidDataError
 from phr.report.names import series_name
-from phr.report.numbers import interval, number, percent, times
+from phr.report.numbers import interval, mean_and_range, number, percent, times
 from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, IntervalKind, Point, describe_intervals, find, in_order
 from phr.report.tables import Column, Table
 
@@ -119,37 +119,36 @@ class AblationRow:
         name: What was varied.
         setting: To what.
         claim: What the paper says of it; may be empty.
-        results: Name of a result, with its unit → value, None where it was not measured.
-        held: Whether the claim held; None where there is no claim, or the numbers do not decide.
+        results: Name of a result, with its unit → one value for each training seed, none where it was not measured.
+        verdict: Whether the claim held; empty where there is no claim.
     """
 
     name: str
     setting: str
     claim: str
-    results: Mapping[str, float | None]
-    held: bool | None = None
+    results: Mapping[str, Sequence[float]]
+    verdict: str = ""
 
 
-def ablation_table(ablations: Sequence[AblationRow], title: str = "Ablations") -> Table:
-    """One row for every ablation, one column for every result that any of them has.
+def ablation_table(ablations: Sequence[AblationRow], title: str = "Ablations", note: str = "") -> Table:
+    """One row for every setting, one column for every result that any of them has: mean and range over the seeds.
 
     Raises:
-        InvalidDataError: If there is no ablation.
+        InvalidDataError: If there is no row.
     """
     if not ablations:
         raise InvalidDataError("an ablation table needs at least one row, got none")
     results = list(dict.fromkeys(name for ablation in ablations for name in ablation.results))
     columns = [Column("ablation"), Column("setting"), Column("the paper's claim")]
     columns += [*(Column(name, "number") for name in results), Column("held?", "verdict")]
-    verdicts = {True: "yes", False: "no", None: "n.a."}
     rows = [
         (
             ablation.name,
             ablation.setting,
             ablation.claim,
-            *(number(ablation.results.get(name)) for name in results),
-            verdicts[ablation.held],
+            *(mean_and_range(ablation.results.get(name, ())) for name in results),
+            ablation.verdict,
         )
         for ablation in ablations
     ]
-    return Table(title, tuple(columns), tuple(rows))
+    return Table(title, tuple(columns), tuple(rows), note, grouped=True)

@@ -103,23 +103,25 @@ class Results:
         rows = []
         for ablation in ABLATIONS:
             outcomes = {label: self._outcome(env_id, ablation.name, label) for label, _ in ablation.settings}
-            verdict = ablation.held(outcomes)
+            verdict = ablation.judge(outcomes)
             for index, (label, outcome) in enumerate(outcomes.items()):
-                solved = {f"solved, n = {n}": value for n, value in outcome.solved.items()}
                 rows.append(
                     AblationRow(
                         name=ablation.name,
                         setting=label,
                         claim=ablation.claim if index == 0 else "",
-                        results=solved,
-                        held=verdict if index == 0 else None,
+                        results={f"solved, n = {n}": values for n, values in outcome.solved.items()},
+                        verdict=verdict if index == 0 else "",
                     )
                 )
         return rows
 
     def _outcome(self, env_id: str, name: str, label: str) -> Outcome:
-        reached = {n: read_json(self.layout.ablation_starts(env_id, name, label, n)) for n in self.profile.horizons}
-        return Outcome({n: found["n_solved"] / found["n_starts"] for n, found in reached.items()})
+        reached = {
+            n: [read_json(self.layout.ablation_starts(env_id, name, label, n, seed)) for seed in self.profile.seeds]
+            for n in self.profile.horizons
+        }
+        return Outcome({n: tuple(f["n_solved"] / f["n_starts"] for f in found) for n, found in reached.items()})
 
     def path(self, env_id: str, n: int) -> LearnedPath:
         """The learned path at n."""
