@@ -224,6 +224,16 @@ def test_experience_of_another_environment_exits_with_2(phr: Phr, folder: Path) 
     assert message == f"the experience was recorded in made-up, not in {CORRIDOR}"
 
 
+def test_experience_of_another_teacher_exits_with_2(phr: Phr, folder: Path) -> None:
+    """Also where a finished run would be taken up again: the file may have been recorded anew in between."""
+    episodes = ("--n-episodes", 8, "--n-updates", 1, "--save-experience", "episodes.npz", "--out", "run")
+    assert phr("distill", "student", "--horizon", 4, *episodes).code == 0
+    for more in ((), ("--resume",)):
+        message = refused(phr, folder, 2, *NEW_STUDENT, "--experience", "episodes.npz", *more)
+        assert message.startswith("the experience was recorded from another teacher: student (")
+        assert ", not teacher (" in message
+
+
 def test_experience_that_is_not_there_exits_with_1(phr: Phr, folder: Path) -> None:
     assert "none.json is missing" in refused(phr, folder, 1, *NEW_STUDENT, "--experience", "none.npz")
 
