@@ -139,7 +139,7 @@ class A2C:
         vector = self.collector.vector
         weights_seed = self._streams.integer("teacher-weights")
         self.network = network or build_network(
-            vector.observation_space.shape, vector.n_actions, 1, config.trunk, seed=weights_seed
+            vector.observation_space, vector.n_actions, 1, config.trunk, seed=weights_seed
         )
         self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.optimizer = self._make_optimizer()

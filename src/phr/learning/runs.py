@@ -139,7 +139,7 @@ def _network(start: PlanNetwork | TrunkConfig, env: SplitEnv, seed: int) -> Plan
     if isinstance(start, PlanNetwork):
         return start
     weights_seed = Streams(seed).integer("student-weights")
-    return build_network(env.observation_space.shape, env.n_actions, 1, start, seed=weights_seed)
+    return build_network(env.observation_space, env.n_actions, 1, start, seed=weights_seed)
 
 
 def _training(student: PHR, env_id: str, joint_config: A2CConfig | None) -> Trainable:
