@@ -20,6 +20,7 @@ from phr.errors import NonFiniteError, SettingError
 from phr.evaluation.episodes import play_episodes
 from phr.learning.driver import Progress
 from phr.learning.losses import a2c_losses
+from phr.learning.replay import collector_state, restore_collector
 from phr.learning.returns import gae_advantages
 from phr.learning.rollout import Rollout, RolloutCollector
 from phr.learning.settings import check_settings
@@ -250,17 +251,22 @@ class A2C:
         tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         best_return = self.best_return if np.isfinite(self.best_return) else None
-        return tensors, {"n_updates": self.n_updates, "best_return": best_return, "collector": self.collector.state()}
+        return tensors, {
+            "n_updates": self.n_updates,
+            "best_return": best_return,
+            "collector": collector_state(self.collector),
+        }
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken.
 
         Raises:
             IncompatibleModelError: If the checkpoint is of another network.
+            InvalidDataError: If the environments do not repeat their episodes.
         """
         restore_network(self.network, tensors)
         restore_optimizer(self.optimizer, tensors)
         self.best = {name.removeprefix("best."): value for name, value in tensors.items() if name.startswith("best.")}
         self.n_updates = state["n_updates"]
         self.best_return = -np.inf if state["best_return"] is None else state["best_return"]
-        self.collector.restore(state["collector"])
+        restore_collector(self.collector, state["collector"])
