@@ -80,7 +80,8 @@ class A2CConfig:
         check_settings(
             self,
             at_least_one=("total_timesteps", "n_envs", "n_steps", "n_evaluations", "eval_episodes"),
-            positive=("learning_rate", "max_grad_norm"),
+            positive=("learning_rate", "max_grad_norm", "reward_scale"),
+            not_negative=("learning_rate_end", "ent_coef", "ent_coef_end", "vf_coef", "optimizer_eps"),
             choices={"optimizer": ("rmsprop", "adam")},
         )
         for name in ("gamma", "gae_lambda"):
