@@ -1,14 +1,14 @@
 """The least time that acting can take on this machine: T = t_sim + t_reset/L + E·(t_obs + t_policy).
 
 t_sim and t_reset come from a bare loop over the simulator, without any class of ours; t_obs and t_policy from looking where
-the agent looked. A recorded run is replayed, so every term is measured on the states that the agent met.
+the agent looked. A recorded run is replayed, so every term is measured on the states that the agent met. Where k frames are
+stacked, a look prepares those that no earlier look has prepared, at most k: each counts min(1, k·E) times a step.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
         max_seconds: Replay no longer than this (but through one reset at least).
     """
     clock = time.perf_counter
-    simulator: Any = env.unwrapped
+    simulator = env.bare()
     sim = reset = look = think = 0.0
     n_steps = n_resets = n_looks = 0
     prefixes = iter(record.prefixes)
@@ -80,7 +80,7 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
     play_prefix(env, next(prefixes, []))
     for actions in record.trace:
         started = clock()
-        obs = env.observe()
+        obs = simulator.observe()
         observed = clock()
         planner.plan(obs[None])
         planned = clock()
