@@ -30,12 +30,12 @@ class BareSimulator:
 
     Attributes:
         step: Move the simulator by one action.
-        reset: Start an episode.
+        reset: Start an episode with this seed; None goes on with the own generator.
         observe: Build the observation that an agent who looks now is shown.
     """
 
     step: Callable[[int], Any]
-    reset: Callable[[], Any]
+    reset: Callable[[int | None], Any]
     observe: Callable[[], NDArray[Any]]
 
 
@@ -95,7 +95,7 @@ class SplitEnv(ABC):
 
     def bare(self) -> BareSimulator:
         """The simulator alone, which moves this very environment; Gymnasium's own `step` and `reset` by default."""
-        return BareSimulator(self.gym_env.step, self.gym_env.reset, self.observe)
+        return BareSimulator(self.gym_env.step, lambda seed: self.gym_env.reset(seed=seed), self.observe)
 
     @property
     @abstractmethod

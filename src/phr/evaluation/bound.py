@@ -93,7 +93,7 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
         if ended:
             start = next(starts)
             started = clock()
-            simulator.reset(seed=start.seed)
+            simulator.reset(start.seed)
             reset, n_resets = reset + clock() - started, n_resets + 1
             start.play_prefix(env)
         started = clock()
