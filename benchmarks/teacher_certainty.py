@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from phr.learning.presets import student_config
-from phr.learning.runs import record_teacher
+from phr.learning.recording import record_teacher
 from phr.plan import CategoricalPlan
 from phr.teachers.references import resolve
 

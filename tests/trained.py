@@ -11,6 +11,7 @@ from phr.learning import runs
 from phr.learning.a2c import A2CConfig
 from phr.learning.losses import PlanLoss
 from phr.learning.phr import PHRConfig
+from phr.learning.recording import named, record_teacher
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import Model, save_model
 
@@ -39,7 +40,9 @@ def corridor_teacher() -> Model:
 @cache
 def corridor_experience() -> Experience:
     """What that teacher does there."""
-    return runs.record_teacher(corridor_teacher().planner, CORRIDOR, phr_config())[0]
+    config = phr_config()
+    experience, _ = record_teacher(corridor_teacher().planner, CORRIDOR, config)
+    return named(experience, config, teacher="", teacher_id=corridor_teacher().sha256)
 
 
 @cache

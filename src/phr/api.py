@@ -32,7 +32,6 @@ from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
 from phr.learning.presets import default_trunk_of, student_config, teacher_config
 from phr.storage.model import Model
-from phr.storage.tensors import digest, network_tensors
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.references import ORACLE, resolve
 
@@ -140,7 +139,7 @@ def distill(
         _path(out),
         start=actor.model.network if actor.model else default_trunk_of(env),
         teacher_name=actor.reference if actor.model is None or actor.model.directory else "",
-        teacher_id=digest(network_tensors(actor.model.network)) if actor.model else "",
+        teacher_id=actor.model.sha256 if actor.model else "",
         joint_config=teacher_config(env, seed=seed) if config.joint else None,
         experience=None if experience is None else load_experience(Path(experience)),
         save_experience_to=_path(save_experience),

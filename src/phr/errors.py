@@ -74,3 +74,7 @@ class BoundError(PhrError):
 
 class UnsolvableError(PhrError):
     """The oracle found no way to the goal, or cannot read this observation."""
+
+
+class ExportMismatchError(PhrError):
+    """An exported model does not answer as the network it was made from."""

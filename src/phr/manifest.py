@@ -50,7 +50,25 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json`."""
-        write_json(directory / MANIFEST, {"format": FORMAT, **asdict(self)})
+        write_json(directory / MANIFEST, self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, values: Any, name: str) -> Manifest:
+        """What `to_json` gave; `name` says where it was found.
+
+        Raises:
+            CorruptFileError: If keys are missing or unknown, or no format of ours is named.
+        """
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+            raise CorruptFileError(f"{name} was not written by phr (format {FORMAT})")
+        try:
+            return cls(**{**values, "obs_shape": tuple(values["obs_shape"]), "files": dict(values.get("files", {}))})
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptFileError(f"{name} was edited: {error}") from error
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:
@@ -59,15 +77,8 @@ class Manifest:
         Raises:
             CorruptFileError: If it is missing or unreadable, or a file is missing or not what it was.
         """
-        values = read_json(directory / MANIFEST)
-        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-            raise CorruptFileError(f"{directory / MANIFEST} was not written by phr (format {FORMAT})")
-        try:
-            manifest = cls(**{**values, "obs_shape": tuple(values["obs_shape"])})
-            files = dict(manifest.files)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptFileError(f"{directory / MANIFEST} was edited: {error}") from error
-        for name, digest in files.items():
+        manifest = cls.from_json(read_json(directory / MANIFEST), str(directory / MANIFEST))
+        for name, digest in manifest.files.items():
             path = directory / name
             if not path.is_file():
                 raise CorruptFileError(f"{path} is missing")

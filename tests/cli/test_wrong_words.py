@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -18,7 +19,6 @@ from gymnasium.wrappers import TransformObservation
 from phr import api
 from phr.cli import main
 from phr.experience.archive import save_experience
-from phr.networks.policy import frozen_copy
 from phr.storage.model import save_model
 from phr.storage.run_directory import RunDirectory
 from phr.storage.tensors import network_tensors
@@ -212,9 +212,10 @@ def test_a_folder_without_a_model_exits_with_1(phr: Phr, folder: Path) -> None:
 
 
 def test_a_teacher_without_success_exits_with_1_and_leaves_the_folder_free(phr: Phr, folder: Path) -> None:
-    lost = frozen_copy(corridor_teacher().network)
-    lost.plan_head.weight.zero_()
-    lost.plan_head.bias.copy_(torch.tensor([1.0, 0.0]))  # to the left, always
+    lost = copy.deepcopy(corridor_teacher().network)
+    with torch.no_grad():
+        lost.plan_head.weight.zero_()
+        lost.plan_head.bias.copy_(torch.tensor([1.0, 0.0]))  # to the left, always
     save_model(folder / "lost", lost, corridor_teacher().manifest)
     message = refused(phr, folder, 1, "distill", "lost", *NEW_STUDENT[2:], "--n-episodes", 4)
     assert message.startswith("none of 4 episodes was a success (")
@@ -230,6 +231,16 @@ def test_experience_of_another_environment_exits_with_2(phr: Phr, folder: Path) 
     save_experience(experience(trajectory([1.0, 1.0])), folder / "other.npz")
     message = refused(phr, folder, 2, *NEW_STUDENT, "--experience", "other.npz")
     assert message == f"the experience was recorded in made-up, not in {CORRIDOR}"
+
+
+def test_experience_of_another_teacher_exits_with_2(phr: Phr, folder: Path) -> None:
+    """Also where a finished run would be taken up again: the file may have been recorded anew in between."""
+    episodes = ("--n-episodes", 8, "--n-updates", 1, "--save-experience", "episodes.npz", "--out", "run")
+    assert phr("distill", "student", "--horizon", 4, *episodes).code == 0
+    for more in ((), ("--resume",)):
+        message = refused(phr, folder, 2, *NEW_STUDENT, "--experience", "episodes.npz", *more)
+        assert message.startswith("the experience was recorded from another teacher: student (")
+        assert ", not teacher (" in message
 
 
 def test_experience_that_is_not_there_exits_with_1(phr: Phr, folder: Path) -> None:

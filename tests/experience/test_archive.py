@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from phr.errors import CorruptFileError
 from phr.experience.archive import load_experience, save_experience
+from phr.experience.origin import Origin
 from phr.experience.trajectory import Experience
 from phr.files import sha256_of
 from tests.experience.builders import experience, trajectory
@@ -19,6 +21,7 @@ from tests.experience.builders import experience, trajectory
 
 def assert_equal(left: Experience, right: Experience) -> None:
     assert left.env_id == right.env_id
+    assert left.origin == right.origin
     for one, other in zip(left.trajectories, right.trajectories, strict=True):
         for name in ("obs", "actions", "teacher_logits", "rewards"):
             assert getattr(one, name).dtype == getattr(other, name).dtype
@@ -37,11 +40,24 @@ episodes = st.builds(
 )
 
 
-@given(trajectories=st.lists(episodes, min_size=1, max_size=4))
+origins = st.none() | st.builds(
+    Origin,
+    teacher=st.sampled_from(["", "zoo:π", "oracle"]),
+    teacher_id=st.text("0123456789abcdef", max_size=64),
+    seed=st.integers(0, 2**40),
+    prefix=st.tuples(st.integers(0, 9), st.integers(9, 99)),
+    sampled=st.booleans(),
+    versions=st.just({"phr": "0.1.0"}),
+)
+
+
+@given(trajectories=st.lists(episodes, min_size=1, max_size=4), origin=origins)
 @settings(max_examples=25)
-def test_experience_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, trajectories: list[Any]) -> None:
+def test_experience_comes_back_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, trajectories: list[Any], origin: Origin | None
+) -> None:
     path = tmp_path_factory.mktemp("experience") / "teacher.npz"
-    saved = experience(*trajectories)
+    saved = replace(experience(*trajectories), origin=origin)
     save_experience(saved, path)
     assert_equal(load_experience(path), saved)
 
@@ -94,12 +110,28 @@ def test_a_flipped_bit_is_found(path: Path, place: float) -> None:
         load_experience(path)
 
 
-@pytest.mark.parametrize("name", ["format", "env_id", "sha256"])
+@pytest.mark.parametrize("name", ["format", "env_id", "origin", "sha256"])
 def test_a_description_that_lacks_an_entry_is_refused(path: Path, name: str) -> None:
     description = json.loads(path.with_suffix(".json").read_text())
     del description[name]
     path.with_suffix(".json").write_text(json.dumps(description))
     with pytest.raises(CorruptFileError, match="does not describe phr experience"):
+        load_experience(path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("format", "phr-experience-1", "an older phr and does not name its teacher; record it again"),
+        ("origin", {"teacher": "oracle"}, "this origin of experience was not written by phr: 'prefix'"),
+        ("origin", {"teacher": "oracle", "prefix": [0, 1]}, "was not written by phr: .*missing"),
+        ("origin", "oracle", "was not written by phr"),
+    ],
+)
+def test_experience_that_does_not_say_whose_it_is_is_refused(path: Path, entry: str, value: Any, message: str) -> None:
+    description = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**description, entry: value}))
+    with pytest.raises(CorruptFileError, match=message):
         load_experience(path)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from phr.errors import NonFiniteError
 from phr.files import read_jsonl
+from phr.learning import driver
 from phr.learning.driver import LOG_EVERY, DeferredInterrupt, Progress, Trainable, run_training
 from phr.storage.run_directory import METRICS, RunDirectory
 
@@ -114,6 +115,22 @@ def test_tensorboard_gets_the_metrics_too(tmp_path: Path) -> None:
     events = EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars("square")] == [(3, 9)]
+
+
+def test_a_resumed_curve_does_not_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Updates 4 and 5 are drawn, lost with the process, and done again."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setattr(driver, "LOG_EVERY", 1)
+    run = open_run(tmp_path)
+    run_training(Counter(3), run, checkpoint_seconds=-1.0)
+    with pytest.raises(NonFiniteError):
+        run_training(Counter(9, break_at(6)), run, checkpoint_seconds=1e6)
+    assert checkpointed(run) == 3
+    run_training(Counter(7), open_run(tmp_path))
+    events = EventAccumulator(str(run.path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("square")] == [(n, n**2) for n in range(1, 8)]
 
 
 def test_checkpoints_are_written_as_often_as_asked_for(tmp_path: Path) -> None:

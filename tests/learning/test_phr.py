@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from phr.errors import EmptyBatchError, HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.learning.losses import PLAN_LOSSES, PlanLoss
 from phr.learning.phr import PHR, TRUNK_MODES, PHRConfig, TrunkMode
+from phr.learning.window_data import WindowData
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.torch_planner import TorchPlanner
 from tests.experience.builders import experience, trajectory
@@ -140,6 +143,46 @@ def test_a_batch_is_what_the_teacher_saw_and_did() -> None:
             np.testing.assert_array_equal(logits[row, :n], episode.teacher_logits[t : t + n])
             row += 1
     assert row == len(data)
+
+
+NOT_ANCHORED = ("shared", "frozen", "own")
+
+
+@pytest.mark.parametrize("mode", NOT_ANCHORED)
+def test_no_batch_is_empty_however_short_the_episodes(mode: TrunkMode) -> None:
+    """One episode of two steps among 200 of one: only its first window has a second step."""
+    recorded = experience(*(trajectory([1.0] * (1 + (i == 70)), first=i) for i in range(200)))
+    start = build_network((2,), 3, 1, TRUNK, seed=0)
+    distillation = PHR(start, recorded, phr_config(horizon=2, trunk_mode=mode, batch_size=1))
+    rows = distillation.data.draw(np.random.default_rng(0), 50)
+    assert set(rows.tolist()) == {70}
+    for _ in range(20):
+        assert np.isfinite(distillation.update()["loss/plan"])
+
+
+@given(seed=st.integers(0, 2**32), mode=st.sampled_from(TRUNK_MODES), horizon=st.integers(2, 5))
+@settings(max_examples=25)
+def test_every_window_that_can_be_drawn_is_regressed(seed: int, mode: TrunkMode, horizon: int) -> None:
+    rng = np.random.default_rng(seed)
+    recorded = experience(*(trajectory([1.0] * int(n)) for n in (*rng.integers(1, 7, size=5), 2)))
+    config = phr_config(horizon=horizon, trunk_mode=mode)
+    data = WindowData(recorded, config)
+    regressed = data.regressed(data.batch(torch.arange(len(data)))[3])
+    drawn = set(data.draw(rng, 2000).tolist())
+    assert drawn == {row for row in range(len(data)) if regressed[row].any()}
+    assert bool(regressed[:, 0].all()) is (mode == "anchored")
+
+
+@pytest.mark.parametrize("mode", NOT_ANCHORED)
+def test_episodes_of_one_step_leave_nothing_to_regress(mode: TrunkMode) -> None:
+    start = build_network((2,), 3, 1, TRUNK, seed=0)
+    with pytest.raises(InvalidDataError, match=f"trunk_mode '{mode}' there is nothing to regress"):
+        PHR(start, experience(trajectory([1.0])), phr_config(horizon=2, trunk_mode=mode))
+
+
+def test_joint_training_at_horizon_1_is_refused() -> None:
+    with pytest.raises(HorizonError, match="needs a horizon >= 2, got 1"):
+        phr_config(horizon=1, joint=True, trunk_mode="shared")
 
 
 def test_agreement_counts_valid_steps_of_each_head() -> None:

@@ -259,7 +259,9 @@ def test_recorded_episodes_serve_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
     teacher, recorded = corridor_teacher(), corridor_experience()
     monkeypatch.setattr(runs, "record_teacher", never)
-    model = runs.distill(teacher.planner, CORRIDOR, phr_config(), start=teacher.network, experience=recorded)
+    model = runs.distill(
+        teacher.planner, CORRIDOR, phr_config(), start=teacher.network, teacher_id=teacher.sha256, experience=recorded
+    )
     again = corridor_student().network.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in model.network.state_dict().items())
 
@@ -267,20 +269,6 @@ def test_recorded_episodes_serve_again(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_joint_training_needs_settings_of_stage_1() -> None:
     with pytest.raises(IncompatibleModelError, match="needs a teacher that phr trained"):
         runs.distill(always_right(), CORRIDOR, phr_config(joint=True, trunk_mode="shared"), start=TRUNK)
-
-
-def test_the_teacher_is_recorded_greedily_from_varied_starts() -> None:
-    planner = TablePlanner(np.tile([0.0, 1.0], (5, 1, 1)))  # rather right than left
-    told: list[int] = []
-    experience, selection = runs.record_teacher(
-        planner, CORRIDOR, phr_config(n_episodes=50), on_progress=lambda progress: told.append(progress.done)
-    )
-    assert len(experience.trajectories) == told[-1] == 50
-    assert (experience.joined("actions") == RIGHT).all()
-    assert {int(t.obs[0].argmax()) for t in experience.trajectories} == {0, 1, 2, 3}
-    assert selection.is_success
-    sampled, _ = runs.record_teacher(planner, CORRIDOR, phr_config(n_episodes=50, sample_labels=True))
-    assert set(sampled.joined("actions").tolist()) == {LEFT, RIGHT}
 
 
 def test_the_reason_of_the_filter_is_said() -> None:

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from phr.acting.agent import HorizonAgent
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
-from phr.networks.policy import NetworkConfig, PlanNetwork, build_network, extend_teacher, frozen_copy
+from phr.networks.policy import NetworkConfig, PlanNetwork, build_network, extend_teacher
 from phr.networks.torch_planner import TorchPlanner
-from phr.networks.trunks import TrunkConfig
+from phr.networks.trunks import TrunkConfig, TrunkKind
+from phr.storage.model import load_model
 
 TRUNK = TrunkConfig(kind="mlp", width=8)
 OBS = torch.from_numpy(np.random.default_rng(0).normal(size=(16, 5)).astype(np.float32))
@@ -124,28 +128,26 @@ def test_a_student_with_a_separate_head_1_may_teach_in_turn() -> None:
             torch.testing.assert_close(head, teacher(OBS)[:, 0])
 
 
-def test_a_frozen_copy_is_the_same_and_never_changes() -> None:
-    model = network(horizon=2)
-    copy = frozen_copy(model)
-    assert equal(model, copy)
-    assert not any(parameter.requires_grad for parameter in copy.parameters())
-    assert not copy.training
-    with torch.no_grad():
-        model.plan_head.weight += 1.0
-    assert not equal(model, copy)
-    assert all(parameter.requires_grad for parameter in model.parameters())
-
-
 @given(
     obs_shape=st.lists(st.integers(1, 9), min_size=1, max_size=3),
     numbers=st.tuples(*[st.integers(1, 20)] * 4),
     separate_first=st.booleans(),
+    obs_scale=st.sampled_from([1.0, 1 / 255]),
+    channels_last=st.booleans(),
 )
-def test_a_description_comes_back_from_json(obs_shape: list[int], numbers: tuple[int, ...], separate_first: bool) -> None:
+def test_a_description_comes_back_from_json(
+    obs_shape: list[int], numbers: tuple[int, ...], separate_first: bool, obs_scale: float, channels_last: bool
+) -> None:
     n_actions, horizon, width, depth = numbers
     trunk = TrunkConfig(kind="mlp", width=width, depth=depth)
     config = NetworkConfig(
-        obs_shape=tuple(obs_shape), n_actions=n_actions, horizon=horizon, trunk=trunk, separate_first=separate_first
+        obs_shape=tuple(obs_shape),
+        n_actions=n_actions,
+        horizon=horizon,
+        trunk=trunk,
+        separate_first=separate_first,
+        obs_scale=obs_scale,
+        channels_last=channels_last,
     )
     assert NetworkConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
@@ -161,6 +163,44 @@ def test_a_description_without_one_of_its_entries_is_refused(name: str) -> None:
 def test_a_description_with_an_unknown_entry_is_refused() -> None:
     with pytest.raises(IncompatibleModelError, match="colour"):
         NetworkConfig.from_json({**network().config.to_json(), "colour": "red"})
+
+
+@pytest.mark.parametrize(("kind", "scale"), [("atari", 1 / 255), ("grid", 1.0), ("mlp", 1.0)])
+def test_an_older_description_means_what_it_meant(kind: TrunkKind, scale: float) -> None:
+    """Then the scale followed from the trunk, and channels came first."""
+    config = NetworkConfig(obs_shape=(4, 36, 36), n_actions=2, horizon=1, trunk=TrunkConfig(kind=kind))
+    values = config.to_json()
+    del values["obs_scale"], values["channels_last"]
+    assert NetworkConfig.from_json(values) == replace(config, obs_scale=scale)
+
+
+ZOO = sorted((Path(__file__).parents[2] / "zoo").glob("*/COMPLETE"))
+
+
+@pytest.mark.parametrize("marker", ZOO, ids=lambda path: path.parent.name)
+def test_the_models_of_the_zoo_are_read_as_they_were_trained(marker: Path) -> None:
+    model = load_model(marker.parent)
+    trunk = model.network.trunk
+    obs = torch.randint(0, 2, (3, *model.manifest.obs_shape), dtype=torch.uint8)
+    scale = 1 / 255 if model.network.config.trunk.kind == "atari" else 1.0
+    assert torch.equal(trunk(obs), trunk.layers(obs.float() * scale))
+    assert model.sha256 == model.manifest.files["model.safetensors"]
+
+
+def test_a_network_follows_the_space() -> None:
+    frames = spaces.Box(0, 255, (40, 40, 3), np.uint8)
+    teacher = build_network(frames, 2, 1, TrunkConfig(kind="atari", channels=(2, 2, 2), width=4), seed=0)
+    for config in (teacher.config, extend_teacher(teacher, 3, separate_first=True).config):
+        assert (config.obs_scale, config.channels_last) == (1 / 255, True)
+    obs = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8))
+    student = extend_teacher(teacher, 3, separate_first=True)
+    torch.testing.assert_close(student(obs)[:, 0], teacher(obs)[:, 0])
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_scales_nothing_is_refused(scale: float) -> None:
+    with pytest.raises(SettingError, match="obs_scale must be positive and finite"):
+        replace(network().config, obs_scale=scale)
 
 
 def test_impossible_sizes_are_refused() -> None:

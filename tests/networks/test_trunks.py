@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
 
 from phr.errors import SettingError
+from phr.networks.policy import build_network
 from phr.networks.trunks import Trunk, TrunkConfig, TrunkKind, default_trunk
 
 
@@ -38,12 +44,39 @@ def test_an_mlp_has_as_many_layers_as_asked_for() -> None:
     assert shapes == [(7, 6), (7, 7), (7, 7)]
 
 
-def test_frames_are_scaled_to_one_and_grids_are_not() -> None:
-    frames = torch.randint(0, 256, (2, 1, 40, 40), dtype=torch.uint8)
-    atari = Trunk((1, 40, 40), TrunkConfig(kind="atari", channels=(2, 2, 2), width=4))
-    torch.testing.assert_close(atari(frames), atari.layers(frames / 255))
-    grid = Trunk((1, 40, 40), TrunkConfig(kind="grid", channels=(2,), width=4))
-    torch.testing.assert_close(grid(frames), grid.layers(frames.float()))
+def leaky(numbers: NDArray[Any]) -> NDArray[Any]:
+    return np.where(numbers > 0, numbers, 0.01 * numbers)
+
+
+def convolution(image: NDArray[Any], weight: NDArray[Any], stride: int, padding: int) -> NDArray[Any]:
+    """`image` is (channels, height, width); one output at a time, in float64."""
+    image = np.pad(image, ((0, 0), (padding, padding), (padding, padding)))
+    size = weight.shape[-1]
+    rows, columns = (range(0, side - size + 1, stride) for side in image.shape[1:])
+    return np.array(
+        [[[(image[:, y : y + size, x : x + size] * w).sum() for x in columns] for y in rows] for w in weight], np.float64
+    )
+
+
+STRIDES = {"grid": [(1, 1), (1, 1), (2, 1)], "atari": [(4, 0), (2, 0), (1, 0)]}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 1 / 255])
+@pytest.mark.parametrize(("kind", "height", "width"), [("grid", 5, 6), ("atari", 36, 37)])
+def test_features_are_what_a_slow_loop_finds(
+    kind: TrunkKind, height: int, width: int, scale: float, channels_last: bool
+) -> None:
+    shape = (height, width, 2) if channels_last else (2, height, width)
+    config = TrunkConfig(kind=kind, channels=(2, 3, 2), width=4)
+    trunk = Trunk(shape, config, obs_scale=scale, channels_last=channels_last)
+    obs = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    weights = [value.detach().numpy().astype(np.float64) for value in trunk.parameters()][::2]  # biases are zero
+    features = (obs.transpose(2, 0, 1) if channels_last else obs) * scale
+    for weight, (stride, padding) in zip(weights[:-1], STRIDES[kind], strict=True):
+        features = leaky(convolution(features, weight, stride, padding))
+    expected = leaky(weights[-1] @ features.flatten())
+    np.testing.assert_allclose(trunk(torch.from_numpy(obs[None]))[0].detach(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_biases_start_at_zero_and_rows_are_orthogonal() -> None:
@@ -56,12 +89,25 @@ def test_biases_start_at_zero_and_rows_are_orthogonal() -> None:
 
 @pytest.mark.parametrize(
     ("obs_shape", "kind"),
-    [((4, 84, 84), "atari"), ((4, 36, 36), "atari"), ((3, 35, 84), "mlp"), ((4,), "mlp"), ((64, 64), "mlp")],
+    [
+        ((4, 84, 84), "atari"),
+        ((96, 96, 3), "atari"),  # Gymnasium's CarRacing
+        ((4, 36, 36), "atari"),
+        ((3, 35, 84), "grid"),
+        ((7, 7, 3), "grid"),  # MiniGrid's image
+        ((10, 10, 6), "grid"),  # MinAtar
+        ((3, 35, 85), "mlp"),
+        ((3, 3, 8), "mlp"),
+        ((4,), "mlp"),
+        ((64, 64), "mlp"),
+    ],
 )
-def test_image_stacks_get_the_nature_network_and_anything_else_an_mlp(obs_shape: tuple[int, ...], kind: TrunkKind) -> None:
-    config = default_trunk(obs_shape)
+def test_images_get_convolutions_that_fit_and_anything_else_an_mlp(obs_shape: tuple[int, ...], kind: TrunkKind) -> None:
+    space = spaces.Box(0, 255, obs_shape, np.uint8)
+    config = default_trunk(space)
     assert config.kind == kind
-    assert Trunk(obs_shape, config)(torch.zeros(1, *obs_shape)).shape == (1, config.width)
+    network = build_network(space, 2, 1, config, seed=0)
+    assert network(torch.zeros(3, *obs_shape, dtype=torch.uint8)).shape == (3, 1, 2)
 
 
 @pytest.mark.parametrize("widths", [{"width": 0}, {"depth": 0}, {"channels": (8, 0)}])

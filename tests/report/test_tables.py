@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from phr.errors import InvalidDataError, MissingExtraError
 from phr.report.numbers import interval, number, percent, times
-from phr.report.results import Ablation, ablation_table, results_table, results_tables
-from phr.report.tables import Column, Table, to_markdown, to_rich
+from phr.report.results import AblationRow, ablation_table, results_table, results_tables
+from phr.report.tables import Column, Table, is_good, to_markdown, to_rich
 from tests.report.samples import CROSSING, ROOMS, fake_points
 
 
@@ -93,6 +94,19 @@ def test_there_is_one_table_per_environment() -> None:
         results_table("Pong", fake_points())
 
 
+def test_the_headings_and_the_note_say_which_interval_is_shown() -> None:
+    points = fake_points()
+    few = [replace(point, n_runs=2) if point.series != "optimum" else point for point in points]
+    for shown, heading, words in (
+        (points, "95 %", "95 % bootstrap"),
+        (few, "min … max", "lowest to highest run"),
+        ([*points[:3], *few[3:]], "interval", "lowest to highest run"),
+    ):
+        table = results_table(CROSSING, shown)
+        assert [column.heading for column in table.columns if column.kind == "interval"] == [heading] * 3
+        assert words in table.note
+
+
 def test_groups_begin_where_the_policy_changes() -> None:
     table = results_table(CROSSING, fake_points())
     begins = [table.rows[index][0] for index in range(len(table.rows)) if table.begins_group(index)]
@@ -144,19 +158,24 @@ def test_tables_are_checked_at_birth() -> None:
 
 
 def test_ablations_give_every_result_a_column() -> None:
-    table = ablation_table(
-        [
-            Ablation(name="cut", setting="strict", claim="t ≤ m−n+1", results={"success": 0.25}, held=False),
-            Ablation(name="stride", setting="8", claim="", results={"length": 14.2, "success": None}),
-            Ablation(name="loss", setting="CE", claim="best", results={"length": 14.0}, held=True),
-        ]
-    )
-    assert [column.heading for column in table.columns][3:] == ["success", "length", "held?"]
-    assert table.rows[0][3:] == ("0.2500", "–", "no")
-    assert table.rows[1][3:] == ("–", "14.20", "n.a.")
-    assert table.rows[2][-1] == "yes"
+    rows = [
+        AblationRow(name="cut", setting="strict", claim="t ≤ m−n+1", results={"success": (0.25, 0.5)}, verdict="held"),
+        AblationRow(name="cut", setting="padded", claim="", results={"length": (14.2, 14.2), "success": ()}),
+        AblationRow(name="loss", setting="CE", claim="best", results={"length": (14.0,)}, verdict="did not hold"),
+    ]
+    table = ablation_table(rows, note="Two seeds.")
+    assert [column.heading for column in table.columns[3:]] == ["success", "length", "held?"]
+    assert table.rows[0][3:] == ("0.3750 (0.2500 … 0.5000)", "–", "held")
+    assert table.rows[1][3:] == ("–", "14.20", "")
+    assert table.rows[2][-1] == "did not hold"
+    assert table.note == "Two seeds."
     with pytest.raises(InvalidDataError, match="at least one"):
         ablation_table([])
+
+
+def test_verdicts_are_good_or_bad_news() -> None:
+    words = ["yes", "held", "no", "did not hold", "not decided", "", "–"]
+    assert [is_good(word) for word in words] == [True, True, False, False, None, None, None]
 
 
 def test_without_rich_the_pip_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,13 @@ def test_the_same_weights_give_the_same_bytes_whatever_the_manifest_says(tmp_pat
     assert str(tmp_path).encode() not in (tmp_path / "a" / MODEL).read_bytes()
 
 
+def test_the_identity_of_a_model_is_the_hash_of_its_file(tmp_path: Path) -> None:
+    model = corridor_student()
+    saved(model, tmp_path)
+    assert model.sha256 == load_model(tmp_path).sha256 == sha256_of(tmp_path / MODEL)
+    assert model.sha256 != corridor_teacher().sha256
+
+
 def test_the_marker_of_completion_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever writing stops, the folder is not taken for a finished model."""
     written: list[str] = []

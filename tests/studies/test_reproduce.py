@@ -15,13 +15,13 @@ from phr.cli import main
 from phr.errors import OutputDirectoryError, SettingError
 from phr.files import read_json, sha256_of
 from phr.learning import presets
-from phr.learning.relay import Relay
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
 from phr.studies import reproduce as reproduce_module
 from phr.studies.ablations import ABLATIONS
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import PROFILES, Profile
+from phr.studies.relay import Relay
 from phr.studies.reproduce import Reproduction, reproduce
 from phr.studies.results import Results
 from phr.studies.workbench import Job
@@ -250,12 +250,29 @@ def test_a_study_like_the_papers(tmp_path: Path) -> None:
     assert set(rows[0].results) == {"solved, n = 1", "solved, n = 2", "solved, n = 4"}
     for setting, horizons in (("greedy", (1, 2, 4)), ("frozen", (1, 2, 4)), ("regression alone", (1, 2, 4))):
         row = next(row for row in rows if row.setting == setting)
-        assert [row.results[f"solved, n = {n}"] for n in horizons] == [1, 1, 1]
+        assert [row.results[f"solved, n = {n}"] for n in horizons] == [(1.0, 1.0)] * 3
+    assert {row.verdict for row in rows if row.claim} == {"not decided"}, "two seeds decide nothing"
     tables = (tmp_path / "tables.md").read_text(encoding="utf-8")
     assert "Ablations, make_alley" in tables
+    assert "mean over 2 training seeds" in tables
     assert all(ablation.claim in tables for ablation in ABLATIONS)
     point = next(point for point in results.points() if (point.series, point.n) == ("cross_entropy", 4))
     assert (point.n_runs, point.length_mean) == (2, LENGTH)
+
+
+def test_settings_that_come_to_the_same_student_share_it(tmp_path: Path) -> None:
+    study = Reproduction(PAPER_LIKE, StudyLayout(tmp_path), lambda _line: None)
+    for seed in PAPER_LIKE.seeds:
+        folders = study.ablation_students(ALLEY, seed)
+        default = study.layout.student(ALLEY, "cross_entropy", 4, seed)
+        same = {pair for pair, folder in folders.items() if folder == default}
+        assert {label for _, label in same} == {"α = 1", "padded", "greedy", "anchored", "regression alone"}
+        assert folders["joint training", "joint"] == folders["loss weight λ, joint training", "joint, λ = 1"]
+        assert len(folders) == sum(len(ablation.settings) for ablation in ABLATIONS)
+    jobs = study.students()
+    trained = {job.directory for job in jobs}
+    assert len(jobs) == len(trained)
+    assert trained >= {folder for seed in PAPER_LIKE.seeds for folder in study.ablation_students(ALLEY, seed).values()}
 
 
 def test_impossible_settings_fail_before_anything_is_trained(tmp_path: Path) -> None:

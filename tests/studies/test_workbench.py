@@ -14,8 +14,8 @@ import pytest
 from phr.errors import CorruptFileError, NoSuccessError, OutputDirectoryError
 from phr.files import read_json
 from phr.learning.driver import Progress
-from phr.learning.relay import Relay
 from phr.storage.model import load_model
+from phr.studies.relay import Relay
 from phr.studies.work import TeacherJob
 from phr.studies.workbench import Job, Workbench, once, run_jobs
 from tests.trained import CORRIDOR

@@ -5,15 +5,21 @@ from __future__ import annotations
 import copy
 import difflib
 import importlib
+import re
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import gymnasium
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
 from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import MissingExtraError, UnknownEnvironmentError, UnsupportedEnvironmentError
 
 View = Literal["full", "partial"]
-_VIEW_QUERY = "?view="
+
+_OLD_ATARI_FLAVOUR = re.compile(r"(Deterministic|NoFrameskip)-v\d+$")
+_OLD_ATARI_NAME = re.compile(rf"[A-Za-z0-9]+{_OLD_ATARI_FLAVOUR.pattern}|[A-Z][A-Za-z0-9]*-v[04]")
+"""Atari ids before `ALE/`; the bare ones look like many others, so they are tried only where an id is unknown."""
 
 _EXTRAS = {"ale_py": "atari", "Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "minigrid": "train"}
 
@@ -23,33 +29,62 @@ def make_env(env_id: str, view: View = "full", **kwargs: Any) -> SplitEnv:
 
     Args:
         env_id: A Gymnasium id, or `package.module:factory` naming a function that returns a Gymnasium environment. A
-            MiniGrid id may end in `?view=partial`.
+            MiniGrid id may end in `?view=partial`, an Atari id in options like `?sticky=0.25&noop_max=0` (`AtariSettings`).
         view: For MiniGrid without observation wrappers: the whole grid, or the agent's own view.
         **kwargs: Passed on to the environment (render_mode, ...).
 
     Returns:
-        The environment with its step split in two; MiniGrid gets the fast way, any other observes at each step.
+        The environment with its step split in two; MiniGrid and Atari get the fast way, any other observes at each step.
 
     Raises:
         UnknownEnvironmentError: If there is no such id or factory; near misses are named.
-        UnsupportedEnvironmentError: If phr cannot act in it.
+        UnsupportedEnvironmentError: If phr cannot act in it, or it has no such option.
+        SettingError: If an option has a value that makes no sense.
         MissingExtraError: If it needs a package that is not installed.
     """
-    name, _, query = env_id.partition(_VIEW_QUERY)
-    if query:
-        if query not in get_args(View):
-            raise UnknownEnvironmentError(f"{env_id}: there is no view {query!r}; choose one of {', '.join(get_args(View))}")
-        view = query  # type: ignore[assignment]  # checked above
+    name, options = _split_options(env_id)
+    chosen: Any = options.pop("view", view)
+    if chosen not in get_args(View):
+        raise UnknownEnvironmentError(f"{env_id}: there is no view {chosen!r}; choose one of {', '.join(get_args(View))}")
     env = _call_factory(name, kwargs) if _is_factory(name) else _make_registered(name, kwargs)
-    return split_env(env, env_id, view)
+    return split_env(env, env_id, chosen, options)
 
 
-def split_env(env: gymnasium.Env[Any, Any], env_id: str, view: View = "full") -> SplitEnv:
+def with_option(env_id: str, name: str, value: object) -> str:
+    """The id with an option behind it, in place of what it said about it before."""
+    plain, options = _split_options(env_id)
+    return f"{plain}?" + "&".join(f"{key}={text}" for key, text in {**options, name: str(value)}.items())
+
+
+def _split_options(env_id: str) -> tuple[str, dict[str, str]]:
+    name, _, query = env_id.partition("?")
+    pairs = [entry.partition("=") for entry in query.split("&")] if query else []
+    return name, {key: value for key, _, value in pairs}
+
+
+def split_env(
+    env: gymnasium.Env[Any, Any], env_id: str, view: View = "full", options: Mapping[str, str] | None = None
+) -> SplitEnv:
     """Split the step of a Gymnasium environment that was made elsewhere.
 
+    Args:
+        env: The environment.
+        env_id: What to call it.
+        view: For MiniGrid.
+        options: For Atari: fields of `AtariSettings`, as text.
+
     Raises:
-        UnsupportedEnvironmentError: If phr cannot act in it.
+        UnsupportedEnvironmentError: If phr cannot act in it, or it has no such option.
+        SettingError: If an option has a value that makes no sense.
     """
+    if _is_plain_atari(env):
+        from phr.envs.atari import AtariSplitEnv
+        from phr.envs.atari_ids import AtariSettings
+
+        core: Any = env.unwrapped
+        return AtariSplitEnv(core, env_id, AtariSettings.of(core, options))
+    if options:
+        raise UnsupportedEnvironmentError(f"{env_id}: it has no option {next(iter(options))!r}; those are Atari's")
     if _shows_plain_minigrid(env):
         from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
 
@@ -94,15 +129,27 @@ def _make_registered(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, 
 
 def _import_family(env_id: str) -> None:
     """Import the package that registers this id; Gymnasium has no plug-in entry point any more."""
-    family = {"MiniGrid": "minigrid", "BabyAI": "minigrid", "ALE": "ale_py"}.get(env_id.partition("-")[0].partition("/")[0])
-    if family is None:
-        return
+    prefix = env_id.partition("-")[0].partition("/")[0]
+    if prefix == "ALE" or (env_id not in gymnasium.registry and _OLD_ATARI_NAME.fullmatch(env_id)):
+        _import_atari(env_id, sure=prefix == "ALE" or _OLD_ATARI_FLAVOUR.search(env_id) is not None)
+    elif prefix in ("MiniGrid", "BabyAI"):
+        try:
+            importlib.import_module("minigrid")
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(f"{env_id} needs the package minigrid; {_pip_line(error)}") from error
+
+
+def _import_atari(env_id: str, sure: bool) -> None:
+    """Register Atari's ids, the old ones too; where ale-py is missing, only a name that is surely Atari's needs it."""
     try:
-        module = importlib.import_module(family)
+        importlib.import_module("ale_py")
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{env_id} needs the package {family}; {_pip_line(error)}") from error
-    if family == "ale_py":
-        gymnasium.register_envs(module)
+        if sure:
+            raise MissingExtraError(f"{env_id} needs the package ale_py; {_pip_line(error)}") from error
+        return
+    from phr.envs.atari_ids import register_old_names
+
+    register_old_names()
 
 
 def _pip_line(error: Exception) -> str:
@@ -117,6 +164,19 @@ def _unknown_message(env_id: str) -> str:
     near = difflib.get_close_matches(env_id, list(gymnasium.registry), n=3, cutoff=0.6)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"there is no environment {env_id!r}{hint}"
+
+
+def _is_plain_atari(env: gymnasium.Env[Any, Any]) -> bool:
+    """Whether this is ale-py's environment as it makes it: pictures, nothing wrapped around that changes what it does."""
+    core: Any = env.unwrapped
+    layer: Any = env
+    while isinstance(layer, OrderEnforcing | PassiveEnvChecker):
+        layer = layer.env
+    return (
+        type(core).__module__ == "ale_py.env"
+        and layer is core
+        and (core._obs_type, core.sound_obs, core.continuous) == ("rgb", False, False)
+    )
 
 
 def _shows_plain_minigrid(env: gymnasium.Env[Any, Any]) -> bool:

@@ -8,7 +8,8 @@ one, bit for bit.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -21,6 +22,21 @@ from phr.errors import NonFiniteError, UnsupportedEnvironmentError
 
 Advance = tuple[float, bool, bool, dict[str, Any]]
 """Reward, terminated, truncated, info: Gymnasium's step without the observation."""
+
+
+@dataclass(frozen=True)
+class BareSimulator:
+    """What acting cannot do without, and no class of ours: the time bound measures it.
+
+    Attributes:
+        step: Move the simulator by one action.
+        reset: Start an episode with this seed; None goes on with the own generator.
+        observe: Build the observation that an agent who looks now is shown.
+    """
+
+    step: Callable[[int], Any]
+    reset: Callable[[int | None], Any]
+    observe: Callable[[], NDArray[Any]]
 
 
 class SplitEnv(ABC):
@@ -68,6 +84,18 @@ class SplitEnv(ABC):
                 limit: Any = layer  # Gymnasium types the counter as None, which it is before the first reset
                 limit._elapsed_steps = 0
             layer = layer.env
+
+    def start_seeds(self) -> list[int] | None:
+        """Seeds that give every possible start once; None where they have to be searched for.
+
+        Raises:
+            UnsupportedEnvironmentError: If no list of starts is complete.
+        """
+        return None
+
+    def bare(self) -> BareSimulator:
+        """The simulator alone, which moves this very environment; Gymnasium's own `step` and `reset` by default."""
+        return BareSimulator(self.gym_env.step, lambda seed: self.gym_env.reset(seed=seed), self.observe)
 
     @property
     @abstractmethod

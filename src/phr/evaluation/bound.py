@@ -1,7 +1,8 @@
 """The least time that acting can take on this machine: T = t_sim + t_reset/L + E·(t_obs + t_policy).
 
 t_sim and t_reset come from a bare loop over the simulator, without any class of ours; t_obs and t_policy from looking where
-the agent looked. A recorded run is replayed, so every term is measured on the states that the agent met.
+the agent looked. A recorded run is replayed, so every term is measured on the states that the agent met. Where k frames are
+stacked, a look prepares those that no earlier look has prepared, at most k: each counts min(1, k·E) times a step.
 
 Other programs slow a machine down, and never speed it up. So runs and replays alternate, each term of a run's bound is the
 lesser of what was measured right before and right after the run, and a verdict takes the median over several runs. A burst
@@ -14,7 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
         max_seconds: Replay no longer than this (but through one reset and one plan at least).
     """
     clock = time.perf_counter
-    simulator: Any = env.gym_env
+    simulator = env.bare()
     sim = reset = look = think = 0.0
     n_steps = n_resets = n_looks = 0
     starts = iter(record.starts)
@@ -93,11 +93,11 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
         if ended:
             start = next(starts)
             started = clock()
-            simulator.reset(seed=start.seed)
+            simulator.reset(start.seed)
             reset, n_resets = reset + clock() - started, n_resets + 1
             start.play_prefix(env)
         started = clock()
-        obs = env.observe()
+        obs = simulator.observe()
         observed = clock()
         planner.plan(obs[None])
         planned = clock()

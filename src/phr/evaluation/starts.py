@@ -16,10 +16,10 @@ from phr.protocols import Planner
 
 
 def distinct_starts(env: SplitEnv, *, patience: int = 1000, limit: int = 2000) -> list[Start]:
-    """One start for every first observation that the environment can give.
+    """One start for every first observation that the environment can give; in Atari, for every number of idle frames.
 
-    Seeds 0, 1, 2, … are tried until `patience` of them in a row have shown nothing new. With k equally likely starts one is
-    missed with a probability below k·(1 − 1/k)^patience: 2e-9 for the 42 of SimpleCrossingS9N1.
+    Elsewhere seeds 0, 1, 2, … are tried until `patience` of them in a row have shown nothing new. With k equally likely
+    starts one is missed with a probability below k·(1 − 1/k)^patience: 2e-9 for the 42 of SimpleCrossingS9N1.
 
     Args:
         env: Where.
@@ -27,8 +27,11 @@ def distinct_starts(env: SplitEnv, *, patience: int = 1000, limit: int = 2000) -
         limit: More starts than this are too many to enumerate.
 
     Raises:
-        UnsupportedEnvironmentError: If there are more than `limit`.
+        UnsupportedEnvironmentError: If there are more than `limit`, or chance plays on after the start.
     """
+    known = env.start_seeds()
+    if known is not None:
+        return [Start(seed) for seed in known]
     starts: dict[bytes, Start] = {}
     seed = last_new = 0
     while seed - last_new <= patience:

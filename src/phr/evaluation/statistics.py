@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +40,113 @@ def stratified_bootstrap(
     filled = [np.asarray(stratum, np.float64) for stratum in strata if len(stratum)]
     if not filled:
         raise InvalidDataError("an interval needs at least one value")
-    means = np.zeros(n_resamples)
-    for stratum in filled:
+    return _percentiles(_sums_of_means(filled, rng, n_resamples) / len(filled), confidence)
+
+
+def two_level_bootstrap(
+    seeds: Sequence[Sequence[NDArray[np.float64]]],
+    rng: np.random.Generator,
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 2000,
+) -> tuple[float, float]:
+    """Percentile interval of the mean over runs of each run's mean, training seeds resampled too.
+
+    First whole seeds are drawn with replacement, then the values within each run of every drawn seed, anew each time that
+    a seed is drawn. What differs from one training to the next is then part of the interval; one seed alone gives
+    `stratified_bootstrap`'s.
+
+    Args:
+        seeds: For each training seed its runs, one array of values each; empty runs and seeds are left out.
+        rng: Where the resamples come from.
+        confidence: Mass inside the interval.
+        n_resamples: Resamples to draw.
+
+    Returns:
+        Lower and upper end.
+
+    Raises:
+        InvalidDataError: If there is no value at all.
+
+    Source:
+        Davison & Hinkley 1997, section 3.8 (hierarchical data, both levels with replacement).
+    """
+    filled = [[np.asarray(run, np.float64) for run in runs if len(run)] for runs in seeds]
+    filled = [runs for runs in filled if runs]
+
+    def draw(index: int, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return _sums_of_means(filled[index], rng, n), np.full(n, float(len(filled[index])))
+
+    return _percentiles(_resample_seeds(len(filled), draw, rng, n_resamples), confidence)
+
+
+def two_level_ratio_bootstrap(
+    seeds: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    rng: np.random.Generator,
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 2000,
+) -> tuple[float, float]:
+    """Percentile interval of Σ numerators / Σ denominators: seeds resampled, then whole runs within each of them.
+
+    Args:
+        seeds: For each training seed the numerators and the positive denominators of its runs, at least one.
+        rng: Where the resamples come from.
+        confidence: Mass inside the interval.
+        n_resamples: Resamples to draw.
+
+    Returns:
+        Lower and upper end.
+
+    Raises:
+        InvalidDataError: If there is no seed.
+
+    Source:
+        As for `two_level_bootstrap`.
+    """
+
+    def draw(index: int, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        numerators, denominators = seeds[index]
+        n_runs = len(numerators)
+        drawn = rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=n)
+        return drawn @ numerators, drawn @ denominators
+
+    return _percentiles(_resample_seeds(len(seeds), draw, rng, n_resamples), confidence)
+
+
+def _resample_seeds(
+    n_seeds: int,
+    draw: Callable[[int, int], tuple[NDArray[np.float64], NDArray[np.float64]]],
+    rng: np.random.Generator,
+    n_resamples: int,
+) -> NDArray[np.float64]:
+    """Σ numerators / Σ denominators over `n_seeds` draws of a seed; `draw(seed, n)` resamples within it n times."""
+    if not n_seeds:
+        raise InvalidDataError("an interval needs at least one value")
+    numerators, denominators = np.zeros(n_resamples), np.zeros(n_resamples)
+    for _ in range(n_seeds):
+        chosen = rng.integers(n_seeds, size=n_resamples)
+        for index in range(n_seeds):
+            rows = np.flatnonzero(chosen == index)
+            above, below = draw(index, len(rows))
+            numerators[rows] += above
+            denominators[rows] += below
+    return numerators / denominators
+
+
+def _sums_of_means(strata: Sequence[NDArray[np.float64]], rng: np.random.Generator, n_resamples: int) -> NDArray[np.float64]:
+    """For each resample, the sum over strata of the mean of values drawn within the stratum."""
+    sums = np.zeros(n_resamples)
+    for stratum in strata:
         # The mean of a resample depends only on how often each distinct value was drawn.
         values, counts = np.unique(stratum, return_counts=True)
-        means += rng.multinomial(len(stratum), counts / len(stratum), size=n_resamples) @ values / len(stratum)
+        sums += rng.multinomial(len(stratum), counts / len(stratum), size=n_resamples) @ values / len(stratum)
+    return sums
+
+
+def _percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
     tail = (1.0 - confidence) / 2
-    low, high = np.quantile(means / len(filled), [tail, 1.0 - tail])
+    low, high = np.quantile(values, [tail, 1.0 - tail])
     return float(low), float(high)
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from phr.errors import CorruptFileError
+from phr.experience.origin import Origin
 from phr.experience.trajectory import Experience, Trajectory
 from phr.files import atomic_path, read_json, sha256_of, write_json
 
-_FORMAT = "phr-experience-1"
+_FORMAT = "phr-experience-2"
+_NAMELESS_FORMAT = "phr-experience-1"
 _ARRAYS = ("obs", "actions", "teacher_logits", "rewards")
 
 
@@ -38,6 +40,7 @@ def save_experience(experience: Experience, path: Path) -> None:
     description = {
         "format": _FORMAT,
         "env_id": experience.env_id,
+        "origin": None if experience.origin is None else experience.origin.to_json(),
         "n_trajectories": len(trajectories),
         "n_steps": int(experience.lengths.sum()),
         "obs_shape": list(experience.obs_shape),
@@ -55,8 +58,10 @@ def load_experience(path: Path) -> Experience:
     """
     path = path.with_suffix(".npz")
     description = read_json(path.with_suffix(".json"))
+    if isinstance(description, dict) and description.get("format") == _NAMELESS_FORMAT:
+        raise CorruptFileError(f"{path} was written by an older phr and does not name its teacher; record it again")
     described = isinstance(description, dict) and description.get("format") == _FORMAT
-    if not described or not {"env_id", "sha256"} <= description.keys():
+    if not described or not {"env_id", "origin", "sha256"} <= description.keys():
         raise CorruptFileError(f"{path.with_suffix('.json')} does not describe phr experience")
     if not path.is_file():
         raise CorruptFileError(f"{path} is missing")
@@ -85,4 +90,5 @@ def load_experience(path: Path) -> Experience:
         )
         for i in range(len(arrays["lengths"]))
     )
-    return Experience(description["env_id"], trajectories)
+    origin = description["origin"]
+    return Experience(description["env_id"], trajectories, None if origin is None else Origin.from_json(origin))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phr.errors import InvalidDataError
+from phr.experience.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Experience:
     Args:
         env_id: Where they were recorded.
         trajectories: At least one; all with the same observation shape and number of actions.
+        origin: Whose they are; None for episodes that were made up.
 
     Raises:
         InvalidDataError: If there is none, or they disagree.
@@ -80,6 +82,7 @@ class Experience:
 
     env_id: str
     trajectories: tuple[Trajectory, ...]
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         if not self.trajectories:
@@ -113,4 +116,4 @@ class Experience:
         Raises:
             InvalidDataError: If none is left.
         """
-        return Experience(self.env_id, tuple(t for t, kept in zip(self.trajectories, keep, strict=True) if kept))
+        return replace(self, trajectories=tuple(t for t, kept in zip(self.trajectories, keep, strict=True) if kept))

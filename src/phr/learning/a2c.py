@@ -20,6 +20,7 @@ from phr.errors import NonFiniteError, SettingError
 from phr.evaluation.episodes import play_episodes
 from phr.learning.driver import Progress
 from phr.learning.losses import a2c_losses
+from phr.learning.replay import collector_state, restore_collector
 from phr.learning.returns import gae_advantages
 from phr.learning.rollout import Rollout, RolloutCollector
 from phr.learning.settings import check_settings
@@ -84,7 +85,8 @@ class A2CConfig:
         check_settings(
             self,
             at_least_one=("total_timesteps", "n_envs", "n_steps", "n_evaluations", "eval_episodes"),
-            positive=("learning_rate", "max_grad_norm"),
+            positive=("learning_rate", "max_grad_norm", "reward_scale"),
+            not_negative=("learning_rate_end", "ent_coef", "ent_coef_end", "vf_coef", "optimizer_eps"),
             choices={"optimizer": ("rmsprop", "adam"), "precision": PRECISIONS},
         )
         for name in ("gamma", "gae_lambda"):
@@ -145,7 +147,7 @@ class A2C:
         vector = self.collector.vector
         weights_seed = self._streams.integer("teacher-weights")
         self.network = network or build_network(
-            vector.observation_space.shape, vector.n_actions, 1, config.trunk, seed=weights_seed
+            vector.observation_space, vector.n_actions, 1, config.trunk, seed=weights_seed
         )
         self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
         self._flat = FlatParameters(self.network)
@@ -275,13 +277,18 @@ class A2C:
         tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         best_return = self.best_return if np.isfinite(self.best_return) else None
-        return tensors, {"n_updates": self.n_updates, "best_return": best_return, "collector": self.collector.state()}
+        return tensors, {
+            "n_updates": self.n_updates,
+            "best_return": best_return,
+            "collector": collector_state(self.collector),
+        }
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken.
 
         Raises:
             IncompatibleModelError: If the checkpoint is of another network.
+            InvalidDataError: If the environments do not repeat their episodes.
         """
         restore_network(self.network, tensors)
         self._tape.refresh()
@@ -289,4 +296,4 @@ class A2C:
         self.best = {name.removeprefix("best."): value for name, value in tensors.items() if name.startswith("best.")}
         self.n_updates = state["n_updates"]
         self.best_return = -np.inf if state["best_return"] is None else state["best_return"]
-        self.collector.restore(state["collector"])
+        restore_collector(self.collector, state["collector"])

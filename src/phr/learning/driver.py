@@ -109,7 +109,7 @@ def run_training(
         if (found := run.load_checkpoint()) is not None:
             training.restore(*found)
         run.rewind_metrics(training.n_updates)
-    with MetricsWriter(run) as metrics, DeferredInterrupt() as interrupt:
+    with MetricsWriter(run, training.progress().done) as metrics, DeferredInterrupt() as interrupt:
         saved, told = time.monotonic(), float("-inf")
         try:
             while not training.done and not interrupt.requested:

@@ -16,9 +16,10 @@ class MetricsWriter:
 
     Args:
         run: The run's folder; None writes nothing.
+        done: Units done so far; what an interrupted run drew beyond them is taken back, so that no curve doubles.
     """
 
-    def __init__(self, run: RunDirectory | None) -> None:
+    def __init__(self, run: RunDirectory | None, done: int = 0) -> None:
         self._run = run
         self._board: Any = None
         if run is not None:
@@ -26,7 +27,7 @@ class MetricsWriter:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 return
-            self._board = SummaryWriter(str(run.path / "tensorboard"))
+            self._board = SummaryWriter(str(run.path / "tensorboard"), purge_step=done + 1)
 
     def __enter__(self) -> MetricsWriter:
         return self

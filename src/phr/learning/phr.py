@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from phr.errors import HorizonError, IncompatibleModelError, NonFiniteError, SettingError
 from phr.experience.trajectory import Experience
-from phr.experience.windows import windows_of
 from phr.learning.driver import Progress
-from phr.learning.losses import PLAN_LOSSES, PlanLoss, plan_loss, smoothed
+from phr.learning.losses import PLAN_LOSSES, PlanLoss, plan_loss
 from phr.learning.settings import check_settings
+from phr.learning.window_data import WindowData
 from phr.networks.policy import PlanNetwork, extend_teacher
 from phr.networks.precision import PRECISIONS, Precision, channels_last, compute_dtype
 from phr.seeding import Streams, rng_from_state, rng_state
@@ -91,39 +91,11 @@ class PHRConfig:
             raise SettingError(
                 f"in joint training A2C moves trunk and head 1 (Eq. 12): trunk_mode is 'shared', got {self.trunk_mode!r}"
             )
+        if self.joint and self.horizon == 1:
+            raise HorizonError("joint training regresses heads 2..n beside A2C, so it needs a horizon >= 2, got 1")
         for name in ("success_quantile", "warmup", "teacher_smoothing"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise SettingError(f"{name} lies in [0, 1), got {getattr(self, name)}")
-
-
-class WindowData:
-    """The tensors that stage 2 draws its batches from.
-
-    Args:
-        experience: The teacher's episodes.
-        config: Says how they are cut.
-
-    Raises:
-        InvalidDataError: If the strict cut leaves no window.
-    """
-
-    def __init__(self, experience: Experience, config: PHRConfig) -> None:
-        windows = windows_of(experience, config.horizon, stride=config.window_stride, pad=config.pad)
-        self._obs = torch.from_numpy(experience.joined("obs"))
-        self._logits = torch.from_numpy(experience.joined("teacher_logits"))
-        if config.teacher_smoothing > 0 and config.loss != "squared_logits":
-            self._logits = smoothed(self._logits, config.teacher_smoothing)
-        self._actions = torch.from_numpy(experience.joined("actions"))
-        self._sources, self._steps = torch.from_numpy(windows.sources), torch.from_numpy(windows.steps)
-        self._valid = torch.from_numpy(windows.valid)
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Observations `(b, ...)`, teacher logits `(b, horizon, n_actions)`, actions and valid `(b, horizon)`."""
-        steps = self._steps[rows]
-        return self._obs[self._sources[rows]], self._logits[steps], self._actions[steps], self._valid[rows]
 
 
 class PHR:
@@ -139,7 +111,7 @@ class PHR:
 
     Raises:
         IncompatibleModelError: If the experience does not fit the network.
-        InvalidDataError: If the strict cut leaves no window.
+        InvalidDataError: If the strict cut leaves no window, or no window holds a step that is regressed.
     """
 
     def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig) -> None:
@@ -163,7 +135,7 @@ class PHR:
         self._latest_loss = float("nan")
 
     def _freeze(self) -> None:
-        """Switch off the gradients that the trunk mode forbids; head 1 is kept out of the loss by `_compared`."""
+        """Switch off the gradients that the trunk mode forbids; head 1 is kept out of the loss by `WindowData.regressed`."""
         self.network.value_head.requires_grad_(False)
         if self.config.trunk_mode == "frozen":
             self.network.trunk.requires_grad_(False)
@@ -186,25 +158,14 @@ class PHR:
             f"loss {self._latest_loss:.4g}" if self.n_updates else "",
         )
 
-    def _compared(self, valid: Tensor) -> Tensor:
-        """The steps that enter the loss: all valid ones where head 1 is anchored, else from i = 2 (Eq. 8)."""
-        if self.config.trunk_mode == "anchored":
-            return valid
-        later = valid.clone()
-        later[:, 0] = False
-        return later
-
     def loss(self) -> Tensor:
-        """λ times the plan loss of one random batch.
-
-        Raises:
-            EmptyBatchError: If no step of the batch enters the loss.
-        """
-        rows = torch.from_numpy(self.rng.integers(len(self.data), size=self.config.batch_size))
+        """λ times the plan loss of one random batch."""
+        rows = self.data.draw(self.rng, self.config.batch_size)
         obs, teacher_logits, teacher_actions, valid = self.data.batch(rows)
         with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
             plan_logits = self.network(channels_last(obs)).float()
-        loss = plan_loss(self.config.loss, plan_logits, teacher_logits, teacher_actions, self._compared(valid))
+        regressed = self.data.regressed(valid)
+        loss = plan_loss(self.config.loss, plan_logits, teacher_logits, teacher_actions, regressed)
         return self.config.loss_weight * loss
 
     def _learning_rate(self) -> float:

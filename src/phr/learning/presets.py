@@ -60,7 +60,7 @@ def teacher_config(env: SplitEnv, **overrides: Any) -> A2CConfig:
     if preset is not None:
         known = preset.teacher
     else:
-        known = _GRID if _is_grid(env) else {"trunk": default_trunk(env.observation_space.shape)}
+        known = _GRID if _is_grid(env) else {"trunk": default_trunk(env.observation_space)}
     return A2CConfig(**{**known, **_checked(A2CConfig, overrides)})
 
 
@@ -79,7 +79,7 @@ def student_config(env_id: str, horizon: int, **overrides: Any) -> PHRConfig:
 
 def default_trunk_of(env: SplitEnv) -> TrunkConfig:
     """The layers of a fresh network for an environment."""
-    return GRID_TRUNK if _is_grid(env) else default_trunk(env.observation_space.shape)
+    return GRID_TRUNK if _is_grid(env) else default_trunk(env.observation_space)
 
 
 def _is_grid(env: SplitEnv) -> bool:

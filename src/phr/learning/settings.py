@@ -12,7 +12,12 @@ from phr.seeding import Streams
 
 
 def check_settings(
-    config: Any, *, at_least_one: Sequence[str], positive: Sequence[str], choices: Mapping[str, Sequence[str]]
+    config: Any,
+    *,
+    at_least_one: Sequence[str],
+    positive: Sequence[str],
+    choices: Mapping[str, Sequence[str]],
+    not_negative: Sequence[str] = (),
 ) -> None:
     """Refuse values that make no sense, before anything is done with them.
 
@@ -21,6 +26,7 @@ def check_settings(
         at_least_one: Names of the fields that count something.
         positive: Names of the fields that scale something.
         choices: Field → the words that it may hold.
+        not_negative: Names of the fields that weigh something, 0 for not at all.
 
     Raises:
         SettingError: For the first field that is wrong.
@@ -35,6 +41,9 @@ def check_settings(
     for name in positive:
         if values[name] <= 0:
             raise SettingError(f"{name} must be positive, got {values[name]}")
+    for name in not_negative:
+        if values[name] < 0:
+            raise SettingError(f"{name} must be >= 0, got {values[name]}")
     for name, known in choices.items():
         if values[name] not in known:
             raise SettingError(f"unknown {name} {values[name]!r}; choose one of {', '.join(known)}")

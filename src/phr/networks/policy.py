@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
+from phr.networks.observations import Observations, is_channels_last, scale_of, shape_of
 from phr.networks.trunks import Trunk, TrunkConfig, orthogonal
 
 
@@ -28,6 +28,10 @@ class NetworkConfig:
     """Number of policy heads; 1 for a teacher."""
     trunk: TrunkConfig
     """The layers that the heads share."""
+    obs_scale: float = 1.0
+    """Observations are multiplied by this: 1/255 for bytes of 0 .. 255."""
+    channels_last: bool = False
+    """Images are `(height, width, channels)`; the network turns them round."""
     separate_first: bool = False
     """Head 1 reads a trunk of its own (the teacher's, frozen); looking costs two trunks then."""
 
@@ -36,6 +40,8 @@ class NetworkConfig:
             raise HorizonError(f"the horizon must be >= 1, got {self.horizon}")
         if self.n_actions < 1:
             raise SettingError(f"a policy needs at least one action, got {self.n_actions}")
+        if not 0 < self.obs_scale < math.inf:
+            raise SettingError(f"obs_scale must be positive and finite, got {self.obs_scale}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -46,12 +52,15 @@ class NetworkConfig:
     def from_json(cls, values: dict[str, Any]) -> NetworkConfig:
         """The configuration that `to_json` wrote.
 
+        Descriptions from before `obs_scale` was one of their entries mean what they meant then: `atari` trunks read bytes.
+
         Raises:
             IncompatibleModelError: If keys are missing or unknown.
         """
         try:
             trunk = TrunkConfig(**{**values["trunk"], "channels": tuple(values["trunk"]["channels"])})
-            return cls(**{**values, "obs_shape": tuple(values["obs_shape"]), "trunk": trunk})
+            then = {"obs_scale": 1 / 255 if trunk.kind == "atari" else 1.0}
+            return cls(**{**then, **values, "obs_shape": tuple(values["obs_shape"]), "trunk": trunk})
         except (KeyError, TypeError) as error:
             raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error
 
@@ -66,12 +75,16 @@ class PlanNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = Trunk(config.obs_shape, config.trunk)
-        self.first_trunk = Trunk(config.obs_shape, config.trunk) if config.separate_first else None
+        self.trunk = self._make_trunk()
+        self.first_trunk = self._make_trunk() if config.separate_first else None
         self.plan_head = nn.Linear(config.trunk.width, config.horizon * config.n_actions)
         self.value_head = nn.Linear(config.trunk.width, 1)
         orthogonal(self.plan_head, 0.01)
         orthogonal(self.value_head, 1.0)
+
+    def _make_trunk(self) -> Trunk:
+        config = self.config
+        return Trunk(config.obs_shape, config.trunk, obs_scale=config.obs_scale, channels_last=config.channels_last)
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch horizon n_actions"]:
         """Plan logits."""
@@ -109,11 +122,27 @@ def blank_network(config: NetworkConfig) -> PlanNetwork:
         return PlanNetwork(config)
 
 
-def build_network(obs_shape: Sequence[int], n_actions: int, horizon: int, trunk: TrunkConfig, *, seed: int) -> PlanNetwork:
-    """A freshly initialised network; the same seed gives the same weights and leaves torch's global generator alone."""
+def build_network(obs: Observations, n_actions: int, horizon: int, trunk: TrunkConfig, *, seed: int) -> PlanNetwork:
+    """A freshly initialised network; the same seed gives the same weights and leaves torch's global generator alone.
+
+    Args:
+        obs: The observation space; a bare shape means channels first and numbers as they are.
+        n_actions: Size of the discrete action space.
+        horizon: Number of policy heads.
+        trunk: The layers that the heads share.
+        seed: Fixes the weights.
+    """
+    config = NetworkConfig(
+        obs_shape=shape_of(obs),
+        n_actions=n_actions,
+        horizon=horizon,
+        trunk=trunk,
+        obs_scale=scale_of(obs),
+        channels_last=is_channels_last(obs),
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return PlanNetwork(NetworkConfig(obs_shape=tuple(obs_shape), n_actions=n_actions, horizon=horizon, trunk=trunk))
+        return PlanNetwork(config)
 
 
 def extend_teacher(
@@ -131,10 +160,7 @@ def extend_teacher(
         HorizonError: If the horizon is below 1.
     """
     old = teacher.config
-    config = NetworkConfig(
-        obs_shape=old.obs_shape, n_actions=old.n_actions, horizon=horizon, trunk=old.trunk, separate_first=separate_first
-    )
-    student = blank_network(config)
+    student = blank_network(replace(old, horizon=horizon, separate_first=separate_first))
     student.trunk.load_state_dict(teacher.trunk_of_first.state_dict())
     student.value_head.load_state_dict(teacher.value_head.state_dict())
     if student.first_trunk is not None:
@@ -145,8 +171,3 @@ def extend_teacher(
         student.plan_head.weight[old.n_actions :] *= copy_scale
         student.plan_head.bias[old.n_actions :] *= copy_scale
     return student
-
-
-def frozen_copy(network: PlanNetwork) -> PlanNetwork:
-    """A copy whose parameters never change: the θ′ of the semi-gradient (Wagner et al. 2021, Eq. 8)."""
-    return copy.deepcopy(network).eval().requires_grad_(False)

@@ -12,8 +12,14 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from phr.errors import SettingError
+from phr.networks.observations import Observations, image_shape
 
 TrunkKind = Literal["grid", "atari", "mlp"]
+
+_NATURE_SIDE = 36
+"""The Nature network's convolutions, without padding, leave nothing of a smaller image."""
+_GRID_SIDE, _GRID_LARGEST_SIDE = 4, 84
+"""The grid trunk halves an image once, so its fully connected layer grows with the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +74,17 @@ def _atari_layers(obs_shape: Sequence[int], config: TrunkConfig) -> list[nn.Modu
     ]
 
 
-def default_trunk(obs_shape: Sequence[int]) -> TrunkConfig:
-    """The trunk that fits an observation: the Nature network for image stacks, an MLP for anything else."""
-    if len(obs_shape) == 3 and min(obs_shape[1:]) >= 36:
+def default_trunk(obs: Observations) -> TrunkConfig:
+    """The trunk that fits an observation.
+
+    The Nature network for images from 36×36, small convolutions for images from 4×4 that are too small for it, an MLP for
+    anything else.
+    """
+    image = image_shape(obs)
+    if image is not None and min(image[1:]) >= _NATURE_SIDE:
         return TrunkConfig(kind="atari", channels=(32, 64, 64), width=512)
+    if image is not None and min(image[1:]) >= _GRID_SIDE and max(image[1:]) <= _GRID_LARGEST_SIDE:
+        return TrunkConfig(kind="grid", channels=(16, 32, 32), width=256)
     return TrunkConfig(kind="mlp", width=64)
 
 
@@ -79,18 +92,23 @@ class Trunk(nn.Module):
     """Observation → features, with the scaling of the observation inside.
 
     Args:
-        obs_shape: Shape of one observation; `(channels, height, width)` for `grid` and `atari`.
+        obs_shape: Shape of one observation; an image for `grid` and `atari`.
         config: Which layers.
+        obs_scale: Observations are multiplied by this.
+        channels_last: Images are `(height, width, channels)`, else `(channels, height, width)`; an `mlp` does not care.
 
     Raises:
         SettingError: If the observation does not fit the kind of trunk.
     """
 
-    def __init__(self, obs_shape: Sequence[int], config: TrunkConfig) -> None:
+    def __init__(
+        self, obs_shape: Sequence[int], config: TrunkConfig, *, obs_scale: float = 1.0, channels_last: bool = False
+    ) -> None:
         super().__init__()
         self.config = config
         self.obs_shape = tuple(obs_shape)
         self.n_features = config.width
+        self.scale, self.channels_last = obs_scale, channels_last
         if config.kind == "mlp":
             layers: list[nn.Module] = [nn.Flatten()]
             n_in = math.prod(obs_shape)
@@ -100,21 +118,22 @@ class Trunk(nn.Module):
         else:
             if len(obs_shape) != 3:
                 raise SettingError(f"a {config.kind!r} trunk reads (channels, height, width), got shape {tuple(obs_shape)}")
-            convolutions = (_grid_layers if config.kind == "grid" else _atari_layers)(obs_shape, config)
+            image = (obs_shape[2], *obs_shape[:2]) if channels_last else tuple(obs_shape)
+            convolutions = (_grid_layers if config.kind == "grid" else _atari_layers)(image, config)
             try:
                 with torch.no_grad():
-                    n_flat = nn.Sequential(*convolutions, nn.Flatten())(torch.zeros(1, *obs_shape)).shape[1]
+                    n_flat = nn.Sequential(*convolutions, nn.Flatten())(torch.zeros(1, *image)).shape[1]
             except RuntimeError as error:
                 raise SettingError(
                     f"the {config.kind!r} trunk needs a larger observation than {tuple(obs_shape)}"
                 ) from error
             layers = [*convolutions, nn.Flatten(), *_hidden(nn.Linear(n_flat, config.width))]
         self.layers = nn.Sequential(*layers)
-        self.scale = 1 / 255 if config.kind == "atari" else 1.0
 
     def prepare(self, obs: Shaped[Tensor, "batch *shape"], dtype: torch.dtype) -> Shaped[Tensor, "batch *shape"]:
         """Observations of any number type, as the first layer reads them."""
-        return obs.to(dtype) * self.scale if self.scale != 1.0 else obs.to(dtype)
+        numbers = obs.to(dtype) * self.scale if self.scale != 1.0 else obs.to(dtype)
+        return numbers.movedim(-1, 1) if self.channels_last else numbers
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
         """Features of a batch of observations of any number type."""

@@ -103,9 +103,9 @@ def _panel(axes: Axes, points: Sequence[Point], quantity: Quantity, theme: Theme
 def value_of(point: Point, quantity: Quantity) -> tuple[float, Interval]:
     """A point's value and interval; where there is no interval, the value twice."""
     if quantity == "score":
-        value, interval = point.score_per_second, point.score_ci95
+        value, interval = point.score_per_second, point.score_interval
     else:
-        value, interval = point.seconds_per_100k_steps, point.seconds_ci95
+        value, interval = point.seconds_per_100k_steps, point.seconds_interval
     return value, interval or (value, value)
 
 

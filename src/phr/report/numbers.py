@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from phr.report.points import Interval
 from phr.report.tables import NOTHING
 
@@ -20,6 +22,14 @@ def number(value: float | None, decimals: int | None = None) -> str:
 def interval(ends: Interval | None) -> str:
     """Both ends: `0.9601 … 0.9608`."""
     return NOTHING if ends is None else f"{number(ends[0])} … {number(ends[1])}"
+
+
+def mean_and_range(values: Sequence[float]) -> str:
+    """The mean of several values with the lowest and the highest: `0.9841 (0.9524 … 1.000)`; one number where all agree."""
+    if not values:
+        return NOTHING
+    mean = number(sum(values) / len(values))
+    return mean if min(values) == max(values) else f"{mean} ({interval((min(values), max(values)))})"
 
 
 def percent(fraction: float | None) -> str:

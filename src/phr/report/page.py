@@ -15,7 +15,7 @@ from string import Template
 from phr.errors import InvalidDataError
 from phr.files import write_text
 from phr.report.names import dark_variant
-from phr.report.tables import NOTHING, Column, Table
+from phr.report.tables import NOTHING, Column, Table, is_good
 
 _PIXELS_PER_PIXEL = 2
 """Pictures are drawn with two pixels for one of the page."""
@@ -215,5 +215,5 @@ def _cell(text: str, column: Column) -> str:
     shown = html.escape(text)
     if column.kind == "code" and text not in ("", NOTHING):
         shown = f"<code>{shown}</code>"
-    verdict = f" {text}" if column.kind == "verdict" and text in ("yes", "no") else ""
+    verdict = {True: " yes", False: " no", None: ""}[is_good(text) if column.kind == "verdict" else None]
     return f'<td class="{column.kind}{verdict}">{shown}</td>'

@@ -1,20 +1,17 @@
-"""Evaluations pooled into the points of a figure and the rows of a table."""
+"""The points of a figure, which are the rows of a table, and what they say together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal, TypeVar
 
 from phr.errors import InvalidDataError
-from phr.evaluation.statistics import frequency_averaged_score, stratified_bootstrap
-from phr.seeding import Streams
+from phr.evaluation.statistics import frequency_averaged_score
 
 _Key = TypeVar("_Key", bound=Hashable)
 Interval = tuple[float, float]
+IntervalKind = Literal["none", "range", "bootstrap"]
 
 TEACHER = "teacher"
 """Name of the series whose n = 1 point is the reference of every speed-up."""
@@ -23,7 +20,8 @@ ACTION_REPEAT = "action repeat"
 OPTIMUM = "optimum"
 """Name of the series that a perfect plan would draw at the same cost of looking."""
 
-_N_RESAMPLES = 2000
+FEWEST_TO_RESAMPLE = 5
+"""Resampling fewer values than these says little about others: their range is shown instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,114 +33,80 @@ class Point:
         series: Whose: `teacher`, a loss, `action repeat`, `optimum`.
         n: Actions executed per look.
         n_runs: Runs that were pooled.
+        n_seeds: Training seeds that they belong to.
         return_mean: Mean over runs of a run's mean return; None if no episode was finished.
-        return_ci95: Its interval.
+        return_interval: Its interval, of the kind that `interval_kind` says; None where there is none.
         length_mean: Mean over runs of a run's mean episode length, in steps.
         success_rate: Fraction of successful episodes; None where success cannot be told.
         evaluations_per_episode: Looks per whole episode.
         seconds_per_100k_steps: Wall-clock of 100,000 steps at the measured rate.
-        seconds_ci95: Its interval.
+        seconds_interval: Its interval.
         score_per_second: Sum of rewards over wall-clock seconds.
-        score_ci95: Its interval.
+        score_interval: Its interval.
         bound_fraction: The least possible time over the measured one; None where it was not measured.
 
     Raises:
-        InvalidDataError: If n, the runs or the time is not positive.
+        InvalidDataError: If n, the runs, the seeds or the time is not positive, or there are more seeds than runs.
     """
 
     env_id: str
     series: str
     n: int
     n_runs: int
+    n_seeds: int = 1
     seconds_per_100k_steps: float
     score_per_second: float
     return_mean: float | None = None
-    return_ci95: Interval | None = None
+    return_interval: Interval | None = None
     length_mean: float | None = None
     success_rate: float | None = None
     evaluations_per_episode: float | None = None
-    seconds_ci95: Interval | None = None
-    score_ci95: Interval | None = None
+    seconds_interval: Interval | None = None
+    score_interval: Interval | None = None
     bound_fraction: float | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.n_runs < 1:
             raise InvalidDataError(f"a point needs n >= 1 and n_runs >= 1, got n={self.n}, n_runs={self.n_runs}")
+        if not 1 <= self.n_seeds <= self.n_runs:
+            raise InvalidDataError(f"{self.n_runs} runs cannot belong to {self.n_seeds} training seeds")
         if not 0 < self.seconds_per_100k_steps < float("inf"):
             raise InvalidDataError(f"a point needs a positive, finite time, got {self.seconds_per_100k_steps} s")
 
-
-def pool(series: str, n: int, evaluations: Sequence[Mapping[str, Any]]) -> Point:
-    """Pool the evaluations of one or several training seeds.
-
-    Runs are the strata of the return's interval. Times and scores have one value per run, so their intervals
-    resample whole runs; with one run they shrink to a point.
-
-    Args:
-        series: Name of the line that the point belongs to.
-        n: Actions executed per look.
-        evaluations: What `Evaluation.to_json` gave, one per training seed.
-
-    Raises:
-        InvalidDataError: If there is no evaluation or no step, or environments or commitments differ.
-    """
-    env_id = _one_env_id(n, evaluations)
-    runs = [run for evaluation in evaluations for run in evaluation["runs"]]
-    seconds, steps, scores = (np.array([run[key] for run in runs], float) for key in ("seconds_wall", "steps", "score"))
-    returns = [np.array(run["returns"], float) for run in runs if run["returns"]]
-    streams = Streams(0)
-    return Point(
-        env_id=env_id,
-        series=series,
-        n=n,
-        n_runs=len(runs),
-        return_mean=_mean([values.mean() for values in returns]),
-        return_ci95=stratified_bootstrap(returns, streams.rng("pool-returns")) if returns else None,
-        length_mean=_mean([np.mean(run["lengths"]) for run in runs if run["lengths"]]),
-        success_rate=_mean([evaluation["success_rate"] for evaluation in evaluations]),
-        evaluations_per_episode=_mean([evaluation["evaluations_per_episode"] for evaluation in evaluations]),
-        seconds_per_100k_steps=float(1e5 * seconds.sum() / steps.sum()),
-        seconds_ci95=ratio_interval(1e5 * seconds, steps, streams.rng("pool-seconds")),
-        score_per_second=float(scores.sum() / seconds.sum()),
-        score_ci95=ratio_interval(scores, seconds, streams.rng("pool-scores")),
-        bound_fraction=_mean([(evaluation.get("bound") or {}).get("fraction") for evaluation in evaluations]),
-    )
+    @property
+    def interval_kind(self) -> IntervalKind:
+        """`bootstrap` (95 %), the `range` from the lowest to the highest run where there are too few, or `none` for one."""
+        if self.n_runs == 1:
+            return "none"
+        # Runs of one training share its weights: where there are several trainings, they are what is counted.
+        n_values = self.n_seeds if self.n_seeds > 1 else self.n_runs
+        return "bootstrap" if n_values >= FEWEST_TO_RESAMPLE else "range"
 
 
-def _one_env_id(n: int, evaluations: Sequence[Mapping[str, Any]]) -> str:
-    """The environment that all evaluations share, after checking that they can be pooled."""
-    env_ids = sorted({str(evaluation["env_id"]) for evaluation in evaluations})
-    if len(env_ids) != 1:
-        raise InvalidDataError(f"evaluations of exactly one environment can be pooled, got {env_ids or 'none'}")
-    commitments = sorted({str(evaluation["commitment"]) for evaluation in evaluations})
-    if len(commitments) != 1:
-        raise InvalidDataError(f"evaluations at one commitment can be pooled as n = {n}, got commitments {commitments}")
-    if not sum(run["steps"] for evaluation in evaluations for run in evaluation["runs"]):
-        raise InvalidDataError(f"the evaluations of {env_ids[0]} at n = {n} hold not a single step")
-    return env_ids[0]
+def describe_intervals(points: Sequence[Point]) -> str:
+    """What the intervals of these points are, in sentences for a caption; empty where none has one."""
+    kinds = {point.interval_kind for point in points}
+    shown = [point for point in points if point.interval_kind == "bootstrap"]
+    parts = []
+    if shown:
+        many = any(point.n_seeds > 1 for point in shown)
+        first = "training seeds, then " if many else ""
+        what = f"{first}runs (times, scores) or the episodes within runs (returns)"
+        parts.append(f"Intervals: 95 % bootstrap, resampling {what}; {_span(shown)}.")
+    if "range" in kinds:
+        few = [point for point in points if point.interval_kind == "range"]
+        parts.append(f"Intervals: lowest to highest run, too few for a bootstrap; {_span(few)}.")
+    return " ".join(parts)
 
 
-def _mean(values: Sequence[Any]) -> float | None:
-    """The mean; None where there is nothing, or one of the values is unknown."""
-    if not values or any(value is None for value in values):
-        return None
-    return float(np.mean(values))
+def _span(points: Sequence[Point]) -> str:
+    """`10 runs of 5 training seeds`."""
+    return f"{_count([p.n_runs for p in points], 'run')} of {_count([p.n_seeds for p in points], 'training seed')}"
 
 
-def ratio_interval(numerators: NDArray[np.float64], denominators: NDArray[np.float64], rng: np.random.Generator) -> Interval:
-    """95 % percentile interval of Σ numerators / Σ denominators, whole runs resampled.
-
-    Args:
-        numerators: One per run.
-        denominators: One per run, positive.
-        rng: Where the resamples come from.
-
-    Source:
-        Efron & Tibshirani 1993, chapter 13 (percentile interval).
-    """
-    drawn = rng.multinomial(len(numerators), np.full(len(numerators), 1 / len(numerators)), size=_N_RESAMPLES)
-    low, high = np.quantile((drawn @ numerators) / (drawn @ denominators), [0.025, 0.975])
-    return float(low), float(high)
+def _count(numbers: Sequence[int], noun: str) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low} to {high} {noun}s" if low < high else f"{low} {noun}{'' if low == 1 else 's'}"
 
 
 def in_order(points: Sequence[Point], key: Callable[[Point], _Key]) -> list[_Key]:

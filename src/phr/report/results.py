@@ -7,26 +7,35 @@ from dataclasses import dataclass
 
 from phr.errors import InvalidDataError
 from phr.report.names import series_name
-from phr.report.numbers import interval, number, percent, times
-from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, in_order
+from phr.report.numbers import interval, mean_and_range, number, percent, times
+from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, IntervalKind, Point, describe_intervals, find, in_order
 from phr.report.tables import Column, Table
 
-_RESULT_COLUMNS = (
-    Column("policy"),
-    Column("n", "number"),
-    Column("success", "number"),
-    Column("return", "number"),
-    Column("95 %", "interval"),
-    Column("length (steps)", "number"),
-    Column("evals / episode", "number"),
-    Column("s / 100k steps", "number"),
-    Column("95 %", "interval"),
-    Column("speed-up", "number"),
-    Column("score / s", "number"),
-    Column("95 %", "interval"),
-    Column("of bound", "number"),
-    Column("FAS", "number"),
-)
+_INTERVAL_HEADINGS: dict[frozenset[IntervalKind], str] = {
+    frozenset({"bootstrap"}): "95 %",
+    frozenset({"range"}): "min … max",
+}
+
+
+def _result_columns(points: Sequence[Point]) -> tuple[Column, ...]:
+    kinds = frozenset(point.interval_kind for point in points if point.interval_kind != "none")
+    ends = Column(_INTERVAL_HEADINGS.get(kinds, "interval"), "interval")
+    return (
+        Column("policy"),
+        Column("n", "number"),
+        Column("success", "number"),
+        Column("return", "number"),
+        ends,
+        Column("length (steps)", "number"),
+        Column("evals / episode", "number"),
+        Column("s / 100k steps", "number"),
+        ends,
+        Column("speed-up", "number"),
+        Column("score / s", "number"),
+        ends,
+        Column("of bound", "number"),
+        Column("FAS", "number"),
+    )
 
 
 def results_table(env_id: str, points: Sequence[Point], scores: Mapping[tuple[str, str], float] | None = None) -> Table:
@@ -60,7 +69,7 @@ def results_table(env_id: str, points: Sequence[Point], scores: Mapping[tuple[st
     competing = [index for index, point in enumerate(ordered) if point.series != OPTIMUM]
     best = max(competing, key=lambda index: ordered[index].score_per_second, default=None)
     strong = frozenset() if best is None else frozenset({best})
-    return Table(env_id, _RESULT_COLUMNS, tuple(rows), _note(here), grouped=True, strong=strong)
+    return Table(env_id, _result_columns(here), tuple(rows), _note(here), grouped=True, strong=strong)
 
 
 def results_tables(points: Sequence[Point], scores: Mapping[tuple[str, str], float] | None = None) -> list[Table]:
@@ -75,14 +84,14 @@ def _result_cells(point: Point, teacher: Point | None) -> tuple[str, ...]:
         str(point.n),
         percent(point.success_rate),
         number(point.return_mean),
-        interval(point.return_ci95),
+        interval(point.return_interval),
         number(point.length_mean, 2),
         number(point.evaluations_per_episode, 2),
         number(point.seconds_per_100k_steps),
-        interval(point.seconds_ci95),
+        interval(point.seconds_interval),
         times(speed_up),
         number(point.score_per_second),
-        interval(point.score_ci95),
+        interval(point.score_interval),
         percent(point.bound_fraction),
     )
 
@@ -90,10 +99,8 @@ def _result_cells(point: Point, teacher: Point | None) -> tuple[str, ...]:
 def _note(points: Sequence[Point]) -> str:
     """What the words of the table mean, as far as it uses them."""
     series = {point.series for point in points}
-    runs = sorted({point.n_runs for point in points if point.series != OPTIMUM})
-    span = "" if not runs else f"{runs[0]} runs" if len(runs) == 1 else f"{runs[0]} to {runs[-1]} runs"
     parts = [
-        f"Bootstrap intervals over {span}." if span else "",
+        describe_intervals(points),
         "Evals: network calls. Speed-up: over the teacher. Of bound: least possible over measured time.",
         "FAS: return averaged over n, on a scale from random play (0) to the teacher (1).",
     ]
@@ -105,44 +112,43 @@ def _note(points: Sequence[Point]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ablation:
+class AblationRow:
     """One thing that was changed, and what became of it.
 
     Attributes:
         name: What was varied.
         setting: To what.
         claim: What the paper says of it; may be empty.
-        results: Name of a result, with its unit → value, None where it was not measured.
-        held: Whether the claim held; None where there is no claim, or the numbers do not decide.
+        results: Name of a result, with its unit → one value for each training seed, none where it was not measured.
+        verdict: Whether the claim held; empty where there is no claim.
     """
 
     name: str
     setting: str
     claim: str
-    results: Mapping[str, float | None]
-    held: bool | None = None
+    results: Mapping[str, Sequence[float]]
+    verdict: str = ""
 
 
-def ablation_table(ablations: Sequence[Ablation], title: str = "Ablations") -> Table:
-    """One row for every ablation, one column for every result that any of them has.
+def ablation_table(ablations: Sequence[AblationRow], title: str = "Ablations", note: str = "") -> Table:
+    """One row for every setting, one column for every result that any of them has: mean and range over the seeds.
 
     Raises:
-        InvalidDataError: If there is no ablation.
+        InvalidDataError: If there is no row.
     """
     if not ablations:
         raise InvalidDataError("an ablation table needs at least one row, got none")
     results = list(dict.fromkeys(name for ablation in ablations for name in ablation.results))
     columns = [Column("ablation"), Column("setting"), Column("the paper's claim")]
     columns += [*(Column(name, "number") for name in results), Column("held?", "verdict")]
-    verdicts = {True: "yes", False: "no", None: "n.a."}
     rows = [
         (
             ablation.name,
             ablation.setting,
             ablation.claim,
-            *(number(ablation.results.get(name)) for name in results),
-            verdicts[ablation.held],
+            *(mean_and_range(ablation.results.get(name, ())) for name in results),
+            ablation.verdict,
         )
         for ablation in ablations
     ]
-    return Table(title, tuple(columns), tuple(rows))
+    return Table(title, tuple(columns), tuple(rows), note, grouped=True)

@@ -14,6 +14,11 @@ NOTHING = "–"
 """What an empty cell shows."""
 
 
+def is_good(verdict: str) -> bool | None:
+    """Whether a verdict is good news or bad; None for a draw or an empty cell."""
+    return {"yes": True, "held": True, "no": False, "did not hold": False}.get(verdict)
+
+
 @dataclass(frozen=True)
 class Column:
     """A column: its heading, with the unit, and what its cells are.
@@ -21,7 +26,7 @@ class Column:
     Attributes:
         heading: What stands above.
         kind: `text`; `number`, set to the right; `interval`, of the number on its left, set small; `verdict`,
-            a yes or no that is coloured; `code`, set in a fixed width.
+            coloured if it is good or bad news; `code`, set in a fixed width.
     """
 
     heading: str
@@ -125,4 +130,6 @@ def to_rich(table: Table, *, intervals: bool = False) -> Any:
 
 
 def _rich_style(text: str, kind: Kind) -> str:
-    return {"verdict": {"yes": "green", "no": "red"}.get(text, "dim"), "interval": "dim"}.get(kind, "")
+    if kind == "verdict":
+        return {True: "green", False: "red", None: "dim"}[is_good(text)]
+    return "dim" if kind == "interval" else ""

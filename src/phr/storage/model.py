@@ -10,7 +10,7 @@ from phr.files import ensure_directory, sha256_of, write_text
 from phr.manifest import COMPLETE, Manifest
 from phr.networks.policy import NetworkConfig, PlanNetwork, blank_network
 from phr.networks.torch_planner import TorchPlanner
-from phr.storage.tensors import load_tensors, network_tensors, restore_network, save_tensors
+from phr.storage.tensors import file_sha256, load_tensors, network_tensors, restore_network, save_tensors
 
 CONFIG, MODEL, CHECKPOINT = "config.json", "model.safetensors", "checkpoint"
 
@@ -33,6 +33,11 @@ class Model:
     def planner(self) -> TorchPlanner:
         """The network as a planner."""
         return TorchPlanner(self.network)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its model file, also where none was written yet: the same weights have the same."""
+        return file_sha256(network_tensors(self.network, prefix=""))
 
     @property
     def horizon(self) -> int:

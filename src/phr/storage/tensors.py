@@ -9,7 +9,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from phr.errors import CorruptFileError, IncompatibleModelError
@@ -21,13 +21,22 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], state: Any = None) -> N
 
     A file with a state carries a hash of everything in it, since no manifest names it.
     """
-    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    contiguous = _contiguous(tensors)
     metadata = None
     if state is not None:
         # One entry: safetensors writes several in any order, and equal content shall have equal bytes.
         metadata = {"state": json.dumps({"sha256": _sha256(contiguous, state), "value": state}, sort_keys=True)}
     with atomic_path(path) as temporary:
         save_file(contiguous, temporary, metadata=metadata)
+
+
+def file_sha256(tensors: dict[str, Tensor]) -> str:
+    """Hexadecimal SHA-256 of the file that `save_tensors` writes for tensors alone."""
+    return hashlib.sha256(save(_contiguous(tensors))).hexdigest()
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:

@@ -12,10 +12,11 @@ from phr.report.figures import curve, figure4, figure5
 from phr.report.names import env_name, series_name
 from phr.report.numbers import number, percent, times
 from phr.report.page import PageFigure, ReportContent, Section, write_page
-from phr.report.points import TEACHER, Point, find
+from phr.report.points import TEACHER, Point, describe_intervals, find
 from phr.report.results import ablation_table, results_tables
 from phr.report.tables import Column, Table, to_markdown
 from phr.studies.results import Results
+from phr.studies.verdicts import FEWEST_SEEDS, TOLERANCE
 
 NOTES = {
     "cross_entropy": "copies the teacher's action at every step of its path, and nothing else.",
@@ -54,7 +55,7 @@ def study_tables(results: Results, points: Sequence[Point]) -> list[Table]:
     for env_id in results.profile.env_ids:
         rows = results.ablations(env_id)
         if rows:
-            tables.append(ablation_table(rows, f"Ablations, {env_name(env_id)}"))
+            tables.append(ablation_table(rows, f"Ablations, {env_name(env_id)}", _ablation_note(results)))
     return tables
 
 
@@ -96,6 +97,18 @@ def starts_table(results: Results, env_id: str) -> Table:
         "n = 1 of a student is its own head 1."
     )
     return Table(f"Every start once, {env_name(env_id)}", columns, tuple(rows), note, grouped=True)
+
+
+def _ablation_note(results: Results) -> str:
+    """How the ablations' numbers and verdicts are to be read."""
+    n_seeds = len(results.profile.seeds)
+    over = f"mean over {n_seeds} training seeds (lowest … highest)" if n_seeds > 1 else "one training seed"
+    return (
+        f"Fraction of starts solved, {over}. Judged by the worst n above 1, the trunk by n = 1. One setting is better than "
+        f"another where all its seeds are above all of the other's by more than {TOLERANCE}; settings are alike where for "
+        f"each seed they lie within {TOLERANCE}. Where ranges overlap, or with fewer than {FEWEST_SEEDS} seeds, "
+        "nothing is decided."
+    )
 
 
 def _summary(results: Results, points: Sequence[Point]) -> str:
@@ -150,7 +163,10 @@ def _sections(results: Results, points: Sequence[Point], tables: Sequence[Table]
     layout, profile = results.layout, results.profile
     n_envs = len(profile.env_ids)
     figure = figure4(points, layout.figure("figure-4"))
-    caption = "Score per second (top, higher is better) and seconds per 100,000 steps (bottom, lower is better) over n."
+    caption = (
+        "Score per second (top, higher is better) and seconds per 100,000 steps (bottom, lower is better) over n. "
+        f"{describe_intervals(points)}"
+    ).rstrip()
     sections = [
         Section(
             heading="Figure 4: throughput and time",
@@ -170,7 +186,7 @@ def _sections(results: Results, points: Sequence[Point], tables: Sequence[Table]
         sections.append(
             Section(
                 heading="Ablations",
-                paragraphs=["One student per setting, everything else as by default; fraction of starts solved at each n."],
+                paragraphs=["One student of the largest horizon per setting and training seed, all else as by default."],
                 tables=tables[2 * n_envs :],
             )
         )

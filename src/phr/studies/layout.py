@@ -25,17 +25,17 @@ class StudyLayout:
         """A student's run directory."""
         return self.root / "models" / slug(env_id) / f"{loss}-h{horizon}-s{seed}"
 
-    def ablation(self, env_id: str, name: str, label: str) -> Path:
+    def ablation(self, env_id: str, name: str, label: str, seed: int) -> Path:
         """The run directory of an ablation's student."""
-        return self.root / "models" / slug(env_id) / "ablations" / slug(f"{name} {label}")
+        return self.root / "models" / slug(env_id) / "ablations" / f"{slug(f'{name} {label}')}-s{seed}"
 
     def starts(self, env_id: str, name: str, n: int | None = None) -> Path:
         """What a policy reaches from every start."""
         return self.root / "starts" / slug(env_id) / f"{slug(name)}{'' if n is None else f'-n{n}'}.json"
 
-    def ablation_starts(self, env_id: str, name: str, label: str, n: int) -> Path:
+    def ablation_starts(self, env_id: str, name: str, label: str, n: int, seed: int) -> Path:
         """The same for an ablation's student."""
-        return self.root / "starts" / slug(env_id) / "ablations" / f"{slug(f'{name} {label}')}-n{n}.json"
+        return self.root / "starts" / slug(env_id) / "ablations" / f"{slug(f'{name} {label}')}-s{seed}-n{n}.json"
 
     def timed(self, env_id: str, series: str, n: int, seed: int, number: int) -> Path:
         """One timed run."""

@@ -10,6 +10,7 @@ from typing import Any
 from phr.envs.registry import make_env
 from phr.evaluation.paths import trace_path
 from phr.learning.driver import OnProgress, silent
+from phr.learning.phr import PHRConfig
 from phr.learning.presets import student_config
 from phr.protocols import Planner
 from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER
@@ -23,7 +24,6 @@ from phr.studies.work import StudentJob, TeacherJob, all_starts, optimum, random
 from phr.studies.workbench import Workbench, once, run_jobs
 from phr.teachers.baselines import RepeatPlanner
 
-_ABLATION_SEED = 0
 _FIGURE_5_SEED = 0
 
 
@@ -91,33 +91,54 @@ class Reproduction:
     def students(self) -> list[StudentJob]:
         """Stage 2 of every environment, seed, loss and horizon; then the ablations' students."""
         profile, layout = self.profile, self.layout
+        places = [(env_id, seed) for seed in profile.seeds for env_id in profile.env_ids]
         jobs = [
             self._student(env_id, seed, horizon, layout.student(env_id, loss, horizon, seed), {"loss": loss})
-            for seed in profile.seeds
-            for env_id in profile.env_ids
+            for env_id, seed in places
             for loss in profile.losses
             for horizon in profile.student_horizons
         ]
         if profile.ablations:
-            jobs += [
-                self._student(
-                    env_id, _ABLATION_SEED, profile.max_horizon, layout.ablation(env_id, ablation.name, label), settings
-                )
-                for env_id in profile.env_ids
-                for ablation in ABLATIONS
-                for label, settings in ablation.settings
-            ]
+            for env_id, seed in places:
+                folders = self.ablation_students(env_id, seed)
+                jobs += [
+                    self._student(env_id, seed, profile.max_horizon, folders[ablation.name, label], settings)
+                    for ablation in ABLATIONS
+                    for label, settings in ablation.settings
+                    if folders[ablation.name, label] == layout.ablation(env_id, ablation.name, label, seed)
+                ]
         return jobs
 
+    def ablation_students(self, env_id: str, seed: int) -> dict[tuple[str, str], Path]:
+        """Ablation and label → the student's folder; settings that come to the same student share one."""
+        largest, layout = self.profile.max_horizon, self.layout
+        folders = {
+            self._config(env_id, seed, largest, {"loss": loss}): layout.student(env_id, loss, largest, seed)
+            for loss in self.profile.losses
+        }
+        return {
+            (ablation.name, label): folders.setdefault(
+                self._config(env_id, seed, largest, settings), layout.ablation(env_id, ablation.name, label, seed)
+            )
+            for ablation in ABLATIONS
+            for label, settings in ablation.settings
+        }
+
+    def _given(self, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+        return {"seed": seed, "n_updates": self.profile.student_updates, **settings}
+
+    def _config(self, env_id: str, seed: int, horizon: int, settings: dict[str, Any]) -> PHRConfig:
+        """What a student is trained with; an impossible setting fails here, not hours later."""
+        return student_config(env_id, horizon, **self._given(seed, settings))
+
     def _student(self, env_id: str, seed: int, horizon: int, directory: Path, settings: dict[str, Any]) -> StudentJob:
-        given = {"seed": seed, "n_updates": self.profile.student_updates, **settings}
-        student_config(env_id, horizon, **given)  # an impossible setting fails here, not hours later
+        self._config(env_id, seed, horizon, settings)
         return StudentJob(
             env_id=env_id,
             teacher=self.layout.teacher(env_id, seed),
             directory=directory,
             horizon=horizon,
-            settings=tuple(given.items()),
+            settings=tuple(self._given(seed, settings).items()),
         )
 
     def student_path(self, env_id: str, loss: str, n: int, seed: int) -> Path:
@@ -146,9 +167,9 @@ class Reproduction:
         ]
         if profile.ablations:
             work += [
-                (layout.ablation(env_id, a.name, label), n, layout.ablation_starts(env_id, a.name, label, n))
-                for a in ABLATIONS
-                for label, _ in a.settings
+                (folder, n, layout.ablation_starts(env_id, name, label, n, s))
+                for s in profile.seeds
+                for (name, label), folder in self.ablation_students(env_id, s).items()
                 for n in profile.horizons
             ]
         return work

@@ -8,8 +8,9 @@ from typing import Any
 
 from phr.evaluation.paths import LearnedPath
 from phr.files import read_json, read_jsonl
-from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores, pool
-from phr.report.results import Ablation as AblationRow
+from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores
+from phr.report.pooling import pool
+from phr.report.results import AblationRow
 from phr.studies.ablations import ABLATIONS, Outcome
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import Profile
@@ -45,12 +46,11 @@ class Results:
         return points
 
     def _pool(self, env_id: str, series: str, n: int) -> Point:
-        files = [
-            self.layout.timed(env_id, series, n, seed, number)
+        found = [
+            [read_json(self.layout.timed(env_id, series, n, seed, number)) for number in range(self.profile.runs)]
             for seed in self.profile.seeds
-            for number in range(self.profile.runs)
         ]
-        return pool(series, n, [read_json(path) for path in files])
+        return pool(series, n, found)
 
     def _optimum(self, env_id: str, measured: Sequence[Point]) -> list[Point]:
         """A shortest path at the time that the first loss's student needs."""
@@ -103,23 +103,25 @@ class Results:
         rows = []
         for ablation in ABLATIONS:
             outcomes = {label: self._outcome(env_id, ablation.name, label) for label, _ in ablation.settings}
-            verdict = ablation.held(outcomes)
+            verdict = ablation.judge(outcomes)
             for index, (label, outcome) in enumerate(outcomes.items()):
-                solved = {f"solved, n = {n}": value for n, value in outcome.solved.items()}
                 rows.append(
                     AblationRow(
                         name=ablation.name,
                         setting=label,
                         claim=ablation.claim if index == 0 else "",
-                        results=solved,
-                        held=verdict if index == 0 else None,
+                        results={f"solved, n = {n}": values for n, values in outcome.solved.items()},
+                        verdict=verdict if index == 0 else "",
                     )
                 )
         return rows
 
     def _outcome(self, env_id: str, name: str, label: str) -> Outcome:
-        reached = {n: read_json(self.layout.ablation_starts(env_id, name, label, n)) for n in self.profile.horizons}
-        return Outcome({n: found["n_solved"] / found["n_starts"] for n, found in reached.items()})
+        reached = {
+            n: [read_json(self.layout.ablation_starts(env_id, name, label, n, seed)) for seed in self.profile.seeds]
+            for n in self.profile.horizons
+        }
+        return Outcome({n: tuple(f["n_solved"] / f["n_starts"] for f in found) for n, found in reached.items()})
 
     def path(self, env_id: str, n: int) -> LearnedPath:
         """The learned path at n."""

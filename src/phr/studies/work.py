@@ -18,11 +18,11 @@ from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.evaluation.timed import Limit
 from phr.learning import runs
 from phr.learning.presets import student_config, teacher_config
-from phr.learning.relay import Relay
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage.model import load_model
 from phr.storage.tensors import digest, network_tensors
+from phr.studies.relay import Relay
 from phr.teachers.baselines import RandomPlanner
 from phr.teachers.oracle import OraclePlanner, optimal_lengths
 

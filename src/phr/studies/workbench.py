@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from phr.errors import OutputDirectoryError
 from phr.files import ensure_directory, read_json, write_json, write_text
 from phr.learning.driver import OnProgress, silent
-from phr.learning.relay import Relay
+from phr.studies.relay import Relay
 
 SETTINGS = "settings.json"
 COMPLETE = "COMPLETE"

@@ -6,7 +6,7 @@ from queue import Queue
 import pytest
 
 from phr.learning.driver import Progress
-from phr.learning.relay import Relay
+from phr.studies.relay import Relay
 
 
 def progress(done: int) -> Progress:

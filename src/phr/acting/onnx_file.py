@@ -1,0 +1,162 @@
+"""An ONNX file that carries its manifest and proves that it is whole; read with the standard library alone.
+
+Protobuf messages may be concatenated, so the manifest and a SHA-256 are appended to the graph as two more entries of the
+model's `metadata_props`. The hash covers every byte before its own entry, which has a fixed length and stands last: it can
+be checked before any parser sees the file, and the file is still plain ONNX for every other tool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from phr.errors import CorruptFileError, UnknownModelError
+from phr.manifest import Manifest
+
+Field = tuple[int, int | memoryview]
+"""Number and value of a protobuf field: a number, or the bytes of a string, a message or packed values."""
+
+_METADATA_PROPS = 14
+_KEY, _VALUE = 1, 2
+_MANIFEST_KEY, _HASH_KEY = "phr.manifest", "phr.sha256"
+_BYTES = 2
+_FIXED = {1: 8, 5: 4}
+
+_CHILDREN: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+"""Where tensors can hide in an ONNX model: message → field number → message (onnx.proto3)."""
+
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_DEEPEST = 32
+
+
+def seal(graph: bytes, manifest: Manifest) -> bytes:
+    """A serialised ONNX model with the manifest and the hash appended; the same input gives the same bytes."""
+    data = graph + _entry(_MANIFEST_KEY, json.dumps(manifest.to_json(), sort_keys=True, allow_nan=False))
+    return data + _entry(_HASH_KEY, hashlib.sha256(data).hexdigest())
+
+
+def read_onnx(path: Path) -> tuple[bytes, Manifest]:
+    """The bytes that `seal` made, and their manifest; every byte is checked before it is used.
+
+    Raises:
+        UnknownModelError: If there is no such file.
+        CorruptFileError: If it was truncated or edited, was not written by phr, or keeps tensors in other files.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UnknownModelError(f"there is no file {path}") from error
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error.strerror}") from error
+    return data, unseal(data, str(path))
+
+
+def unseal(data: bytes, name: str) -> Manifest:
+    """Check the hash, the references and the manifest of a sealed model; `name` is for the messages.
+
+    Raises:
+        CorruptFileError: As for `read_onnx`.
+    """
+    ending = len(_entry(_HASH_KEY, "0" * 64))
+    body, hashed = data[:-ending], data[-ending:]
+    if hashed != _entry(_HASH_KEY, hashlib.sha256(body).hexdigest()):
+        why = "was truncated or edited" if _HASH_KEY.encode() in data else "was not written by phr export, or was truncated"
+        raise CorruptFileError(f"{name} {why}: its last bytes are not the SHA-256 of the others")
+    try:
+        _refuse_external_data(memoryview(body), "model")
+        entries = [_strings(value) for number, value in _fields(memoryview(body)) if number == _METADATA_PROPS]
+        values = json.loads(next(value for key, value in entries if key == _MANIFEST_KEY))
+    except (ValueError, StopIteration, RecursionError) as error:
+        raise CorruptFileError(f"{name} is no model that phr wrote: {error or 'it has no manifest'}") from error
+    return Manifest.from_json(values, name)
+
+
+def _entry(key: str, value: str) -> bytes:
+    """One `metadata_props` entry of a serialised ModelProto."""
+    return _message(_METADATA_PROPS, _message(_KEY, key.encode()) + _message(_VALUE, value.encode()))
+
+
+def _message(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    digits = bytearray()
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+def _strings(entry: Any) -> tuple[str, str]:
+    found = dict(_fields(entry))
+    return bytes(found.get(_KEY, b"")).decode(), bytes(found.get(_VALUE, b"")).decode()
+
+
+def _refuse_external_data(message: memoryview, kind: str, depth: int = 0) -> None:
+    """Look at every tensor of a model: each must carry its values itself.
+
+    Raises:
+        ValueError: If one names another file, or the bytes are no protobuf.
+    """
+    if depth > _DEEPEST:
+        raise ValueError(f"its graph is nested more than {_DEEPEST} deep")
+    for number, value in _fields(message):
+        if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)):
+            raise ValueError("a tensor's values lie in another file (external data), which phr does not follow")
+        child = _CHILDREN[kind].get(number)
+        if child is not None:
+            if isinstance(value, int):
+                raise ValueError("a field has the wrong type")
+            _refuse_external_data(value, child, depth + 1)
+
+
+def _fields(message: memoryview) -> Iterator[Field]:
+    """The fields of a protobuf message, in order.
+
+    Raises:
+        ValueError: If the bytes are no protobuf.
+    """
+    place = 0
+    while place < len(message):
+        tag, place = _read_varint(message, place)
+        number, wire = tag >> 3, tag & 7
+        if wire == 0:
+            value, place = _read_varint(message, place)
+            yield number, value
+            continue
+        if wire == _BYTES:
+            length, place = _read_varint(message, place)
+        elif wire in _FIXED:
+            length = _FIXED[wire]
+        else:
+            raise ValueError(f"byte {place} begins a field of unknown type {wire}")
+        if place + length > len(message):
+            raise ValueError(f"a field at byte {place} runs past the end")
+        yield number, message[place : place + length]
+        place += length
+
+
+def _read_varint(message: memoryview, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if place == len(message):
+            break
+        byte = message[place]
+        place += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, place
+    raise ValueError(f"a number at byte {place} does not end")

@@ -1,0 +1,167 @@
+"""Plans from an exported model with numpy and onnxruntime alone: no torch, no Gymnasium.
+
+```python
+from phr.acting.agent import HorizonAgent
+from phr.acting.runtime import load_runtime
+
+planner = load_runtime("student.onnx")
+agent = HorizonAgent(planner, planner.commitment)
+```
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from phr.acting.onnx_file import read_onnx
+from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError
+from phr.manifest import Manifest
+from phr.plan import CategoricalPlan
+
+OBS, PLAN_LOGITS = "obs", "plan_logits"
+"""Names of the graph's one input and one output."""
+
+_WARM_UPS = 3
+_ERRORS_ONLY = 3
+
+
+class OnnxPlanner:
+    """Plans with an exported network; numpy in, numpy out, one thread.
+
+    Looking at one observation is the case that a control loop waits for: it runs on buffers that were bound once and copies
+    the observation in and the logits out. Larger batches allocate. The buffers make one planner serve one thread only.
+
+    Args:
+        data: A serialised ONNX model.
+        manifest: What it says of itself.
+        name: For the messages.
+
+    Raises:
+        CorruptFileError: If the graph is not one that onnxruntime can run, or not the one that the manifest describes.
+    """
+
+    def __init__(self, data: bytes, manifest: Manifest, name: str = "this model") -> None:
+        self.manifest = manifest
+        try:
+            self._session = onnxruntime.InferenceSession(data, _options(), providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own errors have no other base
+            raise CorruptFileError(f"{name} is no graph that onnxruntime can run: {error}") from error
+        self.obs_dtype = self._checked_dtype(name)
+        self._input = np.zeros((1, *self.obs_shape), self.obs_dtype)
+        self._output = np.zeros((1, self.horizon, self.n_actions), np.float32)
+        self._binding = self._bind()
+        try:
+            for _ in range(_WARM_UPS):
+                self._session.run_with_iobinding(self._binding)
+        except Exception as error:
+            raise CorruptFileError(f"{name} cannot be run: {error}") from error
+
+    @property
+    def horizon(self) -> int:
+        """Actions predicted from one look."""
+        return self.manifest.horizon
+
+    @property
+    def n_actions(self) -> int:
+        """Size of the action space."""
+        return self.manifest.n_actions
+
+    @property
+    def env_id(self) -> str:
+        """The environment it was made for."""
+        return self.manifest.env_id
+
+    @property
+    def commitment(self) -> int | None:
+        """Actions to execute per look where the user says nothing; None for the whole horizon."""
+        return self.manifest.commitment
+
+    @property
+    def obs_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return self.manifest.obs_shape
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        """Evaluate the network once for a batch of observations.
+
+        Args:
+            obs: Shape `(batch, *obs_shape)`, of `obs_dtype`; the cast and the scaling are in the graph.
+
+        Raises:
+            InvalidDataError: If shape or number type are others.
+            NonFiniteError: If an observation or a logit is not finite.
+        """
+        if obs.dtype != self.obs_dtype or obs.shape[1:] != self.obs_shape or not len(obs):
+            raise InvalidDataError(
+                f"the model reads {self.obs_dtype} of shape (batch, {', '.join(map(str, self.obs_shape))}), "
+                f"got {obs.dtype} of shape {obs.shape}"
+            )
+        # Rounding to whole numbers would hide a NaN from the logits of an int8 file.
+        if self.obs_dtype.kind == "f" and not np.isfinite(obs).all():
+            raise NonFiniteError("the observation holds a NaN or an infinity")
+        if len(obs) == 1:
+            self._input[...] = obs
+            self._session.run_with_iobinding(self._binding)
+            logits = self._output.copy()
+        else:
+            logits = self._session.run([PLAN_LOGITS], {OBS: np.ascontiguousarray(obs)})[0]
+        if not np.isfinite(logits).all():
+            raise NonFiniteError("the network answered with a NaN or an infinity")
+        return CategoricalPlan(logits)
+
+    def _checked_dtype(self, name: str) -> np.dtype[Any]:
+        """The input's number type, after comparing what the graph says with what the manifest says."""
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        said = [(OBS, list(self.obs_shape)), (PLAN_LOGITS, [self.horizon, self.n_actions], "tensor(float)")]
+        found = [(each.name, each.shape[1:]) for each in inputs] + [(each.name, each.shape[1:], each.type) for each in outputs]
+        if found != said:
+            raise CorruptFileError(f"{name}: the manifest says {said}, the graph {found}")
+        dtype = np.dtype(_NUMPY.get(inputs[0].type, "void"))
+        if dtype.name != self.manifest.obs_dtype:
+            raise CorruptFileError(f"{name}: the manifest says {self.manifest.obs_dtype!r}, the graph {inputs[0].type}")
+        return dtype
+
+    def _bind(self) -> Any:
+        binding = self._session.io_binding()
+        read, written = (onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in (self._input, self._output))
+        shared = [read.data_ptr(), written.data_ptr()] == [self._input.ctypes.data, self._output.ctypes.data]
+        assert shared, "onnxruntime copied the buffers that it was to share"
+        binding.bind_ortvalue_input(OBS, read)
+        binding.bind_ortvalue_output(PLAN_LOGITS, written)
+        return binding
+
+
+_NUMPY = {
+    "tensor(bool)": "bool", "tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(int16)": "int16",
+    "tensor(int32)": "int32", "tensor(int64)": "int64", "tensor(float16)": "float16", "tensor(float)": "float32",
+    "tensor(double)": "float64",
+}  # fmt: skip
+"""onnxruntime's names of number types → numpy's."""
+
+
+def load_runtime(path: str | Path) -> OnnxPlanner:
+    """Read, check and warm up what `phr export` wrote.
+
+    Raises:
+        UnknownModelError: If there is no such file.
+        CorruptFileError: If it was truncated or edited, was not written by phr, or keeps tensors in other files.
+    """
+    return OnnxPlanner(*read_onnx(Path(path)), str(path))
+
+
+def _options() -> Any:
+    """One thread that does not spin: waiting threads would steal the time of the loop that asks."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = _ERRORS_ONLY
+    return options

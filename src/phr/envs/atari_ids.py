@@ -1,0 +1,103 @@
+"""Names and settings of Atari games: the old ids that ale-py dropped, and options written behind an id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import gymnasium
+from ale_py import ALEInterface, LoggerMode, roms
+from ale_py.env import AtariEnv
+from ale_py.registration import rom_id_to_name
+
+from phr.errors import SettingError
+
+_FLAVOURS: dict[str, Any] = {"": (2, 5), "Deterministic": 4, "NoFrameskip": 1}
+_STICKINESS = {"v0": 0.25, "v4": 0.0}
+_MAX_FRAMES = 108_000
+"""Half an hour of the game."""
+_FIELD_FRAME_SKIP = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtariSettings:
+    """How a game is played; what an id does not say may follow it: `ALE/Pong-v5?sticky=0&noop_max=0`.
+
+    Raises:
+        SettingError: If a value makes no sense.
+    """
+
+    frame_skip: int | tuple[int, int] = _FIELD_FRAME_SKIP
+    """Frames that an action lasts; a pair is a range (upper end excluded) from which each decision draws."""
+    sticky: float = 0.0
+    """Probability that a frame repeats the action of the frame before it instead of the one chosen."""
+    noop_max: int = 30
+    """An episode begins with 1 .. noop_max idle frames; 0 is none."""
+    fire_reset: bool = False
+    """Press FIRE for one frame before the idle ones, where the game has that button."""
+    max_frames: int = _MAX_FRAMES
+    """Frames after which an episode is cut off, idle ones not counted."""
+
+    def __post_init__(self) -> None:
+        low, high = self.frame_skip if isinstance(self.frame_skip, tuple) else (self.frame_skip, self.frame_skip + 1)
+        if not 1 <= low < high:
+            raise SettingError(f"frame_skip must be >= 1, got {self.frame_skip}")
+        if not 0 <= self.sticky <= 1:
+            raise SettingError(f"sticky is a probability between 0 and 1, got {self.sticky}")
+        if self.noop_max < 0 or self.max_frames < 1:
+            raise SettingError(f"noop_max must be >= 0 and max_frames >= 1, got {self.noop_max} and {self.max_frames}")
+
+    @classmethod
+    def of(cls, env: AtariEnv, options: Mapping[str, str] | None = None) -> AtariSettings:
+        """The settings that an environment was registered with, unless options say otherwise.
+
+        Ids that skip no frame (`NoFrameskip`, for preprocessing that skips by itself) get the field's four.
+
+        Raises:
+            SettingError: If there is no such option, or its value is not of its kind.
+        """
+        registered = cls(
+            frame_skip=env._frameskip if env._frameskip != 1 else _FIELD_FRAME_SKIP,
+            sticky=round(env.ale.getFloat("repeat_action_probability"), 6),  # the emulator keeps a float32
+            max_frames=env.ale.getInt("max_num_frames_per_episode") or _MAX_FRAMES,
+        )
+        return replace(registered, **{name: _parse(name, text) for name, text in (options or {}).items()})
+
+
+def _parse(name: str, text: str) -> Any:
+    kinds: dict[str, Callable[[str], Any]] = {"sticky": float, "fire_reset": {"0": False, "1": True}.__getitem__}
+    names = [field.name for field in fields(AtariSettings)]
+    if name not in names:
+        raise SettingError(f"Atari has no option {name!r}; choose one of {', '.join(names)}")
+    try:
+        return kinds.get(name, int)(text)
+    except (ValueError, KeyError):
+        raise SettingError(f"{name}={text} is no value of this option") from None
+
+
+def register_old_names() -> None:
+    """Register `<Game>-v0`, `-v4`, `<Game>Deterministic-…` and `<Game>NoFrameskip-…` as they were, where they are missing.
+
+    ale-py dropped the Deterministic ones in 0.11.1. They skip four frames (Space Invaders three, whose lasers blink); v0 has
+    sticky actions, v4 has none.
+
+    Source: ale-py 0.11.0, `registration.py`.
+    """
+    ALEInterface.setLoggerMode(LoggerMode.Error)  # else the first emulator greets the user
+    for rom in roms.get_all_rom_ids():
+        for flavour, frame_skip in _FLAVOURS.items():
+            for version, sticky in _STICKINESS.items():
+                env_id = f"{rom_id_to_name(rom)}{flavour}-{version}"
+                if env_id not in gymnasium.registry and f"ALE/{rom_id_to_name(rom)}-v5" in gymnasium.registry:
+                    gymnasium.register(
+                        id=env_id,
+                        entry_point="ale_py.env:AtariEnv",
+                        kwargs={
+                            "game": rom,
+                            "repeat_action_probability": sticky,
+                            "full_action_space": False,
+                            "frameskip": 3 if (flavour, rom) == ("Deterministic", "space_invaders") else frame_skip,
+                            "max_num_frames_per_episode": _MAX_FRAMES,
+                        },
+                    )

@@ -1,0 +1,65 @@
+"""Observations to compare two backends on: some that an environment gives, some that nothing ever gave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from phr.envs.split import SplitEnv
+from phr.protocols import Planner
+
+_EPISODES = 16
+"""Fewest episodes that share the observations, so that a long game does not fill them with its first minute."""
+_PATIENCE = 20
+"""Steps to play per observation asked for; an environment with few states has no more of them."""
+_NARROW = 1000.0
+"""A range of values that is filled evenly; one that is wider stands for 'anything'."""
+
+
+def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Distinct observations on the planner's own way and off it: every second episode is played at random.
+
+    Args:
+        planner: Looks at every step and takes its most likely action.
+        env: Where.
+        n: Observations wanted.
+        rng: Draws seeds and random actions.
+
+    Returns:
+        Shape `(m, *observation_shape)` in random order, 1 <= m <= n; fewer than n where the environment has no more.
+    """
+    found: dict[bytes, NDArray[Any]] = {}
+    n_steps = episode = 0
+    while len(found) < n and n_steps < _PATIENCE * n:
+        wanted = min(n, len(found) + max(1, n // _EPISODES))
+        env.reset(int(rng.integers(2**31)))
+        done = False
+        while not done and len(found) < wanted and n_steps < _PATIENCE * n:
+            obs = env.observe()
+            found.setdefault(obs.tobytes(), obs.copy())
+            at_random = episode % 2 == 1
+            action = int(rng.integers(env.n_actions)) if at_random else int(planner.plan(obs[None]).mode()[0, 0])
+            _, terminated, truncated, _ = env.advance(action)
+            done = terminated or truncated
+            n_steps += 1
+        episode += 1
+    return rng.permutation(np.stack(list(found.values())))
+
+
+def random_observations(space: spaces.Box, n: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Values drawn evenly between narrow bounds, else from a normal distribution cut off at them.
+
+    Returns:
+        Shape `(n, *space.shape)`, of the space's number type.
+    """
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    whole = space.dtype.kind in "biu"
+    with np.errstate(over="ignore"):
+        narrow = high - low <= _NARROW
+    begin, end = np.where(narrow, low, 0.0), np.where(narrow, high + whole, 1.0)
+    even = rng.uniform(begin, end, (n, *space.shape))
+    values = np.where(narrow, np.floor(even) if whole else even, np.clip(rng.normal(size=even.shape), low, high))
+    return values.astype(space.dtype)

@@ -1,0 +1,130 @@
+"""Where stage 2 gets its episodes from: a teacher that is recorded now, or a file of episodes recorded before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from phr.envs.lanes import random_starts
+from phr.envs.registry import make_env
+from phr.envs.split import SplitEnv
+from phr.errors import IncompatibleModelError
+from phr.evaluation.episodes import make_vector
+from phr.experience.collect import collect_experience
+from phr.experience.origin import Origin
+from phr.experience.success import Selection, select_successful
+from phr.experience.trajectory import Experience, Trajectory
+from phr.learning.driver import OnProgress, Progress, silent
+from phr.learning.phr import PHRConfig
+from phr.manifest import library_versions
+from phr.protocols import Planner
+from phr.seeding import Streams
+
+COLLECTING_ENVS = 64
+"""Environments played side by side while a teacher is recorded."""
+
+PROBE_EPISODES = 128
+"""If not one of the first so many episodes is a success, no more are played: failing takes the longest."""
+
+
+def record_teacher(
+    teacher: Planner, env_id: str, config: PHRConfig, *, on_progress: OnProgress = silent
+) -> tuple[Experience, Selection]:
+    """Let the teacher act from varied starts and keep its successful episodes.
+
+    Args:
+        teacher: Acts greedily, or samples where `config.sample_labels` says so.
+        env_id: Where.
+        config: Says how many episodes, and how their starts are varied.
+        on_progress: Told while the episodes are played.
+
+    Returns:
+        The kept episodes, and why these.
+
+    Raises:
+        IncompatibleModelError: If the teacher does not fit the environment.
+        NoSuccessError: If no episode was a success.
+    """
+    streams = Streams(config.seed)
+    vector = make_vector(env_id, min(COLLECTING_ENVS, config.n_episodes))
+    if vector.n_actions != teacher.n_actions:
+        raise IncompatibleModelError(f"the teacher has {teacher.n_actions} actions, {env_id} has {vector.n_actions}")
+    seeds = [streams.integer("record-env", index) for index in range(config.n_episodes)]
+    starts = random_starts(seeds, vector.n_actions, streams.rng("record-prefix"), prefix=config.prefix)
+    sample_rng = streams.rng("record-actions") if config.sample_labels else None
+
+    n_before = 0
+
+    def on_episode(n_ended: int) -> None:
+        on_progress(Progress("recording the teacher", n_before + n_ended, len(starts), "episodes"))
+
+    parts: list[Trajectory] = []
+    for part in (starts[:PROBE_EPISODES], starts[PROBE_EPISODES:]):
+        if part:
+            parts += collect_experience(teacher, vector, part, sample_rng=sample_rng, on_episode=on_episode).trajectories
+            select_successful(Experience(env_id, tuple(parts)))  # a teacher that never succeeds is refused early
+            n_before = len(parts)
+    vector.close()
+    experience = Experience(env_id, tuple(parts))
+    selection = select_successful(experience, quantile=config.success_quantile)
+    return experience.subset(selection.keep), selection
+
+
+def named(experience: Experience, config: PHRConfig, *, teacher: str, teacher_id: str) -> Experience:
+    """The experience with a note of whose it is and how `record_teacher` came by it."""
+    origin = Origin(
+        teacher=teacher,
+        teacher_id=teacher_id,
+        seed=config.seed,
+        prefix=config.prefix,
+        sampled=config.sample_labels,
+        versions=library_versions("torch", "numpy", "gymnasium", "minigrid", "ale-py"),
+    )
+    return replace(experience, origin=origin)
+
+
+def check_experience(experience: Experience, env_id: str, config: PHRConfig, *, teacher: str, teacher_id: str) -> None:
+    """Refuse episodes that are not of this teacher, in this environment, recorded in this way.
+
+    Args:
+        experience: Recorded before.
+        env_id: Where the student is to act.
+        config: Says whether the teacher was to sample.
+        teacher: What the user calls the teacher that is distilled.
+        teacher_id: SHA-256 of its model file, or its name where it has none.
+
+    Raises:
+        IncompatibleModelError: For the first thing that does not fit.
+    """
+    origin = experience.origin
+    if experience.env_id != env_id:
+        raise IncompatibleModelError(f"the experience was recorded in {experience.env_id}, not in {env_id}")
+    if origin is None:
+        raise IncompatibleModelError("the experience does not say which teacher it was recorded from; record it again")
+    if origin.teacher_id != teacher_id:
+        raise IncompatibleModelError(
+            f"the experience was recorded from another teacher: {_described(origin.teacher, origin.teacher_id)}, "
+            f"not {_described(teacher, teacher_id)}"
+        )
+    if origin.sampled != config.sample_labels:
+        how, wanted = ("a sampling", "a greedy one") if origin.sampled else ("a greedy", "a sampling one")
+        raise IncompatibleModelError(
+            f"the experience was recorded from {how} teacher, the settings ask for {wanted} (sample_labels)"
+        )
+    _check_spaces(experience, make_env(env_id))
+
+
+def _described(name: str, identity: str) -> str:
+    return name if name == identity else f"{name or 'a model in memory'} ({identity[:12]})"
+
+
+def _check_spaces(experience: Experience, env: SplitEnv) -> None:
+    space = env.observation_space
+    obs = experience.trajectories[0].obs
+    found = (experience.obs_shape, str(obs.dtype), experience.n_actions)
+    expected = (space.shape, str(space.dtype), env.n_actions)
+    env.close()
+    if found != expected:
+        raise IncompatibleModelError(
+            f"the experience has observations {found[0]} of {found[1]} and {found[2]} actions, "
+            f"{experience.env_id} has {expected[0]} of {expected[1]} and {expected[2]}"
+        )

@@ -1,0 +1,41 @@
+"""Whether replaying running episodes brought every environment back to where it was.
+
+Resuming plays the actions of a running episode again. An environment that its seed does not determine may play on without
+an error and stand somewhere else; what it shows gives it away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from phr.envs.vector import VectorSplit
+from phr.errors import InvalidDataError
+from phr.learning.rollout import RolloutCollector
+
+_SEEN = "obs_sha256"
+
+
+def collector_state(collector: RolloutCollector) -> dict[str, Any]:
+    """The collector's state, with a hash of what its environments show."""
+    state = collector.state()
+    return state if state["vector"] is None else {**state, _SEEN: _obs_sha256(collector.vector)}
+
+
+def restore_collector(collector: RolloutCollector, state: dict[str, Any]) -> None:
+    """Go back to where `collector_state` was taken.
+
+    Raises:
+        InvalidDataError: If the environments then show something else.
+    """
+    collector.restore(state)
+    # Checkpoints from before the hash was kept have none.
+    if _SEEN in state and state[_SEEN] != _obs_sha256(collector.vector):
+        raise InvalidDataError(
+            f"{collector.vector.env_id}: replaying the running episodes led to other observations: its seed does not "
+            "determine it, and exact resuming is impossible"
+        )
+
+
+def _obs_sha256(vector: VectorSplit) -> str:
+    return hashlib.sha256(vector.observe().tobytes()).hexdigest()

@@ -1,0 +1,73 @@
+"""The tensors that stage 2 draws its batches from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phr.errors import EmptyBatchError, InvalidDataError
+from phr.experience.trajectory import Experience
+from phr.experience.windows import windows_of
+from phr.learning.losses import smoothed
+
+if TYPE_CHECKING:
+    from phr.learning.phr import PHRConfig
+
+
+class WindowData:
+    """Windows of an experience, and which of their steps are regressed.
+
+    Args:
+        experience: The teacher's episodes.
+        config: Says how they are cut, and whether head 1 is regressed too.
+
+    Raises:
+        InvalidDataError: If no window holds a step that is regressed.
+    """
+
+    def __init__(self, experience: Experience, config: PHRConfig) -> None:
+        windows = windows_of(experience, config.horizon, stride=config.window_stride, pad=config.pad)
+        self._obs = torch.from_numpy(experience.joined("obs"))
+        self._logits = torch.from_numpy(experience.joined("teacher_logits"))
+        if config.teacher_smoothing > 0 and config.loss != "squared_logits":
+            self._logits = smoothed(self._logits, config.teacher_smoothing)
+        self._actions = torch.from_numpy(experience.joined("actions"))
+        self._sources, self._steps = torch.from_numpy(windows.sources), torch.from_numpy(windows.steps)
+        self._valid = torch.from_numpy(windows.valid)
+        self._anchored = config.trunk_mode == "anchored"
+        # A window that holds no regressed step adds nothing to a loss, and a batch of such windows has none.
+        self._drawn = self.regressed(self._valid).any(dim=1).nonzero().squeeze(1)
+        if not len(self._drawn) and config.horizon > 1:
+            raise InvalidDataError(
+                f"no episode goes on after a window's first step, so with trunk_mode {config.trunk_mode!r} there is nothing "
+                "to regress; keep longer episodes, or use trunk_mode 'anchored'"
+            )
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def regressed(self, valid: Tensor) -> Tensor:
+        """The steps that enter the loss: all valid ones where head 1 is anchored, else from i = 2 (Eq. 8)."""
+        if self._anchored:
+            return valid
+        later = valid.clone()
+        later[:, 0] = False
+        return later
+
+    def draw(self, rng: np.random.Generator, n: int) -> Tensor:
+        """Rows of n windows drawn with replacement from those that hold a regressed step, shape `(n,)`.
+
+        Raises:
+            EmptyBatchError: If there is none: at horizon 1, where head 1 is not anchored.
+        """
+        if not len(self._drawn):
+            raise EmptyBatchError("a plan of one step whose head 1 is not anchored has nothing to regress")
+        return self._drawn[torch.from_numpy(rng.integers(len(self._drawn), size=n))]
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Observations `(b, ...)`, teacher logits `(b, horizon, n_actions)`, actions and valid `(b, horizon)`."""
+        steps = self._steps[rows]
+        return self._obs[self._sources[rows]], self._logits[steps], self._actions[steps], self._valid[rows]

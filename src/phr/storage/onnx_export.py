@@ -1,0 +1,279 @@
+"""Export to ONNX, and the proof that the file answers as the network does.
+
+One file holds everything: the cast and the scaling of the observation, all heads in one output, a free batch axis, the
+manifest, and a hash over all of it (`phr.acting.onnx_file`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from phr.acting.onnx_file import seal
+from phr.acting.runtime import OBS, PLAN_LOGITS, OnnxPlanner, load_runtime
+from phr.envs.registry import make_env
+from phr.envs.split import SplitEnv
+from phr.errors import ExportMismatchError, MissingExtraError, OutputDirectoryError, SettingError, UsageError
+from phr.experience.observations import meet_observations, random_observations
+from phr.files import atomic_path, ensure_directory
+from phr.manifest import Manifest, library_versions
+from phr.plan import CategoricalPlan
+from phr.protocols import Planner
+from phr.seeding import Streams
+from phr.storage.model import Model
+
+if TYPE_CHECKING:
+    from phr.storage.onnx_int8 import Int8Cost
+
+TOLERANCE, RELATIVE_TOLERANCE = 1e-4, 1e-6
+"""Largest difference between two logits that is put down to rounding. Float32 keeps seven digits, so where a plan's largest
+logit exceeds 100 (torch itself is then as far from float64), the tolerance is a millionth of that."""
+BATCH_SIZES = (1, 2, 7, 64)
+N_REAL, N_RANDOM, N_REAL_INT8 = 192, 64, 1024
+"""Observations to compare on; int8 needs more, half to choose its ranges and half to measure what they cost."""
+SUFFIX = ".onnx"
+_OPSET = 18
+"""The exporter's own; onnxruntime has read it since 1.14."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two planners with the same argmax everywhere are apart.
+
+    Attributes:
+        n_observations: They were compared on so many.
+        max_difference: Largest difference between two logits.
+        max_logit: Largest absolute logit.
+    """
+
+    n_observations: int
+    max_difference: float
+    max_logit: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """On what the exported model was compared with torch.
+
+    Attributes:
+        random: On observations drawn from the observation space.
+        real: On observations of its environment; None where that cannot be made.
+        without_env: Why it cannot; empty where it can.
+    """
+
+    random: Agreement
+    real: Agreement | None = None
+    without_env: str = ""
+
+    def __str__(self) -> str:
+        parts = [
+            f"within {found.max_difference:.1e} on {found.n_observations} {kind} observations (logits up to "
+            f"{found.max_logit:.0f})"
+            for kind, found in (("real", self.real), ("random", self.random))
+            if found is not None
+        ]
+        sizes = ", ".join(map(str, BATCH_SIZES))
+        line = f"answers as torch at batch sizes {sizes}: every argmax equal, logits {', '.join(parts)}"
+        return f"{line}; no real observations, because {self.without_env}" if self.without_env else line
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        path: The ONNX file.
+        parity: What it was compared on.
+        int8_path: The int8 file, None unless asked for.
+        int8: What rounding to 8 bits cost, None unless asked for.
+    """
+
+    path: Path
+    parity: Parity
+    int8_path: Path | None = None
+    int8: Int8Cost | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.path} {self.parity}"]
+        return "\n".join(lines if self.int8 is None else [*lines, f"{self.int8_path} {self.int8}"])
+
+
+def export_onnx(model: Model, out: Path, *, int8: bool = False) -> Export:
+    """Write a model as ONNX; nothing is written where it differs from torch.
+
+    Args:
+        model: What to export.
+        out: The file, `….onnx`; one that is there is replaced.
+        int8: Write `….int8.onnx` too, and measure what it costs.
+
+    Raises:
+        SettingError: If the file's name does not end in `.onnx`.
+        OutputDirectoryError: If it cannot be written there.
+        MissingExtraError: If the exporter is not installed.
+        ExportMismatchError: If the exported model differs from torch.
+        UsageError: If int8 is asked for and there is no environment to choose its ranges in.
+    """
+    if out.suffix != SUFFIX:
+        raise SettingError(f"an exported model is a file named …{SUFFIX}, got {out}")
+    ensure_directory(out.parent)
+    if out.is_dir():
+        raise OutputDirectoryError(f"{out} is a folder; name a file")
+    env, without_env = _environment(model.manifest)
+    if int8 and env is None:
+        raise UsageError(f"int8 chooses its ranges on real observations, but {without_env}")
+    manifest, data = export_manifest(model), onnx_bytes(model)
+    exported, rng = OnnxPlanner(data, manifest), Streams(0).rng("export-observations")
+    random = random_observations(_space_of(model) if env is None else env.observation_space, N_RANDOM, rng)
+    parity = Parity(check_parity(model.planner, exported, random), without_env=without_env)
+    if env is not None:
+        real = meet_observations(model.planner, env, N_REAL_INT8 if int8 else N_REAL, rng)
+        parity = replace(parity, real=check_parity(model.planner, exported, real[:N_REAL]))
+    _write(out, data, manifest)
+    if env is None or not int8:
+        return Export(out, parity)
+    from phr.storage.onnx_int8 import quantize
+
+    int8_out = out.with_suffix(f".int8{SUFFIX}")
+    int8_data, cost = quantize(data, manifest, real)
+    _write(int8_out, int8_data, replace(manifest, notes={**manifest.notes, "int8": cost.to_json()}))
+    return Export(out, parity, int8_out, cost)
+
+
+def onnx_planner(model: Model) -> OnnxPlanner:
+    """The model as onnxruntime runs it, without a file; compared with torch on random observations.
+
+    Raises:
+        MissingExtraError: If the exporter is not installed.
+        ExportMismatchError: If it differs from torch.
+    """
+    planner = OnnxPlanner(onnx_bytes(model), export_manifest(model))
+    check_parity(model.planner, planner, random_observations(_space_of(model), N_RANDOM, Streams(0).rng("export")))
+    return planner
+
+
+def export_manifest(model: Model) -> Manifest:
+    """The model's own manifest, with the versions of what exported it."""
+    exporter = library_versions("torch", "onnx", "onnxscript", "onnxruntime")
+    return replace(model.manifest, notes={**model.manifest.notes, "exported_with": exporter})
+
+
+def onnx_bytes(model: Model) -> bytes:
+    """The network as a serialised ONNX model, tensors inside; the same weights give the same bytes.
+
+    Raises:
+        MissingExtraError: If the exporter is not installed.
+    """
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(f"exporting needs {' and '.join(missing)}; pip install 'phr[train]'")
+    # Two rows: the exporter takes an axis of length 1 for a constant.
+    example = torch.from_numpy(np.zeros((2, *model.manifest.obs_shape), model.manifest.obs_dtype))
+    with quiet():
+        program = torch.onnx.export(
+            model.network,
+            (example,),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            opset_version=_OPSET,
+            input_names=[OBS],
+            output_names=[PLAN_LOGITS],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+    assert program is not None
+    return _bare(program.model_proto).SerializeToString(deterministic=True)
+
+
+def check_parity(torch_planner: Planner, onnx_planner: Planner, obs: NDArray[Any]) -> Agreement:
+    """Compare two planners on all observations at every batch size.
+
+    Raises:
+        ExportMismatchError: If an argmax differs, or two logits by more than the tolerance.
+    """
+    worst = largest = 0.0
+    for size in BATCH_SIZES:
+        for start in range(0, len(obs), size):
+            batch = obs[start : start + size]
+            expected, got = _logits(torch_planner, batch), _logits(onnx_planner, batch)
+            differences, scales = np.abs(expected - got).max(axis=(1, 2)), np.abs(expected).max(axis=(1, 2))
+            worst, largest = max(worst, float(differences.max())), max(largest, float(scales.max()))
+            if (differences > np.maximum(TOLERANCE, RELATIVE_TOLERANCE * scales)).any():
+                raise ExportMismatchError(
+                    f"the exported model differs from torch: two logits by {worst:.2e} at batch size {size}, "
+                    f"{TOLERANCE:.0e} is allowed for logits up to 100; nothing was written"
+                )
+            if (expected.argmax(-1) != got.argmax(-1)).any():
+                raise ExportMismatchError(
+                    f"the exported model plans another action than torch at batch size {size}, although no two logits "
+                    f"differ by more than {worst:.2e}; nothing was written"
+                )
+    return Agreement(len(obs), worst, largest)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's warnings about itself away from the person who waits for a file."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _bare(proto: Any) -> Any:
+    """Without the exporter's notes, which name files of the machine that ran it."""
+    graph = proto.graph
+    del proto.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return proto
+
+
+def _logits(planner: Planner, obs: NDArray[Any]) -> NDArray[np.float32]:
+    plan = planner.plan(obs)
+    assert isinstance(plan, CategoricalPlan)
+    return plan.logits
+
+
+def _write(out: Path, data: bytes, manifest: Manifest) -> None:
+    try:
+        with atomic_path(out) as temporary:
+            temporary.write_bytes(seal(data, manifest))
+            load_runtime(temporary)
+    except OSError as error:
+        raise OutputDirectoryError(f"cannot write {out}: {error.strerror}") from error
+
+
+def _environment(manifest: Manifest) -> tuple[SplitEnv | None, str]:
+    try:
+        env = make_env(manifest.env_id)
+    except UsageError as error:
+        return None, str(error)
+    space = env.observation_space
+    if (space.shape, str(space.dtype), env.n_actions) != (manifest.obs_shape, manifest.obs_dtype, manifest.n_actions):
+        return None, f"{manifest.env_id} has other spaces here than the model was made for"
+    return env, ""
+
+
+def _space_of(model: Model) -> spaces.Box:
+    """The observation space as far as a manifest tells it: images go to 255, one-hot planes to 1, floats anywhere."""
+    manifest = model.manifest
+    dtype: Any = np.dtype(manifest.obs_dtype)
+    if dtype.kind == "f":
+        return spaces.Box(-np.inf, np.inf, manifest.obs_shape, dtype)
+    return spaces.Box(0, 255 if model.network.config.trunk.kind == "atari" else 1, manifest.obs_shape, dtype)

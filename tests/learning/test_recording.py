@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phr.errors import IncompatibleModelError
+from phr.experience.trajectory import Experience
+from phr.learning.recording import check_experience, named, record_teacher
+from phr.storage.model import load_model
+from tests.experience.builders import experience as made_up
+from tests.experience.builders import trajectory
+from tests.helpers import LEFT, RIGHT, TablePlanner
+from tests.trained import CORRIDOR, corridor_experience, corridor_teacher, phr_config, saved
+
+
+def test_the_teacher_is_recorded_greedily_from_varied_starts() -> None:
+    planner = TablePlanner(np.tile([0.0, 1.0], (5, 1, 1)))  # rather right than left
+    told: list[int] = []
+    experience, selection = record_teacher(
+        planner, CORRIDOR, phr_config(n_episodes=50), on_progress=lambda progress: told.append(progress.done)
+    )
+    assert len(experience.trajectories) == told[-1] == 50
+    assert (experience.joined("actions") == RIGHT).all()
+    assert {int(t.obs[0].argmax()) for t in experience.trajectories} == {0, 1, 2, 3}
+    assert selection.is_success
+    sampled, _ = record_teacher(planner, CORRIDOR, phr_config(n_episodes=50, sample_labels=True))
+    assert set(sampled.joined("actions").tolist()) == {LEFT, RIGHT}
+
+
+def check(experience: Experience, env_id: str = CORRIDOR, teacher_id: str = "", **settings: Any) -> None:
+    identity = teacher_id or corridor_teacher().sha256
+    check_experience(experience, env_id, phr_config(**settings), teacher="runs/mine", teacher_id=identity)
+
+
+def test_experience_says_whose_it_is_and_how_it_was_recorded() -> None:
+    config = phr_config(seed=7, prefix=(1, 3), sample_labels=True)
+    origin = named(made_up(trajectory([1.0])), config, teacher="zoo:mine", teacher_id="abc").origin
+    assert origin is not None
+    assert (origin.teacher, origin.teacher_id, origin.seed, origin.prefix) == ("zoo:mine", "abc", 7, (1, 3))
+    assert origin.sampled
+    assert {"phr", "torch", "numpy", "gymnasium"} <= set(origin.versions)
+
+
+def test_the_teacher_that_was_recorded_may_be_distilled(tmp_path: Any) -> None:
+    check(corridor_experience())
+    check(corridor_experience(), teacher_id=load_model(saved(corridor_teacher(), tmp_path)).sha256)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"env_id": "CartPole-v1"}, f"recorded in {CORRIDOR}, not in CartPole-v1"),
+        (
+            {"teacher_id": "0123456789abcdef"},
+            r"recorded from another teacher: a model in memory \([0-9a-f]{12}\), not runs/mine \(0123456789ab\)",
+        ),
+        ({"sample_labels": True}, "recorded from a greedy teacher, the settings ask for a sampling one"),
+    ],
+)
+def test_what_does_not_fit_is_refused(words: dict[str, Any], message: str) -> None:
+    with pytest.raises(IncompatibleModelError, match=message):
+        check(corridor_experience(), **words)
+
+
+def test_experience_of_nobody_is_refused() -> None:
+    with pytest.raises(IncompatibleModelError, match="does not say which teacher"):
+        check(replace(corridor_experience(), origin=None))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: replace(t, obs=t.obs[:, :4]), r"observations \(4,\) of float32 and 2 actions, .* has \(5,\)"),
+        (lambda t: replace(t, obs=t.obs.astype(np.float64)), "of float64 and 2 actions, .* of float32 and 2"),
+        (lambda t: replace(t, teacher_logits=np.pad(t.teacher_logits, ((0, 0), (0, 1)))), "and 3 actions, .* and 2$"),
+    ],
+)
+def test_experience_of_other_spaces_is_refused(change: Any, message: str) -> None:
+    recorded = corridor_experience()
+    changed = replace(recorded, trajectories=tuple(change(t) for t in recorded.trajectories))
+    with pytest.raises(IncompatibleModelError, match=message):
+        check(changed)
