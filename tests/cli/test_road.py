@@ -218,6 +218,26 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         assert captured.err == ""
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("command", ["train", "distill", "evaluate", "reproduce"])
+def test_help_speaks_to_people(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = capsys.readouterr().out
+    for term in ("None", "INT", "FLOAT", "STR", "PATH", "False", "{", "Literal"):
+        assert term not in told
+    assert max(len(line) for line in told.splitlines()) <= columns
+    with pytest.raises(SystemExit):
+        main([])
+    overview = capsys.readouterr().out
+    row = next(line for line in overview.splitlines() if line.startswith(f"  {command} "))
+    assert row.split(maxsplit=1)[1] in told
+    assert max(len(line) for line in overview.splitlines()) <= 88
+
+
 def test_python_m_phr_is_phr() -> None:
     ran = subprocess.run([sys.executable, "-m", "phr", "trian"], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (2, "")
