@@ -235,7 +235,7 @@ def test_help_speaks_to_people(
     overview = capsys.readouterr().out
     row = next(line for line in overview.splitlines() if line.startswith(f"  {command} "))
     assert row.split(maxsplit=1)[1] in told
-    assert max(len(line) for line in overview.splitlines()) <= 88
+    assert max(len(line) for line in overview.splitlines()) <= 80
 
 
 def test_python_m_phr_is_phr() -> None:

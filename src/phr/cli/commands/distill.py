@@ -28,7 +28,7 @@ TrunkMode = Literal["shared", "anchored", "frozen", "own"]
 
 @dataclass(frozen=True, kw_only=True)
 class Distill:
-    """Distil a teacher into a student that looks once and acts n times (stage 2)."""
+    """Distil a teacher into a student that looks once and acts n times."""
 
     teacher: Teacher
     """A run directory, zoo:NAME, or oracle."""
