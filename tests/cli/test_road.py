@@ -17,10 +17,11 @@ from phr import api
 from phr.cli import main
 from phr.experience.archive import load_experience, save_experience
 from phr.learning.phr import PHR
+from phr.learning.recording import named
 from phr.storage.model import load_model
 from tests.cli.conftest import Outcome
 from tests.evaluation.test_evaluate import BOUND_KEYS, KEYS, RUN_KEYS
-from tests.trained import CORRIDOR, corridor_experience
+from tests.trained import CORRIDOR, corridor_experience, phr_config
 
 Phr = Callable[..., Outcome]
 TRAIN = ("train", "--env-id", CORRIDOR, "--total-timesteps", 5000, "--n-envs", 8, "--learning-rate", 2e-3)
@@ -125,7 +126,8 @@ def test_recorded_episodes_are_kept_for_another_student(phr: Phr, teacher: Path,
 
 
 def test_recorded_episodes_may_be_given(phr: Phr, teacher: Path, tmp_path: Path) -> None:
-    save_experience(corridor_experience(), tmp_path / "episodes.npz")
+    recorded = named(corridor_experience(), phr_config(), teacher="mine", teacher_id=load_model(teacher).sha256)
+    save_experience(recorded, tmp_path / "episodes.npz")
     words = ("distill", teacher, *DISTILL, "--out", tmp_path / "run", "--resume")
     assert phr(*words, "--experience", tmp_path / "episodes.npz").code == 0
     outcome = phr(*words)

@@ -83,9 +83,8 @@ def test_it_is_gymnasiums_own_flattening(shapes: dict[str, list[int]], sizes: di
     np.testing.assert_array_equal(out, spaces.flatten(space, obs))
     reference = spaces.flatten_space(space)
     assert isinstance(reference, spaces.Box)
-    assert flat.space == spaces.Box(
-        *(bound.astype(np.float32) for bound in (reference.low, reference.high)), dtype=np.float32
-    )
+    low, high = reference.low.astype(np.float32), reference.high.astype(np.float32)
+    assert flat.space == spaces.Box(low, high, dtype=np.float32)
 
 
 def test_a_wrapped_minigrid_shows_its_picture_and_direction() -> None:
