@@ -18,10 +18,11 @@ from phr.cli import main
 from phr.errors import BoundError
 from phr.experience.archive import load_experience, save_experience
 from phr.learning.phr import PHR
+from phr.learning.recording import named
 from phr.storage.model import load_model
 from tests.cli.conftest import Outcome
 from tests.evaluation.test_evaluate import BOUND_KEYS, KEYS, RUN_KEYS
-from tests.trained import CORRIDOR, corridor_experience
+from tests.trained import CORRIDOR, corridor_experience, phr_config
 
 Phr = Callable[..., Outcome]
 TRAIN = ("train", "--env-id", CORRIDOR, "--total-timesteps", 5000, "--n-envs", 8, "--learning-rate", 2e-3)
@@ -155,7 +156,8 @@ def test_recorded_episodes_are_kept_for_another_student(phr: Phr, teacher: Path,
 
 
 def test_recorded_episodes_may_be_given(phr: Phr, teacher: Path, tmp_path: Path) -> None:
-    save_experience(corridor_experience(), tmp_path / "episodes.npz")
+    recorded = named(corridor_experience(), phr_config(), teacher="mine", teacher_id=load_model(teacher).sha256)
+    save_experience(recorded, tmp_path / "episodes.npz")
     words = ("distill", teacher, *DISTILL, "--out", tmp_path / "run", "--resume")
     assert phr(*words, "--experience", tmp_path / "episodes.npz").code == 0
     outcome = phr(*words)
@@ -246,6 +248,26 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         captured = capsys.readouterr()
         assert expected in captured.out
         assert captured.err == ""
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("command", ["train", "distill", "evaluate", "reproduce"])
+def test_help_speaks_to_people(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = capsys.readouterr().out
+    for term in ("None", "INT", "FLOAT", "STR", "PATH", "False", "{", "Literal"):
+        assert term not in told
+    assert max(len(line) for line in told.splitlines()) <= columns
+    with pytest.raises(SystemExit):
+        main([])
+    overview = capsys.readouterr().out
+    row = next(line for line in overview.splitlines() if line.startswith(f"  {command} "))
+    assert row.split(maxsplit=1)[1] in told
+    assert max(len(line) for line in overview.splitlines()) <= 80
 
 
 def test_python_m_phr_is_phr() -> None:

@@ -202,7 +202,7 @@ BOX = spaces.Box(0, 1, (2,), np.float32)
 @pytest.mark.parametrize(
     "space",
     [
-        spaces.Dict({"a": BOX}),
+        spaces.Dict({}),
         spaces.Tuple((BOX, BOX)),
         spaces.MultiDiscrete([2, 3]),
         spaces.Text(5),

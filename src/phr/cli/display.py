@@ -10,6 +10,7 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 from phr.learning.driver import Progress as Report
+from phr.storage.model import Model
 
 console = Console()
 errors = Console(stderr=True)
@@ -60,3 +61,9 @@ class ProgressBar:
 def say(line: str) -> None:
     """Print one line for a person."""
     console.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def say_where(model: Model) -> None:
+    """Tell where a model was written, if anywhere."""
+    if model.directory is not None:
+        say(f"written to {model.directory}")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
-import re
 import sys
 import traceback
+from dataclasses import fields
+from typing import Any
 
 import tyro
 
 from phr.cli.commands import COMMANDS, Command, describe
+from phr.cli.complaints import complaint, near_miss, one_line
+from phr.cli.words import POSITIONAL
 from phr.errors import PhrError, UsageError
 
 _RESUME = "; what was done is kept, --resume goes on from there"
@@ -41,9 +43,7 @@ def run(words: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        sys.stderr.write(
-            f"phr: {type(error).__name__}: {_one_line(str(error))} (run again with --debug for the traceback)\n"
-        )
+        sys.stderr.write(f"phr: {type(error).__name__}: {one_line(str(error))} (run again with --debug for the traceback)\n")
         return 1
     return 0
 
@@ -55,7 +55,7 @@ def parse(words: list[str]) -> Command:
         UsageError: If they stand for none, in one line.
         SystemExit: After printing help or the version.
     """
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in ("-h", "--help", "help"):
         print(describe())
         raise SystemExit(0)
     if words[0] == "--version":
@@ -65,36 +65,27 @@ def parse(words: list[str]) -> Command:
         raise SystemExit(0)
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
+        hint = near_miss(name, [*COMMANDS, "--help", "--version"], f"choose one of {', '.join(COMMANDS)}")
         raise UsageError(f"there is no command {name!r}; {hint}")
-    complaint = io.StringIO()
+    box = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(box):
             return tyro.cli(COMMANDS[name], prog=f"phr {name}", args=rest, config=_CONFIG)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UsageError(f"{_first_sentence(complaint.getvalue())}; see phr {name} --help") from None
+        said = complaint(box.getvalue(), _options(COMMANDS[name]))
+        raise UsageError(said if said.endswith("?") else f"{said}; see phr {name} --help") from None
 
 
-def _first_sentence(box: str) -> str:
-    """The complaint itself out of tyro's framed message, on one line."""
-    lines = []
-    for line in box.splitlines()[1:]:
-        text = line.strip("│ ")
-        if re.fullmatch(r"[─╰╯]+", text):
-            break
-        lines.append(text)
-    return _one_line(" ".join(lines)).rstrip(".") or "the words were not understood"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _options(command: Any) -> list[str]:
+    """Every option of a command, with its dashes."""
+    named = [field.name for field in fields(command) if field.type not in POSITIONAL]
+    return [*(f"--{name.replace('_', '-')}" for name in named), "--help", "--debug"]
 
 
 def _fail(error: PhrError, debug: bool, code: int) -> int:
     if debug:
         traceback.print_exc()
-    sys.stderr.write(f"phr: {_one_line(str(error))}\n")
+    sys.stderr.write(f"phr: {one_line(str(error))}\n")
     return code

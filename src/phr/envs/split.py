@@ -18,6 +18,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
+from phr.envs.flat_dict import FlatDict
 from phr.errors import NonFiniteError, UnsupportedEnvironmentError
 
 Advance = tuple[float, bool, bool, dict[str, Any]]
@@ -111,8 +112,8 @@ class ObservingEnv(SplitEnv):
     """Any Gymnasium environment: it observes at every step, and what nobody asks for is thrown away.
 
     Args:
-        env: An environment with a Discrete action space and a Box or Discrete observation space. A Discrete observation
-            becomes a one-hot float32 vector.
+        env: An environment with a Discrete action space and a Box, Discrete or Dict observation space. A Discrete
+            observation becomes a one-hot float32 vector, a Dict one flat float32 vector (see `phr.envs.flat_dict`).
         env_id: The id it was made from.
 
     Raises:
@@ -126,15 +127,18 @@ class ObservingEnv(SplitEnv):
         space = env.observation_space
         self._one_hot = isinstance(space, spaces.Discrete)
         self._first = 0
+        self._flat = FlatDict(space, env_id) if isinstance(space, spaces.Dict) else None
         if isinstance(space, spaces.Discrete):
             self._first = int(space.start)
             self.observation_space = spaces.Box(0.0, 1.0, (int(space.n),), np.float32)
         elif isinstance(space, spaces.Box):
             self.observation_space = space
+        elif self._flat is not None:
+            self.observation_space = self._flat.space
         else:
             raise UnsupportedEnvironmentError(
-                f"{env_id}: observation space {space} is not supported; phr reads Box and Discrete ones, and "
-                "MiniGrid's as it is (wrap it, e.g. with gymnasium.wrappers.FlattenObservation)"
+                f"{env_id}: observation space {space} is not supported; phr reads Box and Discrete ones, and Dicts "
+                "of these (wrap it, e.g. with gymnasium.wrappers.FlattenObservation)"
             )
         self._latest: Any = None
 
@@ -160,7 +164,10 @@ class ObservingEnv(SplitEnv):
             out[:] = 0
             out[int(self._latest) - self._first] = 1
         else:
-            out[...] = self._latest
+            if self._flat is None:
+                out[...] = self._latest
+            else:
+                self._flat.write(self._latest, out)
             if out.dtype.kind == "f" and not np.isfinite(out).all():
                 raise NonFiniteError(f"{self.env_id}: the observation holds a NaN or an infinity")
         return out

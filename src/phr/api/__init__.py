@@ -1,0 +1,18 @@
+"""phr in five lines of Python; the command line calls nothing else.
+
+```python
+import phr
+
+teacher = phr.train_teacher("MiniGrid-SimpleCrossingS9N1-v0", seed=0)
+student = phr.distill(teacher, horizon=8, loss="cross_entropy")
+print(phr.evaluate(student, steps=100_000, runs=5))
+```
+"""
+
+from __future__ import annotations
+
+from phr.api.learn import distill, load, train_teacher
+from phr.api.measure import evaluate, evaluate_all_starts
+from phr.api.study import reproduce
+
+__all__ = ["distill", "evaluate", "evaluate_all_starts", "load", "reproduce", "train_teacher"]

@@ -1,0 +1,128 @@
+"""What a model collects, and how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from phr.acting.commitment import Commitment, CommitmentLike
+from phr.api.threads import use_threads
+from phr.envs.registry import make_env
+from phr.errors import SettingError
+from phr.evaluation.evaluate import EvaluationSettings, check_fits, evaluate_planner
+from phr.evaluation.machine import describe_machine
+from phr.evaluation.starts import StartsResult, distinct_starts, play_all_starts
+from phr.evaluation.summary import Evaluation
+from phr.evaluation.timed import Limit, RunOptions, RunRecord
+from phr.storage.model import Model
+from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
+from phr.teachers.references import resolve
+
+
+def evaluate(
+    model: str | Path | Model,
+    *,
+    env_id: str | None = None,
+    commitment: CommitmentLike | Commitment | None = None,
+    steps: int | None = None,
+    episodes: int | None = None,
+    runs: int = 5,
+    seed: int = 0,
+    horizon: int | None = None,
+    deterministic: bool = True,
+    observe_always: bool = False,
+    random_prefix: tuple[int, int] = (0, 0),
+    all_starts: bool = False,
+    threads: int = 1,
+    on_run: Callable[[int, RunRecord], None] = lambda _index, _record: None,
+) -> Evaluation:
+    """Measure what a model collects, and how fast.
+
+    `Evaluation.check_bound` raises where the runs were faster than possible; the results are there all the same.
+
+    Args:
+        model: A model, a run directory, `zoo:NAME` or `oracle`.
+        env_id: Where; the model's own environment by default.
+        commitment: Actions executed per look, or `"auto"`; by default what the model's manifest says, else its whole
+            horizon.
+        steps: Steps of each run; 100,000 unless `episodes` is given.
+        episodes: Whole episodes of each run, instead of steps.
+        runs: Seeded runs.
+        seed: Fixes their seeds.
+        horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
+        deterministic: Take the most likely actions; otherwise sample.
+        observe_always: Build every observation, also those nobody looks at.
+        random_prefix: Fewest and most random, uncounted actions before each episode.
+        all_starts: Also play every different start once (see `evaluate_all_starts`); greedily and from the starts as they
+            are, so neither sampling nor a random prefix goes with it.
+        threads: Threads of torch.
+        on_run: Told each finished run.
+
+    Raises:
+        UnknownModelError: If the reference leads nowhere.
+        HorizonError: If the commitment is outside 1 .. horizon.
+        IncompatibleModelError: If the model does not fit the environment.
+        SettingError: If settings make no sense, alone or together.
+        UnsupportedEnvironmentError: If all starts are asked for and there are too many.
+    """
+    use_threads(threads)
+    if all_starts and (not deterministic or random_prefix != (0, 0)):
+        raise SettingError(
+            "all starts are played once each, greedily and without a random prefix; leave out either all starts, or "
+            "sampling and prefixes"
+        )
+    actor = resolve(model, env_id=env_id, horizon=horizon)
+    env = make_env(actor.env_id)
+    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
+    settings = EvaluationSettings(
+        commitment=commitment if commitment is not None else actor.commitment,
+        limit=Limit(steps=100_000) if steps is None and episodes is None else Limit(steps, episodes),
+        runs=runs,
+        seed=seed,
+        deterministic=deterministic,
+        options=RunOptions(prefix=random_prefix, observe_always=observe_always),
+        with_bound=not observe_always,
+    )
+    # The starts go first: too many of them must not cost the results of long runs.
+    every = None
+    if all_starts:
+        every = evaluate_all_starts(model, env_id=env_id, commitment=commitment, horizon=horizon)
+    result = evaluate_planner(
+        actor.planner,
+        env,
+        settings,
+        model=actor.reference,
+        backend=actor.backend,
+        machine=describe_machine(threads),
+        on_run=on_run,
+    )
+    return replace(result, all_starts=every)
+
+
+def evaluate_all_starts(
+    model: str | Path | Model,
+    *,
+    env_id: str | None = None,
+    commitment: CommitmentLike | Commitment | None = None,
+    horizon: int | None = None,
+) -> StartsResult:
+    """Play every different start of an environment once, greedily: a result without sampling error.
+
+    Args:
+        model: A model, a run directory, `zoo:NAME` or `oracle`.
+        env_id: Where; the model's own environment by default.
+        commitment: Actions executed per look.
+        horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
+
+    Raises:
+        UnsupportedEnvironmentError: If there are too many starts to enumerate.
+        UsageError: As for `evaluate`.
+    """
+    actor = resolve(model, env_id=env_id, horizon=horizon)
+    env = make_env(actor.env_id)
+    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
+    starts = distinct_starts(env)
+    chosen = commitment if commitment is not None else actor.commitment
+    optimal = optimal_lengths(env, starts) if actor.env_id in SOLVABLE_IDS else None
+    return play_all_starts(actor.planner, actor.env_id, starts, commitment=chosen, optimal_lengths=optimal)

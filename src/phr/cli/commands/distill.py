@@ -1,0 +1,94 @@
+"""`phr distill`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from phr import api
+from phr.cli.display import ProgressBar, say, say_where
+from phr.cli.words import (
+    Count,
+    Flag,
+    Folder,
+    OptionalCount,
+    OptionalEnvId,
+    OptionalFile,
+    OptionalNumber,
+    Resume,
+    Seed,
+    Teacher,
+    Threads,
+    word,
+)
+
+LossName = Literal["squared", "squared-logits", "kl", "forward-kl", "cross-entropy"]
+TrunkMode = Literal["shared", "anchored", "frozen", "own"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill:
+    """Distil a teacher into a student that looks once and acts n times."""
+
+    teacher: Teacher
+    """A run directory, zoo:NAME, or oracle."""
+    horizon: Count
+    """n: actions to predict from one look."""
+    out: Folder
+    """The run's folder."""
+    loss: Annotated[LossName | None, word("LOSS")] = None
+    """How a plan is compared with the teacher: cross-entropy (default), kl, forward-kl, squared, or squared-logits."""
+    window_stride: OptionalCount = None
+    """α: every α-th window of a trajectory is kept, the first always."""
+    loss_weight: OptionalNumber = None
+    """λ: scales the loss."""
+    trunk_mode: Annotated[TrunkMode | None, word("MODE")] = None
+    """What happens to trunk and head 1: anchored (default), shared, frozen, or own."""
+    pad: Annotated[Literal["yes", "no"], word("yes|no")] = "yes"
+    """Keep windows that run past an episode's end (default yes; no is the paper's strict cut)."""
+    sample_labels: Flag = False
+    """Let the teacher sample while it is recorded."""
+    joint: Flag = False
+    """Go on training head 1 by A2C meanwhile (Eq. 12)."""
+    n_updates: OptionalCount = None
+    """Gradient steps."""
+    n_episodes: OptionalCount = None
+    """Episodes of the teacher to record."""
+    experience: OptionalFile = None
+    """Episodes of the same teacher (.npz), to use instead of recording new ones."""
+    save_experience: OptionalFile = None
+    """Keep the recorded episodes in this file (.npz)."""
+    env_id: OptionalEnvId = None
+    """Where to record it; the teacher's own environment by default."""
+    seed: Seed = 0
+    resume: Resume = False
+    threads: Threads = 1
+
+    def run(self) -> None:
+        """Distil, and say where the model is."""
+        with ProgressBar() as bar:
+            model = api.distill(
+                self.teacher,
+                horizon=self.horizon,
+                out=self.out,
+                env_id=self.env_id,
+                seed=self.seed,
+                resume=self.resume,
+                experience=self.experience,
+                save_experience=self.save_experience,
+                threads=self.threads,
+                on_progress=bar,
+                say=say,
+                loss=None if self.loss is None else self.loss.replace("-", "_"),
+                window_stride=self.window_stride,
+                loss_weight=self.loss_weight,
+                trunk_mode=self.trunk_mode,
+                pad=self.pad == "yes",
+                sample_labels=self.sample_labels,
+                joint=self.joint,
+                n_updates=self.n_updates,
+                n_episodes=self.n_episodes,
+            )
+        heads = model.manifest.notes["agreement_per_head"]
+        say(f"agreement with the teacher on its own states: head 1 {heads[0]:.1%}, last head {heads[-1]:.1%}")
+        say_where(model)

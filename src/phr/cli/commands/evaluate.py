@@ -1,0 +1,81 @@
+"""`phr evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from phr import api
+from phr.cli.display import ProgressBar, say
+from phr.cli.words import (
+    Count,
+    Flag,
+    ModelReference,
+    OptionalCount,
+    OptionalEnvId,
+    OptionalFile,
+    Seed,
+    Threads,
+    prefix_range,
+    word,
+)
+from phr.files import write_json
+from phr.learning.driver import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure what a model collects, and how fast."""
+
+    model: ModelReference
+    """A run directory, zoo:NAME, or oracle."""
+    env_id: OptionalEnvId = None
+    """Where to act; the model's own environment by default."""
+    commitment: Annotated[int | Literal["auto"] | None, word("N|auto")] = None
+    """Actions executed per look, or auto; by default what the model's manifest says, else its whole horizon."""
+    steps: OptionalCount = None
+    """Steps of each run (default 100,000)."""
+    episodes: OptionalCount = None
+    """Whole episodes of each run, instead of steps."""
+    runs: Count = 5
+    """Seeded runs (default 5)."""
+    horizon: OptionalCount = None
+    """Actions that the oracle plans (default 1); a network's horizon is its own."""
+    random_prefix: Annotated[str, word("LO:HI")] = "0:0"
+    """So many random, uncounted actions before each episode (default 0:0)."""
+    sample: Flag = False
+    """Sample actions instead of taking the most likely ones."""
+    observe_always: Flag = False
+    """Build every observation, also those nobody looks at."""
+    all_starts: Flag = False
+    """Also play every different start once, greedily, where there are few, as in the grids."""
+    seed: Seed = 0
+    json: OptionalFile = None
+    """Write everything to this file."""
+    threads: Threads = 1
+
+    def run(self) -> None:
+        """Evaluate, print the summary, write the JSON."""
+        with ProgressBar() as bar:
+            bar(Progress("evaluating", 0, self.runs, "runs"))
+            result = api.evaluate(
+                self.model,
+                env_id=self.env_id,
+                commitment=self.commitment,
+                steps=self.steps,
+                episodes=self.episodes,
+                runs=self.runs,
+                seed=self.seed,
+                horizon=self.horizon,
+                deterministic=not self.sample,
+                observe_always=self.observe_always,
+                random_prefix=prefix_range(self.random_prefix),
+                all_starts=self.all_starts,
+                threads=self.threads,
+                on_run=lambda index, _record: bar(Progress("evaluating", index + 1, self.runs, "runs")),
+            )
+        say(str(result))
+        if self.json is not None:
+            write_json(self.json, result.to_json())
+            say(f"written to {self.json}")
+        result.check_bound()

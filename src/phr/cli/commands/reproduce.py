@@ -1,0 +1,32 @@
+"""`phr reproduce`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from phr import api
+from phr.cli.display import ProgressBar, console, say
+from phr.cli.words import Folder, word
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """Make the paper's figures 4 and 5 from nothing, on one page."""
+
+    profile: Annotated[Literal["quick", "paper"], word("quick|paper")] = "quick"
+    """quick (default): both grids, one seed, minutes. paper: every n, five seeds, 100,000 steps, the ablations, hours."""
+    out: Folder = Path("runs/reproduce")
+    """The study's folder (default runs/reproduce). An interrupted study goes on where it was."""
+
+    def run(self) -> None:
+        """Run the study, print its tables, say where the page is."""
+        from phr.report.tables import to_rich
+        from phr.studies.content import study_tables
+
+        with ProgressBar() as bar:
+            results = api.reproduce(self.profile, out=self.out, on_progress=bar, say=say)
+        for table in study_tables(results, results.points()):
+            console.print(to_rich(table))
+        say(f"written to {self.out / 'report.html'}")

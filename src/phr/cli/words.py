@@ -1,0 +1,50 @@
+"""Kinds of words that commands share, with the placeholders that `--help` shows for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from phr.errors import SettingError
+
+
+def word(metavar: str, help: str | None = None) -> Any:  # tyro's own word for it
+    """How an option looks in `--help`; defaults are told in its help text, in words, where they tell something."""
+    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
+
+
+Count = Annotated[int, word("N")]
+OptionalCount = Annotated[int | None, word("N")]
+OptionalNumber = Annotated[float | None, word("X")]
+EnvId = Annotated[str, word("ID")]
+OptionalEnvId = Annotated[str | None, word("ID")]
+Folder = Annotated[Path, word("DIR")]
+OptionalFile = Annotated[Path | None, word("FILE")]
+Teacher = Annotated[tyro.conf.Positional[str], word("TEACHER")]
+ModelReference = Annotated[tyro.conf.Positional[str], word("MODEL")]
+POSITIONAL = ("Teacher", "ModelReference")
+"""The kinds that stand without an option before them."""
+Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
+Seed = Annotated[int, word("S", "Fixes all that is random (default 0).")]
+Threads = Annotated[int, word("N", "Threads to compute with (default 1).")]
+Resume = Annotated[
+    bool,
+    tyro.conf.arg(
+        help="Start where there is nothing, go on where there is a part, do nothing where all is done.",
+        help_behavior_hint="",
+    ),
+]
+
+
+def prefix_range(text: str) -> tuple[int, int]:
+    """The two numbers of LO:HI.
+
+    Raises:
+        SettingError: If the text is something else.
+    """
+    low, colon, high = text.partition(":")
+    if not (colon and low.isdecimal() and high.isdecimal()):
+        raise SettingError(f"--random-prefix is LO:HI, two whole numbers, got {text!r}")
+    return int(low), int(high)
