@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from phr.acting.commitment import Commitment, CommitmentLike
-from phr.envs.registry import make_env
+from phr.envs.registry import make_env, with_option
 from phr.errors import IncompatibleModelError, SettingError, UnknownModelError
 from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, evaluate_planner
 from phr.evaluation.machine import describe_machine
@@ -162,6 +162,7 @@ def evaluate(
     deterministic: bool = True,
     observe_always: bool = False,
     random_prefix: tuple[int, int] = (0, 0),
+    sticky: float | None = None,
     threads: int = 1,
     on_run: Callable[[int, RunRecord], None] = lambda _index, _record: None,
 ) -> Evaluation:
@@ -180,6 +181,7 @@ def evaluate(
         deterministic: Take the most likely actions; otherwise sample.
         observe_always: Build every observation, also those nobody looks at.
         random_prefix: Fewest and most random, uncounted actions before each episode.
+        sticky: Atari: probability that a frame repeats the action before it; as the id says by default.
         threads: Threads of torch.
         on_run: Told each finished run.
 
@@ -190,7 +192,7 @@ def evaluate(
     """
     use_threads(threads)
     actor = resolve(model, env_id=env_id, horizon=horizon)
-    env = make_env(actor.env_id)
+    env = make_env(actor.env_id if sticky is None else with_option(actor.env_id, "sticky", sticky))
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     settings = EvaluationSettings(
         commitment=commitment if commitment is not None else actor.commitment,

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phr.acting.agent import HorizonAgent
+from phr.envs.registry import make_env
 from phr.evaluation.bound import TimeBound, measure_bound
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
+from phr.teachers.baselines import RandomPlanner
 from tests.evaluation import clocked
 from tests.helpers import always_right, corridor
 
@@ -81,6 +83,22 @@ def test_a_run_that_finished_no_episode_has_a_bound_too(monkeypatch: pytest.Monk
     assert record.episodes == 0
     assert (bound.reset_us, bound.steps_per_episode) == (0, 3)
     assert math.isfinite(bound.us_per_step)
+
+
+def test_atari_is_bounded_by_its_emulator() -> None:
+    env = make_env("ALE/Breakout-v5?max_frames=80")
+    planner = RandomPlanner(env.n_actions, np.random.default_rng(0), horizon=8)
+    record = timed_run(
+        env,
+        HorizonAgent(planner),
+        Limit(episodes=2),
+        seed=0,
+        rng=np.random.default_rng(0),
+        options=RunOptions(keep_trace=True),
+    )
+    bound = measure_bound(env, planner, record)
+    assert (bound.evaluations_per_step, bound.steps_per_episode) == (0.15, 20)
+    assert min(bound.sim_us, bound.obs_us, bound.reset_us, bound.policy_us) > 0
 
 
 def test_a_real_environment_is_replayed() -> None:

@@ -164,6 +164,8 @@ class Evaluate:
     """Actions that the oracle plans (1 by default); a network's horizon is its own."""
     random_prefix: str = "0:0"
     """LO:HI random, uncounted actions before each episode."""
+    sticky: float | None = None
+    """Atari: probability that a frame repeats the action before it; as the id says by default."""
     sample: bool = False
     """Sample actions instead of taking the most likely ones."""
     observe_always: bool = False
@@ -192,12 +194,15 @@ class Evaluate:
                 deterministic=not self.sample,
                 observe_always=self.observe_always,
                 random_prefix=_range(self.random_prefix),
+                sticky=self.sticky,
                 threads=self.threads,
                 on_run=lambda index, _record: bar(Progress("evaluating", index + 1, self.runs, "runs")),
             )
         say(str(result))
         if self.all_starts:
-            every = api.evaluate_all_starts(self.model, env_id=self.env_id, commitment=self.commitment, horizon=self.horizon)
+            every = api.evaluate_all_starts(
+                self.model, env_id=result.env_id, commitment=self.commitment, horizon=self.horizon
+            )
             say(f"  {every}")
         if self.json is not None:
             write_json(self.json, result.to_json())
