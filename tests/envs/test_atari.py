@@ -287,10 +287,11 @@ def test_the_bare_simulator_plays_the_same_game() -> None:
 
 def test_the_environment_renders_the_present_screen() -> None:
     env = make_env(PONG, render_mode="rgb_array")
+    assert isinstance(env, AtariSplitEnv)
     env.reset(0)
-    before = env.unwrapped.render()
+    before = env.gym_env.render()
     run_plan(env, [2] * 30)
-    after: Any = env.unwrapped.render()
+    after: Any = env.gym_env.render()
     assert after.shape == (210, 160, 3)
     assert (after != before).any()
     env.close()
