@@ -25,6 +25,9 @@ from phr.evaluation.starts import distinct_starts
 from phr.evaluation.timed import RunRecord
 from phr.experience.archive import save_experience
 from phr.learning.driver import Progress
+from phr.manifest import Manifest
+from phr.networks.policy import build_network
+from phr.networks.trunks import TrunkConfig
 from tests.trained import CORRIDOR, corridor_experience, corridor_student, corridor_teacher, saved
 
 QUICK: dict[str, Any] = {"n_updates": 10, "n_episodes": 16}
@@ -112,6 +115,25 @@ def test_runs_and_progress_are_reported() -> None:
     phr.distill(corridor_teacher(), horizon=2, on_progress=reports.append, say=said.append, **QUICK)
     assert {report.unit for report in reports} == {"episodes", "updates"}
     assert said == ["kept 16 of 16 episodes: terminated with a positive last reward"]
+
+
+def test_sticky_actions_are_asked_for_by_their_probability() -> None:
+    pong, trunk = "PongDeterministic-v4", TrunkConfig(kind="atari", channels=(2, 2, 2), width=8)
+    network = build_network((4, 84, 84), 6, 4, trunk, seed=0)
+    manifest = Manifest(
+        kind="student",
+        env_id=pong,
+        obs_shape=(4, 84, 84),
+        obs_dtype="uint8",
+        n_actions=6,
+        horizon=4,
+        network=network.config.to_json(),
+    )
+    evaluation = phr.evaluate(phr.Model(network, manifest), steps=30, runs=1, sticky=0.3)
+    assert evaluation.env_id == "PongDeterministic-v4?sticky=0.3"
+    assert (evaluation.horizon, evaluation.evaluations_per_step) == (4, 8 / 30)
+    with pytest.raises(UnsupportedEnvironmentError, match="it has no option 'sticky'"):
+        phr.evaluate(corridor_student(), sticky=0.3)
 
 
 def test_recorded_episodes_may_be_given(tmp_path: Path) -> None:

@@ -144,6 +144,7 @@ WRONG = {
         ("evaluate", "student", "--horizon", 4),
         "only the oracle takes a horizon; student has its own",
     ),
+    "sticky off Atari": (("evaluate", "student", "--sticky", 0.5), "it has no option 'sticky'; those are Atari's"),
     "no runs": (("evaluate", "student", "--runs", 0), "needs at least one run, got 0"),
     "no steps to play": (("evaluate", "student", "--steps", 0), "got steps=0"),
     "steps and episodes": (("evaluate", "student", "--steps", 9, "--episodes", 9), "either steps or episodes"),

@@ -92,6 +92,8 @@ def test_a_file_that_an_environment_lacks_is_named(monkeypatch: pytest.MonkeyPat
     [
         ("LunarLander-v3", "Box2D", "box2d"),
         ("ALE/Pong-v5", "ale_py", "atari"),
+        ("NoSuchGameDeterministic-v4", "ale_py", "atari"),
+        ("ALE/Pong-v5", "cv2", "atari"),
         ("MiniGrid-Empty-5x5-v0", "minigrid", "train"),
     ],
 )
@@ -103,6 +105,12 @@ def test_a_missing_extra_comes_with_its_pip_line(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=rf"pip install 'phr\[{extra}\]'"):
         make_env(env_id)
+
+
+def test_an_unknown_name_that_need_not_be_ataris_is_just_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ale_py", None)
+    with pytest.raises(UnknownEnvironmentError, match="there is no environment 'NoSuchGame-v4'"):
+        make_env("NoSuchGame-v4")
 
 
 def test_minigrid_gets_the_fast_way_in_either_view() -> None:

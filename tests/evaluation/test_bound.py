@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phr.acting.agent import HorizonAgent
+from phr.envs.registry import make_env
 from phr.evaluation.bound import TimeBound, is_enough_to_judge, least_terms, measure_bound
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
+from phr.teachers.baselines import RandomPlanner
 from tests.evaluation import clocked
 from tests.helpers import always_right, corridor
 
@@ -95,6 +97,22 @@ def test_a_run_that_finished_no_episode_has_a_bound_too(monkeypatch: pytest.Monk
     assert bound.reset_us == pytest.approx(1e6 * clocked.RESET)
     assert bound.steps_per_episode == 3
     assert bound.to_json(1e5 * record.seconds_wall / record.steps)["fraction"] == pytest.approx(1)
+
+
+def test_atari_is_bounded_by_its_emulator() -> None:
+    env = make_env("ALE/Breakout-v5?max_frames=80")
+    planner = RandomPlanner(env.n_actions, np.random.default_rng(0), horizon=8)
+    record = timed_run(
+        env,
+        HorizonAgent(planner),
+        Limit(episodes=2),
+        seed=0,
+        rng=np.random.default_rng(0),
+        options=RunOptions(keep_trace=True),
+    )
+    bound = measure_bound(env, planner, record)
+    assert (bound.evaluations_per_step, bound.steps_per_episode) == (0.15, 20)
+    assert min(bound.sim_us, bound.obs_us, bound.reset_us, bound.policy_us) > 0
 
 
 def test_a_real_environment_is_replayed() -> None:

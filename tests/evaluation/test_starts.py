@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from phr.envs.registry import make_env
 from phr.envs.vector import Start
 from phr.errors import UnsupportedEnvironmentError
 from phr.evaluation.starts import distinct_starts, play_all_starts
+from phr.teachers.baselines import RandomPlanner
 from phr.teachers.oracle import OraclePlanner, optimal_lengths
 from tests.helpers import LEFT, TablePlanner, always_right, corridor
 
@@ -69,3 +71,10 @@ def test_the_environments_word_on_success_counts() -> None:
     env_id = "tests.helpers:make_contrary"
     assert play_all_starts(always_right(horizon=3), env_id, [Start(0)] * 2).n_solved == 0
     assert play_all_starts(TablePlanner.of_actions([[LEFT]] * 5, 2), env_id, [Start(0)] * 2).n_solved == 2
+
+
+def test_all_thirty_starts_of_pong_are_played() -> None:
+    env_id = "PongDeterministic-v4?max_frames=16"
+    planner = RandomPlanner(6, np.random.default_rng(0), horizon=4)
+    result = play_all_starts(planner, env_id, distinct_starts(make_env(env_id)), n_envs=2)
+    assert (result.n_starts, result.length_mean, result.evaluations_per_episode) == (30, 4, 1)

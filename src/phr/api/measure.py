@@ -8,7 +8,7 @@ from pathlib import Path
 
 from phr.acting.commitment import Commitment, CommitmentLike
 from phr.api.threads import use_threads
-from phr.envs.registry import make_env
+from phr.envs.registry import make_env, with_option
 from phr.errors import SettingError
 from phr.evaluation.evaluate import EvaluationSettings, check_fits, evaluate_planner
 from phr.evaluation.machine import describe_machine
@@ -33,6 +33,7 @@ def evaluate(
     deterministic: bool = True,
     observe_always: bool = False,
     random_prefix: tuple[int, int] = (0, 0),
+    sticky: float | None = None,
     all_starts: bool = False,
     threads: int = 1,
     on_run: Callable[[int, RunRecord], None] = lambda _index, _record: None,
@@ -54,6 +55,7 @@ def evaluate(
         deterministic: Take the most likely actions; otherwise sample.
         observe_always: Build every observation, also those nobody looks at.
         random_prefix: Fewest and most random, uncounted actions before each episode.
+        sticky: Atari: probability that a frame repeats the action before it; as the id says by default.
         all_starts: Also play every different start once (see `evaluate_all_starts`); greedily and from the starts as they
             are, so neither sampling nor a random prefix goes with it.
         threads: Threads of torch.
@@ -73,7 +75,7 @@ def evaluate(
             "sampling and prefixes"
         )
     actor = resolve(model, env_id=env_id, horizon=horizon)
-    env = make_env(actor.env_id)
+    env = make_env(actor.env_id if sticky is None else with_option(actor.env_id, "sticky", sticky))
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     settings = EvaluationSettings(
         commitment=commitment if commitment is not None else actor.commitment,
@@ -87,7 +89,7 @@ def evaluate(
     # The starts go first: too many of them must not cost the results of long runs.
     every = None
     if all_starts:
-        every = evaluate_all_starts(model, env_id=env_id, commitment=commitment, horizon=horizon)
+        every = evaluate_all_starts(model, env_id=env.env_id, commitment=commitment, horizon=horizon)
     result = evaluate_planner(
         actor.planner,
         env,

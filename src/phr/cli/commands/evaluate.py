@@ -43,6 +43,8 @@ class Evaluate:
     """Actions that the oracle plans (default 1); a network's horizon is its own."""
     random_prefix: Annotated[str, word("LO:HI")] = "0:0"
     """So many random, uncounted actions before each episode (default 0:0)."""
+    sticky: Annotated[float | None, word("P")] = None
+    """Atari: probability that a frame repeats the action before it; as the id says by default."""
     sample: Flag = False
     """Sample actions instead of taking the most likely ones."""
     observe_always: Flag = False
@@ -70,6 +72,7 @@ class Evaluate:
                 deterministic=not self.sample,
                 observe_always=self.observe_always,
                 random_prefix=prefix_range(self.random_prefix),
+                sticky=self.sticky,
                 all_starts=self.all_starts,
                 threads=self.threads,
                 on_run=lambda index, _record: bar(Progress("evaluating", index + 1, self.runs, "runs")),

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import functools
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import gymnasium
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phr.envs.atari import AtariSplitEnv
+from phr.envs.registry import make_env
+from phr.envs.split import run_plan
+from phr.envs.vector import Start, VectorSplit
+from phr.errors import UnsupportedEnvironmentError
+from phr.evaluation.starts import distinct_starts
+from tests.envs.atari_reference import SlowAtari, atari
+
+PONG = "PongDeterministic-v4"
+
+
+@functools.cache
+def slow(game_id: str, frame_skip: int) -> SlowAtari:
+    return SlowAtari(game_id, frame_skip)
+
+
+def ram(env: AtariSplitEnv) -> bytes:
+    core: Any = env.gym_env
+    return bytes(core.ale.getRAM().tobytes())
+
+
+plans_of = st.lists(st.lists(st.integers(0, 17), min_size=1, max_size=18), min_size=1, max_size=6)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "game_id", "frame_skip"),
+    [
+        (PONG, "ALE/Pong-v5", 4),
+        ("SpaceInvadersDeterministic-v4", "ALE/SpaceInvaders-v5", 3),
+        ("BreakoutNoFrameskip-v4?frame_skip=2", "ALE/Breakout-v5", 2),
+        ("ALE/Amidar-v5?sticky=0", "ALE/Amidar-v5", 4),  # restoring a state of it is not exact
+        ("ALE/Pacman-v5?sticky=0", "ALE/Pacman-v5", 4),  # a PAL game, of 250 lines
+    ],
+)
+def test_every_look_is_what_the_slow_way_shows(env_id: str, game_id: str, frame_skip: int) -> None:
+    env, plain = atari(env_id), slow(game_id, frame_skip)
+    rng = np.random.default_rng(0)
+    for n_noops, commitment in ((1, 1), (7, 3), (30, 4), (2, 5), (15, 16)):
+        env.begin(n_noops)
+        plain.begin(n_noops)
+        np.testing.assert_array_equal(env.observe(), plain.obs)
+        for _ in range(48 // commitment):
+            actions = rng.integers(env.n_actions, size=commitment).tolist()
+            outcome = run_plan(env, actions)
+            steps = [plain.step(action) for action in actions[: len(outcome.rewards)]]
+            assert outcome.rewards == [reward for reward, _ in steps]
+            assert outcome.terminated == steps[-1][1]
+            np.testing.assert_array_equal(env.observe(), plain.obs)
+            assert env.observation_space.contains(env.observe())
+
+
+@given(
+    env_id=st.sampled_from([PONG, "ALE/Breakout-v5", "Seaquest-v0", "ALE/Pong-v5?max_frames=160"]),
+    seed=st.integers(0, 2**31 - 1),
+    plans=plans_of,
+)
+@settings(max_examples=25)
+def test_running_plans_equals_stepping_one_by_one(env_id: str, seed: int, plans: list[list[int]]) -> None:
+    env, other = atari(env_id), atari(env_id, 1)
+    env.reset(seed)
+    other.reset(seed)
+    for plan in plans:
+        actions = [action % env.n_actions for action in plan]
+        outcome = run_plan(env, actions)
+        rewards: list[float] = []
+        for action in actions:
+            reward, terminated, truncated, info = other.advance(action)
+            seen = other.observe()
+            rewards.append(reward)
+            if terminated or truncated:
+                break
+        assert outcome.rewards == rewards
+        assert (outcome.terminated, outcome.truncated, outcome.info) == (terminated, truncated, info)
+        np.testing.assert_array_equal(env.observe(), seen)
+        assert ram(env) == ram(other)
+        if terminated or truncated:
+            env.reset()  # its own generator goes on
+            other.reset()
+
+
+@pytest.mark.parametrize("horizon", [1, 4, 7, 16])
+def test_a_plan_that_the_end_of_a_game_cuts_is_observed_right(horizon: int) -> None:
+    env, plain = atari("ALE/Breakout-v5?sticky=0"), slow("ALE/Breakout-v5", 4)
+    rng = np.random.default_rng(horizon)
+    env.begin(3)
+    plain.begin(3)
+    ended = False
+    while not ended:
+        actions = rng.integers(4, size=horizon).tolist()
+        outcome = run_plan(env, actions)
+        ended = outcome.terminated
+        for action in actions[: len(outcome.rewards)]:
+            _, over = plain.step(action)
+        assert over == ended
+    np.testing.assert_array_equal(env.observe(), plain.obs)
+
+
+def test_the_old_pong_and_ours_play_the_same_game() -> None:
+    env = atari(PONG)
+    # The old id skips frames inside: it shows one frame of four, and no maximum of two can be taken.
+    old: Any = gymnasium.make(PONG).unwrapped
+    old.reset(seed=0)
+    env.begin(5)
+    for _ in range(5):
+        old.ale.act(0)
+    rng, points = np.random.default_rng(1), 0
+    for action in rng.integers(6, size=400).tolist():
+        screen, reward, terminated, truncated, _ = old.step(action)
+        assert env.advance(action, 9) == (reward, terminated, truncated, {})
+        assert ram(env) == old.ale.getRAM().tobytes()
+        points += reward != 0
+    assert points > 3
+    core: Any = env.gym_env
+    np.testing.assert_array_equal(core.ale.getScreenRGB(), screen)
+
+
+@pytest.mark.parametrize("env_id", [PONG, "ALE/Qbert-v5", "Pong-v0"])  # Q*bert has to be loaded anew
+def test_a_seed_determines_an_episode_whatever_came_before(env_id: str) -> None:
+    env = atari(env_id)
+    seen = []
+    for seed in (3, 4, 3):
+        env.reset(seed)
+        first = env.observe()
+        outcome = run_plan(env, [3, 2, 1, 0, 5, 2] * 5)
+        env.reset()
+        seen.append((env.n_noops, first.tobytes(), tuple(outcome.rewards), env.observe().tobytes()))
+    assert seen[0] == seen[2] != seen[1]
+
+
+def test_there_are_thirty_starts_of_pong() -> None:
+    env = atari(PONG)
+    starts = distinct_starts(env)
+    noops = []
+    for start in starts:
+        start.enter(env)
+        noops.append(env.n_noops)
+    assert noops == list(range(1, 31))
+    assert distinct_starts(atari(f"{PONG}?noop_max=0")) == [Start(0)]
+
+
+@pytest.mark.parametrize("env_id", ["ALE/Pong-v5", "Pong-v4"])
+def test_chance_after_the_start_leaves_no_list_of_starts(env_id: str) -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match=f"{env_id}: sticky actions .* evaluate episodes instead"):
+        distinct_starts(atari(env_id))
+
+
+def played_frames(env: AtariSplitEnv, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Everything that the emulator is told from now on."""
+    told: list[int] = []
+    ale = env._ale
+
+    def act(action: int) -> int:
+        told.append(action)
+        return int(ale.act(action))
+
+    monkeypatch.setattr(
+        env,
+        "_ale",
+        SimpleNamespace(act=act, game_over=ale.game_over, restoreState=ale.restoreState, getScreen=ale.getScreen),
+    )
+    return told
+
+
+@pytest.mark.parametrize("sticky", [0.0, 0.25, 0.6, 1.0])
+def test_a_frame_repeats_the_last_action_with_the_given_probability(sticky: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = atari(f"PongNoFrameskip-v4?sticky={sticky}&frame_skip=1")
+    env.reset(0)
+    told = played_frames(env, monkeypatch)
+    chosen = [2, 3] * 1000  # each differs from the one before
+    for action in chosen:
+        env.advance(action)
+    wanted = [env._actions[action] for action in chosen]
+    stuck = [one != other for one, other in zip(told, wanted, strict=True)]
+    # A frame sticks or does not; where it sticks, it repeats the frame before, which may be what was wanted anyway.
+    for index, is_stuck in enumerate(stuck):
+        assert not is_stuck or told[index] == (told[index - 1] if index else 0)
+    # After an odd number of sticking frames in a row the wanted action is played: p/(1 + p) of all frames differ.
+    assert np.mean(stuck) == pytest.approx(sticky / (1 + sticky) if sticky < 1 else 1, abs=0.04)
+
+
+def test_a_varying_frame_skip_lasts_two_to_four_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = atari("Pong-v4")
+    env.reset(0)
+    told = played_frames(env, monkeypatch)
+    lengths = []
+    for _ in range(200):
+        before = len(told)
+        env.advance(0)
+        lengths.append(len(told) - before)
+    assert set(lengths) == {2, 3, 4}
+
+
+def test_fire_is_pressed_before_the_idle_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = atari("BreakoutDeterministic-v4?fire_reset=1&noop_max=3")
+    told = played_frames(env, monkeypatch)
+    env.begin(2)
+    assert told == [1, 0, 0]
+    plain = atari("BreakoutDeterministic-v4?noop_max=3")
+    told = played_frames(plain, monkeypatch)
+    plain.begin(2)
+    assert told == [0, 0]
+
+
+def test_an_episode_is_cut_off_after_its_frames_and_a_prefix_does_not_count() -> None:
+    env = atari(f"{PONG}?max_frames=40")
+    Start(0, (0,) * 9).enter(env)
+    assert run_plan(env, [0] * 20).truncated
+    env.reset(0)
+    outcome = run_plan(env, [0] * 20)
+    assert (len(outcome.rewards), outcome.terminated, outcome.truncated) == (10, False, True)
+    assert atari(PONG).settings.max_frames == 108_000
+
+
+def test_a_running_episode_is_restored_by_replaying_it_sticky_actions_included() -> None:
+    def seeds(env: int, episode: int) -> int:
+        return 10 * env + episode
+
+    vector = VectorSplit([atari("ALE/Pong-v5"), atari("ALE/Pong-v5", 1)], "same_step", seeds)
+    vector.reset()
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        vector.advance(rng.integers(6, size=2))
+    state, shown = vector.state(), vector.observe()
+    following = rng.integers(6, size=(10, 2))
+
+    def go_on() -> Any:
+        for actions in following:
+            vector.advance(actions)
+        return vector.observe()
+
+    expected = go_on()
+    vector.restore(state)
+    np.testing.assert_array_equal(vector.observe(), shown)
+    np.testing.assert_array_equal(go_on(), expected)
+
+
+def test_a_look_prepares_only_what_its_stack_shows_and_nobody_has_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = atari(PONG)
+    n_resized = 0
+
+    def resize(*args: Any, **kwargs: Any) -> Any:
+        nonlocal n_resized
+        n_resized += 1
+        return cv2.resize(*args, **kwargs)
+
+    monkeypatch.setattr(env, "_cv2", SimpleNamespace(LUT=cv2.LUT, max=cv2.max, resize=resize, INTER_AREA=cv2.INTER_AREA))
+    bare = env.bare()
+    env.reset(0)
+    env.observe()
+    counts = []
+    for commitment in (1, 2, 4, 16):
+        for step, look in ((env.advance, env.observe), (bare.step, bare.observe)):
+            n_resized = 0
+            for _ in range(commitment):
+                step(0)
+            assert n_resized == 0
+            look()
+            look()
+            counts.append(n_resized)
+    assert counts == [1, 1, 2, 2, 4, 4, 4, 4]
+
+
+def test_the_bare_simulator_plays_the_same_game() -> None:
+    env = atari("ALE/Pong-v5")
+    actions = [2, 3, 5] * 20
+    env.reset(5)
+    run_plan(env, actions)
+    expected = ram(env)
+    env.reset(5)
+    for action in actions:
+        env.bare().step(action)
+    assert ram(env) == expected
+
+
+def test_the_environment_renders_the_present_screen() -> None:
+    env = make_env(PONG, render_mode="rgb_array")
+    assert isinstance(env, AtariSplitEnv)
+    env.reset(0)
+    before = env.gym_env.render()
+    run_plan(env, [2] * 30)
+    after: Any = env.gym_env.render()
+    assert after.shape == (210, 160, 3)
+    assert (after != before).any()
+    env.close()

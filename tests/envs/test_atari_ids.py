@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import Any
+
+import ale_py
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.wrappers import TimeLimit
+
+from phr.envs.atari import AtariSplitEnv
+from phr.envs.atari_ids import AtariSettings, register_old_names
+from phr.envs.atari_palette import grey_table
+from phr.envs.registry import make_env, split_env, with_option
+from phr.envs.split import ObservingEnv
+from phr.errors import SettingError, UnknownEnvironmentError, UnsupportedEnvironmentError
+from tests.envs.atari_reference import atari
+
+
+@pytest.mark.parametrize(
+    ("env_id", "frame_skip", "sticky"),
+    [
+        ("PongDeterministic-v4", 4, 0.0),
+        ("PongDeterministic-v0", 4, 0.25),
+        ("PongNoFrameskip-v4", 4, 0.0),  # preprocessing skips by itself
+        ("Pong-v0", (2, 5), 0.25),
+        ("Pong-v4", (2, 5), 0.0),
+        ("ALE/Pong-v5", 4, 0.25),
+        ("SpaceInvadersDeterministic-v4", 3, 0.0),
+        ("ALE/Pong-v5?sticky=0&frame_skip=2", 2, 0.0),
+    ],
+)
+def test_a_name_means_what_it_meant(env_id: str, frame_skip: Any, sticky: float) -> None:
+    env = atari(env_id)
+    assert env.settings == AtariSettings(frame_skip=frame_skip, sticky=sticky, noop_max=30, max_frames=108_000)
+    assert env.n_actions == 6
+    assert env.observation_space == gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+
+
+def test_the_old_deterministic_ids_are_registered_once_and_nothing_else_changes() -> None:
+    register_old_names()
+    before = dict(gymnasium.registry)
+    register_old_names()
+    assert gymnasium.registry == before
+    kwargs = gymnasium.spec("MsPacmanDeterministic-v0").kwargs
+    assert kwargs == {**gymnasium.spec("MsPacmanNoFrameskip-v0").kwargs, "frameskip": 4}
+    assert "WarlordsDeterministic-v4" not in gymnasium.registry  # no game for one
+
+
+def test_a_near_miss_of_an_old_name_is_named() -> None:
+    with pytest.raises(UnknownEnvironmentError, match="did you mean .*PongDeterministic-v4"):
+        make_env("PongDeterministic-v5")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("sticky=1.5", "sticky is a probability between 0 and 1, got 1.5"),
+        ("sticky=often", "sticky=often is no value of this option"),
+        ("noop_max=-1", "noop_max must be >= 0"),
+        ("frame_skip=0", "frame_skip must be >= 1, got 0"),
+        ("fire_reset=yes", "fire_reset=yes is no value"),
+        ("colour=1", "Atari has no option 'colour'; choose one of frame_skip, sticky"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        make_env(f"ALE/Pong-v5?{options}")
+
+
+def test_only_atari_has_sticky_actions() -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match="CartPole-v1.sticky=0.5: it has no option 'sticky'"):
+        make_env(with_option("CartPole-v1", "sticky", 0.5))
+
+
+def test_an_option_replaces_what_the_id_said() -> None:
+    once = with_option("ALE/Pong-v5?noop_max=0", "sticky", 0.5)
+    assert once == "ALE/Pong-v5?noop_max=0&sticky=0.5"
+    assert with_option(once, "noop_max", 3) == "ALE/Pong-v5?noop_max=3&sticky=0.5"
+
+
+def test_what_someone_else_prepared_is_respected() -> None:
+    core = gymnasium.make("ALE/Pong-v5", disable_env_checker=True)
+    assert isinstance(split_env(core, "plain"), AtariSplitEnv)
+    assert isinstance(split_env(TimeLimit(core, 10), "limited"), ObservingEnv)
+    seen = make_env("ALE/Pong-v5", obs_type="ram")
+    assert isinstance(seen, ObservingEnv)
+    assert seen.observation_space.shape == (128,)
+
+
+@pytest.mark.parametrize("game", ["Pong", "KungFuMaster", "Seaquest"])
+def test_greys_are_the_emulators(game: str) -> None:
+    env: Any = gymnasium.make(f"ALE/{game}-v5").unwrapped
+    env.reset(seed=0)
+    table = grey_table(env.ale)
+    assert table is not None
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        for action in rng.integers(env.action_space.n, size=5):
+            env.step(action)
+        np.testing.assert_array_equal(table[env.ale.getScreen()], env.ale.getScreenGrayscale())
+
+
+def test_a_pal_game_has_other_colours() -> None:
+    ale = ale_py.ALEInterface()
+    path: Any = ale_py.roms.get_rom_path("pacman")
+    ale.loadROM(path)
+    assert grey_table(ale) is None
