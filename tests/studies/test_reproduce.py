@@ -12,18 +12,20 @@ import numpy as np
 import pytest
 
 from phr.cli import main
-from phr.errors import OutputDirectoryError, SettingError
+from phr.errors import NoWindowError, OutputDirectoryError, SettingError
 from phr.files import read_json, sha256_of
 from phr.learning import presets
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
 from phr.studies import reproduce as reproduce_module
+from phr.studies import results as results_module
 from phr.studies.ablations import ABLATIONS
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import PROFILES, Profile
 from phr.studies.relay import Relay
 from phr.studies.reproduce import Reproduction, reproduce
 from phr.studies.results import Results
+from phr.studies.work import StudentJob
 from phr.studies.workbench import Job
 from tests.evaluation.test_evaluate import BOUND_KEYS, KEYS, RUN_KEYS
 from tests.studies.alley import ALLEY, BEST_RETURN, LENGTH
@@ -258,6 +260,37 @@ def test_a_study_like_the_papers(tmp_path: Path) -> None:
     assert all(ablation.claim in tables for ablation in ABLATIONS)
     point = next(point for point in results.points() if (point.series, point.n) == ("cross_entropy", 4))
     assert (point.n_runs, point.length_mean) == (2, LENGTH)
+
+
+def test_a_strict_cut_without_a_window_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alley's episodes are shorter than 16 steps: the paper's cut leaves nothing, and the study goes on."""
+    cut = tuple(ablation for ablation in ABLATIONS if ablation.name == "end of an episode")
+    for module in (reproduce_module, results_module):
+        monkeypatch.setattr(module, "ABLATIONS", cut)
+    monkeypatch.setattr(reproduce_module, "write_report", lambda _results, root, **_: root)
+    profile = replace(TINY, losses=("cross_entropy",), horizons=(1, 16), seeds=(0, 1, 2), ablations=True)
+    padded, strict = again(tmp_path, profile).ablations(ALLEY)
+    assert padded.results["solved, n = 16"] == (1.0, 1.0, 1.0)
+    assert padded.verdict == "held"
+    assert (strict.setting, strict.missing, strict.results["solved, n = 16"]) == ("strict cut", "no window", ())
+    layout = StudyLayout(tmp_path)
+    folder = layout.ablation(ALLEY, cut[0].name, "strict cut", 0)
+    assert "the strict cut leaves no window" in read_json(layout.no_window(folder))["no_window"]
+    before = times(tmp_path)
+    again(tmp_path, profile)
+    assert times(tmp_path) == before
+
+
+def test_elsewhere_a_missing_window_is_an_error(study: Study, tmp_path: Path) -> None:
+    job = StudentJob(
+        env_id=ALLEY,
+        teacher=study.layout.teacher(ALLEY, 0),
+        directory=tmp_path / "student",
+        horizon=16,
+        settings=(("pad", False),),
+    )
+    with pytest.raises(NoWindowError, match="no episode is as long as the horizon 16"):
+        job(Relay())
 
 
 def test_settings_that_come_to_the_same_student_share_it(tmp_path: Path) -> None:

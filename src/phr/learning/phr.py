@@ -101,7 +101,7 @@ class WindowData:
         config: Says how they are cut.
 
     Raises:
-        InvalidDataError: If the strict cut leaves no window.
+        NoWindowError: If the strict cut leaves no window.
     """
 
     def __init__(self, experience: Experience, config: PHRConfig) -> None:
@@ -136,7 +136,7 @@ class PHR:
 
     Raises:
         IncompatibleModelError: If the experience does not fit the network.
-        InvalidDataError: If the strict cut leaves no window.
+        NoWindowError: If the strict cut leaves no window.
     """
 
     def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig) -> None:

@@ -29,6 +29,11 @@ class StudyLayout:
         """The run directory of an ablation's student."""
         return self.root / "models" / slug(env_id) / "ablations" / f"{slug(f'{name} {label}')}-s{seed}"
 
+    @staticmethod
+    def no_window(student: Path) -> Path:
+        """Stands in for a student that had not one window to learn from."""
+        return student.with_name(f"{student.name}-no-window.json")
+
     def starts(self, env_id: str, name: str, n: int | None = None) -> Path:
         """What a policy reaches from every start."""
         return self.root / "starts" / slug(env_id) / f"{slug(name)}{'' if n is None else f'-n{n}'}.json"

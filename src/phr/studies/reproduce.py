@@ -9,6 +9,7 @@ from typing import Any
 
 from phr.envs.registry import make_env
 from phr.evaluation.paths import trace_path
+from phr.files import read_json
 from phr.learning.driver import OnProgress, silent
 from phr.learning.phr import PHRConfig
 from phr.learning.presets import student_config
@@ -132,13 +133,14 @@ class Reproduction:
         return student_config(env_id, horizon, **self._given(seed, settings))
 
     def _student(self, env_id: str, seed: int, horizon: int, directory: Path, settings: dict[str, Any]) -> StudentJob:
-        self._config(env_id, seed, horizon, settings)
+        config = self._config(env_id, seed, horizon, settings)
         return StudentJob(
             env_id=env_id,
             teacher=self.layout.teacher(env_id, seed),
             directory=directory,
             horizon=horizon,
             settings=tuple(self._given(seed, settings).items()),
+            may_lack_windows=not config.pad,
         )
 
     def student_path(self, env_id: str, loss: str, n: int, seed: int) -> Path:
@@ -208,7 +210,9 @@ class Reproduction:
 
 
 def _all_starts(model: Path, env_id: str, best: dict[str, Any], n: int) -> dict[str, Any]:
-    return all_starts(_planner(model), env_id, best, n)
+    no_window = StudyLayout.no_window(model)
+    found: dict[str, Any] = read_json(no_window) if no_window.exists() else all_starts(_planner(model), env_id, best, n)
+    return found
 
 
 def _walk(model: Path, env_id: str, n: int) -> dict[str, Any]:

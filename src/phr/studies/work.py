@@ -11,17 +11,20 @@ import torch
 
 from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
+from phr.errors import NoWindowError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner
 from phr.evaluation.machine import describe_machine
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.evaluation.timed import Limit
+from phr.files import write_json
 from phr.learning import runs
 from phr.learning.presets import student_config, teacher_config
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage.model import load_model
 from phr.storage.tensors import digest, network_tensors
+from phr.studies.layout import StudyLayout
 from phr.studies.relay import Relay
 from phr.teachers.baselines import RandomPlanner
 from phr.teachers.oracle import OraclePlanner, optimal_lengths
@@ -61,6 +64,8 @@ class StudentJob:
     horizon: int
     settings: tuple[tuple[str, Any], ...]
     """Names and values of `PHRConfig`."""
+    may_lack_windows: bool = False
+    """Where the strict cut leaves no window, that is a result of the study, not its end."""
 
     @property
     def name(self) -> str:
@@ -70,6 +75,17 @@ class StudentJob:
 
     def __call__(self, relay: Relay) -> None:
         """Distil it, or find it done."""
+        no_window = StudyLayout.no_window(self.directory)
+        if no_window.exists():
+            return
+        try:
+            self._distill(relay)
+        except NoWindowError as error:
+            if not self.may_lack_windows:
+                raise
+            write_json(no_window, {"no_window": str(error)})
+
+    def _distill(self, relay: Relay) -> None:
         torch.set_num_threads(1)
         teacher = load_model(self.teacher)
         config = student_config(self.env_id, self.horizon, **dict(self.settings))
