@@ -11,19 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from phr import api
 from phr.cli import main
 from phr.errors import NoWindowError, OutputDirectoryError, SettingError
 from phr.files import read_json, sha256_of
 from phr.learning import presets
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
+from phr.storage.tensors import digest, network_tensors
+from phr.studies import jobs as jobs_module
 from phr.studies import reproduce as reproduce_module
 from phr.studies import results as results_module
 from phr.studies.ablations import ABLATIONS
+from phr.studies.jobs import StudyJobs
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import PROFILES, Profile
 from phr.studies.relay import Relay
-from phr.studies.reproduce import Reproduction, reproduce
+from phr.studies.reproduce import reproduce
 from phr.studies.results import Results
 from phr.studies.work import StudentJob
 from phr.studies.workbench import Job
@@ -208,7 +212,7 @@ class TestTakenUpAgain:
 
     def test_what_was_done_stays_done(self, interrupted: Path) -> None:
         before = times(interrupted)
-        assert {path.split("/")[0] for path in before} == {"models", "starts", "paths"}
+        assert {path.split("/")[0] for path in before} == {"models", "experience", "starts", "paths"}
         again(interrupted)
         assert {path: when for path, when in times(interrupted).items() if not path.startswith("timed")} == before
         assert (interrupted / "COMPLETE").exists()
@@ -265,7 +269,7 @@ def test_a_study_like_the_papers(tmp_path: Path) -> None:
 def test_a_strict_cut_without_a_window_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The alley's episodes are shorter than 16 steps: the paper's cut leaves nothing, and the study goes on."""
     cut = tuple(ablation for ablation in ABLATIONS if ablation.name == "end of an episode")
-    for module in (reproduce_module, results_module):
+    for module in (jobs_module, results_module):
         monkeypatch.setattr(module, "ABLATIONS", cut)
     monkeypatch.setattr(reproduce_module, "write_report", lambda _results, root, **_: root)
     profile = replace(TINY, losses=("cross_entropy",), horizons=(1, 16), seeds=(0, 1, 2), ablations=True)
@@ -293,8 +297,33 @@ def test_elsewhere_a_missing_window_is_an_error(study: Study, tmp_path: Path) ->
         job(Relay())
 
 
+def test_a_shared_recording_gives_the_weights_that_distilling_alone_gives(study: Study) -> None:
+    layout = study.layout
+    recordings = list((study.root / "experience").rglob("*.npz"))
+    assert len(recordings) == 1, "both losses learn from one recording"
+    for loss in TINY.losses:
+        alone = api.distill(layout.teacher(ALLEY, 0), horizon=4, seed=0, loss=loss, n_updates=TINY.student_updates)
+        shared = load_model(layout.student(ALLEY, loss, 4, 0))
+        assert digest(network_tensors(alone.network)) == digest(network_tensors(shared.network))
+
+
+def test_recordings_are_made_once_for_all_that_share_them(tmp_path: Path) -> None:
+    study = StudyJobs(PAPER_LIKE, StudyLayout(tmp_path))
+    students = study.students()
+    recordings = study.recordings(students)
+    assert len(recordings) == len({job.file for job in recordings}) == 4, "greedy and sampled, for two seeds"
+    for job in recordings:
+        sharing = [student.config for student in students if student.experience == job.file]
+        assert sharing
+        for config in sharing:
+            for name in ("seed", "n_episodes", "prefix", "sample_labels", "success_quantile"):
+                assert getattr(config, name) == getattr(job.config, name)
+    with pytest.raises(SettingError, match="shares no recording"):
+        replace(students[0], experience=None).recording()
+
+
 def test_settings_that_come_to_the_same_student_share_it(tmp_path: Path) -> None:
-    study = Reproduction(PAPER_LIKE, StudyLayout(tmp_path), lambda _line: None)
+    study = StudyJobs(PAPER_LIKE, StudyLayout(tmp_path))
     for seed in PAPER_LIKE.seeds:
         folders = study.ablation_students(ALLEY, seed)
         default = study.layout.student(ALLEY, "cross_entropy", 4, seed)
@@ -309,6 +338,6 @@ def test_settings_that_come_to_the_same_student_share_it(tmp_path: Path) -> None
 
 
 def test_impossible_settings_fail_before_anything_is_trained(tmp_path: Path) -> None:
-    study = Reproduction(replace(TINY, student_updates=0), StudyLayout(tmp_path), lambda _line: None)
+    study = StudyJobs(replace(TINY, student_updates=0), StudyLayout(tmp_path))
     with pytest.raises(SettingError, match="n_updates must be >= 1, got 0"):
         study.students()

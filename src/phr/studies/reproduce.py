@@ -11,17 +11,15 @@ from phr.envs.registry import make_env
 from phr.evaluation.paths import trace_path
 from phr.files import read_json
 from phr.learning.driver import OnProgress, silent
-from phr.learning.phr import PHRConfig
-from phr.learning.presets import student_config
 from phr.protocols import Planner
 from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER
 from phr.storage.model import load_model
-from phr.studies.ablations import ABLATIONS
 from phr.studies.content import write_report
+from phr.studies.jobs import StudyJobs
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import Profile
 from phr.studies.results import Results
-from phr.studies.work import StudentJob, TeacherJob, all_starts, optimum, random_return, timed_evaluation
+from phr.studies.work import all_starts, optimum, random_return, timed_evaluation
 from phr.studies.workbench import Workbench, once, run_jobs
 from phr.teachers.baselines import RepeatPlanner
 
@@ -51,8 +49,10 @@ def reproduce(
     _planner.cache_clear()  # the folder may have been removed and begun anew since
     bench = Workbench(directory, {"study": "reproduce", "profile": profile.to_json()}, say)
     study = Reproduction(profile, StudyLayout(directory), say)
-    run_jobs(study.teachers(), what="training teachers (A2C)", say=say, on_progress=on_progress)
-    run_jobs(study.students(), what="distilling students (PHR)", say=say, on_progress=on_progress)
+    students = study.jobs.students()
+    run_jobs(study.jobs.teachers(), what="training teachers (A2C)", say=say, on_progress=on_progress)
+    run_jobs(study.jobs.recordings(students), what="recording teachers", say=say, on_progress=on_progress)
+    run_jobs(students, what="distilling students (PHR)", say=say, on_progress=on_progress)
     study.play_all_starts()
     study.trace_paths()
     study.time_all()
@@ -63,7 +63,7 @@ def reproduce(
 
 
 class Reproduction:
-    """The study's pieces of work.
+    """What a study does with its models: plays, traces and times them.
 
     Args:
         profile: How much.
@@ -74,79 +74,8 @@ class Reproduction:
     def __init__(self, profile: Profile, layout: StudyLayout, say: Callable[[str], None]) -> None:
         self.profile = profile
         self.layout = layout
+        self.jobs = StudyJobs(profile, layout)
         self._say = say
-
-    def teachers(self) -> list[TeacherJob]:
-        """Stage 1 of every environment and seed."""
-        return [
-            TeacherJob(
-                env_id=env_id,
-                seed=seed,
-                directory=self.layout.teacher(env_id, seed),
-                total_timesteps=self.profile.teacher_timesteps,
-            )
-            for seed in self.profile.seeds
-            for env_id in self.profile.env_ids
-        ]
-
-    def students(self) -> list[StudentJob]:
-        """Stage 2 of every environment, seed, loss and horizon; then the ablations' students."""
-        profile, layout = self.profile, self.layout
-        places = [(env_id, seed) for seed in profile.seeds for env_id in profile.env_ids]
-        jobs = [
-            self._student(env_id, seed, horizon, layout.student(env_id, loss, horizon, seed), {"loss": loss})
-            for env_id, seed in places
-            for loss in profile.losses
-            for horizon in profile.student_horizons
-        ]
-        if profile.ablations:
-            for env_id, seed in places:
-                folders = self.ablation_students(env_id, seed)
-                jobs += [
-                    self._student(env_id, seed, profile.max_horizon, folders[ablation.name, label], settings)
-                    for ablation in ABLATIONS
-                    for label, settings in ablation.settings
-                    if folders[ablation.name, label] == layout.ablation(env_id, ablation.name, label, seed)
-                ]
-        return jobs
-
-    def ablation_students(self, env_id: str, seed: int) -> dict[tuple[str, str], Path]:
-        """Ablation and label → the student's folder; settings that come to the same student share one."""
-        largest, layout = self.profile.max_horizon, self.layout
-        folders = {
-            self._config(env_id, seed, largest, {"loss": loss}): layout.student(env_id, loss, largest, seed)
-            for loss in self.profile.losses
-        }
-        return {
-            (ablation.name, label): folders.setdefault(
-                self._config(env_id, seed, largest, settings), layout.ablation(env_id, ablation.name, label, seed)
-            )
-            for ablation in ABLATIONS
-            for label, settings in ablation.settings
-        }
-
-    def _given(self, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
-        return {"seed": seed, "n_updates": self.profile.student_updates, **settings}
-
-    def _config(self, env_id: str, seed: int, horizon: int, settings: dict[str, Any]) -> PHRConfig:
-        """What a student is trained with; an impossible setting fails here, not hours later."""
-        return student_config(env_id, horizon, **self._given(seed, settings))
-
-    def _student(self, env_id: str, seed: int, horizon: int, directory: Path, settings: dict[str, Any]) -> StudentJob:
-        config = self._config(env_id, seed, horizon, settings)
-        return StudentJob(
-            env_id=env_id,
-            teacher=self.layout.teacher(env_id, seed),
-            directory=directory,
-            horizon=horizon,
-            settings=tuple(self._given(seed, settings).items()),
-            may_lack_windows=not config.pad,
-        )
-
-    def student_path(self, env_id: str, loss: str, n: int, seed: int) -> Path:
-        """The student that is evaluated at n; at n = 1 the one of the largest horizon shows its own head 1."""
-        horizon = self.profile.student_horizon(n) if n > 1 else self.profile.max_horizon
-        return self.layout.student(env_id, loss, horizon, seed)
 
     def play_all_starts(self) -> None:
         """Every start once, for every model and commitment; untimed."""
@@ -162,7 +91,7 @@ class Reproduction:
         profile, layout = self.profile, self.layout
         work = [(layout.teacher(env_id, s), 1, layout.starts(env_id, f"{TEACHER}-s{s}", 1)) for s in profile.seeds]
         work += [
-            (self.student_path(env_id, loss, n, s), n, layout.starts(env_id, f"{loss}-s{s}", n))
+            (self.jobs.student_path(env_id, loss, n, s), n, layout.starts(env_id, f"{loss}-s{s}", n))
             for s in profile.seeds
             for loss in profile.losses
             for n in profile.horizons
@@ -171,7 +100,7 @@ class Reproduction:
             work += [
                 (folder, n, layout.ablation_starts(env_id, name, label, n, s))
                 for s in profile.seeds
-                for (name, label), folder in self.ablation_students(env_id, s).items()
+                for (name, label), folder in self.jobs.ablation_students(env_id, s).items()
                 for n in profile.horizons
             ]
         return work
@@ -181,7 +110,7 @@ class Reproduction:
         loss, seed = self.profile.losses[0], self.profile.seeds[0]
         for env_id in self.profile.env_ids:
             for n in self.profile.horizons:
-                model = self.student_path(env_id, loss, n, seed)
+                model = self.jobs.student_path(env_id, loss, n, seed)
                 once(self.layout.walked(env_id, n), partial(_walk, model, env_id, n))
 
     def time_all(self) -> None:
@@ -202,7 +131,7 @@ class Reproduction:
         else:
             series[ACTION_REPEAT] = lambda: RepeatPlanner(_planner(teacher), n)
             for loss in self.profile.losses:
-                series[loss] = partial(_planner, self.student_path(env_id, loss, n, seed))
+                series[loss] = partial(_planner, self.jobs.student_path(env_id, loss, n, seed))
         steps, round_seed = self.profile.steps, 1000 * seed + number
         for name, planner in series.items():
             file = self.layout.timed(env_id, name, n, seed, number)

@@ -11,14 +11,16 @@ import torch
 
 from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
-from phr.errors import NoWindowError
+from phr.errors import NoWindowError, SettingError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner
 from phr.evaluation.machine import describe_machine
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.evaluation.timed import Limit
-from phr.files import write_json
+from phr.experience.archive import load_experience, save_experience
+from phr.files import sha256_of, write_json
 from phr.learning import runs
+from phr.learning.phr import PHRConfig
 from phr.learning.presets import student_config, teacher_config
 from phr.protocols import Planner
 from phr.seeding import Streams
@@ -55,6 +57,31 @@ class TeacherJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordJob:
+    """The episodes of a teacher that several students learn from, the same that each would record for itself."""
+
+    env_id: str
+    teacher: Path
+    file: Path
+    config: PHRConfig
+    """Of one of the students; what varies among them plays no part here."""
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return f"recording, {self.env_id}, {self.file.stem}"
+
+    def __call__(self, relay: Relay) -> None:
+        """Record them, or find them recorded."""
+        if self.file.with_suffix(".json").exists():
+            return
+        torch.set_num_threads(1)
+        planner = load_model(self.teacher).planner
+        experience, _ = runs.record_teacher(planner, self.env_id, self.config, on_progress=relay.named(self.name))
+        save_experience(experience, self.file)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudentJob:
     """Stage 2 of one teacher."""
 
@@ -66,12 +93,29 @@ class StudentJob:
     """Names and values of `PHRConfig`."""
     may_lack_windows: bool = False
     """Where the strict cut leaves no window, that is a result of the study, not its end."""
+    experience: Path | None = None
+    """What a `RecordJob` recorded of this teacher with these settings; None records anew."""
 
     @property
     def name(self) -> str:
         """For a person."""
         words = ", ".join(f"{key} {value}" for key, value in self.settings if value is not None)
         return f"student, {self.env_id}, horizon {self.horizon}, {words}"
+
+    def recording(self) -> RecordJob:
+        """Records what this student learns from, to be shared with others of the same teacher.
+
+        Raises:
+            SettingError: If the student records for itself.
+        """
+        if self.experience is None:
+            raise SettingError(f"{self.name} shares no recording; give it a file for one")
+        return RecordJob(env_id=self.env_id, teacher=self.teacher, file=self.experience, config=self.config)
+
+    @property
+    def config(self) -> PHRConfig:
+        """Settings of stage 2."""
+        return student_config(self.env_id, self.horizon, **dict(self.settings))
 
     def __call__(self, relay: Relay) -> None:
         """Distil it, or find it done."""
@@ -87,8 +131,7 @@ class StudentJob:
 
     def _distill(self, relay: Relay) -> None:
         torch.set_num_threads(1)
-        teacher = load_model(self.teacher)
-        config = student_config(self.env_id, self.horizon, **dict(self.settings))
+        teacher, config = load_model(self.teacher), self.config
         runs.distill(
             teacher.planner,
             self.env_id,
@@ -98,6 +141,8 @@ class StudentJob:
             teacher_name=self.teacher.name,
             teacher_id=digest(network_tensors(teacher.network)),
             joint_config=teacher_config(make_env(self.env_id), seed=config.seed) if config.joint else None,
+            experience=None if self.experience is None else load_experience(self.experience),
+            experience_id="" if self.experience is None else sha256_of(self.experience),
             resume=True,
             on_progress=relay.named(self.name),
         )
