@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from phr.studies.jobs import StudyJobs
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import PROFILES, Profile
 from phr.studies.relay import Relay
-from phr.studies.reproduce import reproduce
+from phr.studies.reproduce import Reproduction, reproduce
 from phr.studies.results import Results
 from phr.studies.work import StudentJob
 from phr.studies.workbench import Job
@@ -180,9 +181,29 @@ def test_scores_are_averaged_over_n(study: Study) -> None:
 
 
 def test_a_finished_study_is_not_done_again(study: Study) -> None:
-    before = times(study.root)
-    again(study.root)
-    assert times(study.root) == before
+    def everything() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in study.root.rglob("*") if path.name != "settings.json"}
+
+    before = everything()
+    said: list[str] = []
+    results = again(study.root, say=said.append)
+    assert everything() == before
+    assert said == ["all of it is done; remove report.html to have it drawn again"]
+    assert results.points()
+
+
+@pytest.mark.parametrize(
+    "missing", ["timed/*/squared-n4-s0-r0.json", "starts/*/optimum.json", "paths/*/n4.json", "models/*/*-h4-s0/COMPLETE"]
+)
+def test_a_study_that_lost_a_piece_is_not_whole(study: Study, tmp_path: Path, missing: str) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(study.root, root)
+    lost = next(root.glob(missing))
+    whole = Reproduction(TINY, StudyLayout(root), lambda _line: None)
+    jobs: list[Job] = [*whole.jobs.teachers(), *whole.jobs.students()]
+    assert whole.is_whole(jobs)
+    lost.unlink()
+    assert not whole.is_whole(jobs)
 
 
 def test_another_profile_is_refused_and_nothing_lost(study: Study) -> None:

@@ -18,6 +18,8 @@ from phr.report.tables import Column, Table, to_markdown
 from phr.studies.results import Results
 from phr.studies.verdicts import FEWEST_SEEDS, TOLERANCE
 
+PAGE, TABLES = "report.html", "tables.md"
+
 NOTES = {
     "cross_entropy": "copies the teacher's action at every step of its path, and nothing else.",
     "kl": "copies the teacher's whole distribution (student‖teacher), smoothed by ε = 0.1. Unsmoothed, a sure teacher "
@@ -36,7 +38,7 @@ def write_report(results: Results, directory: Path, *, command: str) -> Path:
     """
     points = results.points()
     tables = study_tables(results, points)
-    write_text(directory / "tables.md", "\n".join(to_markdown(table) for table in tables))
+    write_text(directory / TABLES, "\n".join(to_markdown(table) for table in tables))
     content = ReportContent(
         title="Policy Horizon Regression: figures 4 and 5",
         summary=_summary(results, points),
@@ -45,7 +47,7 @@ def write_report(results: Results, directory: Path, *, command: str) -> Path:
         highlights=_highlights(results, points),
         sections=_sections(results, points, tables),
     )
-    return write_page(content, directory / "report.html")
+    return write_page(content, directory / PAGE)
 
 
 def study_tables(results: Results, points: Sequence[Point]) -> list[Table]:

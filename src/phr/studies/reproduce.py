@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from phr.learning.driver import OnProgress, silent
 from phr.protocols import Planner
 from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER
 from phr.storage.model import load_model
-from phr.studies.content import write_report
+from phr.studies.content import PAGE, TABLES, write_report
 from phr.studies.jobs import StudyJobs
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import Profile
 from phr.studies.results import Results
 from phr.studies.work import all_starts, optimum, random_return, timed_evaluation
-from phr.studies.workbench import Workbench, once, run_jobs
+from phr.studies.workbench import Job, Workbench, once, run_jobs
 from phr.teachers.baselines import RepeatPlanner
 
 _FIGURE_5_SEED = 0
@@ -34,7 +34,7 @@ def reproduce(
     say: Callable[[str], None] = lambda _line: None,
     on_progress: OnProgress = silent,
 ) -> Results:
-    """Train, evaluate and report; every piece that is done already is skipped.
+    """Train, evaluate and report; every piece that is done already is skipped, and a whole study is left as it is.
 
     Args:
         profile: How much.
@@ -49,14 +49,19 @@ def reproduce(
     _planner.cache_clear()  # the folder may have been removed and begun anew since
     bench = Workbench(directory, {"study": "reproduce", "profile": profile.to_json()}, say)
     study = Reproduction(profile, StudyLayout(directory), say)
-    students = study.jobs.students()
-    run_jobs(study.jobs.teachers(), what="training teachers (A2C)", say=say, on_progress=on_progress)
-    run_jobs(study.jobs.recordings(students), what="recording teachers", say=say, on_progress=on_progress)
+    results = Results(profile, study.layout)
+    students, teachers = study.jobs.students(), study.jobs.teachers()
+    if bench.is_complete and study.is_whole([*teachers, *students]):
+        say("all of it is done; remove report.html to have it drawn again")
+        return results
+    bench.reopen()
+    recordings = study.jobs.recordings([job for job in students if not job.is_done])
+    run_jobs(teachers, what="training teachers (A2C)", say=say, on_progress=on_progress)
+    run_jobs(recordings, what="recording teachers", say=say, on_progress=on_progress)
     run_jobs(students, what="distilling students (PHR)", say=say, on_progress=on_progress)
     study.play_all_starts()
     study.trace_paths()
     study.time_all()
-    results = Results(profile, study.layout)
     write_report(results, directory, command=command)
     bench.finish()
     return results
@@ -76,6 +81,27 @@ class Reproduction:
         self.layout = layout
         self.jobs = StudyJobs(profile, layout)
         self._say = say
+
+    def is_whole(self, jobs: Sequence[Job]) -> bool:
+        """Whether the models, every result and the report are there; looks at files only."""
+        return all(file.exists() for file in self._files()) and all(job.is_done for job in jobs)
+
+    def _files(self) -> Iterator[Path]:
+        """Everything that the study writes beside its models."""
+        profile, layout = self.profile, self.layout
+        yield from (layout.root / name for name in (PAGE, TABLES))
+        for env_id in profile.env_ids:
+            yield from (layout.starts(env_id, name) for name in (OPTIMUM, "random"))
+            yield from (file for _, _, file in self._starts_to_play(env_id))
+            for n in profile.horizons:
+                yield layout.walked(env_id, n)
+                for series in self._series(n):
+                    for seed in profile.seeds:
+                        yield from (layout.timed(env_id, series, n, seed, number) for number in range(profile.runs))
+
+    def _series(self, n: int) -> tuple[str, ...]:
+        """What is timed at n."""
+        return (TEACHER,) if n == 1 else (ACTION_REPEAT, *self.profile.losses)
 
     def play_all_starts(self) -> None:
         """Every start once, for every model and commitment; untimed."""
@@ -124,18 +150,17 @@ class Reproduction:
                     self._say(f"  {env_id}, seed {seed}, round {number + 1} of {self.profile.runs}")
 
     def _time(self, env_id: str, seed: int, number: int, n: int) -> None:
-        teacher = self.layout.teacher(env_id, seed)
-        series: dict[str, Callable[[], Planner]] = {}
-        if n == 1:
-            series[TEACHER] = partial(_planner, teacher)
-        else:
-            series[ACTION_REPEAT] = lambda: RepeatPlanner(_planner(teacher), n)
-            for loss in self.profile.losses:
-                series[loss] = partial(_planner, self.jobs.student_path(env_id, loss, n, seed))
         steps, round_seed = self.profile.steps, 1000 * seed + number
-        for name, planner in series.items():
+        for name in self._series(n):
+            planner = partial(self._planner_of, name, env_id, n, seed)
             file = self.layout.timed(env_id, name, n, seed, number)
             once(file, partial(_timed, planner, env_id, name, n, steps, round_seed))
+
+    def _planner_of(self, series: str, env_id: str, n: int, seed: int) -> Planner:
+        if series in (TEACHER, ACTION_REPEAT):
+            teacher = _planner(self.layout.teacher(env_id, seed))
+            return teacher if series == TEACHER else RepeatPlanner(teacher, n)
+        return _planner(self.jobs.student_path(env_id, series, n, seed))
 
 
 def _all_starts(model: Path, env_id: str, best: dict[str, Any], n: int) -> dict[str, Any]:

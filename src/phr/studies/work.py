@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from phr.evaluation.machine import describe_machine
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.evaluation.timed import Limit
 from phr.experience.archive import load_experience, save_experience
-from phr.files import sha256_of, write_json
+from phr.files import read_json, sha256_of, write_json
 from phr.learning import runs
+from phr.learning.a2c import A2CConfig
 from phr.learning.phr import PHRConfig
 from phr.learning.presets import student_config, teacher_config
+from phr.manifest import COMPLETE
 from phr.protocols import Planner
 from phr.seeding import Streams
-from phr.storage.model import load_model
+from phr.storage.model import CONFIG, load_model
 from phr.storage.tensors import digest, network_tensors
 from phr.studies.layout import StudyLayout
 from phr.studies.relay import Relay
@@ -49,11 +52,20 @@ class TeacherJob:
         """For a person."""
         return f"teacher, {self.env_id}, seed {self.seed}"
 
+    @property
+    def config(self) -> A2CConfig:
+        """Settings of stage 1."""
+        return teacher_config(make_env(self.env_id), seed=self.seed, total_timesteps=self.total_timesteps)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the teacher with these settings is there."""
+        return _is_finished(self.directory, self.config)
+
     def __call__(self, relay: Relay) -> None:
         """Train it, or find it done."""
         torch.set_num_threads(1)
-        config = teacher_config(make_env(self.env_id), seed=self.seed, total_timesteps=self.total_timesteps)
-        runs.train_teacher(self.env_id, config, self.directory, resume=True, on_progress=relay.named(self.name))
+        runs.train_teacher(self.env_id, self.config, self.directory, resume=True, on_progress=relay.named(self.name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +83,14 @@ class RecordJob:
         """For a person."""
         return f"recording, {self.env_id}, {self.file.stem}"
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the episodes are there; their description is written last."""
+        return self.file.with_suffix(".json").exists()
+
     def __call__(self, relay: Relay) -> None:
         """Record them, or find them recorded."""
-        if self.file.with_suffix(".json").exists():
+        if self.is_done:
             return
         torch.set_num_threads(1)
         planner = load_model(self.teacher).planner
@@ -117,17 +134,25 @@ class StudentJob:
         """Settings of stage 2."""
         return student_config(self.env_id, self.horizon, **dict(self.settings))
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the student with these settings is there, or there was nothing to teach it."""
+        return self._no_window.exists() or _is_finished(self.directory, self.config)
+
+    @property
+    def _no_window(self) -> Path:
+        return StudyLayout.no_window(self.directory)
+
     def __call__(self, relay: Relay) -> None:
         """Distil it, or find it done."""
-        no_window = StudyLayout.no_window(self.directory)
-        if no_window.exists():
+        if self._no_window.exists():
             return
         try:
             self._distill(relay)
         except NoWindowError as error:
             if not self.may_lack_windows:
                 raise
-            write_json(no_window, {"no_window": str(error)})
+            write_json(self._no_window, {"no_window": str(error)})
 
     def _distill(self, relay: Relay) -> None:
         torch.set_num_threads(1)
@@ -146,6 +171,15 @@ class StudentJob:
             resume=True,
             on_progress=relay.named(self.name),
         )
+
+
+def _is_finished(directory: Path, config: A2CConfig | PHRConfig) -> bool:
+    """Whether a folder holds a finished model with these settings; another one is left for its job to refuse."""
+    if not ((directory / COMPLETE).exists() and (directory / CONFIG).exists()):
+        return False
+    wanted: dict[str, Any] = json.loads(json.dumps(asdict(config)))  # tuples are read back as lists
+    found = read_json(directory / CONFIG)
+    return isinstance(found, dict) and found.get("settings") == wanted
 
 
 def timed_evaluation(planner: Planner, env_id: str, name: str, n: int, *, steps: int, round_seed: int) -> dict[str, Any]:
