@@ -1,110 +1,28 @@
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from phr import api
 from phr.cli import main
-from phr.errors import NoWindowError, OutputDirectoryError, SettingError
+from phr.errors import OutputDirectoryError
 from phr.files import read_json, sha256_of
-from phr.learning import presets
-from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
-from phr.storage.tensors import digest, network_tensors
 from phr.studies import jobs as jobs_module
 from phr.studies import reproduce as reproduce_module
 from phr.studies import results as results_module
 from phr.studies.ablations import ABLATIONS
-from phr.studies.jobs import StudyJobs
 from phr.studies.layout import StudyLayout
-from phr.studies.profiles import PROFILES, Profile
-from phr.studies.relay import Relay
-from phr.studies.reproduce import Reproduction, reproduce
+from phr.studies.reproduce import Reproduction
 from phr.studies.results import Results
-from phr.studies.work import StudentJob
 from phr.studies.workbench import Job
 from tests.evaluation.test_evaluate import BOUND_KEYS, KEYS, RUN_KEYS
 from tests.studies.alley import ALLEY, BEST_RETURN, LENGTH
-
-TINY = Profile(
-    name="quick",
-    env_ids=(ALLEY,),
-    losses=("cross_entropy", "squared"),
-    horizons=(1, 4),
-    steps=60,
-    runs=1,
-    teacher_timesteps=4000,
-    student_updates=40,
-)
-PAPER_LIKE = replace(
-    TINY,
-    name="paper",
-    losses=("cross_entropy",),
-    horizons=(1, 2, 4),
-    seeds=(0, 1),
-    one_student=False,
-    ablations=True,
-    student_updates=20,
-)
-
-
-@dataclass(frozen=True)
-class Study:
-    """A finished study."""
-
-    root: Path
-    said: str
-
-    @property
-    def layout(self) -> StudyLayout:
-        return StudyLayout(self.root)
-
-
-def run_here(jobs: Sequence[Job], **_: Any) -> None:
-    """Do the jobs in this process; `test_workbench` does some in others."""
-    for job in jobs:
-        job(Relay())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quickly() -> Iterator[None]:
-    """Settings for the alley that take a tenth of a second a job."""
-    teacher = {"trunk": TrunkConfig(kind="mlp", width=32), "reward_scale": 10.0, "n_evaluations": 2, "eval_episodes": 1}
-    student = {"n_episodes": 32, "batch_size": 32}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(presets._PRESETS, ALLEY, presets._Preset(teacher, student))
-        patch.setattr(reproduce_module, "run_jobs", run_here)
-        yield
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """What `phr reproduce` leaves behind."""
-    root, said = tmp_path_factory.mktemp("reproduce") / "study", io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
-        patch.setitem(PROFILES, "quick", TINY)
-        assert main(["reproduce", "--profile", "quick", "--out", str(root)]) == 0
-    return Study(root, said.getvalue())
-
-
-def times(root: Path, *but: str) -> dict[str, int]:
-    """When every file was written, save those that a report draws anew."""
-    drawn = {"report.html", "tables.md", "settings.json", "COMPLETE", "figures", *but}
-    files = [path for path in root.rglob("*") if path.is_file() and not drawn & set(path.relative_to(root).parts[:1])]
-    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in files}
-
-
-def again(root: Path, profile: Profile = TINY, say: Callable[[str], None] = lambda _line: None) -> Results:
-    return reproduce(profile, root, command="phr reproduce", say=say)
+from tests.studies.small import PAPER_LIKE, TINY, Study, again, times
 
 
 def test_the_report_is_written(study: Study) -> None:
@@ -304,61 +222,3 @@ def test_a_strict_cut_without_a_window_is_a_result(tmp_path: Path, monkeypatch: 
     before = times(tmp_path)
     again(tmp_path, profile)
     assert times(tmp_path) == before
-
-
-def test_elsewhere_a_missing_window_is_an_error(study: Study, tmp_path: Path) -> None:
-    job = StudentJob(
-        env_id=ALLEY,
-        teacher=study.layout.teacher(ALLEY, 0),
-        directory=tmp_path / "student",
-        horizon=16,
-        settings=(("pad", False),),
-    )
-    with pytest.raises(NoWindowError, match="no episode is as long as the horizon 16"):
-        job(Relay())
-
-
-def test_a_shared_recording_gives_the_weights_that_distilling_alone_gives(study: Study) -> None:
-    layout = study.layout
-    recordings = list((study.root / "experience").rglob("*.npz"))
-    assert len(recordings) == 1, "both losses learn from one recording"
-    for loss in TINY.losses:
-        alone = api.distill(layout.teacher(ALLEY, 0), horizon=4, seed=0, loss=loss, n_updates=TINY.student_updates)
-        shared = load_model(layout.student(ALLEY, loss, 4, 0))
-        assert digest(network_tensors(alone.network)) == digest(network_tensors(shared.network))
-
-
-def test_recordings_are_made_once_for_all_that_share_them(tmp_path: Path) -> None:
-    study = StudyJobs(PAPER_LIKE, StudyLayout(tmp_path))
-    students = study.students()
-    recordings = study.recordings(students)
-    assert len(recordings) == len({job.file for job in recordings}) == 4, "greedy and sampled, for two seeds"
-    for job in recordings:
-        sharing = [student.config for student in students if student.experience == job.file]
-        assert sharing
-        for config in sharing:
-            for name in ("seed", "n_episodes", "prefix", "sample_labels", "success_quantile"):
-                assert getattr(config, name) == getattr(job.config, name)
-    with pytest.raises(SettingError, match="shares no recording"):
-        replace(students[0], experience=None).recording()
-
-
-def test_settings_that_come_to_the_same_student_share_it(tmp_path: Path) -> None:
-    study = StudyJobs(PAPER_LIKE, StudyLayout(tmp_path))
-    for seed in PAPER_LIKE.seeds:
-        folders = study.ablation_students(ALLEY, seed)
-        default = study.layout.student(ALLEY, "cross_entropy", 4, seed)
-        same = {pair for pair, folder in folders.items() if folder == default}
-        assert {label for _, label in same} == {"α = 1", "padded", "greedy", "anchored", "regression alone"}
-        assert folders["joint training", "joint"] == folders["loss weight λ, joint training", "joint, λ = 1"]
-        assert len(folders) == sum(len(ablation.settings) for ablation in ABLATIONS)
-    jobs = study.students()
-    trained = {job.directory for job in jobs}
-    assert len(jobs) == len(trained)
-    assert trained >= {folder for seed in PAPER_LIKE.seeds for folder in study.ablation_students(ALLEY, seed).values()}
-
-
-def test_impossible_settings_fail_before_anything_is_trained(tmp_path: Path) -> None:
-    study = StudyJobs(replace(TINY, student_updates=0), StudyLayout(tmp_path))
-    with pytest.raises(SettingError, match="n_updates must be >= 1, got 0"):
-        study.students()

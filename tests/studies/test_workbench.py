@@ -83,8 +83,8 @@ def test_a_value_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class WritesItsNumber:
-    """A piece of work for another process."""
+class Numbered:
+    """What pieces of work for another process share: done where a file is called by their number."""
 
     number: int
     directory: Path
@@ -96,6 +96,10 @@ class WritesItsNumber:
     @property
     def is_done(self) -> bool:
         return (self.directory / str(self.number)).exists()
+
+
+class WritesItsNumber(Numbered):
+    """Ends at once, with an error where the number is negative."""
 
     def __call__(self, relay: Relay) -> None:
         if self.number < 0:
@@ -123,20 +127,8 @@ def test_the_error_of_a_job_comes_through(tmp_path: Path) -> None:
         run_jobs([WritesItsNumber(-1, tmp_path)], what="writing", say=silent)
 
 
-@dataclass(frozen=True)
-class NapsUntilInterrupted:
-    """A piece of work that leaves a sign when it begins and when it is stopped."""
-
-    number: int
-    directory: Path
-
-    @property
-    def name(self) -> str:
-        return f"nap {self.number}"
-
-    @property
-    def is_done(self) -> bool:
-        return False
+class NapsUntilInterrupted(Numbered):
+    """Leaves a sign when it begins and when it is stopped."""
 
     def __call__(self, relay: Relay) -> None:
         try:
