@@ -10,6 +10,7 @@ target. An interrupted call goes on where it was.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +42,29 @@ class Arguments:
     """Seeds that no setting was tuned on."""
 
 
+COLUMNS = (
+    Column("environment"),
+    Column("n", "number"),
+    Column("starts solved", "number"),
+    Column("mean length (steps)", "number"),
+    Column("evals / episode", "number"),
+    Column("reached", "verdict"),
+)
+
+
 def main(arguments: Arguments) -> int:
     """Train, play, print; returns the exit code."""
     torch.set_num_threads(1)
     layout = StudyLayout(arguments.out)
     places = [(env_id, seed) for seed in arguments.seeds for env_id in (CROSSING, FOUR_ROOMS)]
+    train(layout, places)
+    rows = [row for env_id, seed in places for row in play(layout, env_id, seed)]
+    print(to_markdown(Table("Fresh seeds, default settings", COLUMNS, tuple(rows), grouped=True)))
+    return 1 if any(row[-1] == "no" for row in rows) else 0
+
+
+def train(layout: StudyLayout, places: Sequence[tuple[str, int]]) -> None:
+    """A teacher and a student for every environment and seed."""
     teachers = [
         TeacherJob(env_id=env_id, seed=seed, directory=layout.teacher(env_id, seed), total_timesteps=None)
         for env_id, seed in places
@@ -63,42 +82,30 @@ def main(arguments: Arguments) -> int:
     with ProgressBar() as bar:
         run_jobs(teachers, what="training teachers", say=say, on_progress=bar)
         run_jobs(students, what="distilling students", say=say, on_progress=bar)
-    rows, missed = [], 0
-    for env_id, seed in places:
-        best = optimum(env_id)
-        models = [
-            (layout.teacher(env_id, seed), 1),
-            *((layout.student(env_id, "cross_entropy", HORIZON, seed), n) for n in (4, 8, 16)),
-        ]
-        for path, n in models:
-            found = all_starts(load_model(path).planner, env_id, best, n)
-            most = EVALUATIONS[env_id].get(n, float("inf"))
-            reached = (
-                found["n_solved"] == found["n_starts"]
-                and found["length_mean"] <= LENGTH_TOLERANCE * best["length_mean"]
-                and found["evaluations_per_episode"] <= most
+
+
+def play(layout: StudyLayout, env_id: str, seed: int) -> list[tuple[str, ...]]:
+    """Every start once, by the teacher and by the student at each commitment: a row each."""
+    best, student = optimum(env_id), layout.student(env_id, "cross_entropy", HORIZON, seed)
+    rows: list[tuple[str, ...]] = []
+    for path, n in ((layout.teacher(env_id, seed), 1), *((student, n) for n in (4, 8, 16))):
+        found = all_starts(load_model(path).planner, env_id, best, n)
+        reached = (
+            found["n_solved"] == found["n_starts"]
+            and found["length_mean"] <= LENGTH_TOLERANCE * best["length_mean"]
+            and found["evaluations_per_episode"] <= EVALUATIONS[env_id].get(n, float("inf"))
+        )
+        rows.append(
+            (
+                f"{env_name(env_id)}, seed {seed}",
+                str(n),
+                f"{found['n_solved']} of {found['n_starts']}",
+                f"{found['length_mean']:.3f}",
+                f"{found['evaluations_per_episode']:.3f}",
+                "yes" if reached else "no",
             )
-            missed += not reached
-            rows.append(
-                (
-                    f"{env_name(env_id)}, seed {seed}",
-                    str(n),
-                    f"{found['n_solved']} of {found['n_starts']}",
-                    f"{found['length_mean']:.3f}",
-                    f"{found['evaluations_per_episode']:.3f}",
-                    "yes" if reached else "no",
-                )
-            )
-    columns = (
-        Column("environment"),
-        Column("n", "number"),
-        Column("starts solved", "number"),
-        Column("mean length (steps)", "number"),
-        Column("evals / episode", "number"),
-        Column("reached", "verdict"),
-    )
-    print(to_markdown(Table("Fresh seeds, default settings", columns, tuple(rows), grouped=True)))
-    return 1 if missed else 0
+        )
+    return rows
 
 
 if __name__ == "__main__":

@@ -52,6 +52,10 @@ class InvalidDataError(PhrError):
     """Arrays that should describe one thing disagree about it (shapes, lengths, flags)."""
 
 
+class NoWindowError(InvalidDataError):
+    """The strict cut leaves no window: no episode is as long as the horizon."""
+
+
 class EmptyBatchError(InvalidDataError):
     """A batch has not one valid step; a silent loss of 0 would hide a windowing mistake."""
 

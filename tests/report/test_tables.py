@@ -161,13 +161,15 @@ def test_ablations_give_every_result_a_column() -> None:
     rows = [
         AblationRow(name="cut", setting="strict", claim="t ≤ m−n+1", results={"success": (0.25, 0.5)}, verdict="held"),
         AblationRow(name="cut", setting="padded", claim="", results={"length": (14.2, 14.2), "success": ()}),
+        AblationRow(name="cut", setting="none", claim="", results={"success": ()}, missing="no window"),
         AblationRow(name="loss", setting="CE", claim="best", results={"length": (14.0,)}, verdict="did not hold"),
     ]
     table = ablation_table(rows, note="Two seeds.")
     assert [column.heading for column in table.columns[3:]] == ["success", "length", "held?"]
     assert table.rows[0][3:] == ("0.3750 (0.2500 … 0.5000)", "–", "held")
     assert table.rows[1][3:] == ("–", "14.20", "")
-    assert table.rows[2][-1] == "did not hold"
+    assert table.rows[2][3:] == ("no window", "no window", "")
+    assert table.rows[3][-1] == "did not hold"
     assert table.note == "Two seeds."
     with pytest.raises(InvalidDataError, match="at least one"):
         ablation_table([])

@@ -56,6 +56,17 @@ def test_a_claim_that_one_setting_does_better(name: str, better: str, worse: str
     assert verdict(name) == "not decided"
 
 
+def test_without_windows_there_is_no_student_to_solve_anything() -> None:
+    none = Outcome({1: (0.0,) * 3, 4: (0.0,) * 3}, n_windowless=3)
+    assert none.windowless
+    assert none.describe("strict cut") == "strict cut"
+    assert verdict("end of an episode", strict_cut=none) == "held"
+    some = Outcome({1: (0.0, 1.0, 1.0), 4: (0.0, 1.0, 1.0)}, n_windowless=1)
+    assert not some.windowless
+    assert some.describe("strict cut") == "strict cut, no window for 1 of 3 seeds"
+    assert verdict("end of an episode", strict_cut=some) == "not decided"
+
+
 def test_the_trunk_is_judged_by_head_1() -> None:
     assert verdict("trunk", shared=outcome(0.9, 1)) == "held"
     assert verdict("trunk", shared=outcome(1, 0.2)) == "not decided"

@@ -1,103 +1,28 @@
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from phr.cli import main
-from phr.errors import OutputDirectoryError, SettingError
+from phr.errors import OutputDirectoryError
 from phr.files import read_json, sha256_of
-from phr.learning import presets
-from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
+from phr.studies import jobs as jobs_module
 from phr.studies import reproduce as reproduce_module
+from phr.studies import results as results_module
 from phr.studies.ablations import ABLATIONS
 from phr.studies.layout import StudyLayout
-from phr.studies.profiles import PROFILES, Profile
-from phr.studies.relay import Relay
-from phr.studies.reproduce import Reproduction, reproduce
+from phr.studies.reproduce import Reproduction
 from phr.studies.results import Results
 from phr.studies.workbench import Job
 from tests.evaluation.test_evaluate import BOUND_KEYS, KEYS, RUN_KEYS
 from tests.studies.alley import ALLEY, BEST_RETURN, LENGTH
-
-TINY = Profile(
-    name="quick",
-    env_ids=(ALLEY,),
-    losses=("cross_entropy", "squared"),
-    horizons=(1, 4),
-    steps=60,
-    runs=1,
-    teacher_timesteps=4000,
-    student_updates=40,
-)
-PAPER_LIKE = replace(
-    TINY,
-    name="paper",
-    losses=("cross_entropy",),
-    horizons=(1, 2, 4),
-    seeds=(0, 1),
-    one_student=False,
-    ablations=True,
-    student_updates=20,
-)
-
-
-@dataclass(frozen=True)
-class Study:
-    """A finished study."""
-
-    root: Path
-    said: str
-
-    @property
-    def layout(self) -> StudyLayout:
-        return StudyLayout(self.root)
-
-
-def run_here(jobs: Sequence[Job], **_: Any) -> None:
-    """Do the jobs in this process; `test_workbench` does some in others."""
-    for job in jobs:
-        job(Relay())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quickly() -> Iterator[None]:
-    """Settings for the alley that take a tenth of a second a job."""
-    teacher = {"trunk": TrunkConfig(kind="mlp", width=32), "reward_scale": 10.0, "n_evaluations": 2, "eval_episodes": 1}
-    student = {"n_episodes": 32, "batch_size": 32}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(presets._PRESETS, ALLEY, presets._Preset(teacher, student))
-        patch.setattr(reproduce_module, "run_jobs", run_here)
-        yield
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """What `phr reproduce` leaves behind."""
-    root, said = tmp_path_factory.mktemp("reproduce") / "study", io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
-        patch.setitem(PROFILES, "quick", TINY)
-        assert main(["reproduce", "--profile", "quick", "--out", str(root)]) == 0
-    return Study(root, said.getvalue())
-
-
-def times(root: Path, *but: str) -> dict[str, int]:
-    """When every file was written, save those that a report draws anew."""
-    drawn = {"report.html", "tables.md", "settings.json", "COMPLETE", "figures", *but}
-    files = [path for path in root.rglob("*") if path.is_file() and not drawn & set(path.relative_to(root).parts[:1])]
-    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in files}
-
-
-def again(root: Path, profile: Profile = TINY, say: Callable[[str], None] = lambda _line: None) -> Results:
-    return reproduce(profile, root, command="phr reproduce", say=say)
+from tests.studies.small import PAPER_LIKE, TINY, Study, again, times
 
 
 def test_the_report_is_written(study: Study) -> None:
@@ -174,9 +99,29 @@ def test_scores_are_averaged_over_n(study: Study) -> None:
 
 
 def test_a_finished_study_is_not_done_again(study: Study) -> None:
-    before = times(study.root)
-    again(study.root)
-    assert times(study.root) == before
+    def everything() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in study.root.rglob("*") if path.name != "settings.json"}
+
+    before = everything()
+    said: list[str] = []
+    results = again(study.root, say=said.append)
+    assert everything() == before
+    assert said == ["all of it is done; remove report.html to have it drawn again"]
+    assert results.points()
+
+
+@pytest.mark.parametrize(
+    "missing", ["timed/*/squared-n4-s0-r0.json", "starts/*/optimum.json", "paths/*/n4.json", "models/*/*-h4-s0/COMPLETE"]
+)
+def test_a_study_that_lost_a_piece_is_not_whole(study: Study, tmp_path: Path, missing: str) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(study.root, root)
+    lost = next(root.glob(missing))
+    whole = Reproduction(TINY, StudyLayout(root), lambda _line: None)
+    jobs: list[Job] = [*whole.jobs.teachers(), *whole.jobs.students()]
+    assert whole.is_whole(jobs)
+    lost.unlink()
+    assert not whole.is_whole(jobs)
 
 
 def test_another_profile_is_refused_and_nothing_lost(study: Study) -> None:
@@ -206,7 +151,7 @@ class TestTakenUpAgain:
 
     def test_what_was_done_stays_done(self, interrupted: Path) -> None:
         before = times(interrupted)
-        assert {path.split("/")[0] for path in before} == {"models", "starts", "paths"}
+        assert {path.split("/")[0] for path in before} == {"models", "experience", "starts", "paths"}
         again(interrupted)
         assert {path: when for path, when in times(interrupted).items() if not path.startswith("timed")} == before
         assert (interrupted / "COMPLETE").exists()
@@ -260,22 +205,20 @@ def test_a_study_like_the_papers(tmp_path: Path) -> None:
     assert (point.n_runs, point.length_mean) == (2, LENGTH)
 
 
-def test_settings_that_come_to_the_same_student_share_it(tmp_path: Path) -> None:
-    study = Reproduction(PAPER_LIKE, StudyLayout(tmp_path), lambda _line: None)
-    for seed in PAPER_LIKE.seeds:
-        folders = study.ablation_students(ALLEY, seed)
-        default = study.layout.student(ALLEY, "cross_entropy", 4, seed)
-        same = {pair for pair, folder in folders.items() if folder == default}
-        assert {label for _, label in same} == {"α = 1", "padded", "greedy", "anchored", "regression alone"}
-        assert folders["joint training", "joint"] == folders["loss weight λ, joint training", "joint, λ = 1"]
-        assert len(folders) == sum(len(ablation.settings) for ablation in ABLATIONS)
-    jobs = study.students()
-    trained = {job.directory for job in jobs}
-    assert len(jobs) == len(trained)
-    assert trained >= {folder for seed in PAPER_LIKE.seeds for folder in study.ablation_students(ALLEY, seed).values()}
-
-
-def test_impossible_settings_fail_before_anything_is_trained(tmp_path: Path) -> None:
-    study = Reproduction(replace(TINY, student_updates=0), StudyLayout(tmp_path), lambda _line: None)
-    with pytest.raises(SettingError, match="n_updates must be >= 1, got 0"):
-        study.students()
+def test_a_strict_cut_without_a_window_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alley's episodes are shorter than 16 steps: the paper's cut leaves nothing, and the study goes on."""
+    cut = tuple(ablation for ablation in ABLATIONS if ablation.name == "end of an episode")
+    for module in (jobs_module, results_module):
+        monkeypatch.setattr(module, "ABLATIONS", cut)
+    monkeypatch.setattr(reproduce_module, "write_report", lambda _results, root, **_: root)
+    profile = replace(TINY, losses=("cross_entropy",), horizons=(1, 16), seeds=(0, 1, 2), ablations=True)
+    padded, strict = again(tmp_path, profile).ablations(ALLEY)
+    assert padded.results["solved, n = 16"] == (1.0, 1.0, 1.0)
+    assert padded.verdict == "held"
+    assert (strict.setting, strict.missing, strict.results["solved, n = 16"]) == ("strict cut", "no window", ())
+    layout = StudyLayout(tmp_path)
+    folder = layout.ablation(ALLEY, cut[0].name, "strict cut", 0)
+    assert "the strict cut leaves no window" in read_json(layout.no_window(folder))["no_window"]
+    before = times(tmp_path)
+    again(tmp_path, profile)
+    assert times(tmp_path) == before

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from phr.errors import CorruptFileError, NoSuccessError, OutputDirectoryError
 from phr.files import read_json
 from phr.learning.driver import Progress
 from phr.storage.model import load_model
+from phr.studies import workbench
 from phr.studies.relay import Relay
 from phr.studies.work import TeacherJob
 from phr.studies.workbench import Job, Workbench, once, run_jobs
@@ -82,8 +83,8 @@ def test_a_value_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class WritesItsNumber:
-    """A piece of work for another process."""
+class Numbered:
+    """What pieces of work for another process share: done where a file is called by their number."""
 
     number: int
     directory: Path
@@ -91,6 +92,14 @@ class WritesItsNumber:
     @property
     def name(self) -> str:
         return f"job {self.number}"
+
+    @property
+    def is_done(self) -> bool:
+        return (self.directory / str(self.number)).exists()
+
+
+class WritesItsNumber(Numbered):
+    """Ends at once, with an error where the number is negative."""
 
     def __call__(self, relay: Relay) -> None:
         if self.number < 0:
@@ -118,16 +127,8 @@ def test_the_error_of_a_job_comes_through(tmp_path: Path) -> None:
         run_jobs([WritesItsNumber(-1, tmp_path)], what="writing", say=silent)
 
 
-@dataclass(frozen=True)
-class NapsUntilInterrupted:
-    """A piece of work that leaves a sign when it begins and when it is stopped."""
-
-    number: int
-    directory: Path
-
-    @property
-    def name(self) -> str:
-        return f"nap {self.number}"
+class NapsUntilInterrupted(Numbered):
+    """Leaves a sign when it begins and when it is stopped."""
 
     def __call__(self, relay: Relay) -> None:
         try:
@@ -167,7 +168,29 @@ def test_ctrl_c_stops_what_runs_and_begins_nothing_else(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["begun-0", "begun-1", "stopped-0", "stopped-1"]
 
 
-def test_no_jobs_start_no_process() -> None:
+def test_no_jobs_and_done_jobs_start_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "3").touch()
+    monkeypatch.setattr(workbench, "ProcessPoolExecutor", None)
     said: list[str] = []
     run_jobs([], what="writing", say=said.append)
+    run_jobs([WritesItsNumber(3, tmp_path)], what="writing", say=said.append)
     assert said == []
+
+
+def test_a_study_that_is_taken_up_again_is_not_done(tmp_path: Path) -> None:
+    bench = Workbench(tmp_path, SETTINGS, silent)
+    found = [bench.is_complete]
+    for change in (bench.finish, bench.reopen, bench.reopen):
+        change()
+        found.append(Workbench(tmp_path, SETTINGS, silent).is_complete)
+    assert found == [False, True, False, False]
+
+
+def test_a_teacher_is_done_where_its_settings_are_the_same(tmp_path: Path) -> None:
+    job = TeacherJob(env_id=CORRIDOR, seed=0, directory=tmp_path, total_timesteps=128)
+    found = [job.is_done]
+    job(Relay())
+    found += [other.is_done for other in (job, replace(job, total_timesteps=256), replace(job, seed=1))]
+    (tmp_path / "COMPLETE").unlink()
+    found.append(job.is_done)
+    assert found == [False, True, False, False, False]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.errors import HorizonError, InvalidDataError, SettingError
+from phr.errors import HorizonError, InvalidDataError, NoWindowError, SettingError
 from phr.experience.trajectory import Experience
 
 
@@ -75,7 +75,7 @@ def cut_windows(lengths: NDArray[np.int64], horizon: int, *, stride: int = 1, pa
     Raises:
         HorizonError: If the horizon is below 1.
         SettingError: If the stride is below 1.
-        InvalidDataError: If the strict cut leaves no window at all.
+        NoWindowError: If the strict cut leaves no window at all.
     """
     if horizon < 1:
         raise HorizonError(f"the horizon must be >= 1, got {horizon}")
@@ -85,7 +85,7 @@ def cut_windows(lengths: NDArray[np.int64], horizon: int, *, stride: int = 1, pa
     starts = [window_starts(int(length), horizon, stride, pad=pad) for length in lengths]
     owner = np.repeat(np.arange(len(lengths)), [len(s) for s in starts])
     if not len(owner):
-        raise InvalidDataError(
+        raise NoWindowError(
             f"no episode is as long as the horizon {horizon} (the longest has {max(lengths, default=0)} steps), "
             "so the strict cut leaves no window; keep padding on, or ask for a shorter horizon"
         )

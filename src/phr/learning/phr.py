@@ -111,7 +111,8 @@ class PHR:
 
     Raises:
         IncompatibleModelError: If the experience does not fit the network.
-        InvalidDataError: If the strict cut leaves no window, or no window holds a step that is regressed.
+        NoWindowError: If the strict cut leaves no window.
+        InvalidDataError: If no window holds a step that is regressed.
     """
 
     def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig) -> None:

@@ -120,6 +120,7 @@ class AblationRow:
         setting: To what.
         claim: What the paper says of it; may be empty.
         results: Name of a result, with its unit → one value for each training seed, none where it was not measured.
+        missing: What stands in place of results that were not measured; empty for a dash.
         verdict: Whether the claim held; empty where there is no claim.
     """
 
@@ -127,6 +128,7 @@ class AblationRow:
     setting: str
     claim: str
     results: Mapping[str, Sequence[float]]
+    missing: str = ""
     verdict: str = ""
 
 
@@ -146,9 +148,14 @@ def ablation_table(ablations: Sequence[AblationRow], title: str = "Ablations", n
             ablation.name,
             ablation.setting,
             ablation.claim,
-            *(mean_and_range(ablation.results.get(name, ())) for name in results),
+            *(_result_cell(ablation, name) for name in results),
             ablation.verdict,
         )
         for ablation in ablations
     ]
     return Table(title, tuple(columns), tuple(rows), note, grouped=True)
+
+
+def _result_cell(ablation: AblationRow, name: str) -> str:
+    values = ablation.results.get(name, ())
+    return mean_and_range(values) if values or not ablation.missing else ablation.missing

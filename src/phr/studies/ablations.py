@@ -15,9 +15,22 @@ class Outcome:
 
     Attributes:
         solved: Commitment → fraction of starts solved, one for each training seed.
+        n_windowless: Seeds whose student had no window to learn from, so that there is none; it counts as solving nothing.
     """
 
     solved: dict[int, tuple[float, ...]]
+    n_windowless: int = 0
+
+    def describe(self, label: str) -> str:
+        """The setting's label, with what a reader of its numbers must know."""
+        n_seeds = len(self.head_one)
+        partly = 0 < self.n_windowless < n_seeds
+        return f"{label}, no window for {self.n_windowless} of {n_seeds} seeds" if partly else label
+
+    @property
+    def windowless(self) -> bool:
+        """Whether no seed had a window."""
+        return self.n_windowless == len(self.head_one)
 
     @property
     def worst(self) -> tuple[float, ...]:

@@ -13,10 +13,11 @@ from phr.report.names import env_name, series_name
 from phr.report.numbers import number, percent, times
 from phr.report.page import PageFigure, ReportContent, Section, write_page
 from phr.report.points import TEACHER, Point, describe_intervals, find
-from phr.report.results import ablation_table, results_tables
 from phr.report.tables import Column, Table, to_markdown
 from phr.studies.results import Results
-from phr.studies.verdicts import FEWEST_SEEDS, TOLERANCE
+from phr.studies.tables import study_tables
+
+PAGE, TABLES = "report.html", "tables.md"
 
 NOTES = {
     "cross_entropy": "copies the teacher's action at every step of its path, and nothing else.",
@@ -36,7 +37,7 @@ def write_report(results: Results, directory: Path, *, command: str) -> Path:
     """
     points = results.points()
     tables = study_tables(results, points)
-    write_text(directory / "tables.md", "\n".join(to_markdown(table) for table in tables))
+    write_text(directory / TABLES, "\n".join(to_markdown(table) for table in tables))
     content = ReportContent(
         title="Policy Horizon Regression: figures 4 and 5",
         summary=_summary(results, points),
@@ -45,70 +46,7 @@ def write_report(results: Results, directory: Path, *, command: str) -> Path:
         highlights=_highlights(results, points),
         sections=_sections(results, points, tables),
     )
-    return write_page(content, directory / "report.html")
-
-
-def study_tables(results: Results, points: Sequence[Point]) -> list[Table]:
-    """What the terminal shows and `tables.md` holds: timed results, every start once, ablations."""
-    tables = [*results_tables(points, results.scores(points))]
-    tables += [starts_table(results, env_id) for env_id in results.profile.env_ids]
-    for env_id in results.profile.env_ids:
-        rows = results.ablations(env_id)
-        if rows:
-            tables.append(ablation_table(rows, f"Ablations, {env_name(env_id)}", _ablation_note(results)))
-    return tables
-
-
-def starts_table(results: Results, env_id: str) -> Table:
-    """Every start played once: no sampling error, no clock."""
-    best = results.optimum(env_id)
-    columns = (
-        Column("policy"),
-        Column("n", "number"),
-        Column("starts solved", "number"),
-        Column("mean length (steps)", "number"),
-        Column("over the optimum", "number"),
-        Column("evals / episode", "number"),
-        Column("return", "number"),
-    )
-    rows = []
-    for series in (TEACHER, *results.profile.losses):
-        for n in (1,) if series == TEACHER else results.profile.horizons:
-            found = results.starts(env_id, series, n)
-            total, solved = sum(f["n_starts"] for f in found), sum(f["n_solved"] for f in found)
-            mean = {
-                key: sum(f[key] for f in found) / len(found)
-                for key in ("length_mean", "return_mean", "evaluations_per_episode")
-            }
-            rows.append(
-                (
-                    series_name(series),
-                    str(n),
-                    f"{solved} of {total}",
-                    f"{mean['length_mean']:.3f}",
-                    times(mean["length_mean"] / best["length_mean"]),
-                    f"{mean['evaluations_per_episode']:.3f}",
-                    f"{mean['return_mean']:.5f}",
-                )
-            )
-    note = (
-        f"Greedy play from each of the {best['n_starts']} different starts; the shortest possible mean length is "
-        f"{best['length_mean']:.3f} steps, the best possible mean return {best['return_mean']:.5f}. "
-        "n = 1 of a student is its own head 1."
-    )
-    return Table(f"Every start once, {env_name(env_id)}", columns, tuple(rows), note, grouped=True)
-
-
-def _ablation_note(results: Results) -> str:
-    """How the ablations' numbers and verdicts are to be read."""
-    n_seeds = len(results.profile.seeds)
-    over = f"mean over {n_seeds} training seeds (lowest … highest)" if n_seeds > 1 else "one training seed"
-    return (
-        f"Fraction of starts solved, {over}. Judged by the worst n above 1, the trunk by n = 1. One setting is better than "
-        f"another where all its seeds are above all of the other's by more than {TOLERANCE}; settings are alike where for "
-        f"each seed they lie within {TOLERANCE}. Where ranges overlap, or with fewer than {FEWEST_SEEDS} seeds, "
-        "nothing is decided."
-    )
+    return write_page(content, directory / PAGE)
 
 
 def _summary(results: Results, points: Sequence[Point]) -> str:
@@ -227,39 +165,9 @@ def _path_section(results: Results, env_id: str) -> Section:
 
 
 def _training_section(results: Results) -> Section:
-    profile, seed = results.profile, results.profile.seeds[0]
-    figures, rows = [], []
-    for env_id in profile.env_ids:
-        best = results.optimum(env_id)["return_mean"]
-        rows_of_metrics = results.metrics(results.layout.teacher(env_id, seed))
-        if rows_of_metrics:
-            picture = curve(
-                rows_of_metrics,
-                results.layout.figure(f"curve-{env_id}"),
-                values={"episode_return": "sampled return", "greedy_return": "greedy return"},
-                references={"best possible": best},
-            )
-            figures.append(
-                PageFigure(picture, f"Stage 1 in {env_name(env_id)}, seed {seed}: return of recent training episodes.")
-            )
-        folders = [results.layout.teacher(env_id, seed)]
-        folders += [
-            results.layout.student(env_id, loss, horizon, seed)
-            for loss in profile.losses
-            for horizon in profile.student_horizons
-        ]
-        for folder in folders:
-            manifest = Manifest.read(folder)
-            digest = manifest.files["model.safetensors"][:16]
-            rows.append(
-                (
-                    env_name(env_id),
-                    manifest.kind,
-                    str(manifest.horizon),
-                    str(folder.relative_to(results.layout.root)),
-                    digest,
-                )
-            )
+    seed = results.profile.seeds[0]
+    figures = [figure for env_id in results.profile.env_ids for figure in _training_curves(results, env_id, seed)]
+    rows = [row for env_id in results.profile.env_ids for row in _models(results, env_id, seed)]
     columns = (
         Column("environment"),
         Column("kind"),
@@ -269,3 +177,30 @@ def _training_section(results: Results) -> Section:
     )
     table = Table(f"Models of seed {seed}", columns, tuple(rows), grouped=True)
     return Section(heading="Training and models", figures=figures, tables=[table])
+
+
+def _training_curves(results: Results, env_id: str, seed: int) -> list[PageFigure]:
+    """Stage 1's curve; none where a training was too short for one row of metrics."""
+    rows = results.metrics(results.layout.teacher(env_id, seed))
+    if not rows:
+        return []
+    picture = curve(
+        rows,
+        results.layout.figure(f"curve-{env_id}"),
+        values={"episode_return": "sampled return", "greedy_return": "greedy return"},
+        references={"best possible": results.optimum(env_id)["return_mean"]},
+    )
+    return [PageFigure(picture, f"Stage 1 in {env_name(env_id)}, seed {seed}: return of recent training episodes.")]
+
+
+def _models(results: Results, env_id: str, seed: int) -> list[tuple[str, ...]]:
+    """A row for the teacher and each student of a seed, with the hash that tells the same weights again."""
+    profile, layout = results.profile, results.layout
+    folders = [layout.teacher(env_id, seed)]
+    folders += [layout.student(env_id, loss, n, seed) for loss in profile.losses for n in profile.student_horizons]
+    rows: list[tuple[str, ...]] = []
+    for folder in folders:
+        manifest = Manifest.read(folder)
+        place, digest = str(folder.relative_to(layout.root)), manifest.files["model.safetensors"][:16]
+        rows.append((env_name(env_id), manifest.kind, str(manifest.horizon), place, digest))
+    return rows

@@ -29,6 +29,16 @@ class StudyLayout:
         """The run directory of an ablation's student."""
         return self.root / "models" / slug(env_id) / "ablations" / f"{slug(f'{name} {label}')}-s{seed}"
 
+    def experience(self, env_id: str, seed: int, n_episodes: int, prefix: tuple[int, int], *, sampled: bool) -> Path:
+        """A teacher's recorded episodes; all that a recording depends on is in its name."""
+        how = f"{n_episodes}-episodes-prefix-{prefix[0]}-{prefix[1]}{'-sampled' if sampled else ''}"
+        return self.root / "experience" / slug(env_id) / f"teacher-s{seed}-{how}.npz"
+
+    @staticmethod
+    def no_window(student: Path) -> Path:
+        """Stands in for a student that had not one window to learn from."""
+        return student.with_name(f"{student.name}-no-window.json")
+
     def starts(self, env_id: str, name: str, n: int | None = None) -> Path:
         """What a policy reaches from every start."""
         return self.root / "starts" / slug(env_id) / f"{slug(name)}{'' if n is None else f'-n{n}'}.json"

@@ -108,9 +108,12 @@ class Results:
                 rows.append(
                     AblationRow(
                         name=ablation.name,
-                        setting=label,
+                        setting=outcome.describe(label),
                         claim=ablation.claim if index == 0 else "",
-                        results={f"solved, n = {n}": values for n, values in outcome.solved.items()},
+                        results={
+                            f"solved, n = {n}": () if outcome.windowless else values for n, values in outcome.solved.items()
+                        },
+                        missing="no window" if outcome.windowless else "",
                         verdict=verdict if index == 0 else "",
                     )
                 )
@@ -121,7 +124,8 @@ class Results:
             n: [read_json(self.layout.ablation_starts(env_id, name, label, n, seed)) for seed in self.profile.seeds]
             for n in self.profile.horizons
         }
-        return Outcome({n: tuple(f["n_solved"] / f["n_starts"] for f in found) for n, found in reached.items()})
+        solved = {n: tuple(_share_solved(one) for one in found) for n, found in reached.items()}
+        return Outcome(solved, sum("no_window" in found for found in reached[self.profile.max_horizon]))
 
     def path(self, env_id: str, n: int) -> LearnedPath:
         """The learned path at n."""
@@ -130,3 +134,8 @@ class Results:
     def metrics(self, run: Path) -> list[dict[str, Any]]:
         """A training's metrics."""
         return read_jsonl(run / "metrics.jsonl")
+
+
+def _share_solved(found: dict[str, Any]) -> float:
+    """The fraction of starts that a student solved; without a window to learn from there is none, and it solves nothing."""
+    return 0.0 if "no_window" in found else float(found["n_solved"] / found["n_starts"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,24 @@ import torch
 
 from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
+from phr.errors import NoWindowError, SettingError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner
 from phr.evaluation.machine import describe_machine
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.evaluation.timed import Limit
+from phr.experience.archive import load_experience, save_experience
+from phr.files import read_json, sha256_of, write_json
 from phr.learning import runs
+from phr.learning.a2c import A2CConfig
+from phr.learning.phr import PHRConfig
 from phr.learning.presets import student_config, teacher_config
+from phr.manifest import COMPLETE
 from phr.protocols import Planner
 from phr.seeding import Streams
-from phr.storage.model import load_model
+from phr.storage.model import CONFIG, load_model
 from phr.storage.tensors import digest, network_tensors
+from phr.studies.layout import StudyLayout
 from phr.studies.relay import Relay
 from phr.teachers.baselines import RandomPlanner
 from phr.teachers.oracle import OraclePlanner, optimal_lengths
@@ -44,11 +52,50 @@ class TeacherJob:
         """For a person."""
         return f"teacher, {self.env_id}, seed {self.seed}"
 
+    @property
+    def config(self) -> A2CConfig:
+        """Settings of stage 1."""
+        return teacher_config(make_env(self.env_id), seed=self.seed, total_timesteps=self.total_timesteps)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the teacher with these settings is there."""
+        return _is_finished(self.directory, self.config)
+
     def __call__(self, relay: Relay) -> None:
         """Train it, or find it done."""
         torch.set_num_threads(1)
-        config = teacher_config(make_env(self.env_id), seed=self.seed, total_timesteps=self.total_timesteps)
-        runs.train_teacher(self.env_id, config, self.directory, resume=True, on_progress=relay.named(self.name))
+        runs.train_teacher(self.env_id, self.config, self.directory, resume=True, on_progress=relay.named(self.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordJob:
+    """The episodes of a teacher that several students learn from, the same that each would record for itself."""
+
+    env_id: str
+    teacher: Path
+    file: Path
+    config: PHRConfig
+    """Of one of the students; what varies among them plays no part here."""
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return f"recording, {self.env_id}, {self.file.stem}"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the episodes are there; their description is written last."""
+        return self.file.with_suffix(".json").exists()
+
+    def __call__(self, relay: Relay) -> None:
+        """Record them, or find them recorded."""
+        if self.is_done:
+            return
+        torch.set_num_threads(1)
+        planner = load_model(self.teacher).planner
+        experience, _ = runs.record_teacher(planner, self.env_id, self.config, on_progress=relay.named(self.name))
+        save_experience(experience, self.file)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +108,10 @@ class StudentJob:
     horizon: int
     settings: tuple[tuple[str, Any], ...]
     """Names and values of `PHRConfig`."""
+    may_lack_windows: bool = False
+    """Where the strict cut leaves no window, that is a result of the study, not its end."""
+    experience: Path | None = None
+    """What a `RecordJob` recorded of this teacher with these settings; None records anew."""
 
     @property
     def name(self) -> str:
@@ -68,11 +119,44 @@ class StudentJob:
         words = ", ".join(f"{key} {value}" for key, value in self.settings if value is not None)
         return f"student, {self.env_id}, horizon {self.horizon}, {words}"
 
+    def recording(self) -> RecordJob:
+        """Records what this student learns from, to be shared with others of the same teacher.
+
+        Raises:
+            SettingError: If the student records for itself.
+        """
+        if self.experience is None:
+            raise SettingError(f"{self.name} shares no recording; give it a file for one")
+        return RecordJob(env_id=self.env_id, teacher=self.teacher, file=self.experience, config=self.config)
+
+    @property
+    def config(self) -> PHRConfig:
+        """Settings of stage 2."""
+        return student_config(self.env_id, self.horizon, **dict(self.settings))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the student with these settings is there, or there was nothing to teach it."""
+        return self._no_window.exists() or _is_finished(self.directory, self.config)
+
+    @property
+    def _no_window(self) -> Path:
+        return StudyLayout.no_window(self.directory)
+
     def __call__(self, relay: Relay) -> None:
         """Distil it, or find it done."""
+        if self._no_window.exists():
+            return
+        try:
+            self._distill(relay)
+        except NoWindowError as error:
+            if not self.may_lack_windows:
+                raise
+            write_json(self._no_window, {"no_window": str(error)})
+
+    def _distill(self, relay: Relay) -> None:
         torch.set_num_threads(1)
-        teacher = load_model(self.teacher)
-        config = student_config(self.env_id, self.horizon, **dict(self.settings))
+        teacher, config = load_model(self.teacher), self.config
         runs.distill(
             teacher.planner,
             self.env_id,
@@ -82,9 +166,20 @@ class StudentJob:
             teacher_name=self.teacher.name,
             teacher_id=digest(network_tensors(teacher.network)),
             joint_config=teacher_config(make_env(self.env_id), seed=config.seed) if config.joint else None,
+            experience=None if self.experience is None else load_experience(self.experience),
+            experience_id="" if self.experience is None else sha256_of(self.experience),
             resume=True,
             on_progress=relay.named(self.name),
         )
+
+
+def _is_finished(directory: Path, config: A2CConfig | PHRConfig) -> bool:
+    """Whether a folder holds a finished model with these settings; another one is left for its job to refuse."""
+    if not ((directory / COMPLETE).exists() and (directory / CONFIG).exists()):
+        return False
+    wanted: dict[str, Any] = json.loads(json.dumps(asdict(config)))  # tuples are read back as lists
+    found = read_json(directory / CONFIG)
+    return isinstance(found, dict) and found.get("settings") == wanted
 
 
 def timed_evaluation(planner: Planner, env_id: str, name: str, n: int, *, steps: int, round_seed: int) -> dict[str, Any]:

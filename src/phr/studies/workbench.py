@@ -44,6 +44,15 @@ class Workbench:
             raise OutputDirectoryError(f"{directory} is not empty and holds no study of ours; choose another folder")
         write_json(path, settings)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the study was marked as done."""
+        return (self.directory / COMPLETE).exists()
+
+    def reopen(self) -> None:
+        """Take the mark away: something is to be done again."""
+        (self.directory / COMPLETE).unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Mark the study as done."""
         write_text(self.directory / COMPLETE, "")
@@ -58,13 +67,18 @@ class Job(Protocol):
         """For a person."""
         ...
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do; cheap to ask."""
+        ...
+
     def __call__(self, relay: Relay) -> None:
         """Do it."""
         ...
 
 
 def run_jobs(jobs: Sequence[Job], *, what: str, say: Callable[[str], None], on_progress: OnProgress = silent) -> None:
-    """Run jobs side by side, one process a core; nothing may be timed while they run.
+    """Run the jobs that are not done yet side by side, one process a core; nothing may be timed while they run.
 
     Args:
         jobs: What to do.
@@ -75,6 +89,7 @@ def run_jobs(jobs: Sequence[Job], *, what: str, say: Callable[[str], None], on_p
     Raises:
         PhrError: The first error of any job; the others are cancelled, finished ones stay done.
     """
+    jobs = [job for job in jobs if not job.is_done]
     if not jobs:
         return
     say(f"{what}: {len(jobs)} to do")

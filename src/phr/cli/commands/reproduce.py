@@ -23,7 +23,7 @@ class Reproduce:
     def run(self) -> None:
         """Run the study, print its tables, say where the page is."""
         from phr.report.tables import to_rich
-        from phr.studies.content import study_tables
+        from phr.studies.tables import study_tables
 
         with ProgressBar() as bar:
             results = api.reproduce(self.profile, out=self.out, on_progress=bar, say=say)
