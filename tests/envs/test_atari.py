@@ -54,10 +54,11 @@ def test_every_look_is_what_the_slow_way_shows(env_id: str, game_id: str, frame_
         np.testing.assert_array_equal(env.observe(), plain.obs)
         for _ in range(48 // commitment):
             actions = rng.integers(env.n_actions, size=commitment).tolist()
-            outcome = run_plan(env, actions)
-            steps = [plain.step(action) for action in actions[: len(outcome.rewards)]]
-            assert outcome.rewards == [reward for reward, _ in steps]
-            assert outcome.terminated == steps[-1][1]
+            rewards = list[float]()
+            _, terminated, _, _ = run_plan(env, actions, rewards)
+            steps = [plain.step(action) for action in actions[: len(rewards)]]
+            assert rewards == [reward for reward, _ in steps]
+            assert terminated == steps[-1][1]
             np.testing.assert_array_equal(env.observe(), plain.obs)
             assert env.observation_space.contains(env.observe())
 
@@ -74,19 +75,18 @@ def test_running_plans_equals_stepping_one_by_one(env_id: str, seed: int, plans:
     other.reset(seed)
     for plan in plans:
         actions = [action % env.n_actions for action in plan]
-        outcome = run_plan(env, actions)
-        rewards: list[float] = []
+        found, rewards = list[float](), list[float]()
+        last = run_plan(env, actions, found)
         for action in actions:
-            reward, terminated, truncated, info = other.advance(action)
+            step = other.advance(action)
             seen = other.observe()
-            rewards.append(reward)
-            if terminated or truncated:
+            rewards.append(step[0])
+            if step[1] or step[2]:
                 break
-        assert outcome.rewards == rewards
-        assert (outcome.terminated, outcome.truncated, outcome.info) == (terminated, truncated, info)
+        assert (found, last) == (rewards, step)
         np.testing.assert_array_equal(env.observe(), seen)
         assert ram(env) == ram(other)
-        if terminated or truncated:
+        if step[1] or step[2]:
             env.reset()  # its own generator goes on
             other.reset()
 
@@ -100,9 +100,9 @@ def test_a_plan_that_the_end_of_a_game_cuts_is_observed_right(horizon: int) -> N
     ended = False
     while not ended:
         actions = rng.integers(4, size=horizon).tolist()
-        outcome = run_plan(env, actions)
-        ended = outcome.terminated
-        for action in actions[: len(outcome.rewards)]:
+        rewards = list[float]()
+        _, ended, _, _ = run_plan(env, actions, rewards)
+        for action in actions[: len(rewards)]:
             _, over = plain.step(action)
         assert over == ended
     np.testing.assert_array_equal(env.observe(), plain.obs)
@@ -134,9 +134,10 @@ def test_a_seed_determines_an_episode_whatever_came_before(env_id: str) -> None:
     for seed in (3, 4, 3):
         env.reset(seed)
         first = env.observe()
-        outcome = run_plan(env, [3, 2, 1, 0, 5, 2] * 5)
+        rewards = list[float]()
+        run_plan(env, [3, 2, 1, 0, 5, 2] * 5, rewards)
         env.reset()
-        seen.append((env.n_noops, first.tobytes(), tuple(outcome.rewards), env.observe().tobytes()))
+        seen.append((env.n_noops, first.tobytes(), tuple(rewards), env.observe().tobytes()))
     assert seen[0] == seen[2] != seen[1]
 
 
@@ -217,10 +218,11 @@ def test_fire_is_pressed_before_the_idle_frames(monkeypatch: pytest.MonkeyPatch)
 def test_an_episode_is_cut_off_after_its_frames_and_a_prefix_does_not_count() -> None:
     env = atari(f"{PONG}?max_frames=40")
     Start(0, (0,) * 9).enter(env)
-    assert run_plan(env, [0] * 20).truncated
+    assert run_plan(env, [0] * 20, [])[2]
     env.reset(0)
-    outcome = run_plan(env, [0] * 20)
-    assert (len(outcome.rewards), outcome.terminated, outcome.truncated) == (10, False, True)
+    rewards = list[float]()
+    _, terminated, truncated, _ = run_plan(env, [0] * 20, rewards)
+    assert (len(rewards), terminated, truncated) == (10, False, True)
     assert atari(PONG).settings.max_frames == 108_000
 
 
@@ -277,7 +279,7 @@ def test_the_bare_simulator_plays_the_same_game() -> None:
     env = atari("ALE/Pong-v5")
     actions = [2, 3, 5] * 20
     env.reset(5)
-    run_plan(env, actions)
+    run_plan(env, actions, [])
     expected = ram(env)
     env.reset(5)
     for action in actions:
@@ -290,7 +292,7 @@ def test_the_environment_renders_the_present_screen() -> None:
     assert isinstance(env, AtariSplitEnv)
     env.reset(0)
     before = env.gym_env.render()
-    run_plan(env, [2] * 30)
+    run_plan(env, [2] * 30, [])
     after: Any = env.gym_env.render()
     assert after.shape == (210, 160, 3)
     assert (after != before).any()

@@ -104,7 +104,7 @@ def test_a_mission_that_varies_is_spelt_out() -> None:
     told = {}
     for seed in range(20):
         env.reset(seed)
-        core: Any = env.unwrapped.unwrapped
+        core: Any = env.gym_env.unwrapped
         told[core.mission] = tuple(env.observe()[-6:].tolist())
     assert len(told) == len(set(told.values())) > 2
     assert {sum(code) for code in told.values()} == {1}

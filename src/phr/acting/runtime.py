@@ -118,7 +118,9 @@ class OnnxPlanner:
         """The input's number type, after comparing what the graph says with what the manifest says."""
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         said = [(OBS, list(self.obs_shape)), (PLAN_LOGITS, [self.horizon, self.n_actions], "tensor(float)")]
-        found = [(each.name, each.shape[1:]) for each in inputs] + [(each.name, each.shape[1:], each.type) for each in outputs]
+        found = [(each.name, each.shape[1:]) for each in inputs] + [
+            (each.name, each.shape[1:], each.type) for each in outputs
+        ]
         if found != said:
             raise CorruptFileError(f"{name}: the manifest says {said}, the graph {found}")
         dtype = np.dtype(_NUMPY.get(inputs[0].type, "void"))

@@ -24,11 +24,11 @@ from phr.learning import runs
 from phr.learning.a2c import A2CConfig
 from phr.learning.phr import PHRConfig
 from phr.learning.presets import student_config, teacher_config
+from phr.learning.recording import named, record_teacher
 from phr.manifest import COMPLETE
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage.model import CONFIG, load_model
-from phr.storage.tensors import digest, network_tensors
 from phr.studies.layout import StudyLayout
 from phr.studies.relay import Relay
 from phr.teachers.baselines import RandomPlanner
@@ -93,9 +93,10 @@ class RecordJob:
         if self.is_done:
             return
         torch.set_num_threads(1)
-        planner = load_model(self.teacher).planner
-        experience, _ = runs.record_teacher(planner, self.env_id, self.config, on_progress=relay.named(self.name))
-        save_experience(experience, self.file)
+        teacher = load_model(self.teacher)
+        experience, _ = record_teacher(teacher.planner, self.env_id, self.config, on_progress=relay.named(self.name))
+        whose = named(experience, self.config, teacher=self.teacher.name, teacher_id=teacher.sha256)
+        save_experience(whose, self.file)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,7 @@ class StudentJob:
             self.directory,
             start=teacher.network,
             teacher_name=self.teacher.name,
-            teacher_id=digest(network_tensors(teacher.network)),
+            teacher_id=teacher.sha256,
             joint_config=teacher_config(make_env(self.env_id), seed=config.seed) if config.joint else None,
             experience=None if self.experience is None else load_experience(self.experience),
             experience_id="" if self.experience is None else sha256_of(self.experience),
