@@ -6,6 +6,7 @@ import phr
 teacher = phr.train_teacher("MiniGrid-SimpleCrossingS9N1-v0", seed=0)
 student = phr.distill(teacher, horizon=8, loss="cross_entropy")
 print(phr.evaluate(student, steps=100_000, runs=5))
+phr.export_onnx(student, "student.onnx")
 ```
 """
 
@@ -32,12 +33,13 @@ from phr.learning.presets import default_trunk_of, student_config, teacher_confi
 from phr.storage.model import Model
 from phr.storage.tensors import digest, network_tensors
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
-from phr.teachers.references import ORACLE, resolve
+from phr.teachers.references import ORACLE, Backend, resolve
 
 if TYPE_CHECKING:
+    from phr.storage.onnx_export import Export
     from phr.studies.results import Results
 
-__all__ = ["distill", "evaluate", "evaluate_all_starts", "load", "reproduce", "train_teacher"]
+__all__ = ["distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "reproduce", "train_teacher"]
 
 
 def use_threads(threads: int) -> None:
@@ -159,6 +161,7 @@ def evaluate(
     runs: int = 5,
     seed: int = 0,
     horizon: int | None = None,
+    backend: Backend | None = None,
     deterministic: bool = True,
     observe_always: bool = False,
     random_prefix: tuple[int, int] = (0, 0),
@@ -168,7 +171,7 @@ def evaluate(
     """Measure what a model collects, and how fast.
 
     Args:
-        model: A model, a run directory, `zoo:NAME` or `oracle`.
+        model: A model, a run directory, `zoo:NAME`, an exported `.onnx` or `oracle`.
         env_id: Where; the model's own environment by default.
         commitment: Actions executed per look, or `"auto"`; by default what the model's manifest says, else its whole
             horizon.
@@ -177,6 +180,7 @@ def evaluate(
         runs: Seeded runs.
         seed: Fixes their seeds.
         horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
+        backend: What computes a network's plans: `torch` by default; `onnx`, which an exported file always runs on.
         deterministic: Take the most likely actions; otherwise sample.
         observe_always: Build every observation, also those nobody looks at.
         random_prefix: Fewest and most random, uncounted actions before each episode.
@@ -187,9 +191,12 @@ def evaluate(
         UnknownModelError: If the reference leads nowhere.
         HorizonError: If the commitment is outside 1 .. horizon.
         IncompatibleModelError: If the model does not fit the environment.
+        SettingError: If the backend is unknown, or cannot do what is asked.
     """
     use_threads(threads)
-    actor = resolve(model, env_id=env_id, horizon=horizon)
+    actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend)
+    if actor.backend == "onnx" and threads != 1:
+        raise SettingError(f"--threads is for torch; an exported model runs on one thread, not on {threads}")
     env = make_env(actor.env_id)
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     settings = EvaluationSettings(
@@ -218,26 +225,49 @@ def evaluate_all_starts(
     env_id: str | None = None,
     commitment: CommitmentLike | Commitment | None = None,
     horizon: int | None = None,
+    backend: Backend | None = None,
 ) -> StartsResult:
     """Play every different start of an environment once, greedily: a result without sampling error.
 
     Args:
-        model: A model, a run directory, `zoo:NAME` or `oracle`.
+        model: A model, a run directory, `zoo:NAME`, an exported `.onnx` or `oracle`.
         env_id: Where; the model's own environment by default.
         commitment: Actions executed per look.
         horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
+        backend: As for `evaluate`.
 
     Raises:
         UnsupportedEnvironmentError: If there are too many starts to enumerate.
         UsageError: As for `evaluate`.
     """
-    actor = resolve(model, env_id=env_id, horizon=horizon)
+    actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend)
     env = make_env(actor.env_id)
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     starts = distinct_starts(env)
     chosen = commitment if commitment is not None else actor.commitment
     optimal = optimal_lengths(env, starts) if actor.env_id in SOLVABLE_IDS else None
     return play_all_starts(actor.planner, actor.env_id, starts, commitment=chosen, optimal_lengths=optimal)
+
+
+def export_onnx(model: str | Path | Model, out: str | Path, *, int8: bool = False) -> Export:
+    """Write a model as ONNX, to run without torch (`phr.acting.runtime`); nothing is written where it differs from torch.
+
+    Args:
+        model: A model, a run directory or `zoo:NAME`.
+        out: The file, `….onnx`; one that is there is replaced.
+        int8: Write `….int8.onnx` too: smaller and faster, with the measured cost in agreement.
+
+    Returns:
+        What was written, and what it was compared on.
+
+    Raises:
+        ExportMismatchError: If the exported model differs from torch.
+        UnknownModelError: If the reference leads nowhere, or stands for no network.
+        UsageError: If the file cannot be written there, or int8 has no environment to choose its ranges in.
+    """
+    from phr.storage.onnx_export import export_onnx as export
+
+    return export(model if isinstance(model, Model) else load(model), Path(out), int8=int8)
 
 
 def reproduce(

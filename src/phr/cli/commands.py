@@ -10,6 +10,7 @@ import tyro
 
 from phr import api
 from phr.cli.display import ProgressBar, console, say
+from phr.cli.export import Export
 from phr.errors import SettingError
 from phr.files import write_json
 from phr.learning.driver import Progress
@@ -149,7 +150,7 @@ class Evaluate:
     """Measure what a model collects, and how fast."""
 
     model: tyro.conf.Positional[str]
-    """A run directory, zoo:NAME, or oracle."""
+    """A run directory, zoo:NAME, an exported FILE.onnx, or oracle."""
     env_id: str | None = None
     """Where; the model's own environment by default."""
     commitment: int | Literal["auto"] | None = None
@@ -162,6 +163,8 @@ class Evaluate:
     """Seeded runs."""
     horizon: int | None = None
     """Actions that the oracle plans (1 by default); a network's horizon is its own."""
+    backend: Literal["torch", "onnx"] | None = None
+    """What computes a network's plans: torch by default; onnx, which an exported file always runs on."""
     random_prefix: str = "0:0"
     """LO:HI random, uncounted actions before each episode."""
     sample: bool = False
@@ -189,6 +192,7 @@ class Evaluate:
                 runs=self.runs,
                 seed=self.seed,
                 horizon=self.horizon,
+                backend=self.backend,
                 deterministic=not self.sample,
                 observe_always=self.observe_always,
                 random_prefix=_range(self.random_prefix),
@@ -197,7 +201,9 @@ class Evaluate:
             )
         say(str(result))
         if self.all_starts:
-            every = api.evaluate_all_starts(self.model, env_id=self.env_id, commitment=self.commitment, horizon=self.horizon)
+            every = api.evaluate_all_starts(
+                self.model, env_id=self.env_id, commitment=self.commitment, horizon=self.horizon, backend=self.backend
+            )
             say(f"  {every}")
         if self.json is not None:
             write_json(self.json, result.to_json())
@@ -229,6 +235,7 @@ COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "distill": Distill,
     "evaluate": Evaluate,
+    "export": Export,
     "reproduce": Reproduce,
 }
 
