@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -167,10 +168,8 @@ def test_endless_nesting_is_refused() -> None:
 
 @given(st.binary(max_size=60))
 def test_bytes_that_are_no_model_give_an_error_of_ours(content: bytes) -> None:
-    try:
-        unseal(resealed(content), "x.onnx")
-    except CorruptFileError as error:
-        assert "\n" not in str(error)
+    with contextlib.suppress(CorruptFileError):  # by chance they are one
+        assert unseal(resealed(content), "x.onnx") == corridor_manifest()
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from phr.experience.observations import meet_observations, random_observations
+from phr.plan import CategoricalPlan
 from tests.helpers import TablePlanner, always_right, corridor, noisy
 
 
@@ -17,7 +20,7 @@ class Still:
     def __init__(self) -> None:
         self.asked = 0
 
-    def plan(self, obs: NDArray[np.float32]) -> object:
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
         self.asked += 1
         return TablePlanner.of_actions([[0]] * 3, 3).plan(obs)
 

@@ -66,9 +66,7 @@ def doubles() -> Model:
 
 
 @pytest.mark.parametrize("make", [grid, atari, two_trunks, doubles])
-def test_every_kind_of_network_is_exported_with_its_preprocessing_inside(
-    tmp_path: Path, make: Callable[[], Model]
-) -> None:
+def test_every_kind_of_network_is_exported_with_its_preprocessing_inside(tmp_path: Path, make: Callable[[], Model]) -> None:
     model = make()
     written = export_onnx(model, tmp_path / "model.onnx")
     assert written.parity.without_env.startswith("there is no environment 'Nowhere-v0'")
@@ -225,9 +223,7 @@ def test_int8_says_what_it_costs(tmp_path: Path) -> None:
 
 
 def test_int8_is_measured_on_observations_kept_back(tmp_path: Path) -> None:
-    model = model_of(
-        build_network((4,), 2, 2, TrunkConfig(kind="mlp", width=8), seed=0), "float32", env_id="CartPole-v1"
-    )
+    model = model_of(build_network((4,), 2, 2, TrunkConfig(kind="mlp", width=8), seed=0), "float32", env_id="CartPole-v1")
     cost = export_onnx(model, tmp_path / "model.onnx", int8=True).int8
     assert cost is not None
     assert (cost.n_observations, cost.held_out) == (512, True)
