@@ -70,7 +70,7 @@ FOUR_CELLS = ("--env-id", "tests.cli.test_wrong_words:make_four_cells")
 
 WRONG = {
     "unknown command": (("trian",), "there is no command 'trian'; did you mean train?"),
-    "unknown command, far": (("fly",), "there is no command 'fly'; choose one of train, distill, evaluate, reproduce"),
+    "unknown command, far": (("fly",), "no command 'fly'; choose one of train, distill, evaluate, export, reproduce"),
     "unknown option": ((*NEW_TRAIN, "--gama", 1), "--gama"),
     "missing option": (("train", "--env-id", CORRIDOR), "--out"),
     "missing teacher": (("distill", "--horizon", 4, "--out", "new"), "see phr distill --help"),

@@ -65,6 +65,12 @@ def doubles() -> Model:
     return model_of(build_network((3,), 2, 2, TrunkConfig(kind="mlp", width=8), seed=0), "float64")
 
 
+@pytest.fixture
+def exported_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The corridor's student goes through the exporter once for all tests; it takes seconds."""
+    monkeypatch.setattr(exporting, "onnx_bytes", lambda _model: corridor_graph())
+
+
 @pytest.mark.parametrize("make", [grid, atari, two_trunks, doubles])
 def test_every_kind_of_network_is_exported_with_its_preprocessing_inside(tmp_path: Path, make: Callable[[], Model]) -> None:
     model = make()
@@ -101,11 +107,11 @@ def test_the_graph_is_no_longer_than_the_network() -> None:
     assert nodes == ["Cast", *["Conv", "LeakyRelu"] * 2, "Reshape", "Gemm", "LeakyRelu", "Gemm", "Reshape"]
 
 
-def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
-    first = export_onnx(corridor_student(), tmp_path / "first.onnx").path.read_bytes()
-    assert export_onnx(corridor_student(), tmp_path / "second.onnx").path.read_bytes() == first
+def test_the_same_weights_give_the_same_bytes() -> None:
+    assert onnx_bytes(corridor_student()) == corridor_graph()
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_real_observations_are_compared_where_the_environment_can_be_made(tmp_path: Path) -> None:
     parity = export_onnx(corridor_student(), tmp_path / "student.onnx").parity
     assert parity.real is not None
@@ -113,8 +119,9 @@ def test_real_observations_are_compared_where_the_environment_can_be_made(tmp_pa
     assert "on 4 real observations" in str(parity)
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_an_environment_with_other_spaces_gives_no_real_observations(tmp_path: Path) -> None:
-    model = doubles()
+    model = corridor_student()
     moved = replace(model, manifest=replace(model.manifest, env_id="CartPole-v1"))
     parity = export_onnx(moved, tmp_path / "model.onnx").parity
     assert (parity.real, parity.without_env) == (None, "CartPole-v1 has other spaces here than the model was made for")
@@ -139,6 +146,7 @@ def test_nothing_is_written_where_the_file_would_differ(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_a_file_that_was_there_stays_where_the_new_one_would_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = export_onnx(corridor_student(), tmp_path / "student.onnx").path
     before = path.read_bytes()
@@ -196,6 +204,7 @@ def test_the_tolerance_grows_with_logits_beyond_a_hundred_alone() -> None:
             check_parity(table(scale), OffAtSize(table(scale), 1, 1.2 * allowed), ones)
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_the_planner_without_a_file_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     planner = exporting.onnx_planner(corridor_student())
     assert isinstance(planner, OnnxPlanner)
@@ -205,6 +214,7 @@ def test_the_planner_without_a_file_is_checked_too(monkeypatch: pytest.MonkeyPat
         exporting.onnx_planner(corridor_student())
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_int8_says_what_it_costs(tmp_path: Path) -> None:
     written = export_onnx(corridor_student(), tmp_path / "student.onnx", int8=True)
     assert written.int8 is not None
