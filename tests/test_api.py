@@ -176,6 +176,10 @@ for settings in ({"loss": "huber"}, {"trunk_mode": "melted"}):
     except phr.PhrError as error:
         print(error)
 try:
+    phr.evaluate("zoo:any", backend="tensorrt")
+except phr.PhrError as error:
+    print(error)
+try:
     phr.train_teacher("PHR/FourRooms-v0", optimizer="sgd")
 except phr.PhrError as error:
     print(error)
@@ -188,5 +192,6 @@ def test_unknown_words_are_refused() -> None:
     assert ran.stdout.splitlines() == [
         "unknown loss 'huber'; choose one of squared, squared_logits, kl, forward_kl, cross_entropy",
         "unknown trunk_mode 'melted'; choose one of shared, anchored, frozen, own",
+        "unknown backend 'tensorrt'; choose one of torch, onnx",
         "unknown optimizer 'sgd'; choose one of rmsprop, adam",
     ]

@@ -23,6 +23,7 @@ PUBLIC = [
     "__version__",
     "distill",
     "evaluate",
+    "export_onnx",
     "load",
     "make_env",
     "reproduce",
@@ -81,7 +82,9 @@ except phr.PhrError as error:
 """
 
 
-@pytest.mark.parametrize("name", ["train_teacher", "distill", "evaluate", "load", "reproduce", "A2CConfig", "PHRConfig"])
+@pytest.mark.parametrize(
+    "name", ["train_teacher", "distill", "evaluate", "export_onnx", "load", "reproduce", "A2CConfig", "PHRConfig"]
+)
 def test_without_torch_a_name_gives_the_pip_line(name: str) -> None:
     assert run(WITHOUT, name, "torch") == f"MissingExtraError: phr.{name} needs torch; pip install 'phr[train]'\n"
 

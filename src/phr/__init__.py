@@ -23,6 +23,7 @@ _EXPORTS = {
     "VectorHorizonAgent": "phr.acting.agent",
     "distill": "phr.api",
     "evaluate": "phr.api",
+    "export_onnx": "phr.api",
     "load": "phr.api",
     "make_env": "phr.envs.registry",
     "reproduce": "phr.api",
@@ -43,6 +44,7 @@ __all__ = [
     "__version__",
     "distill",
     "evaluate",
+    "export_onnx",
     "load",
     "make_env",
     "reproduce",
@@ -51,7 +53,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from phr.acting.agent import HorizonAgent, VectorHorizonAgent
-    from phr.api import distill, evaluate, load, reproduce, train_teacher
+    from phr.api import distill, evaluate, export_onnx, load, reproduce, train_teacher
     from phr.envs.registry import make_env
     from phr.errors import PhrError
     from phr.evaluation.summary import Evaluation

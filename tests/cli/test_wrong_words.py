@@ -70,7 +70,10 @@ FOUR_CELLS = ("--env-id", "tests.cli.test_wrong_words:make_four_cells")
 
 WRONG = {
     "unknown command": (("trian",), "there is no command 'trian'; did you mean train?"),
-    "unknown command, far": (("fly",), "there is no command 'fly'; choose one of train, distill, evaluate, reproduce"),
+    "unknown command, far": (
+        ("fly",),
+        "choose one of train, distill, evaluate, export, reproduce",
+    ),
     "unknown command, dashes": (("--hlep",), "there is no command '--hlep'; did you mean --help?"),
     "unknown option": ((*NEW_TRAIN, "--gama", 1), "there is no option --gama; did you mean --gamma?"),
     "unknown option, far": ((*NEW_TRAIN, "--quux", 1), "there is no option --quux; see phr train --help"),

@@ -77,9 +77,9 @@ def unseal(data: bytes, name: str) -> Manifest:
     try:
         _refuse_external_data(memoryview(body), "model")
         entries = [_strings(value) for number, value in _fields(memoryview(body)) if number == _METADATA_PROPS]
-        values = json.loads(next(value for key, value in entries if key == _MANIFEST_KEY))
-    except (ValueError, StopIteration, RecursionError) as error:
-        raise CorruptFileError(f"{name} is no model that phr wrote: {error or 'it has no manifest'}") from error
+        values = json.loads(dict(entries).get(_MANIFEST_KEY, "null"))
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{name} is no model that phr wrote: {error}") from error
     return Manifest.from_json(values, name)
 
 

@@ -27,7 +27,7 @@ OBS, PLAN_LOGITS = "obs", "plan_logits"
 """Names of the graph's one input and one output."""
 
 _WARM_UPS = 3
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
 
 
 class OnnxPlanner:
@@ -117,15 +117,16 @@ class OnnxPlanner:
     def _checked_dtype(self, name: str) -> np.dtype[Any]:
         """The input's number type, after comparing what the graph says with what the manifest says."""
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        said = [(OBS, list(self.obs_shape)), (PLAN_LOGITS, [self.horizon, self.n_actions], "tensor(float)")]
-        found = [(each.name, each.shape[1:]) for each in inputs] + [
-            (each.name, each.shape[1:], each.type) for each in outputs
-        ]
+        said = [(OBS, [*self.obs_shape]), (PLAN_LOGITS, [self.horizon, self.n_actions])]
+        found = [(each.name, each.shape[1:]) for each in (*inputs, *outputs)]
         if found != said:
             raise CorruptFileError(f"{name}: the manifest says {said}, the graph {found}")
-        dtype = np.dtype(_NUMPY.get(inputs[0].type, "void"))
-        if dtype.name != self.manifest.obs_dtype:
-            raise CorruptFileError(f"{name}: the manifest says {self.manifest.obs_dtype!r}, the graph {inputs[0].type}")
+        types = [_NUMPY.get(each.type, each.type) for each in (*inputs, *outputs)]
+        if types != [self.manifest.obs_dtype, "float32"]:
+            raise CorruptFileError(
+                f"{name}: the manifest says {self.manifest.obs_dtype} in and float32 out, the graph {types}"
+            )
+        dtype: np.dtype[Any] = np.dtype(types[0])
         return dtype
 
     def _bind(self) -> Any:
@@ -165,5 +166,5 @@ def _options() -> Any:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY  # errors come as exceptions, one line each
     return options

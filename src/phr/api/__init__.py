@@ -6,13 +6,15 @@ import phr
 teacher = phr.train_teacher("MiniGrid-SimpleCrossingS9N1-v0", seed=0)
 student = phr.distill(teacher, horizon=8, loss="cross_entropy")
 print(phr.evaluate(student, steps=100_000, runs=5))
+phr.export_onnx(student, "student.onnx")
 ```
 """
 
 from __future__ import annotations
 
+from phr.api.export import export_onnx
 from phr.api.learn import distill, load, train_teacher
 from phr.api.measure import evaluate, evaluate_all_starts
 from phr.api.study import reproduce
 
-__all__ = ["distill", "evaluate", "evaluate_all_starts", "load", "reproduce", "train_teacher"]
+__all__ = ["distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "reproduce", "train_teacher"]

@@ -17,7 +17,7 @@ from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.storage.model import Model
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
-from phr.teachers.references import resolve
+from phr.teachers.references import Backend, resolve
 
 
 def evaluate(
@@ -30,6 +30,7 @@ def evaluate(
     runs: int = 5,
     seed: int = 0,
     horizon: int | None = None,
+    backend: Backend | None = None,
     deterministic: bool = True,
     observe_always: bool = False,
     random_prefix: tuple[int, int] = (0, 0),
@@ -43,7 +44,7 @@ def evaluate(
     `Evaluation.check_bound` raises where the runs were faster than possible; the results are there all the same.
 
     Args:
-        model: A model, a run directory, `zoo:NAME` or `oracle`.
+        model: A model, a run directory, `zoo:NAME`, an exported `.onnx` or `oracle`.
         env_id: Where; the model's own environment by default.
         commitment: Actions executed per look, or `"auto"`; by default what the model's manifest says, else its whole
             horizon.
@@ -52,6 +53,7 @@ def evaluate(
         runs: Seeded runs.
         seed: Fixes their seeds.
         horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
+        backend: What computes a network's plans: `torch` by default; `onnx`, which an exported file always runs on.
         deterministic: Take the most likely actions; otherwise sample.
         observe_always: Build every observation, also those nobody looks at.
         random_prefix: Fewest and most random, uncounted actions before each episode.
@@ -65,7 +67,7 @@ def evaluate(
         UnknownModelError: If the reference leads nowhere.
         HorizonError: If the commitment is outside 1 .. horizon.
         IncompatibleModelError: If the model does not fit the environment.
-        SettingError: If settings make no sense, alone or together.
+        SettingError: If settings make no sense, alone or together, or the backend cannot do what is asked.
         UnsupportedEnvironmentError: If all starts are asked for and there are too many.
     """
     use_threads(threads)
@@ -74,7 +76,9 @@ def evaluate(
             "all starts are played once each, greedily and without a random prefix; leave out either all starts, or "
             "sampling and prefixes"
         )
-    actor = resolve(model, env_id=env_id, horizon=horizon)
+    actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend)
+    if actor.backend == "onnx" and threads != 1:
+        raise SettingError(f"--threads is for torch; an exported model runs on one thread, not on {threads}")
     env = make_env(actor.env_id if sticky is None else with_option(actor.env_id, "sticky", sticky))
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     settings = EvaluationSettings(
@@ -89,7 +93,7 @@ def evaluate(
     # The starts go first: too many of them must not cost the results of long runs.
     every = None
     if all_starts:
-        every = evaluate_all_starts(model, env_id=env.env_id, commitment=commitment, horizon=horizon)
+        every = evaluate_all_starts(model, env_id=env.env_id, commitment=commitment, horizon=horizon, backend=backend)
     result = evaluate_planner(
         actor.planner,
         env,
@@ -108,20 +112,22 @@ def evaluate_all_starts(
     env_id: str | None = None,
     commitment: CommitmentLike | Commitment | None = None,
     horizon: int | None = None,
+    backend: Backend | None = None,
 ) -> StartsResult:
     """Play every different start of an environment once, greedily: a result without sampling error.
 
     Args:
-        model: A model, a run directory, `zoo:NAME` or `oracle`.
+        model: A model, a run directory, `zoo:NAME`, an exported `.onnx` or `oracle`.
         env_id: Where; the model's own environment by default.
         commitment: Actions executed per look.
         horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
+        backend: As for `evaluate`.
 
     Raises:
         UnsupportedEnvironmentError: If there are too many starts to enumerate.
         UsageError: As for `evaluate`.
     """
-    actor = resolve(model, env_id=env_id, horizon=horizon)
+    actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend)
     env = make_env(actor.env_id)
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     starts = distinct_starts(env)

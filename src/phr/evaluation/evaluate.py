@@ -50,13 +50,14 @@ class EvaluationSettings:
 
 
 def check_fits(planner: Planner, env: SplitEnv, *, expected_shape: tuple[int, ...] | None = None) -> None:
-    """Refuse a planner made for other spaces.
+    """Refuse a planner made for other spaces; one that tells its `obs_shape` needs no `expected_shape`.
 
     Raises:
         IncompatibleModelError: If actions or observations differ.
     """
     if planner.n_actions != env.n_actions:
         raise IncompatibleModelError(f"the model has {planner.n_actions} actions, {env.env_id} has {env.n_actions}")
+    expected_shape = getattr(planner, "obs_shape", None) if expected_shape is None else expected_shape
     if expected_shape is not None and expected_shape != env.observation_space.shape:
         raise IncompatibleModelError(
             f"the model reads observations of shape {expected_shape}, {env.env_id} gives {env.observation_space.shape}"

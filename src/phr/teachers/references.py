@@ -9,16 +9,19 @@ import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
-from phr.errors import UnknownModelError, UsageError
+from phr.errors import SettingError, UnknownModelError, UsageError
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.oracle import SOLVABLE_IDS, OraclePlanner
 
 ORACLE = "oracle"
 ZOO_PREFIX = "zoo:"
+
+Backend = Literal["torch", "onnx"]
 
 
 @dataclass(frozen=True)
@@ -53,33 +56,65 @@ def zoo_names() -> list[str]:
     return sorted(path.parent.name for path in zoo_directory().glob("*/COMPLETE"))
 
 
-def resolve(reference: str | Path | Model, *, env_id: str | None = None, horizon: int | None = None) -> Actor:
+def resolve(
+    reference: str | Path | Model,
+    *,
+    env_id: str | None = None,
+    horizon: int | None = None,
+    backend: Backend | None = None,
+) -> Actor:
     """Find what a reference stands for.
 
     Args:
-        reference: A run directory, `zoo:NAME`, `oracle`, or a model in memory.
+        reference: A run directory, `zoo:NAME`, an exported `.onnx`, `oracle`, or a model in memory.
         env_id: Where to act; the model's own environment by default.
         horizon: Actions that the oracle plans, 1 by default.
+        backend: What computes a network's plans: torch by default, onnx for an exported file.
 
     Raises:
+        SettingError: If there is no such backend, or the reference does not run on it.
         UnknownModelError: If the reference leads nowhere.
         UsageError: If the oracle is asked for without an environment, or in one it cannot read.
         CorruptFileError: If a file is missing, truncated or edited.
     """
+    if backend is not None and backend not in get_args(Backend):
+        raise SettingError(f"unknown backend {backend!r}; choose one of {', '.join(get_args(Backend))}")
     if isinstance(reference, Model):
         name = str(reference.directory or f"{reference.manifest.kind} in memory")
     else:
         name = str(reference)
         if name == ORACLE:
+            if backend is not None:
+                raise SettingError(f"the oracle searches; it has no backend {backend!r}")
             return _oracle(env_id, 1 if horizon is None else horizon)
     if horizon is not None:
         raise UsageError(f"only the oracle takes a horizon; {name} has its own: say with the commitment how much to execute")
+    if not isinstance(reference, Model) and _is_exported(name):
+        return _exported(name, env_id, backend)
     model = reference if isinstance(reference, Model) else load_model(_model_directory(name))
-    return _actor_of(model, name, env_id)
+    return _actor_of(model, name, env_id, backend or "torch")
 
 
-def _actor_of(model: Model, name: str, env_id: str | None) -> Actor:
-    return Actor(name, model.planner, env_id or model.env_id, "torch", model.manifest.commitment, model)
+def _actor_of(model: Model, name: str, env_id: str | None, backend: Backend) -> Actor:
+    planner: Planner = model.planner
+    if backend == "onnx":
+        from phr.storage.onnx_export import onnx_planner  # onnxruntime, which torch's users need not wait for
+
+        planner = onnx_planner(model)
+    return Actor(name, planner, env_id or model.env_id, backend, model.manifest.commitment, model)
+
+
+def _is_exported(name: str) -> bool:
+    return name.endswith(".onnx") and not Path(name).is_dir()
+
+
+def _exported(name: str, env_id: str | None, backend: Backend | None) -> Actor:
+    if backend == "torch":
+        raise SettingError(f"{name} is an exported model, which torch does not run; leave --backend out, or say onnx")
+    from phr.acting.runtime import load_runtime
+
+    planner = load_runtime(name)
+    return Actor(name, planner, env_id or planner.env_id, "onnx", planner.commitment)
 
 
 def _oracle(env_id: str | None, horizon: int) -> Actor:
@@ -107,8 +142,10 @@ def _model_directory(name: str) -> Path:
     directory = Path(name)
     if directory.is_dir():
         return directory
-    if directory.suffix in (".zip", ".onnx") or ":" in name:
-        raise UnknownModelError(f"{name}: this kind of model cannot be read yet; give a run directory, zoo:NAME or oracle")
+    if directory.suffix == ".zip" or ":" in name:
+        raise UnknownModelError(
+            f"{name}: this kind of model cannot be read yet; give a run directory, zoo:NAME, FILE.onnx or oracle"
+        )
     raise UnknownModelError(
-        f"{name} is not a run directory; give a folder that phr train or phr distill wrote, zoo:NAME or oracle"
+        f"{name} is not a run directory; give a folder that phr train or phr distill wrote, zoo:NAME, FILE.onnx or oracle"
     )

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from phr.cli.commands.distill import Distill
 from phr.cli.commands.evaluate import Evaluate
+from phr.cli.commands.export import Export
 from phr.cli.commands.reproduce import Reproduce
 from phr.cli.commands.train import Train
 
@@ -23,6 +24,7 @@ COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "distill": Distill,
     "evaluate": Evaluate,
+    "export": Export,
     "reproduce": Reproduce,
 }
 

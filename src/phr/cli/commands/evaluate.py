@@ -28,7 +28,7 @@ class Evaluate:
     """Measure what a model collects, and how fast."""
 
     model: ModelReference
-    """A run directory, zoo:NAME, or oracle."""
+    """A run directory, zoo:NAME, an exported FILE.onnx, or oracle."""
     env_id: OptionalEnvId = None
     """Where to act; the model's own environment by default."""
     commitment: Annotated[int | Literal["auto"] | None, word("N|auto")] = None
@@ -41,6 +41,8 @@ class Evaluate:
     """Seeded runs (default 5)."""
     horizon: OptionalCount = None
     """Actions that the oracle plans (default 1); a network's horizon is its own."""
+    backend: Annotated[Literal["torch", "onnx"] | None, word("torch|onnx")] = None
+    """What computes a network's plans: torch (default), or onnx, which an exported file always runs on."""
     random_prefix: Annotated[str, word("LO:HI")] = "0:0"
     """So many random, uncounted actions before each episode (default 0:0)."""
     sticky: Annotated[float | None, word("P")] = None
@@ -69,6 +71,7 @@ class Evaluate:
                 runs=self.runs,
                 seed=self.seed,
                 horizon=self.horizon,
+                backend=self.backend,
                 deterministic=not self.sample,
                 observe_always=self.observe_always,
                 random_prefix=prefix_range(self.random_prefix),

@@ -1,0 +1,25 @@
+"""`phr export`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phr import api
+from phr.cli.display import say
+from phr.cli.words import Flag, ModelReference, OnnxFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a model as ONNX, to run without torch; refuses to write what differs from torch."""
+
+    model: ModelReference
+    """A run directory or zoo:NAME."""
+    out: OnnxFile
+    """The file, FILE.onnx; one that is there is replaced."""
+    int8: Flag = False
+    """Write FILE.int8.onnx too, in 8-bit numbers, and say what that costs."""
+
+    def run(self) -> None:
+        """Export, and say what the file was compared on."""
+        say(str(api.export_onnx(self.model, self.out, int8=self.int8)))

@@ -1,0 +1,91 @@
+"""Does an exported model answer as the network it was made from?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phr.errors import ExportMismatchError
+from phr.plan import CategoricalPlan
+from phr.protocols import Planner
+
+TOLERANCE, RELATIVE_TOLERANCE = 1e-4, 1e-6
+"""Largest difference between two logits that is put down to rounding. Float32 keeps seven digits, so where a plan's largest
+logit exceeds 100 (torch itself is then as far from float64), the tolerance is a millionth of that."""
+BATCH_SIZES = (1, 2, 7, 64)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two planners with the same argmax everywhere are apart.
+
+    Attributes:
+        n_observations: They were compared on so many.
+        max_difference: Largest difference between two logits.
+        max_logit: Largest absolute logit.
+    """
+
+    n_observations: int
+    max_difference: float
+    max_logit: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """On what the exported model was compared with torch.
+
+    Attributes:
+        random: On observations drawn from the observation space.
+        real: On observations of its environment; None where that cannot be made.
+        without_env: Why it cannot; empty where it can.
+    """
+
+    random: Agreement
+    real: Agreement | None = None
+    without_env: str = ""
+
+    def __str__(self) -> str:
+        parts = [
+            f"within {found.max_difference:.1e} on {found.n_observations} {kind} observations (logits up to "
+            f"{found.max_logit:.0f})"
+            for kind, found in (("real", self.real), ("random", self.random))
+            if found is not None
+        ]
+        sizes = ", ".join(map(str, BATCH_SIZES))
+        line = f"answers as torch at batch sizes {sizes}: every argmax equal, logits {', '.join(parts)}"
+        return f"{line}; no real observations, because {self.without_env}" if self.without_env else line
+
+
+def check_parity(torch_planner: Planner, onnx_planner: Planner, obs: NDArray[Any]) -> Agreement:
+    """Compare two planners on all observations at every batch size.
+
+    Raises:
+        ExportMismatchError: If an argmax differs, or two logits by more than the tolerance.
+    """
+    worst = largest = 0.0
+    for size in BATCH_SIZES:
+        for start in range(0, len(obs), size):
+            batch = obs[start : start + size]
+            expected, got = _logits(torch_planner, batch), _logits(onnx_planner, batch)
+            differences, scales = np.abs(expected - got).max(axis=(1, 2)), np.abs(expected).max(axis=(1, 2))
+            worst, largest = max(worst, float(differences.max())), max(largest, float(scales.max()))
+            if (differences > np.maximum(TOLERANCE, RELATIVE_TOLERANCE * scales)).any():
+                raise ExportMismatchError(
+                    f"the exported model differs from torch: two logits by {worst:.2e} at batch size {size}, "
+                    f"{TOLERANCE:.0e} is allowed for logits up to 100; nothing was written"
+                )
+            if (expected.argmax(-1) != got.argmax(-1)).any():
+                raise ExportMismatchError(
+                    f"the exported model plans another action than torch at batch size {size}, although no two logits "
+                    f"differ by more than {worst:.2e}; nothing was written"
+                )
+    return Agreement(len(obs), worst, largest)
+
+
+def _logits(planner: Planner, obs: NDArray[Any]) -> NDArray[np.float32]:
+    plan = planner.plan(obs)
+    assert isinstance(plan, CategoricalPlan)
+    return plan.logits

@@ -1,0 +1,181 @@
+"""The oracle is torch: the same observations, the same plans."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from phr.acting.agent import HorizonAgent
+from phr.acting.onnx_file import read_onnx, seal
+from phr.acting.runtime import OnnxPlanner, load_runtime
+from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError
+from phr.protocols import Planner
+from tests.exported import corridor_file, corridor_graph, corridor_manifest
+from tests.trained import CORRIDOR, corridor_student
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_loop.py"
+
+
+@pytest.fixture
+def planner(tmp_path: Path) -> OnnxPlanner:
+    return load_runtime(corridor_file(tmp_path))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 33])
+def test_it_plans_as_torch_does(planner: OnnxPlanner, batch_size: int) -> None:
+    obs = np.random.default_rng(batch_size).normal(size=(batch_size, 5)).astype(np.float32)
+    expected = corridor_student().planner.plan(obs)
+    got = planner.plan(obs)
+    np.testing.assert_allclose(got.logits, expected.logits, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(got.mode(), expected.mode())
+
+
+def test_it_knows_what_it_was_made_for(planner: OnnxPlanner) -> None:
+    assert isinstance(planner, Planner)
+    assert (planner.horizon, planner.n_actions, planner.env_id, planner.commitment) == (4, 2, CORRIDOR, None)
+    assert (planner.obs_shape, str(planner.obs_dtype)) == ((5,), "float32")
+    tuned = OnnxPlanner(corridor_graph(), replace(corridor_manifest(), commitment=2))
+    assert tuned.commitment == 2
+
+
+def test_plans_outlive_the_next_look(planner: OnnxPlanner) -> None:
+    """The buffers are used again, the plans are not."""
+    first, second = np.eye(5, dtype=np.float32)[:1], -np.eye(5, dtype=np.float32)[1:2]
+    plan = planner.plan(first)
+    before = plan.logits.copy()
+    assert (planner.plan(second).logits != before).any()
+    np.testing.assert_array_equal(plan.logits, before)
+
+
+def test_an_observation_is_not_written_to_and_may_lie_anyhow(planner: OnnxPlanner) -> None:
+    table = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    table.setflags(write=False)
+    expected = corridor_student().planner.plan(np.ascontiguousarray(table.T)).logits
+    np.testing.assert_allclose(planner.plan(table.T).logits, expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(planner.plan(table.T[2:3]).logits, expected[2:3], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("obs", "got"),
+    [
+        (np.zeros((1, 5)), r"float64 of shape \(1, 5\)"),
+        (np.zeros((1, 5), np.uint8), r"uint8 of shape \(1, 5\)"),
+        (np.zeros((1, 5), ">f4"), r">f4 of shape \(1, 5\)"),
+        (np.zeros((1, 4), np.float32), r"float32 of shape \(1, 4\)"),
+        (np.zeros(5, np.float32), r"float32 of shape \(5,\)"),
+        (np.zeros((0, 5), np.float32), r"float32 of shape \(0, 5\)"),
+        (np.zeros((2, 5, 1), np.float32), r"float32 of shape \(2, 5, 1\)"),
+    ],
+)
+def test_other_observations_are_refused(planner: OnnxPlanner, obs: Any, got: str) -> None:
+    with pytest.raises(InvalidDataError, match=rf"^the model reads float32 of shape \(batch, 5\), got {got}$"):
+        planner.plan(obs)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(planner: OnnxPlanner, batch_size: int, bad: float) -> None:
+    obs = np.zeros((batch_size, 5), np.float32)
+    obs[-1, 2] = bad
+    with pytest.raises(NonFiniteError, match="the observation holds a NaN or an infinity"):
+        planner.plan(obs)
+    huge = np.tile(np.array([1, -1, 1, -1, 1], np.float32) * np.float32(3e38), (batch_size, 1))
+    with pytest.raises(NonFiniteError, match="the network answered with a NaN or an infinity"):
+        planner.plan(huge)
+
+
+def test_one_thread_that_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    session = onnxruntime.InferenceSession
+
+    def watch(data: bytes, options: Any, **words: Any) -> Any:
+        given.append(options)
+        return session(data, options, **words)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", watch)
+    OnnxPlanner(corridor_graph(), corridor_manifest())
+    (options,) = given
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"horizon": 5}, "the manifest says .* the graph"),
+        ({"n_actions": 3}, "the manifest says .* the graph"),
+        ({"obs_shape": (6,)}, "the manifest says .* the graph"),
+        ({"obs_dtype": "uint8"}, "the manifest says uint8 in and float32 out, the graph"),
+    ],
+)
+def test_a_manifest_that_contradicts_the_graph_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CorruptFileError, match=f"^x.onnx: {message}"):
+        OnnxPlanner(corridor_graph(), replace(corridor_manifest(), **changes), "x.onnx")
+
+
+def impossible_graph() -> bytes:
+    """Input and output as the corridor's student says; but five numbers are never eight."""
+    obs = helper.make_tensor_value_info("obs", TensorProto.FLOAT, ["batch", 5])
+    logits = helper.make_tensor_value_info("plan_logits", TensorProto.FLOAT, ["batch", 4, 2])
+    target = helper.make_tensor("shape", TensorProto.INT64, [3], [-1, 4, 2])
+    node = helper.make_node("Reshape", ["obs", "shape"], ["plan_logits"])
+    graph = helper.make_graph([node], "g", [obs], [logits], [target])
+    opsets = [helper.make_opsetid("", 18)]
+    data: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    return data
+
+
+IMPOSSIBLE = impossible_graph()
+
+
+@pytest.mark.parametrize("data", [b"", b"weights", onnx.ModelProto(ir_version=10).SerializeToString(), IMPOSSIBLE])
+def test_a_graph_that_does_not_run_is_refused_when_it_is_loaded(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(seal(data, corridor_manifest()))
+    with pytest.raises(CorruptFileError, match="x.onnx"):
+        load_runtime(path)
+
+
+def test_reading_needs_no_other_file(tmp_path: Path) -> None:
+    path = corridor_file(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["student.onnx"]
+    moved = path.rename(tmp_path / "moved.bin")
+    assert read_onnx(moved)[1] == corridor_manifest()
+
+
+def test_an_agent_walks_the_corridor(planner: OnnxPlanner) -> None:
+    agent = HorizonAgent(planner, planner.commitment)
+    obs = np.eye(5, dtype=np.float32)[0]
+    assert [agent.act(obs if agent.needs_observation else None) for _ in range(4)] == [1, 1, 1, 1]
+    assert agent.evaluations == 1
+
+
+WITHOUT_THE_REST = """
+import runpy, sys
+
+for name in sys.argv.pop(1).split(","):
+    sys.modules[name] = None  # importing it raises ModuleNotFoundError
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+
+
+def test_the_example_runs_with_numpy_and_onnxruntime_alone(tmp_path: Path) -> None:
+    others = (
+        "torch,gymnasium,minigrid,onnx,onnxscript,safetensors,tyro,rich,matplotlib,PIL,jaxtyping,beartype,tensorboard,"
+        "ale_py,cv2,stable_baselines3"
+    )
+    command = [sys.executable, "-c", WITHOUT_THE_REST, others, str(EXAMPLE), str(corridor_file(tmp_path))]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    lines = ran.stdout.splitlines()
+    assert [line.split()[2] for line in lines[:8]] == ["looked", "blind", "blind", "blind"] * 2
+    assert lines[-1] == f"13 looks for 50 actions of {CORRIDOR}"
