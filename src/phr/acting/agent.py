@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.acting.commitment import Commitment, CommitmentLike, resolve_commitment
+from phr.acting.commitment import Commitment, CommitmentLike, FixedCommitment, resolve_commitment
 from phr.errors import InvalidDataError
 from phr.plan import IntArray, Plan
 from phr.protocols import Planner
@@ -67,6 +67,8 @@ class HorizonAgent(_Acting):
     ) -> None:
         super().__init__(planner, commitment, deterministic, rng)
         self._pending: list[int] = []
+        # A number needs no arrays: a microsecond or two, where a whole look may take thirty.
+        self._n_committed = self.commitment.n if isinstance(self.commitment, FixedCommitment) else None
 
     @property
     def needs_observation(self) -> bool:
@@ -88,7 +90,8 @@ class HorizonAgent(_Acting):
         """
         plan = self.planner.plan(obs[None])
         self.evaluations += 1
-        actions: list[int] = self._choose(plan)[0, : int(self.commitment.lengths(plan)[0])].tolist()
+        length = int(self.commitment.lengths(plan)[0]) if self._n_committed is None else self._n_committed
+        actions: list[int] = self._choose(plan)[0, :length].tolist()
         return actions
 
     def act(self, obs: NDArray[Any] | None = None) -> int:
