@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 import tyro
 
 from phr import api
+from phr.cli.bench import Bench
 from phr.cli.display import ProgressBar, console, say
 from phr.errors import SettingError
 from phr.files import write_json
@@ -231,6 +232,7 @@ COMMANDS: dict[str, type[Command]] = {
     "distill": Distill,
     "evaluate": Evaluate,
     "reproduce": Reproduce,
+    "bench": Bench,
 }
 
 

@@ -111,7 +111,7 @@ def ratio(above: Spread, below: Spread) -> Spread | None:
 
 
 def summed_up(rounds: Sequence[Measured]) -> dict[str, Spread]:
-    """The rates of a loop: `seconds_per_100k_steps` and `score_per_second`, with what was measured summed over the rounds."""
+    """The rates of a loop over its rounds: `seconds_per_100k_steps` and `score_per_second`."""
     return {
         "seconds_per_100k_steps": spread([1e5 * each["seconds_wall"] / each["steps"] for each in rounds]),
         "score_per_second": spread([each["score"] / each["seconds_wall"] for each in rounds]),
