@@ -39,8 +39,13 @@ class GridSettings:
 
 
 @dataclass(frozen=True)
-class _Stepper:
-    """An environment whose steps are timed; its resets are not."""
+class Stepper:
+    """An environment whose steps are timed; its resets are not.
+
+    Attributes:
+        reset: Start the episode of a seed.
+        step: Take an action; returns whether the episode has ended.
+    """
 
     reset: Callable[[int], Any]
     step: Callable[[int], bool]
@@ -48,13 +53,7 @@ class _Stepper:
 
 def measure(settings: GridSettings) -> dict[str, Any]:
     """The same random actions in the same episodes, in alternation."""
-    steppers = {
-        OURS: _split(settings.env_id, looking=True),
-        "phr, step alone": _split(settings.env_id, looking=False),
-        "FullyObsWrapper": _wrapped(settings.env_id, full=True, checked=True),
-        "FullyObsWrapper, without Gymnasium's checker": _wrapped(settings.env_id, full=True, checked=False),
-        "MiniGrid as it comes (7×7 view)": _wrapped(settings.env_id, full=False, checked=True),
-    }
+    steppers = {name: stepper_of(settings.env_id, way) for name, way in ways().items()}
     n_actions = make_env(settings.env_id).n_actions
     contestants = [_contestant(name, stepper, settings, n_actions) for name, stepper in steppers.items()]
     rounds = alternate(contestants, settings.rounds)
@@ -63,7 +62,38 @@ def measure(settings: GridSettings) -> dict[str, Any]:
     return {"env_id": settings.env_id, "steppers": rows}
 
 
-def _contestant(name: str, stepper: _Stepper, settings: GridSettings, n_actions: int) -> Contestant:
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How to step.
+
+    Attributes:
+        ours: phr's split step; else Gymnasium's.
+        full: Look at the whole grid at each step.
+        checked: Leave Gymnasium's environment checker in its place.
+    """
+
+    ours: bool = False
+    full: bool = True
+    checked: bool = True
+
+
+def ways() -> dict[str, Way]:
+    """The ways that are compared, by name."""
+    return {
+        OURS: Way(ours=True),
+        "phr, step alone": Way(ours=True, full=False),
+        "FullyObsWrapper": Way(),
+        "FullyObsWrapper, without Gymnasium's checker": Way(checked=False),
+        "MiniGrid as it comes (7×7 view)": Way(full=False),
+    }
+
+
+def stepper_of(env_id: str, way: Way) -> Stepper:
+    """A new environment, to be stepped this way."""
+    return _split(env_id, looking=way.full) if way.ours else _wrapped(env_id, full=way.full, checked=way.checked)
+
+
+def _contestant(name: str, stepper: Stepper, settings: GridSettings, n_actions: int) -> Contestant:
     def one_round(index: int) -> Measured:
         rng = np.random.default_rng(settings.seed + index)
         actions = rng.integers(n_actions, size=settings.steps).tolist()
@@ -88,7 +118,7 @@ def time_steps(reset: Callable[[int], Any], step: Callable[[int], bool], actions
     return {"seconds_wall": seconds, "steps": taken, "episodes": episode}
 
 
-def _split(env_id: str, *, looking: bool) -> _Stepper:
+def _split(env_id: str, *, looking: bool) -> Stepper:
     env = make_env(env_id)
     advance, observe, out = env.advance, env.observe, np.empty(env.observation_space.shape, env.observation_space.dtype)
 
@@ -105,10 +135,10 @@ def _split(env_id: str, *, looking: bool) -> _Stepper:
         env.reset(seed)
         observe(out)
 
-    return _Stepper(reset, step_and_look if looking else step)
+    return Stepper(reset, step_and_look if looking else step)
 
 
-def _wrapped(env_id: str, *, full: bool, checked: bool) -> _Stepper:
+def _wrapped(env_id: str, *, full: bool, checked: bool) -> Stepper:
     env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, disable_env_checker=not checked)
     if full:
         env = FullyObsWrapper(env)
@@ -118,7 +148,7 @@ def _wrapped(env_id: str, *, full: bool, checked: bool) -> _Stepper:
         _, _, terminated, truncated, _ = take(action)
         return terminated or truncated
 
-    return _Stepper(lambda seed: env.reset(seed=seed), step)
+    return Stepper(lambda seed: env.reset(seed=seed), step)
 
 
 def tables(values: Mapping[str, Any]) -> list[Table]:

@@ -79,7 +79,7 @@ def _measure_model(reference: str, settings: LoopSettings) -> dict[str, Any]:
         "env_id": model.env_id,
         "horizon": model.horizon,
         "untrained": untrained,
-        "starts_solved": None if untrained else solved_starts(model),
+        "starts_solved": None if untrained else solved_starts(model, commitments),
         "commitments": summary(rounds, commitments),
         "peers": [*(peer_summary(each.name, rounds, commitments[-1]) for each in peers), *missing],
     }
@@ -178,7 +178,7 @@ def _whose(model: Mapping[str, Any]) -> str:
     if model["untrained"]:
         return f"{env_name(model['env_id'])}: a random policy, whose score means nothing."
     solved = model["starts_solved"]
-    proof = "" if solved is None else f", {solved[0]} of {solved[1]} starts solved at n = {model['horizon']}"
+    proof = "" if solved is None else f", {solved[0]} of {solved[1]} starts solved at every n"
     return f"{env_name(model['env_id'])}: one student of horizon {model['horizon']}{proof}."
 
 
