@@ -1,4 +1,4 @@
-"""Tiny students for the sections. Exporting takes seconds, so torch stands in for ONNX Runtime where that is all the same."""
+"""Tiny students for the sections; exporting takes seconds, so torch stands in for ONNX Runtime where that does no harm."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ def test_contestants_take_turns_and_every_second_round_goes_backwards() -> None:
     def named(name: str) -> Contestant:
         def play(index: int) -> dict[str, float]:
             order.append(f"{name}{index}")
-            return {"round": index}
+            return {"round": float(index)}
 
         return Contestant(name, play)
 

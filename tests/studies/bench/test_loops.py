@@ -35,6 +35,7 @@ def test_the_section_runs_from_references_to_tables(tmp_path: Path, monkeypatch:
         rounds=2,
         seconds_per_run=0.005,
         seconds_per_bound=0.002,
+        seconds_per_peer=0.003,
         peers=(*LOOP_PEERS, absent_peer),
     )
     values = measure(settings)
@@ -80,7 +81,9 @@ def test_only_long_enough_runs_can_be_too_fast() -> None:
 def test_pong_acts_at_random_and_its_score_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     torch_for_onnx(monkeypatch)
     monkeypatch.setattr("phr.studies.bench.playing._PILOT_STEPS", 4)
-    settings = LoopSettings(commitments=(1, 16), rounds=1, seconds_per_run=0.001, seconds_per_bound=0.001, peers=())
+    settings = LoopSettings(
+        commitments=(1, 16), rounds=1, seconds_per_run=0.001, seconds_per_bound=0.001, seconds_per_peer=0.001, peers=()
+    )
     values = measure(settings)
     (pong,) = values["models"]
     assert (pong["env_id"], pong["untrained"], pong["horizon"]) == ("PongDeterministic-v4", True, 16)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def a_section(name: str, measure: Callable[[], dict[str, Any]], warnings: tuple[
     def tables(values: Mapping[str, Any]) -> list[Table]:
         return [Table(f"Table of {name}", (Column("value"),), ((str(values["value"]),),))]
 
-    return Section(name, f"Heading of {name}", measure, tables, lambda _values: list(warnings))
+    return Section(name, f"Heading of {name}", {"rounds": 1}, measure, tables, lambda _values: list(warnings))
 
 
 def settings(tmp_path: Path, **more: Any) -> BenchSettings:
@@ -77,6 +78,18 @@ def test_only_the_sections_asked_for_are_run(tmp_path: Path, monkeypatch: pytest
     assert result.values["machine"]["threads"] == 1
 
 
+def test_a_quick_bench_leaves_out_what_takes_minutes_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, a_section("grids", lambda: {"value": 1}), a_section("scratch", lambda: {"value": 2}))
+    quick = run_bench(settings(tmp_path, quick=True))
+    assert list(quick.values["sections"]) == ["grids"]
+    named = run_bench(settings(tmp_path, quick=True, sections=("scratch",)))
+    assert list(named.values["sections"]) == ["scratch"]
+    whole = run_bench(settings(tmp_path))
+    assert list(whole.values["sections"]) == ["grids", "scratch"]
+
+
 def test_a_busy_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, a_section("first", lambda: {"value": 1}))
     said: list[str] = []
@@ -97,4 +110,8 @@ def test_wrong_words_are_refused_before_anything_is_measured(tmp_path: Path) -> 
 @pytest.mark.parametrize("quick", [True, False])
 def test_every_section_can_be_made_from_a_request(quick: bool) -> None:
     for name, make in SECTIONS.items():
-        assert make(Request(models=("zoo:crossing-student",), quick=quick)).name == name
+        section = make(Request(models=("zoo:crossing-student",), hz=(30.0,), quick=quick))
+        assert section.name == name
+        assert section.settings == json.loads(json.dumps(section.settings))
+    assert SECTIONS["loops"](Request(models=("any",))).settings["peers"] == ["repeat_action"]
+    assert SECTIONS["latency"](Request(models=("any",), hz=(30.0,))).settings["hz"] == [30.0]

@@ -16,7 +16,7 @@ from phr.envs.split import SplitEnv
 from phr.errors import InvalidDataError, SettingError
 from phr.storage.model import Model
 
-Measured = Mapping[str, float | int]
+Measured = Mapping[str, float]
 """What one round of one contestant yields; of loops at least `seconds_wall`, `steps` and `score`."""
 
 Spread = dict[str, Any]

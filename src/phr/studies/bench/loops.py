@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from phr.envs.registry import make_env
@@ -34,6 +34,7 @@ class LoopSettings:
         rounds: Of every contestant.
         seconds_per_run: Length of a run; the bound's mistakes are judged from one second on.
         seconds_per_bound: Length of each of the two replays beside it.
+        seconds_per_peer: Length of the runs that are judged against no bound: the peers, and observing always.
         peers: Who else takes part.
         seed: Of the first round.
     """
@@ -43,6 +44,7 @@ class LoopSettings:
     rounds: int = 5
     seconds_per_run: float = 1.05
     seconds_per_bound: float = 0.3
+    seconds_per_peer: float = 0.5
     peers: tuple[Peer, ...] = LOOP_PEERS
     seed: int = 0
 
@@ -62,15 +64,15 @@ def _measure_model(reference: str, settings: LoopSettings) -> dict[str, Any]:
     model = bench_model(reference)
     env = make_env(model.env_id)
     arena = Arena(model.env_id, env, model, settings.seconds_per_run, settings.seed)
-    planner = onnx_planner(model)
+    beside, planner = replace(arena, seconds_per_run=settings.seconds_per_peer), onnx_planner(model)
     commitments = [n for n in settings.commitments if n <= model.horizon]
     contestants: list[Contestant] = []
     for n in commitments:
         contestants.append(
             bounded_contestant(f"{_LOOKING} {n}", arena, planner, n, seconds_per_bound=settings.seconds_per_bound)
         )
-        contestants.append(loop_contestant(f"{_ALWAYS} {n}", arena, planner, n, observe_always=True))
-    peers, missing = _prepare(settings.peers, arena)
+        contestants.append(loop_contestant(f"{_ALWAYS} {n}", beside, planner, n, observe_always=True))
+    peers, missing = _prepare(settings.peers, beside)
     rounds = alternate([*contestants, *peers], settings.rounds)
     env.close()
     untrained = bool(model.manifest.notes.get("untrained"))

@@ -17,7 +17,7 @@ from phr.files import ensure_directory, write_json, write_text
 from phr.learning.driver import OnProgress, silent
 from phr.report.tables import Table, to_markdown
 from phr.studies.bench.models import bench_model, find_references
-from phr.studies.bench.sections import SECTIONS, Request, Section
+from phr.studies.bench.sections import SECTIONS, TAKES_MINUTES, Request, Section
 
 JSON, MARKDOWN, MODELS = "bench.json", "bench.md", "models"
 _BUSY = 0.7
@@ -34,7 +34,7 @@ class BenchSettings:
         out: Folder of `bench.json`, `bench.md` and models that had to be distilled.
         json: A second place for the JSON.
         models: References of the students; the reference networks by default.
-        sections: Names of those to run; all by default.
+        sections: Names of those to run; all by default, but for those that take minutes where it is to be quick.
         hz: Rates of the control loop whose latency is measured.
         quick: Few and short rounds: a look at everything, not figures to publish.
 
@@ -106,7 +106,7 @@ def run_bench(
     for reference in models:
         bench_model(reference)  # a wrong name is told before anything is measured
     request = Request(models=models, hz=settings.hz, quick=settings.quick)
-    sections = [make(request) for name, make in SECTIONS.items() if not settings.sections or name in settings.sections]
+    sections = [SECTIONS[name](request) for name in _chosen(settings)]
     load = _load_average()
     if load is not None and load > _BUSY:
         say(f"warning: the load average is {load:.1f}; whatever runs beside the bench is part of its figures")
@@ -120,11 +120,18 @@ def run_bench(
     return result
 
 
+def _chosen(settings: BenchSettings) -> list[str]:
+    """Names of the sections to run, in their order."""
+    left_out = TAKES_MINUTES if settings.quick else frozenset()
+    chosen = settings.sections or [name for name in SECTIONS if name not in left_out]
+    return [name for name in SECTIONS if name in chosen]
+
+
 def _run_section(section: Section, result: BenchResult, say: Say) -> None:
     """Measure one section; what it lacks is noted in its place, and the next goes on."""
     say(f"{section.heading} ...")
     begin = time.perf_counter()
-    entry: dict[str, Any] = {"heading": section.heading}
+    entry: dict[str, Any] = {"heading": section.heading, "settings": section.settings}
     try:
         entry["values"] = section.measure()
     except UsageError as error:

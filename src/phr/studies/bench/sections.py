@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from phr.report.tables import Table
-from phr.studies.bench import backends, footprint, grids, latency, loops, vectors
+from phr.studies.bench import backends, footprint, grids, latency, loops, scratch, vectors
 from phr.studies.bench.models import PONG, UNTRAINED_PREFIX
 
 
@@ -33,6 +35,7 @@ class Section:
     Attributes:
         name: As the user types it.
         heading: Above its tables.
+        settings: What it runs, as plain JSON values.
         measure: Runs it; returns plain JSON values.
         tables: What those values say.
         warnings: What in them cannot be right; one sentence each.
@@ -40,46 +43,61 @@ class Section:
 
     name: str
     heading: str
+    settings: dict[str, Any]
     measure: Callable[[], dict[str, Any]]
     tables: Callable[[Mapping[str, Any]], list[Table]]
     warnings: Callable[[Mapping[str, Any]], list[str]] = field(default=lambda _values: [])
 
 
+def _section(name: str, module: Any, settings: Any, **more: Any) -> Section:
+    """The section of a module: `HEADING`, `measure(settings)` and `tables(values)`."""
+    return Section(name, module.HEADING, plain(settings), partial(module.measure, settings), module.tables, **more)
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """The fields of a settings dataclass as JSON knows them; functions become their names."""
+    found: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=lambda function: function.__name__))
+    return found
+
+
 def _loops(request: Request) -> Section:
-    models = (*request.models, f"{UNTRAINED_PREFIX}{PONG}")
-    short: dict[str, Any] = {"rounds": 3, "seconds_per_run": 0.15, "seconds_per_bound": 0.05} if request.quick else {}
-    settings = loops.LoopSettings(models=models, **short)
-    return Section("loops", loops.HEADING, lambda: loops.measure(settings), loops.tables, loops.too_fast)
+    short: dict[str, Any] = {}
+    if request.quick:
+        short = {"rounds": 3, "seconds_per_run": 0.15, "seconds_per_bound": 0.05, "seconds_per_peer": 0.1}
+    settings = loops.LoopSettings(models=(*request.models, f"{UNTRAINED_PREFIX}{PONG}"), **short)
+    return _section("loops", loops, settings, warnings=loops.too_fast)
 
 
 def _grids(request: Request) -> Section:
-    settings = grids.GridSettings(rounds=3, steps=1000) if request.quick else grids.GridSettings()
-    return Section("grids", grids.HEADING, lambda: grids.measure(settings), grids.tables)
+    return _section("grids", grids, grids.GridSettings(rounds=3, steps=1000) if request.quick else grids.GridSettings())
 
 
 def _backends(request: Request) -> Section:
-    short: dict[str, Any] = (
-        {"rounds": 3, "seconds_per_run": 0.15, "calibration": 256, "compiled": False} if request.quick else {}
-    )
-    settings = backends.BackendSettings(model=request.models[0], **short)
-    return Section("backends", backends.HEADING, lambda: backends.measure(settings), backends.tables)
+    short: dict[str, Any] = {}
+    if request.quick:
+        short = {"rounds": 3, "seconds_per_run": 0.15, "calibration": 256, "compiled": False}
+    return _section("backends", backends, backends.BackendSettings(model=request.models[0], **short))
 
 
 def _latency(request: Request) -> Section:
     short: dict[str, Any] = {"rounds": 2, "seconds_per_run": 0.5} if request.quick else {}
-    settings = latency.LatencySettings(model=request.models[0], hz=request.hz, **short)
-    return Section("latency", latency.HEADING, lambda: latency.measure(settings), latency.tables)
+    return _section("latency", latency, latency.LatencySettings(model=request.models[0], hz=request.hz, **short))
 
 
 def _vectors(request: Request) -> Section:
-    short: dict[str, Any] = {"n_envs": (1, 4, 16, 64, 256), "rounds": 2, "seconds_per_run": 0.2} if request.quick else {}
-    settings = vectors.VectorSettings(model=request.models[0], **short)
-    return Section("vectors", vectors.HEADING, lambda: vectors.measure(settings), vectors.tables)
+    short: dict[str, Any] = {}
+    if request.quick:
+        short = {"n_envs": (1, 4, 16, 64, 256), "rounds": 2, "seconds_per_run": 0.2}
+    return _section("vectors", vectors, vectors.VectorSettings(model=request.models[0], **short))
 
 
 def _footprint(request: Request) -> Section:
     settings = footprint.FootprintSettings(model=request.models[0], rounds=2 if request.quick else 5)
-    return Section("footprint", footprint.HEADING, lambda: footprint.measure(settings), footprint.tables)
+    return _section("footprint", footprint, settings)
+
+
+def _scratch(_request: Request) -> Section:
+    return _section("scratch", scratch, scratch.ScratchSettings())
 
 
 SECTIONS: dict[str, Callable[[Request], Section]] = {
@@ -89,5 +107,9 @@ SECTIONS: dict[str, Callable[[Request], Section]] = {
     "latency": _latency,
     "vectors": _vectors,
     "footprint": _footprint,
+    "scratch": _scratch,
 }
-"""Name → what makes the section from a request."""
+"""Name → what makes the section from a request, in the order in which they run."""
+
+TAKES_MINUTES = frozenset({"scratch"})
+"""Left out of a quick bench, unless the user names them."""
