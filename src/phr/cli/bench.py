@@ -18,7 +18,7 @@ class Bench:
     model: tuple[str, ...] = ()
     """Students to bench, run directories or zoo:NAME; the reference networks by default."""
     sections: tuple[str, ...] = ()
-    """Only these: loops, grids, backends, latency, vectors, footprint, scratch."""
+    """Only these: loops, grids, backends, latency, vectors, footprint."""
     quick: bool = False
     """Few and short rounds: two minutes for a look, not for publication."""
     out: Path = Path("runs/bench")

@@ -91,7 +91,7 @@ def run_bench(
     Args:
         settings: Which, and where the results go.
         say: Told what happens, one line at a time.
-        on_progress: Told while models are distilled.
+        on_progress: Told while something long goes on.
         on_section: Told each finished section's heading and tables.
 
     Returns:
@@ -105,7 +105,7 @@ def run_bench(
     models = settings.models or find_references(settings.out / MODELS, say, on_progress)
     for reference in models:
         bench_model(reference)  # a wrong name is told before anything is measured
-    request = Request(models=models, hz=settings.hz, quick=settings.quick)
+    request = Request(models=models, hz=settings.hz, quick=settings.quick, on_progress=on_progress)
     sections = [SECTIONS[name](request) for name in _chosen(settings)]
     load = _load_average()
     if load is not None and load > _BUSY:

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
+from phr.learning.driver import OnProgress, silent
 from phr.report.tables import Table
-from phr.studies.bench import backends, footprint, grids, latency, loops, scratch, vectors
+from phr.studies.bench import backends, footprint, grids, latency, loops, vectors
 from phr.studies.bench.models import PONG, UNTRAINED_PREFIX
 
 
@@ -21,11 +22,13 @@ class Request:
         models: References of the benched students; the first stands for all where one is enough.
         hz: Rates of the latency section.
         quick: Few and short rounds.
+        on_progress: Told while something long goes on.
     """
 
     models: tuple[str, ...]
     hz: tuple[float, ...] = (50.0, 200.0, 1000.0)
     quick: bool = False
+    on_progress: OnProgress = silent
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,13 @@ def _section(name: str, module: Any, settings: Any, **more: Any) -> Section:
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """The fields of a settings dataclass as JSON knows them; functions become their names."""
-    found: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=lambda function: function.__name__))
+    """The fields of a settings dataclass as JSON knows them; functions and paths become their names."""
+    found: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=_named))
     return found
+
+
+def _named(value: Any) -> str:
+    return getattr(value, "__name__", None) or str(value)
 
 
 def _loops(request: Request) -> Section:
@@ -96,10 +103,6 @@ def _footprint(request: Request) -> Section:
     return _section("footprint", footprint, settings)
 
 
-def _scratch(_request: Request) -> Section:
-    return _section("scratch", scratch, scratch.ScratchSettings())
-
-
 SECTIONS: dict[str, Callable[[Request], Section]] = {
     "loops": _loops,
     "grids": _grids,
@@ -107,9 +110,8 @@ SECTIONS: dict[str, Callable[[Request], Section]] = {
     "latency": _latency,
     "vectors": _vectors,
     "footprint": _footprint,
-    "scratch": _scratch,
 }
 """Name → what makes the section from a request, in the order in which they run."""
 
-TAKES_MINUTES = frozenset({"scratch"})
+TAKES_MINUTES: frozenset[str] = frozenset()
 """Left out of a quick bench, unless the user names them."""
