@@ -10,7 +10,7 @@ from phr.report.tables import to_markdown
 from phr.studies.bench import loops
 from phr.studies.bench.contestants import Arena, Contestant, spread
 from phr.studies.bench.loops import LoopSettings, measure, peer_summary, summary, tables, too_fast
-from phr.studies.bench.peers import LOOP_PEERS
+from phr.studies.bench.peers import repeat_action
 from tests.studies.bench.exported import corridor_reference, torch_for_onnx
 
 TERMS = {"sim_us": 1.0, "reset_us": 0.0, "obs_us": 0.0, "policy_us": 0.0, "evaluations_per_step": 1.0}
@@ -36,7 +36,7 @@ def test_the_section_runs_from_references_to_tables(tmp_path: Path, monkeypatch:
         seconds_per_run=0.005,
         seconds_per_bound=0.002,
         seconds_per_peer=0.003,
-        peers=(*LOOP_PEERS, absent_peer),
+        peers=(repeat_action, absent_peer),
     )
     values = measure(settings)
 

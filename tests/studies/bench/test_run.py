@@ -114,5 +114,5 @@ def test_every_section_can_be_made_from_a_request(quick: bool) -> None:
         section = make(Request(models=("zoo:crossing-student",), hz=(30.0,), quick=quick))
         assert section.name == name
         assert section.settings == json.loads(json.dumps(section.settings))
-    assert SECTIONS["loops"](Request(models=("any",))).settings["peers"] == ["repeat_action"]
+    assert "repeat_action" in SECTIONS["loops"](Request(models=("any",))).settings["peers"]
     assert SECTIONS["latency"](Request(models=("any",), hz=(30.0,))).settings["hz"] == [30.0]
