@@ -41,6 +41,7 @@ def test_all_backends_play_the_same_game(tmp_path: Path, monkeypatch: pytest.Mon
         assert all(entry["score_per_second"]["median"] > 0 for entry in backend["commitments"])
     onnx = values["backends"][0]["commitments"][0]
     assert onnx["time_ratio"]["rounds"] == [1.0, 1.0]
+    assert values["int8"]["agreement"] > 0.9
     (table,) = tables(values)
     assert "torch.compile: no compiler" in to_markdown(table)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,11 @@ from phr.experience.observations import meet_observations
 from phr.networks.torch_planner import TorchPlanner
 from phr.protocols import Planner
 from phr.report.names import env_name
-from phr.report.numbers import interval, number, times
+from phr.report.numbers import interval, number, percent, times
 from phr.report.tables import NOTHING, Column, Table
 from phr.seeding import Streams
 from phr.storage.onnx_export import export_manifest, onnx_bytes, onnx_planner
-from phr.storage.onnx_int8 import quantize
+from phr.storage.onnx_int8 import Int8Cost, quantize
 from phr.studies.bench.contestants import Arena, Contestant, Measured, alternate, ratio, spread, summed_up
 from phr.studies.bench.models import bench_model, quarter_of
 from phr.studies.bench.playing import (
@@ -34,7 +34,7 @@ from phr.studies.bench.playing import (
 )
 
 HEADING = "What computes the plan"
-ONNX, QUARTER = "ONNX Runtime", "a quarter of the units"
+ONNX, INT8, COMPILED, QUARTER = "ONNX Runtime", "ONNX Runtime, int8", "torch.compile", "a quarter of the units"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +65,15 @@ def measure(settings: BackendSettings) -> dict[str, Any]:
     model = bench_model(settings.model)
     env = make_env(model.env_id)
     arena = Arena(model.env_id, env, model, settings.seconds_per_run, settings.seed)
-    planners, missing = _planners(arena, settings)
-    reference = planners[ONNX]
+    reference = onnx_planner(model)
+    int8, cost = _int8(arena, settings.calibration)
+    planners: dict[str, Planner] = {ONNX: reference, INT8: int8, "torch, eager": model.planner}
+    missing = {}
+    if settings.compiled:
+        try:
+            planners[COMPILED] = compiled_planner(arena)
+        except CompilerError as error:
+            missing[COMPILED] = str(error)
     commitments = [n for n in settings.commitments if n <= model.horizon]
     contestants = [
         loop_contestant(f"{name} {n}", arena, planner, n) for n in commitments for name, planner in planners.items()
@@ -76,31 +83,20 @@ def measure(settings: BackendSettings) -> dict[str, Any]:
     rounds = alternate(contestants, settings.rounds)
     env.close()
     backends = [_summary(name, rounds, commitments) for name in [*planners, QUARTER]]
-    return {"model": settings.model, "env_id": model.env_id, "backends": backends, "missing": missing}
-
-
-def _planners(arena: Arena, settings: BackendSettings) -> tuple[dict[str, Planner], dict[str, str]]:
-    """The backends that work here, and for the others why not."""
-    model, planners, missing = arena.model, dict[str, Planner](), dict[str, str]()
-    prepare: dict[str, Callable[[], Planner]] = {
-        ONNX: lambda: onnx_planner(model),
-        "ONNX Runtime, int8": lambda: _int8(arena, settings.calibration),
-        "torch, eager": lambda: model.planner,
+    return {
+        "model": settings.model,
+        "env_id": model.env_id,
+        "int8": cost.to_json(),
+        "backends": backends,
+        "missing": missing,
     }
-    if settings.compiled:
-        prepare["torch.compile"] = lambda: compiled_planner(arena)
-    for name, make in prepare.items():
-        try:
-            planners[name] = make()
-        except UsageError as error:
-            missing[name] = str(error)
-    return planners, missing
 
 
-def _int8(arena: Arena, n_observations: int) -> Planner:
+def _int8(arena: Arena, n_observations: int) -> tuple[Planner, Int8Cost]:
     data, manifest = onnx_bytes(arena.model), export_manifest(arena.model)
     obs = meet_observations(arena.model.planner, arena.env, n_observations, Streams(arena.seed).rng("bench-int8"))
-    return OnnxPlanner(quantize(data, manifest, obs)[0], manifest)
+    rounded, cost = quantize(data, manifest, obs)
+    return OnnxPlanner(rounded, manifest), cost
 
 
 def find_compiler() -> str | None:
@@ -187,6 +183,7 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
     rows += [(f"{name}: {why}", *(NOTHING,) * 6) for name, why in values["missing"].items()]
     note = (
         f"In {env_name(values['env_id'])}, one thread, batch 1, the same weights. The network with a quarter of the units "
-        "is untrained: it is evaluated while the large one's plans are played, so only its time means anything."
+        "is untrained: it is evaluated while the large one's plans are played, so only its time means anything. int8 plans "
+        f"{percent(values['int8']['agreement'])} of the float network's actions."
     )
     return [Table("Backends", columns, tuple(rows), note=note, grouped=True)]

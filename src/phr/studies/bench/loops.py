@@ -152,7 +152,8 @@ def _rates(models: Sequence[Mapping[str, Any]], absent: Sequence[str]) -> Table:
     columns = (
         Column("environment"), Column("n", "number"), Column("s / 100k steps", "number"),
         Column("lowest … highest", "interval"),
-        Column("observing always", "number"), Column("T(1)/T(n)", "number"), Column("score / s", "number"),
+        Column("observing always", "number"), Column("T(1)/T(n)", "number"),
+        Column("t_policy, µs", "number"), Column("score / s", "number"),
         Column("bound, s", "number"), Column("fraction", "number"),
     )  # fmt: skip
     rows = []
@@ -168,6 +169,7 @@ def _rates(models: Sequence[Mapping[str, Any]], absent: Sequence[str]) -> Table:
                     interval((time["low"], time["high"])),
                     number(entry[_ALWAYS]["seconds_per_100k_steps"]["median"]),
                     times(entry["speedup"]["median"]),
+                    number(entry["bound"]["policy_us"]["median"], 0),
                     number(score),
                     number(entry["bound"]["bound_us"]["median"] / 10),
                     number(entry["bound"]["fraction"]["median"], 3),
