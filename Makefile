@@ -11,7 +11,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help .venv test lint types layers tests format reproduce constraints clean distclean
+.PHONY: help .venv test lint types layers tests format reproduce bench constraints clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[.a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ format: $(READY) ## let ruff mend and format the code
 
 reproduce: $(READY) ## the paper's figures 4 and 5 from nothing, into runs/reproduce
 	$(BIN)/phr reproduce --profile quick --out runs/reproduce
+
+bench: $(READY) ## time phr beside its peers, into runs/bench; let nothing else run meanwhile
+	$(BIN)/phr bench --out runs/bench
 
 # torch goes first, by its version alone: whatever build that brings is the one the rest is resolved against.
 constraints: ## pin the newest versions that fit together; read the diff, then run make test

@@ -5,27 +5,37 @@
 
 Takes the models of seed 0, evaluates them with nothing beside them, and writes
 `zoo/NAME/{model.safetensors, manifest.json, config.json, README.md, curve.png, COMPLETE}`.
+
+The reference networks of `phr bench`, whose widths are fixed so that figures can be compared, are distilled here, from the
+search oracle:
+
+    .venv/bin/python benchmarks/make_zoo.py --references --out zoo
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from phr import api
-from phr.cli.display import say
+from phr.cli.display import ProgressBar, say
 from phr.files import read_jsonl, write_text
 from phr.report.figures import curve
 from phr.storage.model import Model, load_model, save_model
+from phr.studies.bench.models import REFERENCES, distil_reference, solved_starts
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import CROSSING, FOUR_ROOMS
 
 NAMES = {"crossing": CROSSING, "four-rooms": FOUR_ROOMS}
+Origin = Callable[[str, Model], list[str]]
+"""(name, model) → the lines of its card that say where it comes from."""
 LOSS, HORIZON, SEED = "cross_entropy", 16, 0
+COMMITMENTS = (1, 4, 8, 16)
 
 
 @dataclass(frozen=True)
@@ -34,20 +44,38 @@ class Arguments:
 
     study: Path = Path("runs/reproduce")
     """A finished study of phr reproduce."""
+    references: bool = False
+    """Distil the bench's reference students instead, into runs/references."""
     out: Path = Path("zoo")
     """Where the models go."""
 
 
 def main(arguments: Arguments) -> int:
-    """File four models, one after another."""
+    """File the models, one after another."""
+    if arguments.references:
+        return file_references(arguments.out)
     layout = StudyLayout(arguments.study)
     for name, env_id in NAMES.items():
-        file_model(layout.teacher(env_id, SEED), arguments.out / f"{name}-teacher", (1,))
-        file_model(layout.student(env_id, LOSS, HORIZON, SEED), arguments.out / f"{name}-student", (1, 4, 8, 16))
+        file_model(layout.teacher(env_id, SEED), arguments.out / f"{name}-teacher", (1,), from_study)
+        file_model(layout.student(env_id, LOSS, HORIZON, SEED), arguments.out / f"{name}-student", COMMITMENTS, from_study)
     return 0
 
 
-def file_model(run: Path, place: Path, commitments: tuple[int, ...]) -> None:
+def file_references(out: Path) -> int:
+    """Distil and file the reference students; a start that one does not solve is a failure."""
+    for name, env_id in REFERENCES.items():
+        run = Path("runs/references") / name
+        with ProgressBar() as bar:
+            model = distil_reference(env_id, run, on_progress=bar)
+        solved = solved_starts(model, COMMITMENTS)
+        if solved is None or solved[0] < solved[1]:
+            say(f"{name} solves {solved} of its starts; it is not filed")
+            return 1
+        file_model(run, out / name, COMMITMENTS, from_oracle)
+    return 0
+
+
+def file_model(run: Path, place: Path, commitments: tuple[int, ...], origin: Origin) -> None:
     """Copy a run's model into the zoo and write its card."""
     model = load_model(run)
     shutil.rmtree(place, ignore_errors=True)
@@ -61,30 +89,44 @@ def file_model(run: Path, place: Path, commitments: tuple[int, ...]) -> None:
     curve(read_jsonl(run / "metrics.jsonl"), place / "curve.png", values=values, log=is_student)
     for twin in ("curve.svg", "curve-dark.png"):
         (place / twin).unlink(missing_ok=True)
-    write_text(place / "README.md", card(place.name, filed, commitments))
+    write_text(place / "README.md", card(place.name, filed, commitments, origin(place.name, filed)))
     say(f"filed {place}")
 
 
-def commands(name: str, model: Model) -> list[str]:
-    """What a user types to train this model again."""
+def from_study(name: str, model: Model) -> list[str]:
+    """Where a study's model comes from, and what a user types to train it again."""
     family = name.rpartition("-")[0]
     train = f"phr train --env-id {model.env_id} --seed {SEED} --out runs/{family}-teacher"
     distil = f"phr distill runs/{family}-teacher --horizon {HORIZON} --seed {SEED} --out runs/{family}-student"
-    return [train, distil] if model.manifest.kind == "student" else [train]
+    return [
+        f"A {model.manifest.kind} for `{model.env_id}`, horizon {model.horizon}, seed {SEED}, trained by `make reproduce`.",
+        "The same by hand, with default settings:",
+        "",
+        "```sh",
+        *([train, distil] if model.manifest.kind == "student" else [train]),
+        "```",
+    ]
 
 
-def card(name: str, model: Model, commitments: tuple[int, ...]) -> str:
+def from_oracle(name: str, model: Model) -> list[str]:
+    """Where a reference student comes from, and what makes it again."""
+    return [
+        f"The reference network of `phr bench` for `{model.env_id}`: 3×3 convolutions 32-64-64, fully connected 512, "
+        f"horizon {model.horizon}, seed {SEED}, distilled from the search oracle by",
+        "",
+        "```sh",
+        "python benchmarks/make_zoo.py --references",
+        "```",
+    ]
+
+
+def card(name: str, model: Model, commitments: tuple[int, ...], origin: list[str]) -> str:
     """The model's card, in Markdown."""
     manifest = model.manifest
     lines = [
         f"# zoo:{name}",
         "",
-        f"A {manifest.kind} for `{manifest.env_id}`, horizon {manifest.horizon}, seed {SEED}, trained by `make reproduce`.",
-        "The same by hand, with default settings:",
-        "",
-        "```sh",
-        *commands(name, model),
-        "```",
+        *origin,
         "",
         f"`model.safetensors` has the SHA-256 `{manifest.files['model.safetensors']}`, checked on every load.",
         "",

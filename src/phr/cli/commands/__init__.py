@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from phr.cli.commands.bench import Bench
 from phr.cli.commands.distill import Distill
 from phr.cli.commands.evaluate import Evaluate
 from phr.cli.commands.export import Export
@@ -26,6 +27,7 @@ COMMANDS: dict[str, type[Command]] = {
     "evaluate": Evaluate,
     "export": Export,
     "reproduce": Reproduce,
+    "bench": Bench,
 }
 
 

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from phr.envs.registry import make_env
+from phr.errors import MissingExtraError
+from phr.studies.bench.contestants import Arena
+from phr.studies.bench.peers import REPEATS, repeat_action
+from phr.studies.bench.playing import play
+from phr.teachers.baselines import RepeatPlanner
+from tests.studies.bench.exported import torch_for_onnx
+from tests.trained import CORRIDOR, corridor_student
+
+
+def test_repeat_action_plays_what_our_own_action_repeat_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch_for_onnx(monkeypatch)
+    model = corridor_student()
+    arena = Arena(CORRIDOR, make_env(CORRIDOR), model, 0.02, seed=1)
+    found = repeat_action(arena).play(0)
+    ours = play(arena, RepeatPlanner(model.planner, REPEATS), REPEATS, int(found["steps"]), 1)
+    assert (found["steps"], found["score"]) == (ours.steps, ours.score)
+    assert ours.score > 0
+
+
+def test_an_old_gymnasium_has_no_such_wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("gymnasium.wrappers.RepeatAction")
+    with pytest.raises(MissingExtraError, match="Gymnasium 1.3"):
+        repeat_action(Arena(CORRIDOR, make_env(CORRIDOR), corridor_student(), 0.02, seed=1))
