@@ -36,6 +36,9 @@ class AtariVector:
         InvalidDataError: If there is no game.
     """
 
+    exact_resume = False
+    """`restore` begins new episodes."""
+
     def __init__(
         self,
         env_id: str,

@@ -113,6 +113,9 @@ class VectorSplit:
         SettingError: If the mode is unknown.
     """
 
+    exact_resume = True
+    """`restore` replays the running episodes, and says so where that does not repeat them."""
+
     def __init__(
         self,
         envs: Sequence[SplitEnv],

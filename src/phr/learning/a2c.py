@@ -191,10 +191,14 @@ class A2C:
         Raises:
             NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
         """
-        metrics = self.learn(self.collector.collect(lambda obs: self._tape.forward(obs)))
+        metrics = self.learn(self.collector.collect(self.act))
         if self.n_updates in self._evaluation_updates:
             metrics["greedy_return"] = self._evaluate_greedy()
         return metrics
+
+    def act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of head 1 and state values, kept until `learn` has used them up."""
+        return self._tape.forward(obs)
 
     def averages(self) -> dict[str, float]:
         """Mean return and length of recent training episodes."""
@@ -273,7 +277,7 @@ class A2C:
         return best.eval()
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that `restore` needs to go on bit for bit."""
+        """All that `restore` needs to go on, bit for bit where the environments can be brought back."""
         tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         best_return = self.best_return if np.isfinite(self.best_return) else None

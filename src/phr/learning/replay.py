@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from phr.envs.vector import VectorSplit
+from phr.envs.training_vector import TrainingVector
 from phr.errors import InvalidDataError
 from phr.learning.rollout import RolloutCollector
 
@@ -17,9 +17,11 @@ _SEEN = "obs_sha256"
 
 
 def collector_state(collector: RolloutCollector) -> dict[str, Any]:
-    """The collector's state, with a hash of what its environments show."""
+    """The collector's state, with a hash of what its environments show if they can be brought back to it."""
     state = collector.state()
-    return state if state["vector"] is None else {**state, _SEEN: _obs_sha256(collector.vector)}
+    if state["vector"] is None or not collector.vector.exact_resume:
+        return state
+    return {**state, _SEEN: _obs_sha256(collector.vector)}
 
 
 def restore_collector(collector: RolloutCollector, state: dict[str, Any]) -> None:
@@ -37,5 +39,5 @@ def restore_collector(collector: RolloutCollector, state: dict[str, Any]) -> Non
         )
 
 
-def _obs_sha256(vector: VectorSplit) -> str:
+def _obs_sha256(vector: TrainingVector) -> str:
     return hashlib.sha256(vector.observe().tobytes()).hexdigest()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from phr.envs.lanes import random_prefix
 from phr.envs.split import SplitEnv
-from phr.envs.vector import Autoreset, VectorSplit
+from phr.envs.training_vector import TrainingVector, make_training_vector
 from phr.seeding import Streams, rng_from_state, rng_state
 
 RECENT_EPISODES = 200
@@ -89,11 +89,11 @@ class RolloutCollector:
         def prefix_of(env: int, episode: int) -> Sequence[int]:
             return random_prefix(self.vector.n_actions, streams.rng("train-prefix", env, episode), prefix)
 
-        self.vector = VectorSplit(
-            [make() for _ in range(n_envs)],
-            Autoreset.SAME_STEP,
+        self.vector: TrainingVector = make_training_vector(
+            make,
+            n_envs,
             seeds=lambda env, episode: streams.integer("train-env", env, episode),
-            prefixes=prefix_of if prefix[1] else lambda _env, _episode: (),
+            prefixes=prefix_of if prefix[1] else None,
         )
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
         self._n_steps, self._reward_scale = n_steps, reward_scale
@@ -154,7 +154,7 @@ class RolloutCollector:
         return {"episode_return": float(np.mean(returns)), "episode_length": float(np.mean(lengths))}
 
     def state(self) -> dict[str, Any]:
-        """Where environments and sampling stand, as JSON values; running episodes are kept as their actions."""
+        """Where environments and sampling stand, as JSON values."""
         return {
             "vector": self.vector.state() if self._begun else None,
             "rng": rng_state(self._rng),
@@ -164,7 +164,7 @@ class RolloutCollector:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was taken.
+        """Go back to where `state` was taken; where the environments cannot be saved, to new episodes in all of them.
 
         Raises:
             InvalidDataError: If an environment does not repeat its episode from its seed and actions.
@@ -176,3 +176,5 @@ class RolloutCollector:
         self._begun = state["vector"] is not None
         if self._begun:
             self.vector.restore(state["vector"])
+            if not self.vector.exact_resume:
+                self._returns[:] = self._lengths[:] = 0

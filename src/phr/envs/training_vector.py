@@ -1,0 +1,103 @@
+"""What training asks of many environments: `VectorSplit` gives it, and so does the native `AtariVector`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from phr.envs.split import SplitEnv
+from phr.envs.vector import Autoreset, PrefixSchedule, SeedSchedule, VectorSplit, VectorStep
+from phr.errors import UsageError
+
+
+@runtime_checkable
+class TrainingVector(Protocol):
+    """Environments that are stepped together.
+
+    Attributes:
+        env_id: The id they were made from.
+        n_envs: How many there are.
+        observation_space: Of one of them.
+        n_actions: Actions are the integers 0 .. n_actions − 1.
+        autoreset: What happens when an episode ends.
+        exact_resume: Whether `restore` comes back to the very step at which `state` was taken.
+    """
+
+    env_id: str
+    n_envs: int
+    observation_space: spaces.Box
+    n_actions: int
+    autoreset: Autoreset
+    exact_resume: bool
+
+    def reset(self) -> None:
+        """Start an episode in every environment."""
+        ...
+
+    def advance(self, actions: NDArray[np.int64]) -> VectorStep:
+        """Move every environment by one action."""
+        ...
+
+    def observe(self, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Observations of all environments; written into `out` where given."""
+        ...
+
+    def state(self) -> list[dict[str, Any]]:
+        """Where they stand, as JSON values."""
+        ...
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        """Go back to where `state` stood, as far as the environments can."""
+        ...
+
+    def close(self) -> None:
+        """Release what they hold."""
+        ...
+
+
+def make_training_vector(
+    make: Callable[[], SplitEnv], n_envs: int, seeds: SeedSchedule, prefixes: PrefixSchedule | None = None
+) -> TrainingVector:
+    """The fastest vector for training in an environment; an ended episode starts again at once.
+
+    Atari games are stepped by ale-py's own threads, one per core: they vary their starts by idle frames. Any other
+    environment, and a game that is asked for prefixes or for what the native emulators lack, is stepped one by one.
+
+    Args:
+        make: Makes one environment.
+        n_envs: Environments stepped side by side.
+        seeds: The seed of every episode.
+        prefixes: Uncounted actions at the beginning of every episode.
+    """
+    first = make()
+    if prefixes is None and _is_native_atari(first):
+        from phr.envs.atari_vector import AtariVector
+
+        first.close()
+        return AtariVector(first.env_id, n_envs, Autoreset.SAME_STEP, seeds, n_threads=min(n_envs, os.cpu_count() or 1))
+    envs = [first, *(make() for _ in range(n_envs - 1))]
+    return VectorSplit(envs, Autoreset.SAME_STEP, seeds, prefixes or (lambda _env, _episode: ()))
+
+
+def _is_native_atari(env: SplitEnv) -> bool:
+    """Whether the native vector plays this very game, as its id says it."""
+    if type(env).__module__ != "phr.envs.atari":  # without importing ale-py, which may not be installed
+        return False
+    from phr.envs.atari import AtariSplitEnv
+    from phr.envs.registry import make_env
+
+    if not isinstance(env, AtariSplitEnv) or not isinstance(env.settings.frame_skip, int):
+        return False
+    core: Any = env.gym_env.unwrapped
+    if core._game_mode or core._game_difficulty:
+        return False
+    try:
+        again = make_env(env.env_id)
+    except UsageError:  # made by hand, and called by a name of its own
+        return False
+    return isinstance(again, AtariSplitEnv) and (again.game, again.settings) == (env.game, env.settings)
