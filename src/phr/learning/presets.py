@@ -69,10 +69,7 @@ def teacher_config(env: SplitEnv, **overrides: Any) -> A2CConfig:
         SettingError: If an override is no setting, or has a value that makes no sense.
     """
     preset = _PRESETS.get(env.env_id)
-    if preset is not None:
-        known = preset.teacher
-    else:
-        known = _family(env) or {"trunk": default_trunk(env.observation_space)}
+    known = preset.teacher if preset is not None else _family(env) or {"trunk": default_trunk(env.observation_space)}
     return A2CConfig(**{**known, **_checked(A2CConfig, overrides)})
 
 

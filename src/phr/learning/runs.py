@@ -159,7 +159,9 @@ def _open_run(directory: Path | None, config: dict[str, Any], resume: bool) -> R
     return None if directory is None else RunDirectory(directory, config, resume=resume)
 
 
-def _finish(network: PlanNetwork, run: RunDirectory | None, kind: ModelKind, env: SplitEnv | TrainingVector, notes: dict[str, Any]) -> Model:
+def _finish(
+    network: PlanNetwork, run: RunDirectory | None, kind: ModelKind, env: SplitEnv | TrainingVector, notes: dict[str, Any]
+) -> Model:
     manifest = Manifest(
         kind=kind,
         env_id=env.env_id,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
@@ -29,6 +28,8 @@ except ModuleNotFoundError as error:
 
 Stepping = Literal["DummyVecEnv", "SubprocVecEnv"]
 """How Stable-Baselines3 steps many environments: one after the other, or each in a process of its own."""
+
+STEPPINGS: tuple[Stepping, ...] = get_args(Stepping)
 
 _COLORS, _STATES = 6, 4
 
@@ -61,7 +62,7 @@ def symbol_planes(n_planes: int) -> Tensor:
 class SameTrunk(BaseFeaturesExtractor):
     """phr's trunk as a features extractor: the same layers on the same planes.
 
-    Grids come as symbols, channels first by `VecTransposeImage`; a table turns them into planes. Frames come scaled to 0 .. 1.
+    Grids come as symbols, channels first by `VecTransposeImage`; a table turns them into planes. Frames come scaled.
 
     Args:
         observation_space: What Stable-Baselines3 sees.
@@ -71,15 +72,14 @@ class SameTrunk(BaseFeaturesExtractor):
     def __init__(self, observation_space: spaces.Box, config: NetworkConfig) -> None:
         super().__init__(observation_space, config.trunk.width)
         self.trunk = Trunk(config.obs_shape, config.trunk)
-        table = symbol_planes(config.obs_shape[0]) if config.trunk.kind == "grid" else torch.empty(0)
-        self.register_buffer("table", table, persistent=False)
-        self.register_buffer("strides", torch.tensor([_COLORS * _STATES, _STATES, 1.0]).view(3, 1, 1), persistent=False)
+        self._table = symbol_planes(config.obs_shape[0]) if config.trunk.kind == "grid" else None
+        self._strides = torch.tensor([_COLORS * _STATES, _STATES, 1.0]).view(3, 1, 1)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Features of a batch."""
-        if len(self.table):
-            rows = (obs * self.strides).sum(1).long().transpose(1, 2)  # MiniGrid's images are (width, height)
-            obs = torch.nn.functional.embedding(rows, self.table).permute(0, 3, 1, 2)
+        if self._table is not None:
+            rows = (obs * self._strides).sum(1).long().transpose(1, 2)  # MiniGrid's images are (width, height)
+            obs = torch.nn.functional.embedding(rows, self._table).permute(0, 3, 1, 2)
         features: Tensor = self.trunk(obs)
         return features
 
@@ -95,7 +95,7 @@ def make_vec_env_for_sb3(env_id: str, n_envs: int, stepping: Stepping, seed: int
     """Environments wrapped by Stable-Baselines3's own helpers: `make_vec_env`, `make_atari_env`, `VecFrameStack`.
 
     Args:
-        env_id: A grid, or an Atari game with a frame skip of four; that game is made without skip, because the wrapper skips.
+        env_id: A grid, or an Atari game with a frame skip of four: it is made without any, because the wrapper skips.
         n_envs: How many.
         stepping: In one process or in many. Processes are forked: they start at once and hold no second copy of torch.
         seed: Of the first environment; the next ones follow.
@@ -103,7 +103,7 @@ def make_vec_env_for_sb3(env_id: str, n_envs: int, stepping: Stepping, seed: int
     Raises:
         UnsupportedEnvironmentError: If it is neither a grid nor such a game.
     """
-    vec_env_cls = {"DummyVecEnv": DummyVecEnv, "SubprocVecEnv": SubprocVecEnv}[stepping]
+    vec_env_cls: type[DummyVecEnv | SubprocVecEnv] = DummyVecEnv if stepping == "DummyVecEnv" else SubprocVecEnv
     kwargs = {"start_method": "fork"} if stepping == "SubprocVecEnv" else {}
     example = make_env(env_id)
     if _is_atari(example):
@@ -112,9 +112,7 @@ def make_vec_env_for_sb3(env_id: str, n_envs: int, stepping: Stepping, seed: int
         return VecFrameStack(vec_env, n_stack=4)
     if not _is_grid(example):
         raise UnsupportedEnvironmentError(f"{env_id}: the peer is measured on grids and Atari games")
-    return make_vec_env(
-        lambda: make_env_for_sb3(env_id), n_envs, seed, vec_env_cls=vec_env_cls, vec_env_kwargs=kwargs
-    )
+    return make_vec_env(lambda: make_env_for_sb3(env_id), n_envs, seed, vec_env_cls=vec_env_cls, vec_env_kwargs=kwargs)
 
 
 def _is_atari(env: SplitEnv) -> bool:
@@ -130,7 +128,9 @@ def _without_skip(env: Any) -> str:
     from ale_py.registration import rom_id_to_name
 
     if env.settings.frame_skip != 4 or env.settings.sticky:
-        raise UnsupportedEnvironmentError(f"{env.env_id}: the peer's AtariWrapper skips four frames, and none of them sticks")
+        raise UnsupportedEnvironmentError(
+            f"{env.env_id}: the peer's AtariWrapper skips four frames, and none of them sticks"
+        )
     return f"{rom_id_to_name(env.game)}NoFrameskip-v4"
 
 
@@ -205,7 +205,7 @@ class PredictRecord:
 
 
 class PredictLoop:
-    """Evaluation as Stable-Baselines3's users write it: `model.predict(obs, deterministic=True)` and a step, again and again.
+    """Evaluation as Stable-Baselines3's users write it: `model.predict(obs, deterministic=True)` and a step, in a loop.
 
     A grid is stepped without a vector environment, the quicker way; a game needs one, for its frame stack.
 
@@ -217,9 +217,7 @@ class PredictLoop:
     def __init__(self, env_id: str, network: PlanNetwork) -> None:
         self.env_id = env_id
         self._is_atari = network.config.trunk.kind == "atari"
-        self.env: Any = (
-            make_vec_env_for_sb3(env_id, 1, "DummyVecEnv", 0) if self._is_atari else make_env_for_sb3(env_id)
-        )
+        self.env: Any = make_vec_env_for_sb3(env_id, 1, "DummyVecEnv", 0) if self._is_atari else make_env_for_sb3(env_id)
         self.model = make_a2c(A2CConfig(n_envs=1, trunk=network.config.trunk), network.config, self.env)
         copy_weights(network, self.model)
 
