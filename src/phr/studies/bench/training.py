@@ -109,7 +109,7 @@ def network_of(case: TrainingCase, config: A2CConfig) -> PlanNetwork:
     env = make_env(case.env_id)
     if case.weights is None:
         return build_network(env.observation_space, env.n_actions, 1, config.trunk, seed=config.seed)
-    model = resolve(case.weights).model
+    model = resolve(case.weights, env_id=case.env_id).model
     if model is None:
         raise UnknownModelError(f"{case.weights} has no network to train on; give a run directory or zoo:NAME")
     return widened(model.network, config.trunk)
