@@ -41,7 +41,7 @@ def collector(env_id: str, n_steps: int) -> RolloutCollector:
 
 def test_a_few_updates_of_the_nature_network_in_pong() -> None:
     training = A2C(lambda: make_env(SHORT), small())
-    assert isinstance(training.collector.vector, AtariVector)
+    assert all(isinstance(vector, AtariVector) for vector in training.collector.vectors)
     before = {name: value.clone() for name, value in training.network.state_dict().items()}
     metrics = [training.update() for _ in range(4)]
     assert training.done

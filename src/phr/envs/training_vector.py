@@ -39,8 +39,12 @@ class TrainingVector(Protocol):
         """Start an episode in every environment."""
         ...
 
-    def advance(self, actions: NDArray[np.int64]) -> VectorStep:
-        """Move every environment by one action."""
+    def send(self, actions: NDArray[np.int64]) -> None:
+        """Begin to move every environment by one action; `receive` before anything else is asked of them."""
+        ...
+
+    def receive(self) -> VectorStep:
+        """What the actions sent last led to."""
         ...
 
     def observe(self, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -60,28 +64,52 @@ class TrainingVector(Protocol):
         ...
 
 
-def make_training_vector(
+def make_training_vectors(
     make: Callable[[], SplitEnv], n_envs: int, seeds: SeedSchedule, prefixes: PrefixSchedule | None = None
-) -> TrainingVector:
-    """The fastest vector for training in an environment; an ended episode starts again at once.
+) -> list[TrainingVector]:
+    """The fastest vectors for training in an environment; an ended episode starts again at once.
 
-    Atari games are stepped by ale-py's own threads, one per core: they vary their starts by idle frames. Any other
-    environment, and a game that is asked for prefixes or for what the native emulators lack, is stepped one by one.
+    Atari games are stepped by ale-py's own threads, and vary their starts by idle frames. Where there are two cores they
+    come in two groups: while one is played the policy looks at the other. Any other environment, and a game that is asked
+    for prefixes or for what the native emulators lack, is stepped one by one.
 
     Args:
         make: Makes one environment.
         n_envs: Environments stepped side by side.
         seeds: The seed of every episode.
         prefixes: Uncounted actions at the beginning of every episode.
+
+    Returns:
+        One or more; the environments are numbered through.
+
+    Raises:
+        InvalidDataError: If no environment is asked for.
     """
     first = make()
     if prefixes is None and _is_native_atari(first):
         from phr.envs.atari_vector import AtariVector
 
         first.close()
-        return AtariVector(first.env_id, n_envs, Autoreset.SAME_STEP, seeds, n_threads=min(n_envs, os.cpu_count() or 1))
+        cores = os.cpu_count() or 1
+        n_groups = 2 if cores > 1 and n_envs > 1 else 1
+        sizes = [n_envs // n_groups + (group < n_envs % n_groups) for group in range(n_groups)]
+        return [
+            AtariVector(
+                first.env_id,
+                size,
+                Autoreset.SAME_STEP,
+                _from(sum(sizes[:group]), seeds),
+                n_threads=max(1, cores // n_groups),
+            )
+            for group, size in enumerate(sizes)
+        ]
     envs = [first, *(make() for _ in range(n_envs - 1))]
-    return VectorSplit(envs, Autoreset.SAME_STEP, seeds, prefixes or (lambda _env, _episode: ()))
+    return [VectorSplit(envs, Autoreset.SAME_STEP, seeds, prefixes or (lambda _env, _episode: ()))]
+
+
+def _from(first: int, seeds: SeedSchedule) -> SeedSchedule:
+    """The seeds of the environments from this one on."""
+    return lambda env, episode: seeds(first + env, episode)
 
 
 def _is_native_atari(env: SplitEnv) -> bool:

@@ -144,11 +144,9 @@ class A2C:
             prefix=config.prefix,
             streams=self._streams,
         )
-        vector = self.collector.vector
         weights_seed = self._streams.integer("teacher-weights")
-        self.network = network or build_network(
-            vector.observation_space, vector.n_actions, 1, config.trunk, seed=weights_seed
-        )
+        space, n_actions = self.collector.observation_space, self.collector.n_actions
+        self.network = network or build_network(space, n_actions, 1, config.trunk, seed=weights_seed)
         self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
         self._flat = FlatParameters(self.network)
         self._tape = Tape(self.network, compute_dtype(config.precision))

@@ -150,7 +150,7 @@ def _measure_case(case: TrainingCase, settings: TrainingSettings) -> dict[str, A
     }
     peer.close()
     for training in ours:
-        training.collector.vector.close()
+        training.collector.close()
     return values
 
 
