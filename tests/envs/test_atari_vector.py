@@ -134,7 +134,8 @@ def test_training_may_step_either_vector() -> None:
     vectors: list[TrainingVector] = [split, native("PongDeterministic-v4", n_envs=1)]
     for vector in vectors:
         vector.reset()
-        step = vector.advance(np.zeros(1, np.int64))
+        vector.send(np.zeros(1, np.int64))
+        step = vector.receive()
         assert [array.shape for array in (step.rewards, step.terminated, step.truncated, step.real)] == [(1,)] * 4
         assert vector.observe(out=np.empty((1, 4, 84, 84), np.uint8)).any()
         assert json.loads(json.dumps(vector.state())) == vector.state()

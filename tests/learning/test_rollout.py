@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from phr.envs.registry import split_env
 from phr.envs.split import SplitEnv
+from phr.envs.training_vector import TrainingVector
+from phr.envs.vector import VectorSplit
+from phr.learning import rollout
 from phr.learning.rollout import Act, Rollout, RolloutCollector
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig
@@ -145,6 +148,35 @@ def test_the_seed_decides_everything() -> None:
     assert_equal(first, again)
     assert not np.array_equal(first["obs"], other["obs"])
     assert not np.array_equal(first["actions"], other["actions"])
+
+
+def test_groups_change_nothing_but_the_order_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = policy()
+    whole = collector(n_steps=20)
+    expected = [contents(whole.collect(sampling(network))) for _ in range(2)]
+
+    def in_groups(make: Any, n_envs: int, seeds: Any, prefixes: Any = None) -> list[TrainingVector]:
+        first = VectorSplit([make(), make()], "same_step", seeds)
+        return [first, VectorSplit([make()], "same_step", lambda env, episode: seeds(2 + env, episode))]
+
+    monkeypatch.setattr(rollout, "make_training_vectors", in_groups)
+    batches: list[int] = []
+
+    def act(obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        batches.append(len(obs))
+        return sampling(network)(obs)
+
+    grouped, resumed = collector(n_steps=20), collector(n_steps=20)
+    first = contents(grouped.collect(act))
+    assert batches == [2, 1] * 20
+    resumed.restore(json.loads(json.dumps(grouped.state())))
+    for found, wanted in ((first, expected[0]), (contents(grouped.collect(act)), expected[1])):
+        assert found.keys() == wanted.keys()
+        for name in wanted:
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5, atol=1e-6, err_msg=name)
+    assert_equal(contents(resumed.collect(act)), found)
+    assert grouped.averages() == pytest.approx(whole.averages())
+    np.testing.assert_array_equal(grouped.observe(), whole.observe())
 
 
 @pytest.mark.parametrize("n_before", [0, 1, 3])

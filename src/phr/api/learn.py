@@ -27,6 +27,7 @@ def train_teacher(
     resume: bool = False,
     threads: int = 1,
     on_progress: OnProgress = silent,
+    say: Callable[[str], None] = lambda _line: None,
     **settings: Any,
 ) -> Model:
     """Train a teacher by A2C (stage 1).
@@ -37,7 +38,8 @@ def train_teacher(
         seed: Fixes weights, environments and sampling.
         resume: Go on where there is a part; return the model where all is done.
         threads: Threads of torch.
-        on_progress: Told after each update.
+        on_progress: Told a few times a second.
+        say: Told where a resumed training does not go on exactly.
         **settings: Fields of `A2CConfig`; those not given take what measured best for this environment.
 
     Returns:
@@ -52,7 +54,7 @@ def train_teacher(
     """
     use_threads(threads)
     config = teacher_config(make_env(env_id), seed=seed, **settings)
-    return runs.train_teacher(env_id, config, _path(out), resume=resume, on_progress=on_progress)
+    return runs.train_teacher(env_id, config, _path(out), resume=resume, on_progress=on_progress, say=say)
 
 
 def distill(

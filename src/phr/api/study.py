@@ -80,6 +80,11 @@ def bench(
     from phr.studies.bench.run import BenchSettings, run_bench
 
     settings = BenchSettings(
-        out=Path(out), json=None if json is None else Path(json), models=tuple(models), sections=tuple(sections), hz=tuple(hz), quick=quick
+        out=Path(out),
+        json=None if json is None else Path(json),
+        models=tuple(models),
+        sections=tuple(sections),
+        hz=tuple(hz),
+        quick=quick,
     )
     return run_bench(settings, say=say, on_progress=on_progress, on_section=on_section)

@@ -36,6 +36,9 @@ class AtariVector:
         InvalidDataError: If there is no game.
     """
 
+    exact_resume = False
+    """`restore` begins new episodes."""
+
     def __init__(
         self,
         env_id: str,
@@ -79,6 +82,7 @@ class AtariVector:
         single.close()
         self._seeds, self._round = seeds, -1
         self._latest: NDArray[np.uint8] | None = None
+        self._under_way = False
         self.n_noops = np.zeros(n_envs, np.int64)
         """Idle frames with which each running episode began."""
 
@@ -97,9 +101,32 @@ class AtariVector:
         Raises:
             InvalidDataError: If `reset` was never called.
         """
+        self.send(actions)
+        return self.receive()
+
+    def send(self, actions: NDArray[np.int64]) -> None:
+        """Begin to move every game by one action; the threads play while the caller does something else.
+
+        Raises:
+            InvalidDataError: If `reset` was never called, or the last step was not received.
+        """
         if self._latest is None:
             raise InvalidDataError("reset the vector before it is advanced")
-        self._latest, rewards, terminated, truncated, info = self._env.step(actions)
+        if self._under_way:
+            raise InvalidDataError("receive the last step before the next one is sent")
+        self._env.send(actions)
+        self._under_way = True
+
+    def receive(self) -> VectorStep:
+        """What the actions sent last led to.
+
+        Raises:
+            InvalidDataError: If none were sent.
+        """
+        if not self._under_way:
+            raise InvalidDataError("send actions before their outcome is received")
+        self._under_way = False
+        self._latest, rewards, terminated, truncated, info = self._env.recv()
         done = terminated | truncated
         self.n_noops[done] = info["episode_frame_number"][done]
         return VectorStep(

@@ -113,6 +113,9 @@ class VectorSplit:
         SettingError: If the mode is unknown.
     """
 
+    exact_resume = True
+    """`restore` replays the running episodes, and says so where that does not repeat them."""
+
     def __init__(
         self,
         envs: Sequence[SplitEnv],
@@ -139,6 +142,7 @@ class VectorSplit:
         self._episodes = [-1] * self.n_envs
         self._history: list[list[int]] = [[] for _ in envs]
         self._ended = np.ones(self.n_envs, bool)
+        self._sent: VectorStep | None = None
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Start an episode in every environment, or in those of the mask."""
@@ -189,6 +193,21 @@ class VectorSplit:
                         final_obs[index] = self.envs[index].observe()
                     self._reset_one(index)
         return VectorStep(rewards, terminated, truncated, real, final_obs, infos)
+
+    def send(self, actions: NDArray[np.int64]) -> None:
+        """`advance` for those who fetch its answer later."""
+        self._sent = self.advance(actions)
+
+    def receive(self) -> VectorStep:
+        """What the actions sent last led to.
+
+        Raises:
+            InvalidDataError: If none were sent.
+        """
+        sent, self._sent = self._sent, None
+        if sent is None:
+            raise InvalidDataError("send actions before their outcome is received")
+        return sent
 
     def _start_again(self, index: int) -> None:
         if self.autoreset is not Autoreset.NEXT_STEP:

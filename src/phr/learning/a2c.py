@@ -144,11 +144,9 @@ class A2C:
             prefix=config.prefix,
             streams=self._streams,
         )
-        vector = self.collector.vector
         weights_seed = self._streams.integer("teacher-weights")
-        self.network = network or build_network(
-            vector.observation_space, vector.n_actions, 1, config.trunk, seed=weights_seed
-        )
+        space, n_actions = self.collector.observation_space, self.collector.n_actions
+        self.network = network or build_network(space, n_actions, 1, config.trunk, seed=weights_seed)
         self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
         self._flat = FlatParameters(self.network)
         self._tape = Tape(self.network, compute_dtype(config.precision))
@@ -191,10 +189,14 @@ class A2C:
         Raises:
             NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
         """
-        metrics = self.learn(self.collector.collect(lambda obs: self._tape.forward(obs)))
+        metrics = self.learn(self.collector.collect(self.act))
         if self.n_updates in self._evaluation_updates:
             metrics["greedy_return"] = self._evaluate_greedy()
         return metrics
+
+    def act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of head 1 and state values, kept until `learn` has used them up."""
+        return self._tape.forward(obs)
 
     def averages(self) -> dict[str, float]:
         """Mean return and length of recent training episodes."""
@@ -273,7 +275,7 @@ class A2C:
         return best.eval()
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that `restore` needs to go on bit for bit."""
+        """All that `restore` needs to go on, bit for bit where the environments can be brought back."""
         tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         best_return = self.best_return if np.isfinite(self.best_return) else None

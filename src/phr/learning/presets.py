@@ -17,7 +17,19 @@ from phr.networks.trunks import TrunkConfig, default_trunk
 GRID_TRUNK = TrunkConfig(kind="grid", channels=(16, 32, 32), width=256)
 """Half the reference network in every width; learns the grids as well, at a third of the time a look."""
 
+ATARI_TRUNK = TrunkConfig(kind="atari", channels=(16, 32, 32), width=512)
+"""The Nature network with half its channels; learns Pong as well."""
+
 _GRID: dict[str, Any] = {"trunk": GRID_TRUNK, "reward_scale": 10.0, "gamma": 0.97}
+
+_ATARI: dict[str, Any] = {
+    "trunk": ATARI_TRUNK,
+    "total_timesteps": 10_000_000,
+    "n_envs": 32,  # with 4, Pong never leaves -20
+    "optimizer_eps": 1e-5,
+    "ent_coef_end": 0.3,
+    "eval_episodes": 10,  # a game has thousands of steps
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ _PRESETS = {
             "eval_episodes": 1,
         }
     ),
+    "PongDeterministic-v4": _Preset({**_ATARI, "total_timesteps": 8_000_000, "eval_episodes": 30}),
 }
 
 
@@ -57,10 +70,7 @@ def teacher_config(env: SplitEnv, **overrides: Any) -> A2CConfig:
         SettingError: If an override is no setting, or has a value that makes no sense.
     """
     preset = _PRESETS.get(env.env_id)
-    if preset is not None:
-        known = preset.teacher
-    else:
-        known = _GRID if _is_grid(env) else {"trunk": default_trunk(env.observation_space)}
+    known = preset.teacher if preset is not None else _family(env) or {"trunk": default_trunk(env.observation_space)}
     return A2CConfig(**{**known, **_checked(A2CConfig, overrides)})
 
 
@@ -79,11 +89,16 @@ def student_config(env_id: str, horizon: int, **overrides: Any) -> PHRConfig:
 
 def default_trunk_of(env: SplitEnv) -> TrunkConfig:
     """The layers of a fresh network for an environment."""
-    return GRID_TRUNK if _is_grid(env) else default_trunk(env.observation_space)
+    trunk: TrunkConfig | None = _family(env).get("trunk")
+    return trunk or default_trunk(env.observation_space)
 
 
-def _is_grid(env: SplitEnv) -> bool:
-    return isinstance(env, FullViewEnv | PartialViewEnv)
+def _family(env: SplitEnv) -> dict[str, Any]:
+    """What serves environments of this kind; empty for those that nothing is known of."""
+    if isinstance(env, FullViewEnv | PartialViewEnv):
+        return _GRID
+    is_atari = type(env).__module__ == "phr.envs.atari"  # which only imports where ale-py is installed
+    return _ATARI if is_atari else {}
 
 
 def _checked(kind: type[A2CConfig] | type[PHRConfig], overrides: dict[str, Any]) -> dict[str, Any]:

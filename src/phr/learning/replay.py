@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from phr.envs.vector import VectorSplit
 from phr.errors import InvalidDataError
 from phr.learning.rollout import RolloutCollector
 
@@ -17,9 +16,11 @@ _SEEN = "obs_sha256"
 
 
 def collector_state(collector: RolloutCollector) -> dict[str, Any]:
-    """The collector's state, with a hash of what its environments show."""
+    """The collector's state, with a hash of what its environments show if they can be brought back to it."""
     state = collector.state()
-    return state if state["vector"] is None else {**state, _SEEN: _obs_sha256(collector.vector)}
+    if state["vector"] is None or not collector.exact_resume:
+        return state
+    return {**state, _SEEN: _obs_sha256(collector)}
 
 
 def restore_collector(collector: RolloutCollector, state: dict[str, Any]) -> None:
@@ -30,12 +31,12 @@ def restore_collector(collector: RolloutCollector, state: dict[str, Any]) -> Non
     """
     collector.restore(state)
     # Checkpoints from before the hash was kept have none.
-    if _SEEN in state and state[_SEEN] != _obs_sha256(collector.vector):
+    if _SEEN in state and state[_SEEN] != _obs_sha256(collector):
         raise InvalidDataError(
-            f"{collector.vector.env_id}: replaying the running episodes led to other observations: its seed does not "
+            f"{collector.env_id}: replaying the running episodes led to other observations: its seed does not "
             "determine it, and exact resuming is impossible"
         )
 
 
-def _obs_sha256(vector: VectorSplit) -> str:
-    return hashlib.sha256(vector.observe().tobytes()).hexdigest()
+def _obs_sha256(collector: RolloutCollector) -> str:
+    return hashlib.sha256(collector.observe().tobytes()).hexdigest()

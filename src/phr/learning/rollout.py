@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from phr.envs.lanes import random_prefix
 from phr.envs.split import SplitEnv
-from phr.envs.vector import Autoreset, VectorSplit
+from phr.envs.training_vector import TrainingVector, make_training_vectors
 from phr.seeding import Streams, rng_from_state, rng_state
 
 RECENT_EPISODES = 200
@@ -61,7 +62,20 @@ class Rollout:
 
 
 Act = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Observations of all environments → logits of head 1 and state values."""
+"""Observations of several environments → logits of head 1 and state values."""
+
+
+class _Taken:
+    """A rollout in the making, filled step by step.
+
+    Args:
+        shape: `(n_steps, n_envs)`.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.actions, self.rewards = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
+        self.terminated, self.truncated = np.zeros(shape, bool), np.zeros(shape, bool)
+        self.final_obs: dict[tuple[int, int], NDArray[Any]] = {}
 
 
 class RolloutCollector:
@@ -87,64 +101,82 @@ class RolloutCollector:
         streams: Streams,
     ) -> None:
         def prefix_of(env: int, episode: int) -> Sequence[int]:
-            return random_prefix(self.vector.n_actions, streams.rng("train-prefix", env, episode), prefix)
+            return random_prefix(self.n_actions, streams.rng("train-prefix", env, episode), prefix)
 
-        self.vector = VectorSplit(
-            [make() for _ in range(n_envs)],
-            Autoreset.SAME_STEP,
+        self.vectors: list[TrainingVector] = make_training_vectors(
+            make,
+            n_envs,
             seeds=lambda env, episode: streams.integer("train-env", env, episode),
-            prefixes=prefix_of if prefix[1] else lambda _env, _episode: (),
+            prefixes=prefix_of if prefix[1] else None,
         )
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
         self._n_steps, self._reward_scale = n_steps, reward_scale
         self._rng = streams.rng("train-actions")
         self._begun = False
         self._returns, self._lengths = np.zeros(n_envs), np.zeros(n_envs, np.int64)
-        space = self.vector.observation_space
+        self.env_id, self.n_actions = self.vectors[0].env_id, self.vectors[0].n_actions
+        self.observation_space = space = self.vectors[0].observation_space
+        self.exact_resume = self.vectors[0].exact_resume
+        ends = np.cumsum([vector.n_envs for vector in self.vectors]).tolist()
+        self._spans = [slice(end - vector.n_envs, end) for vector, end in zip(self.vectors, ends, strict=True)]
         self._obs = np.zeros((n_steps + 1, n_envs, *space.shape), space.dtype)
 
     def collect(self, act: Act) -> Rollout:
         """Sample the next slice.
 
         Args:
-            act: Called once a step.
+            act: Called once a step for each group of environments, in order.
         """
         if not self._begun:
-            self.vector.reset()
+            for vector in self.vectors:
+                vector.reset()
             self._begun = True
-        shape = (self._n_steps, self.vector.n_envs)
-        actions, rewards = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
-        terminated, truncated = np.zeros(shape, bool), np.zeros(shape, bool)
-        final_obs: dict[tuple[int, int], NDArray[Any]] = {}
+        shape = (self._n_steps, self._obs.shape[1])
+        taken = _Taken(shape)
         answers: list[tuple[Tensor, Tensor]] = []
-        noise = self._rng.gumbel(size=(*shape, self.vector.n_actions)).astype(np.float32)
+        noise = self._rng.gumbel(size=(*shape, self.n_actions)).astype(np.float32)
+        parts = list(zip(self.vectors, self._spans, strict=True))
         for t in range(self._n_steps):
-            answers.append(act(torch.from_numpy(self.vector.observe(out=self._obs[t]))))
-            actions[t] = (answers[t][0].numpy() + noise[t]).argmax(-1)  # the Gumbel-max trick: a sample of the softmax
-            step = self.vector.advance(actions[t])
-            rewards[t], terminated[t], truncated[t] = step.rewards, step.terminated, step.truncated
-            final_obs |= {(t, env): last for env, last in step.final_obs.items()}
-            self._count_episodes(step.rewards, step.done)
-        logits, values = (torch.cat(parts) for parts in zip(*answers, strict=True))
-        self.vector.observe(out=self._obs[-1])
+            for vector, span in parts:
+                if t:  # meanwhile the other groups are on their way
+                    self._receive(vector, span, t - 1, taken)
+                logits, values = act(torch.from_numpy(vector.observe(out=self._obs[t, span])))
+                answers.append((logits, values))
+                # The Gumbel-max trick: a sample of the softmax.
+                actions = taken.actions[t, span] = (logits.numpy() + noise[t, span]).argmax(-1)
+                vector.send(actions)
+        for vector, span in parts:
+            self._receive(vector, span, self._n_steps - 1, taken)
+            vector.observe(out=self._obs[-1, span])
+        logits, values = (torch.cat(pieces) for pieces in zip(*answers, strict=True))
         return Rollout(
             obs=torch.from_numpy(self._obs),
             logits=logits,
             values=values,
-            actions=torch.from_numpy(actions),
-            rewards=torch.from_numpy(rewards * self._reward_scale),
-            terminated=torch.from_numpy(terminated),
-            truncated=torch.from_numpy(truncated),
-            final_obs=final_obs,
+            actions=torch.from_numpy(taken.actions),
+            rewards=torch.from_numpy(taken.rewards * self._reward_scale),
+            terminated=torch.from_numpy(taken.terminated),
+            truncated=torch.from_numpy(taken.truncated),
+            final_obs=dict(sorted(taken.final_obs.items())),
         )
 
-    def _count_episodes(self, rewards: NDArray[Any], done: NDArray[Any]) -> None:
-        self._returns += rewards
-        self._lengths += 1
+    def _receive(self, vector: TrainingVector, span: slice, t: int, taken: _Taken) -> None:
+        """Enter what step t of a group of environments led to."""
+        step = vector.receive()
+        taken.rewards[t, span], taken.terminated[t, span], taken.truncated[t, span] = (
+            step.rewards, step.terminated, step.truncated,
+        )  # fmt: skip
+        taken.final_obs |= {(t, span.start + env): last for env, last in step.final_obs.items()}
+        self._count_episodes(span, step.rewards, step.done)
+
+    def _count_episodes(self, span: slice, rewards: NDArray[Any], done: NDArray[Any]) -> None:
+        returns, lengths = self._returns[span], self._lengths[span]
+        returns += rewards
+        lengths += 1
         for env in np.flatnonzero(done):
-            self.recent.append((float(self._returns[env]), int(self._lengths[env])))
-        self._returns[done] = 0
-        self._lengths[done] = 0
+            self.recent.append((float(returns[env]), int(lengths[env])))
+        returns[done] = 0
+        lengths[done] = 0
 
     def averages(self) -> dict[str, float]:
         """Mean return and length of the recently finished episodes; empty before the first has ended."""
@@ -154,9 +186,9 @@ class RolloutCollector:
         return {"episode_return": float(np.mean(returns)), "episode_length": float(np.mean(lengths))}
 
     def state(self) -> dict[str, Any]:
-        """Where environments and sampling stand, as JSON values; running episodes are kept as their actions."""
+        """Where environments and sampling stand, as JSON values."""
         return {
-            "vector": self.vector.state() if self._begun else None,
+            "vector": [entry for vector in self.vectors for entry in vector.state()] if self._begun else None,
             "rng": rng_state(self._rng),
             "recent": list(self.recent),
             "returns": self._returns.tolist(),
@@ -164,7 +196,7 @@ class RolloutCollector:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was taken.
+        """Go back to where `state` was taken; where the environments cannot be saved, to new episodes in all of them.
 
         Raises:
             InvalidDataError: If an environment does not repeat its episode from its seed and actions.
@@ -175,4 +207,17 @@ class RolloutCollector:
         self._returns, self._lengths = np.array(state["returns"]), np.array(state["lengths"], np.int64)
         self._begun = state["vector"] is not None
         if self._begun:
-            self.vector.restore(state["vector"])
+            entries = iter(state["vector"])
+            for vector in self.vectors:
+                vector.restore(list(itertools.islice(entries, len(vector.state()))))
+            if not self.exact_resume:
+                self._returns[:] = self._lengths[:] = 0
+
+    def observe(self) -> NDArray[Any]:
+        """What all environments show now."""
+        return np.concatenate([vector.observe() for vector in self.vectors])
+
+    def close(self) -> None:
+        """Close the environments."""
+        for vector in self.vectors:
+            vector.close()

@@ -9,6 +9,7 @@ from typing import Any
 
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
+from phr.envs.training_vector import TrainingVector
 from phr.errors import IncompatibleModelError
 from phr.experience.archive import save_experience
 from phr.experience.success import select_successful
@@ -36,6 +37,7 @@ def train_teacher(
     *,
     resume: bool = False,
     on_progress: OnProgress = silent,
+    say: Say = lambda _line: None,
 ) -> Model:
     """Stage 1: train a teacher by A2C.
 
@@ -45,6 +47,7 @@ def train_teacher(
         directory: Where checkpoints, metrics and the model go; None keeps them in memory.
         resume: Go on where there is a part; return the model where all is done.
         on_progress: Told after each update.
+        say: Told where a resumed training does not go on exactly.
 
     Returns:
         The weights of the best greedy evaluation, as a model of horizon 1.
@@ -57,9 +60,11 @@ def train_teacher(
     if run is not None and run.is_complete:
         return load_model(run.path)
     training = A2C(lambda: make_env(env_id), config)
+    if run is not None and run.has_checkpoint and not training.collector.exact_resume:
+        say(f"{env_id}: native games cannot be saved; resuming begins a new episode in each, not the one it was in")
     run_training(training, run, on_progress=on_progress)
     notes = {"timesteps": training.timesteps, "greedy_return": training.best_return, "seed": config.seed}
-    return _finish(training.best_network(), run, "teacher", training.collector.vector.envs[0], notes)
+    return _finish(training.best_network(), run, "teacher", training.collector.vectors[0], notes)
 
 
 def distill(
@@ -154,7 +159,9 @@ def _open_run(directory: Path | None, config: dict[str, Any], resume: bool) -> R
     return None if directory is None else RunDirectory(directory, config, resume=resume)
 
 
-def _finish(network: PlanNetwork, run: RunDirectory | None, kind: ModelKind, env: SplitEnv, notes: dict[str, Any]) -> Model:
+def _finish(
+    network: PlanNetwork, run: RunDirectory | None, kind: ModelKind, env: SplitEnv | TrainingVector, notes: dict[str, Any]
+) -> Model:
     manifest = Manifest(
         kind=kind,
         env_id=env.env_id,

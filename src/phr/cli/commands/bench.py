@@ -20,7 +20,7 @@ class Bench:
     model: Annotated[tuple[str, ...], word("MODEL")] = ()
     """Students to bench, run directories or zoo:NAME; the reference networks by default."""
     sections: Annotated[tuple[str, ...], word("NAME")] = ()
-    """Only these: loops, grids, backends, latency, vectors, footprint."""
+    """Only these: loops, grids, backends, latency, vectors, footprint, training, from_nothing."""
     quick: Flag = False
     """Few and short rounds: two minutes for a look, not for publication."""
     out: Folder = Path("runs/bench")

@@ -43,6 +43,7 @@ class Train:
                 resume=self.resume,
                 threads=self.threads,
                 on_progress=bar,
+                say=say,
                 total_timesteps=self.total_timesteps,
                 n_envs=self.n_envs,
                 n_steps=self.n_steps,

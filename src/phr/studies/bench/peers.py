@@ -12,8 +12,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.split import SplitEnv
-from phr.errors import MissingExtraError
+from phr.errors import MissingExtraError, UnsupportedEnvironmentError
 from phr.storage.onnx_export import onnx_planner
 from phr.studies.bench.contestants import Arena, Contestant, Measured, Peer
 
@@ -85,5 +86,28 @@ def repeat_action(arena: Arena) -> Contestant:
     return Contestant(f"RepeatAction, n = {REPEATS}", one_round)
 
 
-LOOP_PEERS: tuple[Peer, ...] = (repeat_action,)
+def stable_baselines3_predict(arena: Arena) -> Contestant:
+    """Stable-Baselines3's `predict` in a loop: the same weights, looking at every step, in the wrappers of its users.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+        UnsupportedEnvironmentError: If it is neither a MiniGrid nor an Atari id.
+    """
+    is_known = isinstance(arena.env, FullViewEnv) or arena.model.network.config.trunk.kind == "atari"
+    if not is_known or arena.env_id not in gymnasium.registry:
+        raise UnsupportedEnvironmentError(f"{arena.env_id}: this peer is measured on MiniGrid and Atari ids")
+    from phr.studies.bench.sb3 import PredictLoop
+
+    loop = PredictLoop(arena.env_id, arena.model.network)
+    pilot = [loop.run(_PILOT_LOOKS, seed=arena.seed) for _ in range(2)][-1]
+    n_steps = max(1, round(pilot.steps * arena.seconds_per_run / pilot.seconds_wall))
+
+    def one_round(index: int) -> Measured:
+        found = loop.run(n_steps, seed=arena.seed + index)
+        return {"seconds_wall": found.seconds_wall, "steps": found.steps, "score": found.score}
+
+    return Contestant("Stable-Baselines3's predict, n = 1", one_round)
+
+
+LOOP_PEERS: tuple[Peer, ...] = (repeat_action, stable_baselines3_predict)
 """Who runs beside phr's loop in every environment."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from phr.learning.driver import OnProgress, silent
 from phr.report.tables import Table
-from phr.studies.bench import backends, footprint, grids, latency, loops, vectors
+from phr.studies.bench import backends, footprint, from_nothing, grids, latency, loops, training, vectors
 from phr.studies.bench.models import PONG, UNTRAINED_PREFIX
 
 
@@ -103,6 +105,22 @@ def _footprint(request: Request) -> Section:
     return _section("footprint", footprint, settings)
 
 
+def _training(request: Request) -> Section:
+    short: dict[str, Any] = {}
+    if request.quick:
+        short = {"cases": (training.CASES[0],), "rounds": 2, "seconds_per_run": 0.3}
+    return _section("training", training, training.TrainingSettings(**short))
+
+
+def _from_nothing(request: Request) -> Section:
+    def measure() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            return from_nothing.measure(replace(settings, out=Path(folder)))
+
+    settings = from_nothing.FromNothingSettings(out=Path("a new folder"), on_progress=request.on_progress)
+    return replace(_section("from_nothing", from_nothing, settings), measure=measure)
+
+
 SECTIONS: dict[str, Callable[[Request], Section]] = {
     "loops": _loops,
     "grids": _grids,
@@ -110,8 +128,10 @@ SECTIONS: dict[str, Callable[[Request], Section]] = {
     "latency": _latency,
     "vectors": _vectors,
     "footprint": _footprint,
+    "training": _training,
+    "from_nothing": _from_nothing,
 }
 """Name → what makes the section from a request, in the order in which they run."""
 
-TAKES_MINUTES: frozenset[str] = frozenset()
+TAKES_MINUTES = frozenset({"from_nothing"})
 """Left out of a quick bench, unless the user names them."""

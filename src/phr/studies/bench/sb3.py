@@ -1,0 +1,286 @@
+"""Stable-Baselines3 with phr's network, weights and hyperparameters, in the wrappers that its own users choose."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import gymnasium
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from phr.envs.registry import make_env
+from phr.envs.split import SplitEnv
+from phr.errors import MissingExtraError, UnsupportedEnvironmentError
+from phr.learning.a2c import A2CConfig
+from phr.networks.policy import NetworkConfig, PlanNetwork
+from phr.networks.trunks import Trunk
+
+try:
+    import stable_baselines3 as sb3
+    from stable_baselines3.common.env_util import make_atari_env, make_vec_env
+    from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack
+except ModuleNotFoundError as error:
+    raise MissingExtraError(f"this peer needs {error.name}; pip install 'phr[bench]'") from error
+
+Stepping = Literal["DummyVecEnv", "SubprocVecEnv"]
+"""How Stable-Baselines3 steps many environments: one after the other, or each in a process of its own."""
+
+STEPPINGS: tuple[Stepping, ...] = get_args(Stepping)
+
+_COLORS, _STATES = 6, 4
+
+
+def symbol_planes(n_planes: int) -> Tensor:
+    """What MiniGrid's symbols look like in phr's planes, shape `(objects · colours · states, n_planes)`.
+
+    A cell `(object, colour, state)` of `FullyObsWrapper` is row `(object · 6 + colour) · 4 + state`; its agent has the
+    direction as its state.
+
+    Args:
+        n_planes: Planes of one observation of phr.
+    """
+    from minigrid.core.constants import OBJECT_TO_IDX
+
+    from phr.envs import planes
+
+    table = torch.zeros(len(OBJECT_TO_IDX), _COLORS, _STATES, n_planes)
+    for name, plane in planes.OBJECT.items():
+        table[OBJECT_TO_IDX[name], ..., plane] = 1
+        for color in range(_COLORS):
+            table[OBJECT_TO_IDX[name], color, :, planes.COLOR[planes.COLORS[color]]] = 1
+    for state in range(len(planes.DOOR_STATES)):
+        table[OBJECT_TO_IDX["door"], :, state, planes.DOOR_STATE + state] = 1
+    for direction in range(4):
+        table[OBJECT_TO_IDX["agent"], :, direction, planes.AGENT + direction] = 1
+    return table.flatten(0, 2)
+
+
+class SameTrunk(BaseFeaturesExtractor):
+    """phr's trunk as a features extractor: the same layers on the same planes.
+
+    Grids come as symbols, channels first by `VecTransposeImage`; a table turns them into planes. Frames come scaled.
+
+    Args:
+        observation_space: What Stable-Baselines3 sees.
+        config: The network that is to be mirrored.
+    """
+
+    def __init__(self, observation_space: spaces.Box, config: NetworkConfig) -> None:
+        super().__init__(observation_space, config.trunk.width)
+        self.trunk = Trunk(config.obs_shape, config.trunk)
+        self._table = symbol_planes(config.obs_shape[0]) if config.trunk.kind == "grid" else None
+        self._strides = torch.tensor([_COLORS * _STATES, _STATES, 1.0]).view(3, 1, 1)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Features of a batch."""
+        if self._table is not None:
+            rows = (obs * self._strides).sum(1).long().transpose(1, 2)  # MiniGrid's images are (width, height)
+            obs = torch.nn.functional.embedding(rows, self._table).permute(0, 3, 1, 2)
+        features: Tensor = self.trunk(obs)
+        return features
+
+
+def make_env_for_sb3(env_id: str) -> gymnasium.Env[Any, Any]:
+    """A grid as users of Stable-Baselines3 show it to a CNN: `ImgObsWrapper(FullyObsWrapper(env))`."""
+    from minigrid.wrappers import FullyObsWrapper, ImgObsWrapper
+
+    return ImgObsWrapper(FullyObsWrapper(gymnasium.make(env_id)))
+
+
+def make_vec_env_for_sb3(env_id: str, n_envs: int, stepping: Stepping, seed: int) -> VecEnv:
+    """Environments wrapped by Stable-Baselines3's own helpers: `make_vec_env`, `make_atari_env`, `VecFrameStack`.
+
+    Args:
+        env_id: A grid, or an Atari game with a frame skip of four: it is made without any, because the wrapper skips.
+        n_envs: How many.
+        stepping: In one process or in many. Processes are forked: they start at once and hold no second copy of torch.
+        seed: Of the first environment; the next ones follow.
+
+    Raises:
+        UnsupportedEnvironmentError: If it is neither a grid nor such a game.
+    """
+    vec_env_cls: type[DummyVecEnv | SubprocVecEnv] = DummyVecEnv if stepping == "DummyVecEnv" else SubprocVecEnv
+    kwargs = {"start_method": "fork"} if stepping == "SubprocVecEnv" else {}
+    example = make_env(env_id)
+    if _is_atari(example):
+        game = _without_skip(example)
+        vec_env = make_atari_env(game, n_envs, seed, vec_env_cls=vec_env_cls, vec_env_kwargs=kwargs)
+        return VecFrameStack(vec_env, n_stack=4)
+    if not _is_grid(example):
+        raise UnsupportedEnvironmentError(f"{env_id}: the peer is measured on grids and Atari games")
+    return make_vec_env(lambda: make_env_for_sb3(env_id), n_envs, seed, vec_env_cls=vec_env_cls, vec_env_kwargs=kwargs)
+
+
+def _is_atari(env: SplitEnv) -> bool:
+    return type(env).__module__ == "phr.envs.atari"
+
+
+def _is_grid(env: SplitEnv) -> bool:
+    return type(env).__module__ == "phr.envs.minigrid_split" and env.observation_space.shape[0] >= 3
+
+
+def _without_skip(env: Any) -> str:
+    """The id of the same game without frame skip and sticky actions, for wrappers that skip by themselves."""
+    from ale_py.registration import rom_id_to_name
+
+    if env.settings.frame_skip != 4 or env.settings.sticky:
+        raise UnsupportedEnvironmentError(
+            f"{env.env_id}: the peer's AtariWrapper skips four frames, and none of them sticks"
+        )
+    return f"{rom_id_to_name(env.game)}NoFrameskip-v4"
+
+
+def make_a2c(config: A2CConfig, network: NetworkConfig, env: VecEnv | gymnasium.Env[Any, Any], seed: int = 0) -> sb3.A2C:
+    """Stable-Baselines3's A2C with a network and hyperparameters of phr's; the rates stay where phr's begin.
+
+    Args:
+        config: Its `reward_scale`, `prefix` and `precision` have no counterpart there.
+        network: The network that is mirrored.
+        env: Where to train or act.
+        seed: Of its random numbers.
+    """
+    policy: dict[str, Any] = {
+        "features_extractor_class": SameTrunk,
+        "features_extractor_kwargs": {"config": network},
+        "net_arch": [],
+        "normalize_images": network.trunk.kind == "atari",
+    }
+    if config.optimizer == "adam":
+        policy["optimizer_kwargs"] = {"eps": config.optimizer_eps}
+    return sb3.A2C(
+        "MlpPolicy",  # named for its default; with `net_arch=[]` nothing is left of it but the two linear heads
+        env,
+        learning_rate=config.learning_rate,
+        n_steps=config.n_steps,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        ent_coef=config.ent_coef,
+        vf_coef=config.vf_coef,
+        max_grad_norm=config.max_grad_norm,
+        use_rms_prop=config.optimizer == "rmsprop",
+        rms_prop_eps=config.optimizer_eps,
+        policy_kwargs=policy,
+        device="cpu",
+        seed=seed,
+    )
+
+
+@torch.no_grad()
+def copy_weights(network: PlanNetwork, model: sb3.A2C) -> None:
+    """Give a model of `make_a2c` the weights of a network: trunk, head 1 and value head."""
+    policy: Any = model.policy
+    n_actions = network.config.n_actions
+    policy.features_extractor.trunk.load_state_dict(network.trunk_of_first.state_dict())
+    policy.action_net.weight.copy_(network.plan_head.weight[:n_actions])
+    policy.action_net.bias.copy_(network.plan_head.bias[:n_actions])
+    policy.value_net.load_state_dict(network.value_head.state_dict())
+
+
+@dataclass
+class PredictRecord:
+    """What a run of the `predict` loop yielded.
+
+    Attributes:
+        steps: Steps taken; each is one evaluation.
+        episodes: Whole episodes.
+        lengths: Their steps.
+        score: Sum of all rewards.
+        seconds_wall: Predicting, stepping and resetting.
+    """
+
+    steps: int
+    episodes: int
+    lengths: list[int]
+    score: float
+    seconds_wall: float
+
+    @property
+    def score_per_second(self) -> float:
+        """Score / seconds."""
+        return self.score / self.seconds_wall
+
+
+class PredictLoop:
+    """Evaluation as Stable-Baselines3's users write it: `model.predict(obs, deterministic=True)` and a step, in a loop.
+
+    A grid is stepped without a vector environment, the quicker way; a game needs one, for its frame stack.
+
+    Args:
+        env_id: A grid or an Atari game.
+        network: Whose head 1 acts.
+    """
+
+    def __init__(self, env_id: str, network: PlanNetwork) -> None:
+        self.env_id = env_id
+        self._is_atari = network.config.trunk.kind == "atari"
+        self.env: Any = make_vec_env_for_sb3(env_id, 1, "DummyVecEnv", 0) if self._is_atari else make_env_for_sb3(env_id)
+        self.model = make_a2c(A2CConfig(n_envs=1, trunk=network.config.trunk), network.config, self.env)
+        copy_weights(network, self.model)
+
+    def run(self, steps: int, *, seed: int) -> PredictRecord:
+        """Act for a number of steps; later episodes go on with the environment's own generator.
+
+        Args:
+            steps: How many.
+            seed: Of the first reset.
+        """
+        return self._run_vector(steps, seed) if self._is_atari else self._run_single(steps, seed)
+
+    def _run_single(self, steps: int, seed: int) -> PredictRecord:
+        env, predict = self.env, self.model.predict
+        lengths, score, length = list[int](), 0.0, 0
+        begin = time.perf_counter()
+        obs, _ = env.reset(seed=seed)
+        for left in range(steps, 0, -1):
+            action, _ = predict(obs, deterministic=True)
+            obs, reward, terminated, truncated, _ = env.step(action)
+            score += reward
+            length += 1
+            if terminated or truncated:
+                lengths.append(length)
+                length = 0
+                if left > 1:
+                    obs, _ = env.reset()
+        return PredictRecord(steps, len(lengths), lengths, float(score), time.perf_counter() - begin)
+
+    def _run_vector(self, steps: int, seed: int) -> PredictRecord:
+        env, predict = self.env, self.model.predict
+        lengths, score, length = list[int](), 0.0, 0
+        env.seed(seed)
+        begin = time.perf_counter()
+        obs = env.reset()
+        for _ in range(steps):
+            action, _ = predict(obs, deterministic=True)
+            obs, rewards, dones, _ = env.step(action)
+            score += rewards[0]
+            length += 1
+            if dones[0]:
+                lengths.append(length)
+                length = 0
+        return PredictRecord(steps, len(lengths), lengths, float(score), time.perf_counter() - begin)
+
+    def play(self, seed: int) -> tuple[list[int], float]:
+        """One episode of a grid from this seed: its actions and its return.
+
+        Raises:
+            UnsupportedEnvironmentError: In Atari.
+        """
+        if self._is_atari:
+            raise UnsupportedEnvironmentError(f"{self.env_id}: single episodes are played on grids")
+        actions, total, done = list[int](), 0.0, False
+        obs, _ = self.env.reset(seed=seed)
+        while not done:
+            action, _ = self.model.predict(obs, deterministic=True)
+            obs, reward, terminated, truncated, _ = self.env.step(action)
+            actions.append(int(action))
+            total += float(reward)
+            done = terminated or truncated
+        return actions, total
+
+    def close(self) -> None:
+        """Close its environment."""
+        self.env.close()

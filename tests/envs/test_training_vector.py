@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from phr.envs.atari_vector import AtariVector
+from phr.envs.registry import make_env, split_env
+from phr.envs.split import SplitEnv
+from phr.envs.training_vector import TrainingVector, make_training_vectors
+from phr.envs.vector import Autoreset, VectorSplit
+from phr.errors import InvalidDataError
+from tests.helpers import corridor
+
+PONG = "PongDeterministic-v4"
+
+
+def seeds(env: int, episode: int) -> int:
+    return 100 * episode + env
+
+
+def renamed() -> SplitEnv:
+    return split_env(make_env(PONG).gym_env, "a game of my own")
+
+
+def native(n_envs: int, monkeypatch: pytest.MonkeyPatch, cores: int, env_id: str = PONG) -> list[AtariVector]:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    vectors = make_training_vectors(lambda: make_env(env_id), n_envs, seeds)
+    found = [vector for vector in vectors if isinstance(vector, AtariVector)]
+    assert len(found) == len(vectors)
+    return found
+
+
+def test_atari_is_stepped_natively_under_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    env_id = f"{PONG}?max_frames=40&noop_max=0"
+    vectors = native(3, monkeypatch, 2, env_id)
+    assert [vector.n_envs for vector in vectors] == [2, 1]
+    for vector in vectors:
+        assert (vector.env_id, vector.n_actions) == (env_id, 6)
+        assert (vector.autoreset, vector.exact_resume) == (Autoreset.SAME_STEP, False)
+        vector.reset()
+        assert not vector.n_noops.any()
+        vector.close()
+
+
+def test_groups_are_numbered_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of cores, a game has its own seed."""
+    noops = []
+    for cores in (1, 2):
+        vectors = native(4, monkeypatch, cores)
+        assert len(vectors) == cores
+        for vector in vectors:
+            vector.reset()
+        noops.append([n for vector in vectors for n in vector.n_noops.tolist()])
+    assert noops[0] == noops[1]
+    assert len(set(noops[0])) > 1
+
+
+@pytest.mark.parametrize("make", [corridor, renamed, lambda: make_env("Pong-v4")])
+def test_what_the_native_vector_cannot_play_is_stepped_one_by_one(make: Callable[[], SplitEnv]) -> None:
+    [vector] = make_training_vectors(make, 2, seeds)
+    assert isinstance(vector, VectorSplit)
+    assert (vector.n_envs, vector.autoreset, vector.exact_resume) == (2, Autoreset.SAME_STEP, True)
+
+
+def test_prefixes_are_played_by_stepping_one_by_one() -> None:
+    [vector] = make_training_vectors(lambda: make_env(PONG), 1, seeds, lambda _env, _episode: (0, 0))
+    assert isinstance(vector, VectorSplit)
+
+
+@pytest.mark.parametrize("make", [corridor, lambda: make_env(PONG)])
+def test_what_was_sent_is_received_once(make: Callable[[], SplitEnv]) -> None:
+    vector = make_training_vectors(make, 1, seeds)[0]
+    assert isinstance(vector, TrainingVector)
+    vector.reset()
+    with pytest.raises(InvalidDataError, match="send actions before"):
+        vector.receive()
+    vector.send(np.ones(1, np.int64))
+    step = vector.receive()
+    assert (step.rewards.shape, step.real.tolist()) == ((1,), [True])
+    with pytest.raises(InvalidDataError, match="send actions before"):
+        vector.receive()
+
+
+def test_a_game_under_way_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    [vector] = native(1, monkeypatch, 2)
+    with pytest.raises(InvalidDataError, match="reset the vector"):
+        vector.send(np.zeros(1, np.int64))
+    vector.reset()
+    vector.send(np.zeros(1, np.int64))
+    with pytest.raises(InvalidDataError, match="receive the last step"):
+        vector.send(np.zeros(1, np.int64))
+    vector.receive()
