@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from phr.networks.policy import PlanNetwork, build_network
@@ -17,14 +19,14 @@ KINDS = {
 
 def made(kind: str, horizon: int = 1) -> tuple[PlanNetwork, Tensor]:
     shape, trunk = KINDS[kind]
-    network = build_network(shape, 3, horizon, trunk, seed=0)
+    high = 255 if kind == "atari" else 1
+    network = build_network(spaces.Box(0, high, shape, np.uint8), 3, horizon, trunk, seed=0)
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("bias"):
                 parameter.uniform_(-0.1, 0.1, generator=rng)
-    high = 256 if kind == "atari" else 2
-    return network, torch.randint(0, high, (12, *shape), generator=rng, dtype=torch.uint8)
+    return network, torch.randint(0, high + 1, (12, *shape), generator=rng, dtype=torch.uint8)
 
 
 def oracle(network: PlanNetwork, obs: Tensor, d_logits: Tensor, d_values: Tensor) -> dict[str, Tensor]:

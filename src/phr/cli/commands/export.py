@@ -11,7 +11,7 @@ from phr.cli.words import Flag, ModelReference, OnnxFile
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a model as ONNX, to run without torch; refuses to write what differs from torch."""
+    """Write a model as ONNX, to run it without torch."""
 
     model: ModelReference
     """A run directory or zoo:NAME."""
