@@ -130,7 +130,7 @@ class Trunk(nn.Module):
             layers = [*convolutions, nn.Flatten(), *_hidden(nn.Linear(n_flat, config.width))]
         self.layers = nn.Sequential(*layers)
 
-    def prepare(self, obs: Shaped[Tensor, "batch *shape"], dtype: torch.dtype) -> Shaped[Tensor, "batch *shape"]:
+    def prepare(self, obs: Shaped[Tensor, "batch *shape"], dtype: torch.dtype) -> Shaped[Tensor, "batch *turned"]:
         """Observations of any number type, as the first layer reads them."""
         numbers = obs.to(dtype) * self.scale if self.scale != 1.0 else obs.to(dtype)
         return numbers.movedim(-1, 1) if self.channels_last else numbers
