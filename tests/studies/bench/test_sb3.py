@@ -18,12 +18,14 @@ from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.torch_planner import TorchPlanner
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
+from phr.studies.bench.contestants import Arena
 from phr.studies.bench.sb3 import (
     PredictLoop,
     copy_weights,
     make_a2c,
     make_env_for_sb3,
     make_vec_env_for_sb3,
+    predict_peer,
     symbol_planes,
 )
 from phr.teachers.references import zoo_directory
@@ -158,7 +160,17 @@ def test_a_predict_loop_in_pong() -> None:
     loop.close()
 
 
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "ALE/Pong-v5"])
+def test_it_takes_part_in_the_loops() -> None:
+    model = load_model(zoo_directory() / "crossing-student")
+    arena = Arena(env_id=CROSSING, env=make_env(CROSSING), model=model, seconds_per_run=0.05, seed=11)
+    peer = predict_peer(arena)
+    first, second, again = peer.play(0), peer.play(1), peer.play(0)
+    assert first["steps"] == second["steps"] == again["steps"] >= 1
+    assert first["score"] == again["score"]
+    assert min(each["seconds_wall"] for each in (first, second, again)) > 0
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "ALE/Pong-v5", f"{CROSSING}?view=partial"])
 def test_other_environments_are_refused(env_id: str) -> None:
     with pytest.raises(UnsupportedEnvironmentError, match="peer"):
         make_vec_env_for_sb3(env_id, 1, "DummyVecEnv", seed=0)

@@ -9,14 +9,19 @@ from typing import Any, Literal, get_args
 import gymnasium
 import torch
 from gymnasium import spaces
+from minigrid.core.constants import OBJECT_TO_IDX
+from minigrid.wrappers import FullyObsWrapper, ImgObsWrapper
 from torch import Tensor
 
+from phr.envs import planes
+from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import MissingExtraError, UnsupportedEnvironmentError
 from phr.learning.a2c import A2CConfig
 from phr.networks.policy import NetworkConfig, PlanNetwork
 from phr.networks.trunks import Trunk
+from phr.studies.bench.contestants import Arena, Contestant, Measured
 
 try:
     import stable_baselines3 as sb3
@@ -32,6 +37,7 @@ Stepping = Literal["DummyVecEnv", "SubprocVecEnv"]
 STEPPINGS: tuple[Stepping, ...] = get_args(Stepping)
 
 _COLORS, _STATES = 6, 4
+_PILOT_STEPS = 100
 
 
 def symbol_planes(n_planes: int) -> Tensor:
@@ -43,10 +49,6 @@ def symbol_planes(n_planes: int) -> Tensor:
     Args:
         n_planes: Planes of one observation of phr.
     """
-    from minigrid.core.constants import OBJECT_TO_IDX
-
-    from phr.envs import planes
-
     table = torch.zeros(len(OBJECT_TO_IDX), _COLORS, _STATES, n_planes)
     for name, plane in planes.OBJECT.items():
         table[OBJECT_TO_IDX[name], ..., plane] = 1
@@ -72,7 +74,7 @@ class SameTrunk(BaseFeaturesExtractor):
     def __init__(self, observation_space: spaces.Box, config: NetworkConfig) -> None:
         super().__init__(observation_space, config.trunk.width)
         self.trunk = Trunk(config.obs_shape, config.trunk)
-        self._table = symbol_planes(config.obs_shape[0]) if config.trunk.kind == "grid" else None
+        self._table = None if config.trunk.kind == "atari" else symbol_planes(config.obs_shape[0])
         self._strides = torch.tensor([_COLORS * _STATES, _STATES, 1.0]).view(3, 1, 1)
 
     def forward(self, obs: Tensor) -> Tensor:
@@ -85,9 +87,13 @@ class SameTrunk(BaseFeaturesExtractor):
 
 
 def make_env_for_sb3(env_id: str) -> gymnasium.Env[Any, Any]:
-    """A grid as users of Stable-Baselines3 show it to a CNN: `ImgObsWrapper(FullyObsWrapper(env))`."""
-    from minigrid.wrappers import FullyObsWrapper, ImgObsWrapper
+    """A grid as users of Stable-Baselines3 show it to a CNN: `ImgObsWrapper(FullyObsWrapper(env))`.
 
+    Raises:
+        UnsupportedEnvironmentError: If it is no grid seen whole.
+    """
+    if not isinstance(make_env(env_id), FullViewEnv):
+        raise UnsupportedEnvironmentError(f"{env_id}: the peer is measured on grids seen whole and on Atari games")
     return ImgObsWrapper(FullyObsWrapper(gymnasium.make(env_id)))
 
 
@@ -110,17 +116,11 @@ def make_vec_env_for_sb3(env_id: str, n_envs: int, stepping: Stepping, seed: int
         game = _without_skip(example)
         vec_env = make_atari_env(game, n_envs, seed, vec_env_cls=vec_env_cls, vec_env_kwargs=kwargs)
         return VecFrameStack(vec_env, n_stack=4)
-    if not _is_grid(example):
-        raise UnsupportedEnvironmentError(f"{env_id}: the peer is measured on grids and Atari games")
     return make_vec_env(lambda: make_env_for_sb3(env_id), n_envs, seed, vec_env_cls=vec_env_cls, vec_env_kwargs=kwargs)
 
 
 def _is_atari(env: SplitEnv) -> bool:
     return type(env).__module__ == "phr.envs.atari"
-
-
-def _is_grid(env: SplitEnv) -> bool:
-    return type(env).__module__ == "phr.envs.minigrid_split" and env.observation_space.shape[0] >= 3
 
 
 def _without_skip(env: Any) -> str:
@@ -212,11 +212,14 @@ class PredictLoop:
     Args:
         env_id: A grid or an Atari game.
         network: Whose head 1 acts.
+
+    Raises:
+        UnsupportedEnvironmentError: In any other environment.
     """
 
     def __init__(self, env_id: str, network: PlanNetwork) -> None:
         self.env_id = env_id
-        self._is_atari = network.config.trunk.kind == "atari"
+        self._is_atari = _is_atari(make_env(env_id))
         self.env: Any = make_vec_env_for_sb3(env_id, 1, "DummyVecEnv", 0) if self._is_atari else make_env_for_sb3(env_id)
         self.model = make_a2c(A2CConfig(n_envs=1, trunk=network.config.trunk), network.config, self.env)
         copy_weights(network, self.model)
@@ -284,3 +287,20 @@ class PredictLoop:
     def close(self) -> None:
         """Close its environment."""
         self.env.close()
+
+
+def predict_peer(arena: Arena) -> Contestant:
+    """The `predict` loop as one of the loops that are run side by side, with the weights of the arena's model.
+
+    Raises:
+        UnsupportedEnvironmentError: If this is neither a grid nor an Atari game.
+    """
+    loop = PredictLoop(arena.env_id, arena.model.network)
+    pilot = [loop.run(_PILOT_STEPS, seed=arena.seed) for _ in range(2)][-1]
+    n_steps = max(1, round(_PILOT_STEPS * arena.seconds_per_run / pilot.seconds_wall))
+
+    def one_round(index: int) -> Measured:
+        record = loop.run(n_steps, seed=arena.seed + index)
+        return {"seconds_wall": record.seconds_wall, "steps": float(record.steps), "score": record.score}
+
+    return Contestant("Stable-Baselines3 predict, n = 1", one_round)
