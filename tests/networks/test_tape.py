@@ -10,23 +10,30 @@ from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.tape import Tape
 from phr.networks.trunks import TrunkConfig
 
+
+def planes(shape: tuple[int, ...], high: int) -> spaces.Box:
+    return spaces.Box(0, high, shape, np.uint8)
+
+
 KINDS = {
-    "grid": ((5, 9, 7), TrunkConfig(kind="grid", channels=(4, 6, 8), width=16)),
-    "atari": ((4, 84, 84), TrunkConfig(kind="atari", channels=(4, 6, 8), width=16)),
-    "mlp": ((7,), TrunkConfig(kind="mlp", width=16, depth=3)),
+    "grid": (planes((5, 9, 7), high=1), TrunkConfig(kind="grid", channels=(4, 6, 8), width=16)),
+    "atari": (planes((4, 84, 84), high=255), TrunkConfig(kind="atari", channels=(4, 6, 8), width=16)),
+    "mlp": (planes((7,), high=1), TrunkConfig(kind="mlp", width=16, depth=3)),
+    # Bytes that the first layer reads as 0 .. 1, flat and as colours.
+    "bytes": (planes((7,), high=255), TrunkConfig(kind="mlp", width=16)),
+    "picture": (planes((9, 9, 3), high=255), TrunkConfig(kind="grid", channels=(4, 6, 8), width=16)),
 }
 
 
 def made(kind: str, horizon: int = 1) -> tuple[PlanNetwork, Tensor]:
-    shape, trunk = KINDS[kind]
-    high = 255 if kind == "atari" else 1
-    network = build_network(spaces.Box(0, high, shape, np.uint8), 3, horizon, trunk, seed=0)
+    space, trunk = KINDS[kind]
+    network = build_network(space, 3, horizon, trunk, seed=0)
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("bias"):
                 parameter.uniform_(-0.1, 0.1, generator=rng)
-    return network, torch.randint(0, high + 1, (12, *shape), generator=rng, dtype=torch.uint8)
+    return network, torch.randint(0, int(space.high.max()) + 1, (12, *space.shape), generator=rng, dtype=torch.uint8)
 
 
 def oracle(network: PlanNetwork, obs: Tensor, d_logits: Tensor, d_values: Tensor) -> dict[str, Tensor]:
@@ -72,6 +79,22 @@ def test_gradients_are_added_and_the_record_is_used_up() -> None:
     tape.backward(*ones)
     for name, found in gradients(network).items():
         torch.testing.assert_close(found, 2 * once[name])
+
+
+def test_records_of_any_length_may_follow_each_other() -> None:
+    """The record keeps its memory; nothing of an earlier, longer one is left in a later one."""
+    network, obs = made("atari")
+    tape = Tape(network)
+    for part, n_slices in ((obs, 6), (obs[:5], 1), (obs[3:], 3), (obs, 1)):
+        for parameter in network.parameters():
+            parameter.grad = None
+        for piece in part.tensor_split(n_slices):
+            tape.forward(piece)
+        n = len(part)
+        tape.backward(torch.ones(n, 3), torch.ones(n))
+        expected = oracle(made("atari")[0], part, torch.ones(n, 3), torch.ones(n))
+        for name, found in gradients(network).items():
+            torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-4, msg=name)
 
 
 def test_what_is_not_recorded_has_no_gradient() -> None:

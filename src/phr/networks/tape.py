@@ -7,6 +7,8 @@ update's arithmetic; the passes themselves may run in bfloat16, with weights and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
@@ -30,6 +32,7 @@ class Tape:
         self._plan_head, self._value_head = network.plan_head, network.value_head
         self._n_actions = network.config.n_actions
         self._dtype = dtype
+        self._seen, self._n_seen = torch.empty(0), 0
         self._slices: list[list[Tensor]] = []
         self.refresh()
 
@@ -39,8 +42,12 @@ class Tape:
         n = self._n_actions
         heads = torch.cat([self._plan_head.weight[:n], self._value_head.weight])
         biases = torch.cat([self._plan_head.bias[:n], self._value_head.bias])
-        pairs = [(layer.weight, layer.bias) for layer in self._layers] + [(heads, biases)]
-        self._weights = [(channels_last(w.to(self._dtype)), b.to(self._dtype)) for w, b in pairs if b is not None]
+        first, *others = self._layers
+        # The scale of the observations goes into the weights that read them: bytes need no multiplication then.
+        pairs = [(first.weight * self._trunk.scale, first.bias), *((layer.weight, layer.bias) for layer in others)]
+        self._weights = [
+            (channels_last(w.to(self._dtype)), b.to(self._dtype)) for w, b in [*pairs, (heads, biases)] if b is not None
+        ]
 
     @torch.inference_mode()
     def forward(
@@ -52,19 +59,40 @@ class Tape:
             obs: One slice of observations.
             record: Keep what `backward` needs.
         """
-        x = channels_last(self._trunk.prepare(obs, self._dtype))
-        kept = [x]
+        x = self._as_numbers(obs, record)
+        answers = []
         for layer, (weight, bias) in zip(self._layers, self._weights, strict=False):
             if isinstance(layer, nn.Conv2d):
                 x = F.conv2d(x, weight, bias, layer.stride, layer.padding)
             else:
                 x = F.linear(x.flatten(1), weight, bias)
             x = F.leaky_relu_(x)
-            kept.append(x)
+            answers.append(x)
         if record:
-            self._slices.append(kept)
+            self._slices.append(answers)
         out = F.linear(x, *self._weights[-1]).float()
         return out[:, :-1], out[:, -1]
+
+    def _as_numbers(self, obs: Tensor, record: bool) -> Tensor:
+        """Observations as the first layer reads them, but for their scale; recorded ones are written where they stay."""
+        x = obs.movedim(-1, 1) if self._trunk.channels_last else obs
+        # Turning bytes round is cheaper than turning float32; for bfloat16 it is the other way about.
+        bytes_first = x.dtype is torch.uint8 and self._dtype is torch.float32
+        x = channels_last(x) if bytes_first else x.to(self._dtype)
+        return self._room(x.shape).copy_(x) if record else channels_last(x.to(self._dtype))
+
+    def _room(self, shape: Sequence[int]) -> Tensor:
+        """Where the record of the observations goes on."""
+        begin, end = self._n_seen, self._n_seen + shape[0]
+        if len(self._seen) < end:
+            layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+            n_rows = max(end, 2 * len(self._seen))
+            larger = torch.empty((n_rows, *shape[1:]), dtype=self._dtype, memory_format=layout)
+            if begin:
+                larger[:begin] = self._seen[:begin]
+            self._seen = larger
+        self._n_seen = end
+        return self._seen[begin:end]
 
     @torch.inference_mode()
     def backward(self, d_logits: Float[Tensor, "total n_actions"], d_values: Float[Tensor, " total"]) -> None:
@@ -74,8 +102,9 @@ class Tape:
             d_logits: Derivative of the loss by the logits, the recorded slices one after the other.
             d_values: The same for the values.
         """
-        kept = [torch.cat(parts) for parts in zip(*self._slices, strict=True)]
+        kept = [self._seen[: self._n_seen], *(torch.cat(parts) for parts in zip(*self._slices, strict=True))]
         self._slices.clear()
+        self._n_seen = 0
         n = self._n_actions
         gradient = torch.cat([d_logits, d_values.unsqueeze(1)], dim=1).to(self._dtype)
         d_weight, d_bias = gradient.t() @ kept[-1].flatten(1), gradient.sum(0)
@@ -93,7 +122,7 @@ class Tape:
             else:
                 d_weight, d_bias = gradient.t() @ x.flatten(1), gradient.sum(0)
                 gradient = gradient @ weight if index > 0 else gradient
-            _add_gradient(layer.weight, d_weight)
+            _add_gradient(layer.weight, d_weight if index > 0 else d_weight * self._trunk.scale)
             _add_gradient(layer.bias, d_bias)
 
 

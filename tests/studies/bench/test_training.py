@@ -73,12 +73,20 @@ def case_of(rates: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_table_says_what_was_measured() -> None:
     rates = {OURS: spread([2000.0, 2100.0, 2200.0]), PEER: spread([700.0] * 3), BARE: spread([3000.0] * 3)}
-    [table] = tables({"cases": [case_of(rates)]})
+    [table] = tables({"cases": [case_of(rates)], "left_out": []})
     row = dict(zip([column.heading for column in table.columns], table.rows[0], strict=True))
     assert row["environment"] == "PongDeterministic"
     assert (row["network"], row["weights"], row["stepped by"]) == ("32-64-64 / 512", "trained", "SubprocVecEnv")
     assert (row["phr, steps / s"], row["float32"], row["SB3"]) == ("2,100", "–", "700")
     assert (row["phr / SB3"], row["float32 / SB3"], row["of the bare passes"]) == ("3.00×", "–", "0.70")
+
+
+def test_a_case_without_its_weights_is_left_out() -> None:
+    case = TrainingCase(env_id=CROSSING, trunk=TINY, n_envs=2, weights="zoo:no-such-model")
+    values = measure(TrainingSettings(cases=(case,)))
+    assert values["cases"] == []
+    assert "no-such-model" in values["left_out"][0]
+    assert "no-such-model" in tables(values)[0].note
 
 
 def test_nothing_is_learnt_while_training_is_timed() -> None:

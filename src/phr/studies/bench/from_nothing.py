@@ -5,6 +5,7 @@ Both run as `phr train` and `phr distill` do, with their presets; a teacher's ti
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,37 +30,46 @@ class FromNothingSettings:
     """What is run.
 
     Attributes:
-        out: Folder of the two runs; it must not hold any yet.
+        out: Folder of the two runs; it must not hold any yet. None takes a temporary one.
         env_id: An environment with few starts.
         horizon: Of the student.
         seed: Of both stages.
         teacher: Settings that replace the preset's, for a quick look.
         student: The same for stage 2.
-        on_progress: Told how training goes on.
     """
 
-    out: Path
+    out: Path | None = None
     env_id: str = "MiniGrid-SimpleCrossingS9N1-v0"
     horizon: int = 16
     seed: int = 0
     teacher: Mapping[str, Any] = field(default_factory=dict)
     student: Mapping[str, Any] = field(default_factory=dict)
-    on_progress: OnProgress = silent
 
 
-def measure(settings: FromNothingSettings) -> dict[str, Any]:
+def measure(settings: FromNothingSettings, on_progress: OnProgress = silent) -> dict[str, Any]:
     """Train, distil, and play every start with both.
+
+    Args:
+        settings: What.
+        on_progress: Told how training goes on.
 
     Raises:
         OutputDirectoryError: If the folder holds runs already: those would be resumed, not timed.
         NoSuccessError: If the teacher learnt nothing that a student could copy.
     """
+    if settings.out is not None:
+        return _measure(settings, settings.out, on_progress)
+    with tempfile.TemporaryDirectory() as folder:
+        return _measure(settings, Path(folder), on_progress)
+
+
+def _measure(settings: FromNothingSettings, out: Path, on_progress: OnProgress) -> dict[str, Any]:
     env_id, seed = settings.env_id, settings.seed
     teacher_settings = teacher_config(make_env(env_id), seed=seed, **settings.teacher)
     student_settings = student_config(env_id, settings.horizon, seed=seed, **settings.student)
 
     def train() -> Model:
-        return runs.train_teacher(env_id, teacher_settings, settings.out / "teacher", on_progress=settings.on_progress)
+        return runs.train_teacher(env_id, teacher_settings, out / "teacher", on_progress=on_progress)
 
     teacher, seconds_teacher = _timed(train)
 
@@ -68,11 +78,11 @@ def measure(settings: FromNothingSettings) -> dict[str, Any]:
             teacher.planner,
             env_id,
             student_settings,
-            settings.out / "student",
+            out / "student",
             start=teacher.network,
             teacher_name=str(teacher.directory),
             teacher_id=teacher.sha256,
-            on_progress=settings.on_progress,
+            on_progress=on_progress,
         )
 
     student, seconds_student = _timed(distil)

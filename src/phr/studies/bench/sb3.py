@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import gymnasium
 import torch
 from gymnasium import spaces
+from minigrid.core.constants import OBJECT_TO_IDX
+from minigrid.wrappers import FullyObsWrapper, ImgObsWrapper
 from torch import Tensor
 
+from phr.envs import planes
+from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import MissingExtraError, UnsupportedEnvironmentError
@@ -43,10 +45,6 @@ def symbol_planes(n_planes: int) -> Tensor:
     Args:
         n_planes: Planes of one observation of phr.
     """
-    from minigrid.core.constants import OBJECT_TO_IDX
-
-    from phr.envs import planes
-
     table = torch.zeros(len(OBJECT_TO_IDX), _COLORS, _STATES, n_planes)
     for name, plane in planes.OBJECT.items():
         table[OBJECT_TO_IDX[name], ..., plane] = 1
@@ -72,7 +70,7 @@ class SameTrunk(BaseFeaturesExtractor):
     def __init__(self, observation_space: spaces.Box, config: NetworkConfig) -> None:
         super().__init__(observation_space, config.trunk.width)
         self.trunk = Trunk(config.obs_shape, config.trunk)
-        self._table = symbol_planes(config.obs_shape[0]) if config.trunk.kind == "grid" else None
+        self._table = None if config.trunk.kind == "atari" else symbol_planes(config.obs_shape[0])
         self._strides = torch.tensor([_COLORS * _STATES, _STATES, 1.0]).view(3, 1, 1)
 
     def forward(self, obs: Tensor) -> Tensor:
@@ -85,9 +83,13 @@ class SameTrunk(BaseFeaturesExtractor):
 
 
 def make_env_for_sb3(env_id: str) -> gymnasium.Env[Any, Any]:
-    """A grid as users of Stable-Baselines3 show it to a CNN: `ImgObsWrapper(FullyObsWrapper(env))`."""
-    from minigrid.wrappers import FullyObsWrapper, ImgObsWrapper
+    """A grid as users of Stable-Baselines3 show it to a CNN: `ImgObsWrapper(FullyObsWrapper(env))`.
 
+    Raises:
+        UnsupportedEnvironmentError: If it is no grid seen whole.
+    """
+    if not isinstance(make_env(env_id), FullViewEnv):
+        raise UnsupportedEnvironmentError(f"{env_id}: the peer is measured on grids seen whole and on Atari games")
     return ImgObsWrapper(FullyObsWrapper(gymnasium.make(env_id)))
 
 
@@ -106,21 +108,16 @@ def make_vec_env_for_sb3(env_id: str, n_envs: int, stepping: Stepping, seed: int
     vec_env_cls: type[DummyVecEnv | SubprocVecEnv] = DummyVecEnv if stepping == "DummyVecEnv" else SubprocVecEnv
     kwargs = {"start_method": "fork"} if stepping == "SubprocVecEnv" else {}
     example = make_env(env_id)
-    if _is_atari(example):
+    if is_atari(example):
         game = _without_skip(example)
         vec_env = make_atari_env(game, n_envs, seed, vec_env_cls=vec_env_cls, vec_env_kwargs=kwargs)
         return VecFrameStack(vec_env, n_stack=4)
-    if not _is_grid(example):
-        raise UnsupportedEnvironmentError(f"{env_id}: the peer is measured on grids and Atari games")
     return make_vec_env(lambda: make_env_for_sb3(env_id), n_envs, seed, vec_env_cls=vec_env_cls, vec_env_kwargs=kwargs)
 
 
-def _is_atari(env: SplitEnv) -> bool:
+def is_atari(env: SplitEnv) -> bool:
+    """Whether this is a game of ale-py."""
     return type(env).__module__ == "phr.envs.atari"
-
-
-def _is_grid(env: SplitEnv) -> bool:
-    return type(env).__module__ == "phr.envs.minigrid_split" and env.observation_space.shape[0] >= 3
 
 
 def _without_skip(env: Any) -> str:
@@ -178,109 +175,3 @@ def copy_weights(network: PlanNetwork, model: sb3.A2C) -> None:
     policy.action_net.weight.copy_(network.plan_head.weight[:n_actions])
     policy.action_net.bias.copy_(network.plan_head.bias[:n_actions])
     policy.value_net.load_state_dict(network.value_head.state_dict())
-
-
-@dataclass
-class PredictRecord:
-    """What a run of the `predict` loop yielded.
-
-    Attributes:
-        steps: Steps taken; each is one evaluation.
-        episodes: Whole episodes.
-        lengths: Their steps.
-        score: Sum of all rewards.
-        seconds_wall: Predicting, stepping and resetting.
-    """
-
-    steps: int
-    episodes: int
-    lengths: list[int]
-    score: float
-    seconds_wall: float
-
-    @property
-    def score_per_second(self) -> float:
-        """Score / seconds."""
-        return self.score / self.seconds_wall
-
-
-class PredictLoop:
-    """Evaluation as Stable-Baselines3's users write it: `model.predict(obs, deterministic=True)` and a step, in a loop.
-
-    A grid is stepped without a vector environment, the quicker way; a game needs one, for its frame stack.
-
-    Args:
-        env_id: A grid or an Atari game.
-        network: Whose head 1 acts.
-    """
-
-    def __init__(self, env_id: str, network: PlanNetwork) -> None:
-        self.env_id = env_id
-        self._is_atari = network.config.trunk.kind == "atari"
-        self.env: Any = make_vec_env_for_sb3(env_id, 1, "DummyVecEnv", 0) if self._is_atari else make_env_for_sb3(env_id)
-        self.model = make_a2c(A2CConfig(n_envs=1, trunk=network.config.trunk), network.config, self.env)
-        copy_weights(network, self.model)
-
-    def run(self, steps: int, *, seed: int) -> PredictRecord:
-        """Act for a number of steps; later episodes go on with the environment's own generator.
-
-        Args:
-            steps: How many.
-            seed: Of the first reset.
-        """
-        return self._run_vector(steps, seed) if self._is_atari else self._run_single(steps, seed)
-
-    def _run_single(self, steps: int, seed: int) -> PredictRecord:
-        env, predict = self.env, self.model.predict
-        lengths, score, length = list[int](), 0.0, 0
-        begin = time.perf_counter()
-        obs, _ = env.reset(seed=seed)
-        for left in range(steps, 0, -1):
-            action, _ = predict(obs, deterministic=True)
-            obs, reward, terminated, truncated, _ = env.step(action)
-            score += reward
-            length += 1
-            if terminated or truncated:
-                lengths.append(length)
-                length = 0
-                if left > 1:
-                    obs, _ = env.reset()
-        return PredictRecord(steps, len(lengths), lengths, float(score), time.perf_counter() - begin)
-
-    def _run_vector(self, steps: int, seed: int) -> PredictRecord:
-        env, predict = self.env, self.model.predict
-        lengths, score, length = list[int](), 0.0, 0
-        env.seed(seed)
-        begin = time.perf_counter()
-        obs = env.reset()
-        for _ in range(steps):
-            action, _ = predict(obs, deterministic=True)
-            obs, rewards, dones, _ = env.step(action)
-            score += rewards[0]
-            length += 1
-            if dones[0]:
-                lengths.append(length)
-                length = 0
-        return PredictRecord(steps, len(lengths), lengths, float(score), time.perf_counter() - begin)
-
-    def play(self, seed: int) -> tuple[list[int], float]:
-        """One episode of a grid from this seed: its actions and its return.
-
-        Raises:
-            UnsupportedEnvironmentError: In Atari.
-        """
-        if self._is_atari:
-            raise UnsupportedEnvironmentError(f"{self.env_id}: single episodes are played on grids")
-        actions, total, done = list[int](), 0.0, False
-        obs, _ = self.env.reset(seed=seed)
-        while not done:
-            action, _ = self.model.predict(obs, deterministic=True)
-            obs, reward, terminated, truncated, _ = self.env.step(action)
-            actions.append(int(action))
-            total += float(reward)
-            done = terminated or truncated
-        return actions, total
-
-    def close(self) -> None:
-        """Close its environment."""
-        self.env.close()

@@ -86,11 +86,18 @@ Runner = Callable[[int], None]
 def measure(settings: TrainingSettings) -> dict[str, Any]:
     """Every case after the other; within a case all contestants in alternation.
 
+    A case whose weights are not to be found is left out, and said to be.
+
     Raises:
         MissingExtraError: If Stable-Baselines3 is not installed.
-        UnknownModelError: If a case's weights are not to be found.
     """
-    return {"cases": [_measure_case(case, settings) for case in settings.cases]}
+    cases, left_out = list[dict[str, Any]](), list[str]()
+    for case in settings.cases:
+        try:
+            cases.append(_measure_case(case, settings))
+        except UnknownModelError as error:
+            left_out.append(f"{case.env_id} with {case.weights}: {error}")
+    return {"cases": cases, "left_out": left_out}
 
 
 def config_of(case: TrainingCase) -> A2CConfig:
@@ -261,6 +268,7 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
         "nothing, so that fresh weights stay fresh (long episodes) and trained ones trained (short ones). Our Atari games "
         "are stepped by ale-py's own threads."
     )
+    note = " ".join([note, *(f"Left out: {text}." for text in values["left_out"])])
     return [Table("A2C", columns, rows, note=note, grouped=True)]
 
 
