@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from phr.learning.driver import OnProgress, silent
@@ -113,12 +111,9 @@ def _training(request: Request) -> Section:
 
 
 def _from_nothing(request: Request) -> Section:
-    def measure() -> dict[str, Any]:
-        with tempfile.TemporaryDirectory() as folder:
-            return from_nothing.measure(replace(settings, out=Path(folder)))
-
-    settings = from_nothing.FromNothingSettings(out=Path("a new folder"), on_progress=request.on_progress)
-    return replace(_section("from_nothing", from_nothing, settings), measure=measure)
+    settings = from_nothing.FromNothingSettings()
+    section = _section("from_nothing", from_nothing, settings)
+    return replace(section, measure=partial(from_nothing.measure, settings, request.on_progress))
 
 
 SECTIONS: dict[str, Callable[[Request], Section]] = {
