@@ -1,15 +1,16 @@
 """Training throughput: phr's A2C beside Stable-Baselines3's, and beside its own passes without any environment.
 
-All take turns, with the same network, weights, hyperparameters, action space and number of environments, and one thread of
-torch. The learning rate is next to nothing, so that every update does all its work and the policy stays what it is:
-fresh, with long episodes, or trained, with short ones and many resets.
+All take turns, with the same network, weights, hyperparameters, action space, number of environments and threads of torch.
+The learning rate is next to nothing, so that every update does all its work and the policy stays what it is: fresh, with
+long episodes, or trained, with short ones and many resets.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,19 +49,22 @@ class TrainingCase:
         trunk: The layers; those of the environment's preset by default.
         weights: Reference of the teacher that acts, widened where `trunk` is wider; None for fresh weights.
         n_envs: Environments side by side; as in the preset by default.
+        threads: Of torch, for all contestants.
     """
 
     env_id: str
     trunk: TrunkConfig | None = None
     weights: str | None = None
     n_envs: int | None = None
+    threads: int = 1
 
 
 CASES = tuple(
-    TrainingCase(env_id=env_id, trunk=trunk, weights=weights)
+    TrainingCase(env_id=env_id, trunk=trunk, weights=weights, threads=threads)
     for env_id, kind, phases in ((CROSSING, "grid", (None, "zoo:crossing-teacher")), (PONG, "atari", (None,)))
     for trunk in (None, REFERENCE_TRUNKS[kind])
     for weights in phases
+    for threads in (1, 2)
 )
 
 
@@ -94,10 +98,21 @@ def measure(settings: TrainingSettings) -> dict[str, Any]:
     cases, left_out = list[dict[str, Any]](), list[str]()
     for case in settings.cases:
         try:
-            cases.append(_measure_case(case, settings))
+            with _threads(case.threads):
+                cases.append(_measure_case(case, settings))
         except UnknownModelError as error:
             left_out.append(f"{case.env_id} with {case.weights}: {error}")
     return {"cases": cases, "left_out": left_out}
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def config_of(case: TrainingCase) -> A2CConfig:
@@ -254,15 +269,15 @@ def _copy(network: PlanNetwork) -> PlanNetwork:
 def tables(values: Mapping[str, Any]) -> list[Table]:
     """One row per case."""
     columns = (
-        Column("environment"), Column("network"), Column("weights"),
+        Column("environment"), Column("network"), Column("weights"), Column("threads", "number"),
         Column("phr, steps / s", "number"), Column("lowest … highest", "interval"), Column("float32", "number"),
         Column("SB3", "number"), Column("stepped by"),
         Column("phr / SB3", "number"), Column("float32 / SB3", "number"), Column("of the bare passes", "number"),
     )  # fmt: skip
     rows = tuple(_row(case) for case in values["cases"])
-    first = values["cases"][0] if values["cases"] else {"threads": 1, "precision": NOTHING}
+    first = values["cases"][0] if values["cases"] else {"precision": NOTHING}
     note = (
-        f"Both with {first['threads']} thread of torch and the same network, weights, hyperparameters and environments; phr "
+        "Both with the same threads of torch, network, weights, hyperparameters and environments; phr "
         f"computes in {first['precision']}, SB3 in float32. SB3 steps by whatever was quicker for it. The bare passes are "
         "the forward passes, the bootstrap pass and the update without an environment. The learning rate is next to "
         "nothing, so that fresh weights stay fresh (long episodes) and trained ones trained (short ones). Our Atari games "
@@ -280,6 +295,7 @@ def _row(case: Mapping[str, Any]) -> tuple[str, ...]:
         env_name(case["env_id"]),
         f"{layers} / {case['width']}",
         "fresh" if case["weights"] is None else "trained",
+        str(case["threads"]),
         number(ours["median"], 0),
         interval((ours["low"], ours["high"])),
         number(rates[OURS_FLOAT32]["median"], 0) if OURS_FLOAT32 in rates else NOTHING,
