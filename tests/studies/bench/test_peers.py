@@ -30,7 +30,7 @@ def test_the_predict_loop_is_measured_on_grids_and_refused_elsewhere() -> None:
     found = stable_baselines3_predict(Arena(env_id, make_env(env_id), model, 0.01, seed=1)).play(0)
     assert found["steps"] >= 1
     assert found["seconds_wall"] > 0
-    with pytest.raises(UnsupportedEnvironmentError, match="MiniGrid and Atari"):
+    with pytest.raises(UnsupportedEnvironmentError, match="grids seen whole and on Atari"):
         stable_baselines3_predict(Arena(CORRIDOR, make_env(CORRIDOR), corridor_student(), 0.01, seed=1))
 
 

@@ -82,7 +82,7 @@ def planes_of(obs: Any) -> torch.Tensor:
 
 def test_hyperparameters_are_the_same() -> None:
     env = make_vec_env_for_sb3(CROSSING, 16, "DummyVecEnv", seed=0)
-    config = teacher_config(make_env(CROSSING), ent_coef=0.03, gae_lambda=0.8, optimizer_eps=1e-6)
+    config = teacher_config(make_env(CROSSING), ent_coef=0.03, gamma=0.97, gae_lambda=0.8, optimizer_eps=1e-6)
     model = make_a2c(config, fresh(CROSSING, kind="grid").config, env)
     assert (model.n_envs, model.n_steps, model.gamma, model.gae_lambda) == (16, 8, 0.97, 0.8)
     assert (model.ent_coef, model.vf_coef, model.max_grad_norm) == (0.03, 0.5, 0.5)
