@@ -126,7 +126,7 @@ def test_restoring_begins_new_games_with_fresh_seeds() -> None:
     assert resumed.n_noops.tolist() != first.tolist()
     vector.restore(state)
     np.testing.assert_array_equal(vector.observe(), resumed.observe())
-    assert resumed.state() == [{"round": 1}]
+    assert resumed.state() == [{"round": 1}] * 3
 
 
 def test_training_may_step_either_vector() -> None:

@@ -153,12 +153,12 @@ class AtariVector:
         return out
 
     def state(self) -> list[dict[str, Any]]:
-        """How often games were begun; the native emulators cannot be saved."""
-        return [{"round": self._round}]
+        """How often each game was begun; the native emulators cannot be saved."""
+        return [{"round": self._round}] * self.n_envs
 
     def restore(self, state: list[dict[str, Any]]) -> None:
         """Begin new episodes, with seeds that the saved training had not used."""
-        self._round = state[0]["round"]
+        self._round = max(entry["round"] for entry in state)
         self.reset()
 
     def close(self) -> None:

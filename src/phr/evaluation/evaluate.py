@@ -21,6 +21,9 @@ from phr.seeding import Streams
 _SECONDS_OF_BOUNDS = 4.0
 """Time spent on measuring the bound, all runs together."""
 
+_STEPS_BEFORE = 2000
+"""Steps of the uncounted run whose bound stands before the first one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
@@ -95,13 +98,17 @@ def evaluate_planner(
         planner, settings.commitment, deterministic=settings.deterministic, rng=streams.rng("evaluate-sampling")
     )
     _warm_up(planner, env, agent)
-    records, bounds, before = list[RunRecord](), list[TimeBound](), None
+    records, bounds = list[RunRecord](), list[TimeBound]()
     options = RunOptions(settings.options.prefix, settings.options.observe_always, keep_trace=settings.with_bound)
+    seconds_of_bound = _SECONDS_OF_BOUNDS / settings.runs
+    before = None
+    if settings.with_bound:
+        before = _first_bound(planner, env, agent, options, settings.limit.steps or _STEPS_BEFORE, seconds_of_bound)
     for index in range(settings.runs):
         seed, rng = streams.integer("evaluate-run", index), streams.rng("evaluate-prefix", index)
         record = timed_run(env, agent, settings.limit, seed=seed, rng=rng, options=options)
         if settings.with_bound:
-            after = measure_bound(env, planner, record, max_seconds=_SECONDS_OF_BOUNDS / settings.runs)
+            after = measure_bound(env, planner, record, max_seconds=seconds_of_bound)
             bounds.append(least_terms(after, before))
             before = after
             record.trace.clear()
@@ -113,6 +120,17 @@ def evaluate_planner(
     return Evaluation(
         env.env_id, model, planner.horizon, named, backend, settings.deterministic, tuple(records), tuple(bounds), machine
     )
+
+
+def _first_bound(
+    planner: Planner, env: SplitEnv, agent: HorizonAgent, options: RunOptions, n_steps: int, max_seconds: float
+) -> TimeBound:
+    """What stands before the first run: the bound of a short run that is not counted."""
+    streams = Streams(0)
+    seed, rng = streams.integer("bound-run"), streams.rng("bound-prefix")
+    record = timed_run(env, agent, Limit(steps=min(_STEPS_BEFORE, n_steps)), seed=seed, rng=rng, options=options)
+    agent.reset()
+    return measure_bound(env, planner, record, max_seconds=max_seconds)
 
 
 def _warm_up(planner: Planner, env: SplitEnv, agent: HorizonAgent) -> None:

@@ -77,7 +77,8 @@ class A2CConfig:
     trunk: TrunkConfig = field(default_factory=lambda: TrunkConfig(kind="grid"))
     """Layers of the network."""
     precision: Precision = "auto"
-    """What layers compute in; `auto` is bfloat16 where the CPU multiplies it natively. Weights and losses stay float32."""
+    """What layers compute in; `auto` is bfloat16 for convolutions where the CPU multiplies it natively, else float32.
+    Weights and losses stay float32."""
     seed: int = 0
     """Fixes weights, environments and sampling."""
 
@@ -149,7 +150,9 @@ class A2C:
         self.network = network or build_network(space, n_actions, 1, config.trunk, seed=weights_seed)
         self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
         self._flat = FlatParameters(self.network)
-        self._tape = Tape(self.network, compute_dtype(config.precision))
+        self._tape = Tape(
+            self.network, compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
+        )
         self.optimizer = self._make_optimizer()
         self._test_vector: VectorSplit | None = None
 

@@ -74,7 +74,8 @@ class PHRConfig:
     success_quantile: float = 0.0
     """Where success means nothing: drop episodes below this quantile of returns."""
     precision: Precision = "auto"
-    """What layers compute in; `auto` is bfloat16 where the CPU multiplies it natively. Weights and losses stay float32."""
+    """What layers compute in; `auto` is bfloat16 for convolutions where the CPU multiplies it natively, else float32.
+    Weights and losses stay float32."""
     seed: int = 0
     """Fixes starts and batches."""
 
@@ -130,7 +131,7 @@ class PHR:
         self._freeze()
         trained = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trained, config.learning_rate, fused=True)
-        self._dtype = compute_dtype(config.precision)
+        self._dtype = compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
         self.rng = Streams(config.seed).rng("student-batches")
         self.n_updates = 0
         self._latest_loss = float("nan")
@@ -164,7 +165,7 @@ class PHR:
         rows = self.data.draw(self.rng, self.config.batch_size)
         obs, teacher_logits, teacher_actions, valid = self.data.batch(rows)
         with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
-            plan_logits = self.network(channels_last(obs)).float()
+            plan_logits = self.network(obs if self.network.config.channels_last else channels_last(obs)).float()
         regressed = self.data.regressed(valid)
         loss = plan_loss(self.config.loss, plan_logits, teacher_logits, teacher_actions, regressed)
         return self.config.loss_weight * loss

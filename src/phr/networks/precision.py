@@ -11,13 +11,18 @@ Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
-def compute_dtype(precision: Precision) -> torch.dtype:
+def compute_dtype(precision: Precision, *, convolutions: bool) -> torch.dtype:
     """The number type of a precision.
 
     Args:
-        precision: `auto` is bfloat16 where the CPU multiplies it natively, since that halves the time; else float32.
+        precision: `auto` is bfloat16 for convolutions where the CPU multiplies it natively, since that takes half the time;
+            else float32.
+        convolutions: Whether the network has any. Without, there is little to gain, and vectors of measurements lose digits
+            that images do not have.
     """
     if precision == "auto":
+        if not convolutions:
+            return torch.float32
         has = torch.cpu.get_capabilities()
         return torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32

@@ -28,7 +28,7 @@ class Tape:
 
     def __init__(self, network: PlanNetwork, dtype: torch.dtype = torch.float32) -> None:
         self._trunk = network.trunk_of_first
-        self._layers = [m for m in self._trunk.layers if isinstance(m, nn.Conv2d | nn.Linear)]
+        self._layers = [m for m in self._trunk.layers if isinstance(m, nn.Conv2d | nn.Linear)]  # each has a bias
         self._plan_head, self._value_head = network.plan_head, network.value_head
         self._n_actions = network.config.n_actions
         self._dtype = dtype
@@ -38,16 +38,16 @@ class Tape:
 
     @torch.inference_mode()
     def refresh(self) -> None:
-        """Read the network's parameters anew; to be called whenever they have changed."""
+        """Read the network's parameters anew, and forget what others answered; to be called whenever they have changed."""
+        self._slices.clear()
+        self._n_seen = 0
         n = self._n_actions
         heads = torch.cat([self._plan_head.weight[:n], self._value_head.weight])
         biases = torch.cat([self._plan_head.bias[:n], self._value_head.bias])
         first, *others = self._layers
         # The scale of the observations goes into the weights that read them: bytes need no multiplication then.
-        pairs = [(first.weight * self._trunk.scale, first.bias), *((layer.weight, layer.bias) for layer in others)]
-        self._weights = [
-            (channels_last(w.to(self._dtype)), b.to(self._dtype)) for w, b in [*pairs, (heads, biases)] if b is not None
-        ]
+        pairs = [(first.weight * self._trunk.scale, _bias(first)), *((layer.weight, _bias(layer)) for layer in others)]
+        self._weights = [(channels_last(w.to(self._dtype)), b.to(self._dtype)) for w, b in [*pairs, (heads, biases)]]
 
     @torch.inference_mode()
     def forward(
@@ -123,7 +123,7 @@ class Tape:
                 d_weight, d_bias = gradient.t() @ x.flatten(1), gradient.sum(0)
                 gradient = gradient @ weight if index > 0 else gradient
             _add_gradient(layer.weight, d_weight if index > 0 else d_weight * self._trunk.scale)
-            _add_gradient(layer.bias, d_bias)
+            _add_gradient(_bias(layer), d_bias)
 
 
 _SLOPE = nn.LeakyReLU().negative_slope
@@ -140,10 +140,14 @@ def _conv_backward(
     return by_input if needs_input else gradient[:0], by_weight, by_bias
 
 
-def _add_gradient(parameter: Tensor | None, gradient: Tensor) -> None:
+def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    assert layer.bias is not None, "every layer of a trunk has a bias"
+    return layer.bias
+
+
+def _add_gradient(parameter: Tensor, gradient: Tensor) -> None:
     """Add to the first rows of a parameter's gradient (a head of horizon 1 may be one of many)."""
-    if parameter is None:
-        return
     if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
+        with torch.inference_mode(False):  # an inference tensor could not be added to by autograd
+            parameter.grad = torch.zeros_like(parameter)
     parameter.grad[: len(gradient)] += gradient

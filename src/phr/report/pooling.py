@@ -55,7 +55,7 @@ def _means(env_id: str, series: str, n: int, seeds: Sequence[_Runs], evaluations
         evaluations_per_episode=_mean([evaluation["evaluations_per_episode"] for evaluation in evaluations]),
         seconds_per_100k_steps=float(1e5 * seconds / steps),
         score_per_second=float(score / seconds),
-        bound_fraction=_mean([(evaluation.get("bound") or {}).get("fraction") for evaluation in evaluations]),
+        bound_fraction=_median([(evaluation.get("bound") or {}).get("fraction") for evaluation in evaluations]),
     )
 
 
@@ -102,6 +102,12 @@ def _one_env_id(n: int, evaluations: Sequence[Mapping[str, Any]]) -> str:
     if not sum(run["steps"] for evaluation in evaluations for run in evaluation["runs"]):
         raise InvalidDataError(f"the evaluations of {env_ids[0]} at n = {n} hold not a single step")
     return env_ids[0]
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    """The median; None where there is nothing, or one of the values is unknown."""
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known and len(known) == len(values) else None
 
 
 def _mean(values: Sequence[Any]) -> float | None:

@@ -198,4 +198,4 @@ def _space_of(model: Model) -> spaces.Box:
     dtype: Any = np.dtype(manifest.obs_dtype)
     if dtype.kind == "f":
         return spaces.Box(-np.inf, np.inf, manifest.obs_shape, dtype)
-    return spaces.Box(0, 255 if model.network.config.trunk.kind == "atari" else 1, manifest.obs_shape, dtype)
+    return spaces.Box(0, 1 if model.network.config.obs_scale == 1.0 else 255, manifest.obs_shape, dtype)

@@ -137,7 +137,7 @@ ABLATIONS = (
     Ablation(
         "joint training",
         "Eq. 12 combines both gradients; Algorithm 1 regresses alone. They should end at the same place.",
-        (("regression alone", {}), ("joint", {"joint": True, "trunk_mode": "shared"})),
+        (("regression alone", {"trunk_mode": "shared"}), ("joint", {"joint": True, "trunk_mode": "shared"})),
         lambda outcomes: alike([outcome.worst for outcome in outcomes.values()]),
     ),
 )

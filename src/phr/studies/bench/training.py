@@ -142,7 +142,7 @@ def _measure_case(case: TrainingCase, settings: TrainingSettings) -> dict[str, A
     network = network_of(case, config)
     peer = _Peer(case.env_id, config, network, settings.seconds_per_run)  # first: it forks, best without others' threads
     trainings: dict[Precision, tuple[str, str]] = {"auto": (OURS, BARE)}
-    if compute_dtype("auto") is not torch.float32:
+    if compute_dtype("auto", convolutions=True) is not torch.float32:
         trainings["float32"] = OURS_FLOAT32, BARE_FLOAT32
     runners: dict[str, Runner] = {PEER: peer.run}
     ours = []
@@ -163,7 +163,7 @@ def _measure_case(case: TrainingCase, settings: TrainingSettings) -> dict[str, A
         "n_steps": config.n_steps,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
-        "precision": str(compute_dtype(config.precision)).removeprefix("torch."),
+        "precision": str(compute_dtype(config.precision, convolutions=True)).removeprefix("torch."),
         "peer_stepping": peer.stepping,
         "peer_pilot_steps_per_second": peer.pilot,
         "training_episodes": ours[0].averages(),
