@@ -21,6 +21,7 @@ PUBLIC = [
     "Planner",
     "VectorHorizonAgent",
     "__version__",
+    "bench",
     "distill",
     "evaluate",
     "export_onnx",

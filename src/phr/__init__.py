@@ -21,6 +21,7 @@ _EXPORTS = {
     "Planner": "phr.protocols",
     "PhrError": "phr.errors",
     "VectorHorizonAgent": "phr.acting.agent",
+    "bench": "phr.api",
     "distill": "phr.api",
     "evaluate": "phr.api",
     "export_onnx": "phr.api",
@@ -42,6 +43,7 @@ __all__ = [
     "Planner",
     "VectorHorizonAgent",
     "__version__",
+    "bench",
     "distill",
     "evaluate",
     "export_onnx",
@@ -53,7 +55,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from phr.acting.agent import HorizonAgent, VectorHorizonAgent
-    from phr.api import distill, evaluate, export_onnx, load, reproduce, train_teacher
+    from phr.api import bench, distill, evaluate, export_onnx, load, reproduce, train_teacher
     from phr.envs.registry import make_env
     from phr.errors import PhrError
     from phr.evaluation.summary import Evaluation

@@ -208,7 +208,10 @@ def test_ctrl_c_leaves_a_run_that_resume_ends(
     with monkeypatch.context() as patch:
         patch.setattr(PHR, "update", pressed)
         outcome = phr(*words)
-    assert (outcome.code, outcome.err) == (130, "phr: interrupted; what was done is kept, --resume goes on from there\n")
+    assert (outcome.code, outcome.err) == (
+        130,
+        "phr: interrupted; updates done are kept and --resume goes on from there; episodes are recorded anew\n",
+    )
     assert (tmp_path / "checkpoint").exists()
     assert phr(*words, "--resume").code == 0
     assert (tmp_path / "model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()

@@ -61,7 +61,7 @@ def test_settings_that_come_to_the_same_student_share_it(tmp_path: Path) -> None
         folders = study.ablation_students(ALLEY, seed)
         default = study.layout.student(ALLEY, "cross_entropy", 4, seed)
         same = {pair for pair, folder in folders.items() if folder == default}
-        assert {label for _, label in same} == {"α = 1", "padded", "greedy", "anchored", "regression alone"}
+        assert {label for _, label in same} == {"α = 1", "padded", "greedy", "anchored"}
         assert folders["joint training", "joint"] == folders["loss weight λ, joint training", "joint, λ = 1"]
         assert len(folders) == sum(len(ablation.settings) for ablation in ABLATIONS)
     jobs = study.students()

@@ -19,7 +19,8 @@ from phr.errors import PhrError, UsageError
 _RESUME = "; what was done is kept, --resume goes on from there"
 _GOES_ON = {
     "train": _RESUME,
-    "distill": _RESUME,
+    "distill": "; updates done are kept and --resume goes on from there; episodes are recorded anew",
+    "bench": "; finished sections are written",
     "reproduce": "; what was done is kept, the same command goes on from there",
 }
 _CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)

@@ -28,7 +28,7 @@ from phr.learning.recording import named, record_teacher
 from phr.manifest import COMPLETE
 from phr.protocols import Planner
 from phr.seeding import Streams
-from phr.storage.model import CONFIG, load_model
+from phr.storage.model import CONFIG, MODEL, load_model
 from phr.studies.layout import StudyLayout
 from phr.studies.relay import Relay
 from phr.teachers.baselines import RandomPlanner
@@ -85,8 +85,12 @@ class RecordJob:
 
     @property
     def is_done(self) -> bool:
-        """Whether the episodes are there; their description is written last."""
-        return self.file.with_suffix(".json").exists()
+        """Whether this very teacher's episodes are there; their description is written last."""
+        card, model = self.file.with_suffix(".json"), self.teacher / MODEL
+        if not (card.exists() and model.exists()):
+            return False
+        origin = read_json(card).get("origin") or {}
+        return bool(origin.get("teacher_id") == sha256_of(model))
 
     def __call__(self, relay: Relay) -> None:
         """Record them, or find them recorded."""

@@ -128,7 +128,7 @@ def _oracle(env_id: str | None, horizon: int) -> Actor:
 
 def _model_directory(name: str) -> Path:
     if name.startswith(ZOO_PREFIX):
-        directory = zoo_directory() / name.removeprefix(ZOO_PREFIX)
+        directory = zoo_directory() / (name.removeprefix(ZOO_PREFIX) or "(no name)")
         if not directory.is_dir():
             if not zoo_directory().is_dir():
                 raise UnknownModelError(

@@ -22,4 +22,6 @@ class Export:
 
     def run(self) -> None:
         """Export, and say what the file was compared on."""
-        say(str(api.export_onnx(self.model, self.out, int8=self.int8)))
+        export = api.export_onnx(self.model, self.out, int8=self.int8)
+        say(str(export))
+        say(f"written to {export.path}" + (f" and {export.int8_path}" if export.int8_path else ""))
