@@ -137,5 +137,5 @@ class Trunk(nn.Module):
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
         """Features of a batch of observations of any number type."""
-        features: Tensor = self.layers(self.prepare(obs, torch.float32))
+        features: Tensor = self.layers(self.prepare(obs, next(self.parameters()).dtype))
         return features

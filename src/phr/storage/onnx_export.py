@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from phr.acting.onnx_file import seal
 from phr.acting.runtime import OBS, PLAN_LOGITS, OnnxPlanner, load_runtime
@@ -29,7 +30,7 @@ from phr.files import atomic_path, ensure_directory
 from phr.manifest import Manifest, library_versions
 from phr.seeding import Streams
 from phr.storage.model import Model
-from phr.storage.parity import Parity, check_parity
+from phr.storage.parity import Agreement, Parity, check_parity, rounding_of
 
 if TYPE_CHECKING:
     from phr.storage.onnx_int8 import Int8Cost
@@ -88,10 +89,10 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False) -> Export:
     manifest, data = export_manifest(model), onnx_bytes(model)
     exported, rng = OnnxPlanner(data, manifest), Streams(0).rng("export-observations")
     random = random_observations(_space_of(model) if env is None else env.observation_space, N_RANDOM, rng)
-    parity = Parity(check_parity(model.planner, exported, random), without_env=without_env)
+    parity = Parity(_compared(model, exported, random), without_env=without_env)
     if env is not None:
         real = meet_observations(model.planner, env, N_REAL_INT8 if int8 else N_REAL, rng)
-        parity = replace(parity, real=check_parity(model.planner, exported, real[:N_REAL]))
+        parity = replace(parity, real=_compared(model, exported, real[:N_REAL]))
     _write(out, data, manifest)
     if env is None or not int8:
         return Export(out, parity)
@@ -111,8 +112,12 @@ def onnx_planner(model: Model) -> OnnxPlanner:
         ExportMismatchError: If it differs from torch.
     """
     planner = OnnxPlanner(onnx_bytes(model), export_manifest(model))
-    check_parity(model.planner, planner, random_observations(_space_of(model), N_RANDOM, Streams(0).rng("export")))
+    _compared(model, planner, random_observations(_space_of(model), N_RANDOM, Streams(0).rng("export")))
     return planner
+
+
+def _compared(model: Model, exported: OnnxPlanner, obs: NDArray[Any]) -> Agreement:
+    return check_parity(model.planner, exported, obs, rounding=rounding_of(model.network, obs))
 
 
 def export_manifest(model: Model) -> Manifest:
