@@ -173,6 +173,11 @@ class ObservingEnv(SplitEnv):
         return out
 
 
+def is_atari(env: SplitEnv) -> bool:
+    """Whether this is a game of ale-py, asked without importing it: it may not be installed."""
+    return type(env).__module__ == "phr.envs.atari"
+
+
 def discrete_size(space: spaces.Space[Any], env_id: str) -> int:
     """Number of actions of a Discrete space that starts at 0.
 

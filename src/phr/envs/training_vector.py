@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from phr.envs.split import SplitEnv
+from phr.envs.split import SplitEnv, is_atari
 from phr.envs.vector import Autoreset, PrefixSchedule, SeedSchedule, VectorSplit, VectorStep
 from phr.errors import UsageError
 
@@ -114,7 +114,7 @@ def _from(first: int, seeds: SeedSchedule) -> SeedSchedule:
 
 def _is_native_atari(env: SplitEnv) -> bool:
     """Whether the native vector plays this very game, as its id says it."""
-    if type(env).__module__ != "phr.envs.atari":  # without importing ale-py, which may not be installed
+    if not is_atari(env):
         return False
     from phr.envs.atari import AtariSplitEnv
     from phr.envs.registry import make_env

@@ -8,7 +8,7 @@ from typing import Any
 
 from phr.envs import FOUR_ROOMS_ID
 from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
-from phr.envs.split import SplitEnv
+from phr.envs.split import SplitEnv, is_atari
 from phr.errors import SettingError
 from phr.learning.a2c import A2CConfig
 from phr.learning.phr import PHRConfig
@@ -102,8 +102,7 @@ def _family(env: SplitEnv) -> dict[str, Any]:
     """What serves environments of this kind; empty for those that nothing is known of."""
     if isinstance(env, FullViewEnv | PartialViewEnv):
         return _GRID
-    is_atari = type(env).__module__ == "phr.envs.atari"  # which only imports where ale-py is installed
-    return _ATARI if is_atari else {}
+    return _ATARI if is_atari(env) else {}
 
 
 def _checked(kind: type[A2CConfig] | type[PHRConfig], overrides: dict[str, Any]) -> dict[str, Any]:

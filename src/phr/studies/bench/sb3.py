@@ -14,7 +14,7 @@ from torch import Tensor
 from phr.envs import planes
 from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
-from phr.envs.split import SplitEnv
+from phr.envs.split import is_atari
 from phr.errors import MissingExtraError, UnsupportedEnvironmentError
 from phr.learning.a2c import A2CConfig
 from phr.networks.policy import NetworkConfig, PlanNetwork
@@ -113,11 +113,6 @@ def make_vec_env_for_sb3(env_id: str, n_envs: int, stepping: Stepping, seed: int
         vec_env = make_atari_env(game, n_envs, seed, vec_env_cls=vec_env_cls, vec_env_kwargs=kwargs)
         return VecFrameStack(vec_env, n_stack=4)
     return make_vec_env(lambda: make_env_for_sb3(env_id), n_envs, seed, vec_env_cls=vec_env_cls, vec_env_kwargs=kwargs)
-
-
-def is_atari(env: SplitEnv) -> bool:
-    """Whether this is a game of ale-py."""
-    return type(env).__module__ == "phr.envs.atari"
 
 
 def _without_skip(env: Any) -> str:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from phr.envs.registry import make_env
+from phr.envs.split import is_atari
 from phr.errors import UnsupportedEnvironmentError
 from phr.learning.a2c import A2CConfig
 from phr.networks.policy import PlanNetwork
 from phr.studies.bench.contestants import Arena, Contestant, Measured
-from phr.studies.bench.sb3 import copy_weights, is_atari, make_a2c, make_env_for_sb3, make_vec_env_for_sb3
+from phr.studies.bench.sb3 import copy_weights, make_a2c, make_env_for_sb3, make_vec_env_for_sb3
 
 _PILOT_STEPS = 100
 
