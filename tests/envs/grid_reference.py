@@ -10,6 +10,16 @@ from numpy.typing import NDArray
 
 from phr.envs.split import SplitEnv
 
+WALKING_PREFIXES = (
+    "MiniGrid-SimpleCrossing",
+    "MiniGrid-LavaCrossing",
+    "MiniGrid-Empty",
+    "MiniGrid-LavaGap",
+    "MiniGrid-DistShift",
+    "MiniGrid-FourRooms",
+    "PHR/FourRooms",
+)
+"""Ids whose worlds hold walls, goals and lava alone."""
 _OBJECTS = ["wall", "floor", "door", "key", "ball", "box", "goal", "lava"]
 _PORTABLE = ["key", "ball", "box"]
 N_PLAIN = 8 + 6 + 3 + 4 + 3 + 6
@@ -21,8 +31,27 @@ def simulator(env: SplitEnv) -> Any:
     return env.gym_env.unwrapped
 
 
-def reference_planes(core: Any) -> NDArray[np.uint8]:
-    """One-hot planes of MiniGrid's `grid.encode()`, of the agent, and of what it carries."""
+def n_plain(env_id: str) -> int:
+    """Planes before those that spell out a mission."""
+    return len(_WALKING) if env_id.startswith(WALKING_PREFIXES) else N_PLAIN
+
+
+def reference_planes(core: Any, env_id: str) -> NDArray[np.uint8]:
+    """One-hot planes of MiniGrid's `grid.encode()`, of the agent, and of what it carries; of some worlds only a part."""
+    planes = all_planes(core)
+    if not env_id.startswith(WALKING_PREFIXES):
+        return planes
+    rest = np.delete(planes, [*_WALKING, *range(8, 14)], axis=0)
+    assert not rest.any(), "this world holds more than walls, goals and lava"
+    return planes[_WALKING]
+
+
+_WALKING = [0, 6, 7, 17, 18, 19, 20]
+"""Wall, goal, lava, and the agent's directions."""
+
+
+def all_planes(core: Any) -> NDArray[np.uint8]:
+    """Every plane there may be."""
     planes = np.zeros((N_PLAIN, core.height, core.width), np.uint8)
     encoded = core.grid.encode()  # [x, y] -> object, colour, state
     for x, y in np.ndindex(core.width, core.height):

@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from minigrid.core.mission import MissionSpace
+from minigrid.envs import CrossingEnv
 from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 
-from phr.envs.minigrid_split import FullViewEnv, mission_codes
+from phr.envs.minigrid_split import FullViewEnv, mission_codes, plane_layout
+from phr.envs.planes import FULL, WALKING, layout_of
 from phr.envs.registry import make_env, split_env
 from phr.envs.split import SplitEnv
 from phr.errors import UnsupportedEnvironmentError
-from tests.envs.grid_reference import N_PLAIN, reference_planes, simulator
+from tests.envs.grid_reference import n_plain, reference_planes, simulator
 
 IDS = [
     "PHR/FourRooms-v0",
@@ -78,10 +80,10 @@ def test_planes_kept_up_to_date_equal_a_fresh_encoding(env_id: str) -> None:
             if rng.random() < 0.5:  # else several changes pile up before anybody looks
                 obs = env.observe()
                 assert obs.shape == env.observation_space.shape
-                np.testing.assert_array_equal(obs[:N_PLAIN], reference_planes(core))
+                np.testing.assert_array_equal(obs[: n_plain(env_id)], reference_planes(core, env_id))
             _, terminated, truncated, _ = env.advance(random_action(env, rng))
             if terminated or truncated:
-                np.testing.assert_array_equal(env.observe()[:N_PLAIN], reference_planes(core))
+                np.testing.assert_array_equal(env.observe()[: n_plain(env_id)], reference_planes(core, env_id))
                 env.reset()
 
 
@@ -137,7 +139,7 @@ def test_the_mission_can_be_read_back_from_its_planes(env_id: str, view: Any) ->
     env = cached_env(env_id, view)
     core = simulator(env)
     space = core.observation_space["mission"]
-    first = {"full": N_PLAIN, "partial": 24}[view]
+    first = {"full": n_plain(env_id), "partial": 24}[view]
     missions = set()
     for seed in range(15):
         env.reset(seed)
@@ -172,7 +174,7 @@ def test_every_mission_has_a_code_of_its_own() -> None:
 
 def test_a_mission_that_never_changes_takes_no_planes() -> None:
     assert mission_codes(MissionSpace(lambda: "go"), "toy") == {}
-    assert cached_env("MiniGrid-SimpleCrossingS9N1-v0").observation_space.shape == (N_PLAIN, 9, 9)
+    assert cached_env("MiniGrid-SimpleCrossingS9N1-v0").observation_space.shape == (7, 9, 9)
 
 
 def test_missions_that_cannot_be_enumerated_are_refused() -> None:
@@ -235,8 +237,17 @@ def test_the_agent_does_not_hide_its_cell() -> None:
     env.reset()
     for action in [2, 1, *[2] * 9, 0, *[2] * 9, 1, 2]:
         env.advance(action)
-    goal, agent = env.observe()[6], env.observe()[17:21]
+    goal, agent = env.observe()[1], env.observe()[3:7]
     assert goal[11, 11] == agent[:, 11, 11].sum() == 1
+
+
+def test_only_the_very_classes_go_without_colours_and_doors() -> None:
+    class Extended(CrossingEnv):
+        pass
+
+    assert plane_layout(CrossingEnv()) is WALKING
+    assert plane_layout(Extended()) is FULL
+    assert (layout_of(7), layout_of(30), layout_of(41), layout_of(29)) == (WALKING, FULL, FULL, None)
 
 
 def test_only_minigrid_is_taken() -> None:

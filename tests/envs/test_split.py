@@ -16,7 +16,7 @@ from phr.envs.registry import make_env
 from phr.envs.split import Advance, ObservingEnv, SplitEnv, run_plan
 from phr.errors import NonFiniteError, UnsupportedEnvironmentError
 from tests import helpers
-from tests.envs.grid_reference import N_PLAIN, reference_planes
+from tests.envs.grid_reference import n_plain, reference_planes
 
 IDS = [
     "PHR/FourRooms-v0",
@@ -38,9 +38,9 @@ def split_and_plain(env_id: str) -> tuple[SplitEnv, gymnasium.Env[Any, Any]]:
     return make_env(env_id), getattr(helpers, name)() if name else gymnasium.make(env_id)
 
 
-def reference_observation(plain: gymnasium.Env[Any, Any], latest: Any) -> NDArray[Any]:
+def reference_observation(env_id: str, plain: gymnasium.Env[Any, Any], latest: Any) -> NDArray[Any]:
     if isinstance(plain.unwrapped, MiniGridEnv):
-        return reference_planes(plain.unwrapped)
+        return reference_planes(plain.unwrapped, env_id)
     if isinstance(plain.observation_space, spaces.Discrete):
         return np.array([float(latest == state) for state in range(int(plain.observation_space.n))], np.float32)
     return np.asarray(latest)
@@ -69,14 +69,14 @@ def test_running_plans_equals_stepping_one_by_one(env_id: str, seed: int, plans:
                 break
         assert got == rewards  # bit for bit
         assert last == (reward, terminated, truncated, info)
-        obs, expected = env.observe(), reference_observation(plain, latest)
-        n = N_PLAIN if isinstance(plain.unwrapped, MiniGridEnv) else None
+        obs, expected = env.observe(), reference_observation(env_id, plain, latest)
+        n = n_plain(env_id) if isinstance(plain.unwrapped, MiniGridEnv) else None
         np.testing.assert_array_equal(obs[:n], expected)
         assert env.observation_space.contains(obs)
         if terminated or truncated:
             env.reset()  # its own generator goes on
             latest, _ = plain.reset()
-            np.testing.assert_array_equal(env.observe()[:n], reference_observation(plain, latest))
+            np.testing.assert_array_equal(env.observe()[:n], reference_observation(env_id, plain, latest))
 
 
 def test_forgotten_steps_do_not_count_towards_the_time_limit() -> None:

@@ -210,7 +210,7 @@ def test_a_goal_behind_walls_is_told() -> None:
 
 @pytest.mark.parametrize("shape", [(4,), (3, 9, 9), (29, 9, 9), (2, 30, 9, 9)])
 def test_other_observations_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UnsolvableError, match="the oracle reads full grid observations of 30 planes, got shape"):
+    with pytest.raises(UnsolvableError, match="the oracle reads full grid observations, .*got shape"):
         read_grid(np.zeros(shape, np.uint8))
 
 

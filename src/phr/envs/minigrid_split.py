@@ -18,15 +18,21 @@ from gymnasium import spaces
 from gymnasium.wrappers import PassiveEnvChecker
 from minigrid.core.actions import Actions
 from minigrid.core.mission import MissionSpace
+from minigrid.envs import CrossingEnv, DistShiftEnv, EmptyEnv, LavaGapEnv
+from minigrid.envs import FourRoomsEnv as RandomFourRoomsEnv
 from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 
-from phr.envs import planes
+from phr.envs.four_rooms import FourRoomsEnv
+from phr.envs.planes import FULL, WALKING, PlaneLayout
 from phr.envs.split import Advance, SplitEnv, discrete_size
 from phr.errors import UnsupportedEnvironmentError
 
 _VIEW_OBJECTS, _VIEW_COLORS, _VIEW_STATES = 11, 6, 3
 _TOGGLE = int(Actions.toggle)
+
+_WALKING_WORLDS = (CrossingEnv, DistShiftEnv, EmptyEnv, FourRoomsEnv, LavaGapEnv, RandomFourRoomsEnv)
+"""These very classes (a subclass may add anything) hold walls, goals and lava alone, each of one colour."""
 
 
 class _MiniGridBase(SplitEnv):
@@ -78,7 +84,9 @@ class FullViewEnv(_MiniGridBase):
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         super().__init__(env, env_id)
         width, height = self._core.width, self._core.height
-        shape = (planes.N_PLANES + self._n_mission, height, width)
+        self._layout = layout = plane_layout(self._core)
+        self._agent, self._mission = layout.agent, layout.n_planes
+        shape = (layout.n_planes + self._n_mission, height, width)
         self.observation_space = spaces.Box(0, 1, shape, np.uint8)
         self._planes = np.zeros(shape, np.uint8)
         self._width = width
@@ -101,17 +109,17 @@ class FullViewEnv(_MiniGridBase):
 
     def _encode_all(self) -> None:
         grid = self._core.grid
-        planes.encode_grid(grid.grid, self._width, self._planes)
+        self._layout.encode_grid(grid.grid, self._planes)
         if self._n_mission:
-            self._planes[planes.MISSION :] = self._mission_code()[:, None, None]
+            self._planes[self._mission :] = self._mission_code()[:, None, None]
         self._encoded_grid, self._dirty = grid, []
         grid.set = partial(_noting_set, self._dirty, grid.set)
 
     def _mend(self) -> None:
         cells = self._core.grid.grid
         for x, y in self._dirty:
-            self._planes[: planes.AGENT, y, x] = 0
-            self._planes[planes.cell_planes(cells[y * self._width + x]), y, x] = 1
+            self._planes[: self._agent, y, x] = 0
+            self._planes[self._layout.cell_planes(cells[y * self._width + x]), y, x] = 1
         self._dirty.clear()
 
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -123,17 +131,22 @@ class FullViewEnv(_MiniGridBase):
             self._mend()
         state = self._planes
         y, x = self._agent_cell
-        state[planes.AGENT : planes.MISSION, y, x] = 0
+        state[self._agent : self._mission, y, x] = 0
         x, y = int(core.agent_pos[0]), int(core.agent_pos[1])
-        state[planes.AGENT + core.agent_dir, y, x] = 1
+        state[self._agent + core.agent_dir, y, x] = 1
         if core.carrying is not None:
-            state[planes.CARRIED[core.carrying.type], y, x] = 1
-            state[planes.CARRIED_COLOR[core.carrying.color], y, x] = 1
+            state[self._layout.carried[core.carrying.type], y, x] = 1
+            state[self._layout.carried_color[core.carrying.color], y, x] = 1
         self._agent_cell = (y, x)
         if out is None:
             return state.copy()
         out[...] = state
         return out
+
+
+def plane_layout(core: MiniGridEnv) -> PlaneLayout:
+    """The planes that a MiniGrid environment needs: a few where its class is known to hold little, else all."""
+    return WALKING if type(core) in _WALKING_WORLDS else FULL
 
 
 def _noting_set(dirty: list[tuple[Any, Any]], plain_set: Callable[[Any, Any, Any], None], i: Any, j: Any, v: Any) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from phr.acting.agent import HorizonAgent
 from phr.acting.commitment import CommitmentLike
-from phr.envs import planes
 from phr.envs.minigrid_split import FullViewEnv
+from phr.envs.planes import PlaneLayout, layout_of
 from phr.envs.split import SplitEnv
 from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmentError
 from phr.experience.success import episode_success, said_success
@@ -159,8 +159,13 @@ class LearnedPath:
 
 
 def read_layout(obs: NDArray[Any]) -> Layout:
-    """Walls, lava and goals of one full symbolic observation, shape `(planes, height, width)`."""
-    walls, lava, goal = (obs[planes.OBJECT[name]] > 0 for name in ("wall", "lava", "goal"))
+    """Walls, lava and goals of one full symbolic observation, shape `(planes, height, width)`.
+
+    Raises:
+        InvalidDataError: If it is not such an observation.
+    """
+    planes = _planes(obs)
+    walls, lava, goal = (obs[planes.object[name]] > 0 for name in ("wall", "lava", "goal"))
     return Layout(walls, lava, goal)
 
 
@@ -168,13 +173,21 @@ def read_place(obs: NDArray[Any]) -> Place:
     """Where the agent stands in one full symbolic observation, and which way it faces.
 
     Raises:
-        InvalidDataError: If there is not exactly one agent.
+        InvalidDataError: If it is not such an observation, or there is not exactly one agent.
     """
-    found = np.argwhere(obs[planes.AGENT : planes.AGENT + 4])
+    agent = _planes(obs).agent
+    found = np.argwhere(obs[agent : agent + 4])
     if len(found) != 1:
         raise InvalidDataError(f"a grid observation shows exactly one agent, found {len(found)}")
     direction, y, x = found[0].tolist()
     return x, y, direction
+
+
+def _planes(obs: NDArray[Any]) -> PlaneLayout:
+    layout = layout_of(len(obs))
+    if layout is None:
+        raise InvalidDataError(f"this is no full grid observation, (planes, height, width): got shape {obs.shape}")
+    return layout
 
 
 def trace_path(

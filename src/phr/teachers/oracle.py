@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.envs import FOUR_ROOMS_ID, planes
+from phr.envs import FOUR_ROOMS_ID
+from phr.envs.planes import layout_of
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
 from phr.errors import HorizonError, UnsolvableError
@@ -62,17 +63,18 @@ def read_grid(obs: NDArray[Any]) -> GridState:
     Raises:
         UnsolvableError: If it is not such an observation, or holds doors, keys, balls or boxes.
     """
-    if obs.ndim != 3 or obs.shape[0] < planes.N_PLANES:
-        raise UnsolvableError(f"the oracle reads full grid observations of {planes.N_PLANES} planes, got shape {obs.shape}")
-    things = [name for name in ("door", "key", "ball", "box") if obs[planes.OBJECT[name]].any()]
+    layout = layout_of(obs.shape[0]) if obs.ndim == 3 else None
+    if layout is None:
+        raise UnsolvableError(f"the oracle reads full grid observations, (planes, height, width), got shape {obs.shape}")
+    things = [name for name in ("door", "key", "ball", "box") if name in layout.object and obs[layout.object[name]].any()]
     if things:
         raise UnsolvableError(f"the oracle only walks; this grid has a {things[0]}. It solves: {', '.join(SOLVABLE_IDS)}")
-    places = np.argwhere(obs[planes.AGENT : planes.AGENT + 4])
+    places = np.argwhere(obs[layout.agent : layout.agent + 4])
     if len(places) != 1:
         raise UnsolvableError(f"the oracle needs exactly one agent in the observation, found {len(places)}")
     direction, y, x = places[0].tolist()
-    blocked = (obs[planes.OBJECT["wall"]] | obs[planes.OBJECT["lava"]]) > 0
-    return GridState(~blocked, obs[planes.OBJECT["goal"]] > 0, x, y, direction)
+    blocked = (obs[layout.object["wall"]] | obs[layout.object["lava"]]) > 0
+    return GridState(~blocked, obs[layout.object["goal"]] > 0, x, y, direction)
 
 
 def distances_to_goal(free: NDArray[np.bool_], goal: NDArray[np.bool_]) -> NDArray[np.int64]:

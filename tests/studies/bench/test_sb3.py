@@ -77,7 +77,7 @@ def test_the_policies_are_one_function(env_id: str, trunk: dict[str, Any]) -> No
 def planes_of(obs: Any) -> torch.Tensor:
     """phr's planes of symbols that `VecTransposeImage` has turned round."""
     rows = np.tensordot([24, 4, 1], obs.astype(int), (0, 1))
-    return symbol_planes(30)[rows].permute(0, 3, 2, 1)
+    return symbol_planes(7)[rows].permute(0, 3, 2, 1)
 
 
 def test_hyperparameters_are_the_same() -> None:

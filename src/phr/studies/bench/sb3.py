@@ -7,12 +7,12 @@ from typing import Any, Literal, get_args
 import gymnasium
 import torch
 from gymnasium import spaces
-from minigrid.core.constants import OBJECT_TO_IDX
+from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 from minigrid.wrappers import FullyObsWrapper, ImgObsWrapper
 from torch import Tensor
 
-from phr.envs import planes
 from phr.envs.minigrid_split import FullViewEnv
+from phr.envs.planes import layout_of
 from phr.envs.registry import make_env
 from phr.envs.split import is_atari
 from phr.errors import MissingExtraError, UnsupportedEnvironmentError
@@ -44,16 +44,22 @@ def symbol_planes(n_planes: int) -> Tensor:
 
     Args:
         n_planes: Planes of one observation of phr.
+
+    Raises:
+        UnsupportedEnvironmentError: If phr shows no grid in so few planes.
     """
+    layout = layout_of(n_planes)
+    if layout is None:
+        raise UnsupportedEnvironmentError(f"a grid seen whole has more than {n_planes} planes")
     table = torch.zeros(len(OBJECT_TO_IDX), _COLORS, _STATES, n_planes)
-    for name, plane in planes.OBJECT.items():
+    for name, plane in layout.object.items():
         table[OBJECT_TO_IDX[name], ..., plane] = 1
-        for color in range(_COLORS):
-            table[OBJECT_TO_IDX[name], color, :, planes.COLOR[planes.COLORS[color]]] = 1
-    for state in range(len(planes.DOOR_STATES)):
-        table[OBJECT_TO_IDX["door"], :, state, planes.DOOR_STATE + state] = 1
+        for color, color_plane in layout.color.items():
+            table[OBJECT_TO_IDX[name], COLOR_TO_IDX[color], :, color_plane] = 1
+    for state in range(len(layout.door_states)):
+        table[OBJECT_TO_IDX["door"], :, state, layout.door_state + state] = 1
     for direction in range(4):
-        table[OBJECT_TO_IDX["agent"], :, direction, planes.AGENT + direction] = 1
+        table[OBJECT_TO_IDX["agent"], :, direction, layout.agent + direction] = 1
     return table.flatten(0, 2)
 
 
