@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -26,7 +25,7 @@ def renamed() -> SplitEnv:
 
 
 def native(n_envs: int, monkeypatch: pytest.MonkeyPatch, cores: int, env_id: str = PONG) -> list[AtariVector]:
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr("phr.envs.training_vector.available_cores", lambda: cores)
     vectors = make_training_vectors(lambda: make_env(env_id), n_envs, seeds)
     found = [vector for vector in vectors if isinstance(vector, AtariVector)]
     assert len(found) == len(vectors)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from phr.cores import available_cores
 from phr.envs.split import SplitEnv, is_atari
 from phr.envs.vector import Autoreset, PrefixSchedule, SeedSchedule, VectorSplit, VectorStep
 from phr.errors import UsageError
@@ -90,7 +90,7 @@ def make_training_vectors(
         from phr.envs.atari_vector import AtariVector
 
         first.close()
-        cores = os.cpu_count() or 1
+        cores = available_cores()
         n_groups = 2 if cores > 1 and n_envs > 1 else 1
         sizes = [n_envs // n_groups + (group < n_envs % n_groups) for group in range(n_groups)]
         return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from phr.cores import available_cores
 from phr.errors import OutputDirectoryError
 from phr.files import ensure_directory, read_json, write_json, write_text
 from phr.learning.driver import OnProgress, silent
@@ -143,11 +143,6 @@ def _interrupts_ignored() -> Iterator[None]:
 def _drain(queue: Any, on_progress: OnProgress) -> None:
     while (report := queue.get()) is not None:
         on_progress(report)
-
-
-def available_cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def once(path: Path, make: Callable[[], Any]) -> Any:

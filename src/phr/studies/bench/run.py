@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from phr.cores import available_cores
 from phr.errors import BoundError, SettingError, UsageError
 from phr.evaluation.machine import describe_machine
 from phr.files import ensure_directory, write_json, write_text
@@ -110,7 +111,7 @@ def run_bench(
     load = _load_average()
     if load is not None and load > _BUSY:
         say(f"warning: the load average is {load:.1f}; whatever runs beside the bench is part of its figures")
-    machine = {**describe_machine(1), "cores": os.cpu_count()}
+    machine = {**describe_machine(1), "cores": available_cores()}
     result = BenchResult({"machine": machine, "load_average": load, "quick": settings.quick, "sections": {}})
     for section in sections:
         _run_section(section, result, say)

@@ -7,7 +7,6 @@ long episodes, or trained, with short ones and many resets.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from phr.cores import available_cores
 from phr.envs.registry import make_env
 from phr.errors import UnknownModelError
 from phr.learning.a2c import A2C, A2CConfig
@@ -162,7 +162,7 @@ def _measure_case(case: TrainingCase, settings: TrainingSettings) -> dict[str, A
         "n_envs": config.n_envs,
         "n_steps": config.n_steps,
         "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
+        "cores": available_cores(),
         "precision": str(compute_dtype(config.precision, convolutions=True)).removeprefix("torch."),
         "peer_stepping": peer.stepping,
         "peer_pilot_steps_per_second": peer.pilot,
