@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from minigrid.core.mission import MissionSpace
-from minigrid.envs import CrossingEnv
+from minigrid.envs.crossing import CrossingEnv
 from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 

@@ -18,8 +18,11 @@ from gymnasium import spaces
 from gymnasium.wrappers import PassiveEnvChecker
 from minigrid.core.actions import Actions
 from minigrid.core.mission import MissionSpace
-from minigrid.envs import CrossingEnv, DistShiftEnv, EmptyEnv, LavaGapEnv
-from minigrid.envs import FourRoomsEnv as RandomFourRoomsEnv
+from minigrid.envs.crossing import CrossingEnv
+from minigrid.envs.distshift import DistShiftEnv
+from minigrid.envs.empty import EmptyEnv
+from minigrid.envs.fourrooms import FourRoomsEnv as RandomFourRoomsEnv
+from minigrid.envs.lavagap import LavaGapEnv
 from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 

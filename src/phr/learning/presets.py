@@ -39,9 +39,9 @@ class _Preset:
 
 
 _PRESETS = {
-    # Half a dozen decisions in a row may be a turn too early before a detour shows. A needless step has to cost a tenth, some
-    # entropy has to keep the better action known, and the critic has to know the cells beside the shortest way. Batches of 32
-    # and a smaller network learn as well, in less time.
+    # Half a dozen decisions in a row may be a turn too early before a detour shows. A needless step has to cost a tenth,
+    # some entropy has to keep the better action known, and the critic has to know the cells beside the shortest way. Batches
+    # of 32 and a smaller network learn as well, in less time.
     "MiniGrid-SimpleCrossingS9N1-v0": _Preset(
         {
             "trunk": TrunkConfig(kind="grid", channels=(16, 16, 32), width=256),
