@@ -46,11 +46,11 @@ def test_jitter_equals_a_slow_loop(episodes: list[list[int]]) -> None:
 
 
 def test_jitter_by_hand() -> None:
-    assert measure_jitter(arrays([1, 1, 1])) == Jitter(0, 0)
-    assert measure_jitter(arrays([1, -1, 1])) == Jitter(1, 1)
-    assert measure_jitter(arrays([1, 0, 1, 0, 1])) == Jitter(1, 0), "pausing is no reversal"
-    assert measure_jitter(arrays([1, 0, -1])) == Jitter(1, 0.5), "a pause hides none either"
-    assert measure_jitter(arrays([1, 1], [-1, -1])) == Jitter(0, 0), "episodes have nothing to do with each other"
+    assert measure_jitter(arrays([1, 1, 1])) == Jitter(0.0, 0.0)
+    assert measure_jitter(arrays([1, -1, 1])) == Jitter(1.0, 1.0)
+    assert measure_jitter(arrays([1, 0, 1, 0, 1])) == Jitter(1.0, 0.0), "pausing is no reversal"
+    assert measure_jitter(arrays([1, 0, -1])) == Jitter(1.0, 0.5), "a pause hides none either"
+    assert measure_jitter(arrays([1, 1], [-1, -1])) == Jitter(0.0, 0.0), "episodes have nothing to do with each other"
     with pytest.raises(InvalidDataError, match="an effect is -1, 0 or 1, got 3"):
         measure_jitter(arrays([0, 3]))
 
