@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
 from phr.envs.vector import Start, VectorSplit
-from phr.envs.lanes import random_starts
 from phr.errors import SettingError, UnsupportedEnvironmentError
 from phr.evaluation.episodes import play_episodes
 from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner

@@ -76,7 +76,9 @@ def unseen_starts(
         SettingError: If a start may have no prefix: those are not determined without the ones before them.
     """
     if not 1 <= prefix[0] <= prefix[1]:
-        raise SettingError(f"starts off the known ones need a prefix of 1 <= low <= high actions, got {prefix[0]}:{prefix[1]}")
+        raise SettingError(
+            f"starts off the known ones need a prefix of 1 <= low <= high actions, got {prefix[0]}:{prefix[1]}"
+        )
     first, rng = run_randomness(seed, run)
     return list(islice(endless_starts(n_actions, first, rng, prefix), n))
 
