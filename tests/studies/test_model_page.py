@@ -22,7 +22,7 @@ def test_the_page_of_a_student_on_a_grid(study: Study, tmp_path: Path) -> None:
     told = outline(html).text
     for words in ("Card", "Learned paths", "Films", "cross-entropy", ALLEY, load_model(folder).sha256):
         assert words in told
-    assert "n = 4: 4 actions, 1 evaluations." in told
+    assert "n = 4: 4 actions, 1 evaluation." in told
     assert "n = 1: a whole episode, 4 steps, 4 evaluations, score 0.8200." in told
     assert html.count("data:image/gif;base64,") == 2
     assert {path.name for path in (tmp_path / "films").iterdir()} == {"n1.gif", "n4.gif"}
@@ -52,11 +52,8 @@ def test_the_page_of_the_zoo_lies_with_the_runs(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PHR_ZOO", str(tmp_path / "zoo"))
     monkeypatch.chdir(tmp_path)
     assert api.make_report("zoo:mine") == Path("runs/report-mine/report.html")
-    assert {path.name for path in (tmp_path / "zoo" / "mine").iterdir()} == {
-        "model.safetensors",
-        "manifest.json",
-        "COMPLETE",
-    }
+    files = {path.name for path in (tmp_path / "zoo" / "mine").iterdir()}
+    assert files == {"model.safetensors", "manifest.json", "COMPLETE"}, "the zoo is as it was"
 
 
 def test_a_studys_page_stays_in_its_folder(study: Study, tmp_path: Path) -> None:

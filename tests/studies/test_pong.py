@@ -118,7 +118,7 @@ def test_films_show_every_step(pong: Study) -> None:
     assert (pong.root / "report.html").read_text(encoding="utf-8").count("data:image/gif;base64,") == 2
 
 
-def test_a_finished_study_needs_nozoo_any_more(pong: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_finished_study_needs_no_zoo_any_more(pong: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PHR_ZOO", str(tmp_path))
     before, said = times(pong.root), list[str]()
     again(pong.root, PROFILE, said.append)

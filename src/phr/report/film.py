@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from phr.errors import CorruptFileError, MissingExtraError
 from phr.evaluation.footage import Footage
 from phr.files import write_bytes
-from phr.report.numbers import number
+from phr.report.numbers import counted, number
 
 try:
     from PIL import Image, ImageDraw, ImageFont
@@ -81,7 +81,8 @@ class Film:
         """One sentence."""
         which = "a whole episode" if self.ended else "the beginning of an episode"
         return (
-            f"n = {self.commitment}: {which}, {self.n_steps} steps, {self.n_looks} evaluations, score {number(self.score)}. "
+            f"n = {self.commitment}: {which}, {counted(self.n_steps, 'step')}, {counted(self.n_looks, 'evaluation')}, "
+            f"score {number(self.score)}. "
             "Red border: the network was evaluated for this step."
         )
 

@@ -10,7 +10,7 @@ from phr.files import write_text
 from phr.manifest import Manifest
 from phr.report.figures import curve, figure4, figure5
 from phr.report.names import env_name, series_name
-from phr.report.numbers import number, percent, times
+from phr.report.numbers import counted, number, percent, times
 from phr.report.page import PageFigure, ReportContent, Section, write_page
 from phr.report.points import TEACHER, Point, describe_intervals, find
 from phr.report.tables import Column, Table, to_markdown
@@ -168,9 +168,9 @@ def _path_section(results: Results, env_id: str) -> Section:
     for n in results.profile.horizons:
         path = results.path(env_id, n)
         picture = figure5(path, results.layout.figure(f"figure-5-{env_id}-n{n}"))
-        looks = sum(path.looked)
+        looks = counted(path.evaluations, "evaluation")
         outcome = "reached the goal" if path.solved else "did not reach the goal"
-        figures.append(PageFigure(picture, f"n = {n}: {len(path.actions)} actions, {looks} evaluations, {outcome}."))
+        figures.append(PageFigure(picture, f"n = {n}: {len(path.actions)} actions, {looks}, {outcome}."))
     text = (
         f"The path of the student trained with {series_name(results.profile.losses[0])}. A number is the action that led "
         "into the cell; red and bold: the network was evaluated right before it."

@@ -12,6 +12,7 @@ from phr.evaluation.paths import trace_path
 from phr.files import read_jsonl
 from phr.report.figures import curve, figure5
 from phr.report.names import env_name, series_name
+from phr.report.numbers import counted
 from phr.report.page import PageFigure, ReportContent, Section, write_page
 from phr.report.tables import Column, Table
 from phr.storage.model import MODEL, Model
@@ -109,7 +110,9 @@ def _path_section(model: Model, shown: list[int], directory: Path) -> Section:
     for n in shown:
         path = trace_path(model.planner, make_env(model.env_id), SHOWN_SEED, n)
         picture = figure5(path, directory / "figures" / f"path-n{n}.png")
-        figures.append(PageFigure(picture, f"n = {n}: {len(path.actions)} actions, {path.evaluations} evaluations."))
+        figures.append(
+            PageFigure(picture, f"n = {n}: {len(path.actions)} actions, {counted(path.evaluations, 'evaluation')}.")
+        )
     text = (
         "A number is the action that led into the cell; red and bold: the network was evaluated right before it. "
         f"One of the starts of {env_name(model.env_id)}, the same for every n."
