@@ -62,6 +62,7 @@ def test_the_beginning_of_a_long_episode() -> None:
     assert (len(film.looked), len(film.frames), film.ended, film.steps_per_second) == (5, 6, False, 50)
 
 
+@pytest.mark.filterwarnings("ignore:.*render method")
 def test_what_cannot_be_filmed_is_refused() -> None:
     with pytest.raises(UnsupportedEnvironmentError, match="cannot be filmed: .*render_mode"):
         make_filmed_env("tests.helpers:make_corridor")

@@ -89,6 +89,8 @@ def _card_section(model: Model, directory: Path) -> Section:
 def _fact(key: str, value: object) -> str:
     if key == "loss":
         return series_name(str(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(str(one) for one in value)
     return f"{value:,}" if isinstance(value, int) else str(value)
