@@ -23,8 +23,9 @@ from phr.report.tables import Column, Table, to_markdown
 from phr.storage.model import load_model
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import CROSSING, FOUR_ROOMS
-from phr.studies.work import StudentJob, TeacherJob, all_starts, optimum
+from phr.studies.work import StudentJob, TeacherJob
 from phr.studies.workbench import run_jobs
+from phr.studies.worlds import all_starts, optimum
 
 HORIZON = 16
 LENGTH_TOLERANCE = 1.01

@@ -29,6 +29,7 @@ from phr.report.figures import curve
 from phr.storage.model import Model, load_model, save_model
 from phr.studies.bench.models import REFERENCES, distil_reference, solved_starts
 from phr.studies.layout import StudyLayout
+from phr.studies.model_page import STUDENT_CURVE, TEACHER_CURVE
 from phr.studies.profiles import CROSSING, FOUR_ROOMS
 
 NAMES = {"crossing": CROSSING, "four-rooms": FOUR_ROOMS}
@@ -83,9 +84,7 @@ def file_model(run: Path, place: Path, commitments: tuple[int, ...], origin: Ori
     shutil.copy(run / "config.json", place / "config.json")
     filed = save_model(place, model.network, model.manifest)
     is_student = model.manifest.kind == "student"
-    values = {"episode_return": "sampled return", "greedy_return": "greedy return"}
-    if is_student:
-        values = {"loss/plan": "plan loss (nats per step)"}
+    values = STUDENT_CURVE if is_student else TEACHER_CURVE
     curve(read_jsonl(run / "metrics.jsonl"), place / "curve.png", values=values, log=is_student)
     for twin in ("curve.svg", "curve-dark.png"):
         (place / twin).unlink(missing_ok=True)

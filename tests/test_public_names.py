@@ -27,6 +27,7 @@ PUBLIC = [
     "export_onnx",
     "load",
     "make_env",
+    "make_report",
     "reproduce",
     "train_teacher",
 ]

@@ -27,6 +27,7 @@ _EXPORTS = {
     "export_onnx": "phr.api",
     "load": "phr.api",
     "make_env": "phr.envs.registry",
+    "make_report": "phr.api",
     "reproduce": "phr.api",
     "train_teacher": "phr.api",
 }
@@ -49,13 +50,14 @@ __all__ = [
     "export_onnx",
     "load",
     "make_env",
+    "make_report",
     "reproduce",
     "train_teacher",
 ]
 
 if TYPE_CHECKING:
     from phr.acting.agent import HorizonAgent, VectorHorizonAgent
-    from phr.api import bench, distill, evaluate, export_onnx, load, reproduce, train_teacher
+    from phr.api import bench, distill, evaluate, export_onnx, load, make_report, reproduce, train_teacher
     from phr.envs.registry import make_env
     from phr.errors import PhrError
     from phr.evaluation.summary import Evaluation

@@ -243,7 +243,8 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--help"], 0, "--total-timesteps"),
         (["distill", "--help"], 0, "--window-stride"),
         (["evaluate", "--help"], 0, "--commitment"),
-        (["reproduce", "--help"], 0, "--profile"),
+        (["report", "--help"], 0, "--out"),
+        (["reproduce", "--help"], 0, "--from-scratch"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(words)
@@ -254,7 +255,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-@pytest.mark.parametrize("command", ["train", "distill", "evaluate", "reproduce"])
+@pytest.mark.parametrize("command", ["train", "distill", "evaluate", "report", "reproduce"])
 def test_help_speaks_to_people(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, columns: int
 ) -> None:

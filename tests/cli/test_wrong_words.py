@@ -72,7 +72,7 @@ WRONG = {
     "unknown command": (("trian",), "there is no command 'trian'; did you mean train?"),
     "unknown command, far": (
         ("fly",),
-        "choose one of train, distill, evaluate, export, reproduce",
+        "choose one of train, distill, evaluate, export, report, reproduce",
     ),
     "unknown command, dashes": (("--hlep",), "there is no command '--hlep'; did you mean --help?"),
     "unknown option": ((*NEW_TRAIN, "--gama", 1), "there is no option --gama; did you mean --gamma?"),
@@ -93,6 +93,12 @@ WRONG = {
     "almost a loss": ((*NEW_STUDENT, "--loss", "squard"), "--loss cannot be 'squard'; did you mean squared?"),
     "unknown trunk mode": ((*NEW_STUDENT, "--trunk-mode", "melted"), "--trunk-mode cannot be 'melted'; choose one of"),
     "unknown profile": (("reproduce", "--profile", "fast", "--out", "new"), "cannot be 'fast'; choose one of paper, quick"),
+    "no teacher in the zoo": (
+        ("reproduce", "--profile", "paper", "--out", "new"),
+        "has no zoo:pong-teacher, the teacher of PongDeterministic-v4; add --from-scratch to train one for each seed",
+    ),
+    "report of nothing": (("report", "nowhere"), "nowhere is not a run directory"),
+    "report of the oracle": (("report", "oracle"), "oracle has no network to load"),
     "unknown environment": (CROSSING_MISS, "'MiniGrid-SimpleCrossingS9N1-v1'; did you mean MiniGrid-SimpleCrossingS9N1-v0"),
     "unknown module": (("train", "--env-id", "no_such:thing", "--out", "new"), "cannot import 'no_such'"),
     "unknown factory": (("train", "--env-id", "tests.helpers:make_it", "--out", "new"), "has no 'make_it'"),

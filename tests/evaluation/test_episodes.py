@@ -27,12 +27,15 @@ def test_episodes_equal_those_of_one_agent_in_one_environment(seed: int, commitm
     for index, start in enumerate(starts):
         start.enter(env)
         agent = HorizonAgent(planner, "auto" if rule is None else rule)
-        total, length, reward, terminated, truncated = 0.0, 0, 0.0, False, False
+        total, reward, terminated, truncated = 0.0, 0.0, False, False
+        actions: list[int] = []
         while not (terminated or truncated):
-            reward, terminated, truncated, _ = env.advance(agent.act(env.observe()))
-            total, length = total + reward, length + 1
+            actions.append(agent.act(env.observe()))
+            reward, terminated, truncated, _ = env.advance(actions[-1])
+            total += reward
         assert played.returns[index] == total
-        assert played.lengths[index] == length
+        assert played.lengths[index] == len(actions)
+        assert played.actions[index].tolist() == actions
         assert played.evaluations[index] == agent.evaluations
         assert played.success[index] == (terminated and reward > 0)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import re
+import struct
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -104,6 +105,16 @@ def test_pictures_are_embedded_with_their_dark_twins_and_their_size(content: Rep
     assert "<source" not in render_page(content)
 
 
+def test_a_film_is_embedded_as_it_is(tmp_path: Path) -> None:
+    film = tmp_path / "film.gif"
+    film.write_bytes(b"GIF89a" + struct.pack("<HH", 336, 488) + b"and so on")
+    section = Section(heading="Films", figures=[PageFigure(film, "n = 4")])
+    html = render_page(ReportContent(title="T", summary="S", command="c", sections=[section]))
+    assert 'width="336" height="488"' in html
+    [address] = [address for address in outline(html).addresses if address.startswith("data:")]
+    assert address == "data:image/gif;base64," + base64.b64encode(film.read_bytes()).decode()
+
+
 def test_equal_content_gives_equal_bytes(content: ReportContent, tmp_path: Path) -> None:
     first = write_page(content, tmp_path / "a.html").read_bytes()
     assert write_page(content, tmp_path / "b.html").read_bytes() == first
@@ -122,7 +133,7 @@ def test_a_missing_or_broken_picture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataError, match="is missing"):
         page(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("not a picture at all, only words")
-    with pytest.raises(InvalidDataError, match="not a PNG"):
+    with pytest.raises(InvalidDataError, match="not a PNG or a GIF"):
         page(tmp_path / "text.png")
 
 

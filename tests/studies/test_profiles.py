@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from phr.errors import SettingError
+from phr.errors import CorruptFileError, SettingError
 from phr.studies.layout import StudyLayout, slug
-from phr.studies.profiles import CROSSING, FOUR_ROOMS, PAPER, PROFILES, QUICK, find_profile
+from phr.studies.profiles import CROSSING, FOUR_ROOMS, PAPER, PONG, PROFILES, QUICK, ZOO_TEACHERS, Profile, find_profile
 
 
 def test_quick_is_both_grids_with_one_student_per_loss() -> None:
@@ -23,7 +23,10 @@ def test_quick_is_both_grids_with_one_student_per_loss() -> None:
 
 def test_paper_is_a_student_for_every_n_five_seeds_and_the_ablations() -> None:
     assert find_profile("paper") is PAPER
-    assert set(PAPER.env_ids) == {CROSSING, FOUR_ROOMS}
+    assert set(PAPER.env_ids) == {CROSSING, FOUR_ROOMS, PONG}
+    assert PAPER.from_zoo == (PONG,)
+    assert find_profile("paper", from_scratch=True) == replace(PAPER, from_zoo=())
+    assert find_profile("quick", from_scratch=True) == QUICK
     assert (PAPER.horizons, PAPER.steps, len(PAPER.seeds), PAPER.ablations) == ((1, 4, 8, 16), 100_000, 5, True)
     assert PAPER.student_horizons == (4, 8, 16)
     assert [PAPER.student_horizon(n) for n in PAPER.horizons] == [1, 4, 8, 16]
@@ -39,11 +42,20 @@ def test_a_profile_is_told_in_plain_values_that_tell_it_from_others(name: str) -
     profile = PROFILES[name]
     told = profile.to_json()
     assert json.loads(json.dumps(told)) == told
+    assert Profile.from_json(told) == profile
+    assert set(profile.from_zoo) <= set(ZOO_TEACHERS)
     changes: list[dict[str, Any]] = [
-        {"steps": 1}, {"seeds": (9,)}, {"losses": ("kl",)}, {"student_updates": 1}, {"one_student": not profile.one_student}
+        {"steps": 1}, {"seeds": (9,)}, {"losses": ("kl",)}, {"student_updates": 1},
+        {"from_zoo": ("else",)}, {"one_student": not profile.one_student}
     ]  # fmt: skip
     for change in changes:
         assert replace(profile, **change).to_json() != told
+
+
+def test_a_profile_of_another_phr_is_refused() -> None:
+    for told in ({}, {**QUICK.to_json(), "more": 1}, None):
+        with pytest.raises(CorruptFileError, match="this study is of another phr"):
+            Profile.from_json(told)
 
 
 def test_slugs_are_file_names() -> None:
@@ -64,6 +76,7 @@ def test_every_piece_of_a_study_has_a_file_of_its_own() -> None:
                 files += [layout.timed(env_id, loss, n, seed, number) for n in PAPER.horizons for number in range(2)]
         files += [layout.starts(env_id, "optimum"), layout.starts(env_id, "random")]
         files += [layout.walked(env_id, n) for n in PAPER.horizons]
+        files += [layout.film(env_id, n) for n in PAPER.horizons]
         files += [layout.figure(f"{kind}-{env_id}") for kind in ("curve", "path")]
     assert len(set(files)) == len(files)
     assert all(file.is_relative_to("study") for file in files)

@@ -151,7 +151,7 @@ class TestTakenUpAgain:
 
     def test_what_was_done_stays_done(self, interrupted: Path) -> None:
         before = times(interrupted)
-        assert {path.split("/")[0] for path in before} == {"models", "experience", "starts", "paths"}
+        assert {path.split("/")[0] for path in before} == {"models", "experience", "starts", "paths", "films"}
         again(interrupted)
         assert {path: when for path, when in times(interrupted).items() if not path.startswith("timed")} == before
         assert (interrupted / "COMPLETE").exists()

@@ -15,6 +15,16 @@ from __future__ import annotations
 from phr.api.export import export_onnx
 from phr.api.learn import distill, load, train_teacher
 from phr.api.measure import evaluate, evaluate_all_starts
-from phr.api.study import bench, reproduce
+from phr.api.study import bench, make_report, reproduce
 
-__all__ = ["bench", "distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "reproduce", "train_teacher"]
+__all__ = [
+    "bench",
+    "distill",
+    "evaluate",
+    "evaluate_all_starts",
+    "export_onnx",
+    "load",
+    "make_report",
+    "reproduce",
+    "train_teacher",
+]

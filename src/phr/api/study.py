@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phr.api.learn import load
 from phr.api.threads import use_threads
+from phr.errors import UsageError
 from phr.learning.driver import OnProgress, silent
+from phr.teachers.references import ZOO_PREFIX
 
 if TYPE_CHECKING:
     from phr.report.tables import Table
@@ -19,14 +22,16 @@ def reproduce(
     profile: str = "quick",
     *,
     out: str | Path,
+    from_scratch: bool = False,
     on_progress: OnProgress = silent,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Results:
     """Run the paper's experiments from nothing and write `report.html`; an interrupted study goes on where it was.
 
     Args:
-        profile: `quick`, or `paper` (every n, five seeds, 100,000 steps each, the ablations).
+        profile: `quick`, or `paper` (Pong too, every n, five seeds, 100,000 steps each, the ablations).
         out: The study's folder.
+        from_scratch: Train Pong's teacher too, one for each seed; by default it is the zoo's.
         on_progress: Told how trainings go on.
         say: Told what happens, one line at a time.
 
@@ -36,13 +41,53 @@ def reproduce(
     Raises:
         SettingError: If there is no such profile.
         OutputDirectoryError: If the folder holds something else, or another study.
+        UnknownModelError: If a teacher is to be the zoo's, and the zoo has none.
     """
     from phr.studies.profiles import find_profile  # figures and tables take a second to import
+    from phr.studies.reproduce import command_of
     from phr.studies.reproduce import reproduce as run_study
 
     use_threads(1)
-    command = f"phr reproduce --profile {profile} --out {out}"
-    return run_study(find_profile(profile), Path(out), command=command, say=say, on_progress=on_progress)
+    chosen = find_profile(profile, from_scratch=from_scratch)
+    return run_study(chosen, Path(out), command=command_of(chosen, Path(out)), say=say, on_progress=on_progress)
+
+
+def make_report(
+    reference: str | Path, *, out: str | Path | None = None, say: Callable[[str], None] = lambda _line: None
+) -> Path:
+    """Draw the page of a study anew, or make one for a model: its card, learned paths, films.
+
+    Args:
+        reference: The folder of a finished study of `phr reproduce`, a run directory, or `zoo:NAME`.
+        out: Where a model's page goes: by default `report` in its run directory, `runs/report-NAME` for the zoo's. A study's
+            page stays in its folder.
+        say: Told what happens, one line at a time.
+
+    Returns:
+        The page.
+
+    Raises:
+        UnknownModelError: If the reference leads nowhere, or stands for no network.
+        CorruptFileError: If a file is missing, truncated or edited.
+        OutputDirectoryError: If the study is not finished.
+        UsageError: If a study is to be written elsewhere.
+    """
+    from phr.studies.content import PAGE  # figures and tables take a second to import
+    from phr.studies.model_page import write_model_page
+    from phr.studies.reproduce import is_study, redraw
+
+    use_threads(1)
+    name = str(reference)
+    if is_study(Path(name)):
+        if out is not None:
+            raise UsageError(f"the page of a study belongs into its folder {name}; leave --out out")
+        redraw(Path(name), say=say)
+        return Path(name) / PAGE
+    model = load(reference)
+    usual = (
+        Path("runs") / f"report-{name.removeprefix(ZOO_PREFIX)}" if name.startswith(ZOO_PREFIX) else Path(name) / "report"
+    )
+    return write_model_page(model, name, usual if out is None else Path(out), say=say)
 
 
 def bench(

@@ -22,10 +22,12 @@ EnvId = Annotated[str, word("ID")]
 OptionalEnvId = Annotated[str | None, word("ID")]
 Folder = Annotated[Path, word("DIR")]
 OnnxFile = Annotated[Path, word("FILE.onnx")]
+OptionalFolder = Annotated[Path | None, word("DIR")]
 OptionalFile = Annotated[Path | None, word("FILE")]
 Teacher = Annotated[tyro.conf.Positional[str], word("TEACHER")]
 ModelReference = Annotated[tyro.conf.Positional[str], word("MODEL")]
-POSITIONAL = ("Teacher", "ModelReference")
+Reported = Annotated[tyro.conf.Positional[str], word("DIR")]
+POSITIONAL = ("Teacher", "ModelReference", "Reported")
 """The kinds that stand without an option before them."""
 Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
 Seed = Annotated[int, word("S", "Fixes all that is random (default 0).")]

@@ -88,6 +88,11 @@ class AtariSplitEnv(SplitEnv):
         """ale-py's environment, which shows the present screen when it renders."""
         return self._env
 
+    @property
+    def action_names(self) -> list[str]:
+        """What each action presses, in ale-py's words: NOOP, FIRE, RIGHT, LEFT, RIGHTFIRE, ..."""
+        return list(self._env.get_action_meanings())
+
     def _load(self) -> None:
         """The emulator as it stands after Gymnasium's `reset`, with its own sticky actions and limit switched off."""
         self._ale.setFloat("repeat_action_probability", 0.0)

@@ -6,7 +6,7 @@ them is played to its end, and an environment that finishes takes the next from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,3 +72,15 @@ def random_starts(
     if not 0 <= low <= high:
         raise SettingError(f"a prefix range needs 0 <= low <= high, got {low}:{high}")
     return [Start(seed, random_prefix(n_actions, rng, prefix)) for seed in seeds]
+
+
+def endless_starts(n_actions: int, seed: int, rng: np.random.Generator, prefix: tuple[int, int]) -> Iterator[Start]:
+    """The starts of one run, without end: the first has the seed.
+
+    With prefixes every later one draws a seed of its own, so that seed and prefix decide the episode. Without, the
+    environment's own generator goes on, whatever the agent did meanwhile.
+    """
+    own: int | None = seed
+    while True:
+        yield Start(own, random_prefix(n_actions, rng, prefix) if prefix[1] else ())
+        own = int(rng.integers(2**31)) if prefix[1] else None

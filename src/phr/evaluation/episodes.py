@@ -26,12 +26,14 @@ class Episodes:
         lengths: Steps.
         evaluations: Looks.
         success: Whether it was one (see `episode_success`).
+        actions: What was executed, one array of the episode's length each.
     """
 
     returns: NDArray[np.float64]
     lengths: NDArray[np.int64]
     evaluations: NDArray[np.int64]
     success: NDArray[np.bool_]
+    actions: tuple[NDArray[np.int64], ...]
 
 
 def play_episodes(
@@ -56,13 +58,17 @@ def play_episodes(
     agent = VectorHorizonAgent(planner, commitment, n_envs=vector.n_envs)
     returns, lengths, looks = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
     success = np.zeros(n, bool)
+    actions: list[list[int]] = [[] for _ in starts]
     lanes = Lanes(vector, starts)
     while (running := lanes.running).any():
         looking = agent.needs_observation & running
         obs = vector.observe(looking) if looking.any() else None
         looks[lanes.episode[looking]] += 1
-        step = vector.advance(agent.act(obs, running), running)
+        chosen = agent.act(obs, running)
+        step = vector.advance(chosen, running)
         playing, ended = lanes.episode[running], step.done
+        for episode, action in zip(playing.tolist(), chosen[running].tolist(), strict=True):
+            actions[episode].append(action)
         returns[playing] += step.rewards[running]
         lengths[playing] += 1
         for lane in np.flatnonzero(ended).tolist():
@@ -70,7 +76,7 @@ def play_episodes(
             success[lanes.episode[lane]] = episode_success(said, terminated=bool(step.terminated[lane]), last_reward=last)
         agent.reset(ended)
         lanes.begin_next(ended)
-    return Episodes(returns, lengths, looks, success)
+    return Episodes(returns, lengths, looks, success, tuple(np.array(taken, np.int64) for taken in actions))
 
 
 def make_vector(env_id: str, n_envs: int) -> VectorSplit:

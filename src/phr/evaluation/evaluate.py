@@ -13,6 +13,7 @@ from phr.acting.commitment import Commitment, CommitmentLike
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, SettingError
 from phr.evaluation.bound import TimeBound, least_terms, measure_bound
+from phr.evaluation.starts import run_randomness
 from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
 from phr.protocols import Planner
@@ -93,10 +94,8 @@ def evaluate_planner(
         IncompatibleModelError: If the model does not fit the environment.
     """
     check_fits(planner, env)
-    streams = Streams(settings.seed)
-    agent = HorizonAgent(
-        planner, settings.commitment, deterministic=settings.deterministic, rng=streams.rng("evaluate-sampling")
-    )
+    rng = Streams(settings.seed).rng("evaluate-sampling")
+    agent = HorizonAgent(planner, settings.commitment, deterministic=settings.deterministic, rng=rng)
     _warm_up(planner, env, agent)
     records, bounds = list[RunRecord](), list[TimeBound]()
     options = RunOptions(settings.options.prefix, settings.options.observe_always, keep_trace=settings.with_bound)
@@ -105,7 +104,7 @@ def evaluate_planner(
     if settings.with_bound:
         before = _first_bound(planner, env, agent, options, settings.limit.steps or _STEPS_BEFORE, seconds_of_bound)
     for index in range(settings.runs):
-        seed, rng = streams.integer("evaluate-run", index), streams.rng("evaluate-prefix", index)
+        seed, rng = run_randomness(settings.seed, index)
         record = timed_run(env, agent, settings.limit, seed=seed, rng=rng, options=options)
         if settings.with_bound:
             after = measure_bound(env, planner, record, max_seconds=seconds_of_bound)

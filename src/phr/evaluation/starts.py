@@ -1,18 +1,21 @@
-"""Every start of an environment that has few: played once each, so a result carries no sampling error."""
+"""Lists of starts to test on: every start of an environment that has few, and starts that no training has met."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from phr.acting.commitment import Commitment, CommitmentLike
+from phr.envs.lanes import endless_starts
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
-from phr.errors import UnsupportedEnvironmentError
+from phr.errors import SettingError, UnsupportedEnvironmentError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.protocols import Planner
+from phr.seeding import Streams
 
 
 def distinct_starts(env: SplitEnv, *, patience: int = 1000, limit: int = 2000) -> list[Start]:
@@ -46,6 +49,38 @@ def distinct_starts(env: SplitEnv, *, patience: int = 1000, limit: int = 2000) -
                 )
         seed += 1
     return list(starts.values())
+
+
+def run_randomness(seed: int, run: int) -> tuple[int, np.random.Generator]:
+    """The seed of an evaluation's run, and what its prefixes are drawn from: streams that nothing else draws from."""
+    streams = Streams(seed)
+    return streams.integer("evaluate-run", run), streams.rng("evaluate-prefix", run)
+
+
+def unseen_starts(
+    n_actions: int, n: int = 30, prefix: tuple[int, int] = (20, 60), *, seed: int = 0, run: int = 0
+) -> list[Start]:
+    """The starts that one run of `phr evaluate --episodes N --random-prefix LO:HI` plays, to be played side by side.
+
+    A deterministic game has few starts (thirty in Atari), all of which training may have met. Random actions lead away from
+    them, and they come from streams that no training draws from: 20 actions out of six are one way of 4e15.
+
+    Args:
+        n_actions: Size of the action space.
+        n: How many.
+        prefix: Fewest and most random, uncounted actions before each episode.
+        seed: Of the evaluation.
+        run: Which of its runs.
+
+    Raises:
+        SettingError: If a start may have no prefix: those are not determined without the ones before them.
+    """
+    if not 1 <= prefix[0] <= prefix[1]:
+        raise SettingError(
+            f"starts off the known ones need a prefix of 1 <= low <= high actions, got {prefix[0]}:{prefix[1]}"
+        )
+    first, rng = run_randomness(seed, run)
+    return list(islice(endless_starts(n_actions, first, rng, prefix), n))
 
 
 @dataclass(frozen=True)

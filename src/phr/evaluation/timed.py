@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from phr.acting.agent import HorizonAgent
-from phr.envs.lanes import random_prefix
+from phr.envs.lanes import endless_starts
 from phr.envs.split import Advance, SplitEnv, run_plan
 from phr.envs.vector import Start
 from phr.errors import SettingError
@@ -159,8 +159,9 @@ def timed_run(
     before, policy, looks, rewards = agent.evaluations, 0.0, 0, list[float]()
     steps_left = limit.steps if limit.steps is not None else -1  # −1 never reaches 0
     episodes_left = limit.episodes if limit.episodes is not None else -1
+    starts = endless_starts(env.n_actions, seed, rng, options.prefix)
     begin = clock()
-    uncounted = _enter(env, rng, options, seed, record)
+    uncounted = _enter(env, starts, options, record)
     while steps_left != 0 and episodes_left != 0:
         obs = observe()
         looked = clock()
@@ -184,7 +185,7 @@ def timed_run(
             looks, rewards = 0, []
             episodes_left -= 1
             if steps_left != 0 and episodes_left != 0:
-                uncounted += _enter(env, rng, options, None, record)
+                uncounted += _enter(env, starts, options, record)
     record.close_run(rewards, agent.evaluations - before, clock() - begin - uncounted, policy)
     return record
 
@@ -201,14 +202,11 @@ def _run_plan_looking(env: SplitEnv, actions: Sequence[int], rewards: list[float
     return step
 
 
-def _enter(env: SplitEnv, rng: np.random.Generator, options: RunOptions, seed: int | None, record: RunRecord) -> float:
+def _enter(env: SplitEnv, starts: Iterator[Start], options: RunOptions, record: RunRecord) -> float:
     """Start an episode; returns the seconds that took what is not its reset."""
     clock = time.perf_counter
     begin = clock()
-    start = Start(seed)
-    if options.prefix[1]:
-        own = int(rng.integers(2**31)) if seed is None else seed
-        start = Start(own, random_prefix(env.n_actions, rng, options.prefix))
+    start = next(starts)
     if options.keep_trace:
         record.starts.append(start)
     drawn = clock()

@@ -44,6 +44,11 @@ def percent(fraction: float | None) -> str:
     return f"{text.rstrip('0').rstrip('.')} %".replace("-", "−")
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 evaluation`, `4 evaluations`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def times(factor: float | None) -> str:
     """A ratio: `2.31×`."""
     return NOTHING if factor is None else f"{factor:.2f}×" if factor < 9.995 else f"{factor:.1f}×"

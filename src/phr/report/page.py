@@ -18,7 +18,7 @@ from phr.report.names import dark_variant
 from phr.report.tables import NOTHING, Column, Table, is_good
 
 _PIXELS_PER_PIXEL = 2
-"""Pictures are drawn with two pixels for one of the page."""
+"""Figures are drawn with two pixels for one of the page, films with one."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PageFigure:
     """A picture on the page; its dark twin is found beside it.
 
     Attributes:
-        path: A PNG.
+        path: A PNG, or a GIF that moves.
         caption: Stands below.
         wide: Takes the whole width, and on a narrow screen scrolls in its box instead of shrinking.
     """
@@ -85,7 +85,7 @@ def write_page(content: ReportContent, path: Path) -> Path:
         The path.
 
     Raises:
-        InvalidDataError: If a picture is missing or not a PNG.
+        InvalidDataError: If a picture is missing or neither PNG nor GIF.
     """
     write_text(path, render_page(content))
     return path
@@ -158,7 +158,7 @@ def _section(name: str, section: Section) -> str:
 
 
 def _figure(figure: PageFigure) -> str:
-    data, width, height = _read_png(figure.path)
+    data, width, height = _read_picture(figure.path)
     caption = inline(figure.caption)
     alt = html.escape(figure.caption.replace("`", ""))
     image = f'<img src="{data}" width="{width}" height="{height}" alt="{alt}">'
@@ -166,7 +166,7 @@ def _figure(figure: PageFigure) -> str:
     source = ""
     if dark.is_file():
         # No script decides: the browser does, and a printer gets the light one.
-        source = f'<source srcset="{_read_png(dark)[0]}" media="screen and (prefers-color-scheme: dark)">'
+        source = f'<source srcset="{_read_picture(dark)[0]}" media="screen and (prefers-color-scheme: dark)">'
     wide = " wide" if figure.wide else ""
     return _lines(
         [
@@ -178,16 +178,19 @@ def _figure(figure: PageFigure) -> str:
     )
 
 
-def _read_png(path: Path) -> tuple[str, int, int]:
+def _read_picture(path: Path) -> tuple[str, int, int]:
     """A picture as a data URL, and its size on the page."""
     if not path.is_file():
         raise InvalidDataError(f"the picture {path} is missing; draw it before the page")
     data = path.read_bytes()
-    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
-        raise InvalidDataError(f"the picture {path} is not a PNG")
-    width, height = struct.unpack(">II", data[16:24])
-    url = "data:image/png;base64," + base64.b64encode(data).decode("ascii")
-    return url, width // _PIXELS_PER_PIXEL, height // _PIXELS_PER_PIXEL
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
+        kind, (width, height), pixels = "png", struct.unpack(">II", data[16:24]), _PIXELS_PER_PIXEL
+    elif data[:6] == b"GIF89a" and len(data) >= 10:
+        kind, (width, height), pixels = "gif", struct.unpack("<HH", data[6:10]), 1
+    else:
+        raise InvalidDataError(f"the picture {path} is not a PNG or a GIF")
+    url = f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")
+    return url, width // pixels, height // pixels
 
 
 def table_html(table: Table) -> str:

@@ -107,7 +107,7 @@ def _note(points: Sequence[Point]) -> str:
     if ACTION_REPEAT in series:
         parts.append("Action repeat: the teacher's action, n times.")
     if OPTIMUM in series:
-        parts.append("Optimum: a shortest path at the same cost of looking.")
+        parts.append("Optimum: a shortest path, in Pong a perfect game, at the same cost of looking.")
     return " ".join(part for part in parts if part)
 
 

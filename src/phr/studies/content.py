@@ -10,12 +10,15 @@ from phr.files import write_text
 from phr.manifest import Manifest
 from phr.report.figures import curve, figure4, figure5
 from phr.report.names import env_name, series_name
-from phr.report.numbers import number, percent, times
+from phr.report.numbers import counted, number, percent, times
 from phr.report.page import PageFigure, ReportContent, Section, write_page
 from phr.report.points import TEACHER, Point, describe_intervals, find
 from phr.report.tables import Column, Table, to_markdown
+from phr.studies.films import film_figure
+from phr.studies.profiles import ZOO_TEACHERS
 from phr.studies.results import Results
 from phr.studies.tables import study_tables
+from phr.studies.worlds import is_grid
 
 PAGE, TABLES = "report.html", "tables.md"
 
@@ -79,10 +82,19 @@ def _highlights(results: Results, points: Sequence[Point]) -> list[tuple[str, st
             if teacher is not None and student is not None and n in results.profile.horizons:
                 speed_up = times(teacher.seconds_per_100k_steps / student.seconds_per_100k_steps)
                 cards.append((speed_up, f"faster at n = {n}, {env_name(env_id)}"))
-        solved = results.starts(env_id, loss, results.profile.max_horizon)
-        share = sum(f["n_solved"] for f in solved) / sum(f["n_starts"] for f in solved)
-        cards.append((percent(share), f"of all starts solved at n = {results.profile.max_horizon}, {env_name(env_id)}"))
+        cards.append(_kept(results, env_id))
     return cards
+
+
+def _kept(results: Results, env_id: str) -> tuple[str, str]:
+    """What the largest n keeps: starts solved on a grid, return in a game."""
+    largest = results.profile.max_horizon
+    reached = results.starts(env_id, results.profile.losses[0], largest)
+    if is_grid(env_id):
+        share = sum(one["n_solved"] for one in reached) / sum(one["n_starts"] for one in reached)
+        return percent(share), f"of all starts solved at n = {largest}, {env_name(env_id)}"
+    mean = sum(one["return_mean"] for one in reached) / len(reached)
+    return number(mean, 1), f"return at n = {largest} over all starts, {env_name(env_id)}"
 
 
 def _machine(results: Results) -> dict[str, str]:
@@ -119,7 +131,9 @@ def _sections(results: Results, points: Sequence[Point], tables: Sequence[Table]
         ),
     ]
     for env_id in profile.env_ids:
-        sections.append(_path_section(results, env_id))
+        if is_grid(env_id):
+            sections.append(_path_section(results, env_id))
+    sections += [_film_section(results, env_id) for env_id in profile.env_ids]
     if profile.ablations:
         sections.append(
             Section(
@@ -154,14 +168,24 @@ def _path_section(results: Results, env_id: str) -> Section:
     for n in results.profile.horizons:
         path = results.path(env_id, n)
         picture = figure5(path, results.layout.figure(f"figure-5-{env_id}-n{n}"))
-        looks = sum(path.looked)
+        looks = counted(path.evaluations, "evaluation")
         outcome = "reached the goal" if path.solved else "did not reach the goal"
-        figures.append(PageFigure(picture, f"n = {n}: {len(path.actions)} actions, {looks} evaluations, {outcome}."))
+        figures.append(PageFigure(picture, f"n = {n}: {len(path.actions)} actions, {looks}, {outcome}."))
     text = (
         f"The path of the student trained with {series_name(results.profile.losses[0])}. A number is the action that led "
         "into the cell; red and bold: the network was evaluated right before it."
     )
     return Section(heading=f"Figure 5: the learned path, {env_name(env_id)}", paragraphs=[text], figures=figures)
+
+
+def _film_section(results: Results, env_id: str) -> Section:
+    profile = results.profile
+    figures = [film_figure(results.layout.film(env_id, n), "Teacher, " if n == 1 else "") for n in profile.horizons]
+    text = (
+        f"The teacher at n = 1, above that the student trained with {series_name(profile.losses[0])}; all from the same "
+        "start. The marks below a film are its latest steps, red where the network was evaluated."
+    )
+    return Section(heading=f"Films, {env_name(env_id)}", paragraphs=[text], figures=figures)
 
 
 def _training_section(results: Results) -> Section:
@@ -176,7 +200,16 @@ def _training_section(results: Results) -> Section:
         Column("SHA-256", "code"),
     )
     table = Table(f"Models of seed {seed}", columns, tuple(rows), grouped=True)
-    return Section(heading="Training and models", figures=figures, tables=[table])
+    return Section(heading="Training and models", paragraphs=_whose_teachers(results), figures=figures, tables=[table])
+
+
+def _whose_teachers(results: Results) -> list[str]:
+    """Which teachers this study did not train itself."""
+    return [
+        f"The teacher of {env_name(env_id)} is `{ZOO_TEACHERS[env_id]}`, trained beforehand and the same for every seed; "
+        "`phr reproduce --from-scratch` trains one for each."
+        for env_id in results.profile.from_zoo
+    ]
 
 
 def _training_curves(results: Results, env_id: str, seed: int) -> list[PageFigure]:

@@ -10,8 +10,9 @@ from phr.learning.phr import PHRConfig
 from phr.learning.presets import student_config
 from phr.studies.ablations import ABLATIONS
 from phr.studies.layout import StudyLayout
-from phr.studies.profiles import Profile
-from phr.studies.work import RecordJob, StudentJob, TeacherJob
+from phr.studies.profiles import ZOO_TEACHERS, Profile
+from phr.studies.work import RecordJob, StudentJob, TeacherJob, ZooTeacherJob
+from phr.studies.worlds import is_grid
 
 
 class StudyJobs:
@@ -27,17 +28,19 @@ class StudyJobs:
         self.layout = layout
         self._places = [(env_id, seed) for seed in profile.seeds for env_id in profile.env_ids]
 
-    def teachers(self) -> list[TeacherJob]:
-        """Stage 1 of every environment and seed."""
-        return [
-            TeacherJob(
-                env_id=env_id,
-                seed=seed,
-                directory=self.layout.teacher(env_id, seed),
-                total_timesteps=self.profile.teacher_timesteps,
-            )
-            for env_id, seed in self._places
-        ]
+    def teachers(self) -> list[TeacherJob | ZooTeacherJob]:
+        """Stage 1 of every environment and seed, or the zoo's teacher instead."""
+        return [self._teacher(env_id, seed) for env_id, seed in self._places]
+
+    def check_zoo(self) -> None:
+        """Refuse a study whose teachers are neither here nor in the zoo, before anything is done.
+
+        Raises:
+            UnknownModelError: If one is missing.
+        """
+        for job in self.teachers():
+            if isinstance(job, ZooTeacherJob) and not job.is_done:
+                job.find()
 
     def students(self) -> list[StudentJob]:
         """Stage 2 of every environment, seed, loss and horizon; then the ablations' students."""
@@ -48,8 +51,8 @@ class StudyJobs:
             for loss in profile.losses
             for horizon in profile.student_horizons
         ]
-        if profile.ablations:
-            for env_id, seed in self._places:
+        for env_id, seed in self._places:
+            if env_id in self.ablated:
                 folders = self.ablation_students(env_id, seed)
                 jobs += [
                     self._student(env_id, seed, profile.max_horizon, folders[ablation.name, label], settings)
@@ -58,6 +61,11 @@ class StudyJobs:
                     if folders[ablation.name, label] == layout.ablation(env_id, ablation.name, label, seed)
                 ]
         return jobs
+
+    @property
+    def ablated(self) -> tuple[str, ...]:
+        """Where ablations are made: on grids, whose students are trained in a minute."""
+        return tuple(env_id for env_id in self.profile.env_ids if self.profile.ablations and is_grid(env_id))
 
     @staticmethod
     def recordings(students: Sequence[StudentJob]) -> list[RecordJob]:
@@ -83,6 +91,12 @@ class StudyJobs:
         """The student that is evaluated at n; at n = 1 the one of the largest horizon shows its own head 1."""
         horizon = self.profile.student_horizon(n) if n > 1 else self.profile.max_horizon
         return self.layout.student(env_id, loss, horizon, seed)
+
+    def _teacher(self, env_id: str, seed: int) -> TeacherJob | ZooTeacherJob:
+        directory, timesteps = self.layout.teacher(env_id, seed), self.profile.teacher_timesteps
+        if env_id in self.profile.from_zoo:
+            return ZooTeacherJob(env_id=env_id, reference=ZOO_TEACHERS[env_id], directory=directory)
+        return TeacherJob(env_id=env_id, seed=seed, directory=directory, total_timesteps=timesteps)
 
     def _given(self, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
         return {"seed": seed, "n_updates": self.profile.student_updates, **settings}

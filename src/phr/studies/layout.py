@@ -55,6 +55,10 @@ class StudyLayout:
         """The learned path at n."""
         return self.root / "paths" / slug(env_id) / f"n{n}.json"
 
+    def film(self, env_id: str, n: int) -> Path:
+        """The film at n, a GIF; what it shows is told in a JSON beside it."""
+        return self.root / "films" / slug(env_id) / f"n{n}.gif"
+
     def figure(self, name: str) -> Path:
         """A picture."""
         return self.root / "figures" / f"{slug(name)}.png"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from phr.envs import FOUR_ROOMS_ID
-from phr.errors import SettingError
+from phr.errors import CorruptFileError, SettingError
 from phr.learning.losses import PlanLoss
 
 CROSSING = "MiniGrid-SimpleCrossingS9N1-v0"
 FOUR_ROOMS = FOUR_ROOMS_ID
+PONG = "PongDeterministic-v4"
+ZOO_TEACHERS = {PONG: "zoo:pong-teacher"}
+"""Teachers that take hours to train: a study may begin with the zoo's."""
 ProfileName = Literal["quick", "paper"]
 
 
@@ -28,7 +31,8 @@ class Profile:
             every n, as in the paper.
         steps: Steps of a timed run.
         runs: Timed runs of each model.
-        ablations: Also run the ablations.
+        ablations: Also run the ablations, on the grids.
+        from_zoo: Environments whose teacher is the zoo's (`ZOO_TEACHERS`), the same for every seed; the others' are trained.
         teacher_timesteps: Shortens stage 1 (tests); None takes what measured best.
         student_updates: Shortens stage 2 (tests); None takes what measured best.
     """
@@ -42,6 +46,7 @@ class Profile:
     steps: int = 20_000
     runs: int = 2
     ablations: bool = False
+    from_zoo: tuple[str, ...] = ()
     teacher_timesteps: int | None = None
     student_updates: int | None = None
 
@@ -63,26 +68,44 @@ class Profile:
         """Plain values, to recognise the study by."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
+    @classmethod
+    def from_json(cls, values: Any) -> Profile:
+        """What `to_json` gave.
+
+        Raises:
+            CorruptFileError: If entries are missing or unknown.
+        """
+        names = {entry.name for entry in fields(cls)}
+        if not isinstance(values, dict) or values.keys() != names:
+            raise CorruptFileError(f"a profile has the entries {', '.join(sorted(names))}; this study is of another phr")
+        known: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**known)
+
 
 QUICK = Profile(name="quick", env_ids=(CROSSING, FOUR_ROOMS))
 PAPER = Profile(
     name="paper",
-    env_ids=(FOUR_ROOMS, CROSSING),
+    env_ids=(FOUR_ROOMS, CROSSING, PONG),
     seeds=(0, 1, 2, 3, 4),
     one_student=False,
     steps=100_000,
     runs=1,
     ablations=True,
+    from_zoo=(PONG,),
 )
 PROFILES = {profile.name: profile for profile in (QUICK, PAPER)}
 
 
-def find_profile(name: str) -> Profile:
+def find_profile(name: str, *, from_scratch: bool = False) -> Profile:
     """The profile with this name.
+
+    Args:
+        name: `quick` or `paper`.
+        from_scratch: Train every teacher, those of the zoo too.
 
     Raises:
         SettingError: If there is none.
     """
     if name not in PROFILES:
         raise SettingError(f"there is no profile {name!r}; choose one of {', '.join(PROFILES)}")
-    return PROFILES[name]
+    return replace(PROFILES[name], from_zoo=()) if from_scratch else PROFILES[name]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phr.envs.registry import make_env
+from phr.errors import OutputDirectoryError
 from phr.evaluation.paths import trace_path
 from phr.files import read_json
 from phr.learning.driver import OnProgress, silent
@@ -15,15 +16,18 @@ from phr.protocols import Planner
 from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER
 from phr.storage.model import load_model
 from phr.studies.content import PAGE, TABLES, write_report
+from phr.studies.films import SHOWN_SEED, film_card, film_once
 from phr.studies.jobs import StudyJobs
 from phr.studies.layout import StudyLayout
-from phr.studies.profiles import Profile
+from phr.studies.profiles import PROFILES, Profile
 from phr.studies.results import Results
-from phr.studies.work import all_starts, optimum, random_return, timed_evaluation
-from phr.studies.workbench import Job, Workbench, once, run_jobs
+from phr.studies.work import timed_evaluation
+from phr.studies.workbench import SETTINGS, Job, Workbench, once, run_jobs
+from phr.studies.worlds import all_starts, is_grid, optimum, random_return
 from phr.teachers.baselines import RepeatPlanner
 
-_FIGURE_5_SEED = 0
+STUDY = "reproduce"
+"""What the settings of a study of this kind say it is."""
 
 
 def reproduce(
@@ -45,10 +49,12 @@ def reproduce(
 
     Raises:
         OutputDirectoryError: If the folder holds something else, or another study.
+        UnknownModelError: If a teacher is to be the zoo's, and the zoo has none.
     """
     _planner.cache_clear()  # the folder may have been removed and begun anew since
-    bench = Workbench(directory, {"study": "reproduce", "profile": profile.to_json()}, say)
     study = Reproduction(profile, StudyLayout(directory), say)
+    study.jobs.check_zoo()
+    bench = Workbench(directory, {"study": STUDY, "profile": profile.to_json()}, say)
     results = Results(profile, study.layout)
     students, teachers = study.jobs.students(), study.jobs.teachers()
     if bench.is_complete and study.is_whole([*teachers, *students]):
@@ -56,15 +62,50 @@ def reproduce(
         return results
     bench.reopen()
     recordings = study.jobs.recordings([job for job in students if not job.is_done])
-    run_jobs(teachers, what="training teachers (A2C)", say=say, on_progress=on_progress)
+    run_jobs(teachers, what="teachers (A2C)", say=say, on_progress=on_progress)
     run_jobs(recordings, what="recording teachers", say=say, on_progress=on_progress)
     run_jobs(students, what="distilling students (PHR)", say=say, on_progress=on_progress)
     study.play_all_starts()
     study.trace_paths()
+    study.film_all()
     study.time_all()
     write_report(results, directory, command=command)
     bench.finish()
     return results
+
+
+def redraw(directory: Path, *, say: Callable[[str], None] = lambda _line: None) -> Results:
+    """Draw the page of a finished study anew, from what it measured.
+
+    Args:
+        directory: The study's folder (see `is_study`).
+        say: Told what happens, one line at a time.
+
+    Raises:
+        CorruptFileError: If the settings were edited, or are another phr's.
+        OutputDirectoryError: If the study is not finished.
+    """
+    profile = Profile.from_json(read_json(directory / SETTINGS).get("profile"))
+    study, command = Reproduction(profile, StudyLayout(directory), say), command_of(profile, directory)
+    missing = [file for file in study.files() if not file.exists() and file.name not in (PAGE, TABLES)]
+    if missing:
+        raise OutputDirectoryError(f"{directory} is not finished: {missing[0].name} is missing; {command} goes on with it")
+    results = Results(profile, study.layout)
+    write_report(results, directory, command=command)
+    return results
+
+
+def is_study(directory: Path) -> bool:
+    """Whether a folder holds a study of `phr reproduce`."""
+    settings = read_json(directory / SETTINGS) if (directory / SETTINGS).exists() else None
+    return isinstance(settings, dict) and settings.get("study") == STUDY
+
+
+def command_of(profile: Profile, directory: Path) -> str:
+    """What a user types to run a study."""
+    usual = PROFILES.get(profile.name, profile)
+    more = " --from-scratch" if usual.from_zoo and not profile.from_zoo else ""
+    return f"phr reproduce --profile {profile.name} --out {directory}{more}"
 
 
 class Reproduction:
@@ -84,9 +125,9 @@ class Reproduction:
 
     def is_whole(self, jobs: Sequence[Job]) -> bool:
         """Whether the models, every result and the report are there; looks at files only."""
-        return all(file.exists() for file in self._files()) and all(job.is_done for job in jobs)
+        return all(file.exists() for file in self.files()) and all(job.is_done for job in jobs)
 
-    def _files(self) -> Iterator[Path]:
+    def files(self) -> Iterator[Path]:
         """Everything that the study writes beside its models."""
         profile, layout = self.profile, self.layout
         yield from (layout.root / name for name in (PAGE, TABLES))
@@ -94,7 +135,9 @@ class Reproduction:
             yield from (layout.starts(env_id, name) for name in (OPTIMUM, "random"))
             yield from (file for _, _, file in self._starts_to_play(env_id))
             for n in profile.horizons:
-                yield layout.walked(env_id, n)
+                yield from (layout.film(env_id, n), film_card(layout.film(env_id, n)))
+                if is_grid(env_id):
+                    yield layout.walked(env_id, n)
                 for series in self._series(n):
                     for seed in profile.seeds:
                         yield from (layout.timed(env_id, series, n, seed, number) for number in range(profile.runs))
@@ -122,7 +165,7 @@ class Reproduction:
             for loss in profile.losses
             for n in profile.horizons
         ]
-        if profile.ablations:
+        if env_id in self.jobs.ablated:
             work += [
                 (folder, n, layout.ablation_starts(env_id, name, label, n, s))
                 for s in profile.seeds
@@ -134,10 +177,18 @@ class Reproduction:
     def trace_paths(self) -> None:
         """Figure 5: the learned path of the first loss's student, at every n."""
         loss, seed = self.profile.losses[0], self.profile.seeds[0]
-        for env_id in self.profile.env_ids:
+        for env_id in filter(is_grid, self.profile.env_ids):
             for n in self.profile.horizons:
                 model = self.jobs.student_path(env_id, loss, n, seed)
                 once(self.layout.walked(env_id, n), partial(_walk, model, env_id, n))
+
+    def film_all(self) -> None:
+        """Films of the teacher (n = 1) and of the first loss's student at every other n."""
+        loss, seed = self.profile.losses[0], self.profile.seeds[0]
+        for env_id in self.profile.env_ids:
+            for n in self.profile.horizons:
+                planner = partial(self._planner_of, TEACHER if n == 1 else loss, env_id, n, seed)
+                film_once(planner, env_id, n, self.layout.film(env_id, n))
 
     def time_all(self) -> None:
         """Timed runs, one after another with nothing beside them; models and n alternate within every round."""
@@ -170,7 +221,7 @@ def _all_starts(model: Path, env_id: str, best: dict[str, Any], n: int) -> dict[
 
 
 def _walk(model: Path, env_id: str, n: int) -> dict[str, Any]:
-    return trace_path(_planner(model), make_env(env_id), _FIGURE_5_SEED, n).to_json()
+    return trace_path(_planner(model), make_env(env_id), SHOWN_SEED, n).to_json()
 
 
 def _timed(planner: Callable[[], Planner], env_id: str, name: str, n: int, steps: int, round_seed: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from phr.report.results import AblationRow
 from phr.studies.ablations import ABLATIONS, Outcome
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import Profile
+from phr.studies.worlds import is_grid
 
 
 class Results:
@@ -53,7 +54,7 @@ class Results:
         return pool(series, n, found)
 
     def _optimum(self, env_id: str, measured: Sequence[Point]) -> list[Point]:
-        """A shortest path at the time that the first loss's student needs."""
+        """A shortest path, or a perfect game, at the time that the first loss's student needs."""
         best = self.optimum(env_id)
         rate = best["return_mean"] / best["length_mean"]
         points = []
@@ -76,7 +77,7 @@ class Results:
         return points
 
     def optimum(self, env_id: str) -> dict[str, Any]:
-        """What the oracle reaches."""
+        """What perfect play reaches (see `phr.studies.worlds.optimum`)."""
         found: dict[str, Any] = read_json(self.layout.starts(env_id, OPTIMUM))
         return found
 
@@ -97,8 +98,8 @@ class Results:
         )
 
     def ablations(self, env_id: str) -> list[AblationRow]:
-        """One row for each setting of each ablation; empty where the profile has none."""
-        if not self.profile.ablations:
+        """One row for each setting of each ablation; empty where there are none: off the grids, or in the whole profile."""
+        if not (self.profile.ablations and is_grid(env_id)):
             return []
         rows = []
         for ablation in ABLATIONS:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from phr.report.names import env_name, series_name
-from phr.report.numbers import times
+from phr.report.numbers import number, percent, times
 from phr.report.points import TEACHER, Point
 from phr.report.results import ablation_table, results_tables
 from phr.report.tables import Column, Table
 from phr.studies.results import Results
 from phr.studies.verdicts import FEWEST_SEEDS, TOLERANCE
+from phr.studies.worlds import is_grid
 
 
 def study_tables(results: Results, points: Sequence[Point]) -> list[Table]:
@@ -26,6 +27,21 @@ def study_tables(results: Results, points: Sequence[Point]) -> list[Table]:
 
 def starts_table(results: Results, env_id: str) -> Table:
     """Every start played once: no sampling error, no clock."""
+    return (_grid_table if is_grid(env_id) else _game_table)(results, env_id)
+
+
+def _every_start(results: Results, env_id: str) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Series, n, and what the students of all seeds reached: sums of starts, means of the rest."""
+    for series in (TEACHER, *results.profile.losses):
+        for n in (1,) if series == TEACHER else results.profile.horizons:
+            found = results.starts(env_id, series, n)
+            sums = {key: float(sum(one[key] for one in found)) for key in ("n_starts", "n_solved")}
+            means = ("length_mean", "return_mean", "evaluations_per_episode")
+            yield series, n, sums | {key: sum(one[key] for one in found) / len(found) for key in means}
+
+
+def _grid_table(results: Results, env_id: str) -> Table:
+    """How many starts are solved, and how much longer the ways are than the shortest."""
     best = results.optimum(env_id)
     columns = (
         Column("policy"),
@@ -36,32 +52,57 @@ def starts_table(results: Results, env_id: str) -> Table:
         Column("evals / episode", "number"),
         Column("return", "number"),
     )
-    rows = []
-    for series in (TEACHER, *results.profile.losses):
-        for n in (1,) if series == TEACHER else results.profile.horizons:
-            found = results.starts(env_id, series, n)
-            total, solved = sum(f["n_starts"] for f in found), sum(f["n_solved"] for f in found)
-            mean = {
-                key: sum(f[key] for f in found) / len(found)
-                for key in ("length_mean", "return_mean", "evaluations_per_episode")
-            }
-            rows.append(
-                (
-                    series_name(series),
-                    str(n),
-                    f"{solved} of {total}",
-                    f"{mean['length_mean']:.3f}",
-                    times(mean["length_mean"] / best["length_mean"]),
-                    f"{mean['evaluations_per_episode']:.3f}",
-                    f"{mean['return_mean']:.5f}",
-                )
-            )
+    rows = tuple(
+        (
+            series_name(series),
+            str(n),
+            f"{found['n_solved']:.0f} of {found['n_starts']:.0f}",
+            f"{found['length_mean']:.3f}",
+            times(found["length_mean"] / best["length_mean"]),
+            f"{found['evaluations_per_episode']:.3f}",
+            f"{found['return_mean']:.5f}",
+        )
+        for series, n, found in _every_start(results, env_id)
+    )
     note = (
         f"Greedy play from each of the {best['n_starts']} different starts; the shortest possible mean length is "
         f"{best['length_mean']:.3f} steps, the best possible mean return {best['return_mean']:.5f}. "
         "n = 1 of a student is its own head 1."
     )
-    return Table(f"Every start once, {env_name(env_id)}", columns, tuple(rows), note, grouped=True)
+    return Table(f"Every start once, {env_name(env_id)}", columns, rows, note, grouped=True)
+
+
+def _game_table(results: Results, env_id: str) -> Table:
+    """Mean return, and how much of the teacher's that is; a game is not solved, but won by some points."""
+    best = results.optimum(env_id)
+    columns = (
+        Column("policy"),
+        Column("n", "number"),
+        Column("return", "number"),
+        Column("of the teacher's", "number"),
+        Column("games won", "number"),
+        Column("mean length (steps)", "number"),
+        Column("evals / episode", "number"),
+    )
+    reached = list(_every_start(results, env_id))
+    teacher = reached[0][2]["return_mean"]
+    rows = tuple(
+        (
+            series_name(series),
+            str(n),
+            number(found["return_mean"], 2),
+            percent(found["return_mean"] / teacher if teacher > 0 else None),
+            f"{found['n_solved']:.0f} of {found['n_starts']:.0f}",
+            number(found["length_mean"], 1),
+            number(found["evaluations_per_episode"], 1),
+        )
+        for series, n, found in reached
+    )
+    note = (
+        f"Greedy play after each of the {best['n_starts']} possible numbers of idle frames; a perfect game returns "
+        f"{best['return_mean']:.0f}. n = 1 of a student is its own head 1."
+    )
+    return Table(f"Every start once, {env_name(env_id)}", columns, rows, note, grouped=True)
 
 
 def ablation_note(results: Results) -> str:

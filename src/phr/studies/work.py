@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
-from phr.errors import NoWindowError, SettingError
-from phr.evaluation.episodes import make_vector, play_episodes
+from phr.errors import NoWindowError, SettingError, UnknownModelError
 from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner
 from phr.evaluation.machine import describe_machine
-from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.evaluation.timed import Limit
 from phr.experience.archive import load_experience, save_experience
 from phr.files import read_json, sha256_of, write_json
@@ -27,15 +24,10 @@ from phr.learning.presets import student_config, teacher_config
 from phr.learning.recording import named, record_teacher
 from phr.manifest import COMPLETE
 from phr.protocols import Planner
-from phr.seeding import Streams
-from phr.storage.model import CONFIG, MODEL, load_model
+from phr.storage.model import CONFIG, MODEL, Model, load_model, save_model
 from phr.studies.layout import StudyLayout
 from phr.studies.relay import Relay
-from phr.teachers.baselines import RandomPlanner
-from phr.teachers.oracle import OraclePlanner, optimal_lengths
-
-RANDOM_EPISODES = 200
-"""Episodes of random play behind the zero of the frequency-averaged score."""
+from phr.teachers.references import resolve, zoo_directory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +58,53 @@ class TeacherJob:
         """Train it, or find it done."""
         torch.set_num_threads(1)
         runs.train_teacher(self.env_id, self.config, self.directory, resume=True, on_progress=relay.named(self.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooTeacherJob:
+    """A teacher of the zoo, copied into the study: the study stays what it is when the zoo changes."""
+
+    env_id: str
+    reference: str
+    directory: Path
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return f"teacher, {self.env_id}, {self.reference}"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it was copied."""
+        return (self.directory / COMPLETE).exists()
+
+    def find(self) -> Model:
+        """The zoo's model.
+
+        Raises:
+            UnknownModelError: If there is none.
+        """
+        try:
+            model = resolve(self.reference).model
+        except UnknownModelError:
+            model = None
+        if model is None or model.directory is None:
+            raise UnknownModelError(
+                f"the zoo ({zoo_directory()}) has no {self.reference}, the teacher of {self.env_id}; add --from-scratch to "
+                "train one for each seed, more than an hour each"
+            )
+        return model
+
+    def __call__(self, relay: Relay) -> None:
+        """Copy it, or find it copied."""
+        if self.is_done:
+            return
+        model = self.find()
+        assert model.directory is not None  # `find` refuses a model that lies nowhere
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for name in model.manifest.files.keys() - {MODEL}:
+            shutil.copyfile(model.directory / name, self.directory / name)
+        save_model(self.directory, model.network, model.manifest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,28 +231,3 @@ def timed_evaluation(planner: Planner, env_id: str, name: str, n: int, *, steps:
     settings = EvaluationSettings(commitment=n, limit=Limit(steps=steps), runs=1, seed=round_seed)
     machine = describe_machine(torch.get_num_threads())
     return evaluate_planner(planner, make_env(env_id), settings, model=name, backend="torch", machine=machine).to_json()
-
-
-def optimum(env_id: str) -> dict[str, Any]:
-    """What the oracle achieves from every start, and the lengths it needs; the line in every plot."""
-    env = make_env(env_id)
-    starts = distinct_starts(env)
-    lengths = optimal_lengths(env, starts)
-    result = play_all_starts(OraclePlanner(env.n_actions), env_id, starts, optimal_lengths=lengths)
-    return {**asdict(result), "seeds": [start.seed for start in starts], "lengths": lengths}
-
-
-def all_starts(planner: Planner, env_id: str, best: dict[str, Any], commitment: int) -> dict[str, Any]:
-    """One greedy episode from every start that `optimum` found."""
-    starts = random_starts(best["seeds"], planner.n_actions, np.random.default_rng(0))
-    return asdict(play_all_starts(planner, env_id, starts, commitment=commitment, optimal_lengths=best["lengths"]))
-
-
-def random_return(env_id: str) -> float:
-    """Mean return of uniformly random actions."""
-    streams = Streams(0)
-    vector = make_vector(env_id, 32)
-    seeds = [streams.integer("random-env", index) for index in range(RANDOM_EPISODES)]
-    planner = RandomPlanner(vector.n_actions, streams.rng("random-actions"))
-    episodes = play_episodes(planner, vector, random_starts(seeds, vector.n_actions, streams.rng("no-prefix")))
-    return float(episodes.returns.mean())

@@ -8,6 +8,7 @@ from phr.cli.commands.bench import Bench
 from phr.cli.commands.distill import Distill
 from phr.cli.commands.evaluate import Evaluate
 from phr.cli.commands.export import Export
+from phr.cli.commands.report import Report
 from phr.cli.commands.reproduce import Reproduce
 from phr.cli.commands.train import Train
 
@@ -26,6 +27,7 @@ COMMANDS: dict[str, type[Command]] = {
     "distill": Distill,
     "evaluate": Evaluate,
     "export": Export,
+    "report": Report,
     "reproduce": Reproduce,
     "bench": Bench,
 }

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from phr import api
 from phr.cli.display import ProgressBar, console, say
-from phr.cli.words import Folder, word
+from phr.cli.words import Flag, Folder, word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +16,12 @@ class Reproduce:
     """Make the paper's figures 4 and 5 from nothing, on one page."""
 
     profile: Annotated[Literal["quick", "paper"], word("quick|paper")] = "quick"
-    """quick (default): both grids, one seed, minutes. paper: every n, five seeds, 100,000 steps, the ablations, hours."""
+    """quick (default): both grids, one seed, minutes. paper: Pong too, a student for every n and loss, five seeds, 100,000
+    steps, ablations on the grids; hours."""
     out: Folder = Path("runs/reproduce")
     """The study's folder (default runs/reproduce). An interrupted study goes on where it was."""
+    from_scratch: Flag = False
+    """Train Pong's teacher too, one for each seed; by default it is the zoo's."""
 
     def run(self) -> None:
         """Run the study, print its tables, say where the page is."""
@@ -26,7 +29,7 @@ class Reproduce:
         from phr.studies.tables import study_tables
 
         with ProgressBar() as bar:
-            results = api.reproduce(self.profile, out=self.out, on_progress=bar, say=say)
+            results = api.reproduce(self.profile, out=self.out, from_scratch=self.from_scratch, on_progress=bar, say=say)
         for table in study_tables(results, results.points()):
             console.print(to_rich(table))
         say(f"written to {self.out / 'report.html'}")

@@ -14,9 +14,10 @@ from phr.report.numbers import interval, number, times
 from phr.report.tables import NOTHING, Column, Table
 from phr.storage.onnx_export import onnx_planner
 from phr.studies.bench.contestants import Arena, Contestant, Measured, Peer, alternate, ratio, spread, summed_up
-from phr.studies.bench.models import PONG, UNTRAINED_PREFIX, bench_model, solved_starts
+from phr.studies.bench.models import UNTRAINED_PREFIX, bench_model, solved_starts
 from phr.studies.bench.peers import LOOP_PEERS
 from phr.studies.bench.playing import bounded_contestant, loop_contestant
+from phr.studies.profiles import PONG
 
 HEADING = "Acting: time per step, and the bound"
 

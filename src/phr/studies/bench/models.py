@@ -22,7 +22,6 @@ from phr.teachers.references import ORACLE, ZOO_PREFIX, resolve, zoo_directory
 
 HORIZON = 16
 UNTRAINED_PREFIX = "untrained:"
-PONG = "PongDeterministic-v4"
 REFERENCE_TRUNK = TrunkConfig(kind="grid", channels=(32, 64, 64), width=512)
 """The grids' reference network, so that figures can be compared with others'."""
 

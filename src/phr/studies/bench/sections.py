@@ -11,7 +11,8 @@ from typing import Any
 from phr.learning.driver import OnProgress, silent
 from phr.report.tables import Table
 from phr.studies.bench import backends, footprint, from_nothing, grids, latency, loops, training, vectors
-from phr.studies.bench.models import PONG, UNTRAINED_PREFIX
+from phr.studies.bench.models import UNTRAINED_PREFIX
+from phr.studies.profiles import PONG
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,23 @@
+"""`phr report`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phr import api
+from phr.cli.display import say
+from phr.cli.words import OptionalFolder, Reported
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Put figures, learned paths and films on one page."""
+
+    reference: Reported
+    """The folder of a finished phr reproduce, whose page is drawn anew; or a model: a run directory, zoo:NAME."""
+    out: OptionalFolder = None
+    """A model's page goes here (default DIR/report, for the zoo runs/report-NAME)."""
+
+    def run(self) -> None:
+        """Make the page, and say where it is."""
+        say(f"written to {api.make_report(self.reference, out=self.out, say=say)}")

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from phr import api
+from phr.cli import main
+from phr.storage.model import load_model
+from tests.report.test_page import outline
+from tests.studies.alley import ALLEY
+from tests.studies.small import Study
+from tests.trained import CORRIDOR, corridor_student, saved
+
+
+def test_the_page_of_a_student_on_a_grid(study: Study, tmp_path: Path) -> None:
+    folder = study.layout.student(ALLEY, "cross_entropy", 4, 0)
+    page = api.make_report(folder, out=tmp_path)
+    assert page == tmp_path / "report.html"
+    html = page.read_text(encoding="utf-8")
+    told = outline(html).text
+    for words in ("Card", "Learned paths", "Films", "cross-entropy", ALLEY, load_model(folder).sha256):
+        assert words in told
+    assert "n = 4: 4 actions, 1 evaluation." in told
+    assert "n = 1: a whole episode, 4 steps, 4 evaluations, score 0.8200." in told
+    assert html.count("data:image/gif;base64,") == 2
+    assert {path.name for path in (tmp_path / "films").iterdir()} == {"n1.gif", "n4.gif"}
+    assert (tmp_path / "figures" / "curve.png").exists()
+    before = page.read_bytes()
+    assert api.make_report(folder, out=tmp_path).read_bytes() == before
+
+
+def test_a_teacher_is_shown_at_1_alone(study: Study, tmp_path: Path) -> None:
+    page = api.make_report(study.layout.teacher(ALLEY, 0), out=tmp_path).read_text(encoding="utf-8")
+    assert "looks at every step" in page
+    assert page.count("data:image/gif;base64,") == 1
+
+
+def test_without_pictures_there_is_a_page_all_the_same(tmp_path: Path) -> None:
+    folder = saved(corridor_student(), tmp_path / "student")
+    assert main(["report", str(folder)]) == 0
+    page = (folder / "report" / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"There is none: tests.helpers:make_corridor cannot be filmed", page)
+    assert CORRIDOR in page
+    assert "Learned paths" not in page
+    assert load_model(folder).env_id == CORRIDOR, "the model is as it was"
+
+
+def test_the_page_of_the_zoo_lies_with_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(corridor_student(), tmp_path / "zoo" / "mine")
+    monkeypatch.setenv("PHR_ZOO", str(tmp_path / "zoo"))
+    monkeypatch.chdir(tmp_path)
+    assert api.make_report("zoo:mine") == Path("runs/report-mine/report.html")
+    files = {path.name for path in (tmp_path / "zoo" / "mine").iterdir()}
+    assert files == {"model.safetensors", "manifest.json", "COMPLETE"}, "the zoo is as it was"
+
+
+def test_a_studys_page_stays_in_its_folder(study: Study, tmp_path: Path) -> None:
+    assert main(["report", str(study.root), "--out", str(tmp_path)]) == 2
