@@ -49,9 +49,7 @@ def collect_experience(
         actions[running] = chosen[:, 0]
         step = vector.advance(actions, running)
         for row, lane in enumerate(np.flatnonzero(running).tolist()):
-            recorders[lanes.episode[lane]].add(
-                obs[row], int(actions[lane]), logits[row].copy(), float(step.rewards[lane])
-            )
+            recorders[lanes.episode[lane]].add(obs[row], int(actions[lane]), logits[row].copy(), float(step.rewards[lane]))
         for lane in np.flatnonzero(step.done).tolist():
             recorders[lanes.episode[lane]].end(bool(step.terminated[lane]), bool(step.truncated[lane]), step.infos[lane])
         lanes.begin_next(step.done)

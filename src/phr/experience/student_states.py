@@ -37,10 +37,9 @@ class StudentWindows:
     envs: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        if not self.actions.shape == self.valid.shape == self.teacher_logits.shape[:2]:
-            raise InvalidDataError(
-                f"windows disagree: actions {self.actions.shape}, logits {self.teacher_logits.shape}, valid {self.valid.shape}"
-            )
+        plans = {self.actions.shape, self.valid.shape, self.teacher_logits.shape[:2]}
+        if len(plans) != 1:
+            raise InvalidDataError(f"actions, valid and logits of windows disagree about (n, horizon): {sorted(plans)}")
         if not len(self.obs) == len(self.envs) == len(self.actions):
             raise InvalidDataError(
                 f"windows disagree: {len(self.obs)} observations, {len(self.envs)} environments, {len(self.actions)} plans"
@@ -53,8 +52,9 @@ class StudentWindows:
 
     def subset(self, rows: NDArray[np.bool_] | slice) -> StudentWindows:
         """The windows of a mask or a slice."""
-        parts = (self.obs, self.actions, self.teacher_logits, self.valid, self.envs)
-        return StudentWindows(*(part[rows] for part in parts))
+        return StudentWindows(
+            self.obs[rows], self.actions[rows], self.teacher_logits[rows], self.valid[rows], self.envs[rows]
+        )
 
     def keys(self) -> list[bytes]:
         """One hash a window: equal for windows that show the same and ask for the same actions."""
@@ -65,24 +65,23 @@ class StudentWindows:
 class StudentStates:
     """Plays a student's plans and the teacher in turn, within the same episodes, and records the teacher's part.
 
-    **Which states.** An agent of commitment c looks only where a plan of its own, cut after c actions, has ended. One student
-    serves every commitment from 1 to its horizon, so all of these are states that it is asked about. Therefore c is drawn
-    anew, evenly from 1 .. horizon, whenever the student takes over: every commitment gets the same number of windows, and
-    the k-th state of a plan is met as often as any other. Always executing the whole plan would train the ends of whole plans
-    alone, and leave those of short ones to luck; so would drawing one c an episode where there are few episodes.
+    **Which states.** An agent of commitment c looks only where a plan of its own, cut after c actions, has ended. One
+    student serves every commitment from 1 to its horizon, so it is asked about all of these states. Therefore c is drawn
+    anew, evenly from 1 .. horizon, whenever the student takes over: every commitment gets as many windows as any other.
+    Were the whole plan executed each time, the states after short ones would be left to luck; were c drawn once an episode,
+    a few long episodes would not cover them.
 
-    **How far from the teacher.** After one plan the teacher takes over for `horizon` steps and may bring everything back
-    in order, so one plan in a row never shows what a second one makes of the first one's mistake. An agent that acts alone meets
-    just that. So the student executes 1 .. `most_plans` plans in a row (drawn evenly, all with the same c, as an agent does)
-    before the teacher is asked. The mixture of teacher and student that DAgger starts from and its student alone
-    are the two ends of that.
+    **How far from the teacher.** The teacher then acts for `horizon` steps and may bring everything back in order. So one
+    plan in a row never shows what a second plan makes of the first one's mistake, and an agent that acts alone meets just
+    that. Therefore 1 .. `most_plans` plans, drawn evenly, are executed in a row, all cut at the same c as an agent's are,
+    before the teacher is asked.
 
-    **What is recorded.** The window begins at the state itself and holds the greedy teacher's next `horizon` actions, taken in
-    closed loop in this very episode: nothing is cloned, and the teacher's answer is true in a stochastic environment too.
-    An episode that ends cuts the window short (`valid`); a plan during which it ends leaves none, since nobody looks then.
+    **What is recorded.** A window begins at the state itself and holds the greedy teacher's next `horizon` actions, taken
+    in closed loop in this very episode. Nothing is cloned, so the answer is a true one in a stochastic environment too. An
+    episode that ends cuts its window short (`valid`); a plan in which it ends leaves none, since nobody looks then.
 
-    Nothing is observed while a plan runs. Environments move in step: all students, then all teachers, so that each network call
-    serves every environment; one whose episode has ended waits for the next turn.
+    Nothing is observed while a plan runs. Environments move in step, all students and then all teachers, so that each
+    network call serves all of them; one whose episode has ended waits for the next turn.
 
     Source:
         Ross et al. 2011 (arXiv:1011.0686), DAgger, with a plan as the action.

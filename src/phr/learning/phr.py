@@ -78,8 +78,8 @@ class PHRConfig:
     """Rounds of refinement (phr.learning.refine); 0 is none. In each the student is played, the teacher answers from the
     states that its plans led to, and the student is trained further."""
     refine_windows: int = 20_000
-    """Windows that a round plays. An eighth of them, from episodes of their own, only measures agreement; what repeats itself
-    is left out of the rest."""
+    """Windows that a round plays. An eighth of them, from episodes of their own, only measures agreement; of the rest, those
+    that repeat an earlier one are left out."""
     refine_updates: int = 1000
     """Gradient steps of a round; the learning rate rises and falls anew in each."""
     refine_share: float = 0.5

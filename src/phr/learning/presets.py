@@ -60,7 +60,10 @@ _PRESETS = {
             "eval_episodes": 1,
         }
     ),
-    "PongDeterministic-v4": _Preset({**_ATARI, "total_timesteps": 8_000_000, "eval_episodes": 30}),
+    "PongDeterministic-v4": _Preset(
+        {**_ATARI, "total_timesteps": 8_000_000, "eval_episodes": 30},
+        {"refine_windows": 30_000, "refine_updates": 2000},  # not tuned; the windows of a round take 0.85 GB
+    ),
 }
 
 

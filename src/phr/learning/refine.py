@@ -17,7 +17,6 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from phr.envs.lanes import random_prefix
@@ -44,8 +43,8 @@ _PATIENCE = 8
 class Refinement:
     """A distillation and the rounds of refinement after it; `update` plays one turn of a round, or takes a gradient step.
 
-    A checkpoint holds no window: it holds the weights that were played, and playing them again gives the same windows, as the
-    teacher's episodes are recorded again too. A hash of them tells where that is not so.
+    A checkpoint holds no window but the weights that were played, and playing them again gives the same windows, as the
+    teacher's episodes are recorded again too. A hash tells where that is not so.
 
     Args:
         student: The distillation; its settings say how many rounds.
@@ -64,7 +63,9 @@ class Refinement:
         self._n_ready = 0
         self._round: _Round | None = None
         config, network = student.config, student.network.config
-        self._space = make_env(env_id).observation_space
+        env = make_env(env_id)
+        self._space = env.observation_space
+        env.close()
         capacity = config.refine * config.refine_windows
         self.windows = StudentWindowData(capacity, self._space, network.n_actions, config, unique=True)
         self._held_out = self._no_windows()
@@ -206,9 +207,7 @@ class Refinement:
 class _Round:
     """One round in play: environments of its own, so that its number and the seed decide all of it."""
 
-    def __init__(
-        self, number: int, actor: Planner, teacher: Planner, env_id: str, student: PHR, n_before: int
-    ) -> None:
+    def __init__(self, number: int, actor: Planner, teacher: Planner, env_id: str, student: PHR, n_before: int) -> None:
         config = student.config
         self.number, self.n_windows, self.n_before, self._n_turns = number, 0, n_before, 0
         self._wanted, self._hash = config.refine_windows, hashlib.sha256()
