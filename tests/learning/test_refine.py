@@ -321,6 +321,18 @@ def test_a_round_may_be_smaller_than_the_number_of_environments() -> None:
     assert 1 <= training.reports[0]["windows"] + training.reports[0]["held_out"] <= 3
 
 
+def test_heads_that_no_window_reaches_have_no_agreement() -> None:
+    """Five cells, a plan ends in the second at the earliest: three steps of the teacher are left, of five."""
+    said: list[str] = []
+    training = ended(refinement(CORRIDOR, always_right(), said, horizon=5, refine=1, n_updates=100))
+    assert training.reports[0]["before"][3:] == training.reports[0]["after"][3:] == [None, None]
+    assert all(value is not None for value in training.reports[0]["after"][:3])
+    assert said[1].endswith(" – – %")
+    assert set(training._metrics("after")) == {
+        *("refine/round", "refine/windows"), *(f"refine/agreement_after/head_{k}" for k in (1, 2, 3))
+    }  # fmt: skip
+
+
 def test_atari_is_refined_too() -> None:
     """Stacks of frames, bytes and ale-py's emulator; the start of the episode is in no window."""
     short = "PongDeterministic-v4?max_frames=400&noop_max=4"

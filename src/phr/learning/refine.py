@@ -156,7 +156,7 @@ class Refinement:
                     "run does not go on exactly"
                 )
             return
-        before = self.student.agreement(self._held_out)
+        before = self._agreement()
         n_new = len(self.windows) - played.n_before
         self.reports.append(
             {
@@ -174,13 +174,21 @@ class Refinement:
 
     def _close_round(self) -> None:
         report = self.reports[-1]
-        report["after"] = self.student.agreement(self._held_out)
+        report["after"] = self._agreement()
         config = self.student.config
         self._say(f"refinement, round {report['round']} of {config.refine}, trained: {_percents(report['after'])}")
 
+    def _agreement(self) -> list[float | None]:
+        """On the windows held out; None for a head that none of them has a step for, as where every episode is short."""
+        if not len(self._held_out):
+            return [None] * self.student.config.horizon
+        found = zip(self.student.agreement(self._held_out), self._held_out.steps_per_head(), strict=True)
+        return [value if n else None for value, n in found]
+
     def _metrics(self, when: str) -> dict[str, float]:
         report = self.reports[-1]
-        heads = {f"refine/agreement_{when}/head_{k}": value for k, value in enumerate(report[when], start=1)}
+        known = ((k, value) for k, value in enumerate(report[when], start=1) if value is not None)
+        heads = {f"refine/agreement_{when}/head_{k}": value for k, value in known}
         return {"refine/round": float(report["round"]), "refine/windows": float(report["windows"]), **heads}
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -253,6 +261,6 @@ class _Round:
         self._vector.close()
 
 
-def _percents(agreement: list[float]) -> str:
+def _percents(agreement: list[float | None]) -> str:
     """Per cent of each head, for a person."""
-    return " ".join(f"{100 * value:.1f}" for value in agreement) + " %" if agreement else "unknown"
+    return " ".join("–" if value is None else f"{100 * value:.1f}" for value in agreement) + " %"

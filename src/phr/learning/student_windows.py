@@ -61,6 +61,11 @@ class StudentWindowData:
         some = regressed(torch.from_numpy(windows.valid), self._config).any(dim=1).numpy()
         return some if self._config.pad else some & windows.valid.all(axis=1)
 
+    def steps_per_head(self) -> list[int]:
+        """How many windows have a valid step for each head."""
+        counts: list[int] = self._valid[: self._n].sum(dim=0).tolist()
+        return counts
+
     def draw(self, rng: np.random.Generator, n: int) -> Tensor:
         """Rows of n windows drawn with replacement, shape `(n,)`.
 
