@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -182,6 +183,18 @@ def test_the_words_of_distill_reach_the_settings(phr: Phr, teacher: Path, tmp_pa
         "trunk_mode": "shared", "pad": False, "sample_labels": True, "joint": True,
     }  # fmt: skip
     assert {name: settings[name] for name in wanted} == wanted
+
+
+def test_refine_says_what_each_round_changed(phr: Phr, teacher: Path, tmp_path: Path) -> None:
+    words = ("--horizon", 4, "--n-updates", 5, "--n-episodes", 16, "--out", tmp_path)
+    rounds = ("--refine", 2, "--refine-windows", 80, "--refine-updates", 10)
+    outcome = phr("distill", teacher, *words, *rounds)
+    assert (outcome.code, outcome.err) == (0, "")
+    for number in (1, 2):
+        assert re.search(rf"refinement, round {number} of 2: \d+ new windows .* head by head: [\d. ]+ %\n", outcome.out)
+        assert re.search(rf"refinement, round {number} of 2, trained: [\d. ]+ %\n", outcome.out)
+    settings = json.loads((tmp_path / "config.json").read_text())["settings"]
+    assert [settings[name] for name in ("refine", "refine_windows", "refine_updates")] == [2, 80, 10]
 
 
 def test_resume_on_a_finished_run_changes_nothing(phr: Phr, teacher: Path, student: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from phr.storage.tensors import network_tensors
 from tests.cli.conftest import Outcome
 from tests.experience.builders import experience, trajectory
 from tests.helpers import make_corridor, make_noisy
-from tests.trained import CORRIDOR, corridor_student, corridor_teacher, saved
+from tests.trained import CORRIDOR, corridor_experience, corridor_student, corridor_teacher, saved
 
 Phr = Callable[..., Outcome]
 
@@ -131,6 +132,12 @@ WRONG = {
         "joint training goes on with A2C, so it needs a teacher that phr trained",
     ),
     "joint, frozen": ((*NEW_STUDENT, "--joint", "--trunk-mode", "frozen"), "trunk_mode is 'shared', got 'frozen'"),
+    "rounds below none": ((*NEW_STUDENT, "--refine", -1), "refine must be >= 0, got -1"),
+    "rounds in words": ((*NEW_STUDENT, "--refine", "some"), "--refine needs a whole number, got 'some'; see"),
+    "rounds without windows": ((*NEW_STUDENT, "--refine", 1, "--refine-windows", 0), "refine_windows must be >= 1, got 0"),
+    "rounds without steps": ((*NEW_STUDENT, "--refine", 1, "--refine-updates", 0), "refine_updates must be >= 1, got 0"),
+    "joint, refined": ((*NEW_STUDENT, "--joint", "--refine", 1), "refinement asks a teacher that stands still, joint"),
+    "sampling, refined": ((*NEW_STUDENT, "--sample-labels", "--refine", 1), "refinement asks the greedy teacher"),
     "oracle nowhere": (("distill", "oracle", "--horizon", 4, "--out", "new"), "the oracle needs --env-id"),
     "oracle off the grid": (("evaluate", "oracle", "--env-id", "CartPole-v1"), "the oracle reads grids"),
     "no such model": (("evaluate", "nowhere"), "nowhere is not a run directory"),
@@ -270,6 +277,12 @@ def test_experience_of_another_teacher_exits_with_2(phr: Phr, folder: Path) -> N
         message = refused(phr, folder, 2, *NEW_STUDENT, "--experience", "episodes.npz", *more)
         assert message.startswith("the experience was recorded from another teacher: student (")
         assert ", not teacher (" in message
+
+
+def test_experience_that_names_no_teacher_cannot_be_refined(phr: Phr, folder: Path) -> None:
+    save_experience(replace(corridor_experience(), origin=None), folder / "nobody.npz")
+    said = refused(phr, folder, 2, *NEW_STUDENT, "--experience", "nobody.npz", "--refine", 1)
+    assert said == "the experience does not say which teacher it was recorded from; record it again"
 
 
 def test_experience_that_is_not_there_exits_with_1(phr: Phr, folder: Path) -> None:

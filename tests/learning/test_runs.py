@@ -15,6 +15,7 @@ from phr.files import read_json, read_jsonl
 from phr.learning import driver, runs
 from phr.learning.a2c import A2C
 from phr.learning.phr import PHR
+from phr.learning.refine import Refinement
 from phr.manifest import Manifest
 from phr.storage.model import Model, load_model
 from tests.helpers import LEFT, RIGHT, TablePlanner, always_right
@@ -140,6 +141,54 @@ def test_an_interrupted_joint_training_is_resumed_too(tmp_path: Path, monkeypatc
     interrupted(monkeypatch, A2C, 5, lambda: distill(part, joint=True, trunk_mode="shared"))
     distill(part, joint=True, trunk_mode="shared", resume=True)
     assert model_bytes(part) == model_bytes(tmp_path / "straight")
+
+
+REFINE: dict[str, Any] = {"refine": 2, "refine_windows": 60, "refine_updates": 6, "n_updates": 4, "prefix": (0, 0)}
+
+
+@pytest.mark.parametrize("at", [2, 4, 6, 12])
+def test_an_interrupted_refinement_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    monkeypatch.setattr(driver, "LOG_EVERY", 1)
+    distill(tmp_path / "straight", **REFINE)
+    part = tmp_path / "part"
+    interrupted(monkeypatch, PHR, at, lambda: distill(part, **REFINE))
+    distill(part, **REFINE, resume=True)
+    assert model_bytes(part) == model_bytes(tmp_path / "straight")
+    assert read_jsonl(part / "metrics.jsonl") == read_jsonl(tmp_path / "straight" / "metrics.jsonl")
+    assert load_model(part).manifest.notes == load_model(tmp_path / "straight").manifest.notes
+
+
+def test_ctrl_c_while_a_round_is_played_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distill(tmp_path / "straight", **REFINE)
+    play, part = Refinement._play, tmp_path / "part"
+
+    def pressed(self: Refinement) -> None:
+        if len(self.reports) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        play(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Refinement, "_play", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            distill(part, **REFINE)
+    distill(part, **REFINE, resume=True)
+    assert model_bytes(part) == model_bytes(tmp_path / "straight")
+    assert read_jsonl(part / "metrics.jsonl") == read_jsonl(tmp_path / "straight" / "metrics.jsonl")
+
+
+def test_agreement_of_every_round_is_written_down(tmp_path: Path) -> None:
+    said: list[str] = []
+    model = runs.distill(
+        always_right(), CORRIDOR, phr_config(**REFINE), tmp_path, start=TRUNK, teacher_name="mine", say=said.append
+    )
+    reports = model.manifest.notes["refinement"]
+    assert [report["round"] for report in reports] == [1, 2]
+    rows = [row for row in read_jsonl(tmp_path / "metrics.jsonl") if "refine/round" in row]
+    assert [(row["update"], row["refine/round"]) for row in rows] == [(5, 1), (10, 1), (11, 2), (16, 2)]
+    for row, report, when in zip(rows, np.repeat(reports, 2), ["before", "after"] * 2, strict=True):
+        assert [row[f"refine/agreement_{when}/head_{k}"] for k in (1, 2, 3, 4)] == report[when]
+    assert sum("where the student's plans led" in line for line in said) == 2
+    assert "refinement" not in corridor_student().manifest.notes
 
 
 @both_stages

@@ -85,13 +85,15 @@ def distill(
         save_experience: Where to keep the recorded episodes (.npz, with a JSON beside it), for another distillation.
         threads: Threads of torch.
         on_progress: Told while recording and after each update.
-        say: Told which episodes were kept, and why.
-        **settings: Fields of `PHRConfig` (`loss`, `window_stride`, `loss_weight`, ...).
+        say: Told which episodes were kept, and why, and what each round of refinement found and changed.
+        **settings: Fields of `PHRConfig` (`loss`, `window_stride`, `loss_weight`, `refine`, ...). `refine=ROUNDS` goes on
+            with the states that the student's own plans lead to.
 
     Raises:
         HorizonError: If the horizon is below 1.
         NoSuccessError: If the teacher succeeded in no episode.
         IncompatibleModelError: If teacher, environment and experience do not fit.
+        SettingError: If settings make no sense, alone or together.
         UsageError: As for `train_teacher`.
     """
     use_threads(threads)

@@ -12,7 +12,7 @@ from phr.envs.vector import Start, VectorSplit
 from phr.errors import InvalidDataError
 from phr.experience.success import said_success
 from phr.experience.trajectory import Experience, Trajectory
-from phr.plan import CategoricalPlan
+from phr.plan import CategoricalPlan, FloatArray, Plan
 from phr.protocols import Planner
 
 
@@ -44,15 +44,12 @@ def collect_experience(
     while (running := lanes.running).any():
         obs = vector.observe(running)
         plan = teacher.plan(obs)
-        if not isinstance(plan, CategoricalPlan):
-            raise InvalidDataError(f"experience needs a teacher with logits over actions, got a {type(plan).__name__}")
+        logits = teacher_logits_of(plan)
         chosen = plan.mode() if sample_rng is None else plan.sample(sample_rng)
         actions[running] = chosen[:, 0]
         step = vector.advance(actions, running)
         for row, lane in enumerate(np.flatnonzero(running).tolist()):
-            recorders[lanes.episode[lane]].add(
-                obs[row], int(actions[lane]), plan.logits[row, 0].copy(), float(step.rewards[lane])
-            )
+            recorders[lanes.episode[lane]].add(obs[row], int(actions[lane]), logits[row].copy(), float(step.rewards[lane]))
         for lane in np.flatnonzero(step.done).tolist():
             recorders[lanes.episode[lane]].end(bool(step.terminated[lane]), bool(step.truncated[lane]), step.infos[lane])
         lanes.begin_next(step.done)
@@ -60,6 +57,17 @@ def collect_experience(
             n_ended += int(step.done.sum())
             on_episode(n_ended)
     return Experience(vector.env_id, tuple(recorder.trajectory() for recorder in recorders))
+
+
+def teacher_logits_of(plan: Plan) -> FloatArray:
+    """What a teacher thinks of the next action, shape `(batch, n_actions)`; a view.
+
+    Raises:
+        InvalidDataError: If its plan holds no logits.
+    """
+    if not isinstance(plan, CategoricalPlan):
+        raise InvalidDataError(f"experience needs a teacher with logits over actions, got a {type(plan).__name__}")
+    return plan.logits[:, 0]
 
 
 class _Recorder:

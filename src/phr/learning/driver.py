@@ -20,8 +20,8 @@ LOG_EVERY = 50
 """Updates between two rows of metrics."""
 
 _PROGRESS_SECONDS = 0.1
-RARE_METRIC = "greedy_return"
-"""A metric that few updates have; a row with it is always written."""
+RARE_METRICS = {"greedy_return", "refine/round"}
+"""Metrics that few updates have; a row with one of them is always written."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Trainable(Protocol):
         ...
 
     def update(self) -> dict[str, float]:
-        """One gradient step; returns its metrics."""
+        """One gradient step, or a piece of work that has to come before one; returns its metrics, none for the latter."""
         ...
 
     def averages(self) -> dict[str, float]:
@@ -118,7 +118,7 @@ def run_training(
                 if now - told > _PROGRESS_SECONDS or training.done:
                     on_progress(training.progress())
                     told = now
-                if RARE_METRIC in values or training.n_updates % LOG_EVERY == 0 or training.done:
+                if values and (values.keys() & RARE_METRICS or training.n_updates % LOG_EVERY == 0 or training.done):
                     metrics.write(training.n_updates, training.progress(), values | training.averages())
                 if run is not None and now - saved > checkpoint_seconds:
                     run.save_checkpoint(*training.checkpoint())

@@ -17,6 +17,7 @@ from phr.experience.trajectory import Experience
 from phr.learning.driver import Progress
 from phr.learning.losses import PLAN_LOSSES, PlanLoss, plan_loss
 from phr.learning.settings import check_settings
+from phr.learning.student_windows import MixedWindows, StudentWindowData
 from phr.learning.window_data import WindowData
 from phr.networks.policy import PlanNetwork, extend_teacher
 from phr.networks.precision import PRECISIONS, Precision, channels_last, compute_dtype
@@ -73,6 +74,18 @@ class PHRConfig:
     """Let the teacher sample while it is recorded, instead of taking its most likely action."""
     success_quantile: float = 0.0
     """Where success means nothing: drop episodes below this quantile of returns."""
+    refine: int = 0
+    """Rounds of refinement (phr.learning.refine); 0 is none. In each the student is played, the teacher answers from the
+    states that its plans led to, and the student is trained further."""
+    refine_windows: int = 20_000
+    """Windows that a round plays. An eighth of them, from episodes of their own, only measures agreement; of the rest, those
+    that repeat an earlier one are left out."""
+    refine_updates: int = 1000
+    """Gradient steps of a round; the learning rate rises and falls anew in each."""
+    refine_share: float = 0.5
+    """Part of a batch that is drawn from student states, of all rounds alike; the rest from the teacher's own episodes."""
+    refine_plans: int = 4
+    """Most plans that the student executes in a row before the teacher answers; 1 .. this many, drawn evenly."""
     precision: Precision = "auto"
     """What layers compute in; `auto` is bfloat16 for convolutions where the CPU multiplies it natively, else float32.
     Weights and losses stay float32."""
@@ -84,7 +97,11 @@ class PHRConfig:
             raise HorizonError(f"the horizon must be >= 1, got {self.horizon}")
         check_settings(
             self,
-            at_least_one=("window_stride", "n_updates", "batch_size", "n_episodes"),
+            at_least_one=(
+                *("window_stride", "n_updates", "batch_size", "n_episodes"),
+                *("refine_windows", "refine_updates", "refine_plans"),
+            ),
+            not_negative=("refine",),
             positive=("loss_weight", "learning_rate", "max_grad_norm", "copy_scale"),
             choices={"loss": PLAN_LOSSES, "trunk_mode": TRUNK_MODES, "precision": PRECISIONS},
         )
@@ -97,6 +114,29 @@ class PHRConfig:
         for name in ("success_quantile", "warmup", "teacher_smoothing"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise SettingError(f"{name} lies in [0, 1), got {getattr(self, name)}")
+        if not 0.0 < self.refine_share <= 1.0:
+            raise SettingError(f"refine_share lies in (0, 1], got {self.refine_share}")
+        if self.refine:
+            self._check_refinement()
+
+    def _check_refinement(self) -> None:
+        if self.joint:
+            raise SettingError("refinement asks a teacher that stands still, joint training moves it; leave one of them out")
+        if self.sample_labels:
+            raise SettingError("refinement asks the greedy teacher, sample_labels a sampling one; leave one of them out")
+        if self.horizon == 1 and self.trunk_mode != "anchored":
+            raise HorizonError(f"with trunk_mode {self.trunk_mode!r} refinement needs a horizon >= 2, got 1")
+
+    @property
+    def total_updates(self) -> int:
+        """Gradient steps of the distillation and of all rounds of refinement."""
+        return self.n_updates + self.refine * self.refine_updates
+
+    def phase(self, update: int) -> tuple[int, int]:
+        """First update and length of the phase that an update belongs to: the distillation itself, then the rounds."""
+        if update < self.n_updates:
+            return 0, self.n_updates
+        return update - (update - self.n_updates) % self.refine_updates, self.refine_updates
 
 
 class PHR:
@@ -128,6 +168,8 @@ class PHR:
             start, config.horizon, separate_first=config.trunk_mode == "own", copy_scale=config.copy_scale
         )
         self.data = WindowData(experience, config)
+        self.batches: WindowData | MixedWindows = self.data
+        """What updates draw from; refinement mixes student states in."""
         self._freeze()
         trained = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trained, config.learning_rate, fused=True)
@@ -148,22 +190,21 @@ class PHR:
     def done(self) -> bool:
         """Whether nothing is left to learn; a horizon of 1 that may not move head 1 never had anything."""
         untouched = self.config.horizon == 1 and self.config.trunk_mode != "anchored"
-        return untouched or self.n_updates >= self.config.n_updates
+        return untouched or self.n_updates >= self.config.total_updates
 
     def progress(self) -> Progress:
         """Where the distillation stands."""
         return Progress(
             f"distilling, horizon {self.config.horizon}, {self.config.loss}",
             self.n_updates,
-            self.config.n_updates,
+            self.config.total_updates,
             "updates",
             f"loss {self._latest_loss:.4g}" if self.n_updates else "",
         )
 
     def loss(self) -> Tensor:
         """λ times the plan loss of one random batch."""
-        rows = self.data.draw(self.rng, self.config.batch_size)
-        obs, teacher_logits, teacher_actions, valid = self.data.batch(rows)
+        obs, teacher_logits, teacher_actions, valid = self.batches.draw_batch(self.rng, self.config.batch_size)
         with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
             plan_logits = self.network(obs if self.network.config.channels_last else channels_last(obs)).float()
         regressed = self.data.regressed(valid)
@@ -171,9 +212,11 @@ class PHR:
         return self.config.loss_weight * loss
 
     def _learning_rate(self) -> float:
-        progress, rise = self.n_updates / self.config.n_updates, self.config.warmup
+        begin, length = self.config.phase(self.n_updates)
+        done, rise = self.n_updates - begin, self.config.warmup
+        progress = done / length
         if progress < rise:
-            return self.config.learning_rate * (self.n_updates + 1) / (rise * self.config.n_updates + 1)
+            return self.config.learning_rate * (done + 1) / (rise * length + 1)
         return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
 
     def update(self) -> dict[str, float]:
@@ -204,13 +247,19 @@ class PHR:
         """Nothing: the loss says it all."""
         return {}
 
-    def agreement(self, max_windows: int = 4096) -> list[float]:
-        """Per head, the fraction of valid steps whose most likely action is the teacher's, over evenly spaced windows."""
-        rows = torch.linspace(0, len(self.data) - 1, min(max_windows, len(self.data))).long()
+    def agreement(self, data: WindowData | StudentWindowData | None = None, max_windows: int = 4096) -> list[float]:
+        """Per head, the fraction of valid steps whose most likely action is the teacher's, over evenly spaced windows.
+
+        Args:
+            data: The windows; those of the teacher's own episodes by default.
+            max_windows: Look at no more than so many.
+        """
+        data = self.data if data is None else data
+        rows = torch.linspace(0, len(data) - 1, min(max_windows, len(data))).long()
         agree, counted = torch.zeros(self.config.horizon), torch.zeros(self.config.horizon)
         with torch.inference_mode():
             for part in rows.split(512):
-                obs, _, actions, valid = self.data.batch(part)
+                obs, _, actions, valid = data.batch(part)
                 agree += ((self.network(obs).argmax(-1) == actions) & valid).sum(0)
                 counted += valid.sum(0)
         return [float(value) for value in agree / counted.clamp(min=1)]

@@ -19,6 +19,7 @@ from phr.learning.driver import OnProgress, Trainable, run_training, silent
 from phr.learning.joint import JointTraining
 from phr.learning.phr import PHR, PHRConfig
 from phr.learning.recording import check_experience, named, record_teacher
+from phr.learning.refine import Refinement
 from phr.manifest import Manifest, ModelKind, library_versions
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig
@@ -101,12 +102,13 @@ def distill(
         save_experience_to: Where to keep the episodes that were recorded and kept (.npz, with a JSON beside it).
         resume: Go on where there is a part; return the model where all is done.
         on_progress: Told while recording and after each update.
-        say: Told the reason of the success filter.
+        say: Told the reason of the success filter, and what each round of refinement found and changed.
 
     Raises:
         OutputDirectoryError: If the folder holds something else.
         IncompatibleModelError: If teacher, environment and experience do not fit.
         NoSuccessError: If the teacher succeeded in no episode.
+        InvalidDataError: If refinement is asked for and no plan of the student ends within an episode.
         NonFiniteError: If a loss or gradient is not finite.
     """
     identity = teacher_id or teacher_name
@@ -128,7 +130,8 @@ def distill(
         save_experience(experience, save_experience_to)
     env = make_env(env_id)
     student = PHR(_network(start, env, config.seed), experience, config)
-    run_training(_training(student, env_id, joint_config), run, on_progress=on_progress)
+    training = _training(student, teacher, env_id, joint_config, say)
+    run_training(training, run, on_progress=on_progress)
     notes = {
         "teacher": teacher_name,
         "loss": config.loss,
@@ -136,6 +139,8 @@ def distill(
         "selection": selection.reason,
         "agreement_per_head": [round(value, 5) for value in student.agreement()],
     }
+    if isinstance(training, Refinement):
+        notes["refinement"] = training.reports
     return _finish(student.network, run, "student", env, notes)
 
 
@@ -147,7 +152,9 @@ def _network(start: PlanNetwork | TrunkConfig, env: SplitEnv, seed: int) -> Plan
     return build_network(env.observation_space, env.n_actions, 1, start, seed=weights_seed)
 
 
-def _training(student: PHR, env_id: str, joint_config: A2CConfig | None) -> Trainable:
+def _training(student: PHR, teacher: Planner, env_id: str, joint_config: A2CConfig | None, say: Say) -> Trainable:
+    if student.config.refine:
+        return Refinement(student, teacher, env_id, say=say)
     if not student.config.joint:
         return student
     if joint_config is None:

@@ -17,6 +17,26 @@ if TYPE_CHECKING:
     from phr.learning.phr import PHRConfig
 
 
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Observations `(b, ...)`, teacher logits `(b, horizon, n_actions)`, actions and valid `(b, horizon)`."""
+
+
+def regressed(valid: Tensor, config: PHRConfig) -> Tensor:
+    """The steps that enter the loss: all valid ones where head 1 is anchored, else from i = 2 (Eq. 8)."""
+    if config.trunk_mode == "anchored":
+        return valid
+    later = valid.clone()
+    later[:, 0] = False
+    return later
+
+
+def teacher_rows(logits: Tensor, config: PHRConfig) -> Tensor:
+    """The rows that a student is compared with: the teacher's, smoothed where the settings say so."""
+    if config.teacher_smoothing > 0 and config.loss != "squared_logits":
+        return smoothed(logits, config.teacher_smoothing)
+    return logits
+
+
 class WindowData:
     """Windows of an experience, and which of their steps are regressed.
 
@@ -31,13 +51,11 @@ class WindowData:
     def __init__(self, experience: Experience, config: PHRConfig) -> None:
         windows = windows_of(experience, config.horizon, stride=config.window_stride, pad=config.pad)
         self._obs = torch.from_numpy(experience.joined("obs"))
-        self._logits = torch.from_numpy(experience.joined("teacher_logits"))
-        if config.teacher_smoothing > 0 and config.loss != "squared_logits":
-            self._logits = smoothed(self._logits, config.teacher_smoothing)
+        self._logits = teacher_rows(torch.from_numpy(experience.joined("teacher_logits")), config)
         self._actions = torch.from_numpy(experience.joined("actions"))
         self._sources, self._steps = torch.from_numpy(windows.sources), torch.from_numpy(windows.steps)
         self._valid = torch.from_numpy(windows.valid)
-        self._anchored = config.trunk_mode == "anchored"
+        self._config = config
         # A window that holds no regressed step adds nothing to a loss, and a batch of such windows has none.
         self._drawn = self.regressed(self._valid).any(dim=1).nonzero().squeeze(1)
         if not len(self._drawn) and config.horizon > 1:
@@ -50,12 +68,8 @@ class WindowData:
         return len(self._sources)
 
     def regressed(self, valid: Tensor) -> Tensor:
-        """The steps that enter the loss: all valid ones where head 1 is anchored, else from i = 2 (Eq. 8)."""
-        if self._anchored:
-            return valid
-        later = valid.clone()
-        later[:, 0] = False
-        return later
+        """The steps that enter the loss."""
+        return regressed(valid, self._config)
 
     def draw(self, rng: np.random.Generator, n: int) -> Tensor:
         """Rows of n windows drawn with replacement from those that hold a regressed step, shape `(n,)`.
@@ -67,7 +81,11 @@ class WindowData:
             raise EmptyBatchError("a plan of one step whose head 1 is not anchored has nothing to regress")
         return self._drawn[torch.from_numpy(rng.integers(len(self._drawn), size=n))]
 
-    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Observations `(b, ...)`, teacher logits `(b, horizon, n_actions)`, actions and valid `(b, horizon)`."""
+    def draw_batch(self, rng: np.random.Generator, n: int) -> Batch:
+        """A random batch of n windows."""
+        return self.batch(self.draw(rng, n))
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The windows of these rows."""
         steps = self._steps[rows]
         return self._obs[self._sources[rows]], self._logits[steps], self._actions[steps], self._valid[rows]

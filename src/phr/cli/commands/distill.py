@@ -58,6 +58,12 @@ class Distill:
     """Episodes of the same teacher (.npz), to use instead of recording new ones."""
     save_experience: OptionalFile = None
     """Keep the recorded episodes in this file (.npz)."""
+    refine: Annotated[int | None, word("ROUNDS")] = None
+    """Rounds in which the student is played and trained on where its plans led (default 0: off)."""
+    refine_windows: OptionalCount = None
+    """States that each round plays the student to."""
+    refine_updates: OptionalCount = None
+    """Gradient steps of each round."""
     env_id: OptionalEnvId = None
     """Where to record it; the teacher's own environment by default."""
     seed: Seed = 0
@@ -88,6 +94,9 @@ class Distill:
                 joint=self.joint,
                 n_updates=self.n_updates,
                 n_episodes=self.n_episodes,
+                refine=self.refine,
+                refine_windows=self.refine_windows,
+                refine_updates=self.refine_updates,
             )
         heads = model.manifest.notes["agreement_per_head"]
         say(f"agreement with the teacher on its own states: head 1 {heads[0]:.1%}, last head {heads[-1]:.1%}")
