@@ -22,10 +22,12 @@ _EXPORTS = {
     "PhrError": "phr.errors",
     "VectorHorizonAgent": "phr.acting.agent",
     "bench": "phr.api",
+    "convert_vecnormalize": "phr.api",
     "distill": "phr.api",
     "evaluate": "phr.api",
     "export_onnx": "phr.api",
     "load": "phr.api",
+    "load_teacher": "phr.api",
     "make_env": "phr.envs.registry",
     "reproduce": "phr.api",
     "train_teacher": "phr.api",
@@ -44,10 +46,12 @@ __all__ = [
     "VectorHorizonAgent",
     "__version__",
     "bench",
+    "convert_vecnormalize",
     "distill",
     "evaluate",
     "export_onnx",
     "load",
+    "load_teacher",
     "make_env",
     "reproduce",
     "train_teacher",
@@ -55,7 +59,17 @@ __all__ = [
 
 if TYPE_CHECKING:
     from phr.acting.agent import HorizonAgent, VectorHorizonAgent
-    from phr.api import bench, distill, evaluate, export_onnx, load, reproduce, train_teacher
+    from phr.api import (
+        bench,
+        convert_vecnormalize,
+        distill,
+        evaluate,
+        export_onnx,
+        load,
+        load_teacher,
+        reproduce,
+        train_teacher,
+    )
     from phr.envs.registry import make_env
     from phr.errors import PhrError
     from phr.evaluation.summary import Evaluation

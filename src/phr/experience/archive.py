@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from phr.errors import CorruptFileError
+from phr.experience.npz import read_npz
 from phr.experience.origin import Origin
 from phr.experience.trajectory import Experience, Trajectory
 from phr.files import atomic_path, read_json, sha256_of, write_json
@@ -67,11 +66,7 @@ def load_experience(path: Path) -> Experience:
         raise CorruptFileError(f"{path} is missing")
     if sha256_of(path) != description["sha256"]:
         raise CorruptFileError(f"{path} was truncated or edited: its SHA-256 is not the one in its JSON")
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise CorruptFileError(f"{path} is not a readable .npz: {error}") from error
+    arrays = read_npz(path)
     missing = {*_ARRAYS, "lengths", "terminated", "truncated", "is_success"} - set(arrays)
     if missing:
         raise CorruptFileError(f"{path} lacks {', '.join(sorted(missing))}")
