@@ -86,8 +86,13 @@ def made(algorithm: str, name: str, policy: str = "MlpPolicy", seed: int = 0, **
     with torch.no_grad():
         for parameter in model.policy.parameters():
             if parameter.ndim == 1:
-                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
-        _last_layer(model.policy).weight.mul_(100 if hasattr(model.policy, "action_net") else 10)
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+        last = _last_layer(model.policy)
+        last.weight.copy_(torch.randn(last.weight.shape, generator=generator))
+        last.bias.zero_()
+        if algorithm == "DQN":  # what all observations have in common would decide alone
+            seen, _ = model.policy.obs_to_tensor(observations(env.observation_space, 32))
+            last.bias.copy_(-model.policy.q_net(seen).mean(0))
     return model
 
 

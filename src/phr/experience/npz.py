@@ -7,7 +7,7 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -48,7 +48,7 @@ def _check_sizes(archive: zipfile.ZipFile) -> None:
     """
     infos = archive.infolist()
     total = sum(info.file_size for info in infos)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
     if total > memory:
         raise ValueError(f"it unpacks to {total:,} bytes, this machine has {memory:,}")
     for info in infos:
@@ -61,7 +61,7 @@ def _check_sizes(archive: zipfile.ZipFile) -> None:
             raise ValueError(f"{info.filename} claims {claimed:,} bytes and holds {info.file_size:,}")
 
 
-def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _header(member: zipfile.ZipExtFile) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = npy.read_magic(member)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(member)
