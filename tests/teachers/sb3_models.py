@@ -31,7 +31,7 @@ class StillEnv(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self._n_steps += 1
-        return self.observation_space.sample(), 0.0, False, self._n_steps == 8, {}
+        return self.observation_space.sample(), 1.0, False, self._n_steps == 8, {}
 
 
 IMAGE = spaces.Box(0, 255, (84, 84, 4), np.uint8)

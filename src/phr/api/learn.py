@@ -117,6 +117,11 @@ def distill(
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     if config.joint and actor.model is None:
         raise IncompatibleModelError("joint training goes on with A2C, so it needs a teacher that phr trained")
+    if actor.model is None and config.trunk_mode != "anchored":
+        raise IncompatibleModelError(
+            f"{actor.reference} has no network that a student could start from, so head 1 has to be learnt too: trunk_mode "
+            f"is 'anchored', got {config.trunk_mode!r}"
+        )
     return runs.distill(
         actor.planner,
         actor.env_id,
