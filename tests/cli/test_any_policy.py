@@ -63,6 +63,12 @@ def test_statistics_are_converted_and_used(phr: Phr, folder: Path) -> None:
         (2, ("distill", "ppo.zip", "--env-id", VECTOR, "--activation", "relo"), "unknown activation 'relo'; choose one of"),
         (2, ("distill", "ppo.zip", "--env-id", VECTOR, "--trunk-mode", "own"), "ppo.zip has no network that a student"),
         (1, ("distill", "vecnormalize.pkl", "--env-id", VECTOR), "vecnormalize.pkl is a pickle, which can run any code"),
+        (
+            2,
+            ("distill", "ppo.zip", "--env-id", VECTOR, "--experience", "minari:a/b-v0"),
+            "minari:a/b-v0 is not of this teacher; leave TEACHER out",
+        ),
+        (2, ("distill", "--normalize", "stats.npz"), "save_experience, activation and normalize belong to a teacher"),
         (2, ("distill",), "there is nothing to learn from; give a TEACHER, or --experience FILE.npz or minari:NAME"),
     ],
 )

@@ -8,10 +8,11 @@ from typing import Any
 
 from phr.api.threads import use_threads
 from phr.envs.registry import make_env
-from phr.errors import IncompatibleModelError, UnknownModelError
+from phr.errors import IncompatibleModelError, SettingError, UnknownModelError, UsageError
 from phr.evaluation.evaluate import check_fits
 from phr.experience.archive import load_experience
-from phr.experience.logged import load_logged
+from phr.experience.logged import MINARI_PREFIX, load_logged
+from phr.experience.trajectory import Experience
 from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
@@ -107,6 +108,8 @@ def distill(
     """
     use_threads(threads)
     if teacher is None:
+        if (save_experience, activation, normalize) != (None, None, None):
+            raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
         logged = load_logged(experience, env_id)
         config = student_config(logged.env_id, horizon, seed=seed, **settings)
         return runs.distill_logged(logged, config, _path(out), resume=resume, on_progress=on_progress, say=say)
@@ -131,13 +134,19 @@ def distill(
         teacher_name=actor.reference if actor.model is None or actor.model.directory else "",
         teacher_id=actor.model.sha256 if actor.model else actor.identity,
         joint_config=teacher_config(env, seed=seed) if config.joint else None,
-        experience=None if experience is None else load_experience(Path(experience)),
+        experience=None if experience is None else _recorded(experience),
         save_experience_to=_path(save_experience),
         experience_id="" if experience is None else sha256_of(Path(experience).with_suffix(".npz")),
         resume=resume,
         on_progress=on_progress,
         say=say,
     )
+
+
+def _recorded(experience: str | Path) -> Experience:
+    if str(experience).startswith(MINARI_PREFIX):
+        raise UsageError(f"{experience} is not of this teacher; leave TEACHER out to learn from the dataset alone")
+    return load_experience(Path(experience))
 
 
 def load_teacher(

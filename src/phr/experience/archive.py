@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phr.errors import CorruptFileError
 from phr.experience.npz import read_npz
@@ -70,6 +72,7 @@ def load_experience(path: Path) -> Experience:
     missing = {*_ARRAYS, "lengths", "terminated", "truncated", "is_success"} - set(arrays)
     if missing:
         raise CorruptFileError(f"{path} lacks {', '.join(sorted(missing))}")
+    _check_arrays(arrays, path)
     cuts = np.cumsum(arrays["lengths"])[:-1]
     parts = {name: np.split(arrays[name], cuts) for name in _ARRAYS}
     said = [None if flag < 0 else bool(flag) for flag in arrays["is_success"]]
@@ -87,3 +90,18 @@ def load_experience(path: Path) -> Experience:
     )
     origin = description["origin"]
     return Experience(description["env_id"], trajectories, None if origin is None else Origin.from_json(origin))
+
+
+def _check_arrays(arrays: dict[str, NDArray[Any]], path: Path) -> None:
+    """The hash proves that the file is the one described, not that its arrays fit together.
+
+    Raises:
+        CorruptFileError: If the lengths of the episodes are not those of the arrays.
+    """
+    lengths = arrays["lengths"]
+    whole = lengths.ndim == 1 and lengths.dtype.kind in "iu" and lengths.size > 0 and bool((lengths > 0).all())
+    steps = (int(lengths.sum()),) if whole else ()
+    per_step = [arrays[name].shape[:1] for name in _ARRAYS]
+    per_episode = [arrays[name].shape for name in ("terminated", "truncated", "is_success")]
+    if not whole or any(shape != steps for shape in per_step) or any(shape != lengths.shape for shape in per_episode):
+        raise CorruptFileError(f"{path} was edited: the lengths of its episodes are not those of its arrays")
