@@ -49,7 +49,7 @@ class Right(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         answer: Tensor = self.layer(obs)
-        return self.dropout(answer) if self.training else answer  # type: ignore[no-any-return]
+        return self.dropout(answer) if self.training else answer
 
 
 def make_logits() -> Any:
@@ -121,9 +121,8 @@ class Recurrent(nn.Module):
         super().__init__()
         self.memory = nn.LSTM(N_CELLS, N_ACTIONS)
 
-    def forward(self, obs: Tensor) -> Tensor:
-        answer, _ = self.memory(obs)
-        return answer
+    def forward(self, obs: Tensor) -> Any:
+        return self.memory(obs)[0]
 
 
 def masked(obs: NDArray[Any], action_masks: NDArray[Any]) -> NDArray[Any]:

@@ -61,7 +61,7 @@ def _check_sizes(archive: zipfile.ZipFile) -> None:
             raise ValueError(f"{info.filename} claims {claimed:,} bytes and holds {info.file_size:,}")
 
 
-def _header(member: zipfile.ZipExtFile) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = npy.read_magic(member)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(member)
