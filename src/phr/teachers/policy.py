@@ -106,7 +106,13 @@ def as_array(answer: Any, name: str) -> NDArray[Any]:
             f"{name} answers a {type(answer).__name__} of {len(answer)}; return logits or actions alone (a recurrent "
             "policy, which hands on a state, cannot be distilled)"
         )
-    array = answer.detach().cpu().numpy() if isinstance(answer, Tensor) else np.asarray(answer)
+    if isinstance(answer, Tensor):
+        answer = answer.detach().cpu()
+        answer = answer.float() if answer.is_floating_point() else answer  # numpy has no bfloat16
+    try:
+        array = np.asarray(answer)
+    except (TypeError, ValueError) as error:
+        raise IncompatibleModelError(f"{name} answers a {type(answer).__name__}, not an array: {error}") from error
     if array.dtype.kind not in "iuf":
         raise IncompatibleModelError(f"{name} answers {array.dtype} numbers; return float logits or whole-numbered actions")
     return array
@@ -179,7 +185,8 @@ def teacher_of(policy: Any, sample: NDArray[Any], n_actions: int, name: str) -> 
         raise IncompatibleModelError(f"{name} cannot be asked: {type(error).__name__}: {error}{hint}") from error
     answer = as_array(first, name)
     action_only = kind_of(answer, len(sample), n_actions, name)
-    if not np.array_equal(answer, as_array(second, name)):
+    again = as_array(second, name)
+    if answer.shape != again.shape or not np.allclose(answer, again, rtol=1e-4, atol=1e-4):  # threads add up in any order
         raise IncompatibleModelError(
             f"{name} answers the same observations differently: it samples or keeps a state; return logits, or the most "
             "likely action"

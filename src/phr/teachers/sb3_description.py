@@ -180,14 +180,14 @@ def _space(file: Sb3File, key: str) -> SpaceText:
             n=int(entry["n"]) if is_discrete and "n" in entry else None,
             start=int(entry.get("start", 0)) if is_discrete else 0,
             is_bytes=str(entry.get("dtype")) == "uint8"
-            and _numbers(entry, "low") == {0}
-            and _numbers(entry, "high") == {255},
+            and _numbers(entry, "low") <= {0}
+            and _numbers(entry, "high") <= {255},
         )
     except (TypeError, ValueError) as error:
         raise CorruptFileError(f"{file.name}: its {key} is not spelt as Stable-Baselines3 does: {error}") from error
 
 
 def _numbers(entry: dict[str, Any], bound: str) -> set[int]:
-    """The whole numbers in the printed bound of a Box of bytes; long ones are printed with an ellipsis."""
+    """The whole numbers in the printed bound of a Box of bytes; long ones have an ellipsis, some are not printed."""
     texts: Iterable[Any] = (entry.get(bound), entry.get(f"{bound}_repr"))
     return {int(digits) for text in texts if text is not None for digits in re.findall(r"\d{1,3}", str(text))}
