@@ -22,10 +22,12 @@ _EXPORTS = {
     "PhrError": "phr.errors",
     "VectorHorizonAgent": "phr.acting.agent",
     "bench": "phr.api",
+    "convert_vecnormalize": "phr.api",
     "distill": "phr.api",
     "evaluate": "phr.api",
     "export_onnx": "phr.api",
     "load": "phr.api",
+    "load_teacher": "phr.api",
     "make_env": "phr.envs.registry",
     "make_report": "phr.api",
     "reproduce": "phr.api",
@@ -45,10 +47,12 @@ __all__ = [
     "VectorHorizonAgent",
     "__version__",
     "bench",
+    "convert_vecnormalize",
     "distill",
     "evaluate",
     "export_onnx",
     "load",
+    "load_teacher",
     "make_env",
     "make_report",
     "reproduce",
@@ -57,7 +61,18 @@ __all__ = [
 
 if TYPE_CHECKING:
     from phr.acting.agent import HorizonAgent, VectorHorizonAgent
-    from phr.api import bench, distill, evaluate, export_onnx, load, make_report, reproduce, train_teacher
+    from phr.api import (
+        bench,
+        convert_vecnormalize,
+        distill,
+        evaluate,
+        export_onnx,
+        load,
+        load_teacher,
+        make_report,
+        reproduce,
+        train_teacher,
+    )
     from phr.envs.registry import make_env
     from phr.errors import PhrError
     from phr.evaluation.summary import Evaluation

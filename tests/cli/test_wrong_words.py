@@ -73,7 +73,7 @@ WRONG = {
     "unknown command": (("trian",), "there is no command 'trian'; did you mean train?"),
     "unknown command, far": (
         ("fly",),
-        "choose one of train, distill, evaluate, export, report, reproduce",
+        "choose one of train, distill, evaluate, export, convert, report, reproduce",
     ),
     "unknown command, dashes": (("--hlep",), "there is no command '--hlep'; did you mean --help?"),
     "unknown option": ((*NEW_TRAIN, "--gama", 1), "there is no option --gama; did you mean --gamma?"),
@@ -82,7 +82,7 @@ WRONG = {
     "one word too many": (("evaluate", "student", "5"), "'5' is one word too many; see phr evaluate --help"),
     "missing option": (("train", "--env-id", CORRIDOR), "missing: --out DIR; see phr train --help"),
     "missing options": (("train",), "missing: --env-id ID, --out DIR; see"),
-    "missing teacher": (("distill", "--horizon", 4, "--out", "new"), "missing: TEACHER; see phr distill --help"),
+    "missing teacher": (("distill", "--horizon", 4, "--out", "new"), "there is nothing to learn from; give a TEACHER"),
     "missing value": (("train", "--env-id", CORRIDOR, "--out"), "--out needs a value; see phr train --help"),
     "not a number": ((*NEW_TRAIN, "--seed", "x"), "--seed needs a whole number, got 'x'; see"),
     "not a whole number": ((*NEW_TRAIN, "--n-envs", "1.5"), "--n-envs needs a whole number, got '1.5'; see"),
@@ -142,7 +142,7 @@ WRONG = {
     "oracle off the grid": (("evaluate", "oracle", "--env-id", "CartPole-v1"), "the oracle reads grids"),
     "no such model": (("evaluate", "nowhere"), "nowhere is not a run directory"),
     "no such model in the zoo": (("evaluate", "zoo:studen"), "did you mean zoo:student?"),
-    "zip": (("evaluate", "ppo.zip"), "ppo.zip: this kind of model cannot be read yet"),
+    "zip": (("evaluate", "ppo.zip"), "there is no file ppo.zip"),
     "commitment too long": (
         ("evaluate", "student", "--commitment", 5),
         "commitment must lie in 1..4 (the model's horizon), got 5",

@@ -166,3 +166,25 @@ def test_a_single_array_is_no_experience(path: Path) -> None:
     describe_again(path)
     with pytest.raises(CorruptFileError, match="not a readable .npz"):
         load_experience(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lengths", np.array([2.0, 50.0])),
+        ("lengths", np.array([2, 51])),
+        ("lengths", np.array([-2, 54])),
+        ("lengths", np.array(52)),
+        ("lengths", np.array(["2", "50"])),
+        ("terminated", np.array([True])),
+        ("actions", np.zeros(51, np.int64)),
+        ("obs", np.array(3.0)),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(path: Path, name: str, value: Any) -> None:
+    with np.load(path) as data:
+        arrays = {key: data[key] for key in data.files}
+    np.savez_compressed(path, **{**arrays, name: value})
+    describe_again(path)
+    with pytest.raises(CorruptFileError, match="the lengths of its episodes are not those of its arrays"):
+        load_experience(path)

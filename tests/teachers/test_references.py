@@ -135,9 +135,16 @@ def test_the_oracle_refuses_a_grid_with_a_door() -> None:
         actor.planner.plan(env.observe()[None])
 
 
-@pytest.mark.parametrize("name", ["ppo.zip", "my_module:make_teacher"])
-def test_kinds_that_cannot_be_read_yet_are_refused(name: str) -> None:
-    with pytest.raises(UnknownModelError, match=f"^{name}: this kind of model cannot be read yet"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ppo.zip", "^there is no file ppo.zip$"),
+        ("my_module:make_teacher", "^my_module:make_teacher: cannot import 'my_module'; is its folder on PYTHONPATH"),
+        ("tests.helpers:make_teacher", "^tests.helpers:make_teacher: module 'tests.helpers' has no 'make_teacher'$"),
+    ],
+)
+def test_policies_of_others_that_are_not_there_are_named(name: str, message: str) -> None:
+    with pytest.raises(UnknownModelError, match=message):
         resolve(name)
 
 

@@ -19,7 +19,7 @@ from phr.manifest import Manifest
 Field = tuple[int, int | memoryview]
 """Number and value of a protobuf field: a number, or the bytes of a string, a message or packed values."""
 
-_METADATA_PROPS = 14
+_GRAPH, _METADATA_PROPS = 7, 14
 _KEY, _VALUE = 1, 2
 _MANIFEST_KEY, _HASH_KEY = "phr.manifest", "phr.sha256"
 _BYTES = 2
@@ -39,6 +39,8 @@ _CHILDREN: dict[str, dict[int, str]] = {
 
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 _DEEPEST = 32
+_LARGEST = 1 << 31
+"""Protobuf's own limit."""
 
 
 def seal(graph: bytes, manifest: Manifest) -> bytes:
@@ -54,13 +56,49 @@ def read_onnx(path: Path) -> tuple[bytes, Manifest]:
         UnknownModelError: If there is no such file.
         CorruptFileError: If it was truncated or edited, was not written by phr, or keeps tensors in other files.
     """
+    data = _content(path)
+    return data, unseal(data, str(path))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file bears marks of `seal`, whole or not.
+
+    Raises:
+        UnknownModelError: If there is no such file.
+        CorruptFileError: If it cannot be read.
+    """
+    data = _content(path)
+    return any(key.encode() in data for key in (_MANIFEST_KEY, _HASH_KEY))
+
+
+def read_plain_onnx(path: Path) -> bytes:
+    """The bytes of a model that somebody else wrote: no hash proves them whole, but they name no other file.
+
+    Raises:
+        UnknownModelError: If there is no such file.
+        CorruptFileError: If they are no protobuf, hold no graph, or keep tensors in other files.
+    """
+    data = _content(path)
     try:
-        data = path.read_bytes()
+        _refuse_external_data(memoryview(data), "model")
+        if _GRAPH not in (number for number, _ in _fields(memoryview(data))):
+            raise ValueError("it holds no graph")
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(
+            f"{path} was not written by phr export, and is no whole ONNX model either: {error}"
+        ) from error
+    return data
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise CorruptFileError(f"{path} has {path.stat().st_size:,} bytes; an ONNX model has at most {_LARGEST:,}")
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise UnknownModelError(f"there is no file {path}") from error
     except OSError as error:
         raise CorruptFileError(f"{path} cannot be read: {error.strerror}") from error
-    return data, unseal(data, str(path))
 
 
 def unseal(data: bytes, name: str) -> Manifest:

@@ -48,7 +48,7 @@ class OnnxPlanner:
     def __init__(self, data: bytes, manifest: Manifest, name: str = "this model") -> None:
         self.manifest = manifest
         try:
-            self._session = onnxruntime.InferenceSession(data, _options(), providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors have no other base
             raise CorruptFileError(f"{name} is no graph that onnxruntime can run: {error}") from error
         self.obs_dtype = self._checked_dtype(name)
@@ -121,7 +121,7 @@ class OnnxPlanner:
         found = [(each.name, each.shape[1:]) for each in (*inputs, *outputs)]
         if found != said:
             raise CorruptFileError(f"{name}: the manifest says {said}, the graph {found}")
-        types = [_NUMPY.get(each.type, each.type) for each in (*inputs, *outputs)]
+        types = [NUMPY_TYPES.get(each.type, each.type) for each in (*inputs, *outputs)]
         if types != [self.manifest.obs_dtype, "float32"]:
             raise CorruptFileError(
                 f"{name}: the manifest says {self.manifest.obs_dtype} in and float32 out, the graph {types}"
@@ -139,7 +139,7 @@ class OnnxPlanner:
         return binding
 
 
-_NUMPY = {
+NUMPY_TYPES = {
     "tensor(bool)": "bool", "tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(int16)": "int16",
     "tensor(int32)": "int32", "tensor(int64)": "int64", "tensor(float16)": "float16", "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -157,7 +157,7 @@ def load_runtime(path: str | Path) -> OnnxPlanner:
     return OnnxPlanner(*read_onnx(Path(path)), str(path))
 
 
-def _options() -> Any:
+def session_options() -> Any:
     """One thread that does not spin: waiting threads would steal the time of the loop that asks."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

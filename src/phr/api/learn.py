@@ -8,15 +8,21 @@ from typing import Any
 
 from phr.api.threads import use_threads
 from phr.envs.registry import make_env
-from phr.errors import IncompatibleModelError, UnknownModelError
+from phr.errors import IncompatibleModelError, SettingError, UnknownModelError, UsageError
 from phr.evaluation.evaluate import check_fits
 from phr.experience.archive import load_experience
+from phr.experience.logged import MINARI_PREFIX, load_logged
+from phr.experience.trajectory import Experience
 from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
 from phr.learning.presets import default_trunk_of, student_config, teacher_config
+from phr.protocols import Planner
 from phr.storage.model import Model
-from phr.teachers.references import ORACLE, resolve
+from phr.teachers.foreign import is_foreign, is_sb3, load_foreign, reading
+from phr.teachers.policy import ContinuousTeacher, check_soft
+from phr.teachers.references import ORACLE, ZOO_PREFIX, resolve
+from phr.teachers.vecnormalize import read_vecnormalize
 
 
 def train_teacher(
@@ -58,7 +64,7 @@ def train_teacher(
 
 
 def distill(
-    teacher: str | Path | Model,
+    teacher: Any = None,
     *,
     horizon: int,
     out: str | Path | None = None,
@@ -67,6 +73,8 @@ def distill(
     resume: bool = False,
     experience: str | Path | None = None,
     save_experience: str | Path | None = None,
+    activation: str | None = None,
+    normalize: str | Path | None = None,
     threads: int = 1,
     on_progress: OnProgress = silent,
     say: Callable[[str], None] = lambda _line: None,
@@ -75,14 +83,18 @@ def distill(
     """Distil a teacher into a student that looks once and plans `horizon` actions (stage 2).
 
     Args:
-        teacher: A model, a run directory, `zoo:NAME` or `oracle`.
+        teacher: A model, a run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip`, `module:factory` or `oracle`;
+            or a torch module, a function from observations to logits or actions, or a planner. None learns from
+            `experience` alone, by cross-entropy.
         horizon: Actions to predict from one look.
         out: The run's folder; None keeps everything in memory.
-        env_id: Where; the teacher's own environment by default.
+        env_id: Where; the teacher's own environment by default. Policies that phr did not train need it.
         seed: Fixes starts and batches.
         resume: Go on where there is a part; return the model where all is done.
-        experience: Recorded episodes (.npz) to use instead of recording new ones.
+        experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
         save_experience: Where to keep the recorded episodes (.npz, with a JSON beside it), for another distillation.
+        activation: The activation function of a `.zip` that does not tell it readably.
+        normalize: Statistics of the observations that a `.zip` was trained with (`convert_vecnormalize`).
         threads: Threads of torch.
         on_progress: Told while recording and after each update.
         say: Told which episodes were kept, and why, and what each round of refinement found and changed.
@@ -97,12 +109,24 @@ def distill(
         UsageError: As for `train_teacher`.
     """
     use_threads(threads)
-    actor = resolve(teacher, env_id=env_id)
+    if teacher is None:
+        if (save_experience, activation, normalize) != (None, None, None):
+            raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
+        logged = load_logged(experience, env_id)
+        config = student_config(logged.env_id, horizon, seed=seed, **settings)
+        return runs.distill_logged(logged, config, _path(out), resume=resume, on_progress=on_progress, say=say)
+    actor = resolve(teacher, env_id=env_id, reading=reading(activation, normalize))
     config = student_config(actor.env_id, horizon, seed=seed, **settings)
+    check_soft(actor.action_only, actor.reference, config.loss, sample_labels=config.sample_labels)
     env = make_env(actor.env_id)
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     if config.joint and actor.model is None:
         raise IncompatibleModelError("joint training goes on with A2C, so it needs a teacher that phr trained")
+    if actor.model is None and config.trunk_mode != "anchored":
+        raise IncompatibleModelError(
+            f"{actor.reference} has no network that a student could start from, so head 1 has to be learnt too: trunk_mode "
+            f"is 'anchored', got {config.trunk_mode!r}"
+        )
     return runs.distill(
         actor.planner,
         actor.env_id,
@@ -110,15 +134,61 @@ def distill(
         _path(out),
         start=actor.model.network if actor.model else default_trunk_of(env),
         teacher_name=actor.reference if actor.model is None or actor.model.directory else "",
-        teacher_id=actor.model.sha256 if actor.model else "",
+        teacher_id=actor.model.sha256 if actor.model else actor.identity,
         joint_config=teacher_config(env, seed=seed) if config.joint else None,
-        experience=None if experience is None else load_experience(Path(experience)),
+        experience=None if experience is None else _recorded(experience),
         save_experience_to=_path(save_experience),
         experience_id="" if experience is None else sha256_of(Path(experience).with_suffix(".npz")),
         resume=resume,
         on_progress=on_progress,
         say=say,
     )
+
+
+def _recorded(experience: str | Path) -> Experience:
+    if str(experience).startswith(MINARI_PREFIX):
+        raise UsageError(f"{experience} is not of this teacher; leave TEACHER out to learn from the dataset alone")
+    return load_experience(Path(experience))
+
+
+def load_teacher(
+    reference: Any,
+    *,
+    env_id: str | None = None,
+    activation: str | None = None,
+    normalize: str | Path | None = None,
+) -> Planner | ContinuousTeacher:
+    """Read a policy of any make, to ask it: `teacher.plan(obs).mode()`, or `teacher.actions(obs)` for continuous actions.
+
+    Args:
+        reference: As for `distill`.
+        env_id: Where it acts; policies that phr did not train need it.
+        activation: As for `distill`.
+        normalize: As for `distill`.
+
+    Raises:
+        UsageError: If the reference stands for nothing that can be read, or does not fit the environment.
+        CorruptFileError: If a file was truncated or edited.
+    """
+    said = reading(activation, normalize)
+    if is_sb3(reference):
+        return load_foreign(reference, env_id, said).teacher
+    return resolve(reference, env_id=env_id, reading=said).planner
+
+
+def convert_vecnormalize(path: str | Path, out: str | Path, *, trust: bool = False) -> None:
+    """Take the observation statistics out of Stable-Baselines3's `vecnormalize.pkl`, for `distill(..., normalize=out)`.
+
+    Args:
+        path: What `VecNormalize.save` wrote: a pickle.
+        out: The file to write, `….npz`; one that is there is replaced.
+        trust: You trust who made the pickle.
+
+    Raises:
+        UsageError: If it is not trusted, or there is no such file, or it does not normalise observations.
+        CorruptFileError: If it was truncated or edited, or holds something else.
+    """
+    read_vecnormalize(Path(path), trust=trust).save(Path(out))
 
 
 def load(reference: str | Path) -> Model:
@@ -128,7 +198,9 @@ def load(reference: str | Path) -> Model:
         UnknownModelError: If the reference leads nowhere, or stands for no network.
         CorruptFileError: If a file is missing, truncated or edited.
     """
-    model = None if reference == ORACLE else resolve(reference).model
+    text = str(reference)
+    without = text == ORACLE or (is_foreign(text) and not text.startswith(ZOO_PREFIX))
+    model = None if without else resolve(reference).model
     if model is None:
         raise UnknownModelError(f"{reference} has no network to load; give a run directory or zoo:NAME")
     return model

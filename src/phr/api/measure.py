@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from phr.acting.commitment import Commitment, CommitmentLike
 from phr.api.threads import use_threads
@@ -15,13 +16,14 @@ from phr.evaluation.machine import describe_machine
 from phr.evaluation.starts import StartsResult, distinct_starts, play_all_starts
 from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
-from phr.storage.model import Model
+from phr.teachers.foreign import NOTHING_SAID, Reading
+from phr.teachers.foreign import reading as reading_of
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.references import Backend, resolve
 
 
 def evaluate(
-    model: str | Path | Model,
+    model: Any,
     *,
     env_id: str | None = None,
     commitment: CommitmentLike | Commitment | None = None,
@@ -36,6 +38,8 @@ def evaluate(
     random_prefix: tuple[int, int] = (0, 0),
     sticky: float | None = None,
     all_starts: bool = False,
+    activation: str | None = None,
+    normalize: str | Path | None = None,
     threads: int = 1,
     on_run: Callable[[int, RunRecord], None] = lambda _index, _record: None,
 ) -> Evaluation:
@@ -44,7 +48,7 @@ def evaluate(
     `Evaluation.check_bound` raises where the runs were faster than possible; the results are there all the same.
 
     Args:
-        model: A model, a run directory, `zoo:NAME`, an exported `.onnx` or `oracle`.
+        model: A model, a run directory, `zoo:NAME`, an `.onnx`, `oracle`, or any teacher that `distill` takes.
         env_id: Where; the model's own environment by default.
         commitment: Actions executed per look, or `"auto"`; by default what the model's manifest says, else its whole
             horizon.
@@ -60,6 +64,8 @@ def evaluate(
         sticky: Atari: probability that a frame repeats the action before it; as the id says by default.
         all_starts: Also play every different start once (see `evaluate_all_starts`); greedily and from the starts as they
             are, so neither sampling nor a random prefix goes with it.
+        activation: As for `distill`.
+        normalize: As for `distill`.
         threads: Threads of torch.
         on_run: Told each finished run.
 
@@ -76,7 +82,8 @@ def evaluate(
             "all starts are played once each, greedily and without a random prefix; leave out either all starts, or "
             "sampling and prefixes"
         )
-    actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend)
+    said = reading_of(activation, normalize)
+    actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=said)
     if actor.backend == "onnx" and threads != 1:
         raise SettingError(f"--threads is for torch; an exported model runs on one thread, not on {threads}")
     env = make_env(actor.env_id if sticky is None else with_option(actor.env_id, "sticky", sticky))
@@ -93,7 +100,9 @@ def evaluate(
     # The starts go first: too many of them must not cost the results of long runs.
     every = None
     if all_starts:
-        every = evaluate_all_starts(model, env_id=env.env_id, commitment=commitment, horizon=horizon, backend=backend)
+        every = evaluate_all_starts(
+            model, env_id=env.env_id, commitment=commitment, horizon=horizon, backend=backend, reading=said
+        )
     result = evaluate_planner(
         actor.planner,
         env,
@@ -107,27 +116,29 @@ def evaluate(
 
 
 def evaluate_all_starts(
-    model: str | Path | Model,
+    model: Any,
     *,
     env_id: str | None = None,
     commitment: CommitmentLike | Commitment | None = None,
     horizon: int | None = None,
     backend: Backend | None = None,
+    reading: Reading = NOTHING_SAID,
 ) -> StartsResult:
     """Play every different start of an environment once, greedily: a result without sampling error.
 
     Args:
-        model: A model, a run directory, `zoo:NAME`, an exported `.onnx` or `oracle`.
+        model: A model, a run directory, `zoo:NAME`, an `.onnx`, `oracle`, or any teacher that `distill` takes.
         env_id: Where; the model's own environment by default.
         commitment: Actions executed per look.
         horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
         backend: As for `evaluate`.
+        reading: What the file of a policy that phr did not train does not say.
 
     Raises:
         UnsupportedEnvironmentError: If there are too many starts to enumerate.
         UsageError: As for `evaluate`.
     """
-    actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend)
+    actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=reading)
     env = make_env(actor.env_id)
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     starts = distinct_starts(env)

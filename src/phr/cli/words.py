@@ -24,10 +24,19 @@ Folder = Annotated[Path, word("DIR")]
 OnnxFile = Annotated[Path, word("FILE.onnx")]
 OptionalFolder = Annotated[Path | None, word("DIR")]
 OptionalFile = Annotated[Path | None, word("FILE")]
-Teacher = Annotated[tyro.conf.Positional[str], word("TEACHER")]
+Teacher = Annotated[tyro.conf.Positional[str | None], word("TEACHER")]
+Episodes = Annotated[str | None, word("FILE")]
+Activation = Annotated[
+    str | None, word("NAME", "Activation function of a Stable-Baselines3 .zip that does not tell it: tanh, relu, ...")
+]
+Normalize = Annotated[
+    Path | None, word("FILE.npz", "Statistics of the observations that a .zip was trained with, from phr convert.")
+]
+PickleFile = Annotated[tyro.conf.Positional[Path], word("FILE.pkl")]
+StatisticsFile = Annotated[Path, word("FILE.npz")]
 ModelReference = Annotated[tyro.conf.Positional[str], word("MODEL")]
 Reported = Annotated[tyro.conf.Positional[str], word("DIR")]
-POSITIONAL = ("Teacher", "ModelReference", "Reported")
+POSITIONAL = ("Teacher", "ModelReference", "Reported", "PickleFile")
 """The kinds that stand without an option before them."""
 Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
 Seed = Annotated[int, word("S", "Fixes all that is random (default 0).")]

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import gymnasium
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
+from phr.envs.factories import find_factory, is_factory
 from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import MissingExtraError, UnknownEnvironmentError, UnsupportedEnvironmentError
 
@@ -46,8 +47,13 @@ def make_env(env_id: str, view: View = "full", **kwargs: Any) -> SplitEnv:
     chosen: Any = options.pop("view", view)
     if chosen not in get_args(View):
         raise UnknownEnvironmentError(f"{env_id}: there is no view {chosen!r}; choose one of {', '.join(get_args(View))}")
-    env = _call_factory(name, kwargs) if _is_factory(name) else _make_registered(name, kwargs)
-    return split_env(env, env_id, chosen, options)
+    return split_env(make_gym_env(name, **kwargs), env_id, chosen, options)
+
+
+def make_gym_env(env_id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+    """Make the Gymnasium environment alone, also one that phr cannot act in; for arguments and errors see `make_env`."""
+    name, _ = _split_options(env_id)
+    return _call_factory(name, kwargs) if is_factory(name) else _make_registered(name, kwargs)
 
 
 def with_option(env_id: str, name: str, value: object) -> str:
@@ -92,20 +98,8 @@ def split_env(
     return ObservingEnv(env, env_id)
 
 
-def _is_factory(env_id: str) -> bool:
-    module, colon, name = env_id.partition(":")
-    return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
-
-
 def _call_factory(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    module, _, name = env_id.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise UnknownEnvironmentError(f"{env_id}: cannot import {error.name!r}; is its folder on PYTHONPATH?") from error
-    except AttributeError as error:
-        raise UnknownEnvironmentError(f"{env_id}: module {module!r} has no {name!r}") from error
-    env = factory(**kwargs)
+    env = find_factory(env_id, UnknownEnvironmentError)(**kwargs)
     if not isinstance(env, gymnasium.Env):
         raise UnsupportedEnvironmentError(f"{env_id} returned a {type(env).__name__}, not a gymnasium.Env")
     return env

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phr.errors import CorruptFileError
+from phr.experience.npz import read_npz
 from phr.experience.origin import Origin
 from phr.experience.trajectory import Experience, Trajectory
 from phr.files import atomic_path, read_json, sha256_of, write_json
@@ -67,14 +68,11 @@ def load_experience(path: Path) -> Experience:
         raise CorruptFileError(f"{path} is missing")
     if sha256_of(path) != description["sha256"]:
         raise CorruptFileError(f"{path} was truncated or edited: its SHA-256 is not the one in its JSON")
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise CorruptFileError(f"{path} is not a readable .npz: {error}") from error
+    arrays = read_npz(path)
     missing = {*_ARRAYS, "lengths", "terminated", "truncated", "is_success"} - set(arrays)
     if missing:
         raise CorruptFileError(f"{path} lacks {', '.join(sorted(missing))}")
+    _check_arrays(arrays, path)
     cuts = np.cumsum(arrays["lengths"])[:-1]
     parts = {name: np.split(arrays[name], cuts) for name in _ARRAYS}
     said = [None if flag < 0 else bool(flag) for flag in arrays["is_success"]]
@@ -92,3 +90,18 @@ def load_experience(path: Path) -> Experience:
     )
     origin = description["origin"]
     return Experience(description["env_id"], trajectories, None if origin is None else Origin.from_json(origin))
+
+
+def _check_arrays(arrays: dict[str, NDArray[Any]], path: Path) -> None:
+    """The hash proves that the file is the one described, not that its arrays fit together.
+
+    Raises:
+        CorruptFileError: If the lengths of the episodes are not those of the arrays.
+    """
+    lengths = arrays["lengths"]
+    whole = lengths.ndim == 1 and lengths.dtype.kind in "iu" and lengths.size > 0 and bool((lengths > 0).all())
+    steps = (int(lengths.sum()),) if whole else ()
+    per_step = [arrays[name].shape[:1] for name in _ARRAYS]
+    per_episode = [arrays[name].shape for name in ("terminated", "truncated", "is_success")]
+    if not whole or any(shape != steps for shape in per_step) or any(shape != lengths.shape for shape in per_episode):
+        raise CorruptFileError(f"{path} was edited: the lengths of its episodes are not those of its arrays")

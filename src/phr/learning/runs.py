@@ -10,9 +10,10 @@ from typing import Any
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.envs.training_vector import TrainingVector
-from phr.errors import IncompatibleModelError
+from phr.errors import IncompatibleModelError, SettingError
 from phr.experience.archive import save_experience
-from phr.experience.success import select_successful
+from phr.experience.logged import Logged
+from phr.experience.success import Selection, select_successful
 from phr.experience.trajectory import Experience
 from phr.learning.a2c import A2C, A2CConfig
 from phr.learning.driver import OnProgress, Trainable, run_training, silent
@@ -22,7 +23,7 @@ from phr.learning.recording import check_experience, named, record_teacher
 from phr.learning.refine import Refinement
 from phr.manifest import Manifest, ModelKind, library_versions
 from phr.networks.policy import PlanNetwork, build_network
-from phr.networks.trunks import TrunkConfig
+from phr.networks.trunks import TrunkConfig, default_trunk
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage.model import Model, load_model
@@ -132,19 +133,65 @@ def distill(
     student = PHR(_network(start, env, config.seed), experience, config)
     training = _training(student, teacher, env_id, joint_config, say)
     run_training(training, run, on_progress=on_progress)
-    notes = {
-        "teacher": teacher_name,
-        "loss": config.loss,
-        "seed": config.seed,
-        "selection": selection.reason,
-        "agreement_per_head": [round(value, 5) for value in student.agreement()],
-    }
+    notes = _notes(student, teacher_name, selection)
     if isinstance(training, Refinement):
         notes["refinement"] = training.reports
     return _finish(student.network, run, "student", env, notes)
 
 
-def _network(start: PlanNetwork | TrunkConfig, env: SplitEnv, seed: int) -> PlanNetwork:
+def distill_logged(
+    logged: Logged,
+    config: PHRConfig,
+    directory: Path | None = None,
+    *,
+    resume: bool = False,
+    on_progress: OnProgress = silent,
+    say: Say = lambda _line: None,
+) -> Model:
+    """Stage 2 without a teacher: learn plans from logged actions alone; no environment is needed.
+
+    Args:
+        logged: Episodes, and the spaces they were logged in.
+        config: Settings; the loss is cross-entropy, and head 1 is learnt too.
+        directory: As for `distill`.
+        resume: As for `distill`.
+        on_progress: Told after each update.
+        say: Told the reason of the success filter.
+
+    Raises:
+        SettingError: If the settings need a teacher.
+        OutputDirectoryError: If the folder holds something else.
+        NoSuccessError: If no episode was a success.
+    """
+    if config.refine:
+        raise SettingError("refinement asks the teacher about new states, and logged actions have none; leave refine out")
+    if (config.loss, config.trunk_mode, config.sample_labels, config.joint) != ("cross_entropy", "anchored", False, False):
+        raise SettingError(
+            "logged actions allow only cross-entropy, trunk mode anchored, and neither joint nor sampled labels"
+        )
+    settings = {"command": "distill", "env_id": logged.env_id, "experience": logged.identity, "settings": asdict(config)}
+    run = _open_run(directory, settings, resume)
+    if run is not None and run.is_complete:
+        return load_model(run.path)
+    selection = select_successful(logged.experience, quantile=config.success_quantile)
+    say(selection.reason)
+    network = _network(default_trunk(logged.observation_space), logged, config.seed)
+    student = PHR(network, logged.experience.subset(selection.keep), config)
+    run_training(student, run, on_progress=on_progress)
+    return _finish(student.network, run, "student", logged, _notes(student, logged.name, selection))
+
+
+def _notes(student: PHR, teacher_name: str, selection: Selection) -> dict[str, Any]:
+    return {
+        "teacher": teacher_name,
+        "loss": student.config.loss,
+        "seed": student.config.seed,
+        "selection": selection.reason,
+        "agreement_per_head": [round(value, 5) for value in student.agreement()],
+    }
+
+
+def _network(start: PlanNetwork | TrunkConfig, env: SplitEnv | Logged, seed: int) -> PlanNetwork:
     """What the student starts from: the teacher's network, or a fresh one where the teacher has none."""
     if isinstance(start, PlanNetwork):
         return start
@@ -167,7 +214,11 @@ def _open_run(directory: Path | None, config: dict[str, Any], resume: bool) -> R
 
 
 def _finish(
-    network: PlanNetwork, run: RunDirectory | None, kind: ModelKind, env: SplitEnv | TrainingVector, notes: dict[str, Any]
+    network: PlanNetwork,
+    run: RunDirectory | None,
+    kind: ModelKind,
+    env: SplitEnv | TrainingVector | Logged,
+    notes: dict[str, Any],
 ) -> Model:
     manifest = Manifest(
         kind=kind,

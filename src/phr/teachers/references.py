@@ -9,13 +9,24 @@ import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
 from phr.errors import SettingError, UnknownModelError, UsageError
+from phr.files import sha256_of
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
+from phr.teachers.foreign import (
+    NOTHING_SAID,
+    Foreign,
+    Reading,
+    discrete,
+    is_action_only,
+    is_foreign,
+    load_foreign,
+    name_of,
+)
 from phr.teachers.oracle import SOLVABLE_IDS, OraclePlanner
 
 ORACLE = "oracle"
@@ -35,6 +46,8 @@ class Actor:
         backend: What computes the plans.
         commitment: Actions to execute per look where the user says nothing; None for the whole horizon.
         model: The network and its manifest, None for planners without one.
+        identity: Tells a planner without a model from another: a hash of what it was read from, else its name.
+        action_only: It answers actions instead of probabilities.
     """
 
     reference: str
@@ -43,6 +56,8 @@ class Actor:
     backend: str
     commitment: int | None = None
     model: Model | None = None
+    identity: str = ""
+    action_only: bool = False
 
 
 def zoo_directory() -> Path:
@@ -57,19 +72,22 @@ def zoo_names() -> list[str]:
 
 
 def resolve(
-    reference: str | Path | Model,
+    reference: Any,
     *,
     env_id: str | None = None,
     horizon: int | None = None,
     backend: Backend | None = None,
+    reading: Reading = NOTHING_SAID,
 ) -> Actor:
     """Find what a reference stands for.
 
     Args:
-        reference: A run directory, `zoo:NAME`, an exported `.onnx`, `oracle`, or a model in memory.
-        env_id: Where to act; the model's own environment by default.
+        reference: A run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip`, `module:factory`, `oracle`; or, in
+            memory, a model, a planner, a torch module or a function.
+        env_id: Where to act; the model's own environment by default. Policies that phr did not train need it.
         horizon: Actions that the oracle plans, 1 by default.
         backend: What computes a network's plans: torch by default, onnx for an exported file.
+        reading: What the file of a policy that phr did not train does not say.
 
     Raises:
         SettingError: If there is no such backend, or the reference does not run on it.
@@ -82,15 +100,20 @@ def resolve(
     if isinstance(reference, Model):
         name = str(reference.directory or f"{reference.manifest.kind} in memory")
     else:
-        name = str(reference)
+        name = name_of(reference)
         if name == ORACLE:
             if backend is not None:
                 raise SettingError(f"the oracle searches; it has no backend {backend!r}")
             return _oracle(env_id, 1 if horizon is None else horizon)
     if horizon is not None:
         raise UsageError(f"only the oracle takes a horizon; {name} has its own: say with the commitment how much to execute")
-    if not isinstance(reference, Model) and _is_exported(name):
-        return _exported(name, env_id, backend)
+    if not isinstance(reference, Model):
+        if _is_exported(name):
+            return _exported(name, env_id, backend)
+        if not name.startswith(ZOO_PREFIX) and is_foreign(reference):
+            return _foreign(load_foreign(reference, env_id, reading), backend)
+    if reading != NOTHING_SAID:
+        raise SettingError(f"--activation and --normalize are for Stable-Baselines3's .zip files; {name} is none")
     model = reference if isinstance(reference, Model) else load_model(_model_directory(name))
     return _actor_of(model, name, env_id, backend or "torch")
 
@@ -104,8 +127,21 @@ def _actor_of(model: Model, name: str, env_id: str | None, backend: Backend) -> 
     return Actor(name, planner, env_id or model.env_id, backend, model.manifest.commitment, model)
 
 
+def _foreign(found: Foreign, backend: Backend | None) -> Actor:
+    if backend not in (None, found.backend):
+        raise SettingError(f"{found.name} runs on {found.backend}, not on {backend}; leave --backend out")
+    planner = discrete(found)
+    return Actor(
+        found.name, planner, found.env_id, found.backend, identity=found.identity, action_only=is_action_only(planner)
+    )
+
+
 def _is_exported(name: str) -> bool:
-    return name.endswith(".onnx") and not Path(name).is_dir()
+    if not name.endswith(".onnx") or Path(name).is_dir():
+        return False
+    from phr.acting.onnx_file import is_ours
+
+    return is_ours(Path(name))
 
 
 def _exported(name: str, env_id: str | None, backend: Backend | None) -> Actor:
@@ -114,7 +150,7 @@ def _exported(name: str, env_id: str | None, backend: Backend | None) -> Actor:
     from phr.acting.runtime import load_runtime
 
     planner = load_runtime(name)
-    return Actor(name, planner, env_id or planner.env_id, "onnx", planner.commitment)
+    return Actor(name, planner, env_id or planner.env_id, "onnx", planner.commitment, identity=sha256_of(Path(name)))
 
 
 def _oracle(env_id: str | None, horizon: int) -> Actor:
@@ -123,7 +159,7 @@ def _oracle(env_id: str | None, horizon: int) -> Actor:
     env = make_env(env_id)
     if not isinstance(env, FullViewEnv):
         raise UsageError(f"the oracle reads grids seen whole, not {env_id}; it solves {', '.join(SOLVABLE_IDS)}")
-    return Actor(ORACLE, OraclePlanner(env.n_actions, horizon), env_id, "search")
+    return Actor(ORACLE, OraclePlanner(env.n_actions, horizon), env_id, "search", identity=ORACLE)
 
 
 def _model_directory(name: str) -> Path:
@@ -142,10 +178,7 @@ def _model_directory(name: str) -> Path:
     directory = Path(name)
     if directory.is_dir():
         return directory
-    if directory.suffix == ".zip" or ":" in name:
-        raise UnknownModelError(
-            f"{name}: this kind of model cannot be read yet; give a run directory, zoo:NAME, FILE.onnx or oracle"
-        )
     raise UnknownModelError(
-        f"{name} is not a run directory; give a folder that phr train or phr distill wrote, zoo:NAME, FILE.onnx or oracle"
+        f"{name} is not a run directory; give a folder that phr train or phr distill wrote, zoo:NAME, FILE.onnx, "
+        "a Stable-Baselines3 FILE.zip, module:factory or oracle"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from phr.cli.commands.bench import Bench
+from phr.cli.commands.convert import Convert
 from phr.cli.commands.distill import Distill
 from phr.cli.commands.evaluate import Evaluate
 from phr.cli.commands.export import Export
@@ -27,6 +28,7 @@ COMMANDS: dict[str, type[Command]] = {
     "distill": Distill,
     "evaluate": Evaluate,
     "export": Export,
+    "convert": Convert,
     "report": Report,
     "reproduce": Reproduce,
     "bench": Bench,

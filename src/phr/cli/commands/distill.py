@@ -8,9 +8,12 @@ from typing import Annotated, Literal
 from phr import api
 from phr.cli.display import ProgressBar, say, say_where
 from phr.cli.words import (
+    Activation,
     Count,
+    Episodes,
     Flag,
     Folder,
+    Normalize,
     OptionalCount,
     OptionalEnvId,
     OptionalFile,
@@ -30,12 +33,13 @@ TrunkMode = Literal["shared", "anchored", "frozen", "own"]
 class Distill:
     """Distil a teacher into a student that looks once and acts n times."""
 
-    teacher: Teacher
-    """A run directory, zoo:NAME, or oracle."""
     horizon: Count
     """n: actions to predict from one look."""
     out: Folder
     """The run's folder."""
+    teacher: Teacher = None
+    """A run directory, zoo:NAME, a Stable-Baselines3 FILE.zip, FILE.onnx, module:factory or oracle; none learns from
+    --experience alone."""
     loss: Annotated[LossName | None, word("LOSS")] = None
     """How a plan is compared with the teacher: cross-entropy (default), kl, forward-kl, squared, or squared-logits."""
     window_stride: OptionalCount = None
@@ -54,8 +58,8 @@ class Distill:
     """Gradient steps."""
     n_episodes: OptionalCount = None
     """Episodes of the teacher to record."""
-    experience: OptionalFile = None
-    """Episodes of the same teacher (.npz), to use instead of recording new ones."""
+    experience: Episodes = None
+    """Episodes of the same teacher (.npz), to use instead of recording new ones; without a teacher also minari:NAME."""
     save_experience: OptionalFile = None
     """Keep the recorded episodes in this file (.npz)."""
     refine: Annotated[int | None, word("ROUNDS")] = None
@@ -65,7 +69,9 @@ class Distill:
     refine_updates: OptionalCount = None
     """Gradient steps of each round."""
     env_id: OptionalEnvId = None
-    """Where to record it; the teacher's own environment by default."""
+    """Where to record it; the teacher's own environment by default. Policies that phr did not train need it."""
+    activation: Activation = None
+    normalize: Normalize = None
     seed: Seed = 0
     resume: Resume = False
     threads: Threads = 1
@@ -82,6 +88,8 @@ class Distill:
                 resume=self.resume,
                 experience=self.experience,
                 save_experience=self.save_experience,
+                activation=self.activation,
+                normalize=self.normalize,
                 threads=self.threads,
                 on_progress=bar,
                 say=say,

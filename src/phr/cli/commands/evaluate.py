@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 from phr import api
 from phr.cli.display import ProgressBar, say
 from phr.cli.words import (
+    Activation,
     Count,
     Flag,
     ModelReference,
+    Normalize,
     OptionalCount,
     OptionalEnvId,
     OptionalFile,
@@ -28,9 +30,11 @@ class Evaluate:
     """Measure what a model collects, and how fast."""
 
     model: ModelReference
-    """A run directory, zoo:NAME, an exported FILE.onnx, or oracle."""
+    """A run directory, zoo:NAME, a FILE.onnx, a Stable-Baselines3 FILE.zip, module:factory, or oracle."""
     env_id: OptionalEnvId = None
-    """Where to act; the model's own environment by default."""
+    """Where to act; the model's own environment by default. Policies that phr did not train need it."""
+    activation: Activation = None
+    normalize: Normalize = None
     commitment: Annotated[int | Literal["auto"] | None, word("N|auto")] = None
     """Actions executed per look, or auto; by default what the model's manifest says, else its whole horizon."""
     steps: OptionalCount = None
@@ -77,6 +81,8 @@ class Evaluate:
                 random_prefix=prefix_range(self.random_prefix),
                 sticky=self.sticky,
                 all_starts=self.all_starts,
+                activation=self.activation,
+                normalize=self.normalize,
                 threads=self.threads,
                 on_run=lambda index, _record: bar(Progress("evaluating", index + 1, self.runs, "runs")),
             )

@@ -1,0 +1,26 @@
+"""`phr convert`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phr import api
+from phr.cli.display import say
+from phr.cli.words import Flag, PickleFile, StatisticsFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Take the statistics out of Stable-Baselines3's vecnormalize.pkl, for --normalize."""
+
+    file: PickleFile
+    """What VecNormalize.save wrote: a pickle."""
+    out: StatisticsFile
+    """The file to write; one that is there is replaced."""
+    trust: Flag = False
+    """You trust who made the pickle: reading one can run any code."""
+
+    def run(self) -> None:
+        """Convert, and say where the statistics are."""
+        api.convert_vecnormalize(self.file, self.out, trust=self.trust)
+        say(f"written to {self.out}")

@@ -1,0 +1,104 @@
+"""Minari datasets with discrete actions as experience (optional extra `minari`)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from phr.errors import CorruptFileError, IncompatibleModelError, MissingExtraError, UnknownModelError
+from phr.experience.logged import MINARI_PREFIX, Logged
+from phr.experience.trajectory import Experience, Trajectory
+from phr.plan import CategoricalPlan
+
+
+def load_minari(name: str) -> Logged:
+    """Read a dataset that is on this machine.
+
+    Args:
+        name: As Minari calls it, `domain/dataset-v0`.
+
+    Raises:
+        MissingExtraError: If Minari is not installed.
+        UnknownModelError: If there is no such dataset here.
+        IncompatibleModelError: If its actions are not Discrete, or its observations neither Box nor Discrete.
+        CorruptFileError: If an episode lacks observations.
+    """
+    try:
+        minari: Any = importlib.import_module("minari")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{MINARI_PREFIX}{name} needs the package {error.name}; pip install 'phr[minari]'"
+        ) from error
+    try:
+        dataset = minari.load_dataset(name)
+    except FileNotFoundError as error:
+        raise UnknownModelError(f"there is no dataset {name!r} here; minari download {name}") from error
+    except Exception as error:  # Minari's readers raise many kinds
+        raise CorruptFileError(f"the dataset {name!r} cannot be read: {type(error).__name__}: {error}") from error
+    space = dataset.observation_space
+    n_actions = _n_actions(dataset.action_space, name)
+    box = _box(space, name)
+    trajectories = tuple(
+        _trajectory(episode, space, box, dataset.action_space, name) for episode in dataset.iterate_episodes()
+    )
+    if not trajectories:
+        raise CorruptFileError(f"the dataset {name!r} holds no episode")
+    assert all(each.teacher_logits.shape[1] == n_actions for each in trajectories)
+    env_id = dataset.env_spec.id if dataset.env_spec is not None else f"{MINARI_PREFIX}{name}"
+    experience = Experience(env_id, trajectories)
+    found = hashlib.sha256()
+    for part in ("obs", "actions", "rewards"):
+        found.update(np.ascontiguousarray(experience.joined(part)).tobytes())
+    return Logged(f"{MINARI_PREFIX}{name}", found.hexdigest(), experience, box)
+
+
+def _n_actions(space: spaces.Space[Any], name: str) -> int:
+    if not isinstance(space, spaces.Discrete):
+        raise IncompatibleModelError(f"the dataset {name!r} has actions {space}; phr plans over Discrete(n) actions")
+    return int(space.n)
+
+
+def _box(space: spaces.Space[Any], name: str) -> spaces.Box:
+    if isinstance(space, spaces.Box):
+        return space
+    if isinstance(space, spaces.Discrete):
+        return spaces.Box(0.0, 1.0, (int(space.n),), np.float32)
+    raise IncompatibleModelError(
+        f"the dataset {name!r} has observations {space}; phr reads Box and Discrete ones of a dataset"
+    )
+
+
+def _trajectory(episode: Any, space: spaces.Space[Any], box: spaces.Box, acted: spaces.Discrete, name: str) -> Trajectory:
+    """One episode; Minari keeps the last observation too, which nobody acted on."""
+    n_steps = len(episode.rewards)
+    seen = np.asarray(episode.observations)
+    if len(seen) != n_steps + 1:
+        raise CorruptFileError(f"the dataset {name!r} has an episode of {n_steps} steps with {len(seen)} observations")
+    actions = np.asarray(episode.actions).reshape(n_steps).astype(np.int64) - int(acted.start)
+    terminated = bool(episode.terminations[-1])
+    return Trajectory(
+        obs=_observations(seen[:-1], space, box),
+        actions=actions,
+        teacher_logits=CategoricalPlan.from_actions(actions[:, None], int(acted.n)).logits[:, 0],
+        rewards=np.asarray(episode.rewards, np.float32),
+        terminated=terminated,
+        truncated=bool(episode.truncations[-1]) or not terminated,  # a log that breaks off was cut
+        is_success=_success(episode.infos),
+    )
+
+
+def _observations(seen: NDArray[Any], space: spaces.Space[Any], box: spaces.Box) -> NDArray[Any]:
+    if isinstance(space, spaces.Discrete):
+        rows: NDArray[Any] = np.eye(int(space.n), dtype=np.float32)[seen.astype(np.int64) - int(space.start)]
+        return rows
+    return np.ascontiguousarray(seen, box.dtype)
+
+
+def _success(infos: Any) -> bool | None:
+    said = infos.get("is_success") if isinstance(infos, dict) else None
+    return None if said is None or not len(said) else bool(said[-1])

@@ -1,0 +1,70 @@
+"""Arrays out of an .npz that may be broken, or made to do harm."""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from phr.errors import CorruptFileError
+
+_ERRORS = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError,
+    SyntaxError, RecursionError,
+)  # fmt: skip
+"""What numpy and zipfile say of a broken file."""
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of an .npz; pickled ones are refused, and nothing is allocated before its size is checked.
+
+    Raises:
+        CorruptFileError: If the file is missing, truncated or edited, or claims arrays that it does not hold.
+    """
+    if not path.is_file():
+        raise CorruptFileError(f"{path} is missing")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_sizes(archive)
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except _ERRORS as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CorruptFileError(f"{path} is not a readable .npz: {reason}") from error
+
+
+def _check_sizes(archive: zipfile.ZipFile) -> None:
+    """Compare what every array's header claims with what its member holds, and the sum with the machine's memory.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    infos = archive.infolist()
+    total = sum(info.file_size for info in infos)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
+    if total > memory:
+        raise ValueError(f"it unpacks to {total:,} bytes, this machine has {memory:,}")
+    for info in infos:
+        with archive.open(info) as member:
+            shape, dtype = _header(member)
+            if dtype.hasobject:
+                raise ValueError(f"{info.filename} holds Python objects (a pickle), which could run any code")
+            claimed = member.tell() + math.prod(shape) * dtype.itemsize
+        if claimed != info.file_size:
+            raise ValueError(f"{info.filename} claims {claimed:,} bytes and holds {info.file_size:,}")
+
+
+def _header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = npy.read_magic(member)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read(member)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an array claims the shape {shape}")
+    return shape, dtype

@@ -1,0 +1,217 @@
+"""Teachers that users already have: Stable-Baselines3's `.zip`, `module:factory`, others' ONNX files, a function."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from phr.envs.factories import find_factory, is_factory
+from phr.envs.registry import make_env
+from phr.envs.split import SplitEnv
+from phr.errors import CorruptFileError, IncompatibleModelError, SettingError, UnknownModelError, UsageError
+from phr.protocols import Planner
+from phr.storage.tensors import digest
+from phr.teachers.normalization import load_normalization
+from phr.teachers.policy import ContinuousTeacher, PolicyTeacher, teacher_of
+from phr.teachers.sb3 import read_sb3
+
+_PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".cleanrl_model", ".joblib")
+_SAMPLE = 16
+"""Observations that a policy is asked about before it is believed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What has to be said of a file that does not say it itself."""
+
+    activation: str | None = None
+    """The activation function of a Stable-Baselines3 policy, where its file keeps it in a pickle."""
+    normalize: Path | None = None
+    """Statistics of the observations that it was trained with, from `phr convert`."""
+
+
+NOTHING_SAID = Reading()
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A policy that phr did not train.
+
+    Attributes:
+        name: What the user calls it.
+        teacher: It.
+        env_id: Where it acts.
+        backend: What computes it.
+        identity: Tells it from another: a hash of its weights where it has some, else its name.
+    """
+
+    name: str
+    teacher: Planner | ContinuousTeacher
+    env_id: str
+    backend: str
+    identity: str
+
+
+def reading(activation: str | None, normalize: str | Path | None) -> Reading:
+    """A `Reading` of words that users say."""
+    return Reading(activation=activation, normalize=None if normalize is None else Path(normalize))
+
+
+def is_sb3(reference: object) -> bool:
+    """Whether a reference is a file of Stable-Baselines3's."""
+    return isinstance(reference, str | Path) and str(reference).endswith(".zip")
+
+
+def is_foreign(reference: object) -> bool:
+    """Whether a reference stands for a policy that phr did not write."""
+    if not isinstance(reference, str | Path):
+        return True
+    name = str(reference)
+    return not Path(name).is_dir() and (Path(name).suffix in (".zip", ".onnx", *_PICKLES) or is_factory(name))
+
+
+def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Foreign:
+    """Read, import or wrap a policy.
+
+    Args:
+        reference: `FILE.zip`, `FILE.onnx` of another maker, `module:factory`, a torch module, a function, or a planner.
+        env_id: Where it acts; needed by all of them.
+        reading: What its file does not say.
+
+    Raises:
+        UsageError: If no environment is named, or the reference stands for nothing that can be read.
+        CorruptFileError: If a file was truncated or edited.
+    """
+    name, is_file = name_of(reference), isinstance(reference, str | Path)
+    if is_file and Path(name).suffix in _PICKLES:
+        raise _pickled(name)
+    if reading != NOTHING_SAID and not is_sb3(reference):
+        raise SettingError(f"--activation and --normalize are for Stable-Baselines3's .zip files; {name} is none")
+    if is_file and name.endswith(".onnx"):
+        from phr.teachers.foreign_onnx import read_foreign_onnx  # onnxruntime, which others need not wait for
+
+        policy, identity = read_foreign_onnx(Path(name))
+        return _wrapped(name, policy, _named(name, env_id), "onnx", identity)
+    if is_sb3(reference):
+        if not Path(name).is_file():
+            raise UnknownModelError(f"there is no file {name}")
+        return _zip(name, _named(name, env_id), reading)
+    if is_file:
+        factory = find_factory(name, UnknownModelError)
+        return _from_factory(name, factory, _named(name, env_id))
+    env_id = _named(name, env_id)
+    if isinstance(reference, Planner):
+        return Foreign(name, reference, env_id, "python", name)
+    return _wrapped(name, reference, env_id, "python", "")
+
+
+def _zip(name: str, env_id: str, reading: Reading) -> Foreign:
+    normalization = None if reading.normalize is None else load_normalization(reading.normalize)
+    teacher, sha256 = read_sb3(Path(name), env_id, activation=reading.activation, normalization=normalization)
+    said = [sha256, reading.activation or "", "" if normalization is None else normalization.identity]
+    identity = hashlib.sha256(" ".join(said).encode()).hexdigest() if any(said[1:]) else sha256
+    return Foreign(name, teacher, env_id, "torch", identity)
+
+
+def _from_factory(name: str, factory: Any, env_id: str) -> Foreign:
+    if isinstance(factory, nn.Module):
+        return _wrapped(name, factory, env_id, "python", "")
+    if not callable(factory):
+        raise UnknownModelError(f"{name} is a {type(factory).__name__}, not a function that makes a policy")
+    env = make_env(env_id)
+    try:
+        policy = factory(env.gym_env) if _takes_env(factory, name) else factory()
+    except UsageError:
+        raise
+    except Exception as error:  # the user's own code
+        raise IncompatibleModelError(f"{name} made no policy: {type(error).__name__}: {error}") from error
+    if isinstance(policy, Planner):
+        return Foreign(name, policy, env_id, "python", name)
+    if not callable(policy):
+        raise IncompatibleModelError(f"{name} returned a {type(policy).__name__}, not a torch module or a function")
+    return _wrapped(name, policy, env_id, "python", "")
+
+
+def _takes_env(factory: Callable[..., Any], name: str) -> bool:
+    """Whether a factory wants to see the environment: its one argument without a default, or one named `env`."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [each.name for each in parameters if each.default is each.empty and each.kind not in variadic]
+    if len(needed) > 1:
+        raise IncompatibleModelError(
+            f"{name} needs {', '.join(needed)}; a factory is called with nothing, or with the environment"
+        )
+    return bool(needed) or next((each.name for each in parameters), "") == "env"
+
+
+def _wrapped(name: str, policy: Any, env_id: str, backend: str, identity: str) -> Foreign:
+    env = make_env(env_id)
+    teacher = teacher_of(policy, _sample_of(env), env.n_actions, name)
+    env.close()
+    if not identity and teacher.module is not None:
+        identity = digest(dict(teacher.module.state_dict()))
+    return Foreign(name, teacher, env_id, backend, identity or name)
+
+
+def _sample_of(env: SplitEnv) -> NDArray[Any]:
+    """A few observations that random play meets."""
+    rng = np.random.default_rng(0)
+    seen = []
+    env.reset(0)
+    for seed in range(1, _SAMPLE + 1):
+        seen.append(env.observe().copy())
+        _, terminated, truncated, _ = env.advance(int(rng.integers(env.n_actions)))
+        if terminated or truncated:
+            env.reset(seed)
+    return np.stack(seen)
+
+
+def _named(name: str, env_id: str | None) -> str:
+    if env_id is None:
+        raise UsageError(f"{name} does not say where it acts; add --env-id ID (a Gymnasium id, or module:factory)")
+    return env_id
+
+
+def name_of(reference: Any) -> str:
+    """What to call a reference: its text, or where a function or an object's class was defined."""
+    if isinstance(reference, str | Path):
+        return str(reference)
+    kind = reference if inspect.isroutine(reference) or inspect.isclass(reference) else type(reference)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _pickled(name: str) -> CorruptFileError:
+    return CorruptFileError(
+        f"{name} is a pickle, which can run any code when it is read, so phr reads none (VecNormalize statistics: "
+        f"phr convert {name} --out stats.npz --trust; a policy: load it in a module:factory of your own)"
+    )
+
+
+def discrete(foreign: Foreign) -> Planner:
+    """The teacher as a planner.
+
+    Raises:
+        IncompatibleModelError: If its actions are continuous.
+    """
+    if isinstance(foreign.teacher, ContinuousTeacher):
+        raise IncompatibleModelError(
+            f"{foreign.name} has continuous actions, which phr can read (phr.load_teacher) but not plan or distil; "
+            "it plans over Discrete(n) actions"
+        )
+    return foreign.teacher
+
+
+def is_action_only(planner: Planner) -> bool:
+    """Whether a teacher has actions alone, no probabilities."""
+    return isinstance(planner, PolicyTeacher) and planner.action_only

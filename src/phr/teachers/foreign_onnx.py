@@ -1,0 +1,86 @@
+"""ONNX files of other makers: one input, one output, logits or actions."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from phr.acting.onnx_file import read_plain_onnx
+from phr.acting.runtime import NUMPY_TYPES, session_options
+from phr.errors import CorruptFileError, IncompatibleModelError
+
+
+class OnnxPolicy:
+    """A graph as a policy; numpy in, numpy out, one thread.
+
+    Args:
+        data: A serialised ONNX model.
+        name: For messages.
+
+    Raises:
+        CorruptFileError: If onnxruntime cannot run it.
+        IncompatibleModelError: If it has other than one input and one output.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self._name = name
+        try:
+            self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own errors have no other base
+            raise CorruptFileError(f"{name} is no graph that onnxruntime can run: {error}") from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise IncompatibleModelError(
+                f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; a policy that phr can distil has one of each "
+                "(recurrent and action-masked ones have more)"
+            )
+        self._input, self._shape = inputs[0].name, inputs[0].shape
+        if inputs[0].type not in NUMPY_TYPES:
+            raise IncompatibleModelError(f"{name} reads {inputs[0].type}, not numbers")
+        self._dtype = np.dtype(NUMPY_TYPES[inputs[0].type])
+
+    def __call__(self, obs: NDArray[Any]) -> NDArray[Any]:
+        """What the graph answers to a batch of observations.
+
+        Raises:
+            IncompatibleModelError: If it reads other observations, or fails on these.
+        """
+        fits = len(self._shape) == obs.ndim and all(
+            not isinstance(side, int) or side == there for side, there in zip(self._shape[1:], obs.shape[1:], strict=True)
+        )
+        if not fits or not np.can_cast(obs.dtype, self._dtype, "same_kind"):
+            raise IncompatibleModelError(
+                f"{self._name} reads {self._dtype} of shape {self._shape}, got {obs.dtype} of {obs.shape}"
+            )
+        obs = np.ascontiguousarray(obs, self._dtype)
+        one_by_one = isinstance(self._shape[0], int) and len(obs) != self._shape[0]
+        if one_by_one and self._shape[0] != 1:
+            raise IncompatibleModelError(
+                f"{self._name} reads batches of {self._shape[0]} only; export it with a dynamic batch"
+            )
+        parts = np.split(obs, len(obs)) if one_by_one else [obs]
+        try:
+            answers = [self._session.run(None, {self._input: part})[0] for part in parts]
+        except Exception as error:
+            raise IncompatibleModelError(f"{self._name} cannot be run: {error}") from error
+        return np.concatenate([np.asarray(answer) for answer in answers])
+
+
+def read_foreign_onnx(path: Path) -> tuple[OnnxPolicy, str]:
+    """Read a graph that phr did not write.
+
+    Returns:
+        The policy, and the SHA-256 of the file.
+
+    Raises:
+        UnknownModelError: If there is no such file.
+        CorruptFileError: If it is no whole ONNX model, or keeps tensors in other files.
+        IncompatibleModelError: If it has other than one input and one output.
+    """
+    data = read_plain_onnx(path)
+    return OnnxPolicy(data, str(path)), hashlib.sha256(data).hexdigest()

@@ -1,0 +1,226 @@
+"""Policies that others made, as planners of horizon 1."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
+from phr.plan import CategoricalPlan
+
+Policy = Callable[[NDArray[Any]], Any]
+"""A batch of observations → logits `(batch, n_actions)`, or actions `(batch,)`."""
+
+
+class PolicyTeacher:
+    """A planner of horizon 1 around a policy of any make.
+
+    Args:
+        policy: Numpy in; numpy or a tensor out.
+        n_actions: Size of the action space.
+        action_only: It answers actions instead of logits, so a plan is certain of them and soft losses mean nothing.
+        obs_shape: Shape of one observation.
+        name: For messages.
+        module: The torch module behind it, where there is one.
+    """
+
+    horizon = 1
+
+    def __init__(
+        self,
+        policy: Policy,
+        n_actions: int,
+        *,
+        action_only: bool,
+        obs_shape: tuple[int, ...],
+        name: str,
+        module: nn.Module | None = None,
+    ) -> None:
+        self.n_actions = n_actions
+        self.action_only = action_only
+        self.obs_shape = obs_shape
+        self.name = name
+        self.module = module
+        self._policy = policy
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        """Ask the policy once for a batch of observations.
+
+        Raises:
+            NonFiniteError: If a logit is not finite.
+            InvalidDataError: If it answers something else than it did at first.
+        """
+        answer = as_array(self._policy(obs), self.name)
+        if kind_of(answer, len(obs), self.n_actions, self.name) != self.action_only:
+            raise InvalidDataError(f"{self.name} answers now logits, now actions")
+        if self.action_only:
+            return CategoricalPlan.from_actions(answer.astype(np.int64)[:, None], self.n_actions)
+        return CategoricalPlan(answer.astype(np.float32)[:, None])
+
+
+class ContinuousTeacher:
+    """A policy with continuous actions; it can be asked, but no student learns such actions yet.
+
+    Args:
+        module: Observations → numbers, `(batch, n)`.
+        low: Lowest action, of the action space's shape and number type.
+        high: Highest action.
+        squashed: The numbers lie in [−1, 1] and are scaled to [low, high]; otherwise they are cut off there.
+        name: For messages.
+    """
+
+    def __init__(self, module: nn.Module, low: NDArray[Any], high: NDArray[Any], *, squashed: bool, name: str) -> None:
+        self.module, self.low, self.high, self.squashed, self.name = module, low, high, squashed, name
+
+    def actions(self, obs: NDArray[Any]) -> NDArray[Any]:
+        """The most likely actions (the means), shape `(batch, *action_shape)`.
+
+        Raises:
+            NonFiniteError: If a number is not finite.
+        """
+        with torch.inference_mode():
+            numbers = self.module(torch.from_numpy(obs)).numpy().reshape(-1, *self.low.shape)
+        if not np.isfinite(numbers).all():
+            raise NonFiniteError(f"{self.name} answered with a NaN or an infinity")
+        if self.squashed:
+            scaled: NDArray[Any] = self.low + 0.5 * (numbers + 1.0) * (self.high - self.low)
+            return scaled
+        cut: NDArray[Any] = np.clip(numbers, self.low, self.high)
+        return cut
+
+
+def as_array(answer: Any, name: str) -> NDArray[Any]:
+    """What a policy answered, as an array.
+
+    Raises:
+        IncompatibleModelError: If it is a tuple, a dictionary, or no array at all.
+    """
+    if isinstance(answer, tuple | dict):
+        raise IncompatibleModelError(
+            f"{name} answers a {type(answer).__name__} of {len(answer)}; return logits or actions alone (a recurrent "
+            "policy, which hands on a state, cannot be distilled)"
+        )
+    if isinstance(answer, Tensor):
+        answer = answer.detach().cpu()
+        answer = answer.float() if answer.is_floating_point() else answer  # numpy has no bfloat16
+    try:
+        array = np.asarray(answer)
+    except (TypeError, ValueError) as error:
+        raise IncompatibleModelError(f"{name} answers a {type(answer).__name__}, not an array: {error}") from error
+    if array.dtype.kind not in "iuf":
+        raise IncompatibleModelError(f"{name} answers {array.dtype} numbers; return float logits or whole-numbered actions")
+    return array
+
+
+def kind_of(answer: NDArray[Any], batch: int, n_actions: int, name: str) -> bool:
+    """Whether an answer holds actions (True) or logits (False).
+
+    Raises:
+        IncompatibleModelError: If it is neither.
+        NonFiniteError: If a logit is not finite.
+        InvalidDataError: If an action is outside the action space.
+    """
+    if answer.dtype.kind == "f" and answer.shape == (batch, n_actions):
+        if not np.isfinite(answer).all():
+            raise NonFiniteError(f"{name} answered with a NaN or an infinity")
+        return False
+    if answer.dtype.kind in "iu" and answer.shape == (batch,):
+        if batch and not 0 <= answer.min() <= answer.max() < n_actions:
+            raise InvalidDataError(f"{name} answered actions {answer.min()}..{answer.max()}, there are {n_actions}")
+        return True
+    raise IncompatibleModelError(
+        f"{name} answers {answer.dtype} of shape {answer.shape} to {batch} observations; expected float logits "
+        f"({batch}, {n_actions}) or whole-numbered actions ({batch},)"
+    )
+
+
+def module_policy(module: nn.Module, name: str) -> Policy:
+    """A torch module as a policy: it is shown float32 tensors, in inference mode.
+
+    Raises:
+        IncompatibleModelError: If it holds recurrent layers.
+    """
+    if any(isinstance(layer, nn.RNNBase | nn.RNNCellBase) for layer in module.modules()):
+        raise IncompatibleModelError(
+            f"{name} has recurrent layers; it carries a state from step to step, which cannot be distilled"
+        )
+    module.eval()
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+    def ask(obs: NDArray[Any]) -> Any:
+        with torch.inference_mode():
+            return module(torch.from_numpy(obs).float().to(device))
+
+    return ask
+
+
+def teacher_of(policy: Any, sample: NDArray[Any], n_actions: int, name: str) -> PolicyTeacher:
+    """Wrap a policy after asking it once: what it answers decides whether it gives logits or actions.
+
+    Args:
+        policy: A torch module or any other callable.
+        sample: Observations to ask it about, shape `(batch, *obs_shape)`.
+        n_actions: Size of the action space.
+        name: For messages.
+
+    Raises:
+        IncompatibleModelError: If it cannot be asked, or answers neither logits nor actions, or answers the same
+            observations differently.
+    """
+    module = policy if isinstance(policy, nn.Module) else None
+    ask: Policy = policy if module is None else module_policy(module, name)
+    _check_arguments(policy if module is None else module.forward, name)
+    try:
+        first, second = ask(sample), ask(sample)
+    except Exception as error:  # the user's own code
+        hint = (
+            "" if module is not None else " (a function is given a numpy array: torch.as_tensor(obs) makes a tensor of it)"
+        )
+        raise IncompatibleModelError(f"{name} cannot be asked: {type(error).__name__}: {error}{hint}") from error
+    answer = as_array(first, name)
+    action_only = kind_of(answer, len(sample), n_actions, name)
+    again = as_array(second, name)
+    if answer.shape != again.shape or not np.allclose(answer, again, rtol=1e-4, atol=1e-4):  # threads add up in any order
+        raise IncompatibleModelError(
+            f"{name} answers the same observations differently: it samples or keeps a state; return logits, or the most "
+            "likely action"
+        )
+    return PolicyTeacher(ask, n_actions, action_only=action_only, obs_shape=sample.shape[1:], name=name, module=module)
+
+
+def _check_arguments(function: Callable[..., Any], name: str) -> None:
+    """Refuse functions that need more than observations: masks, states."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return  # built in, cannot be asked
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind in (*plain, inspect.Parameter.KEYWORD_ONLY)
+    ]
+    if len(needed) > 1:
+        raise IncompatibleModelError(
+            f"{name} needs {', '.join(needed)}; phr gives observations alone (recurrent and action-masked policies "
+            "cannot be distilled)"
+        )
+
+
+def check_soft(action_only: bool, name: str, loss: str, *, sample_labels: bool) -> None:
+    """Refuse losses that compare distributions where the teacher has none.
+
+    Raises:
+        SettingError: If the loss or the labels need probabilities.
+    """
+    if action_only and (loss != "cross_entropy" or sample_labels):
+        wanted = "sampled labels" if loss == "cross_entropy" else f"the loss {loss}"
+        raise SettingError(
+            f"{name} is an action-only teacher, which allows only cross-entropy: it has no probabilities for {wanted}"
+        )

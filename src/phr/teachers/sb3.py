@@ -1,0 +1,124 @@
+"""Stable-Baselines3's `.zip` files as teachers: A2C, PPO, DQN, SAC and TD3 (and DDPG, which is a TD3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from phr.envs.registry import make_env, make_gym_env
+from phr.errors import IncompatibleModelError, NonFiniteError
+from phr.teachers.normalization import Normalization
+from phr.teachers.policy import ContinuousTeacher, PolicyTeacher
+from phr.teachers.sb3_description import Description, SpaceText, describe
+from phr.teachers.sb3_file import Sb3File, read_sb3_file
+from phr.teachers.sb3_network import Sb3Network
+
+
+def read_sb3(
+    path: Path, env_id: str, *, activation: str | None = None, normalization: Normalization | None = None
+) -> tuple[PolicyTeacher | ContinuousTeacher, str]:
+    """Read a policy without running anything that the file holds.
+
+    Args:
+        path: The `.zip`.
+        env_id: Where it acts; the file does not say.
+        activation: The activation function, for files that do not tell it readably.
+        normalization: Statistics that it was trained with.
+
+    Returns:
+        The teacher, and the SHA-256 of the file.
+
+    Raises:
+        UnknownModelError: If there is no such file.
+        CorruptFileError: If the file was truncated, edited, or made to do harm.
+        IncompatibleModelError: If it holds a policy of another kind, or one that does not fit the environment.
+        SettingError: If the activation function has to be told.
+    """
+    file = read_sb3_file(path)
+    description = describe(file, activation)
+    if description.actions.kind == "Box" and description.family != "q":
+        return _continuous(file, description, env_id, normalization), file.sha256
+    if description.actions.kind == "Discrete" and description.family in ("actor_critic", "q"):
+        return _discrete(file, description, env_id, normalization), file.sha256
+    raise IncompatibleModelError(f"{path}: {description.algorithm} with actions {description.actions} cannot be read")
+
+
+def _discrete(file: Sb3File, description: Description, env_id: str, normalization: Normalization | None) -> PolicyTeacher:
+    env = make_env(env_id)
+    network = _network(file, description, env.observation_space, env_id, normalization)
+    env.close()
+    if network.n_outputs != env.n_actions:
+        raise IncompatibleModelError(f"{file.name} has {network.n_outputs} actions, {env_id} has {env.n_actions}")
+    # Q-values say which action is best; a softmax over them would be no policy.
+    action_only = description.family == "q"
+
+    def ask(obs: NDArray[Any]) -> NDArray[Any]:
+        with torch.inference_mode():
+            answer: NDArray[Any] = network(torch.from_numpy(obs)).numpy()
+        if not np.isfinite(answer).all():
+            raise NonFiniteError(f"{file.name} answered with a NaN or an infinity")
+        best: NDArray[Any] = answer.argmax(-1)
+        return best if action_only else answer
+
+    return PolicyTeacher(
+        ask, env.n_actions, action_only=action_only, obs_shape=env.observation_space.shape, name=file.name, module=network
+    )
+
+
+def _continuous(
+    file: Sb3File, description: Description, env_id: str, normalization: Normalization | None
+) -> ContinuousTeacher:
+    env = make_gym_env(env_id)
+    seen, acted = env.observation_space, env.action_space
+    env.close()
+    if not isinstance(acted, spaces.Box) or not isinstance(seen, spaces.Box):
+        raise IncompatibleModelError(f"{file.name} has actions {description.actions}, {env_id} has {acted} on {seen}")
+    network = _network(file, description, seen, env_id, normalization)
+    shape = description.actions.shape
+    if network.n_outputs != np.prod(acted.shape, dtype=int) or (shape is not None and shape != acted.shape):
+        raise IncompatibleModelError(f"{file.name} has actions {description.actions}, {env_id} has {acted}")
+    squashed = description.family != "actor_critic" or description.squash_output
+    return ContinuousTeacher(network, acted.low, acted.high, squashed=squashed, name=file.name)
+
+
+def _network(
+    file: Sb3File, description: Description, seen: spaces.Box, env_id: str, normalization: Normalization | None
+) -> Sb3Network:
+    if normalization is not None and normalization.mean.shape != seen.shape:
+        raise IncompatibleModelError(
+            f"the statistics are of observations {normalization.mean.shape}, {env_id} gives {seen.shape}"
+        )
+    transpose = _is_turned_round(file.name, description.observations, seen, env_id, normalized=normalization is not None)
+    return Sb3Network(
+        file.weights, description, seen.shape, transpose=transpose, normalization=normalization, name=file.name
+    )
+
+
+def _is_turned_round(name: str, trained: SpaceText, seen: spaces.Box, env_id: str, *, normalized: bool) -> bool:
+    """Compare the observations; True where Stable-Baselines3 put the channels first (`VecTransposeImage`).
+
+    Raises:
+        IncompatibleModelError: If the policy was trained on other observations.
+    """
+    if trained.kind not in ("Box", "Discrete") or trained.start != 0:
+        raise IncompatibleModelError(
+            f"{name} reads {trained.kind} observations; phr reads policies on Box and Discrete ones"
+        )
+    shape = (trained.n,) if trained.kind == "Discrete" else trained.shape
+    image = (seen.shape[2], *seen.shape[:2]) if len(seen.shape) == 3 else None
+    if shape not in (None, seen.shape, image) or not (normalized or _same_numbers(trained, seen)):
+        raise IncompatibleModelError(f"{name} reads {trained}, {env_id} gives {seen.dtype} of shape {seen.shape}")
+    return shape is not None and shape != seen.shape
+
+
+def _same_numbers(trained: SpaceText, seen: spaces.Box) -> bool:
+    """Whether both count in the same way: a policy trained on bytes does not read fractions."""
+    if trained.dtype is None or trained.kind == "Discrete":
+        return True
+    floats = np.issubdtype(seen.dtype, np.floating)
+    return (trained.dtype.startswith("float") and floats) or trained.dtype == str(seen.dtype)

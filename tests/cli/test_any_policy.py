@@ -1,0 +1,99 @@
+"""`phr distill` and `phr evaluate` with policies that phr did not train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from phr.experience.archive import save_experience
+from phr.storage.model import load_model
+from tests.teachers.sb3_models import env_id, made, make_vector
+from tests.trained import CORRIDOR, corridor_experience
+
+Phr = Any
+SMALL = ("--n-episodes", 4, "--n-updates", 5)
+VECTOR = env_id("vector")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, algorithm in (("ppo", "PPO"), ("dqn", "DQN")):
+        made(algorithm, "vector").save(tmp_path / f"{name}.zip")
+    made("SAC", "continuous").save(tmp_path / "sac.zip")
+    VecNormalize(DummyVecEnv([make_vector])).save("vecnormalize.pkl")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["ppo", "dqn"])
+def test_a_zip_is_distilled_and_evaluated(phr: Phr, folder: Path, name: str) -> None:
+    outcome = phr("distill", f"{name}.zip", "--env-id", VECTOR, "--horizon", 4, "--out", "student", *SMALL)
+    assert (outcome.code, outcome.err) == (0, "")
+    student = load_model(folder / "student")
+    assert (student.env_id, student.horizon, student.manifest.notes["teacher"]) == (VECTOR, 4, f"{name}.zip")
+    for model in (f"{name}.zip", "student"):
+        words = ("--env-id", VECTOR, "--steps", 40, "--runs", 1, "--observe-always")
+        assert phr("evaluate", model, *words).code == 0
+
+
+def test_statistics_are_converted_and_used(phr: Phr, folder: Path) -> None:
+    assert phr("convert", "vecnormalize.pkl", "--out", "stats.npz", "--trust").code == 0
+    words = ("distill", "ppo.zip", "--env-id", VECTOR, "--horizon", 2, *SMALL, "--normalize", "stats.npz")
+    assert phr(*words, "--out", "student").code == 0
+    again = phr("distill", "ppo.zip", "--env-id", VECTOR, "--horizon", 2, *SMALL, "--out", "student", "--resume")
+    assert again.code == 2, "without the statistics it is another teacher"
+    assert "student holds another run (teacher is " in again.err
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "message"),
+    [
+        (2, ("distill", "ppo.zip"), "ppo.zip does not say where it acts; add --env-id ID"),
+        (2, ("distill", "none.zip"), "there is no file none.zip"),
+        (2, ("distill", "sac.zip", "--env-id", env_id("continuous")), "sac.zip has continuous actions, which phr can read"),
+        (
+            2,
+            ("distill", "dqn.zip", "--env-id", VECTOR, "--loss", "kl"),
+            "dqn.zip is an action-only teacher, which allows only cross-entropy: it has no probabilities for the loss kl",
+        ),
+        (1, ("distill", "ppo.zip", "--env-id", VECTOR, "--normalize", "vecnormalize.pkl"), "vecnormalize.pkl is a pickle"),
+        (2, ("distill", "ppo.zip", "--env-id", VECTOR, "--activation", "relo"), "unknown activation 'relo'; choose one of"),
+        (2, ("distill", "ppo.zip", "--env-id", VECTOR, "--trunk-mode", "own"), "ppo.zip has no network that a student"),
+        (1, ("distill", "vecnormalize.pkl", "--env-id", VECTOR), "vecnormalize.pkl is a pickle, which can run any code"),
+        (
+            2,
+            ("distill", "ppo.zip", "--env-id", VECTOR, "--experience", "minari:a/b-v0"),
+            "minari:a/b-v0 is not of this teacher; leave TEACHER out",
+        ),
+        (2, ("distill", "--normalize", "stats.npz"), "save_experience, activation and normalize belong to a teacher"),
+        (2, ("distill",), "there is nothing to learn from; give a TEACHER, or --experience FILE.npz or minari:NAME"),
+    ],
+)
+def test_wrong_words_are_one_line(phr: Phr, folder: Path, code: int, words: tuple[Any, ...], message: str) -> None:
+    outcome = phr(*words, "--horizon", 4, "--out", "student")
+    assert (outcome.code, outcome.out) == (code, "")
+    assert outcome.err.startswith(f"phr: {message}")
+    assert outcome.err.count("\n") == 1
+    assert not (folder / "student").exists()
+
+
+def test_converting_needs_trust(phr: Phr, folder: Path) -> None:
+    outcome = phr("convert", "vecnormalize.pkl", "--out", "stats.npz")
+    assert outcome.code == 2
+    assert outcome.err.startswith("phr: vecnormalize.pkl is a pickle, which can run any code when it is read; if you trust")
+    assert not (folder / "stats.npz").exists()
+
+
+def test_logged_episodes_need_no_teacher(phr: Phr, folder: Path) -> None:
+    save_experience(corridor_experience(), folder / "log.npz")
+    words = ("distill", "--experience", "log.npz", "--horizon", 4, "--out", "student", "--n-updates", 150)
+    outcome = phr(*words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert phr("evaluate", "student", "--steps", 40, "--runs", 1, "--observe-always").code == 0
+    assert load_model(folder / "student").env_id == CORRIDOR
+    assert phr(*words, "--resume").code == 0
+    refused = phr(*words[:-3], "other", "--loss", "kl")
+    assert (refused.code, refused.err.startswith("phr: logged actions allow only cross-entropy")) == (2, True)

@@ -1,0 +1,117 @@
+"""Stable-Baselines3 models to read: made, not trained, with weights large enough for actions to differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+
+ALGORITHMS: dict[str, Any] = {"A2C": A2C, "PPO": PPO, "DQN": DQN, "SAC": SAC, "TD3": TD3}
+_SMALL: dict[str, dict[str, Any]] = {"DQN": {"buffer_size": 4}, "SAC": {"buffer_size": 4}, "TD3": {"buffer_size": 4}}
+
+
+class StillEnv(gymnasium.Env[Any, Any]):
+    """Shows random observations and does nothing; episodes last eight steps."""
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+        self._n_steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self._n_steps = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._n_steps += 1
+        return self.observation_space.sample(), 1.0, False, self._n_steps == 8, {}
+
+
+IMAGE = spaces.Box(0, 255, (84, 84, 4), np.uint8)
+VECTOR = spaces.Box(-3, 3, (5,), np.float32)
+RANGE = spaces.Box(np.array([-2, 0, 1], np.float32), np.array([2, 5, 1.5], np.float32))
+
+
+def make_vector() -> StillEnv:
+    return StillEnv(VECTOR, spaces.Discrete(4))
+
+
+def make_image() -> StillEnv:
+    """Channels last, as Stable-Baselines3's users have them."""
+    return StillEnv(IMAGE, spaces.Discrete(6))
+
+
+def make_channels_first() -> StillEnv:
+    return StillEnv(spaces.Box(0, 255, (4, 84, 84), np.uint8), spaces.Discrete(6))
+
+
+def make_float_image() -> StillEnv:
+    return StillEnv(spaces.Box(0.0, 1.0, (4, 84, 84), np.float32), spaces.Discrete(6))
+
+
+def make_cells() -> StillEnv:
+    return StillEnv(spaces.Discrete(16), spaces.Discrete(4))
+
+
+def make_continuous() -> StillEnv:
+    return StillEnv(VECTOR, RANGE)
+
+
+def make_table() -> StillEnv:
+    return StillEnv(spaces.Dict({"a": VECTOR}), spaces.Discrete(4))
+
+
+def make_switches() -> StillEnv:
+    return StillEnv(VECTOR, spaces.MultiDiscrete([2, 3]))
+
+
+def env_id(name: str) -> str:
+    """What phr calls the environment of `make_{name}`."""
+    return f"tests.teachers.sb3_models:make_{name}"
+
+
+def made(algorithm: str, name: str, policy: str = "MlpPolicy", seed: int = 0, **settings: Any) -> Any:
+    """A model whose last layers are scaled up, so that its most likely action depends on what it sees."""
+    env = globals()[f"make_{name}"]()
+    known = {**_SMALL.get(algorithm, {}), "device": "cpu", "seed": seed}
+    model = ALGORITHMS[algorithm](policy, env, **{**known, **settings})
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            if parameter.ndim == 1:
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+        last = _last_layer(model.policy)
+        last.weight.copy_(torch.randn(last.weight.shape, generator=generator))
+        last.bias.zero_()
+        if algorithm == "DQN":  # what all observations have in common would decide alone
+            seen, _ = model.policy.obs_to_tensor(observations(env.observation_space, 32))
+            last.bias.copy_(-model.policy.q_net(seen).mean(0))
+    return model
+
+
+def _last_layer(policy: Any) -> torch.nn.Linear:
+    """The layer that the actions come out of."""
+    names = ("action_net", "q_net")
+    root = next((getattr(policy, name) for name in names if hasattr(policy, name)), None) or policy.actor.mu
+    return [layer for layer in root.modules() if isinstance(layer, torch.nn.Linear)][-1]
+
+
+def observations(space: spaces.Space[Any], n: int, seed: int = 0) -> NDArray[Any]:
+    """Random observations as Stable-Baselines3 is shown them."""
+    rng = np.random.default_rng(seed)
+    if isinstance(space, spaces.Discrete):
+        return rng.integers(space.n, size=n)
+    assert isinstance(space, spaces.Box)
+    if space.dtype == np.uint8:
+        corners = rng.integers(0, 256, (n, *(min(side, 4) for side in space.shape)), np.uint8)  # not grey all over
+        for axis, side in enumerate(space.shape, start=1):
+            corners = corners.repeat(-(-side // corners.shape[axis]), axis)
+        return corners
+    return (3 * rng.normal(size=(n, *space.shape))).astype(np.float32)

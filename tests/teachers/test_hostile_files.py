@@ -1,0 +1,323 @@
+"""Files that were made to do harm, and files that broke: one line each, nothing executed, nothing written."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from phr.errors import CorruptFileError, IncompatibleModelError, PhrError, UsageError
+from phr.experience.npz import read_npz
+from phr.storage.tensors import load_tensors
+from phr.teachers.foreign_onnx import read_foreign_onnx
+from phr.teachers.normalization import Normalization, load_normalization
+from phr.teachers.references import resolve
+from phr.teachers.sb3 import read_sb3
+from phr.teachers.sb3_file import read_sb3_file
+from phr.teachers.vecnormalize import read_vecnormalize
+from tests.teachers.sb3_models import env_id, made, observations
+from tests.teachers.sb3_models import make_vector as _make_vector
+from tests.teachers.zips import rewritten
+
+MARK = "executed"
+
+
+class Bomb:
+    """Unpickling it writes a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.write_text, (self.folder / MARK, "boom")
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    """A small A2C policy."""
+    made("A2C", "vector").save(tmp_path / "policy.zip")
+    return tmp_path / "policy.zip"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert not list(tmp_path.rglob(MARK))
+
+
+def refused(read: Callable[[], object], message: str | None = None) -> str:
+    """The one line that a file is refused with."""
+    with pytest.raises(PhrError, match=message) as caught:
+        read()
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def test_the_bomb_works(tmp_path: Path) -> None:
+    """Else the tests below would show nothing."""
+    pickle.loads(pickle.dumps(Bomb(tmp_path)))
+    assert (tmp_path / MARK).exists()
+    (tmp_path / MARK).unlink()
+
+
+def test_pickles_in_the_settings_stay_closed(policy: Path, tmp_path: Path) -> None:
+    """The policy is read all the same: what the pickles would say is not needed."""
+    bomb = base64.b64encode(pickle.dumps(Bomb(tmp_path))).decode()
+
+    def arm(content: bytes) -> bytes:
+        data = json.loads(content)
+        for entry in data.values():
+            if isinstance(entry, dict) and ":serialized:" in entry:
+                entry[":serialized:"] = bomb
+        return json.dumps({**data, "further": {":type:": "x", ":serialized:": bomb}}).encode()
+
+    teacher, _ = read_sb3(rewritten(policy, data=arm), env_id("vector"))
+    expected, _ = read_sb3(policy, env_id("vector"))
+    obs = observations(_make_vector().observation_space, 100)
+    np.testing.assert_array_equal(teacher.plan(obs).mode(), expected.plan(obs).mode())  # type: ignore[union-attr]
+
+
+def test_a_pickle_among_the_parameters_is_refused(policy: Path, tmp_path: Path) -> None:
+    armed = rewritten(policy, weights=lambda weights: {**weights, "bomb": Bomb(tmp_path)})
+    line = refused(lambda: read_sb3_file(armed), "policy.pth holds more than tensors")
+    assert "--trust" in line
+    whole = rewritten(policy, policy=lambda _content: pickle.dumps(Bomb(tmp_path)))
+    refused(lambda: read_sb3_file(whole), "policy.pth is not a file of torch's")
+
+
+@pytest.mark.parametrize("name", ["../executed", "/tmp/executed", "a/../../executed", "..\\executed", "C:\\executed"])
+def test_members_that_point_outside_are_refused(policy: Path, name: str) -> None:
+    changed = rewritten(policy, more={name: b"boom"})
+    refused(lambda: read_sb3_file(changed), "was made to do harm: its member .* points outside the archive")
+    assert {path.name for path in policy.parent.iterdir()} == {policy.name, changed.name}
+
+
+def test_a_member_that_is_there_twice_is_refused(policy: Path) -> None:
+    with zipfile.ZipFile(policy, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("data", b"{}")
+    refused(lambda: read_sb3_file(policy), "some twice")
+
+
+def claiming(path: Path, member: str, size: int) -> Path:
+    """The archive's directory claims that a member unpacks to so many bytes."""
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        place = archive.start_dir
+    while content[place : place + 4] == b"PK\x01\x02":
+        name_length, extra, comment = struct.unpack_from("<HHH", content, place + 28)
+        if content[place + 46 : place + 46 + name_length].decode() == member:
+            struct.pack_into("<I", content, place + 24, size)
+        place += 46 + name_length + extra + comment
+    path.write_bytes(content)
+    return path
+
+
+def test_a_bomb_is_not_unpacked(policy: Path) -> None:
+    """Four gigabytes of blanks, as a zip can hold them in four megabytes; and a table that is packed inside `policy.pth`."""
+    huge = claiming(rewritten(policy, compression=zipfile.ZIP_DEFLATED), "data", (1 << 32) - 2)
+    refused(lambda: read_sb3_file(huge), "its member data unpacks to 4,294,967,294 bytes, 268,435,456 is allowed")
+
+    def packed(content: bytes) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(content)) as inner, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as outer:
+            for name in inner.namelist():
+                outer.writestr(name, inner.read(name))
+        return buffer.getvalue()
+
+    refused(lambda: read_sb3_file(rewritten(policy, policy=packed)), "policy.pth unpacks to more than it holds")
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"[]", b"{", b"\xff", b"1" * 10_000])
+def test_settings_that_are_no_settings_are_refused(policy: Path, content: bytes) -> None:
+    refused(lambda: read_sb3_file(rewritten(policy, data=lambda _old: content)), "its member data")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(1).expand(1 << 40),
+        torch.zeros(2, 2).to_sparse(),
+        torch.empty(1 << 40, device="meta"),
+        {"nested": torch.zeros(1)},
+        OrderedDict(),
+        3,
+    ],
+    ids=["endless", "sparse", "meta", "nested", "table", "number"],
+)
+def test_parameters_that_are_no_dense_tensors_are_refused(policy: Path, value: object) -> None:
+    changed = rewritten(policy, weights=lambda weights: {**weights, "value_net.odd": value})
+    refused(lambda: read_sb3_file(changed), "policy.pth")
+
+
+def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
+    for name, content in {"text": b"hello", "empty": b"", "other": b"PK\x05\x06" + bytes(18)}.items():
+        (tmp_path / f"{name}.zip").write_bytes(content)
+        refused(lambda: resolve(tmp_path / f"{name}.zip", env_id="CartPole-v1"), f"{name}.zip")  # noqa: B023
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def _as_file(content: bytes, name: str, folder: Path) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def _policy_bytes() -> bytes:
+    buffer = io.BytesIO()
+    made("A2C", "vector", policy_kwargs={"net_arch": [4]}).save(buffer)
+    return buffer.getvalue()
+
+
+def _normalization_bytes(folder: Path) -> bytes:
+    Normalization(mean=np.ones(5), var=np.full(5, 2.0), clip_obs=10.0, epsilon=1e-8).save(folder / "stats.npz")
+    return (folder / "stats.npz").read_bytes()
+
+
+def _onnx_bytes() -> bytes:
+    node = helper.make_node("MatMul", ["obs", "w"], ["logits"])
+    weight = numpy_helper.from_array(np.ones((5, 4), np.float32), "w")
+    seen = helper.make_tensor_value_info("obs", TensorProto.FLOAT, ["batch", 5])
+    said = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4])
+    graph = helper.make_graph([node], "g", [seen], [said], [weight])
+    return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+
+
+def _safetensors_bytes(folder: Path) -> bytes:
+    from phr.storage.tensors import save_tensors
+
+    save_tensors(folder / "model.safetensors", {"w": torch.arange(20.0)}, {"n_updates": 3})
+    return (folder / "model.safetensors").read_bytes()
+
+
+def _pickle_bytes(folder: Path) -> bytes:
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    VecNormalize(DummyVecEnv([_make_vector])).save(str(folder / "vecnormalize.pkl"))
+    return (folder / "vecnormalize.pkl").read_bytes()
+
+
+READERS: dict[str, tuple[Callable[[Path], bytes], str, Callable[[Path], object]]] = {
+    "zip": (lambda _folder: _policy_bytes(), "policy.zip", lambda path: read_sb3(path, env_id("vector"))),
+    "statistics": (_normalization_bytes, "stats.npz", load_normalization),
+    "onnx": (lambda _folder: _onnx_bytes(), "policy.onnx", read_foreign_onnx),
+    "safetensors": (_safetensors_bytes, "model.safetensors", load_tensors),
+    "pickle": (_pickle_bytes, "vecnormalize.pkl", lambda path: read_vecnormalize(path, trust=True)),
+}
+
+
+@pytest.fixture(scope="module", params=READERS)
+def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Path, Any]:
+    make, name, read = READERS[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    return make(folder), folder / name, read
+
+
+def test_a_whole_file_is_read(kind: tuple[bytes, Path, Any]) -> None:
+    content, path, read = kind
+    path.write_bytes(content)
+    read(path)
+
+
+@given(cut=st.floats(0, 1, exclude_max=True))
+@settings(max_examples=25, deadline=None)
+def test_a_truncated_file_is_refused(kind: tuple[bytes, Path, Any], cut: float) -> None:
+    content, path, read = kind
+    path.write_bytes(content[: int(cut * len(content))])
+    refused(lambda: read(path))
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=60, deadline=None)
+def test_a_flipped_bit_is_refused_or_harmless(kind: tuple[bytes, Path, Any], place: float, bit: int) -> None:
+    """Some bits mean nothing (dates, members that are not read); whatever they meant, only errors of ours come out."""
+    content, path, read = kind
+    changed = bytearray(content)
+    changed[int(place * len(content))] ^= 1 << bit
+    path.write_bytes(changed)
+    with contextlib.suppress(PhrError):
+        read(path)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_statistics_file_that_is_a_pickle_is_refused(tmp_path: Path) -> None:
+    path = _as_file(pickle.dumps(Bomb(tmp_path)), "vecnormalize.pkl", tmp_path)
+    line = refused(lambda: load_normalization(path), "is a pickle, which can run any code")
+    assert "phr convert" in line
+    assert "--trust" in line
+    refused(lambda: load_normalization(_as_file(path.read_bytes(), "renamed.npz", tmp_path)), "not a readable .npz")
+
+
+def test_converting_needs_trust_and_calls_nothing_even_then(tmp_path: Path) -> None:
+    path = _as_file(pickle.dumps(Bomb(tmp_path)), "vecnormalize.pkl", tmp_path)
+    with pytest.raises(UsageError, match="if you trust who made it, add --trust"):
+        read_vecnormalize(path, trust=False)
+    refused(lambda: read_vecnormalize(path, trust=True), "holds no VecNormalize")
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pt", ".pth", ".pickle"])
+def test_other_pickles_are_refused_with_the_reason(tmp_path: Path, suffix: str) -> None:
+    path = _as_file(pickle.dumps(Bomb(tmp_path)), f"policy{suffix}", tmp_path)
+    line = refused(lambda: resolve(path, env_id="CartPole-v1"), "is a pickle, which can run any code")
+    assert "--trust" in line
+
+
+def test_arrays_of_objects_and_absurd_shapes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.npz"
+    np.savez(path, mean=np.array([Bomb(tmp_path)], dtype=object))
+    refused(lambda: read_npz(path), "Python objects")
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mean.npy", header.getvalue())
+    refused(lambda: read_npz(path), "claims 8,796,093,022,[0-9]{3} bytes and holds 128")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mean.npy", header.getvalue() + bytes(1000))
+    refused(lambda: read_npz(claiming(path, "mean.npy", (1 << 32) - 2)), "odd.npz")
+
+
+def test_a_safetensors_header_of_absurd_size_is_refused(tmp_path: Path) -> None:
+    for size in (1 << 62, 200_000_000, 100):
+        path = _as_file(struct.pack("<Q", size) + b"{}", "model.safetensors", tmp_path)
+        refused(lambda: load_tensors(path), "not a readable safetensors file")  # noqa: B023
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}).encode()
+    path = _as_file(struct.pack("<Q", len(header)) + header, "model.safetensors", tmp_path)
+    refused(lambda: load_tensors(path), "not a readable safetensors file")
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../../etc/passwd", "/etc/passwd"])
+def test_an_onnx_file_that_names_others_is_refused(tmp_path: Path, location: str) -> None:
+    model = onnx.load_model_from_string(_onnx_bytes())
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    path = _as_file(model.SerializeToString(), "policy.onnx", tmp_path)
+    refused(lambda: read_foreign_onnx(path), "external data")
+
+
+def test_an_onnx_file_with_unknown_operators_is_refused(tmp_path: Path) -> None:
+    model = onnx.load_model_from_string(_onnx_bytes())
+    model.graph.node[0].op_type, model.graph.node[0].domain = "Shell", "evil"
+    path = _as_file(model.SerializeToString(), "policy.onnx", tmp_path)
+    with pytest.raises(CorruptFileError, match="no graph that onnxruntime can run"):
+        read_foreign_onnx(path)
+    with pytest.raises((CorruptFileError, IncompatibleModelError)):
+        resolve(path, env_id=env_id("vector"))

@@ -1,0 +1,293 @@
+"""The oracle is Stable-Baselines3's own `predict(deterministic=True)`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3 import A2C
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+
+from phr.errors import CorruptFileError, IncompatibleModelError, SettingError, UnsupportedEnvironmentError
+from phr.teachers.policy import ContinuousTeacher, PolicyTeacher
+from phr.teachers.sb3 import read_sb3
+from phr.teachers.sb3_description import describe
+from phr.teachers.sb3_file import read_sb3_file
+from tests.teachers import sb3_models
+from tests.teachers.sb3_models import env_id, made, observations
+from tests.teachers.zips import rewritten
+
+N_VECTORS, N_IMAGES, CHUNK = 10_000, 128, 250
+
+
+def saved(model: Any, folder: Path) -> Path:
+    model.save(folder / "policy.zip")
+    return folder / "policy.zip"
+
+
+def asked(teacher: PolicyTeacher | ContinuousTeacher, obs: NDArray[Any]) -> NDArray[Any]:
+    """The teacher's actions; a Discrete observation is one-hot in phr."""
+    if obs.ndim == 1:
+        obs = np.eye(16, dtype=np.float32)[obs]
+    return teacher.actions(obs) if isinstance(teacher, ContinuousTeacher) else teacher.plan(obs).mode()[:, 0]
+
+
+def assert_agrees(model: Any, teacher: PolicyTeacher | ContinuousTeacher, space: spaces.Space[Any], n: int) -> None:
+    """Every action equal, bit for bit, and not all the same."""
+    obs = observations(space, n)
+    seen = []
+    for part in np.array_split(obs, max(1, n // (CHUNK if len(space.shape or ()) == 3 else n))):
+        expected, _ = model.predict(part, deterministic=True)
+        found = asked(teacher, part)
+        np.testing.assert_array_equal(found, expected)
+        seen.append(expected)
+    assert len(np.unique(np.concatenate(seen), axis=0)) > 1
+
+
+VECTORS: list[tuple[str, str, dict[str, Any]]] = [
+    ("A2C", "vector", {}),
+    ("PPO", "vector", {}),
+    ("DQN", "vector", {}),
+    ("A2C", "cells", {}),
+    ("PPO", "cells", {}),
+    ("DQN", "cells", {}),
+    ("PPO", "vector", {"policy_kwargs": {"net_arch": {"pi": [24, 8], "vf": [16]}, "activation_fn": torch.nn.ReLU}}),
+    ("PPO", "vector", {"policy_kwargs": {"net_arch": [], "ortho_init": False}}),
+    ("DQN", "vector", {"policy_kwargs": {"net_arch": [12], "activation_fn": torch.nn.ELU}}),
+    ("SAC", "continuous", {}),
+    ("SAC", "continuous", {"use_sde": True}),
+    ("SAC", "continuous", {"use_sde": True, "policy_kwargs": {"clip_mean": 0.5, "net_arch": [32]}}),
+    ("SAC", "continuous", {"use_sde": True, "policy_kwargs": {"clip_mean": 0.0}}),
+    ("TD3", "continuous", {}),
+    ("TD3", "continuous", {"policy_kwargs": {"net_arch": {"pi": [20], "qf": [30]}, "activation_fn": torch.nn.Tanh}}),
+    ("A2C", "continuous", {}),
+    ("PPO", "continuous", {"use_sde": True}),
+    ("PPO", "continuous", {"use_sde": True, "policy_kwargs": {"squash_output": True}}),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "name", "settings"), VECTORS)
+def test_it_acts_as_stable_baselines3_on_vectors(
+    tmp_path: Path, algorithm: str, name: str, settings: dict[str, Any]
+) -> None:
+    model = made(algorithm, name, **settings)
+    teacher, _ = read_sb3(saved(model, tmp_path), env_id(name))
+    assert_agrees(model, teacher, getattr(sb3_models, f"make_{name}")().observation_space, N_VECTORS)
+
+
+IMAGES: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("A2C", "image", "CnnPolicy", {}),
+    ("PPO", "image", "CnnPolicy", {"policy_kwargs": {"net_arch": [32]}}),  # Tanh behind the convolutions' ReLU
+    ("DQN", "image", "CnnPolicy", {}),
+    ("A2C", "image", "MlpPolicy", {}),
+    ("PPO", "image", "CnnPolicy", {"policy_kwargs": {"share_features_extractor": False}}),
+    ("DQN", "channels_first", "CnnPolicy", {"policy_kwargs": {"features_extractor_kwargs": {"features_dim": 32}}}),
+    (
+        "A2C",
+        "float_image",
+        "CnnPolicy",
+        {"policy_kwargs": {"normalize_images": False, "features_extractor_kwargs": {"normalized_image": True}}},
+    ),
+    ("PPO", "channels_first", "MlpPolicy", {"policy_kwargs": {"normalize_images": False, "net_arch": [16]}}),
+]
+
+
+def assert_agrees_on_images(folder: Path, algorithm: str, name: str, policy: str, settings: dict[str, Any], n: int) -> None:
+    model = made(algorithm, name, policy, **settings)
+    teacher, _ = read_sb3(saved(model, folder), env_id(name))
+    assert_agrees(model, teacher, getattr(sb3_models, f"make_{name}")().observation_space, n)
+
+
+@pytest.mark.parametrize(("algorithm", "name", "policy", "settings"), IMAGES)
+def test_it_acts_as_stable_baselines3_on_images(
+    tmp_path: Path, algorithm: str, name: str, policy: str, settings: dict[str, Any]
+) -> None:
+    assert_agrees_on_images(tmp_path, algorithm, name, policy, settings, N_IMAGES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["A2C", "PPO", "DQN"])
+def test_it_acts_as_stable_baselines3_on_ten_thousand_images(tmp_path: Path, algorithm: str) -> None:
+    assert_agrees_on_images(tmp_path, algorithm, "image", "CnnPolicy", {}, 10_000)
+
+
+def test_a_trained_policy_acts_as_it_was_trained(tmp_path: Path) -> None:
+    model = A2C("MlpPolicy", sb3_models.make_vector(), n_steps=8, seed=1, device="cpu").learn(200)
+    teacher, _ = read_sb3(saved(model, tmp_path), env_id("vector"))
+    obs = observations(sb3_models.VECTOR, N_VECTORS)
+    np.testing.assert_array_equal(asked(teacher, obs), model.predict(obs, deterministic=True)[0])
+
+
+def test_an_actor_critic_has_probabilities_and_a_q_network_has_none(tmp_path: Path) -> None:
+    model = made("PPO", "vector")
+    teacher, _ = read_sb3(saved(model, tmp_path), env_id("vector"))
+    assert isinstance(teacher, PolicyTeacher)
+    assert (teacher.action_only, teacher.horizon, teacher.n_actions) == (False, 1, 4)
+    obs = observations(sb3_models.VECTOR, 50)
+    distribution = model.policy.get_distribution(torch.from_numpy(obs)).distribution
+    np.testing.assert_allclose(teacher.plan(obs).probs[:, 0], distribution.probs.detach().numpy(), rtol=1e-5)
+    greedy, _ = read_sb3(saved(made("DQN", "vector"), tmp_path), env_id("vector"))
+    assert isinstance(greedy, PolicyTeacher)
+    assert greedy.action_only
+    assert (greedy.plan(obs).confidence() > 0.999).all()
+    assert teacher.module is not None
+    assert not any(parameter.requires_grad for parameter in teacher.module.parameters())
+
+
+def test_the_same_file_has_the_same_identity(tmp_path: Path) -> None:
+    path = saved(made("A2C", "vector"), tmp_path)
+    assert read_sb3(path, env_id("vector"))[1] == read_sb3(path, env_id("vector"))[1]
+
+
+@pytest.mark.parametrize(("algorithm", "family"), [("A2C", "actor_critic"), ("PPO", "actor_critic"), ("DQN", "q")])
+def test_the_algorithm_is_inferred(tmp_path: Path, algorithm: str, family: str) -> None:
+    description = describe(read_sb3_file(saved(made(algorithm, "vector"), tmp_path)))
+    assert description.family == family
+    assert algorithm in description.algorithm
+
+
+class Odd(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(x)
+
+
+def test_an_activation_that_cannot_be_read_is_asked_for(tmp_path: Path) -> None:
+    model = made("PPO", "vector", policy_kwargs={"activation_fn": Odd})
+    path = saved(model, tmp_path)
+    with pytest.raises(SettingError, match=r"its activation function .*Odd.* cannot be read; say it: --activation"):
+        read_sb3(path, env_id("vector"))
+    teacher, _ = read_sb3(path, env_id("vector"), activation="tanh")
+    assert_agrees(model, teacher, sb3_models.VECTOR, N_VECTORS)
+
+
+def test_an_activation_that_the_file_contradicts_is_refused(tmp_path: Path) -> None:
+    path = saved(made("PPO", "vector", policy_kwargs={"activation_fn": torch.nn.ReLU}), tmp_path)
+    with pytest.raises(SettingError, match="says its activation function is relu, not tanh; leave --activation out"):
+        read_sb3(path, env_id("vector"), activation="tanh")
+    with pytest.raises(SettingError, match="unknown activation 'rely'; choose one of tanh, relu"):
+        read_sb3(path, env_id("vector"), activation="rely")
+
+
+class OwnExtractor(BaseFeaturesExtractor):
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+
+def test_what_cannot_be_rebuilt_is_refused(tmp_path: Path) -> None:
+    own = saved(made("PPO", "vector", policy_kwargs={"features_extractor_class": OwnExtractor}), tmp_path)
+    with pytest.raises(IncompatibleModelError, match="its features extractor .*OwnExtractor.* module:factory"):
+        read_sb3(own, env_id("vector"))
+    table = saved(A2C("MultiInputPolicy", sb3_models.make_table(), device="cpu"), tmp_path)
+    with pytest.raises(IncompatibleModelError, match="reads Dict observations"):
+        read_sb3(table, env_id("vector"))
+    switches = saved(A2C("MlpPolicy", sb3_models.make_switches(), device="cpu"), tmp_path)
+    with pytest.raises(IncompatibleModelError, match="A2C or PPO with actions MultiDiscrete .* cannot be read"):
+        read_sb3(switches, env_id("vector"))
+
+
+def in_settings(key: str, **changes: Any) -> Callable[[bytes], bytes]:
+    """Edits one entry of the JSON."""
+
+    def edit(content: bytes) -> bytes:
+        data = json.loads(content)
+        data[key].update(changes)
+        return json.dumps(data).encode()
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("sb3_contrib.common.recurrent.policies", "a recurrent policy carries a state from step to step"),
+        ("sb3_contrib.common.maskable.policies", r"an action-masked policy \(MaskablePPO\) needs its masks"),
+        ("sb3_contrib.qrdqn.policies", "its policy comes from sb3_contrib.qrdqn.policies"),
+        ("__main__", "its policy comes from __main__, not from Stable-Baselines3's"),
+    ],
+)
+def test_policies_of_other_kinds_are_refused(tmp_path: Path, module: str, message: str) -> None:
+    path = rewritten(saved(made("A2C", "vector"), tmp_path), data=in_settings("policy_class", __module__=module))
+    with pytest.raises(IncompatibleModelError, match=message) as caught:
+        read_sb3(path, env_id("vector"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "message"),
+    [
+        ("policy_kwargs", {"normalize_images": "no"}, "its normalize_images is neither true nor false but 'no'"),
+        ("policy_kwargs", {"clip_mean": []}, "its clip_mean is no number"),
+        ("action_space", {"n": "many"}, "its action_space is not spelt as Stable-Baselines3 does"),
+        ("action_space", {":type:": 3}, "its action_space is no space of Gymnasium's"),
+        ("observation_space", {"_shape": ["x"]}, "its observation_space is not spelt as Stable-Baselines3 does"),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_refused(tmp_path: Path, key: str, changes: dict[str, Any], message: str) -> None:
+    path = rewritten(saved(made("A2C", "vector"), tmp_path), data=in_settings(key, **changes))
+    with pytest.raises(CorruptFileError, match=message):
+        read_sb3(path, env_id("vector"))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name", "where", "message"),
+    [
+        ("A2C", "vector", "cells", r"reads Box of float32, shape \(5,\), .*make_cells gives float32 of shape \(16,\)"),
+        ("A2C", "image", "float_image", r"reads Box of uint8, shape \(4, 84, 84\), .* gives float32 of shape"),
+        ("A2C", "continuous", "vector", r"has actions Box of float32, shape \(3,\), .*make_vector has Discrete\(4\)"),
+    ],
+)
+def test_another_environment_is_refused(tmp_path: Path, algorithm: str, name: str, where: str, message: str) -> None:
+    with pytest.raises(IncompatibleModelError, match=message):
+        read_sb3(saved(made(algorithm, name), tmp_path), env_id(where))
+
+
+def test_another_number_of_actions_is_refused(tmp_path: Path) -> None:
+    path = saved(made("PPO", "vector"), tmp_path)
+    with pytest.raises(IncompatibleModelError, match="has 4 actions, tests.helpers:make_noisy has 3|reads Box"):
+        read_sb3(path, "tests.helpers:make_noisy")
+    with pytest.raises(UnsupportedEnvironmentError, match="phr plans over Discrete"):
+        read_sb3(path, env_id("continuous"))
+
+
+def test_weights_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:
+    def odd(weights: dict[str, Any]) -> dict[str, Any]:
+        return {**weights, "mlp_extractor.policy_net.2.weight": torch.zeros(64, 3)}
+
+    def more(weights: dict[str, Any]) -> dict[str, Any]:
+        return {**weights, "mlp_extractor.shared_net.0.weight": torch.zeros(5, 5)}
+
+    def fewer(weights: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in weights.items() if not key.startswith("action_net")}
+
+    path = saved(made("PPO", "vector"), tmp_path)
+    cases = [(odd, "does not read observations"), (more, "no parameter 'mlp_extractor.shared"), (fewer, "no layer")]
+    for change, message in cases:
+        with pytest.raises(IncompatibleModelError, match=message):
+            read_sb3(rewritten(path, weights=change), env_id("vector"))
+
+
+def test_a_weight_that_is_not_finite_is_told(tmp_path: Path) -> None:
+    from phr.errors import NonFiniteError
+
+    model = made("DQN", "vector")
+    with torch.no_grad():
+        model.policy.q_net.q_net[0].weight.fill_(float("nan"))
+    teacher, _ = read_sb3(saved(model, tmp_path), env_id("vector"))
+    with pytest.raises(NonFiniteError, match="answered with a NaN"):
+        asked(teacher, observations(sb3_models.VECTOR, 2))
+
+
+def test_nothing_of_the_reader_needs_stable_baselines3() -> None:
+    for path in (Path(__file__).parents[2] / "src" / "phr" / "teachers").glob("*.py"):
+        assert not re.search(r"^\s*(?:from|import) (?:stable_baselines3|cloudpickle)", path.read_text(), re.MULTILINE)
