@@ -10,7 +10,7 @@ from typing import Any
 from gymnasium import spaces
 from minigrid.core.grid import Grid
 from minigrid.core.mission import MissionSpace
-from minigrid.core.world_object import Goal, Wall
+from minigrid.core.world_object import Goal, Wall, WorldObj
 from minigrid.minigrid_env import MiniGridEnv
 
 FOUR_ROOMS_MAP = (
@@ -53,11 +53,20 @@ class FourRoomsEnv(MiniGridEnv):
 
     def _gen_grid(self, width: int, height: int) -> None:
         self.grid = Grid(width, height)
-        for y, row in enumerate(FOUR_ROOMS_MAP):
-            for x, symbol in enumerate(row):
-                if symbol == "#":
-                    self.grid.set(x, y, Wall())
-        self.put_obj(Goal(), width - 2, height - 2)
+        self.grid.grid = _CELLS.copy()
         self.agent_pos = (1, 1)
         self.agent_dir = 0
         self.mission = "get to the green goal square"
+
+
+def _cells() -> list[WorldObj | None]:
+    """MiniGrid's row-major cells of the map, with the goal in the last free corner."""
+    wall, goal, size = Wall(), Goal(), len(FOUR_ROOMS_MAP)
+    cells: list[WorldObj | None] = [wall if symbol == "#" else None for row in FOUR_ROOMS_MAP for symbol in row]
+    goal.init_pos = goal.cur_pos = (size - 2, size - 2)
+    cells[(size - 2) * size + size - 2] = goal
+    return cells
+
+
+_CELLS = _cells()
+"""Made once and shared by all episodes, because nothing can be moved; each episode has a list of its own."""
