@@ -116,8 +116,8 @@ def _threads(n: int) -> Iterator[None]:
 
 
 def config_of(case: TrainingCase) -> A2CConfig:
-    """The environment's preset with the case's network, and next to no learning."""
-    config = teacher_config(make_env(case.env_id), n_envs=case.n_envs, trunk=case.trunk)
+    """The environment's preset with the case's network, next to no learning, and no random beginnings: the peer has none."""
+    config = teacher_config(make_env(case.env_id), n_envs=case.n_envs, trunk=case.trunk, prefix=(0, 0))
     return replace(config, total_timesteps=_NO_END, learning_rate=_NO_LEARNING)
 
 
