@@ -11,7 +11,7 @@ from phr.cli.words import Flag, PickleFile, StatisticsFile
 
 @dataclass(frozen=True, kw_only=True)
 class Convert:
-    """Take the statistics out of Stable-Baselines3's vecnormalize.pkl, for --normalize."""
+    """Take observation statistics out of a vecnormalize.pkl."""
 
     file: PickleFile
     """What VecNormalize.save wrote: a pickle."""
