@@ -96,7 +96,7 @@ def main(arguments: Arguments) -> int:
     with ProgressBar() as bar:
         for index, (row, which, sticky) in enumerate(cells):
             bar(Progress("playing", index, len(cells), "test sets"))
-            file = arguments.out / result_name(row, which, sticky, arguments)
+            file = arguments.out / result_name(row, env_id, which, sticky, arguments)
             starts = partial(starts_of, which, env_id, arguments)
             found[row.policy, row.n, which, sticky] = once(file, partial(play, row, env_id, starts, sticky))
     tables = [table_of(rows, found, sticky) for sticky in arguments.sticky]
@@ -144,11 +144,11 @@ def starts_of(which: str, env_id: str, arguments: Arguments) -> list[Start]:
     return unseen_starts(env.n_actions, N_GAMES, arguments.prefix, seed=arguments.seed)
 
 
-def result_name(row: Row, which: str, sticky: float, arguments: Arguments) -> str:
+def result_name(row: Row, env_id: str, which: str, sticky: float, arguments: Arguments) -> str:
     """The file of a result: everything that it depends on is in its name."""
     low, high = arguments.prefix
     starts = which if which == IDLE else f"{which} {low}to{high} seed{arguments.seed}"
-    return slug(f"{row.identity} n{row.n} {starts} sticky{sticky:g}.json")
+    return slug(f"{env_id} {row.identity} n{row.n} {starts} sticky{sticky:g}.json")
 
 
 @cache

@@ -69,6 +69,11 @@ def test_statistics_are_converted_and_used(phr: Phr, folder: Path) -> None:
             "minari:a/b-v0 is not of this teacher; leave TEACHER out",
         ),
         (2, ("distill", "--normalize", "stats.npz"), "save_experience, activation and normalize belong to a teacher"),
+        (
+            2,
+            ("distill", "minari:cartpole/expert-v0"),
+            "minari:cartpole/expert-v0 is a dataset, not a teacher; leave TEACHER out and say --experience minari:cartpole",
+        ),
         (2, ("distill",), "there is nothing to learn from; give a TEACHER, or --experience FILE.npz or minari:NAME"),
     ],
 )

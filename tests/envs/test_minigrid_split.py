@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from minigrid.core.mission import MissionSpace
+from minigrid.core.world_object import Ball, WorldObj
 from minigrid.envs.crossing import CrossingEnv
 from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
@@ -246,8 +247,34 @@ def test_only_the_very_classes_go_without_colours_and_doors() -> None:
         pass
 
     assert plane_layout(CrossingEnv()) is WALKING
+    assert plane_layout(gymnasium.make("MiniGrid-LavaCrossingS9N1-v0")) is WALKING
     assert plane_layout(Extended()) is FULL
+    assert plane_layout(CrossingEnv(obstacle_type=Ball)) is FULL
+    assert plane_layout(gymnasium.Wrapper(CrossingEnv())) is WALKING  # Gymnasium's own adds nothing
+    assert plane_layout(OwnWrapper(CrossingEnv())) is FULL
     assert (layout_of(7), layout_of(30), layout_of(41), layout_of(29)) == (WALKING, FULL, FULL, None)
+
+
+def test_an_object_that_nobody_knows_is_named() -> None:
+    class Statue(WorldObj):
+        def __init__(self) -> None:
+            super().__init__("ball", "red")
+            self.type = "statue"
+
+    env = FullViewEnv(OwnWrapper(CrossingEnv()), "mine")
+    env.reset(0)
+    simulator(env).grid.set(3, 3, Statue())
+    with pytest.raises(UnsupportedEnvironmentError, match="mine: its grid holds .*statue.*; phr knows wall, floor, door"):
+        env.observe()
+    env.reset(0)
+    env.observe()
+    simulator(env).grid.set(3, 3, Statue())
+    with pytest.raises(UnsupportedEnvironmentError, match="mine: its grid holds 'statue'"):
+        env.observe()
+
+
+class OwnWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A user's own, which may do anything."""
 
 
 def test_only_minigrid_is_taken() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -55,6 +56,15 @@ def test_a_factory_is_called_with_what_it_is_given() -> None:
 def test_a_factory_that_is_not_there_is_named(env_id: str, message: str) -> None:
     with pytest.raises(UnknownEnvironmentError, match=message):
         make_env(env_id)
+
+
+def test_a_module_that_fails_on_import_is_told_from_a_missing_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "failing_module.py").write_text("import sys\nsys.no_such_thing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        UnknownEnvironmentError, match="importing 'failing_module' failed with AttributeError: .*no_such_thing"
+    ):
+        make_env("failing_module:make")
 
 
 def test_a_factory_must_return_an_environment() -> None:

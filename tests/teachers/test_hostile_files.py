@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 import struct
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -143,6 +144,15 @@ def test_a_bomb_is_not_unpacked(policy: Path) -> None:
         return buffer.getvalue()
 
     refused(lambda: read_sb3_file(rewritten(policy, policy=packed)), "policy.pth unpacks to more than it holds")
+
+
+def test_a_member_that_claims_to_be_small_is_not_unpacked(policy: Path) -> None:
+    """Python's `ZipFile.read` would unpack all of it before it looks at the claim."""
+    lying = claiming(rewritten(policy, data=lambda _old: bytes(300 << 20), compression=zipfile.ZIP_DEFLATED), "data", 10)
+    tracemalloc.start()
+    refused(lambda: read_sb3_file(lying), "Bad CRC-32|claims 10")
+    assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"[]", b"{", b"\xff", b"1" * 10_000])
@@ -291,6 +301,9 @@ def test_arrays_of_objects_and_absurd_shapes_are_refused(tmp_path: Path) -> None
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mean.npy", header.getvalue() + bytes(1000))
     refused(lambda: read_npz(claiming(path, "mean.npy", (1 << 32) - 2)), "odd.npz")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mean.npy", b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 28) + bytes(1 << 20))
+    refused(lambda: read_npz(path), "a header of 268,435,456 bytes; 10,000 are allowed")
 
 
 def test_a_safetensors_header_of_absurd_size_is_refused(tmp_path: Path) -> None:

@@ -23,8 +23,12 @@ def find_factory(reference: str, unknown: type[UsageError]) -> Any:
     """
     module, _, name = reference.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise unknown(f"{reference}: cannot import {error.name!r}; is its folder on PYTHONPATH?") from error
+    except Exception as error:  # the module is the user's own: anything may happen in it
+        raise unknown(f"{reference}: importing {module!r} failed with {type(error).__name__}: {error}") from error
+    try:
+        return getattr(found, name)
     except AttributeError as error:
         raise unknown(f"{reference}: module {module!r} has no {name!r}") from error

@@ -18,6 +18,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import PassiveEnvChecker
 from minigrid.core.actions import Actions
 from minigrid.core.mission import MissionSpace
+from minigrid.core.world_object import Lava, Wall
 from minigrid.envs.crossing import CrossingEnv
 from minigrid.envs.distshift import DistShiftEnv
 from minigrid.envs.empty import EmptyEnv
@@ -35,7 +36,7 @@ _VIEW_OBJECTS, _VIEW_COLORS, _VIEW_STATES = 11, 6, 3
 _TOGGLE = int(Actions.toggle)
 
 _WALKING_WORLDS = (CrossingEnv, DistShiftEnv, EmptyEnv, FourRoomsEnv, LavaGapEnv, RandomFourRoomsEnv)
-"""These very classes (a subclass may add anything) hold walls, goals and lava alone, each of one colour."""
+"""As MiniGrid makes them, these hold walls, goals and lava alone, each of one colour; a subclass may add anything."""
 
 
 class _MiniGridBase(SplitEnv):
@@ -87,7 +88,7 @@ class FullViewEnv(_MiniGridBase):
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         super().__init__(env, env_id)
         width, height = self._core.width, self._core.height
-        self._layout = layout = plane_layout(self._core)
+        self._layout = layout = plane_layout(env)
         self._agent, self._mission = layout.agent, layout.n_planes
         shape = (layout.n_planes + self._n_mission, height, width)
         self.observation_space = spaces.Box(0, 1, shape, np.uint8)
@@ -112,7 +113,10 @@ class FullViewEnv(_MiniGridBase):
 
     def _encode_all(self) -> None:
         grid = self._core.grid
-        self._layout.encode_grid(grid.grid, self._planes)
+        try:
+            self._layout.encode_grid(grid.grid, self._planes)
+        except KeyError as error:
+            raise self._unknown_object(error) from None
         if self._n_mission:
             self._planes[self._mission :] = self._mission_code()[:, None, None]
         self._encoded_grid, self._dirty = grid, []
@@ -122,8 +126,15 @@ class FullViewEnv(_MiniGridBase):
         cells = self._core.grid.grid
         for x, y in self._dirty:
             self._planes[: self._agent, y, x] = 0
-            self._planes[self._layout.cell_planes(cells[y * self._width + x]), y, x] = 1
+            try:
+                self._planes[self._layout.cell_planes(cells[y * self._width + x]), y, x] = 1
+            except KeyError as error:
+                raise self._unknown_object(error) from None
         self._dirty.clear()
+
+    def _unknown_object(self, error: KeyError) -> UnsupportedEnvironmentError:
+        known = ", ".join(self._layout.objects)
+        return UnsupportedEnvironmentError(f"{self.env_id}: its grid holds {error.args[0]!r}; phr knows {known}")
 
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The whole state as planes (see `phr.envs.planes`)."""
@@ -147,9 +158,17 @@ class FullViewEnv(_MiniGridBase):
         return out
 
 
-def plane_layout(core: MiniGridEnv) -> PlaneLayout:
-    """The planes that a MiniGrid environment needs: a few where its class is known to hold little, else all."""
-    return WALKING if type(core) in _WALKING_WORLDS else FULL
+def plane_layout(env: gymnasium.Env[Any, Any]) -> PlaneLayout:
+    """The planes that a MiniGrid environment needs: a few where it is known to hold little, else all.
+
+    A wrapper of the user's own may put anything into the grid, and some classes take an obstacle of any kind.
+    """
+    core: Any = env.unwrapped
+    known = type(core) in _WALKING_WORLDS and getattr(core, "obstacle_type", Wall) in (Wall, Lava)
+    layer: Any = env
+    while known and layer is not core:
+        known, layer = type(layer).__module__.startswith("gymnasium."), layer.env
+    return WALKING if known else FULL
 
 
 def _noting_set(dirty: list[tuple[Any, Any]], plain_set: Callable[[Any, Any, Any], None], i: Any, j: Any, v: Any) -> None:

@@ -22,6 +22,10 @@ _ERRORS = (
 """What numpy and zipfile say of a broken file."""
 
 
+_LONGEST_HEADER = 10_000
+"""Bytes; numpy reads a header whole before it judges it."""
+
+
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Every array of an .npz; pickled ones are refused, and nothing is allocated before its size is checked.
 
@@ -63,6 +67,11 @@ def _check_sizes(archive: zipfile.ZipFile) -> None:
 
 def _header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = npy.read_magic(member)
+    begin, n_length = member.tell(), 2 if version == (1, 0) else 4
+    length = int.from_bytes(member.read(n_length), "little")
+    if length > _LONGEST_HEADER:
+        raise ValueError(f"an array has a header of {length:,} bytes; {_LONGEST_HEADER:,} are allowed")
+    member.seek(begin)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(member)
     if min(shape, default=0) < 0:

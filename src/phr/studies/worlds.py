@@ -30,7 +30,7 @@ PONG_RETURN, PONG_POINTS_PER_STEP = 21.0, 0.0129
 
 @cache
 def is_grid(env_id: str) -> bool:
-    """Whether it is a grid seen whole: one that the oracle solves, and whose paths and ablations tell something."""
+    """Whether it is a grid seen whole, whose paths and ablations tell something."""
     env = make_env(env_id)
     found = isinstance(env, FullViewEnv)
     env.close()

@@ -53,7 +53,7 @@ class OnnxPolicy:
         fits = len(self._shape) == obs.ndim and all(
             not isinstance(side, int) or side == there for side, there in zip(self._shape[1:], obs.shape[1:], strict=True)
         )
-        if not fits or not np.can_cast(obs.dtype, self._dtype, "same_kind"):
+        if not fits or not (self._dtype.kind == "f" or np.can_cast(obs.dtype, self._dtype, "safe")):
             raise IncompatibleModelError(
                 f"{self._name} reads {self._dtype} of shape {self._shape}, got {obs.dtype} of {obs.shape}"
             )

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
 from phr.errors import SettingError, UnknownModelError, UsageError
+from phr.experience.logged import MINARI_PREFIX
 from phr.files import sha256_of
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
@@ -101,6 +102,8 @@ def resolve(
         name = str(reference.directory or f"{reference.manifest.kind} in memory")
     else:
         name = name_of(reference)
+        if name.startswith(MINARI_PREFIX):
+            raise UsageError(f"{name} is a dataset, not a teacher; leave TEACHER out and say --experience {name}")
         if name == ORACLE:
             if backend is not None:
                 raise SettingError(f"the oracle searches; it has no backend {backend!r}")

@@ -115,7 +115,11 @@ def _member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
         raise CorruptFileError(
             f"{name}: its member {member} unpacks to {info.file_size:,} bytes, {_LARGEST[member]:,} is allowed"
         )
-    return archive.read(member)  # never more than file_size, and its checksum is compared
+    with archive.open(info) as file:  # `archive.read` would unpack first and compare with the stated size afterwards
+        content = file.read(info.file_size + 1)
+    if len(content) != info.file_size:
+        raise CorruptFileError(f"{name}: its member {member} holds {len(content):,} bytes and claims {info.file_size:,}")
+    return content
 
 
 def _json(text: bytes, name: str) -> dict[str, Any]:

@@ -42,9 +42,9 @@ class LoopSettings:
 
     models: tuple[str, ...] = (f"{UNTRAINED_PREFIX}{PONG}",)
     commitments: tuple[int, ...] = (1, 2, 4, 8, 16)
-    rounds: int = 5
+    rounds: int = 7
     seconds_per_run: float = 1.05
-    seconds_per_bound: float = 0.3
+    seconds_per_bound: float = 0.6
     seconds_per_peer: float = 0.5
     peers: tuple[Peer, ...] = LOOP_PEERS
     seed: int = 0
