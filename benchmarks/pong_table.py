@@ -148,7 +148,7 @@ def result_name(row: Row, env_id: str, which: str, sticky: float, arguments: Arg
     """The file of a result: everything that it depends on is in its name."""
     low, high = arguments.prefix
     starts = which if which == IDLE else f"{which} {low}to{high} seed{arguments.seed}"
-    return slug(f"{env_id} {row.identity} n{row.n} {starts} sticky{sticky:g}.json")
+    return slug(f"{row.identity} {env_id} n{row.n} {starts} sticky{sticky:g}.json")
 
 
 @cache
