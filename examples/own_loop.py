@@ -2,12 +2,15 @@
 
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
 from phr.acting.agent import HorizonAgent
 from phr.acting.runtime import load_runtime
 
+if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
+    sys.exit(__doc__)
 planner = load_runtime(sys.argv[1])
 agent = HorizonAgent(planner, planner.commitment)  # as many actions per look as the model's maker chose
 tick = time.perf_counter()
