@@ -61,9 +61,7 @@ def test_a_factory_that_is_not_there_is_named(env_id: str, message: str) -> None
 def test_a_module_that_fails_on_import_is_told_from_a_missing_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "failing_module.py").write_text("import sys\nsys.no_such_thing\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(
-        UnknownEnvironmentError, match="importing 'failing_module' failed with AttributeError: .*no_such_thing"
-    ):
+    with pytest.raises(UnknownEnvironmentError, match="importing .failing_module. failed with AttributeError: .*such_thing"):
         make_env("failing_module:make")
 
 

@@ -91,7 +91,9 @@ def _members(content: bytes, name: str) -> dict[str, bytes]:
                 )
             return {member: _member(archive, member, name) for member in (DATA, WEIGHTS)}
     except _ZIP_ERRORS as error:
-        raise CorruptFileError(f"{name} is not a readable .zip ({error}); it was truncated or edited, or is something else") from error
+        raise CorruptFileError(
+            f"{name} is not a readable .zip ({error}); it was truncated or edited, or is something else"
+        ) from error
 
 
 def _check_names(members: list[str], name: str) -> None:
