@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from phr.errors import CorruptFileError, OutputDirectoryError
+from phr.errors import CorruptFileError, OutputDirectoryError, UnknownModelError
 
 
 @contextmanager
@@ -49,6 +49,28 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as readable JSON, atomically, keys sorted."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_model_file(path: Path, most: int) -> bytes:
+    """The bytes of a model that a user names, if there are not more than any model has.
+
+    Args:
+        path: The file.
+        most: Most bytes that it may have.
+
+    Raises:
+        UnknownModelError: If there is no such file.
+        CorruptFileError: If it is larger, or cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        if size > most:
+            raise CorruptFileError(f"{path} has {size:,} bytes; such a file has at most {most:,}")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UnknownModelError(f"there is no file {path}") from error
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def read_json(path: Path) -> Any:

@@ -68,9 +68,9 @@ def test_an_interrupted_training_goes_on_bit_for_bit(optimizer: str, n_before: i
     while not straight.done:
         assert straight.update() == resumed.update()
     assert resumed.done
-    assert straight.best_return == resumed.best_return
+    assert straight.greedy.best_return == resumed.greedy.best_return
     assert same(weights(straight), weights(resumed))
-    assert same(straight.best, resumed.best)
+    assert same(straight.greedy.best, resumed.greedy.best)
     assert same(straight.checkpoint()[0], resumed.checkpoint()[0])  # the optimizer too
 
 
@@ -84,9 +84,9 @@ def test_the_best_greedy_evaluation_is_kept() -> None:
     assert set(seen) == training.config.evaluation_updates == {5, 6, 7, 8}
     best = max(value for value, _ in seen.values())
     last_best = max(update for update, (value, _) in seen.items() if value == best)
-    assert training.best_return == best
-    assert same(training.best, seen[last_best][1])
-    assert same(dict(training.best_network().state_dict()), seen[last_best][1])
+    assert training.greedy.best_return == best
+    assert same(training.greedy.best, seen[last_best][1])
+    assert same(dict(training.greedy.best_network().state_dict()), seen[last_best][1])
 
 
 @given(total=st.integers(1, 10_000), n_envs=st.integers(1, 8), n_steps=st.integers(1, 8), n_evaluations=st.integers(1, 30))

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from phr.errors import CorruptFileError, UnknownModelError
+from phr.errors import CorruptFileError
+from phr.files import read_model_file
 from phr.manifest import Manifest
 
 Field = tuple[int, int | memoryview]
@@ -56,7 +57,7 @@ def read_onnx(path: Path) -> tuple[bytes, Manifest]:
         UnknownModelError: If there is no such file.
         CorruptFileError: If it was truncated or edited, was not written by phr, or keeps tensors in other files.
     """
-    data = _content(path)
+    data = read_model_file(path, _LARGEST)
     return data, unseal(data, str(path))
 
 
@@ -67,7 +68,7 @@ def is_ours(path: Path) -> bool:
         UnknownModelError: If there is no such file.
         CorruptFileError: If it cannot be read.
     """
-    data = _content(path)
+    data = read_model_file(path, _LARGEST)
     return any(key.encode() in data for key in (_MANIFEST_KEY, _HASH_KEY))
 
 
@@ -78,7 +79,7 @@ def read_plain_onnx(path: Path) -> bytes:
         UnknownModelError: If there is no such file.
         CorruptFileError: If they are no protobuf, hold no graph, or keep tensors in other files.
     """
-    data = _content(path)
+    data = read_model_file(path, _LARGEST)
     try:
         _refuse_external_data(memoryview(data), "model")
         if _GRAPH not in (number for number, _ in _fields(memoryview(data))):
@@ -88,17 +89,6 @@ def read_plain_onnx(path: Path) -> bytes:
             f"{path} was not written by phr export, and is no whole ONNX model either: {error}"
         ) from error
     return data
-
-
-def _content(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise CorruptFileError(f"{path} has {path.stat().st_size:,} bytes; an ONNX model has at most {_LARGEST:,}")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise UnknownModelError(f"there is no file {path}") from error
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def unseal(data: bytes, name: str) -> Manifest:

@@ -11,7 +11,8 @@ from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, SettingError, UnknownModelError, UsageError
 from phr.evaluation.evaluate import check_fits
 from phr.experience.archive import load_experience
-from phr.experience.logged import MINARI_PREFIX, load_logged
+from phr.experience.logged import load_logged
+from phr.experience.minari_dataset import MINARI_PREFIX
 from phr.experience.trajectory import Experience
 from phr.files import sha256_of
 from phr.learning import runs
@@ -19,9 +20,9 @@ from phr.learning.driver import OnProgress, silent
 from phr.learning.presets import default_trunk_of, student_config, teacher_config
 from phr.protocols import Planner
 from phr.storage.model import Model
-from phr.teachers.foreign import is_foreign, is_sb3, load_foreign, reading
+from phr.teachers.foreign import Reading, is_foreign, is_sb3, load_foreign
 from phr.teachers.policy import ContinuousTeacher, check_soft
-from phr.teachers.references import ORACLE, ZOO_PREFIX, resolve
+from phr.teachers.references import ORACLE, resolve
 from phr.teachers.vecnormalize import read_vecnormalize
 
 
@@ -115,7 +116,7 @@ def distill(
         logged = load_logged(experience, env_id)
         config = student_config(logged.env_id, horizon, seed=seed, **settings)
         return runs.distill_logged(logged, config, _path(out), resume=resume, on_progress=on_progress, say=say)
-    actor = resolve(teacher, env_id=env_id, reading=reading(activation, normalize))
+    actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
     config = student_config(actor.env_id, horizon, seed=seed, **settings)
     check_soft(actor.action_only, actor.reference, config.loss, sample_labels=config.sample_labels)
     env = make_env(actor.env_id)
@@ -170,7 +171,7 @@ def load_teacher(
         UsageError: If the reference stands for nothing that can be read, or does not fit the environment.
         CorruptFileError: If a file was truncated or edited.
     """
-    said = reading(activation, normalize)
+    said = Reading(activation=activation, normalize=normalize)
     if is_sb3(reference):
         return load_foreign(reference, env_id, said).teacher
     return resolve(reference, env_id=env_id, reading=said).planner
@@ -198,9 +199,7 @@ def load(reference: str | Path) -> Model:
         UnknownModelError: If the reference leads nowhere, or stands for no network.
         CorruptFileError: If a file is missing, truncated or edited.
     """
-    text = str(reference)
-    without = text == ORACLE or (is_foreign(text) and not text.startswith(ZOO_PREFIX))
-    model = None if without else resolve(reference).model
+    model = None if reference == ORACLE or is_foreign(reference) else resolve(reference).model
     if model is None:
         raise UnknownModelError(f"{reference} has no network to load; give a run directory or zoo:NAME")
     return model

@@ -16,8 +16,7 @@ from phr.evaluation.machine import describe_machine
 from phr.evaluation.starts import StartsResult, distinct_starts, play_all_starts
 from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
-from phr.teachers.foreign import NOTHING_SAID, Reading
-from phr.teachers.foreign import reading as reading_of
+from phr.teachers.foreign import Reading
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.references import Backend, resolve
 
@@ -82,7 +81,7 @@ def evaluate(
             "all starts are played once each, greedily and without a random prefix; leave out either all starts, or "
             "sampling and prefixes"
         )
-    said = reading_of(activation, normalize)
+    said = Reading(activation=activation, normalize=normalize)
     actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=said)
     if actor.backend == "onnx" and threads != 1:
         raise SettingError(f"--threads is for torch; an exported model runs on one thread, not on {threads}")
@@ -101,7 +100,13 @@ def evaluate(
     every = None
     if all_starts:
         every = evaluate_all_starts(
-            model, env_id=env.env_id, commitment=commitment, horizon=horizon, backend=backend, reading=said
+            model,
+            env_id=env.env_id,
+            commitment=commitment,
+            horizon=horizon,
+            backend=backend,
+            activation=activation,
+            normalize=normalize,
         )
     result = evaluate_planner(
         actor.planner,
@@ -122,7 +127,8 @@ def evaluate_all_starts(
     commitment: CommitmentLike | Commitment | None = None,
     horizon: int | None = None,
     backend: Backend | None = None,
-    reading: Reading = NOTHING_SAID,
+    activation: str | None = None,
+    normalize: str | Path | None = None,
 ) -> StartsResult:
     """Play every different start of an environment once, greedily: a result without sampling error.
 
@@ -132,13 +138,15 @@ def evaluate_all_starts(
         commitment: Actions executed per look.
         horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
         backend: As for `evaluate`.
-        reading: What the file of a policy that phr did not train does not say.
+        activation: As for `distill`.
+        normalize: As for `distill`.
 
     Raises:
         UnsupportedEnvironmentError: If there are too many starts to enumerate.
         UsageError: As for `evaluate`.
     """
-    actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=reading)
+    said = Reading(activation=activation, normalize=normalize)
+    actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=said)
     env = make_env(actor.env_id)
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     starts = distinct_starts(env)

@@ -10,7 +10,7 @@ from phr.api.learn import load
 from phr.api.threads import use_threads
 from phr.errors import UsageError
 from phr.learning.driver import OnProgress, silent
-from phr.teachers.references import ZOO_PREFIX
+from phr.teachers.zoo import ZOO_PREFIX
 
 if TYPE_CHECKING:
     from phr.report.tables import Table

@@ -11,10 +11,9 @@ from gymnasium import spaces
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, UsageError
 from phr.experience.archive import load_experience
+from phr.experience.minari_dataset import MINARI_PREFIX, load_minari
 from phr.experience.trajectory import Experience
 from phr.files import sha256_of
-
-MINARI_PREFIX = "minari:"
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,7 @@ def load_logged(reference: str | Path | None, env_id: str | None = None) -> Logg
         raise UsageError("there is nothing to learn from; give a TEACHER, or --experience FILE.npz or minari:NAME")
     name = str(reference)
     if name.startswith(MINARI_PREFIX):
-        from phr.experience.minari_dataset import load_minari
-
-        logged = load_minari(name.removeprefix(MINARI_PREFIX))
+        logged = Logged(name, *load_minari(name.removeprefix(MINARI_PREFIX)))
     else:
         experience = load_experience(Path(name))
         logged = Logged(name, sha256_of(Path(name).with_suffix(".npz")), experience, space_of(experience))

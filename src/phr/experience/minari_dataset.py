@@ -11,16 +11,21 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from phr.errors import CorruptFileError, IncompatibleModelError, MissingExtraError, UnknownModelError
-from phr.experience.logged import MINARI_PREFIX, Logged
 from phr.experience.trajectory import Experience, Trajectory
 from phr.plan import CategoricalPlan
 
+MINARI_PREFIX = "minari:"
+"""Stands before a dataset's name where a user names one."""
 
-def load_minari(name: str) -> Logged:
+
+def load_minari(name: str) -> tuple[str, Experience, spaces.Box]:
     """Read a dataset that is on this machine.
 
     Args:
         name: As Minari calls it, `domain/dataset-v0`.
+
+    Returns:
+        A hash of the episodes, the episodes, and what their observations are elements of.
 
     Raises:
         MissingExtraError: If Minari is not installed.
@@ -31,36 +36,26 @@ def load_minari(name: str) -> Logged:
     try:
         minari: Any = importlib.import_module("minari")
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{MINARI_PREFIX}{name} needs the package {error.name}; pip install 'phr[minari]'"
-        ) from error
+        raise MissingExtraError(f"the dataset {name!r} needs the package {error.name}; pip install 'phr[minari]'") from error
     try:
         dataset = minari.load_dataset(name)
     except FileNotFoundError as error:
         raise UnknownModelError(f"there is no dataset {name!r} here; minari download {name}") from error
     except Exception as error:  # Minari's readers raise many kinds
         raise CorruptFileError(f"the dataset {name!r} cannot be read: {type(error).__name__}: {error}") from error
-    space = dataset.observation_space
-    n_actions = _n_actions(dataset.action_space, name)
+    space, acted = dataset.observation_space, dataset.action_space
+    if not isinstance(acted, spaces.Discrete):
+        raise IncompatibleModelError(f"the dataset {name!r} has actions {acted}; phr plans over Discrete(n) actions")
     box = _box(space, name)
-    trajectories = tuple(
-        _trajectory(episode, space, box, dataset.action_space, name) for episode in dataset.iterate_episodes()
-    )
+    trajectories = tuple(_trajectory(episode, space, box, acted, name) for episode in dataset.iterate_episodes())
     if not trajectories:
         raise CorruptFileError(f"the dataset {name!r} holds no episode")
-    assert all(each.teacher_logits.shape[1] == n_actions for each in trajectories)
     env_id = dataset.env_spec.id if dataset.env_spec is not None else f"{MINARI_PREFIX}{name}"
     experience = Experience(env_id, trajectories)
     found = hashlib.sha256()
     for part in ("obs", "actions", "rewards"):
         found.update(np.ascontiguousarray(experience.joined(part)).tobytes())
-    return Logged(f"{MINARI_PREFIX}{name}", found.hexdigest(), experience, box)
-
-
-def _n_actions(space: spaces.Space[Any], name: str) -> int:
-    if not isinstance(space, spaces.Discrete):
-        raise IncompatibleModelError(f"the dataset {name!r} has actions {space}; phr plans over Discrete(n) actions")
-    return int(space.n)
+    return found.hexdigest(), experience, box
 
 
 def _box(space: spaces.Space[Any], name: str) -> spaces.Box:

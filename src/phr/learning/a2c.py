@@ -13,22 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phr.envs.lanes import random_starts
 from phr.envs.split import SplitEnv
-from phr.envs.vector import Autoreset, VectorSplit
 from phr.errors import NonFiniteError, SettingError
-from phr.evaluation.episodes import play_episodes
 from phr.learning.driver import Progress
+from phr.learning.greedy import GreedyTest
 from phr.learning.losses import a2c_losses
 from phr.learning.replay import collector_state, restore_collector
 from phr.learning.returns import gae_advantages
 from phr.learning.rollout import Rollout, RolloutCollector
 from phr.learning.settings import check_settings
 from phr.networks.flat import FlatParameters
-from phr.networks.policy import PlanNetwork, blank_network, build_network
+from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.precision import PRECISIONS, Precision, compute_dtype
 from phr.networks.tape import Tape
-from phr.networks.torch_planner import TorchPlanner
 from phr.networks.trunks import TrunkConfig
 from phr.seeding import Streams
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
@@ -135,26 +132,24 @@ class A2C:
         self.config = config
         self.n_updates = 0
         self._evaluation_updates = config.evaluation_updates
-        self.best_return = -np.inf
-        self._make, self._extra_loss, self._streams = make, extra_loss, Streams(config.seed)
+        self._extra_loss, streams = extra_loss, Streams(config.seed)
         self.collector = RolloutCollector(
             make,
             n_envs=config.n_envs,
             n_steps=config.n_steps,
             reward_scale=config.reward_scale,
             prefix=config.prefix,
-            streams=self._streams,
+            streams=streams,
         )
-        weights_seed = self._streams.integer("teacher-weights")
+        weights_seed = streams.integer("teacher-weights")
         space, n_actions = self.collector.observation_space, self.collector.n_actions
         self.network = network or build_network(space, n_actions, 1, config.trunk, seed=weights_seed)
-        self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.greedy = GreedyTest(make, self.network, config.eval_episodes, streams)
         self._flat = FlatParameters(self.network)
         self._tape = Tape(
             self.network, compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
         )
         self.optimizer = self._make_optimizer()
-        self._test_vector: VectorSplit | None = None
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         rate, eps = self.config.learning_rate, self.config.optimizer_eps
@@ -194,7 +189,7 @@ class A2C:
         """
         metrics = self.learn(self.collector.collect(self.act))
         if self.n_updates in self._evaluation_updates:
-            metrics["greedy_return"] = self._evaluate_greedy()
+            metrics["greedy_return"] = self.greedy.run()
         return metrics
 
     def act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -256,37 +251,11 @@ class A2C:
         self.n_updates += 1
         return norm
 
-    def _evaluate_greedy(self) -> float:
-        """Mean greedy return over fixed episodes; keeps the weights if none did better before."""
-        if self._test_vector is None:
-            n_envs = min(32, self.config.eval_episodes)
-            self._test_vector = VectorSplit([self._make() for _ in range(n_envs)], Autoreset.DISABLED)
-        seeds = [self._streams.integer("eval-env", index) for index in range(self.config.eval_episodes)]
-        starts = random_starts(seeds, self._test_vector.n_actions, self._streams.rng("eval-prefix"))
-        episodes = play_episodes(TorchPlanner(self.network), self._test_vector, starts, commitment=1)
-        self.network.train()
-        mean = float(episodes.returns.mean())
-        if mean >= self.best_return:
-            self.best_return = mean
-            self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
-        return mean
-
-    def best_network(self) -> PlanNetwork:
-        """A copy with the weights of the best greedy evaluation."""
-        best = blank_network(self.network.config)
-        best.load_state_dict(self.best)
-        return best.eval()
-
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that `restore` needs to go on, bit for bit where the environments can be brought back."""
         tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
-        tensors |= {f"best.{name}": value for name, value in self.best.items()}
-        best_return = self.best_return if np.isfinite(self.best_return) else None
-        return tensors, {
-            "n_updates": self.n_updates,
-            "best_return": best_return,
-            "collector": collector_state(self.collector),
-        }
+        best, greedy = self.greedy.checkpoint()
+        return tensors | best, {"n_updates": self.n_updates, "collector": collector_state(self.collector), **greedy}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken.
@@ -298,7 +267,6 @@ class A2C:
         restore_network(self.network, tensors)
         self._tape.refresh()
         restore_optimizer(self.optimizer, tensors)
-        self.best = {name.removeprefix("best."): value for name, value in tensors.items() if name.startswith("best.")}
+        self.greedy.restore(tensors, state)
         self.n_updates = state["n_updates"]
-        self.best_return = -np.inf if state["best_return"] is None else state["best_return"]
         restore_collector(self.collector, state["collector"])

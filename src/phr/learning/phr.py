@@ -168,8 +168,7 @@ class PHR:
             start, config.horizon, separate_first=config.trunk_mode == "own", copy_scale=config.copy_scale
         )
         self.data = WindowData(experience, config)
-        self.batches: WindowData | MixedWindows = self.data
-        """What updates draw from; refinement mixes student states in."""
+        self._batches: WindowData | MixedWindows = self.data
         self._freeze()
         trained = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trained, config.learning_rate, fused=True)
@@ -177,6 +176,10 @@ class PHR:
         self.rng = Streams(config.seed).rng("student-batches")
         self.n_updates = 0
         self._latest_loss = float("nan")
+
+    def draw_from(self, batches: MixedWindows) -> None:
+        """Let updates draw from other windows than the teacher's episodes alone, as refinement does."""
+        self._batches = batches
 
     def _freeze(self) -> None:
         """Switch off the gradients that the trunk mode forbids; head 1 is kept out of the loss by `WindowData.regressed`."""
@@ -204,7 +207,7 @@ class PHR:
 
     def loss(self) -> Tensor:
         """λ times the plan loss of one random batch."""
-        obs, teacher_logits, teacher_actions, valid = self.batches.draw_batch(self.rng, self.config.batch_size)
+        obs, teacher_logits, teacher_actions, valid = self._batches.draw_batch(self.rng, self.config.batch_size)
         with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
             plan_logits = self.network(obs if self.network.config.channels_last else channels_last(obs)).float()
         regressed = self.data.regressed(valid)

@@ -147,7 +147,7 @@ class Refinement:
                 f"{played.n_windows} plans of the student ended within an episode of {self._env_id} and left nothing to "
                 "regress, so there is nothing to refine; leave refinement out"
             )
-        self.student.batches = MixedWindows(self.student.data, self.windows, config.refine_share)
+        self.student.draw_from(MixedWindows(self.student.data, self.windows, config.refine_share))
         title = f"refinement, round {played.number} of {config.refine}"
         if len(self.reports) >= played.number:
             if self.reports[played.number - 1]["sha256"] != played.sha256:

@@ -65,8 +65,8 @@ def train_teacher(
     if run is not None and run.has_checkpoint and not training.collector.exact_resume:
         say(f"{env_id}: native games cannot be saved; resuming begins a new episode in each, not the one it was in")
     run_training(training, run, on_progress=on_progress)
-    notes = {"timesteps": training.timesteps, "greedy_return": training.best_return, "seed": config.seed}
-    return _finish(training.best_network(), run, "teacher", training.collector.vectors[0], notes)
+    notes = {"timesteps": training.timesteps, "greedy_return": training.greedy.best_return, "seed": config.seed}
+    return _finish(training.greedy.best_network(), run, "teacher", training.collector.vectors[0], notes)
 
 
 def distill(

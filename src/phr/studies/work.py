@@ -27,7 +27,8 @@ from phr.protocols import Planner
 from phr.storage.model import CONFIG, MODEL, Model, load_model, save_model
 from phr.studies.layout import StudyLayout
 from phr.studies.relay import Relay
-from phr.teachers.references import resolve, zoo_directory
+from phr.teachers.references import resolve
+from phr.teachers.zoo import zoo_directory
 
 
 @dataclass(frozen=True, kw_only=True)

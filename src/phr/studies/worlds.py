@@ -6,9 +6,6 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-import numpy as np
-
-from phr.envs.lanes import random_starts
 from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv, is_atari
@@ -72,7 +69,7 @@ def _perfect_pong(env: SplitEnv, starts: list[Start]) -> dict[str, Any]:
 
 def all_starts(planner: Planner, env_id: str, best: dict[str, Any], commitment: int) -> dict[str, Any]:
     """One greedy episode from every start that `optimum` found."""
-    starts = random_starts(best["seeds"], planner.n_actions, np.random.default_rng(0))
+    starts = [Start(seed) for seed in best["seeds"]]
     return asdict(play_all_starts(planner, env_id, starts, commitment=commitment, optimal_lengths=best["lengths"]))
 
 
@@ -80,7 +77,7 @@ def random_return(env_id: str) -> float:
     """Mean return of uniformly random actions."""
     streams = Streams(0)
     vector = make_vector(env_id, min(32, RANDOM_EPISODES))
-    seeds = [streams.integer("random-env", index) for index in range(RANDOM_EPISODES)]
+    starts = [Start(streams.integer("random-env", index)) for index in range(RANDOM_EPISODES)]
     planner = RandomPlanner(vector.n_actions, streams.rng("random-actions"))
-    episodes = play_episodes(planner, vector, random_starts(seeds, vector.n_actions, streams.rng("no-prefix")))
+    episodes = play_episodes(planner, vector, starts)
     return float(episodes.returns.mean())

@@ -16,12 +16,13 @@ from torch import nn
 from phr.envs.factories import find_factory, is_factory
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
-from phr.errors import CorruptFileError, IncompatibleModelError, SettingError, UnknownModelError, UsageError
+from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
 from phr.protocols import Planner
 from phr.storage.tensors import digest
 from phr.teachers.normalization import load_normalization
 from phr.teachers.policy import ContinuousTeacher, PolicyTeacher, teacher_of
 from phr.teachers.sb3 import read_sb3
+from phr.teachers.zoo import ZOO_PREFIX
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".cleanrl_model", ".joblib")
 _SAMPLE = 16
@@ -34,7 +35,7 @@ class Reading:
 
     activation: str | None = None
     """The activation function of a Stable-Baselines3 policy, where its file keeps it in a pickle."""
-    normalize: Path | None = None
+    normalize: str | Path | None = None
     """Statistics of the observations that it was trained with, from `phr convert`."""
 
 
@@ -60,11 +61,6 @@ class Foreign:
     identity: str
 
 
-def reading(activation: str | None, normalize: str | Path | None) -> Reading:
-    """A `Reading` of words that users say."""
-    return Reading(activation=activation, normalize=None if normalize is None else Path(normalize))
-
-
 def is_sb3(reference: object) -> bool:
     """Whether a reference is a file of Stable-Baselines3's."""
     return isinstance(reference, str | Path) and str(reference).endswith(".zip")
@@ -75,7 +71,9 @@ def is_foreign(reference: object) -> bool:
     if not isinstance(reference, str | Path):
         return True
     name = str(reference)
-    return not Path(name).is_dir() and (Path(name).suffix in (".zip", ".onnx", *_PICKLES) or is_factory(name))
+    if name.startswith(ZOO_PREFIX) or Path(name).is_dir():
+        return False
+    return Path(name).suffix in (".zip", ".onnx", *_PICKLES) or is_factory(name)
 
 
 def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Foreign:
@@ -93,8 +91,6 @@ def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Foreig
     name, is_file = name_of(reference), isinstance(reference, str | Path)
     if is_file and Path(name).suffix in _PICKLES:
         raise _pickled(name)
-    if reading != NOTHING_SAID and not is_sb3(reference):
-        raise SettingError(f"--activation and --normalize are for Stable-Baselines3's .zip files; {name} is none")
     if is_file and name.endswith(".onnx"):
         from phr.teachers.foreign_onnx import read_foreign_onnx  # onnxruntime, which others need not wait for
 
@@ -114,7 +110,7 @@ def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Foreig
 
 
 def _zip(name: str, env_id: str, reading: Reading) -> Foreign:
-    normalization = None if reading.normalize is None else load_normalization(reading.normalize)
+    normalization = None if reading.normalize is None else load_normalization(Path(reading.normalize))
     teacher, sha256 = read_sb3(Path(name), env_id, activation=reading.activation, normalization=normalization)
     said = [sha256, reading.activation or "", "" if normalization is None else normalization.identity]
     identity = hashlib.sha256(" ".join(said).encode()).hexdigest() if any(said[1:]) else sha256

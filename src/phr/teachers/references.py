@@ -5,16 +5,14 @@ It stands below `studies` and `api` because both resolve names.
 
 from __future__ import annotations
 
-import difflib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
-from phr.errors import SettingError, UnknownModelError, UsageError
-from phr.experience.logged import MINARI_PREFIX
+from phr.errors import SettingError, UsageError
+from phr.experience.minari_dataset import MINARI_PREFIX
 from phr.files import sha256_of
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
@@ -25,13 +23,14 @@ from phr.teachers.foreign import (
     discrete,
     is_action_only,
     is_foreign,
+    is_sb3,
     load_foreign,
     name_of,
 )
 from phr.teachers.oracle import SOLVABLE_IDS, OraclePlanner
+from phr.teachers.zoo import model_directory
 
 ORACLE = "oracle"
-ZOO_PREFIX = "zoo:"
 
 Backend = Literal["torch", "onnx"]
 
@@ -59,17 +58,6 @@ class Actor:
     model: Model | None = None
     identity: str = ""
     action_only: bool = False
-
-
-def zoo_directory() -> Path:
-    """The folder of trained models: `$PHR_ZOO`, else `zoo/` of the checkout that phr runs from."""
-    named = os.environ.get("PHR_ZOO")
-    return Path(named) if named else Path(__file__).resolve().parents[3] / "zoo"
-
-
-def zoo_names() -> list[str]:
-    """Names of the finished models in the zoo."""
-    return sorted(path.parent.name for path in zoo_directory().glob("*/COMPLETE"))
 
 
 def resolve(
@@ -102,22 +90,22 @@ def resolve(
         name = str(reference.directory or f"{reference.manifest.kind} in memory")
     else:
         name = name_of(reference)
-        if name.startswith(MINARI_PREFIX):
-            raise UsageError(f"{name} is a dataset, not a teacher; leave TEACHER out and say --experience {name}")
-        if name == ORACLE:
-            if backend is not None:
-                raise SettingError(f"the oracle searches; it has no backend {backend!r}")
-            return _oracle(env_id, 1 if horizon is None else horizon)
+    if name.startswith(MINARI_PREFIX):
+        raise UsageError(f"{name} is a dataset, not a teacher; leave TEACHER out and say --experience {name}")
+    if reading != NOTHING_SAID and not is_sb3(reference):
+        raise SettingError(f"--activation and --normalize are for Stable-Baselines3's .zip files; {name} is none")
+    if name == ORACLE:
+        if backend is not None:
+            raise SettingError(f"the oracle searches; it has no backend {backend!r}")
+        return _oracle(env_id, 1 if horizon is None else horizon)
     if horizon is not None:
         raise UsageError(f"only the oracle takes a horizon; {name} has its own: say with the commitment how much to execute")
     if not isinstance(reference, Model):
         if _is_exported(name):
             return _exported(name, env_id, backend)
-        if not name.startswith(ZOO_PREFIX) and is_foreign(reference):
+        if is_foreign(reference):
             return _foreign(load_foreign(reference, env_id, reading), backend)
-    if reading != NOTHING_SAID:
-        raise SettingError(f"--activation and --normalize are for Stable-Baselines3's .zip files; {name} is none")
-    model = reference if isinstance(reference, Model) else load_model(_model_directory(name))
+    model = reference if isinstance(reference, Model) else load_model(model_directory(name))
     return _actor_of(model, name, env_id, backend or "torch")
 
 
@@ -163,25 +151,3 @@ def _oracle(env_id: str | None, horizon: int) -> Actor:
     if not isinstance(env, FullViewEnv):
         raise UsageError(f"the oracle reads grids seen whole, not {env_id}; it solves {', '.join(SOLVABLE_IDS)}")
     return Actor(ORACLE, OraclePlanner(env.n_actions, horizon), env_id, "search", identity=ORACLE)
-
-
-def _model_directory(name: str) -> Path:
-    if name.startswith(ZOO_PREFIX):
-        directory = zoo_directory() / (name.removeprefix(ZOO_PREFIX) or "(no name)")
-        if not directory.is_dir():
-            if not zoo_directory().is_dir():
-                raise UnknownModelError(
-                    f"there is no zoo at {zoo_directory()}; run from a checkout, or set PHR_ZOO to a folder of models"
-                )
-            known = zoo_names()
-            near = difflib.get_close_matches(name.removeprefix(ZOO_PREFIX), known, n=1)
-            hint = f"did you mean zoo:{near[0]}?" if near else f"it holds {', '.join(known) or 'nothing'}"
-            raise UnknownModelError(f"the zoo ({zoo_directory()}) has no model {name!r}; {hint}")
-        return directory
-    directory = Path(name)
-    if directory.is_dir():
-        return directory
-    raise UnknownModelError(
-        f"{name} is not a run directory; give a folder that phr train or phr distill wrote, zoo:NAME, FILE.onnx, "
-        "a Stable-Baselines3 FILE.zip, module:factory or oracle"
-    )

@@ -60,10 +60,12 @@ def _discrete(file: Sb3File, description: Description, env_id: str, normalizatio
     def ask(obs: NDArray[Any]) -> NDArray[Any]:
         with torch.inference_mode():
             answer: NDArray[Any] = network(torch.from_numpy(obs)).numpy()
-        if not np.isfinite(answer).all():
+        if not action_only:
+            return answer
+        if not np.isfinite(answer).all():  # an action chosen from NaN would look like any other
             raise NonFiniteError(f"{file.name} answered with a NaN or an infinity")
         best: NDArray[Any] = answer.argmax(-1)
-        return best if action_only else answer
+        return best
 
     return PolicyTeacher(
         ask, env.n_actions, action_only=action_only, obs_shape=env.observation_space.shape, name=file.name, module=network

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phr.errors import CorruptFileError, UnknownModelError
+from phr.errors import CorruptFileError
+from phr.files import read_model_file
 
 DATA, WEIGHTS = "data", "policy.pth"
 
@@ -58,7 +59,7 @@ def read_sb3_file(path: Path) -> Sb3File:
         CorruptFileError: If it was truncated or edited, was not written by Stable-Baselines3, would write outside a folder,
             or unpacks to absurd sizes; or if its parameters are more than tensors.
     """
-    content = _content(path)
+    content = read_model_file(path, _LARGEST_FILE)
     members = _members(content, str(path))
     return Sb3File(
         str(path),
@@ -66,17 +67,6 @@ def read_sb3_file(path: Path) -> Sb3File:
         _tensors(members[WEIGHTS], str(path)),
         hashlib.sha256(content).hexdigest(),
     )
-
-
-def _content(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise CorruptFileError(f"{path} has {path.stat().st_size:,} bytes; a policy has at most {_LARGEST_FILE:,}")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise UnknownModelError(f"there is no file {path}") from error
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _members(content: bytes, name: str) -> dict[str, bytes]:

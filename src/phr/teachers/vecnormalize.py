@@ -6,13 +6,15 @@ plain values, and an inert stand-in for every other object.
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, UnknownModelError, UsageError
+from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, UsageError
+from phr.files import read_model_file
 from phr.teachers.normalization import Normalization
 
 _LARGEST_FILE = 1 << 28
@@ -66,15 +68,9 @@ def read_vecnormalize(path: Path, *, trust: bool) -> Normalization:
         raise UsageError(
             f"{path} is a pickle, which can run any code when it is read; if you trust who made it, add --trust"
         )
-    if not path.is_file():
-        raise UnknownModelError(f"there is no file {path}")
-    if path.stat().st_size > _LARGEST_FILE:
-        raise CorruptFileError(
-            f"{path} is too large for statistics: {path.stat().st_size:,} bytes, {_LARGEST_FILE:,} is allowed"
-        )
+    content = read_model_file(path, _LARGEST_FILE)
     try:
-        with path.open("rb") as file:
-            found = _InertUnpickler(file).load()
+        found = _InertUnpickler(io.BytesIO(content)).load()
     except Exception as error:  # a broken pickle raises anything
         raise CorruptFileError(f"{path} is not a readable pickle ({type(error).__name__}: {error})") from error
     state = found.state if isinstance(found, _Inert) and type(found).__name__ == "VecNormalize" else None

@@ -16,7 +16,7 @@ from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
 from phr.studies.bench.contestants import Arena
 from phr.studies.bench.sb3_predict import PredictLoop, predict_peer
-from phr.teachers.references import zoo_directory
+from phr.teachers.zoo import zoo_directory
 
 CROSSING, PONG = "MiniGrid-SimpleCrossingS9N1-v0", "PongDeterministic-v4"
 

@@ -19,11 +19,9 @@ from phr.studies.bench.training import (
     BARE,
     BARE_FLOAT32,
     CASES,
-    CROSSING,
     OURS,
     OURS_FLOAT32,
     PEER,
-    PONG,
     TrainingCase,
     TrainingSettings,
     bare_updates,
@@ -33,6 +31,7 @@ from phr.studies.bench.training import (
     ratios_of,
     tables,
 )
+from phr.studies.profiles import CROSSING, PONG
 
 TINY = TrunkConfig(kind="grid", channels=(2, 2, 2), width=4)
 

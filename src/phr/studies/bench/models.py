@@ -18,12 +18,16 @@ from phr.networks.policy import build_network
 from phr.networks.trunks import TrunkConfig, default_trunk
 from phr.storage.model import Model
 from phr.teachers.oracle import OraclePlanner
-from phr.teachers.references import ORACLE, ZOO_PREFIX, resolve, zoo_directory
+from phr.teachers.references import ORACLE, resolve
+from phr.teachers.zoo import ZOO_PREFIX, zoo_directory
 
 HORIZON = 16
 UNTRAINED_PREFIX = "untrained:"
-REFERENCE_TRUNK = TrunkConfig(kind="grid", channels=(32, 64, 64), width=512)
-"""The grids' reference network, so that figures can be compared with others'."""
+REFERENCE_TRUNKS = {
+    "grid": TrunkConfig(kind="grid", channels=(32, 64, 64), width=512),
+    "atari": TrunkConfig(kind="atari", channels=(32, 64, 64), width=512),
+}
+"""By kind, so that figures can be compared with others'; on Atari the Nature network."""
 
 REFERENCES = {
     "crossing-reference-student": "MiniGrid-SimpleCrossingS9N1-v0",
@@ -45,7 +49,7 @@ def distil_reference(env_id: str, directory: Path, *, on_progress: OnProgress = 
         env_id,
         reference_config(env_id),
         directory,
-        start=REFERENCE_TRUNK,
+        start=REFERENCE_TRUNKS["grid"],
         teacher_name=ORACLE,
         resume=True,
         on_progress=on_progress,

@@ -7,8 +7,8 @@ long episodes, or trained, with short ones and many resets.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,24 +20,22 @@ from phr.envs.registry import make_env
 from phr.errors import UnknownModelError
 from phr.learning.a2c import A2C, A2CConfig
 from phr.learning.presets import teacher_config
-from phr.networks.policy import PlanNetwork, blank_network, build_network
+from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.precision import Precision, compute_dtype
 from phr.networks.trunks import TrunkConfig
 from phr.report.names import env_name
 from phr.report.numbers import interval, number, times
 from phr.report.tables import NOTHING, Column, Table
 from phr.studies.bench.contestants import Contestant, Measured, alternate, ratio, spread
+from phr.studies.bench.models import REFERENCE_TRUNKS
+from phr.studies.bench.updates import PILOT_UPDATES, Runner, calibrated, timed
 from phr.studies.bench.widen import widened
+from phr.studies.profiles import CROSSING, PONG
 from phr.teachers.references import resolve
 
 HEADING = "Training"
-CROSSING, PONG = "MiniGrid-SimpleCrossingS9N1-v0", "PongDeterministic-v4"
-REFERENCE_TRUNKS = {"grid": TrunkConfig(kind="grid"), "atari": TrunkConfig(kind="atari")}
-"""By kind: 3×3 convolutions 32-64-64 with 512 units for grids, the Nature network for Atari."""
-
 OURS, OURS_FLOAT32, BARE, BARE_FLOAT32, PEER = "phr", "phr, float32", "passes", "passes, float32", "Stable-Baselines3"
 _NO_LEARNING, _NO_END = 1e-12, 10**9
-_PILOT_UPDATES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +79,6 @@ class TrainingSettings:
     cases: tuple[TrainingCase, ...] = CASES
     rounds: int = 5
     seconds_per_run: float = 1.0
-
-
-Runner = Callable[[int], None]
-"""Does so many updates."""
 
 
 def measure(settings: TrainingSettings) -> dict[str, Any]:
@@ -138,16 +132,18 @@ def network_of(case: TrainingCase, config: A2CConfig) -> PlanNetwork:
 
 
 def _measure_case(case: TrainingCase, settings: TrainingSettings) -> dict[str, Any]:
+    from phr.studies.bench.sb3_training import Peer  # an optional extra
+
     config = config_of(case)
     network = network_of(case, config)
-    peer = _Peer(case.env_id, config, network, settings.seconds_per_run)  # first: it forks, best without others' threads
+    peer = Peer(case.env_id, config, network, settings.seconds_per_run)  # first: it forks, best without others' threads
     trainings: dict[Precision, tuple[str, str]] = {"auto": (OURS, BARE)}
     if compute_dtype("auto", convolutions=True) is not torch.float32:
         trainings["float32"] = OURS_FLOAT32, BARE_FLOAT32
     runners: dict[str, Runner] = {PEER: peer.run}
     ours = []
     for precision, (whole, bare) in trainings.items():
-        training = A2C(lambda: make_env(case.env_id), replace(config, precision=precision), network=_copy(network))
+        training = A2C(lambda: make_env(case.env_id), replace(config, precision=precision), network=copy.deepcopy(network))
         runners |= {whole: _updates(training), bare: bare_updates(training)}
         ours.append(training)
     size = config.rollout_size
@@ -185,37 +181,6 @@ def ratios_of(rates: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-class _Peer:
-    """Stable-Baselines3's A2C, stepping its environments the way that is quicker for it in a pilot run."""
-
-    def __init__(self, env_id: str, config: A2CConfig, network: PlanNetwork, seconds: float) -> None:
-        from phr.studies.bench.sb3 import STEPPINGS, copy_weights, make_a2c, make_vec_env_for_sb3
-
-        self._size = config.rollout_size
-        self.pilot: dict[str, float] = {}
-        models, envs = {}, {}
-        for stepping in STEPPINGS:
-            env = envs[stepping] = make_vec_env_for_sb3(env_id, config.n_envs, stepping, config.seed)
-            models[stepping] = make_a2c(config, network.config, env, config.seed)
-            copy_weights(network, models[stepping])
-            self._model = models[stepping]
-            self.run(_PILOT_UPDATES)
-            n_updates = _calibrated(self.run, seconds)
-            self.pilot[stepping] = n_updates * self._size / _timed(self.run, n_updates)
-        self.stepping = max(STEPPINGS, key=lambda name: self.pilot[name])
-        self._model, self._env = models[self.stepping], envs.pop(self.stepping)
-        for slower in envs.values():
-            slower.close()
-
-    def run(self, n_updates: int) -> None:
-        """Its own `learn`, where it stopped before."""
-        self._model.learn(n_updates * self._size, reset_num_timesteps=False)
-
-    def close(self) -> None:
-        """Stop its environments."""
-        self._env.close()
-
-
 def _updates(training: A2C) -> Runner:
     def run(n_updates: int) -> None:
         for _ in range(n_updates):
@@ -240,30 +205,13 @@ def bare_updates(training: A2C) -> Runner:
 
 
 def _contestant(name: str, run: Runner, rollout_size: int, seconds: float) -> Contestant:
-    run(_PILOT_UPDATES)
-    n_updates = _calibrated(run, seconds)
+    run(PILOT_UPDATES)
+    n_updates = calibrated(run, seconds)
 
     def one_round(_index: int) -> Measured:
-        return {"seconds_wall": _timed(run, n_updates), "steps": float(n_updates * rollout_size)}
+        return {"seconds_wall": timed(run, n_updates), "steps": float(n_updates * rollout_size)}
 
     return Contestant(name, one_round)
-
-
-def _calibrated(run: Runner, seconds: float) -> int:
-    """Updates that take about so long."""
-    return max(1, round(_PILOT_UPDATES * seconds / _timed(run, _PILOT_UPDATES)))
-
-
-def _timed(run: Runner, n_updates: int) -> float:
-    begin = time.perf_counter()
-    run(n_updates)
-    return time.perf_counter() - begin
-
-
-def _copy(network: PlanNetwork) -> PlanNetwork:
-    copy = blank_network(network.config)
-    copy.load_state_dict(network.state_dict())
-    return copy
 
 
 def tables(values: Mapping[str, Any]) -> list[Table]:

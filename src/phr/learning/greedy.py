@@ -1,0 +1,73 @@
+"""Which weights of a training are the best: those whose greedy play collects most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from phr.envs.split import SplitEnv
+from phr.envs.vector import Autoreset, Start, VectorSplit
+from phr.evaluation.episodes import play_episodes
+from phr.networks.policy import PlanNetwork, blank_network
+from phr.networks.torch_planner import TorchPlanner
+from phr.seeding import Streams
+
+_PREFIX = "best."
+
+
+class GreedyTest:
+    """Plays a network greedily in the same episodes each time, and keeps the weights that did best.
+
+    Args:
+        make: Makes one environment.
+        network: Its present weights are the best until a first test.
+        n_episodes: Episodes of a test.
+        streams: Where their seeds come from.
+
+    Attributes:
+        best: The best weights so far.
+        best_return: Their mean return; −∞ before the first test.
+    """
+
+    def __init__(self, make: Callable[[], SplitEnv], network: PlanNetwork, n_episodes: int, streams: Streams) -> None:
+        self._make, self._network, self._n_episodes, self._streams = make, network, n_episodes, streams
+        self._vector: VectorSplit | None = None
+        self.best: dict[str, Tensor] = {}
+        self.best_return = -np.inf
+        self._keep()
+
+    def _keep(self) -> None:
+        self.best = {name: value.clone() for name, value in self._network.state_dict().items()}
+
+    def run(self) -> float:
+        """Mean return of the present weights; they are kept if none did better before."""
+        if self._vector is None:
+            n_envs = min(32, self._n_episodes)
+            self._vector = VectorSplit([self._make() for _ in range(n_envs)], Autoreset.DISABLED)
+        starts = [Start(self._streams.integer("eval-env", index)) for index in range(self._n_episodes)]
+        episodes = play_episodes(TorchPlanner(self._network), self._vector, starts, commitment=1)
+        self._network.train()
+        mean = float(episodes.returns.mean())
+        if mean >= self.best_return:
+            self.best_return = mean
+            self._keep()
+        return mean
+
+    def best_network(self) -> PlanNetwork:
+        """A copy with the best weights."""
+        best = blank_network(self._network.config)
+        best.load_state_dict(self.best)
+        return best.eval()
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that `restore` needs."""
+        best_return = self.best_return if np.isfinite(self.best_return) else None
+        return {f"{_PREFIX}{name}": value for name, value in self.best.items()}, {"best_return": best_return}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go back to where `checkpoint` was taken; other entries are left alone."""
+        self.best = {name.removeprefix(_PREFIX): value for name, value in tensors.items() if name.startswith(_PREFIX)}
+        self.best_return = -np.inf if state["best_return"] is None else state["best_return"]
