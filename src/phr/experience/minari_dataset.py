@@ -36,7 +36,9 @@ def load_minari(name: str) -> tuple[str, Experience, spaces.Box]:
     try:
         minari: Any = importlib.import_module("minari")
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"the dataset {name!r} needs the package {error.name}; pip install 'phr[minari]'") from error
+        raise MissingExtraError(
+            f"{MINARI_PREFIX}{name} needs the package {error.name}; pip install 'phr[minari]'"
+        ) from error
     try:
         dataset = minari.load_dataset(name)
     except FileNotFoundError as error:
