@@ -10,6 +10,10 @@ The reference networks of `phr bench`, whose widths are fixed so that figures ca
 search oracle:
 
     .venv/bin/python benchmarks/make_zoo.py --references --out zoo
+
+Models trained by hand are filed from a folder that holds the runs `teacher` and `student`:
+
+    .venv/bin/python benchmarks/make_zoo.py --runs runs/pong --family pong --out zoo
 """
 
 from __future__ import annotations
@@ -47,6 +51,10 @@ class Arguments:
     """A finished study of phr reproduce."""
     references: bool = False
     """Distil the bench's reference students instead, into runs/references."""
+    runs: Path | None = None
+    """File the runs `teacher` and `student` of this folder instead."""
+    family: str = "pong"
+    """What to call those: zoo:FAMILY-teacher and zoo:FAMILY-student."""
     out: Path = Path("zoo")
     """Where the models go."""
 
@@ -55,6 +63,10 @@ def main(arguments: Arguments) -> int:
     """File the models, one after another."""
     if arguments.references:
         return file_references(arguments.out)
+    if arguments.runs is not None:
+        for kind, commitments in (("teacher", (1,)), ("student", COMMITMENTS)):
+            file_model(arguments.runs / kind, arguments.out / f"{arguments.family}-{kind}", commitments, by_hand)
+        return 0
     layout = StudyLayout(arguments.study)
     for name, env_id in NAMES.items():
         file_model(layout.teacher(env_id, SEED), arguments.out / f"{name}-teacher", (1,), from_study)
@@ -94,17 +106,33 @@ def file_model(run: Path, place: Path, commitments: tuple[int, ...], origin: Ori
 
 def from_study(name: str, model: Model) -> list[str]:
     """Where a study's model comes from, and what a user types to train it again."""
-    family = name.rpartition("-")[0]
-    train = f"phr train --env-id {model.env_id} --seed {SEED} --out runs/{family}-teacher"
-    distil = f"phr distill runs/{family}-teacher --horizon {HORIZON} --seed {SEED} --out runs/{family}-student"
     return [
         f"A {model.manifest.kind} for `{model.env_id}`, horizon {model.horizon}, seed {SEED}, trained by `make reproduce`.",
         "The same by hand, with default settings:",
         "",
-        "```sh",
-        *([train, distil] if model.manifest.kind == "student" else [train]),
-        "```",
+        *commands(name, model),
     ]
+
+
+def by_hand(name: str, model: Model) -> list[str]:
+    """Where a model comes from that was trained outside a study, and what trains it again."""
+    return [
+        f"A {model.manifest.kind} for `{model.env_id}`, horizon {model.horizon}, seed {SEED}, with default settings:",
+        "",
+        *commands(name, model),
+    ]
+
+
+def commands(name: str, model: Model) -> list[str]:
+    """What trains a model again, as a block of shell commands."""
+    family = name.rpartition("-")[0]
+    rounds = len(model.manifest.notes.get("refinement", ()))
+    lines = [f"phr train --env-id {model.env_id} --seed {SEED} --out runs/{family}-teacher"]
+    if model.manifest.kind == "student":
+        refine = f" --refine {rounds}" if rounds else ""
+        student = f"--horizon {HORIZON}{refine} --seed {SEED} --out runs/{family}-student"
+        lines.append(f"phr distill runs/{family}-teacher {student}")
+    return ["```sh", *lines, "```"]
 
 
 def from_oracle(name: str, model: Model) -> list[str]:
@@ -154,10 +182,12 @@ def row(model: Model, commitment: int) -> str:
     every = api.evaluate_all_starts(model, commitment=commitment)
     low, high = found.return_ci95 or (float("nan"), float("nan"))
     fraction = (found.bound or {}).get("fraction", float("nan"))
+    length = f"{every.length_mean:.3f} steps"
+    reached = length if every.optimal_length_mean is not None else f"mean return {every.return_mean:.3f}, {length}"
     return (
         f"| {commitment} | {found.return_mean:.4f} [{low:.4f}, {high:.4f}] | {found.length_mean:.3f} | "
         f"{found.success_rate:.2%} | {found.evaluations_per_episode:.3f} | {found.seconds_per_100k_steps:.2f} | "
-        f"{fraction:.2f} | {every.n_solved} of {every.n_starts}, {every.length_mean:.3f} steps |"
+        f"{fraction:.2f} | {every.n_solved} of {every.n_starts}, {reached} |"
     )
 
 

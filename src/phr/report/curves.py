@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from phr.errors import InvalidDataError
 from phr.report.canvas import Axes, Figure, Theme, dress, new_figure, save, text_beside
 
-COUNTERS = ("timesteps", "updates", "update")
+COUNTERS = ("timesteps", "updates", "update", "minutes")
 """Keys that may serve as the horizontal axis, the best first."""
 
 
@@ -92,7 +92,7 @@ def _draw(
     axes.xaxis.set_major_formatter(lambda value, _position: short_count(value))
     for name, value in references.items():
         _reference(axes, name, value, theme)
-    axes.set_xlabel({"timesteps": "environment steps"}.get(counter, "updates"), color=theme.faint)
+    axes.set_xlabel({"timesteps": "environment steps", "minutes": "minutes"}.get(counter, "updates"), color=theme.faint)
     if title:
         axes.set_title(title, loc="left", color=theme.ink, fontsize=11, fontweight="bold", pad=26)
     _legend(axes)

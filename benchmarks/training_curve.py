@@ -1,0 +1,99 @@
+"""Return over steps and over minutes of a training, from its TensorBoard files.
+
+    .venv/bin/python benchmarks/training_curve.py --run runs/pong-teacher --out docs/results/pong-teacher
+
+Writes `steps.png` and `minutes.png` (with their SVG and dark twins) and `curve.csv`, and prints twenty rows of it. Minutes
+count while the training ran: silences of more than two minutes and the pause before a `--resume` are left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from phr.cli.display import say
+from phr.errors import UsageError
+from phr.files import write_text
+from phr.report.figures import curve
+
+RETURN, GREEDY = "episode_return", "greedy_return"
+STOPPED = 2.0
+"""Minutes of silence that mean that the training stood still; it says something every few seconds."""
+NAMES = {RETURN: "sampled return", GREEDY: "greedy return"}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Draw a training's return over steps and minutes."""
+
+    run: Path
+    """A run directory of phr train."""
+    out: Path
+    """Where the figures and the table go."""
+
+
+Row = dict[str, float]
+
+
+def main(arguments: Arguments) -> int:
+    """Read, draw, write, print."""
+    rows = rows_of(arguments.run / "tensorboard")
+    if not rows:
+        raise UsageError(f"{arguments.run} has no TensorBoard files with a return in them")
+    for counter, name in (("timesteps", "steps"), ("minutes", "minutes")):
+        of_counter = [{key: value for key, value in row.items() if key in (counter, *NAMES)} for row in rows]
+        curve(of_counter, arguments.out / f"{name}.png", values=NAMES)
+    write_text(arguments.out / "curve.csv", to_csv(rows))
+    sampled = [row for row in rows if RETURN in row]
+    every = max(len(sampled) // 20, 1)
+    say("| steps | minutes | sampled return |\n| ---: | ---: | ---: |")
+    for row in sampled[every - 1 :: every]:
+        say(f"| {row['timesteps']:,.0f} | {row['minutes']:.1f} | {row[RETURN]:.2f} |")
+    return 0
+
+
+def rows_of(folder: Path) -> list[Row]:
+    """One row for each return that was written, in the order of training; a resumed run replaces what it redid."""
+    rows: dict[tuple[float, str], Row] = {}
+    minutes = 0.0
+    for file in sorted(folder.glob("events.*")):
+        latest: float | None = None
+        for time, step, name, value in scalars(file):
+            silence = 0.0 if latest is None else (time - latest) / 60
+            minutes += silence if silence < STOPPED else 0.0
+            latest = time
+            if name in NAMES:
+                rows[step, name] = {"timesteps": step, "minutes": minutes, name: value}
+    return [rows[key] for key in sorted(rows)]
+
+
+def scalars(file: Path) -> Iterator[tuple[float, float, str, float]]:
+    """(wall time in seconds, step, name, value) of every scalar; the first event of a file has none, but a time."""
+    for event in EventFileLoader(str(file)).Load():
+        if not event.summary.value:
+            yield event.wall_time, 0.0, "", 0.0
+        for value in event.summary.value:
+            number = value.tensor.float_val[0] if value.HasField("tensor") else value.simple_value
+            yield event.wall_time, float(event.step), value.tag, float(number)
+
+
+def to_csv(rows: list[Row]) -> str:
+    """The table as a file."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ("timesteps", "minutes", RETURN, GREEDY), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {key: f"{value:.6g}" if key != "timesteps" else f"{value:.0f}" for key, value in row.items()} for row in rows
+    )
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments)))
