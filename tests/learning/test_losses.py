@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
 from phr.errors import EmptyBatchError
-from phr.learning.losses import PLAN_LOSSES, PlanLoss, a2c_losses, kl_plan_loss, plan_loss, smoothed
+from phr.learning.losses import PLAN_LOSSES, PlanLoss, a2c_losses, cross_entropy_plan_loss, kl_plan_loss, plan_loss, smoothed
 
 each_loss = pytest.mark.parametrize("kind", PLAN_LOSSES)
 soft_losses = pytest.mark.parametrize("kind", [kind for kind in PLAN_LOSSES if kind != "cross_entropy"])
@@ -166,6 +167,17 @@ def test_cross_entropy_vanishes_at_certainty() -> None:
     assert loss.item() < 1e-6
     assert student.grad is not None
     assert student.grad.abs().max() < 1e-6
+
+
+@given(batch=batches(), smoothing=st.floats(0, 0.9))
+def test_smoothed_cross_entropy_is_that_of_the_smoothed_labels(batch: Batch, smoothing: float) -> None:
+    n_actions = batch.student.shape[-1]
+    labels = (1 - smoothing) * F.one_hot(batch.actions, n_actions).double() + smoothing / n_actions
+    nats = [
+        -float(labels[row, step] @ batch.student[row, step].log_softmax(-1)) for row, step in batch.valid.nonzero().tolist()
+    ]
+    found = cross_entropy_plan_loss(batch.student, batch.actions, batch.valid, smoothing=smoothing)
+    assert found.item() == pytest.approx(sum(nats) / len(nats), rel=1e-6, abs=1e-9)
 
 
 @each_loss

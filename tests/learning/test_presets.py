@@ -7,6 +7,7 @@ import pytest
 from phr.envs.registry import make_env
 from phr.errors import HorizonError, SettingError
 from phr.learning.a2c import A2CConfig
+from phr.learning.losses import PLAN_LOSSES, PlanLoss
 from phr.learning.phr import PHRConfig
 from phr.learning.presets import default_trunk_of, student_config, teacher_config
 from phr.networks.trunks import Trunk
@@ -41,10 +42,10 @@ def test_overrides_win_and_none_means_as_measured_best(env_id: str) -> None:
     assert student_config(env_id, 4, loss="kl", seed=2).loss == "kl"
 
 
-def test_a_loss_may_bring_settings_of_its_own() -> None:
-    assert student_config("corridor", 4, loss="kl").teacher_smoothing > 0
-    assert student_config("corridor", 4, loss="kl", teacher_smoothing=0.0).teacher_smoothing == 0
-    assert student_config("corridor", 4, loss="forward_kl").teacher_smoothing == 0
+@pytest.mark.parametrize("loss", PLAN_LOSSES)
+def test_teachers_are_smoothed_unless_told_otherwise(loss: PlanLoss) -> None:
+    assert student_config("corridor", 4, loss=loss).teacher_smoothing == 0.1
+    assert student_config("corridor", 4, loss=loss, teacher_smoothing=0.0).teacher_smoothing == 0
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,8 @@ def cross_entropy_plan_loss(
     plan_logits: Float[Tensor, "batch horizon n_actions"],
     teacher_actions: Int[Tensor, "batch horizon"],
     valid: Bool[Tensor, "batch horizon"],
+    *,
+    smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Mean negative log-likelihood of the teacher's actions under the student's plan.
 
@@ -118,6 +120,7 @@ def cross_entropy_plan_loss(
         plan_logits: Unnormalised log-probabilities of the student.
         teacher_actions: The teacher's argmax actions.
         valid: False where a window runs past the end of its trajectory.
+        smoothing: ε, in [0, 1): every action is the label with ε/n_actions, the teacher's with 1 − ε besides.
 
     Returns:
         Nats per valid step, >= 0.
@@ -126,9 +129,11 @@ def cross_entropy_plan_loss(
         EmptyBatchError: If no step is valid.
 
     Source:
-        Wagner et al. 2021 (arXiv:2106.10075), Eq. 3 with its sign restored, inside Eq. 9.
+        Wagner et al. 2021 (arXiv:2106.10075), Eq. 3 with its sign restored, inside Eq. 9; ε as in Szegedy et al. 2016
+        (arXiv:1512.00567), section 7.
     """
-    return valid_mean(F.cross_entropy(plan_logits.mT, teacher_actions, reduction="none"), valid)
+    nats = F.cross_entropy(plan_logits.mT, teacher_actions, reduction="none", label_smoothing=smoothing)
+    return valid_mean(nats, valid)
 
 
 def plan_loss(
@@ -137,8 +142,12 @@ def plan_loss(
     teacher_logits: Float[Tensor, "batch horizon n_actions"],
     teacher_actions: Int[Tensor, "batch horizon"],
     valid: Bool[Tensor, "batch horizon"],
+    *,
+    smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """The loss named `kind`, a mean over valid (window, step) pairs.
+
+    `smoothing` is that of the labels; teacher rows come `smoothed` already, where they are.
 
     Raises:
         SettingError: If `kind` is unknown.
@@ -154,7 +163,7 @@ def plan_loss(
         case "forward_kl":
             return kl_plan_loss(plan_logits, teacher_logits, valid, forward=True)
         case "cross_entropy":
-            return cross_entropy_plan_loss(plan_logits, teacher_actions, valid)
+            return cross_entropy_plan_loss(plan_logits, teacher_actions, valid, smoothing=smoothing)
     raise SettingError(f"unknown loss {kind!r}; choose one of {', '.join(PLAN_LOSSES)}")
 
 

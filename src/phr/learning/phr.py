@@ -36,10 +36,10 @@ class PHRConfig:
     """n: actions predicted from one look."""
     loss: PlanLoss = "cross_entropy"
     """How a student row is compared with a teacher row."""
-    teacher_smoothing: float = 0.0
-    """ε: a soft loss compares with (1 − ε)·p + ε/n_actions instead of the teacher's row p; 0 is the paper. A trained teacher
-    rules actions out by 12 nats and more; ε > 0 bounds what they can cost. `cross_entropy` and `squared_logits`
-    ignore it."""
+    teacher_smoothing: float = 0.1
+    """ε: a student is compared with (1 − ε)·p + ε/n_actions instead of the teacher's row p (`cross_entropy`: instead of its
+    action alone); 0 is the paper. A trained teacher rules actions out by 12 nats and more; ε > 0 bounds what they can cost,
+    and how large a student's logits grow. `squared_logits` ignores it."""
     window_stride: int = 1
     """α: every α-th window of a trajectory is kept, the first always (implementation detail (i))."""
     loss_weight: float = 1.0
@@ -55,8 +55,11 @@ class PHRConfig:
     batch_size: int = 256
     """Windows of one gradient step."""
     learning_rate: float = 3e-3
-    """Adam's highest; reached after a linear rise over the first `warmup` of the updates, then falling along a half cosine
+    """AdamW's highest; reached after a linear rise over the first `warmup` of the updates, then falling along a half cosine
     to zero."""
+    weight_decay: float = 0.3
+    """The trunk's weights shrink by this times the learning rate in every update (AdamW, Loshchilov & Hutter 2019), so that
+    what no observation asks for fades away. 0 is Adam."""
     warmup: float = 0.05
     """Fraction of the updates over which the rate rises."""
     copy_scale: float = 0.1
@@ -101,7 +104,7 @@ class PHRConfig:
                 *("window_stride", "n_updates", "batch_size", "n_episodes"),
                 *("refine_windows", "refine_updates", "refine_plans"),
             ),
-            not_negative=("refine",),
+            not_negative=("refine", "weight_decay"),
             positive=("loss_weight", "learning_rate", "max_grad_norm", "copy_scale"),
             choices={"loss": PLAN_LOSSES, "trunk_mode": TRUNK_MODES, "precision": PRECISIONS},
         )
@@ -170,8 +173,7 @@ class PHR:
         self.data = WindowData(experience, config)
         self._batches: WindowData | MixedWindows = self.data
         self._freeze()
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(trained, config.learning_rate, fused=True)
+        self.optimizer = torch.optim.AdamW(self._parameter_groups(), config.learning_rate, fused=True)
         self._dtype = compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
         self.rng = Streams(config.seed).rng("student-batches")
         self.n_updates = 0
@@ -188,6 +190,15 @@ class PHR:
             self.network.trunk.requires_grad_(False)
         if self.network.first_trunk is not None:
             self.network.first_trunk.requires_grad_(False)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained; the trunk's weights decay, the heads' do not, because head 1 may have to stay as it is."""
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        decaying = {id(p) for p in self.network.trunk.parameters() if p.ndim > 1}
+        return [
+            {"params": [p for p in trained if id(p) in decaying], "weight_decay": self.config.weight_decay},
+            {"params": [p for p in trained if id(p) not in decaying], "weight_decay": 0.0},
+        ]
 
     @property
     def done(self) -> bool:
@@ -211,8 +222,10 @@ class PHR:
         with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
             plan_logits = self.network(obs if self.network.config.channels_last else channels_last(obs)).float()
         regressed = self.data.regressed(valid)
-        loss = plan_loss(self.config.loss, plan_logits, teacher_logits, teacher_actions, regressed)
-        return self.config.loss_weight * loss
+        loss, smoothing = self.config.loss, self.config.teacher_smoothing
+        return self.config.loss_weight * plan_loss(
+            loss, plan_logits, teacher_logits, teacher_actions, regressed, smoothing=smoothing
+        )
 
     def _learning_rate(self) -> float:
         begin, length = self.config.phase(self.n_updates)

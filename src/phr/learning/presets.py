@@ -79,10 +79,6 @@ _PRESETS = {
 }
 
 
-_BY_LOSS: dict[str, dict[str, Any]] = {"kl": {"teacher_smoothing": 0.1}, "squared": {"teacher_smoothing": 0.1}}
-"""A trained teacher is so sure of itself that the paper's soft losses collapse (`kl`) or stall (`squared`); see LOG.md."""
-
-
 def teacher_config(env: SplitEnv, **overrides: Any) -> A2CConfig:
     """Stage-1 settings for an environment; `overrides` win, None means 'as measured best'.
 
@@ -104,7 +100,7 @@ def student_config(env_id: str, horizon: int, **overrides: Any) -> PHRConfig:
     if given.get("joint"):
         given = {"trunk_mode": "shared", **given}  # the one way in which A2C may move trunk and head 1
     preset = _PRESETS.get(env_id, _Preset())
-    return PHRConfig(**{**_BY_LOSS.get(given.get("loss", ""), {}), **preset.student, **given, "horizon": horizon})
+    return PHRConfig(**{**preset.student, **given, "horizon": horizon})
 
 
 def default_trunk_of(env: SplitEnv) -> TrunkConfig:
