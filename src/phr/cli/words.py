@@ -32,11 +32,12 @@ Activation = Annotated[
 Normalize = Annotated[
     Path | None, word("FILE.npz", "Statistics of the observations that a .zip was trained with, from phr convert.")
 ]
+Examined = Annotated[tyro.conf.Positional[str], word("ENV_ID")]
 PickleFile = Annotated[tyro.conf.Positional[Path], word("FILE.pkl")]
 StatisticsFile = Annotated[Path, word("FILE.npz")]
 ModelReference = Annotated[tyro.conf.Positional[str], word("MODEL")]
 Reported = Annotated[tyro.conf.Positional[str], word("DIR")]
-POSITIONAL = ("Teacher", "ModelReference", "Reported", "PickleFile")
+POSITIONAL = ("Teacher", "ModelReference", "Reported", "PickleFile", "Examined")
 """The kinds that stand without an option before them."""
 Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
 Seed = Annotated[int, word("S", "Fixes all that is random (default 0).")]
