@@ -47,8 +47,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file; an empty folder counts as nothing."""
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Every file, and every folder as an entry without bytes."""
+    return {str(path): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
 
 
 def refused(phr: Phr, folder: Path, code: int, *words: object) -> str:
@@ -73,7 +73,7 @@ WRONG = {
     "unknown command": (("trian",), "there is no command 'trian'; did you mean train?"),
     "unknown command, far": (
         ("fly",),
-        "choose one of train, distill, evaluate, export, convert, report, reproduce",
+        "choose one of train, distill, evaluate, export, convert, report, reproduce, bench, doctor",
     ),
     "unknown command, dashes": (("--hlep",), "there is no command '--hlep'; did you mean --help?"),
     "unknown option": ((*NEW_TRAIN, "--gama", 1), "there is no option --gama; did you mean --gamma?"),
@@ -85,6 +85,7 @@ WRONG = {
     "missing teacher": (("distill", "--horizon", 4, "--out", "new"), "there is nothing to learn from; give a TEACHER"),
     "missing value": (("train", "--env-id", CORRIDOR, "--out"), "--out needs a value; see phr train --help"),
     "not a number": ((*NEW_TRAIN, "--seed", "x"), "--seed needs a whole number, got 'x'; see"),
+    "not whole, with an exponent": ((*NEW_TRAIN, "--n-envs", "1e-1"), "--n-envs needs a whole number, got '1e-1'; see"),
     "not a whole number": ((*NEW_TRAIN, "--n-envs", "1.5"), "--n-envs needs a whole number, got '1.5'; see"),
     "not a rate": ((*NEW_TRAIN, "--learning-rate", "fast"), "--learning-rate needs a number, got 'fast'; see"),
     "unknown loss": (
@@ -115,6 +116,11 @@ WRONG = {
     ),
     "no stride": ((*NEW_STUDENT, "--window-stride", 0), "window_stride must be >= 1, got 0"),
     "no weight": ((*NEW_STUDENT, "--loss-weight", 0), "loss_weight must be positive, got 0.0"),
+    "no width": ((*NEW_STUDENT, "--width", 0), "width must lie in 1..8,192, got 0"),
+    "all too wide": ((*NEW_STUDENT, "--width", "1e9"), "width must lie in 1..8,192, got 1,000,000,000"),
+    "width, shared": ((*NEW_STUDENT, "--width", 8, "--trunk-mode", "shared"), "trunk_mode is 'anchored', got 'shared'"),
+    "width, joint": ((*NEW_STUDENT, "--width", 8, "--joint"), "trunk_mode is 'anchored', got 'shared'"),
+    "endless number": ((*NEW_TRAIN, "--total-timesteps", "1e999999999"), "needs a whole number, got '1e999999999'"),
     "joint oracle": (
         (
             "distill",

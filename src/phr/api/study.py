@@ -167,6 +167,4 @@ def doctor(
     from phr.studies.doctor.diagnosis import examine  # gymnasium's checker, which others need not wait for
 
     said = Reading(activation=activation, normalize=normalize)
-    return examine(
-        env_id, teacher, reading=said, seed=seed, n_episodes=episodes, max_steps=steps, on_progress=on_progress
-    )
+    return examine(env_id, teacher, reading=said, seed=seed, n_episodes=episodes, max_steps=steps, on_progress=on_progress)

@@ -17,7 +17,8 @@ _FIXES = {
     r"expecting a numpy array": "return np.asarray(obs, the space's dtype)",
     r"observation space (minimum|maximum) value is -?infinity": "harmless here: phr scales nothing by these bounds",
     r"symmetric and normalized space": "wrap it in gymnasium.wrappers.RescaleAction(env, -1.0, 1.0)",
-    r"not within the observation space": "widen the bounds of the space, or clip what it shows",
+    r"not within the observation space": "return np.asarray(obs, the space's dtype) if another is shown; else widen the "
+    "space's bounds, or clip what is shown",
     r"super\(\)\.reset\(seed=seed\)|`\.np_random`": "begin reset with super().reset(seed=seed) and draw all chance from "
     "self.np_random",
     r"non-deterministic|[Dd]eterministic step": "draw all chance from self.np_random, which reset(seed=...) seeds",

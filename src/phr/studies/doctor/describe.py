@@ -148,7 +148,9 @@ def _shown(split: SplitEnv) -> str:
     if is_atari(split):
         return "four grey frames, the newest last, each the maximum of a decision's last two screens"
     if isinstance(split, FullViewEnv):
-        held = "walls, goals, lava and the agent" if split.observation_space.shape[0] == _N_WALKING else "all that it may hold"
+        held = (
+            "walls, goals, lava and the agent" if split.observation_space.shape[0] == _N_WALKING else "all that it may hold"
+        )
         return f"the whole grid as one-hot planes: {held}"
     if isinstance(split, PartialViewEnv):
         return "the agent's own view as one-hot planes, with its compass direction"

@@ -203,7 +203,10 @@ def _teacher(found: LookingAway) -> list[Row]:
     lengths = f"{counted(round(found.length_median), 'step')} at the median"
     going_on = f" ({found.cut} went on when nobody watched any longer)" if found.cut else ""
     rows = [
-        ("episodes", f"{counted(found.episodes, 'greedy one')}, {lengths}{going_on}, mean return {number(found.return_mean)}"),
+        (
+            "episodes",
+            f"{counted(found.episodes, 'greedy one')}, {lengths}{going_on}, mean return {number(found.return_mean)}",
+        ),
         ("keeps an action", f"for {counted(found.run_median, 'step')} at the median, {found.run_p90} at the ninth decile"),
     ]
     if found.tolerance is not None:
@@ -214,7 +217,9 @@ def _teacher(found: LookingAway) -> list[Row]:
         ("action repeat is", _across([percent(share) for share in found.repeat_right])),
     ]
     if found.diverged:
-        rows.append(("nine plans in ten", f"are right for {counted(found.blind_p90 or 1, 'step')}: a commitment to begin with"))
+        rows.append(
+            ("nine plans in ten", f"are right for {counted(found.blind_p90 or 1, 'step')}: a commitment to begin with")
+        )
     return rows
 
 

@@ -180,4 +180,6 @@ def _advice(run: int, length: float, half: int | None, diverged: int | None, mom
             f"in none of {moments} twins did chance change what the teacher does, so a plan may be as long as you like and "
             "what the student can learn is the limit"
         )
-    return min(half, most), f"half of all plans so long are right to their end, whatever the dice do ({diverged} of {moments} twins differed)"
+    return min(
+        half, most
+    ), f"half of all plans so long are right to their end, whatever the dice do ({diverged} of {moments} twins differed)"

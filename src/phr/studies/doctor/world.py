@@ -216,7 +216,7 @@ def fork(world: World, episode: Episode, at: int, chance: int) -> None:
 def fingerprint(obs: Any) -> bytes:
     """Bytes that two observations share only if they are equal: arrays, numbers, texts, and dictionaries and tuples of these."""
     if isinstance(obs, dict):
-        return b"{" + b"".join(str(key).encode() + b":" + fingerprint(obs[key]) for key in sorted(obs)) + b"}"
+        return b"{" + b"".join(repr(key).encode() + b":" + fingerprint(obs[key]) for key in sorted(obs)) + b"}"
     if isinstance(obs, tuple | list):
         return b"(" + b"".join(fingerprint(each) + b"," for each in obs) + b")"
     if isinstance(obs, np.ndarray | np.generic | bool | int | float):
