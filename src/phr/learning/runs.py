@@ -199,7 +199,7 @@ def _notes(student: PHR, teacher_name: str, selection: Selection) -> dict[str, A
 
 
 def _network(start: PlanNetwork | TrunkConfig, env: SplitEnv | Logged, config: PHRConfig) -> PlanNetwork:
-    """What the student starts from: the teacher's network, or a fresh one where it has none or another width is asked for."""
+    """What the student starts from: the teacher's network, or a fresh one where it has none or a width is asked for."""
     if isinstance(start, PlanNetwork):
         if config.width is None:
             return start

@@ -12,7 +12,7 @@ from phr.seeding import Streams
 
 
 def said_settings(config: Any) -> dict[str, Any]:
-    """The settings as a run keeps them; one that is None says nothing, so runs from before there was such a setting go on."""
+    """The settings as a run keeps them; one that is None says nothing, so runs from before there was such a one go on."""
     return {name: value for name, value in asdict(config).items() if value is not None}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_a_coin_a_step_halves_the_plans_that_are_right() -> None:
         # A plan that its episode ends is right for longer plans too: one moment in twelve is the last.
         assert shares[1] == pytest.approx(13 / 24, abs=0.2)
         assert shares[2] < 0.5
-        assert all(a >= b for a, b in zip(shares, shares[1:], strict=False))
+        assert all(a >= b for a, b in pairwise(shares))
     assert found.horizon in (1, 2)
     assert (found.diverged or 0) > 32
     assert watched(f"{ROOM}:Coins", follow) == found

@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from phr.envs.registry import make_gym_env
 
 _FIXES = {
-    r"dtype to be (\w+), actual type: (\w+)": r"return np.asarray(obs, \1), or wrap it in gymnasium.wrappers.DtypeObservation",
+    r"dtype to be (\w+), actual type: (\w+)": r"return np.asarray(obs, \1), or wrap it in DtypeObservation",
     r"expecting a numpy array": "return np.asarray(obs, the space's dtype)",
     r"observation space (minimum|maximum) value is -?infinity": "harmless here: phr scales nothing by these bounds",
     r"symmetric and normalized space": "wrap it in gymnasium.wrappers.RescaleAction(env, -1.0, 1.0)",
@@ -65,7 +65,7 @@ class Check:
 
 
 def check(env_id: str) -> Check:
-    """Run `gymnasium.utils.env_checker.check_env` on a new environment, wrappers of the user's included; nothing is rendered.
+    """Run Gymnasium's `check_env` on a new environment, wrappers of the user's included; nothing is rendered.
 
     Raises:
         UsageError: If it cannot be made.

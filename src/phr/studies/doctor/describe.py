@@ -169,7 +169,7 @@ def _trunk(trunk: TrunkConfig) -> str:
 
 
 def _text(space: spaces.Space[Any]) -> str:
-    """A space in one line; of a Dict its entries, of MiniGrid's missions the name, whose own text differs from run to run."""
+    """A space in one line; of a Dict its entries, of MiniGrid's missions the name: their text differs from run to run."""
     if isinstance(space, spaces.Dict):
         return f"Dict({', '.join(f'{key}: {_text(entry)}' for key, entry in space.items())})"
     name = type(space).__name__

@@ -1,9 +1,9 @@
 """How long one may look away: a first estimate of the horizon worth asking for.
 
-From moments of the teacher's own episodes a *twin* is played: the same state, the same actions, other dice. The teacher watches
-it and is asked at each step what it would do there. As long as it answers what is being played anyway, nobody had to look. So the
-share of twins that are still right after n steps is the share of plans of length n that a student with a perfect memory could
-have made from one look; in a deterministic world that is all of them.
+From moments of the teacher's own episodes a *twin* is played: the same state, the same actions, other dice. The teacher
+watches it and is asked at each step what it would do there. As long as it answers what is being played anyway, nobody had to
+look. So the share of twins that are still right after n steps is the share of plans of n steps that a student with a perfect
+memory could have made from one look; in a deterministic world that is all of them.
 
 What it cannot say is in docs/doctor.md.
 """
@@ -104,7 +104,7 @@ def _kept_for(teacher: Asked, episode: Episode, at: int) -> float:
 
 
 def _right_for(world: World, teacher: Asked, episode: Episode, at: int, chance: int) -> float:
-    """Steps for which the teacher, watching a twin, would have done what is played there blindly; endless if until the end."""
+    """Steps for which the teacher, watching a twin, would have done what is played blindly; endless if until the end."""
     fork(world, episode, at, chance)
     for step, action in enumerate(episode.actions[at : at + LONGEST]):
         if not teacher.same(teacher.act(world.observe()), action):

@@ -64,8 +64,8 @@ class Replay:
 def examine_replay(world: World, *, seed: int, n_episodes: int, max_steps: int) -> Replay:
     """Play random actions, and play them again.
 
-    The second time is in another environment and in the opposite order, so that neither a state that is carried from episode to
-    episode nor one that belongs to a process goes unseen.
+    The second time is in another environment and in the opposite order, so that nothing that is carried from episode to
+    episode goes unseen.
 
     Args:
         world: Where.

@@ -1,7 +1,7 @@
 """An environment to try things out in, stepped as phr steps it; plainly where phr cannot act.
 
-A fork is a second future of one moment: the episode is played again from its seed to that moment, and from there on other dice
-fall. It needs no copy of a simulator, so it works wherever replaying an episode repeats it.
+A fork is a second future of one moment: the episode is played again from its seed to that moment, and from there on other
+dice fall. It needs no copy of a simulator, so it works wherever replaying an episode repeats it.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def fork(world: World, episode: Episode, at: int, chance: int) -> None:
 
 
 def fingerprint(obs: Any) -> bytes:
-    """Bytes that two observations share only if they are equal: arrays, numbers, texts, and dictionaries and tuples of these."""
+    """Bytes that two observations share only if they are equal: arrays, numbers, texts, dictionaries and tuples of these."""
     if isinstance(obs, dict):
         return b"{" + b"".join(repr(key).encode() + b":" + fingerprint(obs[key]) for key in sorted(obs)) + b"}"
     if isinstance(obs, tuple | list):
