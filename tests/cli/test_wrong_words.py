@@ -47,14 +47,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file, and every folder as an entry without bytes."""
-    return {str(path): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
+    """Every file; a study's empty folder counts as nothing."""
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def refused(phr: Phr, folder: Path, code: int, *words: object) -> str:
     """What the command says; it must say it in one line, and leave no trace."""
-    before = contents(folder)
+    before, folders = contents(folder), set(folder.rglob("*/"))
     outcome = phr(*words)
+    assert words[0] not in ("train", "distill") or set(folder.rglob("*/")) == folders
     assert outcome.code == code
     assert outcome.err.startswith("phr: ")
     assert outcome.err.endswith("\n")

@@ -60,8 +60,8 @@ class Carrying(Coins):
         return super().reset(seed=seed)
 
     def step(self, action: Any) -> Step:
-        obs, _, *rest = super().step(action)
-        return (obs, float(self._played), *rest)
+        obs, _, terminated, truncated, info = super().step(action)
+        return obs, float(self._played), terminated, truncated, info
 
 
 class Unseeded(Coins):

@@ -32,8 +32,8 @@ _FIXES = {
 }
 """What is said → what to do; the first that is found."""
 
-_BESIDE_THE_POINT = ("is different from the unwrapped version", "Overriding environment", "is out of date")
-"""Warnings that say nothing about the environment: a user's wrappers belong to it."""
+_BESIDE_THE_POINT = "is different from the unwrapped version"
+"""The checker minds wrappers; a user's own belong to the environment."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -70,11 +70,11 @@ def check(env_id: str) -> Check:
     Raises:
         UsageError: If it cannot be made.
     """
-    env: gymnasium.Env[Any, Any] = make_gym_env(env_id)
-    level, gymnasium.logger.min_level = gymnasium.logger.min_level, gymnasium.logger.WARN
     error = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        env: gymnasium.Env[Any, Any] = make_gym_env(env_id)
+        level, gymnasium.logger.min_level = gymnasium.logger.min_level, gymnasium.logger.WARN
         try:
             check_env(env, skip_render_check=True, skip_close_check=True)
         except Exception as raised:  # the environment's own code, or an assertion about it
@@ -82,9 +82,16 @@ def check(env_id: str) -> Check:
         finally:
             gymnasium.logger.min_level = level
             env.close()
-    said = [_COLOUR.sub("", str(each.message)) for each in caught if not issubclass(each.category, DeprecationWarning)]
-    kept = dict.fromkeys(text for text in said if not any(word in text for word in _BESIDE_THE_POINT))
-    return Check(error, tuple(map(_finding, kept)))
+    return Check(error, tuple(map(_finding, dict.fromkeys(_said(each) for each in caught if _counts(each)))))
+
+
+def _said(warning: warnings.WarningMessage) -> str:
+    return _COLOUR.sub("", str(warning.message))
+
+
+def _counts(warning: warnings.WarningMessage) -> bool:
+    """Whether a warning is about the environment itself, not about the packages that it is made of."""
+    return not issubclass(warning.category, DeprecationWarning) and _BESIDE_THE_POINT not in _said(warning)
 
 
 def _finding(text: str) -> Finding:

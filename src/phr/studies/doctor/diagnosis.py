@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -115,7 +116,9 @@ def examine(
     Streams(seed)
     if n_episodes < 1 or max_steps < 1:
         raise SettingError(f"an examination needs at least one episode of one step, got {n_episodes} of {max_steps}")
-    world = make_world(env_id)
+    with warnings.catch_warnings():  # the checker tells them
+        warnings.simplefilter("ignore")
+        world = make_world(env_id)
     asked = None if teacher is None else ask(teacher, world, reading)
     on_progress(Progress("Gymnasium's checker", 0, 3, "parts"))
     checked = check(env_id)
