@@ -36,6 +36,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert names_in(tmp_path) == ["model.bin"]
 
 
+def test_checking_a_folder_leaves_things_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    files.check_directory(tmp_path / "there")
+    files.check_directory(tmp_path / "there" / "a" / "b")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["there"]
+    (tmp_path / "there" / "a").write_text("a file")
+    with pytest.raises(OutputDirectoryError, match="cannot make the folder"):
+        files.check_directory(tmp_path / "there" / "a" / "b")
+
+
 def test_a_write_makes_missing_folders_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     files.write_text(tmp_path / "a" / "b" / "note.txt", "λ")
     assert (tmp_path / "a" / "b" / "note.txt").read_text(encoding="utf-8") == "λ"

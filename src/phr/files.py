@@ -120,6 +120,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_directory(path: Path) -> None:
+    """Refuse a folder that could not be made; nothing is left that was not there before.
+
+    Raises:
+        OutputDirectoryError: As `ensure_directory`.
+    """
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    ensure_directory(path)
+    for each in missing:
+        each.rmdir()
+
+
 def ensure_directory(path: Path) -> Path:
     """Make a folder and its parents.
 

@@ -47,6 +47,12 @@ class Streams:
         return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little") >> 1
 
 
+def reseed(rng: np.random.Generator, seed: int) -> None:
+    """Let a generator go on from this seed; in place, so that all who hold it draw the new numbers."""
+    bits: Any = rng.bit_generator
+    bits.state = type(bits)(seed).state
+
+
 def rng_state(rng: np.random.Generator) -> dict[str, Any]:
     """The generator's state as plain JSON values."""
     return dict(rng.bit_generator.state)

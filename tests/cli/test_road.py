@@ -75,6 +75,8 @@ def test_distill_says_what_it_learnt_from(phr: Phr, teacher: Path, tmp_path: Pat
     assert outcome.out.splitlines() == [
         "kept 64 of 64 episodes: terminated with a positive last reward",
         "agreement with the teacher on its own states: head 1 100.0%, last head 100.0%",
+        # Two layers of 64 behind five cells, and a head of two actions for each step.
+        "parameters of one look: student 5,064, teacher 4,674",
         f"written to {tmp_path}",
     ]
 
@@ -183,6 +185,19 @@ def test_the_words_of_distill_reach_the_settings(phr: Phr, teacher: Path, tmp_pa
         "trunk_mode": "shared", "pad": False, "sample_labels": True, "joint": True,
     }  # fmt: skip
     assert {name: settings[name] for name in wanted} == wanted
+
+
+def test_a_smaller_student_says_so_and_is_exported(phr: Phr, teacher: Path, tmp_path: Path) -> None:
+    words = ("distill", teacher, *DISTILL, "--width", 8, "--out", tmp_path / "run")
+    outcome = phr(*words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "parameters of one look: student 192, teacher 4,674\n" in outcome.out
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["width"] == 8
+    assert "another run (settings.width is 8 there and None here)" in phr(*(w for w in words if w not in ("--width", 8))).err
+    assert phr(*words, "--resume").code == 0
+    assert phr("export", tmp_path / "run", "--out", tmp_path / "small.onnx").code == 0
+    told = evaluated(phr, tmp_path, tmp_path / "small.onnx", "--episodes", 2)
+    assert (told["return_mean"], told["evaluations_per_episode"]) == (1, 1)
 
 
 def test_refine_says_what_each_round_changed(phr: Phr, teacher: Path, tmp_path: Path) -> None:

@@ -47,14 +47,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file; an empty folder counts as nothing."""
+    """Every file; a study's empty folder counts as nothing."""
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def refused(phr: Phr, folder: Path, code: int, *words: object) -> str:
     """What the command says; it must say it in one line, and leave no trace."""
-    before = contents(folder)
+    before, folders = contents(folder), set(folder.rglob("*/"))
     outcome = phr(*words)
+    assert words[0] not in ("train", "distill") or set(folder.rglob("*/")) == folders
     assert outcome.code == code
     assert outcome.err.startswith("phr: ")
     assert outcome.err.endswith("\n")
@@ -73,7 +74,7 @@ WRONG = {
     "unknown command": (("trian",), "there is no command 'trian'; did you mean train?"),
     "unknown command, far": (
         ("fly",),
-        "choose one of train, distill, evaluate, export, convert, report, reproduce",
+        "choose one of train, distill, evaluate, export, convert, report, reproduce, bench, doctor",
     ),
     "unknown command, dashes": (("--hlep",), "there is no command '--hlep'; did you mean --help?"),
     "unknown option": ((*NEW_TRAIN, "--gama", 1), "there is no option --gama; did you mean --gamma?"),
@@ -85,6 +86,7 @@ WRONG = {
     "missing teacher": (("distill", "--horizon", 4, "--out", "new"), "there is nothing to learn from; give a TEACHER"),
     "missing value": (("train", "--env-id", CORRIDOR, "--out"), "--out needs a value; see phr train --help"),
     "not a number": ((*NEW_TRAIN, "--seed", "x"), "--seed needs a whole number, got 'x'; see"),
+    "not whole, with an exponent": ((*NEW_TRAIN, "--n-envs", "1e-1"), "--n-envs needs a whole number, got '1e-1'; see"),
     "not a whole number": ((*NEW_TRAIN, "--n-envs", "1.5"), "--n-envs needs a whole number, got '1.5'; see"),
     "not a rate": ((*NEW_TRAIN, "--learning-rate", "fast"), "--learning-rate needs a number, got 'fast'; see"),
     "unknown loss": (
@@ -115,6 +117,11 @@ WRONG = {
     ),
     "no stride": ((*NEW_STUDENT, "--window-stride", 0), "window_stride must be >= 1, got 0"),
     "no weight": ((*NEW_STUDENT, "--loss-weight", 0), "loss_weight must be positive, got 0.0"),
+    "no width": ((*NEW_STUDENT, "--width", 0), "width must lie in 1..8,192, got 0"),
+    "all too wide": ((*NEW_STUDENT, "--width", "1e9"), "width must lie in 1..8,192, got 1,000,000,000"),
+    "width, shared": ((*NEW_STUDENT, "--width", 8, "--trunk-mode", "shared"), "trunk_mode is 'anchored', got 'shared'"),
+    "width, joint": ((*NEW_STUDENT, "--width", 8, "--joint"), "trunk_mode is 'anchored', got 'shared'"),
+    "endless number": ((*NEW_TRAIN, "--total-timesteps", "1e999999999"), "needs a whole number, got '1e999999999'"),
     "joint oracle": (
         (
             "distill",

@@ -100,3 +100,9 @@ def test_rates_are_totals_over_totals() -> None:
 )
 def test_success_is_told_only_where_it_means_something(record: dict[str, Any], rate: float | None) -> None:
     assert made_up([1.0, 0.0], **record).success_rate == rate
+
+
+def test_large_scores_are_set_in_thousands() -> None:
+    assert "score/second   6,172.84" in str(
+        made_up([12_345.678], lengths=[10], looks=[10], seconds_wall=2.0, seconds_env=2.0)
+    )

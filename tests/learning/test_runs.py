@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -330,3 +331,52 @@ def test_the_reason_of_the_filter_is_said() -> None:
 def test_the_manifest_lists_a_hash_for_every_file_that_matters(tmp_path: Path) -> None:
     train(tmp_path)
     assert set(Manifest.read(tmp_path).files) == {"model.safetensors", "config.json"}
+
+
+def learnt(model: Model) -> list[int]:
+    """The plan made in the corridor's first cell."""
+    actions: list[int] = model.planner.plan(np.eye(5, dtype=np.float32)[:1]).mode()[0].tolist()
+    return actions
+
+
+def test_a_narrow_student_learns_from_our_teacher(tmp_path: Path) -> None:
+    student = distill(tmp_path / "run", width=8, n_updates=300, learning_rate=1e-2)
+    assert student.network.config.trunk == replace(corridor_teacher().network.config.trunk, width=8)
+    assert learnt(student) == [RIGHT] * 4
+    assert student.manifest.notes["teacher_parameters"] == corridor_teacher().network.n_parameters
+    assert student.network.n_parameters < corridor_teacher().network.n_parameters
+    assert read_json(tmp_path / "run" / "config.json")["settings"]["width"] == 8
+    assert load_model(tmp_path / "run").network.config.trunk.width == 8
+
+
+def test_a_narrow_student_learns_from_any_teacher() -> None:
+    config = phr_config(width=8, n_updates=300, learning_rate=1e-2)
+    student = runs.distill(always_right(), CORRIDOR, config, start=TRUNK)
+    assert (student.network.config.trunk.width, learnt(student)) == (8, [RIGHT] * 4)
+    assert student.manifest.notes["teacher_parameters"] is None
+
+
+def test_the_same_width_starts_fresh_and_no_width_starts_from_the_teacher(tmp_path: Path) -> None:
+    plain, fresh = distill(tmp_path / "plain", n_updates=1), distill(width=TRUNK.width, n_updates=1)
+    weights = [next(model.network.trunk.parameters()) for model in (corridor_teacher(), plain, fresh)]
+    apart = [float((weight - weights[0]).abs().max()) for weight in weights[1:]]
+    assert apart[0] < 0.01 < apart[1]
+    # As it was before there was such a setting, so that older runs can be taken up again.
+    assert "width" not in read_json(tmp_path / "plain" / "config.json")["settings"]
+
+
+def test_a_narrow_student_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = distill(tmp_path / "whole", width=8)
+    interrupted(monkeypatch, PHR, 5, lambda: distill(tmp_path / "parts", width=8))
+    with pytest.raises(OutputDirectoryError, match="settings.width is 8 there and 9 here"):
+        distill(tmp_path / "parts", width=9, resume=True)
+    distill(tmp_path / "parts", width=8, resume=True)
+    assert model_bytes(tmp_path / "parts") == model_bytes(tmp_path / "whole")
+    assert whole.network.config.trunk.width == 8
+
+
+def test_a_failed_run_leaves_no_folder(tmp_path: Path) -> None:
+    lost = TablePlanner.of_actions([[LEFT]] * 5, 2)
+    with pytest.raises(NoSuccessError):
+        runs.distill(lost, CORRIDOR, phr_config(n_episodes=4, prefix=(0, 0)), tmp_path / "a" / "b", start=TRUNK)
+    assert not list(tmp_path.iterdir())

@@ -208,3 +208,12 @@ def test_impossible_sizes_are_refused() -> None:
         extend_teacher(network(), 0)
     with pytest.raises(SettingError, match="at least one action, got 0"):
         build_network((5,), 0, 1, TRUNK, seed=0)
+
+
+@pytest.mark.parametrize("horizon", [1, 4])
+def test_the_parameters_of_a_look_are_those_that_change_the_plan(horizon: int) -> None:
+    model = network(horizon)
+    assert model.n_parameters == (5 * 8 + 8) + (8 * 8 + 8) + (8 * 3 * horizon + 3 * horizon)
+    planned = model(OBS).sum()
+    planned.backward()
+    assert model.n_parameters == sum(p.numel() for p in model.parameters() if p.grad is not None)

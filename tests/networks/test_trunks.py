@@ -127,3 +127,15 @@ def test_a_layer_without_units_is_refused(widths: dict[str, int]) -> None:
 def test_an_observation_that_does_not_fit_is_refused(obs_shape: tuple[int, ...], config: TrunkConfig, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         Trunk(obs_shape, config)
+
+
+def test_another_width_takes_the_channels_along() -> None:
+    grid = TrunkConfig(kind="grid", channels=(16, 32, 32), width=256)
+    assert grid.scaled_to(256) == grid
+    assert grid.scaled_to(64) == TrunkConfig(kind="grid", channels=(4, 8, 8), width=64)
+    assert grid.scaled_to(512).channels == (32, 64, 64)
+    assert grid.scaled_to(1) == TrunkConfig(kind="grid", channels=(1, 1, 1), width=1)
+    mlp = TrunkConfig(kind="mlp", width=64, depth=3)
+    assert mlp.scaled_to(16) == TrunkConfig(kind="mlp", width=16, depth=3)
+    with pytest.raises(SettingError, match="positive widths"):
+        grid.scaled_to(0)

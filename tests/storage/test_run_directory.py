@@ -34,9 +34,9 @@ def with_checkpoint(path: Path, value: float = 1.0) -> RunDirectory:
     return run
 
 
-def test_a_new_folder_is_made_and_holds_nothing_until_the_run_begins(tmp_path: Path) -> None:
+def test_a_new_folder_is_made_when_the_run_begins(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "a" / "b", SETTINGS, resume=False)
-    assert names_in(run.path) == []
+    assert names_in(tmp_path) == []
     run.begin()
     assert names_in(run.path) == ["config.json"]
     assert read_json(run.path / "config.json")["settings"]["prefix"] == [0, 4]

@@ -99,8 +99,9 @@ def distill(
         threads: Threads of torch.
         on_progress: Told while recording and after each update.
         say: Told which episodes were kept, and why, and what each round of refinement found and changed.
-        **settings: Fields of `PHRConfig` (`loss`, `window_stride`, `loss_weight`, `refine`, ...). `refine=ROUNDS` goes on
-            with the states that the student's own plans lead to.
+        **settings: Fields of `PHRConfig` (`loss`, `window_stride`, `loss_weight`, `width`, `refine`, ...). `width=W` gives
+            the student a fresh trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that
+            the student's own plans lead to.
 
     Raises:
         HorizonError: If the horizon is below 1.

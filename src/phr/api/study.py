@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phr.api.learn import load
 from phr.api.threads import use_threads
 from phr.errors import UsageError
 from phr.learning.driver import OnProgress, silent
+from phr.teachers.foreign import Reading
 from phr.teachers.zoo import ZOO_PREFIX
 
 if TYPE_CHECKING:
     from phr.report.tables import Table
     from phr.studies.bench.run import BenchResult
+    from phr.studies.doctor.diagnosis import Diagnosis
     from phr.studies.results import Results
 
 
@@ -133,3 +135,36 @@ def bench(
         quick=quick,
     )
     return run_bench(settings, say=say, on_progress=on_progress, on_section=on_section)
+
+
+def doctor(
+    env_id: str,
+    teacher: Any = None,
+    *,
+    episodes: int = 8,
+    steps: int = 300,
+    activation: str | None = None,
+    normalize: str | Path | None = None,
+    seed: int = 0,
+    on_progress: OnProgress = silent,
+) -> Diagnosis:
+    """Examine an environment: what its id resolves to, whether it repeats, and how long a teacher could look away in it.
+
+    Args:
+        env_id: A Gymnasium id, or `module:factory`; also one that phr cannot act in.
+        teacher: Anything that `evaluate` takes; where phr cannot act, a policy with continuous actions that it can read.
+        episodes: Episodes of random play, and of the teacher.
+        steps: Most steps of each that are looked at.
+        activation: As for `distill`.
+        normalize: As for `distill`.
+        seed: Fixes all that is drawn.
+        on_progress: Told what is being done.
+
+    Raises:
+        UsageError: If there is no such environment, or the teacher does not fit it.
+        SettingError: If a number makes no sense.
+    """
+    from phr.studies.doctor.diagnosis import examine  # gymnasium's checker, which others need not wait for
+
+    said = Reading(activation=activation, normalize=normalize)
+    return examine(env_id, teacher, reading=said, seed=seed, n_episodes=episodes, max_steps=steps, on_progress=on_progress)

@@ -39,7 +39,7 @@ def complaint(box: str, options: Collection[str]) -> str:
         hint = near_miss(wrong, options, "")
         return f"there is no option {wrong}" + (f"; {hint}" if hint else "")
     if said.startswith("Missing from"):
-        missing = re.findall(r"(?:(--[a-z-]+) )?\b([A-Z]{1,7})\b [^()]*\(required\)", said)
+        missing = re.findall(r"(?:(--[a-z-]+) )?\b([A-Z_]{1,7})\b [^()]*\(required\)", said)
         return f"missing: {', '.join(' '.join(filter(None, words)) for words in missing)}" if missing else said
     if found := re.match(r"Missing value for argument '(--[\w-]+)'", said):
         return f"{found[1]} needs a value"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Task as RichTask
+from rich.table import Table
 from rich.text import Text
 
 from phr.learning.driver import Progress as Report
@@ -61,6 +63,16 @@ class ProgressBar:
 def say(line: str) -> None:
     """Print one line for a person."""
     console.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def say_rows(heading: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print a heading and, below it, names with what belongs to each; long texts go on below themselves."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column()
+    for name, found in rows:
+        grid.add_row(Text(f"  {name}"), Text(found))
+    console.print(Text(heading, style="bold"), grid, sep="\n")
 
 
 def say_where(model: Model) -> None:

@@ -13,7 +13,7 @@ import tyro
 
 from phr.cli.commands import COMMANDS, Command, describe
 from phr.cli.complaints import complaint, near_miss, one_line
-from phr.cli.words import POSITIONAL
+from phr.cli.words import POSITIONAL, WORDS
 from phr.errors import PhrError, UsageError
 
 _RESUME = "; what was done is kept, --resume goes on from there"
@@ -71,7 +71,7 @@ def parse(words: list[str]) -> Command:
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(COMMANDS[name], prog=f"phr {name}", args=rest, config=_CONFIG)
+            return tyro.cli(COMMANDS[name], prog=f"phr {name}", args=rest, config=_CONFIG, registry=WORDS)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,11 +33,12 @@ Activation = Annotated[
 Normalize = Annotated[
     Path | None, word("FILE.npz", "Statistics of the observations that a .zip was trained with, from phr convert.")
 ]
+Examined = Annotated[tyro.conf.Positional[str], word("ENV_ID")]
 PickleFile = Annotated[tyro.conf.Positional[Path], word("FILE.pkl")]
 StatisticsFile = Annotated[Path, word("FILE.npz")]
 ModelReference = Annotated[tyro.conf.Positional[str], word("MODEL")]
 Reported = Annotated[tyro.conf.Positional[str], word("DIR")]
-POSITIONAL = ("Teacher", "ModelReference", "Reported", "PickleFile")
+POSITIONAL = ("Teacher", "ModelReference", "Reported", "PickleFile", "Examined")
 """The kinds that stand without an option before them."""
 Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
 Seed = Annotated[int, word("S", "Fixes all that is random (default 0).")]
@@ -48,6 +50,41 @@ Resume = Annotated[
         help_behavior_hint="",
     ),
 ]
+
+
+WORDS = tyro.constructors.ConstructorRegistry()
+"""How words become values where Python's own way is too strict."""
+
+_MOST_DIGITS = 18
+
+
+@WORDS.primitive_rule
+def _whole_numbers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[int] | None:
+    if info.type is not int:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: whole_number(words[0]),
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def whole_number(text: str) -> int:
+    """The number that a text says: `1000`, `1_000` or `1e3`.
+
+    Raises:
+        ValueError: In Python's words, if it is not whole or has more than 18 digits.
+    """
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return int(text)
+    # The exponent first: 1e999999999 is a whole number that no memory holds.
+    if not number.is_finite() or number.adjusted() >= _MOST_DIGITS or number != number.to_integral_value():
+        raise ValueError(f"invalid literal for int() with base 10: {text!r}")
+    return int(number)
 
 
 def prefix_range(text: str) -> tuple[int, int]:

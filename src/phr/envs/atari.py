@@ -23,6 +23,7 @@ from phr.envs.atari_ids import AtariSettings
 from phr.envs.atari_palette import grey_table
 from phr.envs.split import Advance, BareSimulator, SplitEnv, discrete_size
 from phr.errors import MissingExtraError, UnsupportedEnvironmentError
+from phr.seeding import reseed
 
 SIZE, STACK = 84, 4
 
@@ -206,6 +207,10 @@ class AtariSplitEnv(SplitEnv):
     def forget_steps(self) -> None:
         """Count frames from here."""
         self._elapsed = 0
+
+    def reseed(self, seed: int) -> None:
+        """Let sticky actions and a varying frame skip be drawn from this seed."""
+        reseed(self._rng, seed)
 
     def start_seeds(self) -> list[int]:
         """One seed for each number of idle frames: every way in which an episode can begin.

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from phr.envs.flat_dict import FlatDict
 from phr.errors import NonFiniteError, UnsupportedEnvironmentError
+from phr.seeding import reseed
 
 Advance = tuple[float, bool, bool, dict[str, Any]]
 """Reward, terminated, truncated, info: Gymnasium's step without the observation."""
@@ -85,6 +86,13 @@ class SplitEnv(ABC):
                 limit: Any = layer  # Gymnasium types the counter as None, which it is before the first reset
                 limit._elapsed_steps = 0
             layer = layer.env
+
+    def reseed(self, seed: int) -> None:
+        """Let chance go on from this seed in the state as it stands: another future of the same moment.
+
+        The base class reseeds the generator that Gymnasium gives every environment; chance from elsewhere is not reached.
+        """
+        reseed(self.gym_env.unwrapped.np_random, seed)
 
     def start_seeds(self) -> list[int] | None:
         """Seeds that give every possible start once; None where they have to be searched for.

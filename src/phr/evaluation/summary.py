@@ -146,7 +146,7 @@ class Evaluation:
         interval = self.return_ci95
         lines = [f"{self.model} in {self.env_id}: horizon {self.horizon}, commitment {self.commitment}, {self.backend}"]
         if interval is None:
-            lines.append(f"  score          {self._total('score'):.4g} (no episode was finished)")
+            lines.append(f"  score          {self._total('score'):,.6g} (no episode was finished)")
         else:
             lines.append(
                 f"  return         {self.return_mean:.4f}  [{interval[0]:.4f}, {interval[1]:.4f}]  (95 % bootstrap)"
@@ -164,7 +164,7 @@ class Evaluation:
             f"  100k steps     {self.seconds_per_100k_steps:.3f} s  [{low:.3f}, {high:.3f}]  "
             f"({share:.0%} policy, {1 - share:.0%} environment)"
         )
-        lines.append(f"  score/second   {self.score_per_second:.2f}")
+        lines.append(f"  score/second   {self.score_per_second:,.2f}")
         if self.bound is not None:
             terms = self.bound
             lines.append(

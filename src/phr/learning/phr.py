@@ -27,6 +27,9 @@ from phr.storage.tensors import network_tensors, optimizer_tensors, restore_netw
 TrunkMode = Literal["shared", "anchored", "frozen", "own"]
 TRUNK_MODES: tuple[TrunkMode, ...] = get_args(TrunkMode)
 
+WIDEST = 8192
+"""Sixteen times the Nature network; what is larger was meant to be something else."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PHRConfig:
@@ -50,6 +53,9 @@ class PHRConfig:
     """`shared`: heads 2..n are regressed through the shared trunk, so head 1 drifts (the paper, Eq. 8). `anchored`: head 1
     is regressed too. `frozen`: only heads 2..n move. `own`: heads 2..n get a trunk of their own, head 1 keeps the
     teacher's."""
+    width: int | None = None
+    """Units of the student's own trunk, which starts fresh: the layers of the network that the student would otherwise start
+    from, with the channels of convolutions in proportion. None starts from the teacher's network, where it has one."""
     n_updates: int = 2000
     """Gradient steps."""
     batch_size: int = 256
@@ -114,6 +120,7 @@ class PHRConfig:
             )
         if self.joint and self.horizon == 1:
             raise HorizonError("joint training regresses heads 2..n beside A2C, so it needs a horizon >= 2, got 1")
+        self._check_width()
         for name in ("success_quantile", "warmup", "teacher_smoothing"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise SettingError(f"{name} lies in [0, 1), got {getattr(self, name)}")
@@ -121,6 +128,17 @@ class PHRConfig:
             raise SettingError(f"refine_share lies in (0, 1], got {self.refine_share}")
         if self.refine:
             self._check_refinement()
+
+    def _check_width(self) -> None:
+        if self.width is None:
+            return
+        if not 1 <= self.width <= WIDEST:
+            raise SettingError(f"width must lie in 1..{WIDEST:,}, got {self.width:,}")
+        if self.trunk_mode != "anchored":
+            raise SettingError(
+                "a student with a width of its own starts with a fresh trunk, so head 1 has to be learnt too: trunk_mode is "
+                f"'anchored', got {self.trunk_mode!r}"
+            )
 
     def _check_refinement(self) -> None:
         if self.joint:

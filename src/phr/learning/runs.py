@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from phr.learning.joint import JointTraining
 from phr.learning.phr import PHR, PHRConfig
 from phr.learning.recording import check_experience, named, record_teacher
 from phr.learning.refine import Refinement
+from phr.learning.settings import said_settings
 from phr.manifest import Manifest, ModelKind, library_versions
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig, default_trunk
@@ -28,6 +28,7 @@ from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage.model import Model, load_model
 from phr.storage.run_directory import RunDirectory
+from phr.teachers.policy import parameter_count
 
 Say = Callable[[str], None]
 
@@ -58,7 +59,7 @@ def train_teacher(
         OutputDirectoryError: If the folder holds something else.
         NonFiniteError: If a loss or gradient is not finite.
     """
-    run = _open_run(directory, {"command": "train", "env_id": env_id, "settings": asdict(config)}, resume)
+    run = _open_run(directory, {"command": "train", "env_id": env_id, "settings": said_settings(config)}, resume)
     if run is not None and run.is_complete:
         return load_model(run.path)
     training = A2C(lambda: make_env(env_id), config)
@@ -113,7 +114,7 @@ def distill(
         NonFiniteError: If a loss or gradient is not finite.
     """
     identity = teacher_id or teacher_name
-    settings = {"command": "distill", "env_id": env_id, "teacher": identity, "settings": asdict(config)}
+    settings = {"command": "distill", "env_id": env_id, "teacher": identity, "settings": said_settings(config)}
     if experience is not None:
         check_experience(experience, env_id, config, teacher=teacher_name, teacher_id=identity)
         settings["experience"] = experience_id
@@ -130,10 +131,11 @@ def distill(
     if save_experience_to is not None:
         save_experience(experience, save_experience_to)
     env = make_env(env_id)
-    student = PHR(_network(start, env, config.seed), experience, config)
+    student = PHR(_network(start, env, config), experience, config)
     training = _training(student, teacher, env_id, joint_config, say)
     run_training(training, run, on_progress=on_progress)
     notes = _notes(student, teacher_name, selection)
+    notes["teacher_parameters"] = parameter_count(teacher)
     if isinstance(training, Refinement):
         notes["refinement"] = training.reports
     return _finish(student.network, run, "student", env, notes)
@@ -169,13 +171,18 @@ def distill_logged(
         raise SettingError(
             "logged actions allow only cross-entropy, trunk mode anchored, and neither joint nor sampled labels"
         )
-    settings = {"command": "distill", "env_id": logged.env_id, "experience": logged.identity, "settings": asdict(config)}
+    settings = {
+        "command": "distill",
+        "env_id": logged.env_id,
+        "experience": logged.identity,
+        "settings": said_settings(config),
+    }
     run = _open_run(directory, settings, resume)
     if run is not None and run.is_complete:
         return load_model(run.path)
     selection = select_successful(logged.experience, quantile=config.success_quantile)
     say(selection.reason)
-    network = _network(default_trunk(logged.observation_space), logged, config.seed)
+    network = _network(default_trunk(logged.observation_space), logged, config)
     student = PHR(network, logged.experience.subset(selection.keep), config)
     run_training(student, run, on_progress=on_progress)
     return _finish(student.network, run, "student", logged, _notes(student, logged.name, selection))
@@ -191,12 +198,15 @@ def _notes(student: PHR, teacher_name: str, selection: Selection) -> dict[str, A
     }
 
 
-def _network(start: PlanNetwork | TrunkConfig, env: SplitEnv | Logged, seed: int) -> PlanNetwork:
-    """What the student starts from: the teacher's network, or a fresh one where the teacher has none."""
+def _network(start: PlanNetwork | TrunkConfig, env: SplitEnv | Logged, config: PHRConfig) -> PlanNetwork:
+    """What the student starts from: the teacher's network, or a fresh one where it has none or a width is asked for."""
     if isinstance(start, PlanNetwork):
-        return start
-    weights_seed = Streams(seed).integer("student-weights")
-    return build_network(env.observation_space, env.n_actions, 1, start, seed=weights_seed)
+        if config.width is None:
+            return start
+        start = start.config.trunk
+    trunk = start if config.width is None else start.scaled_to(config.width)
+    weights_seed = Streams(config.seed).integer("student-weights")
+    return build_network(env.observation_space, env.n_actions, 1, trunk, seed=weights_seed)
 
 
 def _training(student: PHR, teacher: Planner, env_id: str, joint_config: A2CConfig | None, say: Say) -> Trainable:

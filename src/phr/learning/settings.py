@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from phr.errors import SettingError
 from phr.seeding import Streams
+
+
+def said_settings(config: Any) -> dict[str, Any]:
+    """The settings as a run keeps them; one that is None says nothing, so runs from before there was such a one go on."""
+    return {name: value for name, value in asdict(config).items() if value is not None}
 
 
 def check_settings(

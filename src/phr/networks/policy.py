@@ -111,6 +111,11 @@ class PlanNetwork(nn.Module):
         return logits, values
 
     @property
+    def n_parameters(self) -> int:
+        """Numbers that a look multiplies with; the value head, which only training reads, is not counted."""
+        return sum(p.numel() for name, p in self.named_parameters() if not name.startswith("value_head."))
+
+    @property
     def trunk_of_first(self) -> Trunk:
         """The trunk that head 1 and the value head read."""
         return self.trunk if self.first_trunk is None else self.first_trunk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -39,6 +39,17 @@ class TrunkConfig:
     def __post_init__(self) -> None:
         if min((self.width, self.depth, *self.channels)) < 1:
             raise SettingError(f"a trunk needs positive widths, got {self}")
+
+    def scaled_to(self, width: int) -> TrunkConfig:
+        """The same layers with another width, and the channels of convolutions in proportion (at least one each).
+
+        So parameters and time follow the square of the width, in convolutions as in fully connected layers.
+
+        Source:
+            The width multiplier of MobileNet (Howard et al. 2017, arXiv:1704.04861, section 3.3).
+        """
+        channels = tuple(max(1, round(n * width / self.width)) for n in self.channels)
+        return replace(self, width=width, channels=self.channels if self.kind == "mlp" else channels)
 
 
 def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float) -> nn.Linear | nn.Conv2d:

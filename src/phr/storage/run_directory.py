@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from phr.errors import CorruptFileError, OutputDirectoryError
-from phr.files import append_jsonl, atomic_path, ensure_directory, read_json, read_jsonl, write_json
+from phr.files import append_jsonl, atomic_path, check_directory, read_json, read_jsonl, write_json
 from phr.manifest import COMPLETE, Manifest
 from phr.networks.policy import PlanNetwork
 from phr.storage.model import CHECKPOINT, CONFIG, Model, save_model
@@ -23,7 +23,7 @@ class RunDirectory:
     """Opens a folder for one run, or finds it again.
 
     Args:
-        path: The folder; made where it is missing.
+        path: The folder; made by `begin` where it is missing.
         config: Everything that is needed to run it again; a run is the same run when this is equal.
         resume: Go on where there is a part, do nothing where all is done.
 
@@ -34,8 +34,8 @@ class RunDirectory:
     def __init__(self, path: Path, config: dict[str, Any], *, resume: bool) -> None:
         self.path = path
         self._config: dict[str, Any] = json.loads(json.dumps(config))  # tuples are read back as lists
-        ensure_directory(path)
-        present = {entry.name for entry in path.iterdir()}
+        check_directory(path)
+        present = {entry.name for entry in path.iterdir()} if path.exists() else set()
         if present and CONFIG not in present:
             raise OutputDirectoryError(f"{path} is not empty and holds no run of ours; choose another folder")
         if CONFIG in present:
@@ -53,7 +53,7 @@ class RunDirectory:
             raise OutputDirectoryError(f"{self.path} holds {state}; add --resume, or choose another folder")
 
     def begin(self) -> None:
-        """Write the settings; what failed before leaves an empty folder, free for another run."""
+        """Make the folder and write the settings; what failed before leaves nothing behind."""
         if not (self.path / CONFIG).exists():
             write_json(self.path / CONFIG, self._config)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from phr.learning.a2c import A2CConfig
 from phr.learning.phr import PHRConfig
 from phr.learning.presets import student_config, teacher_config
 from phr.learning.recording import named, record_teacher
+from phr.learning.settings import said_settings
 from phr.manifest import COMPLETE
 from phr.protocols import Planner
 from phr.storage.model import CONFIG, MODEL, Model, load_model, save_model
@@ -222,7 +223,7 @@ def _is_finished(directory: Path, config: A2CConfig | PHRConfig) -> bool:
     """Whether a folder holds a finished model with these settings; another one is left for its job to refuse."""
     if not ((directory / COMPLETE).exists() and (directory / CONFIG).exists()):
         return False
-    wanted: dict[str, Any] = json.loads(json.dumps(asdict(config)))  # tuples are read back as lists
+    wanted: dict[str, Any] = json.loads(json.dumps(said_settings(config)))  # tuples are read back as lists
     found = read_json(directory / CONFIG)
     return isinstance(found, dict) and found.get("settings") == wanted
 

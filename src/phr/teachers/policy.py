@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
+from phr.networks.torch_planner import TorchPlanner
 from phr.plan import CategoricalPlan
 
 Policy = Callable[[NDArray[Any]], Any]
@@ -93,6 +94,14 @@ class ContinuousTeacher:
             return scaled
         cut: NDArray[Any] = np.clip(numbers, self.low, self.high)
         return cut
+
+
+def parameter_count(teacher: object) -> int | None:
+    """Numbers that one look of a teacher multiplies with; None where it does not show them."""
+    if isinstance(teacher, TorchPlanner):
+        return teacher.network.n_parameters
+    module = getattr(teacher, "module", None)
+    return sum(parameter.numel() for parameter in module.parameters()) if isinstance(module, nn.Module) else None
 
 
 def as_array(answer: Any, name: str) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 from phr.cli.commands.bench import Bench
 from phr.cli.commands.convert import Convert
 from phr.cli.commands.distill import Distill
+from phr.cli.commands.doctor import Doctor
 from phr.cli.commands.evaluate import Evaluate
 from phr.cli.commands.export import Export
 from phr.cli.commands.report import Report
@@ -32,6 +33,7 @@ COMMANDS: dict[str, type[Command]] = {
     "report": Report,
     "reproduce": Reproduce,
     "bench": Bench,
+    "doctor": Doctor,
 }
 
 

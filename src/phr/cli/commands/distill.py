@@ -48,6 +48,9 @@ class Distill:
     """λ: scales the loss."""
     trunk_mode: Annotated[TrunkMode | None, word("MODE")] = None
     """What happens to trunk and head 1: anchored (default), shared, frozen, or own."""
+    width: OptionalCount = None
+    """Units of a fresh trunk for the student, convolutions in proportion; without it the student starts from the
+    teacher's network, or from the environment's usual one where the teacher has none to give."""
     pad: Annotated[Literal["yes", "no"], word("yes|no")] = "yes"
     """Keep windows that run past an episode's end (default yes; no is the paper's strict cut)."""
     sample_labels: Flag = False
@@ -97,6 +100,7 @@ class Distill:
                 window_stride=self.window_stride,
                 loss_weight=self.loss_weight,
                 trunk_mode=self.trunk_mode,
+                width=self.width,
                 pad=self.pad == "yes",
                 sample_labels=self.sample_labels,
                 joint=self.joint,
@@ -108,4 +112,7 @@ class Distill:
             )
         heads = model.manifest.notes["agreement_per_head"]
         say(f"agreement with the teacher on its own states: head 1 {heads[0]:.1%}, last head {heads[-1]:.1%}")
+        teacher = model.manifest.notes.get("teacher_parameters")
+        beside = "" if teacher is None else f", teacher {teacher:,}"
+        say(f"parameters of one look: student {model.network.n_parameters:,}{beside}")
         say_where(model)

@@ -1,0 +1,88 @@
+"""Environments with one fault or one habit each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+Obs = NDArray[np.float32]
+Step = tuple[Obs, float, bool, bool, dict[str, Any]]
+
+
+class Coins(gymnasium.Env[Obs, Any]):
+    """Shows a fair coin every `period` steps, the one before it in between; an episode has 12 steps.
+
+    Args:
+        period: Steps between two throws.
+    """
+
+    def __init__(self, period: int = 1) -> None:
+        self.observation_space = spaces.Box(0.0, 1.0, (1,), np.float32)
+        self.action_space: spaces.Space[Any] = spaces.Discrete(2)
+        self._period, self._steps, self._coin = period, 0, 0
+
+    def _look(self) -> Obs:
+        if self._steps % self._period == 0:
+            self._coin = int(self.np_random.integers(2))
+        return np.array([self._coin], np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._steps = 0
+        return self._look(), {}
+
+    def step(self, action: Any) -> Step:
+        self._steps += 1
+        return self._look(), 1.0, self._steps == 12, False, {}
+
+
+class ManyCoins(Coins):
+    """The same with a continuous action."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+
+class Carrying(Coins):
+    """Rewards by the number of episodes so far, which no reset takes back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._played = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
+        self._played += 1
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Step:
+        obs, _, terminated, truncated, info = super().step(action)
+        return obs, float(self._played), terminated, truncated, info
+
+
+class Unseeded(Coins):
+    """Throws its coin with dice that no seed reaches."""
+
+    def _look(self) -> Obs:
+        return np.random.default_rng().random(1, dtype=np.float32)
+
+
+class Wide(Coins):
+    """Shows float64 where it promises float32."""
+
+    def _look(self) -> Any:
+        return super()._look().astype(np.float64)
+
+
+def follow(obs: NDArray[Any]) -> NDArray[np.int64]:
+    """Plays what the coin shows: no plan outlives a throw but by luck."""
+    return obs[:, 0].astype(np.int64)
+
+
+def make_follower() -> Any:
+    """The same as a factory, for the command line."""
+    return follow
