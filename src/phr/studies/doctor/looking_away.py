@@ -100,7 +100,7 @@ def _kept_for(teacher: Asked, episode: Episode, at: int) -> float:
     """Steps for which the action of a moment is kept; endless if until the end."""
     ahead = episode.actions[at : at + LONGEST]
     kept = next((k for k, action in enumerate(ahead) if not teacher.same(action, ahead[0])), None)
-    return math.inf if kept is None else kept
+    return math.inf if kept is None else float(kept)
 
 
 def _right_for(world: World, teacher: Asked, episode: Episode, at: int, chance: int) -> float:
@@ -108,7 +108,7 @@ def _right_for(world: World, teacher: Asked, episode: Episode, at: int, chance: 
     fork(world, episode, at, chance)
     for step, action in enumerate(episode.actions[at : at + LONGEST]):
         if not teacher.same(teacher.act(world.observe()), action):
-            return step
+            return float(step)
         _, terminated, truncated = world.step(action)
         if terminated or truncated:
             break

@@ -175,7 +175,7 @@ class Episode:
     @property
     def episode_return(self) -> float:
         """Sum of rewards."""
-        return sum(entry[0] for entry in self.trace)
+        return float(sum(entry[0] for entry in self.trace))
 
 
 def play(world: World, seed: int, choose: Choose, max_steps: int) -> Episode:
