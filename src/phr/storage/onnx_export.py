@@ -193,7 +193,7 @@ def _environment(manifest: Manifest) -> tuple[SplitEnv | None, str]:
     except UsageError as error:
         return None, str(error)
     space = env.observation_space
-    if (space.shape, str(space.dtype), env.n_actions) != (manifest.obs_shape, manifest.obs_dtype, manifest.n_actions):
+    if (space.shape, str(space.dtype), env.action_space) != (manifest.obs_shape, manifest.obs_dtype, manifest.actions):
         return None, f"{manifest.env_id} has other spaces here than the model was made for"
     return env, ""
 
