@@ -19,6 +19,10 @@ from phr.errors import EmptyBatchError, SettingError
 
 PlanLoss = Literal["squared", "squared_logits", "kl", "forward_kl", "cross_entropy", "gaussian"]
 PLAN_LOSSES: tuple[PlanLoss, ...] = get_args(PlanLoss)
+ROW_LOSSES: tuple[PlanLoss, ...] = ("cross_entropy", "squared", "squared_logits", "kl", "forward_kl")
+"""Those that compare choices among actions, the default first."""
+VECTOR_LOSSES: tuple[PlanLoss, ...] = ("squared", "gaussian")
+"""Those that compare continuous actions, the default first."""
 
 
 def losses_for(space: ActionSpace, *, action_only: bool = False) -> tuple[PlanLoss, ...]:
@@ -29,8 +33,8 @@ def losses_for(space: ActionSpace, *, action_only: bool = False) -> tuple[PlanLo
         action_only: There are actions alone, no probabilities.
     """
     if isinstance(space, Continuous):
-        return ("squared", "gaussian")
-    return ("cross_entropy",) if action_only else ("cross_entropy", "squared", "squared_logits", "kl", "forward_kl")
+        return VECTOR_LOSSES
+    return ROW_LOSSES[:1] if action_only else ROW_LOSSES
 
 
 def check_loss(kind: str, space: ActionSpace) -> None:
