@@ -53,6 +53,8 @@ WORLDS: dict[str, tuple[str, ActionSpace, Any]] = {
 each_world = pytest.mark.parametrize("name", WORLDS)
 KINDS = [("point", "squared"), ("point", "gaussian"), ("dials", "cross_entropy"), ("dials", "squared")]
 each_kind = pytest.mark.parametrize(("name", "loss"), KINDS)
+MARGIN = {"point": 0.4, "dials": 0.1}
+"""How much less than its teacher a student may collect; at random the point collects six less, the dials half as much."""
 QUICK: dict[str, Any] = {"n_episodes": 64, "n_updates": 500, "prefix": (0, 3), "learning_rate": 3e-3, "batch_size": 128}
 
 
@@ -91,8 +93,8 @@ def test_a_student_learns_the_optimal_plan(name: str, loss: str) -> None:
     space = WORLDS[name][1]
     assert (model.manifest.actions, plan.mode().shape) == (space, (64, HORIZON, 2))
     if name == "point":
-        np.testing.assert_allclose(plan.mode(), best_moves(obs, HORIZON), atol=0.08)
-    assert mean_return(model.planner, name) > mean_return(teacher_of(name), name) - 0.1
+        assert np.abs(plan.mode() - best_moves(obs, HORIZON)).mean() < 0.04
+    assert mean_return(model.planner, name) > mean_return(teacher_of(name), name) - MARGIN[name]
     assert mean_return(model.planner, name) > mean_return(RandomPlanner(space, np.random.default_rng(0)), name) + 0.5
 
 
@@ -223,7 +225,7 @@ def test_plans_are_learnt_from_episodes_alone(tmp_path: Path, name: str) -> None
     phr.distill(policy, env_id=env_id, horizon=HORIZON, save_experience=path, **{**QUICK, "n_updates": 1})
     assert load_logged(path, env_id).action_space == space
     model = phr.distill(experience=path, horizon=HORIZON, **QUICK)
-    assert mean_return(model.planner, name) > mean_return(teacher_of(name), name) - 0.1
+    assert mean_return(model.planner, name) > mean_return(teacher_of(name), name) - MARGIN[name]
     with pytest.raises(SettingError, match="logged actions allow only|does not fit continuous"):
         phr.distill(experience=path, horizon=HORIZON, loss="kl", **QUICK)
     with pytest.raises(IncompatibleModelError, match="has observations"):
