@@ -58,7 +58,7 @@ def slow_number(kind: PlanLoss, planned: float, log_spread: float, taken: float,
     if kind == "squared":
         return ((planned - taken) / unit) ** 2
     away = Normal(torch.tensor(planned / unit), torch.tensor(math.exp(log_spread)))
-    return -float(away.log_prob(torch.tensor(taken / unit)))
+    return -float(away.log_prob(torch.tensor(taken / unit))) * math.exp(2 * log_spread)
 
 
 @pytest.mark.parametrize("kind", VECTOR_LOSSES)
@@ -110,6 +110,17 @@ def test_distances_count_in_parts_of_the_range() -> None:
         student[0, 0, number] = unit
         loss = plan_loss("squared", student, actions, actions, torch.ones(1, 1, dtype=torch.bool), BOX)
         assert loss.item() == pytest.approx(1 / 3)
+
+
+def test_a_gaussian_moves_the_actions_as_half_the_squared_loss_does() -> None:
+    batch = batch_of("gaussian", BOX, 0)
+    gradients = []
+    for kind, scale, n in (("gaussian", 1.0, 6), ("squared", 0.5, 3)):
+        student = batch.student[..., :n].clone().requires_grad_()
+        (scale * plan_loss(kind, student, batch.teacher, batch.actions, batch.valid, BOX)).backward()  # type: ignore[arg-type]
+        assert student.grad is not None
+        gradients.append(student.grad[..., :3])
+    torch.testing.assert_close(*gradients)
 
 
 def test_the_likeliest_spread_is_the_distance() -> None:

@@ -59,10 +59,9 @@ QUICK: dict[str, Any] = {"n_episodes": 64, "n_updates": 500, "prefix": (0, 3), "
 
 
 @cache
-def student(name: str, loss: str, refine: int = 0) -> Model:
+def student(name: str, loss: str) -> Model:
     env_id, _, policy = WORLDS[name]
-    rounds = {"refine": refine, "refine_windows": 256, "refine_updates": 100} if refine else {}
-    return phr.distill(policy, env_id=env_id, horizon=HORIZON, loss=loss, **QUICK, **rounds)
+    return phr.distill(policy, env_id=env_id, horizon=HORIZON, loss=loss, **QUICK)
 
 
 def teacher_of(name: str) -> Planner:
@@ -113,7 +112,10 @@ def test_refinement_trains_on_where_the_plans_led(name: str) -> None:
     report = model.manifest.notes["refinement"][0]
     assert model.manifest.notes["loss"] == loss
     assert report["windows"] > 0
-    assert np.mean(report["after"]) > 0.5
+    known = [value for value in report["after"] if value is not None]
+    assert known
+    assert all(0 <= value <= 1 for value in known)
+    assert mean_return(model.planner, name) > mean_return(teacher_of(name), name) - 2 * MARGIN[name]
     assert "new windows where the student's plans led" in said[1]
 
 

@@ -198,7 +198,11 @@ def gaussian_plan_loss(
     valid: Bool[Tensor, "batch horizon"],
     unit: Float[Tensor, " numbers"],
 ) -> Float[Tensor, ""]:
-    """Mean negative log-likelihood of the teacher's actions under a Gaussian around the student's.
+    """Negative log-likelihood of the teacher's actions under a Gaussian around the student's, weighted by its variance.
+
+    Unweighted, an error counts the more the surer the student is, so what it already knows is learnt over and over and the
+    rest hardly at all. The weight, which gets no gradient, leaves the gradient of the squared distance to the actions, and
+    (spread² − distance²) to the logarithm of the spread.
 
     Args:
         plan_actions: Means, before they are cut off at the bounds.
@@ -208,17 +212,18 @@ def gaussian_plan_loss(
         unit: Half the range of each number.
 
     Returns:
-        Nats per number, a mean over valid steps and numbers; may be negative.
+        Weighted nats, a mean over valid steps and numbers; may be negative.
 
     Raises:
         EmptyBatchError: If no step is valid.
 
     Source:
-        Nix and Weigend 1994, "Estimating the mean and variance of the target probability distribution".
+        Seitzer et al. 2022 (arXiv:2203.09168), Eq. 5 with β = 1.
     """
     distance = (plan_actions - teacher_actions) / unit
     nats = 0.5 * (distance * (-log_spread).exp()).square() + log_spread + 0.5 * math.log(2 * math.pi)
-    return valid_mean(nats.mean(-1), valid)
+    weighted = (2 * log_spread).exp().detach() * nats
+    return valid_mean(weighted.mean(-1), valid)
 
 
 def plan_loss(
