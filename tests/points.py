@@ -59,7 +59,7 @@ class DialsEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
 
     def __init__(self) -> None:
         self.observation_space = spaces.Box(0, 1, (N_DIALS * N_POSITIONS,), np.float32)
-        self.action_space = spaces.MultiDiscrete(DIAL_ACTIONS.nvec)
+        self.action_space = spaces.MultiDiscrete([*DIAL_ACTIONS.nvec])
         self._dials = [0, 0]
 
     def _look(self) -> NDArray[np.float32]:
@@ -91,7 +91,8 @@ def make_dials() -> gymnasium.Env[Any, Any]:
 def to_the_middle(obs: NDArray[Any]) -> NDArray[np.float32]:
     """The best action of the point."""
     place = np.stack([obs[:, 0], obs[:, 1] / 1000], axis=1)
-    return np.clip(-place, -REACH, REACH).astype(np.float32)
+    move: NDArray[np.float32] = np.clip(-place, -REACH, REACH).astype(np.float32)
+    return move
 
 
 def best_moves(obs: NDArray[Any], horizon: int) -> NDArray[np.float32]:

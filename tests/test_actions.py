@@ -115,7 +115,8 @@ def test_discrete_plans_are_what_they_were() -> None:
     assert plan.logits is logits
     rng, same = np.random.default_rng(1), np.random.default_rng(1)
     assert Discrete(4).samples(rng, 9) == same.integers(4, size=9).tolist()
-    assert Discrete(4).to_json() is None
+    space: ActionSpace = Discrete(4)
+    assert space.to_json() is None
 
 
 WRONG_ACTIONS: list[tuple[ActionSpace, Any, str]] = [

@@ -47,8 +47,8 @@ def test_a_zip_is_distilled_and_evaluated(phr: Phr, folder: Path, name: str, whe
     student = load_model(folder / "student")
     assert (student.env_id, student.horizon, student.manifest.notes["teacher"]) == (env_id(where), 4, f"{name}.zip")
     for model in (f"{name}.zip", "student"):
-        words = ("--env-id", env_id(where), "--steps", 40, "--runs", 1, "--observe-always")
-        assert phr("evaluate", model, *words).code == 0
+        short = ("--steps", 40, "--runs", 1, "--observe-always")
+        assert phr("evaluate", model, "--env-id", env_id(where), *short).code == 0
 
 
 def test_statistics_are_converted_and_used(phr: Phr, folder: Path) -> None:

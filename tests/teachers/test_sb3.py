@@ -180,7 +180,8 @@ def test_an_activation_that_the_file_contradicts_is_refused(tmp_path: Path) -> N
 
 def softmax(logits: NDArray[Any]) -> NDArray[Any]:
     weights: NDArray[Any] = np.exp(logits - logits.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
+    probs: NDArray[Any] = weights / weights.sum(-1, keepdims=True)
+    return probs
 
 
 class OwnExtractor(BaseFeaturesExtractor):
