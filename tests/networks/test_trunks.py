@@ -127,3 +127,12 @@ def test_a_layer_without_units_is_refused(widths: dict[str, int]) -> None:
 def test_an_observation_that_does_not_fit_is_refused(obs_shape: tuple[int, ...], config: TrunkConfig, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         Trunk(obs_shape, config)
+
+
+def test_observations_are_normalised_after_they_are_scaled() -> None:
+    obs = np.random.default_rng(0).integers(0, 256, (500, 6), np.uint8)
+    trunk = Trunk((6,), TrunkConfig(kind="mlp", width=4), obs_scale=1 / 255, normalize=True)
+    trunk.set_statistics(obs)
+    prepared = trunk.prepare(torch.from_numpy(obs), torch.float32)
+    torch.testing.assert_close(prepared.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
+    torch.testing.assert_close(prepared.std(0, correction=0), torch.ones(6), atol=1e-5, rtol=0)

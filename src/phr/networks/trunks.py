@@ -152,7 +152,8 @@ class Trunk(nn.Module):
 
     def set_statistics(self, obs: NDArray[Any]) -> None:
         """Mean and deviation of every number of observations `(n, *obs_shape)`; one that never changes counts as is."""
-        mean, deviation = obs.mean(axis=0, dtype=np.float64), obs.std(axis=0, dtype=np.float64)
+        mean = self.scale * obs.mean(axis=0, dtype=np.float64)
+        deviation = self.scale * obs.std(axis=0, dtype=np.float64)
         self.obs_mean.copy_(torch.from_numpy(mean))
         self.obs_deviation.copy_(torch.from_numpy(np.where(deviation > _STILL, deviation, 1.0)))
 

@@ -52,7 +52,7 @@ class Int8Cost:
         return (
             f"plans {self.agreement:.2%} of the float file's actions on {self.n_observations} real observations {seen} "
             f"(head 1 {self.agreement_per_head[0]:.2%}; worst, head {worst + 1}, {self.agreement_per_head[worst]:.2%}); "
-            f"logits within {self.max_difference:.2g}"
+            f"outputs within {self.max_difference:.2g}"
         )
 
 
