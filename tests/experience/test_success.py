@@ -131,8 +131,8 @@ def test_when_the_last_reward_tells_success(low: float, high: float, any_termina
     assert last_reward_tells_success(low, high, any_terminated=any_terminated) is tells
 
 
-def test_a_cut_off_episode_is_no_success_whatever_its_rewards() -> None:
-    for rewards in itertools.product([0.0, 1.0], repeat=3):
+def test_a_cut_off_episode_is_no_success_unless_it_collected_more() -> None:
+    for rewards in itertools.product([0.0, 0.3], repeat=3):
         both = experience(trajectory([0.0, 1.0]), trajectory(rewards, terminated=False, truncated=True))
         assert select_successful(both).keep.tolist() == [True, False]
     assert np.array_equal(select_successful(experience(trajectory([0.0, 1.0]))).keep, [True])

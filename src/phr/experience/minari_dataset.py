@@ -70,7 +70,7 @@ def _actions(space: spaces.Space[Any], name: str) -> tuple[ActionSpace, int]:
     """The action space from 0 on, and what its first action is called in the dataset."""
     first = int(space.start) if isinstance(space, spaces.Discrete) else 0
     try:
-        return plannable(spaces.Discrete(int(space.n)) if isinstance(space, spaces.Discrete) else space, name), first
+        return plannable(spaces.Discrete(int(space.n)) if isinstance(space, spaces.Discrete) else space, repr(name)), first
     except UnsupportedEnvironmentError as error:
         raise IncompatibleModelError(f"the dataset {error}") from error
 

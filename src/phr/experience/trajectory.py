@@ -90,9 +90,8 @@ class Experience:
             raise InvalidDataError(f"trajectories disagree about observations and actions: {sorted(shapes)}")
         if not self.action_space.accepts(self.n_actions):
             raise InvalidDataError(f"{self.action_space} do not go with {self.n_actions} logits a step")
-        if self.actions_in is not None:
-            for trajectory in self.trajectories:
-                self.actions_in.check(trajectory.actions)
+        for trajectory in self.trajectories:
+            self.action_space.check(trajectory.actions)
 
     @property
     def lengths(self) -> NDArray[np.int64]:

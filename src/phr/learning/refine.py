@@ -224,7 +224,7 @@ class _Round:
         def seed(env: int, episode: int) -> int:
             return streams.integer("refine-env", number, env, episode)
 
-        def prefix(env: int, episode: int) -> tuple[int, ...]:
+        def prefix(env: int, episode: int) -> tuple[Any, ...]:
             rng = streams.rng("refine-prefix", number, env, episode)
             return random_prefix(student.space, rng, config.prefix)
 
