@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from phr.errors import CorruptFileError
+from phr.actions import ActionSpace, action_space_from_json
+from phr.errors import CorruptFileError, InvalidDataError
 from phr.files import read_json, sha256_of, write_json
 
 FORMAT = "phr-model-1"
@@ -27,13 +28,14 @@ class Manifest:
         env_id: The environment it was made for.
         obs_shape: Shape of one observation.
         obs_dtype: Its number type, as numpy names it.
-        n_actions: Size of the discrete action space.
+        n_actions: Numbers that the network answers for one action: the size of a discrete action space.
         horizon: Actions predicted from one look.
         commitment: Actions to execute per look where the user says nothing; None for the whole horizon.
         network: The layers, as `NetworkConfig.to_json` wrote them.
         files: Name → SHA-256 of every file that belongs to the model.
         versions: Of phr and of the libraries that made it.
         notes: Anything a person should know (teacher, loss, results).
+        action_space: What the actions are, as `ActionSpace.to_json` wrote it; None, and not in the file, for Discrete.
     """
 
     kind: ModelKind
@@ -47,6 +49,16 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    action_space: dict[str, Any] | None = None
+
+    @property
+    def actions(self) -> ActionSpace:
+        """What the actions are.
+
+        Raises:
+            InvalidDataError: If the values describe no space, or one that does not go with `n_actions`.
+        """
+        return action_space_from_json(self.action_space, self.n_actions)
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json`."""
@@ -54,7 +66,10 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"format": FORMAT, **asdict(self)}
+        values = {"format": FORMAT, **asdict(self)}
+        if self.action_space is None:
+            del values["action_space"]
+        return values
 
     @classmethod
     def from_json(cls, values: Any, name: str) -> Manifest:
@@ -66,9 +81,11 @@ class Manifest:
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise CorruptFileError(f"{name} was not written by phr (format {FORMAT})")
         try:
-            return cls(**{**values, "obs_shape": tuple(values["obs_shape"]), "files": dict(values.get("files", {}))})
-        except (KeyError, TypeError, ValueError) as error:
+            manifest = cls(**{**values, "obs_shape": tuple(values["obs_shape"]), "files": dict(values.get("files", {}))})
+            _ = manifest.actions
+        except (KeyError, TypeError, ValueError, InvalidDataError) as error:
             raise CorruptFileError(f"{name} was edited: {error}") from error
+        return manifest
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:

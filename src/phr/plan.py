@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.errors import InvalidDataError
+from phr.errors import InvalidDataError, SettingError
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+ActionArray = NDArray[Any]
+"""Whole numbers, or for continuous actions float32."""
 
 
 @runtime_checkable
 class Plan(Protocol):
-    """`horizon` distributions over actions for each environment of a batch, shape `(batch, horizon)`."""
+    """`horizon` distributions over actions for each environment of a batch.
+
+    One action is a number or, where the action space says so, an array of some shape (`phr.actions`).
+    """
 
     @property
     def batch_size(self) -> int:
@@ -29,12 +35,12 @@ class Plan(Protocol):
         """Number of actions planned ahead."""
         ...
 
-    def mode(self) -> IntArray:
-        """Most likely action of every step, shape `(batch, horizon)`."""
+    def mode(self) -> ActionArray:
+        """Most likely action of every step, shape `(batch, horizon, *action_shape)`."""
         ...
 
-    def sample(self, rng: np.random.Generator) -> IntArray:
-        """One action drawn for every step, shape `(batch, horizon)`."""
+    def sample(self, rng: np.random.Generator) -> ActionArray:
+        """One action drawn for every step, shape `(batch, horizon, *action_shape)`."""
         ...
 
     def confidence(self) -> FloatArray:
@@ -58,6 +64,11 @@ class CategoricalPlan:
     def __post_init__(self) -> None:
         if self.logits.ndim != 3 or 0 in self.logits.shape[1:]:
             raise InvalidDataError(f"plan logits must have shape (batch, horizon, n_actions), got {self.logits.shape}")
+
+    @property
+    def outputs(self) -> FloatArray:
+        """What a network answered."""
+        return self.logits
 
     @classmethod
     def from_actions(cls, actions: IntArray, n_actions: int, margin: float = 30.0) -> CategoricalPlan:
@@ -98,3 +109,158 @@ class CategoricalPlan:
         """Probability of the most likely action at every step."""
         most: FloatArray = self.probs.max(axis=-1)
         return most
+
+
+@dataclass(frozen=True)
+class MultiCategoricalPlan:
+    """A plan over several choices at once, independent of each other.
+
+    Args:
+        logits: Those of all components, one after the other, float32, shape `(batch, horizon, sum(nvec))`.
+        nvec: Actions of each component.
+
+    Raises:
+        InvalidDataError: If `logits` has another shape.
+    """
+
+    logits: FloatArray
+    nvec: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 3 or not self.horizon or self.logits.shape[2] != sum(self.nvec):
+            raise InvalidDataError(
+                f"plan logits must have shape (batch, horizon, {sum(self.nvec)}) for components {self.nvec}, "
+                f"got {self.logits.shape}"
+            )
+
+    @property
+    def outputs(self) -> FloatArray:
+        """What a network answered."""
+        return self.logits
+
+    @property
+    def batch_size(self) -> int:
+        """Number of environments planned for."""
+        return int(self.logits.shape[0])
+
+    @property
+    def horizon(self) -> int:
+        """Number of actions planned ahead."""
+        return int(self.logits.shape[1])
+
+    @cached_property
+    def components(self) -> tuple[CategoricalPlan, ...]:
+        """One plan for each component."""
+        return tuple(map(CategoricalPlan, np.split(self.logits, np.cumsum(self.nvec)[:-1], axis=-1)))
+
+    def mode(self) -> IntArray:
+        """Most likely action of every step, shape `(batch, horizon, components)`."""
+        return np.stack([each.mode() for each in self.components], axis=-1)
+
+    def sample(self, rng: np.random.Generator) -> IntArray:
+        """One action drawn for every step, shape `(batch, horizon, components)`."""
+        return np.stack([each.sample(rng) for each in self.components], axis=-1)
+
+    def confidence(self) -> FloatArray:
+        """Probability of the most likely action at every step: the product over its components."""
+        sure: FloatArray = np.prod([each.confidence() for each in self.components], axis=0)
+        return sure
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """Where continuous actions lie; every array is flat, float32, one entry for each number of an action.
+
+    Attributes:
+        low: Least values; may be −∞.
+        high: Greatest values; may be ∞.
+        center: The middle of the range; where it has no end, 0 or the bound next to it.
+        unit: Half the range, in which distances count; 1 where it has no end.
+        bounded: Whether the range has two ends.
+        shape: Of one action.
+    """
+
+    low: FloatArray
+    high: FloatArray
+    center: FloatArray
+    unit: FloatArray
+    bounded: NDArray[np.bool_]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ContinuousPlan:
+    """A plan over vectors of numbers.
+
+    Args:
+        outputs: The actions, flat and before they are cut off at the bounds, float32, shape `(batch, horizon, d)`; or `2 d`
+            numbers, the actions and the logarithms of the standard deviations, these in units of half the range.
+        bounds: Of the actions.
+
+    Raises:
+        InvalidDataError: If `outputs` has another shape.
+    """
+
+    outputs: FloatArray
+    bounds: Bounds
+
+    TOLERATED = 0.25
+    """A step is as sure as it is that the teacher's action is no farther away than this part of half the range."""
+
+    def __post_init__(self) -> None:
+        n = len(self.bounds.low)
+        if self.outputs.ndim != 3 or not self.horizon or self.outputs.shape[2] not in (n, 2 * n):
+            raise InvalidDataError(f"a plan of {n} numbers must have shape (batch, horizon, {n}), got {self.outputs.shape}")
+
+    @property
+    def batch_size(self) -> int:
+        """Number of environments planned for."""
+        return int(self.outputs.shape[0])
+
+    @property
+    def horizon(self) -> int:
+        """Number of actions planned ahead."""
+        return int(self.outputs.shape[1])
+
+    def mode(self) -> FloatArray:
+        """The planned actions, cut off at the bounds, shape `(batch, horizon, *action_shape)`."""
+        return self._within(self.outputs[..., : len(self.bounds.low)])
+
+    def sample(self, rng: np.random.Generator) -> FloatArray:
+        """One action drawn for every step; a plan that tells no spread has only its `mode`."""
+        spread = self._spread
+        if spread is None:
+            return self.mode()
+        means = self.outputs[..., : len(self.bounds.low)]
+        return self._within(means + self.bounds.unit * spread * rng.normal(size=means.shape).astype(np.float32))
+
+    def confidence(self) -> FloatArray:
+        """Probability that the teacher's action lies within `TOLERATED` of the planned one, in its least sure number.
+
+        Raises:
+            SettingError: If the plan tells no spread.
+        """
+        spread = self._spread
+        if spread is None:
+            raise SettingError(
+                "this plan says its actions, but not how sure it is of them, so commitment 'auto' cannot be used; give a "
+                "number, or distil with --loss gaussian"
+            )
+        sure: FloatArray = _erf(self.TOLERATED / (math.sqrt(2) * spread.max(axis=-1))).astype(np.float32)
+        return sure
+
+    @property
+    def _spread(self) -> FloatArray | None:
+        """Standard deviations in units of half the range, where they are told."""
+        n = len(self.bounds.low)
+        return np.exp(self.outputs[..., n:]) if self.outputs.shape[2] > n else None
+
+    def _within(self, numbers: FloatArray) -> FloatArray:
+        cut: FloatArray = np.minimum(np.maximum(numbers, self.bounds.low), self.bounds.high)
+        return cut.reshape(*numbers.shape[:2], *self.bounds.shape)
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+NetworkPlan = CategoricalPlan | MultiCategoricalPlan | ContinuousPlan
+"""Plans that hold what a network answered (`outputs`)."""

@@ -20,7 +20,11 @@ class Planner(Protocol):
 
     @property
     def n_actions(self) -> int:
-        """Size of the discrete action space."""
+        """Size of the discrete action space.
+
+        A planner of other actions also has an `action_space` (`phr.actions`), and this is how many numbers it answers for
+        one of them.
+        """
         ...
 
     def plan(self, obs: NDArray[Any]) -> Plan:
@@ -30,7 +34,7 @@ class Planner(Protocol):
             obs: Observations, shape `(batch, *observation_shape)`.
 
         Returns:
-            A plan of shape `(batch, horizon)`.
+            A plan of `(batch, horizon)` actions.
 
         Raises:
             NonFiniteError: If an observation or a prediction is not finite.

@@ -35,7 +35,7 @@ def test_it_plans_as_torch_does(planner: OnnxPlanner, batch_size: int) -> None:
     obs = np.random.default_rng(batch_size).normal(size=(batch_size, 5)).astype(np.float32)
     expected = corridor_student().planner.plan(obs)
     got = planner.plan(obs)
-    np.testing.assert_allclose(got.logits, expected.logits, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(got.outputs, expected.outputs, rtol=0, atol=1e-4)
     np.testing.assert_array_equal(got.mode(), expected.mode())
 
 
@@ -51,17 +51,17 @@ def test_plans_outlive_the_next_look(planner: OnnxPlanner) -> None:
     """The buffers are used again, the plans are not."""
     first, second = np.eye(5, dtype=np.float32)[:1], -np.eye(5, dtype=np.float32)[1:2]
     plan = planner.plan(first)
-    before = plan.logits.copy()
-    assert (planner.plan(second).logits != before).any()
-    np.testing.assert_array_equal(plan.logits, before)
+    before = plan.outputs.copy()
+    assert (planner.plan(second).outputs != before).any()
+    np.testing.assert_array_equal(plan.outputs, before)
 
 
 def test_an_observation_is_not_written_to_and_may_lie_anyhow(planner: OnnxPlanner) -> None:
     table = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
     table.setflags(write=False)
-    expected = corridor_student().planner.plan(np.ascontiguousarray(table.T)).logits
-    np.testing.assert_allclose(planner.plan(table.T).logits, expected, rtol=0, atol=1e-4)
-    np.testing.assert_allclose(planner.plan(table.T[2:3]).logits, expected[2:3], rtol=0, atol=1e-4)
+    expected = corridor_student().planner.plan(np.ascontiguousarray(table.T)).outputs
+    np.testing.assert_allclose(planner.plan(table.T).outputs, expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(planner.plan(table.T[2:3]).outputs, expected[2:3], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(

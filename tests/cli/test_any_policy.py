@@ -24,19 +24,31 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, algorithm in (("ppo", "PPO"), ("dqn", "DQN")):
         made(algorithm, "vector").save(tmp_path / f"{name}.zip")
     made("SAC", "continuous").save(tmp_path / "sac.zip")
+    made("PPO", "switches").save(tmp_path / "switches.zip")
     VecNormalize(DummyVecEnv([make_vector])).save("vecnormalize.pkl")
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["ppo", "dqn"])
-def test_a_zip_is_distilled_and_evaluated(phr: Phr, folder: Path, name: str) -> None:
-    outcome = phr("distill", f"{name}.zip", "--env-id", VECTOR, "--horizon", 4, "--out", "student", *SMALL)
+@pytest.mark.parametrize(
+    ("name", "where", "loss"),
+    [
+        ("ppo", "vector", "cross-entropy"),
+        ("dqn", "vector", "cross-entropy"),
+        ("sac", "continuous", "squared"),
+        ("sac", "continuous", "gaussian"),
+        ("switches", "switches", "cross-entropy"),
+        ("switches", "switches", "kl"),
+    ],
+)
+def test_a_zip_is_distilled_and_evaluated(phr: Phr, folder: Path, name: str, where: str, loss: str) -> None:
+    words = ("--horizon", 4, "--out", "student", "--loss", loss, *SMALL)
+    outcome = phr("distill", f"{name}.zip", "--env-id", env_id(where), *words)
     assert (outcome.code, outcome.err) == (0, "")
     student = load_model(folder / "student")
-    assert (student.env_id, student.horizon, student.manifest.notes["teacher"]) == (VECTOR, 4, f"{name}.zip")
+    assert (student.env_id, student.horizon, student.manifest.notes["teacher"]) == (env_id(where), 4, f"{name}.zip")
     for model in (f"{name}.zip", "student"):
-        words = ("--env-id", VECTOR, "--steps", 40, "--runs", 1, "--observe-always")
-        assert phr("evaluate", model, *words).code == 0
+        short = ("--steps", 40, "--runs", 1, "--observe-always")
+        assert phr("evaluate", model, "--env-id", env_id(where), *short).code == 0
 
 
 def test_statistics_are_converted_and_used(phr: Phr, folder: Path) -> None:
@@ -53,7 +65,17 @@ def test_statistics_are_converted_and_used(phr: Phr, folder: Path) -> None:
     [
         (2, ("distill", "ppo.zip"), "ppo.zip does not say where it acts; add --env-id ID"),
         (2, ("distill", "none.zip"), "there is no file none.zip"),
-        (2, ("distill", "sac.zip", "--env-id", env_id("continuous")), "sac.zip has continuous actions, which phr can read"),
+        (
+            2,
+            ("distill", "sac.zip", "--env-id", env_id("continuous"), "--loss", "kl"),
+            "the loss kl does not fit continuous actions of shape (3,) in -2 .. 5; choose one of squared, gaussian",
+        ),
+        (
+            2,
+            ("distill", "sac.zip", "--env-id", env_id("continuous"), "--sample-labels"),
+            "sac.zip is an action-only teacher, which allows only squared or gaussian: it has no probabilities for sampled",
+        ),
+        (2, ("distill", "ppo.zip", "--env-id", VECTOR, "--loss", "gaussian"), "the loss gaussian does not fit 4 actions"),
         (
             2,
             ("distill", "dqn.zip", "--env-id", VECTOR, "--loss", "kl"),

@@ -105,7 +105,10 @@ WRONG = {
     "unknown environment": (CROSSING_MISS, "'MiniGrid-SimpleCrossingS9N1-v1'; did you mean MiniGrid-SimpleCrossingS9N1-v0"),
     "unknown module": (("train", "--env-id", "no_such:thing", "--out", "new"), "cannot import 'no_such'"),
     "unknown factory": (("train", "--env-id", "tests.helpers:make_it", "--out", "new"), "has no 'make_it'"),
-    "continuous actions": (("train", "--env-id", "Pendulum-v1", "--out", "new"), "Pendulum-v1: action space Box"),
+    "continuous actions": (
+        ("train", "--env-id", "Pendulum-v1", "--out", "new"),
+        "Stable-Baselines3 and distil that: phr distill",
+    ),
     "no steps": ((*NEW_TRAIN, "--total-timesteps", 0), "total_timesteps must be >= 1, got 0"),
     "negative seed": ((*NEW_TRAIN, "--seed", -1), "a seed must be >= 0, got -1"),
     "endless rate": ((*NEW_TRAIN, "--learning-rate", "nan"), "learning_rate must be finite, got nan"),

@@ -19,6 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-policy.md"
 
 SMALLER = {
     'PPO("MlpPolicy", "CartPole-v1").learn(50_000)': 'PPO("MlpPolicy", "CartPole-v1", n_steps=32, batch_size=32).learn(32)',
+    "learning_starts=100).learn(10_000)": "buffer_size=40).learn(8)",
     "horizon=8": "horizon=8, n_episodes=4, n_updates=5",
     "steps=10_000": "steps=60, runs=1, observe_always=True",
 }

@@ -213,7 +213,18 @@ def test_other_observation_spaces_are_refused(space: spaces.Space[Any]) -> None:
         ObservingEnv(SpacesEnv(space, spaces.Discrete(2)), "odd")
 
 
-@pytest.mark.parametrize("space", [BOX, spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(3), spaces.Discrete(3, start=1)])
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(0, 9, (2,), np.int64),
+        spaces.Box(-1, 1, (), np.float32),
+        spaces.MultiDiscrete([2, 3], start=[0, 1]),
+        spaces.MultiDiscrete(np.array([[2, 3], [2, 3]])),
+        spaces.MultiBinary(3),
+        spaces.Discrete(3, start=1),
+        spaces.Tuple((spaces.Discrete(2), BOX)),
+    ],
+)
 def test_other_action_spaces_are_refused(space: spaces.Space[Any]) -> None:
     with pytest.raises(UnsupportedEnvironmentError, match="odd: action space .* is not supported"):
         ObservingEnv(SpacesEnv(BOX, space), "odd")

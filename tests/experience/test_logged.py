@@ -128,9 +128,9 @@ def test_a_minari_dataset_of_boxes_that_breaks_off(tmp_path: Path, monkeypatch: 
 
 
 def test_minari_datasets_that_cannot_be_learnt_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    acted = spaces.Box(-1, 1, (1,), np.float32)
-    write_dataset(tmp_path, monkeypatch, spaces.Discrete(5), acted, [0, 1, 2], [[0.5], [0.5]])
-    with pytest.raises(IncompatibleModelError, match="has actions Box"):
+    acted = spaces.MultiBinary(1)
+    write_dataset(tmp_path, monkeypatch, spaces.Discrete(5), acted, [0, 1, 2], [[1], [0]])
+    with pytest.raises(IncompatibleModelError, match="right-v0': action space MultiBinary.* is not supported"):
         load_logged("minari:corridor/right-v0")
     with pytest.raises(UnknownModelError, match="there is no dataset 'corridor/none-v0' here; minari download"):
         load_logged("minari:corridor/none-v0")

@@ -94,6 +94,16 @@ def test_where_success_means_nothing_the_best_are_kept(
     assert ("all" if quantile == 0 else f"the best {1 - quantile:.0%} by return") in chosen.reason
 
 
+def test_an_episode_that_ends_early_on_a_reward_may_have_failed() -> None:
+    """A walker that falls is rewarded until it does; those that are cut off went farther."""
+    fell = trajectory([1.0, -0.1, 1.0])
+    walked = trajectory([1.0] * 8, terminated=False, truncated=True)
+    chosen = select_successful(experience(fell, walked))
+    assert (chosen.keep.tolist(), chosen.is_success) == ([True, True], False)
+    assert "the last reward does not tell success here" in chosen.reason
+    assert select_successful(experience(fell, walked), quantile=0.5).keep.tolist() == [False, True]
+
+
 def test_equal_returns_are_all_kept() -> None:
     chosen = select_successful(experience(*[trajectory([1.0, 1.0])] * 5), quantile=0.9)
     assert chosen.keep.all()
@@ -121,8 +131,8 @@ def test_when_the_last_reward_tells_success(low: float, high: float, any_termina
     assert last_reward_tells_success(low, high, any_terminated=any_terminated) is tells
 
 
-def test_a_cut_off_episode_is_no_success_whatever_its_rewards() -> None:
-    for rewards in itertools.product([0.0, 1.0], repeat=3):
+def test_a_cut_off_episode_is_no_success_unless_it_collected_more() -> None:
+    for rewards in itertools.product([0.0, 0.3], repeat=3):
         both = experience(trajectory([0.0, 1.0]), trajectory(rewards, terminated=False, truncated=True))
         assert select_successful(both).keep.tolist() == [True, False]
     assert np.array_equal(select_successful(experience(trajectory([0.0, 1.0]))).keep, [True])

@@ -41,10 +41,10 @@ def test_actions_must_have_logits(action: int) -> None:
 
 def test_logits_and_actions_must_have_their_axes() -> None:
     one = trajectory([0.0, 1.0])
-    with pytest.raises(InvalidDataError, match=r"got \(2,\) and \(2,\)"):
+    with pytest.raises(InvalidDataError, match=r"needs logits \(length, n_actions\), got \(2,\)"):
         replace(one, teacher_logits=one.teacher_logits[:, 0])
-    with pytest.raises(InvalidDataError, match=r"got \(2, 1\) and \(2, 3\)"):
-        replace(one, actions=one.actions[:, None])
+    with pytest.raises(InvalidDataError, match=r"3 actions needs whole-numbered actions \(n,\), got int64 of \(2, 1\)"):
+        experience(replace(one, actions=one.actions[:, None]))
 
 
 def test_a_trajectory_is_frozen() -> None:

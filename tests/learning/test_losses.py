@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
 from phr.errors import EmptyBatchError
-from phr.learning.losses import PLAN_LOSSES, PlanLoss, a2c_losses, cross_entropy_plan_loss, kl_plan_loss, plan_loss, smoothed
+from phr.learning.losses import ROW_LOSSES, PlanLoss, a2c_losses, cross_entropy_plan_loss, kl_plan_loss, plan_loss, smoothed
 
-each_loss = pytest.mark.parametrize("kind", PLAN_LOSSES)
-soft_losses = pytest.mark.parametrize("kind", [kind for kind in PLAN_LOSSES if kind != "cross_entropy"])
+each_loss = pytest.mark.parametrize("kind", ROW_LOSSES)
+soft_losses = pytest.mark.parametrize("kind", [kind for kind in ROW_LOSSES if kind != "cross_entropy"])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from phr.errors import EmptyBatchError, HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
 from phr.evaluation.starts import distinct_starts, play_all_starts
-from phr.learning.losses import PLAN_LOSSES, PlanLoss
+from phr.learning.losses import ROW_LOSSES, PlanLoss
 from phr.learning.phr import PHR, TRUNK_MODES, PHRConfig, TrunkMode
 from phr.learning.window_data import WindowData
 from phr.networks.policy import PlanNetwork, build_network
@@ -49,7 +49,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("loss", PLAN_LOSSES)
+@pytest.mark.parametrize("loss", ROW_LOSSES)
 def test_every_loss_distils_plans_that_are_optimal_when_executed_whole(loss: PlanLoss) -> None:
     planner = corridor_student(loss).planner
     for commitment, looks in ((1, 4), (2, 2), (3, 2), (4, 1)):

@@ -80,6 +80,6 @@ def test_experience_of_nobody_is_refused() -> None:
 )
 def test_experience_of_other_spaces_is_refused(change: Any, message: str) -> None:
     recorded = corridor_experience()
-    changed = replace(recorded, trajectories=tuple(change(t) for t in recorded.trajectories))
+    changed = replace(recorded, trajectories=tuple(change(t) for t in recorded.trajectories), actions_in=None)
     with pytest.raises(IncompatibleModelError, match=message):
         check(changed)

@@ -81,7 +81,7 @@ def test_a_run_leaves_what_its_folder_promises(tmp_path: Path, stage: Stage, kin
     again = load_model(tmp_path)
     assert again.manifest == model.manifest
     obs = np.eye(5, dtype=np.float32)
-    np.testing.assert_array_equal(again.planner.plan(obs).logits, model.planner.plan(obs).logits)
+    np.testing.assert_array_equal(again.planner.plan(obs).outputs, model.planner.plan(obs).outputs)
     assert read_jsonl(tmp_path / "metrics.jsonl")[-1]["update"] == (10 if kind is A2C else 12)
 
 

@@ -19,14 +19,14 @@ def test_it_is_a_planner_whose_logits_are_the_networks() -> None:
     assert (planner.horizon, planner.n_actions) == (4, 3)
     obs = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
     plan = planner.plan(obs)
-    assert plan.logits.dtype == np.float32
-    np.testing.assert_array_equal(plan.logits, NETWORK(torch.from_numpy(obs)).detach().numpy())
+    assert plan.outputs.dtype == np.float32
+    np.testing.assert_array_equal(plan.outputs, NETWORK(torch.from_numpy(obs)).detach().numpy())
 
 
 def test_whole_numbers_are_read_too() -> None:
     obs = np.arange(10).reshape(2, 5)
     as_floats = TorchPlanner(NETWORK).plan(obs.astype(np.float32))
-    np.testing.assert_array_equal(TorchPlanner(NETWORK).plan(obs.astype(np.uint8)).logits, as_floats.logits)
+    np.testing.assert_array_equal(TorchPlanner(NETWORK).plan(obs.astype(np.uint8)).outputs, as_floats.outputs)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -139,3 +139,12 @@ def test_another_width_takes_the_channels_along() -> None:
     assert mlp.scaled_to(16) == TrunkConfig(kind="mlp", width=16, depth=3)
     with pytest.raises(SettingError, match="positive widths"):
         grid.scaled_to(0)
+
+
+def test_observations_are_normalised_after_they_are_scaled() -> None:
+    obs = np.random.default_rng(0).integers(0, 256, (500, 6), np.uint8)
+    trunk = Trunk((6,), TrunkConfig(kind="mlp", width=4), obs_scale=1 / 255, normalize=True)
+    trunk.set_statistics(obs)
+    prepared = trunk.prepare(torch.from_numpy(obs), torch.float32)
+    torch.testing.assert_close(prepared.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
+    torch.testing.assert_close(prepared.std(0, correction=0), torch.ones(6), atol=1e-5, rtol=0)

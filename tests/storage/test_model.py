@@ -35,7 +35,7 @@ def rehash(folder: Path) -> None:
 def test_a_model_comes_back_as_it_was(tmp_path: Path, make: Callable[[], Any]) -> None:
     model = make()
     found = load_model(saved(model, tmp_path / "model"))
-    np.testing.assert_array_equal(found.planner.plan(OBS).logits, model.planner.plan(OBS).logits)
+    np.testing.assert_array_equal(found.planner.plan(OBS).outputs, model.planner.plan(OBS).outputs)
     assert (found.horizon, found.env_id, found.directory) == (model.horizon, model.env_id, tmp_path / "model")
     assert found.manifest.network == model.manifest.network
     assert not found.network.training

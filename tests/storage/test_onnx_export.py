@@ -82,7 +82,7 @@ def test_every_kind_of_network_is_exported_with_its_preprocessing_inside(tmp_pat
     for batch_size in BATCH_SIZES:
         obs = (rng.integers(0, 2, (batch_size, *planner.obs_shape)) * 0.9).astype(planner.obs_dtype)
         expected = model.planner.plan(obs)
-        np.testing.assert_allclose(planner.plan(obs).logits, expected.logits, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(planner.plan(obs).outputs, expected.outputs, rtol=0, atol=1e-4)
         np.testing.assert_array_equal(planner.plan(obs).mode(), expected.mode())
 
 
@@ -225,7 +225,7 @@ def test_int8_says_what_it_costs(tmp_path: Path) -> None:
     agreeing = (exact.mode() == near.mode()).mean(axis=0)
     assert written.int8.agreement_per_head == tuple(agreeing)
     assert written.int8.agreement == agreeing.mean()
-    assert 0 < written.int8.max_difference == pytest.approx(np.abs(exact.logits - near.logits).max(), rel=1e-3)
+    assert 0 < written.int8.max_difference == pytest.approx(np.abs(exact.outputs - near.outputs).max(), rel=1e-3)
     assert planner.manifest.notes["int8"] == written.int8.to_json()
     assert "on 4 real observations that its ranges were chosen on, there are no more" in str(written)
     types = {tensor.data_type for tensor in onnx.load(written.int8_path).graph.initializer if len(tensor.dims) == 2}

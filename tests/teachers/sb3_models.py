@@ -72,6 +72,10 @@ def make_switches() -> StillEnv:
     return StillEnv(VECTOR, spaces.MultiDiscrete([2, 3]))
 
 
+def make_flags() -> StillEnv:
+    return StillEnv(VECTOR, spaces.MultiBinary(3))
+
+
 def env_id(name: str) -> str:
     """What phr calls the environment of `make_{name}`."""
     return f"tests.teachers.sb3_models:make_{name}"

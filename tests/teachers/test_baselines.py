@@ -23,7 +23,7 @@ def test_action_repeat_keeps_the_whole_distribution() -> None:
     teacher = TablePlanner.random(np.random.default_rng(0), 5, 1, 3)
     repeated = RepeatPlanner(teacher, 3).plan(OBS)
     for step in range(3):
-        np.testing.assert_array_equal(repeated.logits[:, step], teacher.plan(OBS).logits[:, 0])
+        np.testing.assert_array_equal(repeated.outputs[:, step], teacher.plan(OBS).logits[:, 0])
 
 
 def test_action_repeat_needs_a_horizon_and_logits() -> None:

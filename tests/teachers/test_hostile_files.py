@@ -93,7 +93,7 @@ def test_pickles_in_the_settings_stay_closed(policy: Path, tmp_path: Path) -> No
     teacher, _ = read_sb3(rewritten(policy, data=arm), env_id("vector"))
     expected, _ = read_sb3(policy, env_id("vector"))
     obs = observations(_make_vector().observation_space, 100)
-    np.testing.assert_array_equal(teacher.plan(obs).mode(), expected.plan(obs).mode())  # type: ignore[union-attr]
+    np.testing.assert_array_equal(teacher.plan(obs).mode(), expected.plan(obs).mode())
 
 
 def test_a_pickle_among_the_parameters_is_refused(policy: Path, tmp_path: Path) -> None:

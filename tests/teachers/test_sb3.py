@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stable_baselines3 import A2C
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-from phr.errors import CorruptFileError, IncompatibleModelError, SettingError, UnsupportedEnvironmentError
+from phr.errors import CorruptFileError, IncompatibleModelError, SettingError
 from phr.teachers.policy import ContinuousTeacher, PolicyTeacher
 from phr.teachers.sb3 import read_sb3
 from phr.teachers.sb3_description import describe
@@ -69,6 +69,8 @@ VECTORS: list[tuple[str, str, dict[str, Any]]] = [
     ("TD3", "continuous", {}),
     ("TD3", "continuous", {"policy_kwargs": {"net_arch": {"pi": [20], "qf": [30]}, "activation_fn": torch.nn.Tanh}}),
     ("A2C", "continuous", {}),
+    ("A2C", "switches", {}),
+    ("PPO", "switches", {}),
     ("PPO", "continuous", {"use_sde": True}),
     ("PPO", "continuous", {"use_sde": True, "policy_kwargs": {"squash_output": True}}),
 ]
@@ -133,7 +135,7 @@ def test_an_actor_critic_has_probabilities_and_a_q_network_has_none(tmp_path: Pa
     assert (teacher.action_only, teacher.horizon, teacher.n_actions) == (False, 1, 4)
     obs = observations(sb3_models.VECTOR, 50)
     distribution = model.policy.get_distribution(torch.from_numpy(obs)).distribution
-    np.testing.assert_allclose(teacher.plan(obs).probs[:, 0], distribution.probs.detach().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(softmax(teacher.plan(obs).outputs[:, 0]), distribution.probs.detach().numpy(), rtol=1e-5)
     greedy, _ = read_sb3(saved(made("DQN", "vector"), tmp_path), env_id("vector"))
     assert isinstance(greedy, PolicyTeacher)
     assert greedy.action_only
@@ -176,6 +178,12 @@ def test_an_activation_that_the_file_contradicts_is_refused(tmp_path: Path) -> N
         read_sb3(path, env_id("vector"), activation="rely")
 
 
+def softmax(logits: NDArray[Any]) -> NDArray[Any]:
+    weights: NDArray[Any] = np.exp(logits - logits.max(-1, keepdims=True))
+    probs: NDArray[Any] = weights / weights.sum(-1, keepdims=True)
+    return probs
+
+
 class OwnExtractor(BaseFeaturesExtractor):
     def __init__(self, observation_space: spaces.Box) -> None:
         super().__init__(observation_space, 5)
@@ -191,9 +199,9 @@ def test_what_cannot_be_rebuilt_is_refused(tmp_path: Path) -> None:
     table = saved(A2C("MultiInputPolicy", sb3_models.make_table(), device="cpu"), tmp_path)
     with pytest.raises(IncompatibleModelError, match="reads Dict observations"):
         read_sb3(table, env_id("vector"))
-    switches = saved(A2C("MlpPolicy", sb3_models.make_switches(), device="cpu"), tmp_path)
-    with pytest.raises(IncompatibleModelError, match="A2C or PPO with actions MultiDiscrete .* cannot be read"):
-        read_sb3(switches, env_id("vector"))
+    flags = saved(A2C("MlpPolicy", sb3_models.make_flags(), device="cpu"), tmp_path)
+    with pytest.raises(IncompatibleModelError, match="A2C or PPO with actions MultiBinary .* cannot be read"):
+        read_sb3(flags, env_id("vector"))
 
 
 def in_settings(key: str, **changes: Any) -> Callable[[bytes], bytes]:
@@ -256,8 +264,11 @@ def test_another_number_of_actions_is_refused(tmp_path: Path) -> None:
     path = saved(made("PPO", "vector"), tmp_path)
     with pytest.raises(IncompatibleModelError, match="has 4 actions, tests.helpers:make_noisy has 3|reads Box"):
         read_sb3(path, "tests.helpers:make_noisy")
-    with pytest.raises(UnsupportedEnvironmentError, match="phr plans over Discrete"):
+    with pytest.raises(IncompatibleModelError, match=r"has 4 actions, .* has continuous actions of shape \(3,\) in -2 .. 5"):
         read_sb3(path, env_id("continuous"))
+    switches = saved(made("PPO", "switches"), tmp_path)
+    with pytest.raises(IncompatibleModelError, match="has MultiDiscrete actions, .* has 4 actions"):
+        read_sb3(switches, env_id("vector"))
 
 
 def test_weights_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.acting.commitment import Commitment, CommitmentLike, FixedCommitment, resolve_commitment
+from phr.actions import action_space_of, one_by_one
 from phr.errors import InvalidDataError
-from phr.plan import IntArray, Plan
+from phr.plan import ActionArray, Plan
 from phr.protocols import Planner
 
 
@@ -31,7 +32,7 @@ class _Acting:
             raise InvalidDataError("a sampling agent needs an rng: pass rng=numpy.random.default_rng(seed)")
         self._rng = rng
 
-    def _choose(self, plan: Plan) -> IntArray:
+    def _choose(self, plan: Plan) -> ActionArray:
         return plan.mode() if self._rng is None or self.deterministic else plan.sample(self._rng)
 
 
@@ -66,7 +67,7 @@ class HorizonAgent(_Acting):
         rng: np.random.Generator | None = None,
     ) -> None:
         super().__init__(planner, commitment, deterministic, rng)
-        self._pending: list[int] = []
+        self._pending: list[Any] = []
         # A number needs no arrays: a microsecond or two, where a whole look may take thirty.
         self._n_committed = self.commitment.n if isinstance(self.commitment, FixedCommitment) else None
 
@@ -79,23 +80,22 @@ class HorizonAgent(_Acting):
         """Drop the rest of the plan; call it whenever an episode ends."""
         self._pending.clear()
 
-    def decide(self, obs: NDArray[Any]) -> list[int]:
+    def decide(self, obs: NDArray[Any]) -> list[Any]:
         """Look once: the actions to execute before looking again.
 
         Args:
             obs: One observation, without a batch axis.
 
         Returns:
-            Between 1 and `horizon` actions.
+            Between 1 and `horizon` actions, as the environment takes them.
         """
         plan = self.planner.plan(obs[None])
         self.evaluations += 1
         length = int(self.commitment.lengths(plan)[0]) if self._n_committed is None else self._n_committed
-        actions: list[int] = self._choose(plan)[0, :length].tolist()
-        return actions
+        return one_by_one(self._choose(plan)[0, :length])
 
-    def act(self, obs: NDArray[Any] | None = None) -> int:
-        """The next action.
+    def act(self, obs: NDArray[Any] | None = None) -> Any:
+        """The next action: an int, or an array of the action space's shape (float32 for continuous actions).
 
         Args:
             obs: Needed when `needs_observation`; ignored otherwise.
@@ -132,7 +132,8 @@ class VectorHorizonAgent(_Acting):
     ) -> None:
         super().__init__(planner, commitment, deterministic, rng)
         self.n_envs = n_envs
-        self._actions = np.zeros((n_envs, planner.horizon), np.int64)
+        space = action_space_of(planner)
+        self._actions = np.zeros((n_envs, planner.horizon, *space.shape), space.dtype)
         self._next = np.zeros(n_envs, np.int64)
         self._stop = np.zeros(n_envs, np.int64)
 
@@ -145,7 +146,7 @@ class VectorHorizonAgent(_Acting):
         """Drop the plans of all environments, or of those whose episode ended."""
         self._stop[slice(None) if mask is None else mask] = 0
 
-    def act(self, obs: NDArray[Any] | None = None, mask: NDArray[np.bool_] | None = None) -> IntArray:
+    def act(self, obs: NDArray[Any] | None = None, mask: NDArray[np.bool_] | None = None) -> ActionArray:
         """The next action of every environment.
 
         Args:
@@ -153,7 +154,7 @@ class VectorHorizonAgent(_Acting):
             mask: Which environments act; all by default. The plans of the others stay as they are.
 
         Returns:
-            Shape `(n_envs,)`; entries outside the mask mean nothing.
+            Shape `(n_envs, *action_shape)`; entries outside the mask mean nothing.
 
         Raises:
             InvalidDataError: If the number of observations is not the number needed.

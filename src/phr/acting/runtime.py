@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from phr.acting.onnx_file import read_onnx
 from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError
 from phr.manifest import Manifest
-from phr.plan import CategoricalPlan
+from phr.plan import NetworkPlan
 
 OBS, PLAN_LOGITS = "obs", "plan_logits"
 """Names of the graph's one input and one output."""
@@ -47,6 +47,7 @@ class OnnxPlanner:
 
     def __init__(self, data: bytes, manifest: Manifest, name: str = "this model") -> None:
         self.manifest = manifest
+        self.action_space = manifest.actions
         try:
             self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors have no other base
@@ -68,7 +69,7 @@ class OnnxPlanner:
 
     @property
     def n_actions(self) -> int:
-        """Size of the action space."""
+        """Numbers that the graph answers for one action: the size of a discrete action space."""
         return self.manifest.n_actions
 
     @property
@@ -86,7 +87,7 @@ class OnnxPlanner:
         """Shape of one observation."""
         return self.manifest.obs_shape
 
-    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
         """Evaluate the network once for a batch of observations.
 
         Args:
@@ -112,7 +113,7 @@ class OnnxPlanner:
             logits = self._session.run([PLAN_LOGITS], {OBS: np.ascontiguousarray(obs)})[0]
         if not np.isfinite(logits).all():
             raise NonFiniteError("the network answered with a NaN or an infinity")
-        return CategoricalPlan(logits)
+        return self.action_space.plan(logits)
 
     def _checked_dtype(self, name: str) -> np.dtype[Any]:
         """The input's number type, after comparing what the graph says with what the manifest says."""

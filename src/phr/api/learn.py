@@ -17,11 +17,12 @@ from phr.experience.trajectory import Experience
 from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
+from phr.learning.losses import losses_for
 from phr.learning.presets import default_trunk_of, student_config, teacher_config
 from phr.protocols import Planner
 from phr.storage.model import Model
-from phr.teachers.foreign import Reading, is_foreign, is_sb3, load_foreign
-from phr.teachers.policy import ContinuousTeacher, check_soft
+from phr.teachers.foreign import Reading, is_foreign
+from phr.teachers.policy import check_soft
 from phr.teachers.references import ORACLE, resolve
 from phr.teachers.vecnormalize import read_vecnormalize
 
@@ -86,7 +87,7 @@ def distill(
     Args:
         teacher: A model, a run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip`, `module:factory` or `oracle`;
             or a torch module, a function from observations to logits or actions, or a planner. None learns from
-            `experience` alone, by cross-entropy.
+            `experience` alone, from its actions.
         horizon: Actions to predict from one look.
         out: The run's folder; None keeps everything in memory.
         env_id: Where; the teacher's own environment by default. Policies that phr did not train need it.
@@ -115,12 +116,14 @@ def distill(
         if (save_experience, activation, normalize) != (None, None, None):
             raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
         logged = load_logged(experience, env_id)
-        config = student_config(logged.env_id, horizon, seed=seed, **settings)
+        config = student_config(logged.env_id, horizon, action_space=logged.action_space, seed=seed, **settings)
         return runs.distill_logged(logged, config, _path(out), resume=resume, on_progress=on_progress, say=say)
     actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
-    config = student_config(actor.env_id, horizon, seed=seed, **settings)
-    check_soft(actor.action_only, actor.reference, config.loss, sample_labels=config.sample_labels)
     env = make_env(actor.env_id)
+    config = student_config(actor.env_id, horizon, action_space=env.action_space, seed=seed, **settings)
+    if actor.action_only:
+        allowed = losses_for(env.action_space, action_only=True)
+        check_soft(actor.reference, config.loss, allowed, sample_labels=config.sample_labels)
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     if config.joint and actor.model is None:
         raise IncompatibleModelError("joint training goes on with A2C, so it needs a teacher that phr trained")
@@ -159,7 +162,7 @@ def load_teacher(
     env_id: str | None = None,
     activation: str | None = None,
     normalize: str | Path | None = None,
-) -> Planner | ContinuousTeacher:
+) -> Planner:
     """Read a policy of any make, to ask it: `teacher.plan(obs).mode()`, or `teacher.actions(obs)` for continuous actions.
 
     Args:
@@ -172,10 +175,7 @@ def load_teacher(
         UsageError: If the reference stands for nothing that can be read, or does not fit the environment.
         CorruptFileError: If a file was truncated or edited.
     """
-    said = Reading(activation=activation, normalize=normalize)
-    if is_sb3(reference):
-        return load_foreign(reference, env_id, said).teacher
-    return resolve(reference, env_id=env_id, reading=said).planner
+    return resolve(reference, env_id=env_id, reading=Reading(activation=activation, normalize=normalize)).planner
 
 
 def convert_vecnormalize(path: str | Path, out: str | Path, *, trust: bool = False) -> None:

@@ -7,10 +7,12 @@ them is played to its end, and an environment that finishes takes the next from 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from phr.actions import ActionSpace, as_space
 from phr.envs.vector import Autoreset, Start, VectorSplit
 from phr.errors import SettingError
 
@@ -52,16 +54,16 @@ class Lanes:
                 self.episode[lane] = -1
 
 
-def random_prefix(n_actions: int, rng: np.random.Generator, between: tuple[int, int]) -> tuple[int, ...]:
-    """Uniformly random actions; their number is uniform too, both ends of `between` included."""
+def random_prefix(actions: int | ActionSpace, rng: np.random.Generator, between: tuple[int, int]) -> tuple[Any, ...]:
+    """Random actions of a space, or of 0 .. n − 1; how many is drawn evenly, both ends of `between` included."""
     low, high = between
-    return tuple(rng.integers(n_actions, size=rng.integers(low, high + 1)).tolist())
+    return tuple(as_space(actions).samples(rng, int(rng.integers(low, high + 1))))
 
 
 def random_starts(
-    seeds: Sequence[int], n_actions: int, rng: np.random.Generator, *, prefix: tuple[int, int] = (0, 0)
+    seeds: Sequence[int], actions: int | ActionSpace, rng: np.random.Generator, *, prefix: tuple[int, int] = (0, 0)
 ) -> list[Start]:
-    """One start per seed, each with a prefix of uniformly random actions.
+    """One start per seed, each with a prefix of random actions.
 
     The length of each is drawn from `prefix`, both ends included.
 
@@ -71,10 +73,12 @@ def random_starts(
     low, high = prefix
     if not 0 <= low <= high:
         raise SettingError(f"a prefix range needs 0 <= low <= high, got {low}:{high}")
-    return [Start(seed, random_prefix(n_actions, rng, prefix)) for seed in seeds]
+    return [Start(seed, random_prefix(actions, rng, prefix)) for seed in seeds]
 
 
-def endless_starts(n_actions: int, seed: int, rng: np.random.Generator, prefix: tuple[int, int]) -> Iterator[Start]:
+def endless_starts(
+    actions: int | ActionSpace, seed: int, rng: np.random.Generator, prefix: tuple[int, int]
+) -> Iterator[Start]:
     """The starts of one run, without end: the first has the seed.
 
     With prefixes every later one draws a seed of its own, so that seed and prefix decide the episode. Without, the
@@ -82,5 +86,5 @@ def endless_starts(n_actions: int, seed: int, rng: np.random.Generator, prefix: 
     """
     own: int | None = seed
     while True:
-        yield Start(own, random_prefix(n_actions, rng, prefix) if prefix[1] else ())
+        yield Start(own, random_prefix(actions, rng, prefix) if prefix[1] else ())
         own = int(rng.integers(2**31)) if prefix[1] else None

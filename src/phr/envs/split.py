@@ -18,6 +18,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
+from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.flat_dict import FlatDict
 from phr.errors import NonFiniteError, UnsupportedEnvironmentError
 from phr.seeding import reseed
@@ -36,34 +37,39 @@ class BareSimulator:
         observe: Build the observation that an agent who looks now is shown.
     """
 
-    step: Callable[[int], Any]
+    step: Callable[[Any], Any]
     reset: Callable[[int | None], Any]
     observe: Callable[[], NDArray[Any]]
 
 
 class SplitEnv(ABC):
-    """An environment with discrete actions whose observation is built only on request.
+    """An environment whose observation is built only on request.
 
     Attributes:
         env_id: The id it was made from.
         observation_space: A Box; every observation is one array of its shape and dtype.
-        n_actions: Actions are the integers 0 .. n_actions − 1.
+        n_actions: Actions are the integers 0 .. n_actions − 1; of a space that is not Discrete, its `n_outputs`.
     """
 
     env_id: str
     observation_space: spaces.Box
     n_actions: int
 
+    @property
+    def action_space(self) -> ActionSpace:
+        """What its actions are; Discrete unless a subclass says otherwise."""
+        return Discrete(self.n_actions)
+
     @abstractmethod
     def reset(self, seed: int | None = None) -> None:
         """Start an episode; without a seed the environment's own generator goes on."""
 
     @abstractmethod
-    def advance(self, action: int, blind_for: int = 0) -> Advance:
+    def advance(self, action: Any, blind_for: int = 0) -> Advance:
         """Move the world by one action.
 
         Args:
-            action: The action to take.
+            action: The action to take: a whole number, or an array where the action space says so.
             blind_for: How many further steps will be taken before anyone looks. A hint: an environment that stacks frames
                 may skip those that nobody will see.
 
@@ -120,8 +126,9 @@ class ObservingEnv(SplitEnv):
     """Any Gymnasium environment: it observes at every step, and what nobody asks for is thrown away.
 
     Args:
-        env: An environment with a Discrete action space and a Box, Discrete or Dict observation space. A Discrete
-            observation becomes a one-hot float32 vector, a Dict one flat float32 vector (see `phr.envs.flat_dict`).
+        env: An environment with a Discrete, MultiDiscrete or Box action space and a Box, Discrete or Dict observation
+            space. A Discrete observation becomes a one-hot float32 vector, a Dict one flat float32 vector (see
+            `phr.envs.flat_dict`).
         env_id: The id it was made from.
 
     Raises:
@@ -131,7 +138,8 @@ class ObservingEnv(SplitEnv):
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         self._env = env
         self.env_id = env_id
-        self.n_actions = discrete_size(env.action_space, env_id)
+        self._action_space = plannable(env.action_space, env_id)
+        self.n_actions = self._action_space.n_outputs
         space = env.observation_space
         self._one_hot = isinstance(space, spaces.Discrete)
         self._first = 0
@@ -151,6 +159,11 @@ class ObservingEnv(SplitEnv):
         self._latest: Any = None
 
     @property
+    def action_space(self) -> ActionSpace:
+        """What its actions are."""
+        return self._action_space
+
+    @property
     def gym_env(self) -> gymnasium.Env[Any, Any]:
         """The Gymnasium environment that was split."""
         return self._env
@@ -159,7 +172,7 @@ class ObservingEnv(SplitEnv):
         """Start an episode."""
         self._latest, _ = self._env.reset(seed=seed)
 
-    def advance(self, action: int, blind_for: int = 0) -> Advance:
+    def advance(self, action: Any, blind_for: int = 0) -> Advance:
         """Move the world by one action."""
         self._latest, reward, terminated, truncated, info = self._env.step(action)
         return float(reward), bool(terminated), bool(truncated), info
@@ -194,12 +207,34 @@ def discrete_size(space: spaces.Space[Any], env_id: str) -> int:
     """
     if not isinstance(space, spaces.Discrete) or space.start != 0:
         raise UnsupportedEnvironmentError(
-            f"{env_id}: action space {space} is not supported; phr plans over Discrete(n) actions"
+            f"{env_id}: action space {space} is not supported here; it takes Discrete(n) actions"
         )
     return int(space.n)
 
 
-def run_plan(env: SplitEnv, actions: Sequence[int], rewards: list[float]) -> Advance:
+def plannable(space: spaces.Space[Any], name: str) -> ActionSpace:
+    """Gymnasium's action space as phr's.
+
+    Args:
+        space: Discrete or MultiDiscrete from 0 on, or a Box of floats.
+        name: Whose it is, for the message.
+
+    Raises:
+        UnsupportedEnvironmentError: For any other space.
+    """
+    if isinstance(space, spaces.Discrete) and space.start == 0:
+        return Discrete(int(space.n))
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1 and not np.any(space.start):
+        return MultiDiscrete(tuple(space.nvec.tolist()))
+    if isinstance(space, spaces.Box) and space.dtype.kind == "f" and space.shape and space.low.size:
+        return Continuous.between(space.low, space.high)
+    raise UnsupportedEnvironmentError(
+        f"{name}: action space {space} is not supported; phr plans over Discrete(n), MultiDiscrete([n, ...]) and Box "
+        "actions of floats (wrap it, e.g. with gymnasium.wrappers.TransformAction)"
+    )
+
+
+def run_plan(env: SplitEnv, actions: Sequence[Any], rewards: list[float]) -> Advance:
     """Execute actions without looking, until they run out or the episode ends.
 
     Timed runs spend their steps in this loop: a step costs `advance` and as little as possible besides.

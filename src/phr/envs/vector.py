@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phr.actions import one_by_one
 from phr.envs.split import SplitEnv
 from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
 
 SeedSchedule = Callable[[int, int], int | None]
 """(environment, episode) → seed of that episode, or None to let the environment's own generator go on."""
 
-PrefixSchedule = Callable[[int, int], Sequence[int]]
+PrefixSchedule = Callable[[int, int], Sequence[Any]]
 """(environment, episode) → actions played before that episode counts."""
 
 
@@ -29,7 +30,7 @@ class Start:
     """
 
     seed: int | None
-    prefix: tuple[int, ...] = ()
+    prefix: tuple[Any, ...] = ()
 
     def enter(self, env: SplitEnv) -> None:
         """Bring an environment to this start."""
@@ -127,20 +128,20 @@ class VectorSplit:
             raise InvalidDataError("a vector of environments needs at least one")
         first = envs[0]
         for env in envs:
-            if env.observation_space != first.observation_space or env.n_actions != first.n_actions:
+            if env.observation_space != first.observation_space or env.action_space != first.action_space:
                 raise UnsupportedEnvironmentError(
-                    f"environments of one vector must agree: {first.observation_space} with {first.n_actions} actions "
-                    f"against {env.observation_space} with {env.n_actions}"
+                    f"environments of one vector must agree: {first.observation_space} with {first.action_space} "
+                    f"against {env.observation_space} with {env.action_space}"
                 )
         self.envs = tuple(envs)
         self.n_envs = len(envs)
         self.env_id = first.env_id
         self.observation_space = first.observation_space
-        self.n_actions = first.n_actions
+        self.n_actions, self.action_space = first.n_actions, first.action_space
         self.autoreset = Autoreset.parse(autoreset)
         self._seeds, self._prefixes = seeds, prefixes
         self._episodes = [-1] * self.n_envs
-        self._history: list[list[int]] = [[] for _ in envs]
+        self._history: list[list[Any]] = [[] for _ in envs]
         self._ended = np.ones(self.n_envs, bool)
         self._sent: VectorStep | None = None
 
@@ -161,11 +162,11 @@ class VectorSplit:
         start = Start(self._seeds(index, episode), tuple(self._prefixes(index, episode)))
         self.begin(index, start)
 
-    def advance(self, actions: NDArray[np.int64], mask: NDArray[np.bool_] | None = None, blind_for: int = 0) -> VectorStep:
+    def advance(self, actions: NDArray[Any], mask: NDArray[np.bool_] | None = None, blind_for: int = 0) -> VectorStep:
         """Move every environment (or those of the mask) by one action.
 
         Args:
-            actions: Shape `(n_envs,)`; entries outside the mask are ignored.
+            actions: Shape `(n_envs, *action_shape)`; entries outside the mask are ignored.
             mask: Which environments move; all by default.
             blind_for: Further steps before anyone looks; see `SplitEnv.advance`.
 
@@ -176,7 +177,7 @@ class VectorSplit:
         terminated, truncated, real = (np.zeros(self.n_envs, bool) for _ in range(3))
         final_obs: dict[int, NDArray[Any]] = {}
         infos: dict[int, dict[str, Any]] = {}
-        listed = actions.tolist()
+        listed = one_by_one(actions)
         for index in range(self.n_envs) if mask is None else np.flatnonzero(mask).tolist():
             if self._ended[index]:
                 self._start_again(index)
@@ -194,7 +195,7 @@ class VectorSplit:
                     self._reset_one(index)
         return VectorStep(rewards, terminated, truncated, real, final_obs, infos)
 
-    def send(self, actions: NDArray[np.int64]) -> None:
+    def send(self, actions: NDArray[Any]) -> None:
         """`advance` for those who fetch its answer later."""
         self._sent = self.advance(actions)
 

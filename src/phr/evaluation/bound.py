@@ -102,7 +102,7 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
         planner.plan(obs[None])
         planned = clock()
         look, think, n_looks = look + observed - started, think + planned - observed, n_looks + 1
-        ended = actions[-1] < 0
+        ended = isinstance(actions[-1], int) and actions[-1] < 0
         plain = actions[:-1] if ended else actions
         started = clock()
         for action in plain:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phr.acting.agent import VectorHorizonAgent
 from phr.acting.commitment import Commitment, CommitmentLike
+from phr.actions import one_by_one
 from phr.envs.lanes import Lanes
 from phr.envs.registry import make_env
 from phr.envs.vector import Autoreset, Start, VectorSplit
@@ -33,7 +35,7 @@ class Episodes:
     lengths: NDArray[np.int64]
     evaluations: NDArray[np.int64]
     success: NDArray[np.bool_]
-    actions: tuple[NDArray[np.int64], ...]
+    actions: tuple[NDArray[Any], ...]
 
 
 def play_episodes(
@@ -58,7 +60,7 @@ def play_episodes(
     agent = VectorHorizonAgent(planner, commitment, n_envs=vector.n_envs)
     returns, lengths, looks = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
     success = np.zeros(n, bool)
-    actions: list[list[int]] = [[] for _ in starts]
+    actions: list[list[Any]] = [[] for _ in starts]
     lanes = Lanes(vector, starts)
     while (running := lanes.running).any():
         looking = agent.needs_observation & running
@@ -67,7 +69,7 @@ def play_episodes(
         chosen = agent.act(obs, running)
         step = vector.advance(chosen, running)
         playing, ended = lanes.episode[running], step.done
-        for episode, action in zip(playing.tolist(), chosen[running].tolist(), strict=True):
+        for episode, action in zip(playing.tolist(), one_by_one(chosen[running]), strict=True):
             actions[episode].append(action)
         returns[playing] += step.rewards[running]
         lengths[playing] += 1
@@ -76,7 +78,7 @@ def play_episodes(
             success[lanes.episode[lane]] = episode_success(said, terminated=bool(step.terminated[lane]), last_reward=last)
         agent.reset(ended)
         lanes.begin_next(ended)
-    return Episodes(returns, lengths, looks, success, tuple(np.array(taken, np.int64) for taken in actions))
+    return Episodes(returns, lengths, looks, success, tuple(np.array(taken, vector.action_space.dtype) for taken in actions))
 
 
 def make_vector(env_id: str, n_envs: int) -> VectorSplit:

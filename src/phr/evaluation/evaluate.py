@@ -10,6 +10,7 @@ import numpy as np
 
 from phr.acting.agent import HorizonAgent
 from phr.acting.commitment import Commitment, CommitmentLike
+from phr.actions import action_space_of
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, SettingError
 from phr.evaluation.bound import TimeBound, least_terms, measure_bound
@@ -59,8 +60,9 @@ def check_fits(planner: Planner, env: SplitEnv, *, expected_shape: tuple[int, ..
     Raises:
         IncompatibleModelError: If actions or observations differ.
     """
-    if planner.n_actions != env.n_actions:
-        raise IncompatibleModelError(f"the model has {planner.n_actions} actions, {env.env_id} has {env.n_actions}")
+    actions = action_space_of(planner)
+    if actions != env.action_space:
+        raise IncompatibleModelError(f"the model has {actions}, {env.env_id} has {env.action_space}")
     expected_shape = getattr(planner, "obs_shape", None) if expected_shape is None else expected_shape
     if expected_shape is not None and expected_shape != env.observation_space.shape:
         raise IncompatibleModelError(

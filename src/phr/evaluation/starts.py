@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 
 from phr.acting.commitment import Commitment, CommitmentLike
+from phr.actions import ActionSpace
 from phr.envs.lanes import endless_starts
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
@@ -58,7 +59,7 @@ def run_randomness(seed: int, run: int) -> tuple[int, np.random.Generator]:
 
 
 def unseen_starts(
-    n_actions: int, n: int = 30, prefix: tuple[int, int] = (20, 60), *, seed: int = 0, run: int = 0
+    actions: int | ActionSpace, n: int = 30, prefix: tuple[int, int] = (20, 60), *, seed: int = 0, run: int = 0
 ) -> list[Start]:
     """The starts that one run of `phr evaluate --episodes N --random-prefix LO:HI` plays, to be played side by side.
 
@@ -66,7 +67,7 @@ def unseen_starts(
     them, and they come from streams that no training draws from: 20 actions out of six are one way of 4e15.
 
     Args:
-        n_actions: Size of the action space.
+        actions: The action space, or its size.
         n: How many.
         prefix: Fewest and most random, uncounted actions before each episode.
         seed: Of the evaluation.
@@ -80,7 +81,7 @@ def unseen_starts(
             f"starts off the known ones need a prefix of 1 <= low <= high actions, got {prefix[0]}:{prefix[1]}"
         )
     first, rng = run_randomness(seed, run)
-    return list(islice(endless_starts(n_actions, first, rng, prefix), n))
+    return list(islice(endless_starts(actions, first, rng, prefix), n))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from phr.evaluation.bound import TOLERATED_FRACTION, TimeBound, is_enough_to_jud
 from phr.evaluation.starts import StartsResult
 from phr.evaluation.statistics import stratified_bootstrap
 from phr.evaluation.timed import RunRecord
-from phr.experience.success import last_reward_tells_success
+from phr.experience.success import ending_is_failing, last_reward_tells_success
 from phr.seeding import Streams
 
 _RUN_KEYS = (
@@ -80,7 +80,10 @@ class Evaluation:
         """Fraction of successful episodes; None where success cannot be told."""
         if any(word is None for run in self.runs for word in run.said):
             low, high = min(run.reward_low for run in self.runs), max(run.reward_high for run in self.runs)
-            if not last_reward_tells_success(low, high, any_terminated=any(run.any_terminated for run in self.runs)):
+            told = last_reward_tells_success(low, high, any_terminated=any(run.any_terminated for run in self.runs))
+            success = np.array([each for run in self.runs for each in run.successes], bool)
+            returns = np.array([each for run in self.runs for each in run.returns])
+            if not told or ending_is_failing(success, returns):
                 return None
         return self._mean("successes")
 

@@ -72,7 +72,7 @@ class RunRecord:
     reward_low: float = float("inf")
     reward_high: float = float("-inf")
     any_terminated: bool = False
-    trace: list[list[int]] = field(default_factory=list, repr=False)
+    trace: list[list[Any]] = field(default_factory=list, repr=False)
     """Executed actions, one list per look; −1 after the last action of an episode. Kept only on request."""
     starts: list[Start] = field(default_factory=list, repr=False)
     """How each episode of the trace began."""
@@ -159,7 +159,7 @@ def timed_run(
     before, policy, looks, rewards = agent.evaluations, 0.0, 0, list[float]()
     steps_left = limit.steps if limit.steps is not None else -1  # −1 never reaches 0
     episodes_left = limit.episodes if limit.episodes is not None else -1
-    starts = endless_starts(env.n_actions, seed, rng, options.prefix)
+    starts = endless_starts(env.action_space, seed, rng, options.prefix)
     begin = clock()
     uncounted = _enter(env, starts, options, record)
     while steps_left != 0 and episodes_left != 0:
@@ -190,7 +190,7 @@ def timed_run(
     return record
 
 
-def _run_plan_looking(env: SplitEnv, actions: Sequence[int], rewards: list[float]) -> Advance:
+def _run_plan_looking(env: SplitEnv, actions: Sequence[Any], rewards: list[float]) -> Advance:
     """`run_plan` for those who observe always; the last step's observation is built by whoever plans on."""
     for left, action in zip(reversed(range(len(actions))), actions, strict=True):
         step = env.advance(action)

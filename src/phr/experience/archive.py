@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phr.actions import action_space_from_json
 from phr.errors import CorruptFileError
 from phr.experience.npz import read_npz
 from phr.experience.origin import Origin
@@ -48,6 +49,8 @@ def save_experience(experience: Experience, path: Path) -> None:
         "n_actions": experience.n_actions,
         "sha256": sha256_of(path),
     }
+    if (actions := experience.action_space.to_json()) is not None:
+        description["action_space"] = actions
     write_json(path.with_suffix(".json"), description)
 
 
@@ -89,7 +92,9 @@ def load_experience(path: Path) -> Experience:
         for i in range(len(arrays["lengths"]))
     )
     origin = description["origin"]
-    return Experience(description["env_id"], trajectories, None if origin is None else Origin.from_json(origin))
+    actions = action_space_from_json(description.get("action_space"), arrays["teacher_logits"].shape[1])
+    origin = None if origin is None else Origin.from_json(origin)
+    return Experience(description["env_id"], trajectories, origin, actions)
 
 
 def _check_arrays(arrays: dict[str, NDArray[Any]], path: Path) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from phr.actions import ActionSpace, one_by_one
 from phr.envs.lanes import Lanes
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import InvalidDataError
 from phr.experience.success import said_success
 from phr.experience.trajectory import Experience, Trajectory
-from phr.plan import CategoricalPlan, FloatArray, Plan
+from phr.plan import FloatArray, NetworkPlan, Plan
 from phr.protocols import Planner
 
 
@@ -37,9 +38,10 @@ def collect_experience(
     Returns:
         Trajectories in the order of `starts`.
     """
-    recorders = [_Recorder() for _ in starts]
     lanes = Lanes(vector, starts)
-    actions = np.zeros(vector.n_envs, np.int64)
+    space = vector.action_space
+    actions = np.zeros((vector.n_envs, *space.shape), space.dtype)
+    recorders = [_Recorder(space) for _ in starts]
     n_ended = 0
     while (running := lanes.running).any():
         obs = vector.observe(running)
@@ -48,40 +50,42 @@ def collect_experience(
         chosen = plan.mode() if sample_rng is None else plan.sample(sample_rng)
         actions[running] = chosen[:, 0]
         step = vector.advance(actions, running)
+        taken = one_by_one(actions)
         for row, lane in enumerate(np.flatnonzero(running).tolist()):
-            recorders[lanes.episode[lane]].add(obs[row], int(actions[lane]), logits[row].copy(), float(step.rewards[lane]))
+            recorders[lanes.episode[lane]].add(obs[row], taken[lane], logits[row].copy(), float(step.rewards[lane]))
         for lane in np.flatnonzero(step.done).tolist():
             recorders[lanes.episode[lane]].end(bool(step.terminated[lane]), bool(step.truncated[lane]), step.infos[lane])
         lanes.begin_next(step.done)
         if step.done.any():
             n_ended += int(step.done.sum())
             on_episode(n_ended)
-    return Experience(vector.env_id, tuple(recorder.trajectory() for recorder in recorders))
+    return Experience(vector.env_id, tuple(recorder.trajectory() for recorder in recorders), actions_in=space)
 
 
 def teacher_logits_of(plan: Plan) -> FloatArray:
-    """What a teacher thinks of the next action, shape `(batch, n_actions)`; a view.
+    """What a teacher answers for the next action, logits or continuous actions, shape `(batch, n_outputs)`; a view.
 
     Raises:
-        InvalidDataError: If its plan holds no logits.
+        InvalidDataError: If its plan holds no such numbers.
     """
-    if not isinstance(plan, CategoricalPlan):
+    if not isinstance(plan, NetworkPlan):
         raise InvalidDataError(f"experience needs a teacher with logits over actions, got a {type(plan).__name__}")
-    return plan.logits[:, 0]
+    return plan.outputs[:, 0]
 
 
 class _Recorder:
     """One growing episode."""
 
-    def __init__(self) -> None:
+    def __init__(self, space: ActionSpace) -> None:
+        self._space = space
         self.obs: list[Any] = []
-        self.actions: list[int] = []
+        self.actions: list[Any] = []
         self.logits: list[Any] = []
         self.rewards: list[float] = []
         self.terminated = self.truncated = False
         self.is_success: bool | None = None
 
-    def add(self, obs: Any, action: int, logits: Any, reward: float) -> None:
+    def add(self, obs: Any, action: Any, logits: Any, reward: float) -> None:
         self.obs.append(obs.copy())
         self.actions.append(action)
         self.logits.append(logits)
@@ -94,7 +98,7 @@ class _Recorder:
     def trajectory(self) -> Trajectory:
         return Trajectory(
             obs=np.stack(self.obs),
-            actions=np.array(self.actions, np.int64),
+            actions=np.array(self.actions, self._space.dtype),
             teacher_logits=np.stack(self.logits).astype(np.float32),
             rewards=np.array(self.rewards, np.float32),
             terminated=self.terminated,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from gymnasium import spaces
 
+from phr.actions import ActionSpace
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, UsageError
 from phr.experience.archive import load_experience
@@ -39,8 +40,13 @@ class Logged:
 
     @property
     def n_actions(self) -> int:
-        """Size of the action space."""
-        return self.experience.n_actions
+        """Numbers for one action: the size of a discrete action space."""
+        return self.action_space.n_outputs
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What the actions are."""
+        return self.experience.action_space
 
 
 def load_logged(reference: str | Path | None, env_id: str | None = None) -> Logged:
@@ -53,7 +59,7 @@ def load_logged(reference: str | Path | None, env_id: str | None = None) -> Logg
     Raises:
         UsageError: If there is no reference.
         CorruptFileError: If the file is missing, truncated or edited.
-        IncompatibleModelError: If they do not fit the environment, or their actions are not discrete.
+        IncompatibleModelError: If they do not fit the environment, or their actions are of a kind that phr does not plan.
     """
     if reference is None:
         raise UsageError("there is nothing to learn from; give a TEACHER, or --experience FILE.npz or minari:NAME")
@@ -80,13 +86,13 @@ def space_of(experience: Experience) -> spaces.Box:
 
 def _in_environment(logged: Logged, env_id: str) -> Logged:
     env = make_env(env_id)
-    space, n_actions = env.observation_space, env.n_actions
+    space, actions = env.observation_space, env.action_space
     env.close()
     own = logged.observation_space
-    found, expected = (own.shape, str(own.dtype), logged.n_actions), (space.shape, str(space.dtype), n_actions)
+    found, expected = (own.shape, str(own.dtype), logged.action_space), (space.shape, str(space.dtype), actions)
     if found != expected:
         raise IncompatibleModelError(
-            f"{logged.name} has observations {found[0]} of {found[1]} and {found[2]} actions, "
+            f"{logged.name} has observations {found[0]} of {found[1]} and {found[2]}, "
             f"{env_id} has {expected[0]} of {expected[1]} and {expected[2]}"
         )
     return replace(logged, experience=replace(logged.experience, env_id=env_id), observation_space=space)

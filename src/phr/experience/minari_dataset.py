@@ -1,4 +1,4 @@
-"""Minari datasets with discrete actions as experience (optional extra `minari`)."""
+"""Minari datasets as experience (optional extra `minari`)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from phr.errors import CorruptFileError, IncompatibleModelError, MissingExtraError, UnknownModelError
+from phr.actions import ActionSpace
+from phr.envs.split import plannable
+from phr.errors import (
+    CorruptFileError,
+    IncompatibleModelError,
+    MissingExtraError,
+    UnknownModelError,
+    UnsupportedEnvironmentError,
+)
 from phr.experience.trajectory import Experience, Trajectory
-from phr.plan import CategoricalPlan
 
 MINARI_PREFIX = "minari:"
 """Stands before a dataset's name where a user names one."""
@@ -30,7 +37,7 @@ def load_minari(name: str) -> tuple[str, Experience, spaces.Box]:
     Raises:
         MissingExtraError: If Minari is not installed.
         UnknownModelError: If there is no such dataset here.
-        IncompatibleModelError: If its actions are not Discrete, or its observations neither Box nor Discrete.
+        IncompatibleModelError: If its actions or its observations are of another kind than phr reads.
         CorruptFileError: If an episode lacks observations.
     """
     try:
@@ -46,18 +53,26 @@ def load_minari(name: str) -> tuple[str, Experience, spaces.Box]:
     except Exception as error:  # Minari's readers raise many kinds
         raise CorruptFileError(f"the dataset {name!r} cannot be read: {type(error).__name__}: {error}") from error
     space, acted = dataset.observation_space, dataset.action_space
-    if not isinstance(acted, spaces.Discrete):
-        raise IncompatibleModelError(f"the dataset {name!r} has actions {acted}; phr plans over Discrete(n) actions")
+    actions, first = _actions(acted, name)
     box = _box(space, name)
-    trajectories = tuple(_trajectory(episode, space, box, acted, name) for episode in dataset.iterate_episodes())
+    trajectories = tuple(_trajectory(episode, space, box, actions, first, name) for episode in dataset.iterate_episodes())
     if not trajectories:
         raise CorruptFileError(f"the dataset {name!r} holds no episode")
     env_id = dataset.env_spec.id if dataset.env_spec is not None else f"{MINARI_PREFIX}{name}"
-    experience = Experience(env_id, trajectories)
+    experience = Experience(env_id, trajectories, actions_in=actions)
     found = hashlib.sha256()
     for part in ("obs", "actions", "rewards"):
         found.update(np.ascontiguousarray(experience.joined(part)).tobytes())
     return found.hexdigest(), experience, box
+
+
+def _actions(space: spaces.Space[Any], name: str) -> tuple[ActionSpace, int]:
+    """The action space from 0 on, and what its first action is called in the dataset."""
+    first = int(space.start) if isinstance(space, spaces.Discrete) else 0
+    try:
+        return plannable(spaces.Discrete(int(space.n)) if isinstance(space, spaces.Discrete) else space, repr(name)), first
+    except UnsupportedEnvironmentError as error:
+        raise IncompatibleModelError(f"the dataset {error}") from error
 
 
 def _box(space: spaces.Space[Any], name: str) -> spaces.Box:
@@ -70,18 +85,21 @@ def _box(space: spaces.Space[Any], name: str) -> spaces.Box:
     )
 
 
-def _trajectory(episode: Any, space: spaces.Space[Any], box: spaces.Box, acted: spaces.Discrete, name: str) -> Trajectory:
+def _trajectory(
+    episode: Any, space: spaces.Space[Any], box: spaces.Box, acted: ActionSpace, first: int, name: str
+) -> Trajectory:
     """One episode; Minari keeps the last observation too, which nobody acted on."""
     n_steps = len(episode.rewards)
     seen = np.asarray(episode.observations)
     if len(seen) != n_steps + 1:
         raise CorruptFileError(f"the dataset {name!r} has an episode of {n_steps} steps with {len(seen)} observations")
-    actions = np.asarray(episode.actions).reshape(n_steps).astype(np.int64) - int(acted.start)
+    actions = np.asarray(episode.actions).reshape(n_steps, *acted.shape).astype(acted.dtype) - first
+    certain = acted.certain(actions[:, None])  # what lies out of bounds was cut off by whoever took it
     terminated = bool(episode.terminations[-1])
     return Trajectory(
         obs=_observations(seen[:-1], space, box),
-        actions=actions,
-        teacher_logits=CategoricalPlan.from_actions(actions[:, None], int(acted.n)).logits[:, 0],
+        actions=certain.mode()[:, 0],
+        teacher_logits=certain.outputs[:, 0],
         rewards=np.asarray(episode.rewards, np.float32),
         terminated=terminated,
         truncated=bool(episode.truncations[-1]) or not terminated,  # a log that breaks off was cut

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from phr.actions import one_by_one
 from phr.envs.split import SplitEnv
 from phr.protocols import Planner
 
@@ -33,6 +34,7 @@ def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Ge
     """
     found: dict[bytes, NDArray[Any]] = {}
     n_steps = episode = 0
+    actions = env.action_space
     while len(found) < n and n_steps < _PATIENCE * n:
         wanted = min(n, len(found) + max(1, n // _EPISODES))
         env.reset(int(rng.integers(2**31)))
@@ -41,7 +43,7 @@ def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Ge
             obs = env.observe()
             found.setdefault(obs.tobytes(), obs.copy())
             at_random = episode % 2 == 1
-            action = int(rng.integers(env.n_actions)) if at_random else int(planner.plan(obs[None]).mode()[0, 0])
+            action = actions.sample(rng) if at_random else one_by_one(planner.plan(obs[None]).mode()[:, 0])[0]
             _, terminated, truncated, _ = env.advance(action)
             done = terminated or truncated
             n_steps += 1

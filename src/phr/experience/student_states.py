@@ -21,8 +21,8 @@ class StudentWindows:
 
     Args:
         obs: What was seen when the plan had run out, shape `(n, *observation_shape)`.
-        actions: The teacher's next actions, int64, shape `(n, horizon)`; 0 where not `valid`.
-        teacher_logits: Its logits at the observations that these actions met, float32, shape `(n, horizon, n_actions)`.
+        actions: The teacher's next actions, shape `(n, horizon, *action_shape)`; 0 where not `valid`.
+        teacher_logits: Its outputs at the observations that these actions met, float32, shape `(n, horizon, n_outputs)`.
         valid: False where the episode had ended, shape `(n, horizon)`.
         envs: Which environment of the vector each comes from, int64, shape `(n,)`.
 
@@ -31,13 +31,13 @@ class StudentWindows:
     """
 
     obs: NDArray[Any]
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     teacher_logits: NDArray[np.float32]
     valid: NDArray[np.bool_]
     envs: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        plans = {self.actions.shape, self.valid.shape, self.teacher_logits.shape[:2]}
+        plans = {self.actions.shape[:2], self.valid.shape, self.teacher_logits.shape[:2]}
         if len(plans) != 1:
             raise InvalidDataError(f"actions, valid and logits of windows disagree about (n, horizon): {sorted(plans)}")
         if not len(self.obs) == len(self.envs) == len(self.actions):
@@ -106,6 +106,10 @@ class StudentStates:
         self._most_plans = most_plans
         vector.reset()
 
+    def _no_actions(self, *shape: int) -> NDArray[Any]:
+        space = self._vector.action_space
+        return np.zeros((*shape, *space.shape), space.dtype)
+
     def turn(self) -> StudentWindows:
         """Student, then teacher, once in every environment; at most one window each, in the environments' order."""
         running = np.ones(self._vector.n_envs, bool)
@@ -119,7 +123,7 @@ class StudentStates:
         horizon, n_envs = self._student.horizon, self._vector.n_envs
         commitments = self._rng.integers(1, horizon + 1, size=n_envs)
         n_plans = self._rng.integers(1, self._most_plans + 1, size=n_envs)
-        actions = np.zeros((n_envs, horizon), np.int64)
+        actions = self._no_actions(n_envs, horizon)
         for number in range(self._most_plans):
             moving = running & (number < n_plans)
             if not moving.any():
@@ -137,9 +141,9 @@ class StudentStates:
     def _record_teacher(self, running: NDArray[np.bool_]) -> StudentWindows:
         """Let the teacher act, and take the environments whose episode ends out of `running`."""
         envs, horizon = np.flatnonzero(running), self._student.horizon
-        actions, valid = np.zeros((len(envs), horizon), np.int64), np.zeros((len(envs), horizon), bool)
-        logits = np.zeros((len(envs), horizon, self._vector.n_actions), np.float32)
-        chosen = np.zeros(self._vector.n_envs, np.int64)
+        actions, valid = self._no_actions(len(envs), horizon), np.zeros((len(envs), horizon), bool)
+        logits = np.zeros((len(envs), horizon, self._teacher.n_actions), np.float32)
+        chosen = self._no_actions(self._vector.n_envs)
         seen = sources = self._vector.observe(running)
         for step in range(horizon):
             if not running.any():

@@ -73,10 +73,11 @@ def select_successful(experience: Experience, *, quantile: float = 0.0) -> Selec
     )
     if all(t.is_success is not None for t in trajectories):
         return _checked(success, "the environment's is_success")
-    rewards, any_terminated = experience.joined("rewards"), any(t.terminated for t in trajectories)
-    if last_reward_tells_success(float(rewards.min()), float(rewards.max()), any_terminated=any_terminated):
-        return _checked(success, "terminated with a positive last reward")
     returns = np.array([t.episode_return for t in trajectories])
+    rewards, any_terminated = experience.joined("rewards"), any(t.terminated for t in trajectories)
+    told = last_reward_tells_success(float(rewards.min()), float(rewards.max()), any_terminated=any_terminated)
+    if told and not ending_is_failing(success, returns):
+        return _checked(success, "terminated with a positive last reward")
     keep = returns >= np.quantile(returns, quantile)
     what = f"the best {1 - quantile:.0%} by return" if quantile > 0 else "all"
     return Selection(
@@ -98,6 +99,18 @@ def last_reward_tells_success(lowest: float, highest: float, *, any_terminated: 
     if lowest > 0 or (highest <= 0 and lowest < 0):
         return False
     return any_terminated or highest <= 0
+
+
+def ending_is_failing(success: NDArray[np.bool_], returns: NDArray[np.float64]) -> bool:
+    """Whether episodes that ended by themselves on a positive reward collected less than the others.
+
+    A walker that falls ends so (Hopper, Walker2d), one that keeps going is cut off.
+
+    Args:
+        success: What `episode_success` says without the environment's word.
+        returns: Of the same episodes.
+    """
+    return bool(success.any() and not success.all() and returns[success].mean() < returns[~success].mean())
 
 
 def _checked(keep: NDArray[np.bool_], criterion: str) -> Selection:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phr.actions import ActionSpace, Discrete
 from phr.errors import InvalidDataError
 from phr.experience.origin import Origin
 
@@ -19,20 +20,21 @@ class Trajectory:
 
     Args:
         obs: Observations that were acted on, shape `(length, *observation_shape)`.
-        actions: The actions taken there, int64, shape `(length,)`.
-        teacher_logits: The teacher's logits at those observations, float32, shape `(length, n_actions)`.
+        actions: The actions taken there, shape `(length, *action_shape)`: int64, or float32 for continuous ones.
+        teacher_logits: The teacher's outputs at those observations, float32, shape `(length, n_outputs)`: logits, or for
+            continuous actions what it answered before it was cut off at the bounds.
         rewards: float32, shape `(length,)`.
         terminated: The last step ended the episode for good.
         truncated: The last step was cut off by a limit.
         is_success: What the environment itself said (`info["is_success"]`), None where it said nothing.
 
     Raises:
-        InvalidDataError: If the arrays disagree about the length, the episode is empty or has not ended, or an action is
-            outside the logits' range.
+        InvalidDataError: If the arrays disagree about the length, the episode is empty or has not ended, or a discrete
+            action is outside the logits' range.
     """
 
     obs: NDArray[Any]
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     teacher_logits: NDArray[np.float32]
     rewards: NDArray[np.float32]
     terminated: bool
@@ -43,18 +45,12 @@ class Trajectory:
         lengths = {name: len(getattr(self, name)) for name in ("obs", "actions", "teacher_logits", "rewards")}
         if len(set(lengths.values())) != 1 or not self.length:
             raise InvalidDataError(f"a trajectory needs one entry per step in every array, got {lengths}")
-        if self.teacher_logits.ndim != 2 or self.actions.ndim != 1:
-            raise InvalidDataError(
-                f"a trajectory needs actions (length,) and logits (length, n_actions), got {self.actions.shape} and "
-                f"{self.teacher_logits.shape}"
-            )
+        if self.teacher_logits.ndim != 2:
+            raise InvalidDataError(f"a trajectory needs logits (length, n_actions), got {self.teacher_logits.shape}")
         if not self.terminated and not self.truncated:
             raise InvalidDataError(f"a trajectory of {self.length} steps has not ended")
-        if self.actions.min() < 0 or self.actions.max() >= self.teacher_logits.shape[1]:
-            raise InvalidDataError(
-                f"actions lie in {self.actions.min()}..{self.actions.max()}, "
-                f"but there are {self.teacher_logits.shape[1]} logits"
-            )
+        if self.actions.ndim == 1:
+            Discrete(self.teacher_logits.shape[1]).check(self.actions)
 
     @property
     def length(self) -> int:
@@ -75,14 +71,16 @@ class Experience:
         env_id: Where they were recorded.
         trajectories: At least one; all with the same observation shape and number of actions.
         origin: Whose they are; None for episodes that were made up.
+        actions_in: Their action space; None for Discrete with an action for each logit.
 
     Raises:
-        InvalidDataError: If there is none, or they disagree.
+        InvalidDataError: If there is none, or they disagree, or an action is not of the space.
     """
 
     env_id: str
     trajectories: tuple[Trajectory, ...]
     origin: Origin | None = None
+    actions_in: ActionSpace | None = None
 
     def __post_init__(self) -> None:
         if not self.trajectories:
@@ -90,6 +88,10 @@ class Experience:
         shapes = {(t.obs.shape[1:], t.obs.dtype.str, t.teacher_logits.shape[1]) for t in self.trajectories}
         if len(shapes) != 1:
             raise InvalidDataError(f"trajectories disagree about observations and actions: {sorted(shapes)}")
+        if not self.action_space.accepts(self.n_actions):
+            raise InvalidDataError(f"{self.action_space} do not go with {self.n_actions} logits a step")
+        for trajectory in self.trajectories:
+            self.action_space.check(trajectory.actions)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -98,8 +100,13 @@ class Experience:
 
     @property
     def n_actions(self) -> int:
-        """Size of the action space."""
+        """Numbers that the teacher answered for one action: the size of a discrete action space."""
         return int(self.trajectories[0].teacher_logits.shape[1])
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What the actions are."""
+        return Discrete(self.n_actions) if self.actions_in is None else self.actions_in
 
     @property
     def obs_shape(self) -> tuple[int, ...]:

@@ -1,22 +1,56 @@
 """The losses of both stages, each on one screen.
 
-Stage 2 compares a teacher row p with a student row q at every valid (window, step) pair; `plan_loss` is the mean over those
-pairs, so doubling a batch or adding padding leaves it unchanged.
+Stage 2 compares a teacher row p with a student row q, or a teacher's continuous action with a student's, at every valid
+(window, step) pair; `plan_loss` is the mean over those pairs, so doubling a batch or adding padding leaves it unchanged.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from phr.actions import ActionSpace, Continuous, MultiDiscrete
 from phr.errors import EmptyBatchError, SettingError
 
-PlanLoss = Literal["squared", "squared_logits", "kl", "forward_kl", "cross_entropy"]
+PlanLoss = Literal["squared", "squared_logits", "kl", "forward_kl", "cross_entropy", "gaussian"]
 PLAN_LOSSES: tuple[PlanLoss, ...] = get_args(PlanLoss)
+ROW_LOSSES: tuple[PlanLoss, ...] = ("cross_entropy", "squared", "squared_logits", "kl", "forward_kl")
+"""Those that compare choices among actions, the default first."""
+VECTOR_LOSSES: tuple[PlanLoss, ...] = ("squared", "gaussian")
+"""Those that compare continuous actions, the default first."""
+
+
+def losses_for(space: ActionSpace, *, action_only: bool = False) -> tuple[PlanLoss, ...]:
+    """The losses that fit an action space, the default first.
+
+    Args:
+        space: What the actions are.
+        action_only: There are actions alone, no probabilities.
+    """
+    if isinstance(space, Continuous):
+        return VECTOR_LOSSES
+    return ROW_LOSSES[:1] if action_only else ROW_LOSSES
+
+
+def check_loss(kind: str, space: ActionSpace) -> None:
+    """Refuse a loss that means nothing for these actions.
+
+    Raises:
+        SettingError: If it is none of `losses_for`.
+    """
+    fitting = losses_for(space)
+    if kind not in fitting:
+        raise SettingError(f"the loss {kind} does not fit {space}; choose one of {', '.join(fitting)}")
+
+
+def n_outputs_for(kind: str, space: ActionSpace) -> int:
+    """Numbers that a student's head answers for one action: `gaussian` asks for the spread too."""
+    return space.n_outputs * (2 if kind == "gaussian" else 1)
 
 
 def valid_mean(per_step: Float[Tensor, "batch horizon"], valid: Bool[Tensor, "batch horizon"]) -> Float[Tensor, ""]:
@@ -136,23 +170,119 @@ def cross_entropy_plan_loss(
     return valid_mean(nats, valid)
 
 
+def squared_action_loss(
+    plan_actions: Float[Tensor, "batch horizon numbers"],
+    teacher_actions: Float[Tensor, "batch horizon numbers"],
+    valid: Bool[Tensor, "batch horizon"],
+    unit: Float[Tensor, " numbers"],
+) -> Float[Tensor, ""]:
+    """Mean squared distance between continuous actions, each number in its own unit.
+
+    Args:
+        plan_actions: The student's actions, before they are cut off at the bounds.
+        teacher_actions: The actions that the teacher took at the observations the steps meet.
+        valid: False where a window runs past the end of its trajectory.
+        unit: Half the range of each number.
+
+    Returns:
+        The mean over valid steps of the mean over numbers, >= 0.
+
+    Raises:
+        EmptyBatchError: If no step is valid.
+
+    Source:
+        Eq. 8 of Wagner et al. 2021 (arXiv:2106.10075) with actions in the place of probabilities.
+    """
+    return valid_mean(((plan_actions - teacher_actions) / unit).square().mean(-1), valid)
+
+
+def gaussian_plan_loss(
+    plan_actions: Float[Tensor, "batch horizon numbers"],
+    log_spread: Float[Tensor, "batch horizon numbers"],
+    teacher_actions: Float[Tensor, "batch horizon numbers"],
+    valid: Bool[Tensor, "batch horizon"],
+    unit: Float[Tensor, " numbers"],
+) -> Float[Tensor, ""]:
+    """Negative log-likelihood of the teacher's actions under a Gaussian around the student's, weighted by its variance.
+
+    Unweighted, an error counts the more the surer the student is, so what it already knows is learnt over and over and the
+    rest hardly at all. The weight, which gets no gradient, leaves the gradient of the squared distance to the actions, and
+    (spread² − distance²) to the logarithm of the spread.
+
+    Args:
+        plan_actions: Means, before they are cut off at the bounds.
+        log_spread: Logarithms of the standard deviations, in the same units as the distances.
+        teacher_actions: The actions that the teacher took at the observations the steps meet.
+        valid: False where a window runs past the end of its trajectory.
+        unit: Half the range of each number.
+
+    Returns:
+        Weighted nats, a mean over valid steps and numbers; may be negative.
+
+    Raises:
+        EmptyBatchError: If no step is valid.
+
+    Source:
+        Seitzer et al. 2022 (arXiv:2203.09168), Eq. 5 with β = 1.
+    """
+    distance = (plan_actions - teacher_actions) / unit
+    nats = 0.5 * (distance * (-log_spread).exp()).square() + log_spread + 0.5 * math.log(2 * math.pi)
+    weighted = (2 * log_spread).exp().detach() * nats
+    return valid_mean(weighted.mean(-1), valid)
+
+
 def plan_loss(
     kind: PlanLoss,
-    plan_logits: Float[Tensor, "batch horizon n_actions"],
-    teacher_logits: Float[Tensor, "batch horizon n_actions"],
-    teacher_actions: Int[Tensor, "batch horizon"],
+    plan_outputs: Float[Tensor, "batch horizon n_outputs"],
+    teacher_outputs: Float[Tensor, "batch horizon n_teacher"],
+    teacher_actions: Shaped[Tensor, "batch horizon *action"],
     valid: Bool[Tensor, "batch horizon"],
+    space: ActionSpace | None = None,
     *,
     smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """The loss named `kind`, a mean over valid (window, step) pairs.
 
-    `smoothing` is that of the labels; teacher rows come `smoothed` already, where they are.
+    Args:
+        kind: One of `losses_for`.
+        plan_outputs: What the student answers: logits, or continuous actions.
+        teacher_outputs: What the teacher answered; continuous actions are compared with `teacher_actions` alone.
+        teacher_actions: What it did.
+        valid: False where a window runs past the end of its trajectory.
+        space: What the actions are; None for Discrete.
+        smoothing: That of the labels of `cross_entropy`; teacher rows come `smoothed` already, where they are.
+
+    Returns:
+        For several choices at once the sum over their components.
 
     Raises:
-        SettingError: If `kind` is unknown.
+        SettingError: If `kind` is unknown, or means nothing for these actions.
         EmptyBatchError: If no step is valid.
     """
+    if space is not None:
+        check_loss(kind, space)
+    if isinstance(space, Continuous):
+        unit, taken = torch.from_numpy(space.bounds.unit), teacher_actions.flatten(2)
+        planned = plan_outputs[..., : len(unit)]
+        if kind == "squared":
+            return squared_action_loss(planned, taken, valid, unit)
+        return gaussian_plan_loss(planned, plan_outputs[..., len(unit) :], taken, valid, unit)
+    if isinstance(space, MultiDiscrete):
+        students, teachers = plan_outputs.split(space.nvec, -1), teacher_outputs.split(space.nvec, -1)
+        parts = zip(students, teachers, teacher_actions.unbind(-1), strict=True)
+        return torch.stack([_row_loss(kind, q, p, actions, valid, smoothing) for q, p, actions in parts]).sum()
+    return _row_loss(kind, plan_outputs, teacher_outputs, teacher_actions, valid, smoothing)
+
+
+def _row_loss(
+    kind: PlanLoss,
+    plan_logits: Float[Tensor, "batch horizon n_actions"],
+    teacher_logits: Float[Tensor, "batch horizon n_actions"],
+    teacher_actions: Int[Tensor, "batch horizon"],
+    valid: Bool[Tensor, "batch horizon"],
+    smoothing: float,
+) -> Float[Tensor, ""]:
+    """The loss of one choice among actions."""
     match kind:
         case "squared":
             return squared_plan_loss(plan_logits, teacher_logits, valid)

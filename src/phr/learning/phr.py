@@ -12,10 +12,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from phr.actions import Continuous
 from phr.errors import HorizonError, IncompatibleModelError, NonFiniteError, SettingError
 from phr.experience.trajectory import Experience
 from phr.learning.driver import Progress
-from phr.learning.losses import PLAN_LOSSES, PlanLoss, plan_loss
+from phr.learning.losses import PLAN_LOSSES, PlanLoss, check_loss, n_outputs_for, plan_loss
 from phr.learning.settings import check_settings
 from phr.learning.student_windows import MixedWindows, StudentWindowData
 from phr.learning.window_data import WindowData
@@ -38,11 +39,11 @@ class PHRConfig:
     horizon: int
     """n: actions predicted from one look."""
     loss: PlanLoss = "cross_entropy"
-    """How a student row is compared with a teacher row."""
+    """How a student row is compared with a teacher row; continuous actions with `squared` or `gaussian`."""
     teacher_smoothing: float = 0.1
     """ε: a student is compared with (1 − ε)·p + ε/n_actions instead of the teacher's row p (`cross_entropy`: instead of its
     action alone); 0 is the paper. A trained teacher rules actions out by 12 nats and more; ε > 0 bounds what they can cost,
-    and how large a student's logits grow. `squared_logits` ignores it."""
+    and how large a student's logits grow. `squared_logits` and continuous actions ignore it."""
     window_stride: int = 1
     """α: every α-th window of a trajectory is kept, the first always (implementation detail (i))."""
     loss_weight: float = 1.0
@@ -70,7 +71,8 @@ class PHRConfig:
     """Fraction of the updates over which the rate rises."""
     copy_scale: float = 0.1
     """The later heads start as copies of head 1 with their logits scaled by this: the same most likely action, less sure of
-    it. Full copies are confidently wrong, where a softmax is flat and a soft loss has hardly a gradient."""
+    it. Full copies are confidently wrong, where a softmax is flat and a soft loss has hardly a gradient. Continuous actions
+    are copied as they are."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     n_episodes: int = 2000
@@ -178,15 +180,24 @@ class PHR:
     """
 
     def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig) -> None:
-        expected, found = (start.config.obs_shape, start.config.n_actions), (experience.obs_shape, experience.n_actions)
+        self.space = experience.action_space
+        expected, found = (start.config.obs_shape, start.config.actions), (experience.obs_shape, self.space)
         if expected != found:
             raise IncompatibleModelError(
-                f"the network reads observations {expected[0]} and has {expected[1]} actions, "
+                f"the network reads observations {expected[0]} and has {expected[1]}, "
                 f"the experience has {found[0]} and {found[1]}"
             )
+        check_loss(config.loss, self.space)
+        if start.config.n_actions != n_outputs_for(config.loss, self.space):
+            raise IncompatibleModelError(
+                f"the loss {config.loss} needs {n_outputs_for(config.loss, self.space)} numbers for an action, the network "
+                f"it would start from answers {start.config.n_actions}; choose the loss that it was trained with"
+            )
         self.config = config
+        # A copy that is less sure is one that acts less where actions are continuous.
+        copy_scale = 1.0 if isinstance(self.space, Continuous) else config.copy_scale
         self.network = extend_teacher(
-            start, config.horizon, separate_first=config.trunk_mode == "own", copy_scale=config.copy_scale
+            start, config.horizon, separate_first=config.trunk_mode == "own", copy_scale=copy_scale
         )
         self.data = WindowData(experience, config)
         self._batches: WindowData | MixedWindows = self.data
@@ -240,10 +251,16 @@ class PHR:
         with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
             plan_logits = self.network(obs if self.network.config.channels_last else channels_last(obs)).float()
         regressed = self.data.regressed(valid)
-        loss, smoothing = self.config.loss, self.config.teacher_smoothing
-        return self.config.loss_weight * plan_loss(
-            loss, plan_logits, teacher_logits, teacher_actions, regressed, smoothing=smoothing
+        loss = plan_loss(
+            self.config.loss,
+            plan_logits,
+            teacher_logits,
+            teacher_actions,
+            regressed,
+            self.space,
+            smoothing=self.config.teacher_smoothing,
         )
+        return self.config.loss_weight * loss
 
     def _learning_rate(self) -> float:
         begin, length = self.config.phase(self.n_updates)
@@ -284,6 +301,8 @@ class PHR:
     def agreement(self, data: WindowData | StudentWindowData | None = None, max_windows: int = 4096) -> list[float]:
         """Per head, the fraction of valid steps whose most likely action is the teacher's, over evenly spaced windows.
 
+        Continuous actions are the teacher's where every number is within a twentieth of its range (`actions.CLOSE`).
+
         Args:
             data: The windows; those of the teacher's own episodes by default.
             max_windows: Look at no more than so many.
@@ -294,7 +313,8 @@ class PHR:
         with torch.inference_mode():
             for part in rows.split(512):
                 obs, _, actions, valid = data.batch(part)
-                agree += ((self.network(obs).argmax(-1) == actions) & valid).sum(0)
+                planned = self.space.plan(self.network(obs).numpy()).mode()
+                agree += (torch.from_numpy(self.space.agree(planned, actions.numpy())) & valid).sum(0)
                 counted += valid.sum(0)
         return [float(value) for value in agree / counted.clamp(min=1)]
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from gymnasium import spaces
+
+from phr.actions import ActionSpace, Continuous, Discrete
 from phr.envs import FOUR_ROOMS_ID
 from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
 from phr.envs.split import SplitEnv, is_atari
-from phr.errors import SettingError
+from phr.errors import SettingError, UnsupportedEnvironmentError
 from phr.learning.a2c import A2CConfig
+from phr.learning.losses import check_loss
 from phr.learning.phr import PHRConfig
 from phr.networks.trunks import TrunkConfig, default_trunk
 
@@ -79,34 +83,68 @@ _PRESETS = {
 }
 
 
+_CONTINUOUS_WIDTH = 256
+"""Of both layers; a plan of vectors is a finer function than a choice among a few actions."""
+_CONTINUOUS: dict[str, Any] = {
+    "loss": "squared",
+    "n_episodes": 200,
+    "n_updates": 20_000,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+}
+"""Continuous actions are regressed to the second digit, which takes more steps."""
+
+
 def teacher_config(env: SplitEnv, **overrides: Any) -> A2CConfig:
     """Stage-1 settings for an environment; `overrides` win, None means 'as measured best'.
 
     Raises:
         SettingError: If an override is no setting, or has a value that makes no sense.
+        UnsupportedEnvironmentError: If the actions are not Discrete.
     """
+    if not isinstance(env.action_space, Discrete):
+        raise UnsupportedEnvironmentError(
+            f"{env.env_id} has {env.action_space}, and phr trains teachers over Discrete(n) alone; train it with "
+            f"Stable-Baselines3 and distil that: phr distill FILE.zip --env-id {env.env_id} --horizon N --out DIR"
+        )
     preset = _PRESETS.get(env.env_id)
     known = preset.teacher if preset is not None else _family(env) or {"trunk": default_trunk(env.observation_space)}
     return A2CConfig(**{**known, **_checked(A2CConfig, overrides)})
 
 
-def student_config(env_id: str, horizon: int, **overrides: Any) -> PHRConfig:
+def student_config(env_id: str, horizon: int, *, action_space: ActionSpace | None = None, **overrides: Any) -> PHRConfig:
     """Stage-2 settings for an environment; `overrides` win, None means 'as measured best'.
 
+    Args:
+        env_id: Where.
+        horizon: n.
+        action_space: What its actions are; None for Discrete.
+        **overrides: Fields of `PHRConfig`.
+
     Raises:
-        SettingError: If an override is no setting, or has a value that makes no sense.
+        SettingError: If an override is no setting, or has a value that makes no sense, here or anywhere.
     """
     given = _checked(PHRConfig, overrides)
     if given.get("joint"):
         given = {"trunk_mode": "shared", **given}  # the one way in which A2C may move trunk and head 1
     preset = _PRESETS.get(env_id, _Preset())
-    return PHRConfig(**{**preset.student, **given, "horizon": horizon})
+    known = _CONTINUOUS if isinstance(action_space, Continuous) else {}
+    config = PHRConfig(**{**known, **preset.student, **given, "horizon": horizon})
+    if action_space is not None:
+        check_loss(config.loss, action_space)
+    return config
 
 
 def default_trunk_of(env: SplitEnv) -> TrunkConfig:
     """The layers of a fresh network for an environment."""
     trunk: TrunkConfig | None = _family(env).get("trunk")
-    return trunk or default_trunk(env.observation_space)
+    return trunk or student_trunk(env.observation_space, env.action_space)
+
+
+def student_trunk(obs: spaces.Box, actions: ActionSpace) -> TrunkConfig:
+    """The layers of a fresh network for these spaces."""
+    trunk = default_trunk(obs)
+    return replace(trunk, width=_CONTINUOUS_WIDTH) if isinstance(actions, Continuous) and trunk.kind == "mlp" else trunk
 
 
 def _family(env: SplitEnv) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from phr.actions import action_space_of
 from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
@@ -46,10 +47,11 @@ def record_teacher(
     """
     streams = Streams(config.seed)
     vector = make_vector(env_id, min(COLLECTING_ENVS, config.n_episodes))
-    if vector.n_actions != teacher.n_actions:
-        raise IncompatibleModelError(f"the teacher has {teacher.n_actions} actions, {env_id} has {vector.n_actions}")
+    actions = action_space_of(teacher)
+    if vector.action_space != actions:
+        raise IncompatibleModelError(f"the teacher has {actions}, {env_id} has {vector.action_space}")
     seeds = [streams.integer("record-env", index) for index in range(config.n_episodes)]
-    starts = random_starts(seeds, vector.n_actions, streams.rng("record-prefix"), prefix=config.prefix)
+    starts = random_starts(seeds, vector.action_space, streams.rng("record-prefix"), prefix=config.prefix)
     sample_rng = streams.rng("record-actions") if config.sample_labels else None
 
     n_before = 0
@@ -61,10 +63,12 @@ def record_teacher(
     for part in (starts[:PROBE_EPISODES], starts[PROBE_EPISODES:]):
         if part:
             parts += collect_experience(teacher, vector, part, sample_rng=sample_rng, on_episode=on_episode).trajectories
-            select_successful(Experience(env_id, tuple(parts)))  # a teacher that never succeeds is refused early
+            select_successful(
+                Experience(env_id, tuple(parts), actions_in=actions)
+            )  # a teacher that never succeeds is refused early
             n_before = len(parts)
     vector.close()
-    experience = Experience(env_id, tuple(parts))
+    experience = Experience(env_id, tuple(parts), actions_in=actions)
     selection = select_successful(experience, quantile=config.success_quantile)
     return experience.subset(selection.keep), selection
 
@@ -120,11 +124,11 @@ def _described(name: str, identity: str) -> str:
 def _check_spaces(experience: Experience, env: SplitEnv) -> None:
     space = env.observation_space
     obs = experience.trajectories[0].obs
-    found = (experience.obs_shape, str(obs.dtype), experience.n_actions)
-    expected = (space.shape, str(space.dtype), env.n_actions)
+    found = (experience.obs_shape, str(obs.dtype), experience.action_space)
+    expected = (space.shape, str(space.dtype), env.action_space)
     env.close()
     if found != expected:
         raise IncompatibleModelError(
-            f"the experience has observations {found[0]} of {found[1]} and {found[2]} actions, "
+            f"the experience has observations {found[0]} of {found[1]} and {found[2]}, "
             f"{experience.env_id} has {expected[0]} of {expected[1]} and {expected[2]}"
         )

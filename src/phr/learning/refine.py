@@ -62,17 +62,16 @@ class Refinement:
         self._played: list[dict[str, Tensor]] = []
         self._n_ready = 0
         self._round: _Round | None = None
-        config, network = student.config, student.network.config
+        config = student.config
         env = make_env(env_id)
-        self._space = env.observation_space
+        self._space, self._actions = env.observation_space, env.action_space
         env.close()
-        capacity = config.refine * config.refine_windows
-        self.windows = StudentWindowData(capacity, self._space, network.n_actions, config, unique=True)
-        self._held_out = self._no_windows()
+        self.windows = self._no_windows(config.refine * config.refine_windows, unique=True)
+        self._held_out = self._no_windows(config.refine_windows, unique=False)
 
-    def _no_windows(self) -> StudentWindowData:
-        config, n_actions = self.student.config, self.student.network.config.n_actions
-        return StudentWindowData(config.refine_windows, self._space, n_actions, config, unique=False)
+    def _no_windows(self, capacity: int, *, unique: bool) -> StudentWindowData:
+        config, n_outputs = self.student.config, self._teacher.n_actions
+        return StudentWindowData(capacity, self._space, self._actions, config, unique=unique, n_outputs=n_outputs)
 
     @property
     def n_updates(self) -> int:
@@ -125,7 +124,7 @@ class Refinement:
     def _play(self) -> None:
         """One turn of the first round whose windows are missing."""
         if self._round is None:
-            self._held_out = self._no_windows()
+            self._held_out = self._no_windows(self.student.config.refine_windows, unique=False)
             self._round = self._open_round(self._n_ready + 1)
         self._round.turn(self.windows, self._held_out)
         if self._round.done:
@@ -225,9 +224,9 @@ class _Round:
         def seed(env: int, episode: int) -> int:
             return streams.integer("refine-env", number, env, episode)
 
-        def prefix(env: int, episode: int) -> tuple[int, ...]:
+        def prefix(env: int, episode: int) -> tuple[Any, ...]:
             rng = streams.rng("refine-prefix", number, env, episode)
-            return random_prefix(student.network.config.n_actions, rng, config.prefix)
+            return random_prefix(student.space, rng, config.prefix)
 
         self._vector = VectorSplit([make_env(env_id) for _ in range(n_envs)], Autoreset.DISABLED, seed, prefix)
         rng = streams.rng("refine-commitments", number)

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gymnasium import spaces
+
+from phr.actions import Continuous
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.envs.training_vector import TrainingVector
@@ -17,13 +20,15 @@ from phr.experience.trajectory import Experience
 from phr.learning.a2c import A2C, A2CConfig
 from phr.learning.driver import OnProgress, Trainable, run_training, silent
 from phr.learning.joint import JointTraining
+from phr.learning.losses import losses_for, n_outputs_for
 from phr.learning.phr import PHR, PHRConfig
+from phr.learning.presets import student_trunk
 from phr.learning.recording import check_experience, named, record_teacher
 from phr.learning.refine import Refinement
 from phr.learning.settings import said_settings
 from phr.manifest import Manifest, ModelKind, library_versions
 from phr.networks.policy import PlanNetwork, build_network
-from phr.networks.trunks import TrunkConfig, default_trunk
+from phr.networks.trunks import TrunkConfig
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage.model import Model, load_model
@@ -131,7 +136,7 @@ def distill(
     if save_experience_to is not None:
         save_experience(experience, save_experience_to)
     env = make_env(env_id)
-    student = PHR(_network(start, env, config), experience, config)
+    student = PHR(_network(start, env.observation_space, experience, config), experience, config)
     training = _training(student, teacher, env_id, joint_config, say)
     run_training(training, run, on_progress=on_progress)
     notes = _notes(student, teacher_name, selection)
@@ -154,7 +159,7 @@ def distill_logged(
 
     Args:
         logged: Episodes, and the spaces they were logged in.
-        config: Settings; the loss is cross-entropy, and head 1 is learnt too.
+        config: Settings; the loss is one that needs no probabilities, and head 1 is learnt too.
         directory: As for `distill`.
         resume: As for `distill`.
         on_progress: Told after each update.
@@ -167,10 +172,11 @@ def distill_logged(
     """
     if config.refine:
         raise SettingError("refinement asks the teacher about new states, and logged actions have none; leave refine out")
-    if (config.loss, config.trunk_mode, config.sample_labels, config.joint) != ("cross_entropy", "anchored", False, False):
-        raise SettingError(
-            "logged actions allow only cross-entropy, trunk mode anchored, and neither joint nor sampled labels"
-        )
+    allowed = losses_for(logged.action_space, action_only=True)
+    plain = (config.trunk_mode, config.sample_labels, config.joint) == ("anchored", False, False)
+    if config.loss not in allowed or not plain:
+        only = " or ".join(allowed).replace("_", "-")
+        raise SettingError(f"logged actions allow only {only}, trunk mode anchored, and neither joint nor sampled labels")
     settings = {
         "command": "distill",
         "env_id": logged.env_id,
@@ -182,8 +188,9 @@ def distill_logged(
         return load_model(run.path)
     selection = select_successful(logged.experience, quantile=config.success_quantile)
     say(selection.reason)
-    network = _network(default_trunk(logged.observation_space), logged, config)
-    student = PHR(network, logged.experience.subset(selection.keep), config)
+    space, experience = logged.observation_space, logged.experience.subset(selection.keep)
+    network = _network(student_trunk(space, logged.action_space), space, experience, config)
+    student = PHR(network, experience, config)
     run_training(student, run, on_progress=on_progress)
     return _finish(student.network, run, "student", logged, _notes(student, logged.name, selection))
 
@@ -198,15 +205,30 @@ def _notes(student: PHR, teacher_name: str, selection: Selection) -> dict[str, A
     }
 
 
-def _network(start: PlanNetwork | TrunkConfig, env: SplitEnv | Logged, config: PHRConfig) -> PlanNetwork:
-    """What the student starts from: the teacher's network, or a fresh one where it has none or a width is asked for."""
+def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Experience, config: PHRConfig) -> PlanNetwork:
+    """What the student starts from: the teacher's network, or a fresh one where it has none or a width is asked for.
+
+    Discrete actions are chosen well enough from observations as they are. Continuous ones are wanted to the second digit,
+    so numbers of different sizes are brought to one.
+    """
     if isinstance(start, PlanNetwork):
         if config.width is None:
             return start
         start = start.config.trunk
     trunk = start if config.width is None else start.scaled_to(config.width)
-    weights_seed = Streams(config.seed).integer("student-weights")
-    return build_network(env.observation_space, env.n_actions, 1, trunk, seed=weights_seed)
+    actions = experience.action_space
+    network = build_network(
+        space,
+        n_outputs_for(config.loss, actions),
+        1,
+        trunk,
+        seed=Streams(config.seed).integer("student-weights"),
+        action_space=actions,
+        normalize=isinstance(actions, Continuous) and trunk.kind == "mlp",
+    )
+    if network.config.normalize:
+        network.trunk.set_statistics(experience.joined("obs"))
+    return network
 
 
 def _training(student: PHR, teacher: Planner, env_id: str, joint_config: A2CConfig | None, say: Say) -> Trainable:
@@ -235,7 +257,8 @@ def _finish(
         env_id=env.env_id,
         obs_shape=env.observation_space.shape,
         obs_dtype=str(env.observation_space.dtype),
-        n_actions=env.n_actions,
+        n_actions=network.config.n_actions,
+        action_space=network.config.actions.to_json(),
         horizon=network.config.horizon,
         network=network.config.to_json(),
         versions=library_versions("torch", "numpy", "gymnasium", "minigrid"),

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from phr.actions import ActionSpace, as_space
 from phr.errors import EmptyBatchError
 from phr.experience.student_states import StudentWindows
 from phr.learning.window_data import Batch, WindowData, regressed, teacher_rows
@@ -23,18 +24,28 @@ class StudentWindowData:
     Args:
         capacity: Most windows that it will hold.
         space: Of the observations.
-        n_actions: Size of the action space.
+        actions: The action space.
+        n_outputs: Numbers that the teacher answers for one action.
         config: Says which windows hold something to regress.
         unique: Leave out a window that shows the same and asks for the same actions as one that came before: where nothing
             is random, an agent walks the same path again and again, and it would outnumber all others.
     """
 
-    def __init__(self, capacity: int, space: spaces.Box, n_actions: int, config: PHRConfig, *, unique: bool) -> None:
-        self._config = config
+    def __init__(
+        self,
+        capacity: int,
+        space: spaces.Box,
+        actions: int | ActionSpace,
+        config: PHRConfig,
+        *,
+        unique: bool,
+        n_outputs: int | None = None,
+    ) -> None:
+        self._config, self._space = config, as_space(actions)
         # Not initialised, so that the operating system hands out pages only as rows are written.
         self._obs = torch.from_numpy(np.empty((capacity, *space.shape), space.dtype))
-        self._logits = torch.empty((capacity, config.horizon, n_actions))
-        self._actions = torch.empty((capacity, config.horizon), dtype=torch.int64)
+        self._logits = torch.empty((capacity, config.horizon, n_outputs or self._space.n_outputs))
+        self._actions = torch.from_numpy(np.empty((capacity, config.horizon, *self._space.shape), self._space.dtype))
         self._valid = torch.empty((capacity, config.horizon), dtype=torch.bool)
         self._seen: set[bytes] | None = set() if unique else None
         self._n = 0
@@ -53,7 +64,7 @@ class StudentWindowData:
         rows = slice(self._n, self._n + len(kept))
         self._obs[rows] = torch.from_numpy(kept.obs)
         self._actions[rows], self._valid[rows] = torch.from_numpy(kept.actions), torch.from_numpy(kept.valid)
-        self._logits[rows] = teacher_rows(torch.from_numpy(kept.teacher_logits), self._config)
+        self._logits[rows] = teacher_rows(torch.from_numpy(kept.teacher_logits), self._config, self._space)
         self._n += len(kept)
 
     def _trainable(self, windows: StudentWindows) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

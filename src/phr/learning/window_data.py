@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phr.actions import ActionSpace, Continuous, MultiDiscrete
 from phr.errors import EmptyBatchError, InvalidDataError
 from phr.experience.trajectory import Experience
 from phr.experience.windows import windows_of
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Observations `(b, ...)`, teacher logits `(b, horizon, n_actions)`, actions and valid `(b, horizon)`."""
+"""Observations `(b, ...)`, teacher outputs `(b, horizon, n)`, actions `(b, horizon, ...)` and valid `(b, horizon)`."""
 
 
 def regressed(valid: Tensor, config: PHRConfig) -> Tensor:
@@ -30,11 +31,13 @@ def regressed(valid: Tensor, config: PHRConfig) -> Tensor:
     return later
 
 
-def teacher_rows(logits: Tensor, config: PHRConfig) -> Tensor:
-    """The rows that a student is compared with: the teacher's, smoothed where the settings say so."""
-    if config.teacher_smoothing > 0 and config.loss != "squared_logits":
-        return smoothed(logits, config.teacher_smoothing)
-    return logits
+def teacher_rows(outputs: Tensor, config: PHRConfig, space: ActionSpace) -> Tensor:
+    """The rows that a student is compared with: the teacher's, smoothed where the settings say so and there are logits."""
+    if config.teacher_smoothing == 0 or config.loss == "squared_logits" or isinstance(space, Continuous):
+        return outputs
+    if isinstance(space, MultiDiscrete):
+        return torch.cat([smoothed(part, config.teacher_smoothing) for part in outputs.split(space.nvec, -1)], -1)
+    return smoothed(outputs, config.teacher_smoothing)
 
 
 class WindowData:
@@ -51,7 +54,7 @@ class WindowData:
     def __init__(self, experience: Experience, config: PHRConfig) -> None:
         windows = windows_of(experience, config.horizon, stride=config.window_stride, pad=config.pad)
         self._obs = torch.from_numpy(experience.joined("obs"))
-        self._logits = teacher_rows(torch.from_numpy(experience.joined("teacher_logits")), config)
+        self._logits = teacher_rows(torch.from_numpy(experience.joined("teacher_logits")), config, experience.action_space)
         self._actions = torch.from_numpy(experience.joined("actions"))
         self._sources, self._steps = torch.from_numpy(windows.sources), torch.from_numpy(windows.steps)
         self._valid = torch.from_numpy(windows.valid)

@@ -11,9 +11,13 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from phr.errors import HorizonError, IncompatibleModelError, SettingError
+from phr.actions import ActionSpace, Continuous, Discrete, action_space_from_json
+from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, SettingError
 from phr.networks.observations import Observations, is_channels_last, scale_of, shape_of
 from phr.networks.trunks import Trunk, TrunkConfig, orthogonal
+
+LOG_SPREAD = (-5.0, 1.0)
+"""Limits of a logarithm of the spread, in units of half the range: 0.7 % of it, and more than all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +27,7 @@ class NetworkConfig:
     obs_shape: tuple[int, ...]
     """Shape of one observation."""
     n_actions: int
-    """Size of the discrete action space."""
+    """Numbers that a head answers: the size of a discrete action space, see `phr.actions` for others."""
     horizon: int
     """Number of policy heads; 1 for a teacher."""
     trunk: TrunkConfig
@@ -34,6 +38,10 @@ class NetworkConfig:
     """Images are `(height, width, channels)`; the network turns them round."""
     separate_first: bool = False
     """Head 1 reads a trunk of its own (the teacher's, frozen); looking costs two trunks then."""
+    action_space: ActionSpace | None = None
+    """What the actions are; None for Discrete."""
+    normalize: bool = False
+    """The trunk normalises observations with statistics that it keeps beside its weights."""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
@@ -42,10 +50,24 @@ class NetworkConfig:
             raise SettingError(f"a policy needs at least one action, got {self.n_actions}")
         if not 0 < self.obs_scale < math.inf:
             raise SettingError(f"obs_scale must be positive and finite, got {self.obs_scale}")
+        if not self.actions.accepts(self.n_actions):
+            raise SettingError(f"a head of {self.n_actions} numbers does not go with {self.actions}")
+
+    @property
+    def actions(self) -> ActionSpace:
+        """What the actions are."""
+        return Discrete(self.n_actions) if self.action_space is None else self.action_space
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        """Plain JSON values; what is as it always was before it could be said is left out."""
+        actions = self.actions.to_json()
+        values: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, action_space=None))))
+        if actions is None:
+            del values["action_space"]
+        else:
+            values["action_space"] = actions
+        if not self.normalize:
+            del values["normalize"]
         return values
 
     @classmethod
@@ -60,13 +82,39 @@ class NetworkConfig:
         try:
             trunk = TrunkConfig(**{**values["trunk"], "channels": tuple(values["trunk"]["channels"])})
             then = {"obs_scale": 1 / 255 if trunk.kind == "atari" else 1.0}
-            return cls(**{**then, **values, "obs_shape": tuple(values["obs_shape"]), "trunk": trunk})
-        except (KeyError, TypeError) as error:
+            said = values.get("action_space")
+            actions = None if said is None else action_space_from_json(said, values["n_actions"])
+            shape = tuple(values["obs_shape"])
+            return cls(**{**then, **values, "obs_shape": shape, "trunk": trunk, "action_space": actions})
+        except (KeyError, TypeError, InvalidDataError) as error:
             raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error
 
 
+class ActionScale(nn.Module):
+    """Numbers around 0 → continuous actions around the middle of their range; logarithms of a spread are kept in limits.
+
+    The bounds are constants of the configuration, so they are no part of the weights.
+    """
+
+    center: Tensor
+    unit: Tensor
+
+    def __init__(self, space: Continuous) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.from_numpy(space.bounds.center), persistent=False)
+        self.register_buffer("unit", torch.from_numpy(space.bounds.unit), persistent=False)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Shape `(*batch, d)` or `(*batch, 2 d)`, as it came."""
+        n = len(self.center)
+        actions = self.center + self.unit * numbers[..., :n]
+        if numbers.shape[-1] == n:
+            return actions
+        return torch.cat([actions, numbers[..., n:].clamp(*LOG_SPREAD)], dim=-1)
+
+
 class PlanNetwork(nn.Module):
-    """Observation → logits of the next `horizon` actions.
+    """Observation → logits of the next `horizon` actions, or continuous actions.
 
     Args:
         config: Shapes and layers.
@@ -79,25 +127,36 @@ class PlanNetwork(nn.Module):
         self.first_trunk = self._make_trunk() if config.separate_first else None
         self.plan_head = nn.Linear(config.trunk.width, config.horizon * config.n_actions)
         self.value_head = nn.Linear(config.trunk.width, 1)
+        self.scale = ActionScale(config.action_space) if isinstance(config.action_space, Continuous) else None
         orthogonal(self.plan_head, 0.01)
         orthogonal(self.value_head, 1.0)
 
     def _make_trunk(self) -> Trunk:
         config = self.config
-        return Trunk(config.obs_shape, config.trunk, obs_scale=config.obs_scale, channels_last=config.channels_last)
+        return Trunk(
+            config.obs_shape,
+            config.trunk,
+            obs_scale=config.obs_scale,
+            channels_last=config.channels_last,
+            normalize=config.normalize,
+        )
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch horizon n_actions"]:
-        """Plan logits."""
+        """Plan logits, or actions and what else `Continuous` says of outputs."""
         features = self.trunk(obs)
         logits: Tensor = self.plan_head(features).unflatten(-1, (self.config.horizon, self.config.n_actions))
-        if self.first_trunk is None:
-            return logits
-        first = nn.functional.linear(
+        if self.first_trunk is not None:
+            logits = torch.cat([self._first(obs).unsqueeze(1), logits[:, 1:]], dim=1)
+        return logits if self.scale is None else self.scale(logits)
+
+    def _first(self, obs: Tensor) -> Tensor:
+        """What head 1 answers to a trunk of its own."""
+        assert self.first_trunk is not None
+        return nn.functional.linear(
             self.first_trunk(obs),
             self.plan_head.weight[: self.config.n_actions],
             self.plan_head.bias[: self.config.n_actions],
         )
-        return torch.cat([first.unsqueeze(1), logits[:, 1:]], dim=1)
 
     def policy_and_value(
         self, obs: Shaped[Tensor, "batch *shape"]
@@ -127,15 +186,26 @@ def blank_network(config: NetworkConfig) -> PlanNetwork:
         return PlanNetwork(config)
 
 
-def build_network(obs: Observations, n_actions: int, horizon: int, trunk: TrunkConfig, *, seed: int) -> PlanNetwork:
+def build_network(
+    obs: Observations,
+    n_actions: int,
+    horizon: int,
+    trunk: TrunkConfig,
+    *,
+    seed: int,
+    action_space: ActionSpace | None = None,
+    normalize: bool = False,
+) -> PlanNetwork:
     """A freshly initialised network; the same seed gives the same weights and leaves torch's global generator alone.
 
     Args:
         obs: The observation space; a bare shape means channels first and numbers as they are.
-        n_actions: Size of the discrete action space.
+        n_actions: Size of the discrete action space, or numbers that a head answers.
         horizon: Number of policy heads.
         trunk: The layers that the heads share.
         seed: Fixes the weights.
+        action_space: What the actions are; None for Discrete.
+        normalize: Observations are normalised; `trunk.set_statistics` says how.
     """
     config = NetworkConfig(
         obs_shape=shape_of(obs),
@@ -144,6 +214,8 @@ def build_network(obs: Observations, n_actions: int, horizon: int, trunk: TrunkC
         trunk=trunk,
         obs_scale=scale_of(obs),
         channels_last=is_channels_last(obs),
+        action_space=None if isinstance(action_space, Discrete) else action_space,
+        normalize=normalize,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from phr.errors import NonFiniteError
 from phr.networks.policy import PlanNetwork
-from phr.plan import CategoricalPlan
+from phr.plan import NetworkPlan
 
 
 class TorchPlanner:
@@ -22,6 +22,7 @@ class TorchPlanner:
 
     def __init__(self, network: PlanNetwork) -> None:
         self.network = network.eval()
+        self.action_space = network.config.actions
         self._device = next(network.parameters()).device
 
     @property
@@ -31,10 +32,10 @@ class TorchPlanner:
 
     @property
     def n_actions(self) -> int:
-        """Size of the action space."""
+        """Numbers that the network answers for one action: the size of a discrete action space."""
         return self.network.config.n_actions
 
-    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
         """Evaluate the network once for a batch of observations.
 
         Raises:
@@ -44,4 +45,4 @@ class TorchPlanner:
             logits = self.network(torch.from_numpy(obs).to(self._device)).cpu().numpy()
         if not np.isfinite(logits).all():
             raise NonFiniteError("the network answered with a NaN or an infinity")
-        return CategoricalPlan(logits)
+        return self.action_space.plan(logits)

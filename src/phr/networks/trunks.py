@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.errors import SettingError
@@ -16,8 +18,13 @@ from phr.networks.observations import Observations, image_shape
 
 TrunkKind = Literal["grid", "atari", "mlp"]
 
+_FAR = 10.0
+"""Normalised observations are cut off there, as Stable-Baselines3 does: where a number hardly ever changes, its deviation is
+tiny, and a state off the teacher's way would drown all others."""
 _NATURE_SIDE = 36
 """The Nature network's convolutions, without padding, leave nothing of a smaller image."""
+_STILL = 1e-6
+"""A number that varies less does not vary."""
 _GRID_SIDE, _GRID_LARGEST_SIDE = 4, 84
 """The grid trunk halves an image once, so its fully connected layer grows with the image."""
 
@@ -107,19 +114,29 @@ class Trunk(nn.Module):
         config: Which layers.
         obs_scale: Observations are multiplied by this.
         channels_last: Images are `(height, width, channels)`, else `(channels, height, width)`; an `mlp` does not care.
+        normalize: Subtract a mean and divide by a deviation, which `set_statistics` gives.
 
     Raises:
         SettingError: If the observation does not fit the kind of trunk.
     """
 
     def __init__(
-        self, obs_shape: Sequence[int], config: TrunkConfig, *, obs_scale: float = 1.0, channels_last: bool = False
+        self,
+        obs_shape: Sequence[int],
+        config: TrunkConfig,
+        *,
+        obs_scale: float = 1.0,
+        channels_last: bool = False,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         self.config = config
         self.obs_shape = tuple(obs_shape)
         self.n_features = config.width
-        self.scale, self.channels_last = obs_scale, channels_last
+        self.scale, self.channels_last, self.normalize = obs_scale, channels_last, normalize
+        if normalize:
+            self.register_buffer("obs_mean", torch.zeros(self.obs_shape))
+            self.register_buffer("obs_deviation", torch.ones(self.obs_shape))
         if config.kind == "mlp":
             layers: list[nn.Module] = [nn.Flatten()]
             n_in = math.prod(obs_shape)
@@ -141,9 +158,21 @@ class Trunk(nn.Module):
             layers = [*convolutions, nn.Flatten(), *_hidden(nn.Linear(n_flat, config.width))]
         self.layers = nn.Sequential(*layers)
 
+    obs_mean: Tensor
+    obs_deviation: Tensor
+
+    def set_statistics(self, obs: NDArray[Any]) -> None:
+        """Mean and deviation of every number of observations `(n, *obs_shape)`; one that never changes counts as is."""
+        mean = self.scale * obs.mean(axis=0, dtype=np.float64)
+        deviation = self.scale * obs.std(axis=0, dtype=np.float64)
+        self.obs_mean.copy_(torch.from_numpy(mean))
+        self.obs_deviation.copy_(torch.from_numpy(np.where(deviation > _STILL, deviation, 1.0)))
+
     def prepare(self, obs: Shaped[Tensor, "batch *shape"], dtype: torch.dtype) -> Shaped[Tensor, "batch *prepared"]:
         """Observations of any number type, as the first layer reads them: numbers of this type, scaled, channels first."""
         numbers = obs.to(dtype) * self.scale if self.scale != 1.0 else obs.to(dtype)
+        if self.normalize:
+            numbers = ((numbers - self.obs_mean) / self.obs_deviation).clamp(-_FAR, _FAR)
         return numbers.movedim(-1, 1) if self.channels_last else numbers
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:

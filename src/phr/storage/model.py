@@ -82,7 +82,7 @@ def load_model(directory: Path) -> Model:
     config = NetworkConfig.from_json(manifest.network)
     found = (config.obs_shape, config.n_actions, config.horizon)
     said = (manifest.obs_shape, manifest.n_actions, manifest.horizon)
-    if found != said:
+    if found != said or config.actions != manifest.actions:
         raise IncompatibleModelError(
             f"{directory}: the manifest says (observation, actions, horizon) {said}, its network {found}"
         )

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from phr.acting.onnx_file import seal
 from phr.acting.runtime import OBS, PLAN_LOGITS, OnnxPlanner, load_runtime
+from phr.actions import Continuous
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import MissingExtraError, OutputDirectoryError, SettingError, UsageError
@@ -89,7 +90,8 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False) -> Export:
     manifest, data = export_manifest(model), onnx_bytes(model)
     exported, rng = OnnxPlanner(data, manifest), Streams(0).rng("export-observations")
     random = random_observations(_space_of(model) if env is None else env.observation_space, N_RANDOM, rng)
-    parity = Parity(_compared_at_random(model, exported, random), without_env=without_env)
+    continuous = isinstance(manifest.actions, Continuous)
+    parity = Parity(_compared_at_random(model, exported, random), without_env=without_env, continuous=continuous)
     if env is not None:
         real = meet_observations(model.planner, env, N_REAL_INT8 if int8 else N_REAL, rng)
         parity = replace(parity, real=check_parity(model.planner, exported, real[:N_REAL]))
@@ -193,7 +195,7 @@ def _environment(manifest: Manifest) -> tuple[SplitEnv | None, str]:
     except UsageError as error:
         return None, str(error)
     space = env.observation_space
-    if (space.shape, str(space.dtype), env.n_actions) != (manifest.obs_shape, manifest.obs_dtype, manifest.n_actions):
+    if (space.shape, str(space.dtype), env.action_space) != (manifest.obs_shape, manifest.obs_dtype, manifest.actions):
         return None, f"{manifest.env_id} has other spaces here than the model was made for"
     return env, ""
 

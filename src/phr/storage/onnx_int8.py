@@ -31,7 +31,7 @@ class Int8Cost:
     Attributes:
         agreement: Fraction of all planned actions.
         agreement_per_head: The same for each step of the plan.
-        max_difference: Largest difference between two logits.
+        max_difference: Largest difference between two logits, or two numbers of continuous actions.
         n_observations: Real observations it was measured on.
         held_out: Whether the ranges were chosen on others.
     """
@@ -52,7 +52,7 @@ class Int8Cost:
         return (
             f"plans {self.agreement:.2%} of the float file's actions on {self.n_observations} real observations {seen} "
             f"(head 1 {self.agreement_per_head[0]:.2%}; worst, head {worst + 1}, {self.agreement_per_head[worst]:.2%}); "
-            f"logits within {self.max_difference:.2g}"
+            f"outputs within {self.max_difference:.2g}"
         )
 
 
@@ -71,7 +71,8 @@ def quantize(data: bytes, manifest: Manifest, obs: NDArray[Any]) -> tuple[bytes,
     calibration, measured = (obs[::2], obs[1::2]) if held_out else (obs, obs)
     rounded = _static(data, calibration)
     exact, near = (_all_logits(OnnxPlanner(each, manifest), measured) for each in (data, rounded))
-    agreeing = (exact.argmax(-1) == near.argmax(-1)).mean(axis=0, dtype=np.float64)
+    actions = (manifest.actions.plan(each).mode() for each in (exact, near))
+    agreeing = manifest.actions.agree(*actions).mean(axis=0, dtype=np.float64)
     return rounded, Int8Cost(
         agreement=round(float(agreeing.mean()), 6),
         agreement_per_head=tuple(round(value, 6) for value in agreeing.tolist()),
@@ -111,4 +112,4 @@ def _static(data: bytes, obs: NDArray[Any]) -> bytes:
 
 
 def _all_logits(planner: OnnxPlanner, obs: NDArray[Any]) -> NDArray[np.float32]:
-    return np.concatenate([planner.plan(obs[start : start + _BATCH]).logits for start in range(0, len(obs), _BATCH)])
+    return np.concatenate([planner.plan(obs[start : start + _BATCH]).outputs for start in range(0, len(obs), _BATCH)])

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from phr.actions import action_space_of
 from phr.errors import ExportMismatchError
 from phr.networks.policy import PlanNetwork
-from phr.plan import CategoricalPlan
+from phr.plan import NetworkPlan
 from phr.protocols import Planner
 
 TOLERANCE = 1e-4
@@ -24,12 +25,12 @@ BATCH_SIZES = (1, 2, 7, 64)
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two planners with the same argmax everywhere are apart.
+    """How far two planners with the same actions everywhere are apart.
 
     Attributes:
         n_observations: They were compared on so many.
-        max_difference: Largest difference between two logits.
-        max_logit: Largest absolute logit.
+        max_difference: Largest difference between two logits, or two numbers of continuous actions.
+        max_logit: Largest absolute one.
     """
 
     n_observations: int
@@ -45,21 +46,25 @@ class Parity:
         random: On observations drawn from the observation space.
         real: On observations of its environment; None where that cannot be made.
         without_env: Why it cannot; empty where it can.
+        continuous: Its actions are numbers, not choices.
     """
 
     random: Agreement
     real: Agreement | None = None
     without_env: str = ""
+    continuous: bool = False
 
     def __str__(self) -> str:
+        what = "numbers" if self.continuous else "logits"
         parts = [
-            f"within {found.max_difference:.1e} on {found.n_observations} {kind} observations (logits up to "
+            f"within {found.max_difference:.1e} on {found.n_observations} {kind} observations ({what} up to "
             f"{found.max_logit:.0f})"
             for kind, found in (("real", self.real), ("random", self.random))
             if found is not None
         ]
         sizes = ", ".join(map(str, BATCH_SIZES))
-        line = f"answers as torch at batch sizes {sizes}: every argmax equal, logits {', '.join(parts)}"
+        same = "" if self.continuous else "every argmax equal, "
+        line = f"answers as torch at batch sizes {sizes}: {same}{what} {', '.join(parts)}"
         return f"{line}; no real observations, because {self.without_env}" if self.without_env else line
 
 
@@ -81,7 +86,7 @@ def check_parity(torch_planner: Planner, onnx_planner: Planner, obs: NDArray[Any
         rounding: From `rounding_of`; two results of float32 may be a few times so far apart.
 
     Raises:
-        ExportMismatchError: If an argmax differs, or two logits by more than the tolerance.
+        ExportMismatchError: If an action differs, or two numbers of the output by more than the tolerance.
     """
     worst = largest = 0.0
     allowed = max(TOLERANCE, ROUNDINGS * rounding)
@@ -96,7 +101,8 @@ def check_parity(torch_planner: Planner, onnx_planner: Planner, obs: NDArray[Any
                     f"the exported model differs from torch: two logits by {worst:.2e} at batch size {size}, "
                     f"{allowed:.0e} is allowed; nothing was written"
                 )
-            if (expected.argmax(-1) != got.argmax(-1)).any():
+            actions = action_space_of(torch_planner)
+            if not actions.agree(actions.plan(expected).mode(), actions.plan(got).mode()).all():
                 raise ExportMismatchError(
                     f"the exported model plans another action than torch at batch size {size}, although no two logits "
                     f"differ by more than {worst:.2e}; nothing was written"
@@ -106,5 +112,5 @@ def check_parity(torch_planner: Planner, onnx_planner: Planner, obs: NDArray[Any
 
 def _logits(planner: Planner, obs: NDArray[Any]) -> NDArray[np.float32]:
     plan = planner.plan(obs)
-    assert isinstance(plan, CategoricalPlan)
-    return plan.logits
+    assert isinstance(plan, NetworkPlan)
+    return plan.outputs

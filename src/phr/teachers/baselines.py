@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phr.actions import ActionSpace, action_space_of, as_space
 from phr.errors import HorizonError, InvalidDataError
-from phr.plan import CategoricalPlan
+from phr.plan import NetworkPlan
 from phr.protocols import Planner
 
 
@@ -29,31 +30,32 @@ class RepeatPlanner:
         self._planner = planner
         self.horizon = horizon
         self.n_actions = planner.n_actions
+        self.action_space = action_space_of(planner)
 
-    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
         """The other planner's first distribution, `horizon` times."""
         plan = self._planner.plan(obs)
-        if not isinstance(plan, CategoricalPlan):
+        if not isinstance(plan, NetworkPlan):
             raise InvalidDataError(f"repeating needs a plan with logits over actions, got a {type(plan).__name__}")
-        return CategoricalPlan(np.repeat(plan.logits[:, :1], self.horizon, axis=1))
+        return self.action_space.plan(np.repeat(plan.outputs[:, :1], self.horizon, axis=1))
 
 
 class RandomPlanner:
-    """Plans uniformly random actions, whatever it sees.
+    """Plans random actions, whatever it sees.
 
     Args:
-        n_actions: Size of the action space.
+        actions: The action space, or its size.
         rng: Where the actions come from.
         horizon: Actions to plan.
     """
 
-    def __init__(self, n_actions: int, rng: np.random.Generator, horizon: int = 1) -> None:
-        self.n_actions = n_actions
+    def __init__(self, actions: int | ActionSpace, rng: np.random.Generator, horizon: int = 1) -> None:
+        self.action_space = as_space(actions)
+        self.n_actions = self.action_space.n_outputs
         self.horizon = horizon
         self._rng = rng
 
-    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
         """Random actions, each planned with certainty."""
-        return CategoricalPlan.from_actions(
-            self._rng.integers(self.n_actions, size=(len(obs), self.horizon)), self.n_actions
-        )
+        drawn = np.array(self.action_space.samples(self._rng, len(obs) * self.horizon), self.action_space.dtype)
+        return self.action_space.certain(drawn.reshape(len(obs), self.horizon, *self.action_space.shape))

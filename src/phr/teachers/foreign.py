@@ -55,7 +55,7 @@ class Foreign:
     """
 
     name: str
-    teacher: Planner | ContinuousTeacher
+    teacher: Planner
     env_id: str
     backend: str
     identity: str
@@ -153,7 +153,7 @@ def _takes_env(factory: Callable[..., Any], name: str) -> bool:
 
 def _wrapped(name: str, policy: Any, env_id: str, backend: str, identity: str) -> Foreign:
     env = make_env(env_id)
-    teacher = teacher_of(policy, _sample_of(env), env.n_actions, name)
+    teacher = teacher_of(policy, _sample_of(env), env.action_space, name)
     env.close()
     if not identity and teacher.module is not None:
         identity = digest(dict(teacher.module.state_dict()))
@@ -167,7 +167,7 @@ def _sample_of(env: SplitEnv) -> NDArray[Any]:
     env.reset(0)
     for seed in range(1, _SAMPLE + 1):
         seen.append(env.observe().copy())
-        _, terminated, truncated, _ = env.advance(int(rng.integers(env.n_actions)))
+        _, terminated, truncated, _ = env.advance(env.action_space.sample(rng))
         if terminated or truncated:
             env.reset(seed)
     return np.stack(seen)
@@ -194,20 +194,6 @@ def _pickled(name: str) -> CorruptFileError:
     )
 
 
-def discrete(foreign: Foreign) -> Planner:
-    """The teacher as a planner.
-
-    Raises:
-        IncompatibleModelError: If its actions are continuous.
-    """
-    if isinstance(foreign.teacher, ContinuousTeacher):
-        raise IncompatibleModelError(
-            f"{foreign.name} has continuous actions, which phr can read (phr.load_teacher) but not plan or distil; "
-            "it plans over Discrete(n) actions"
-        )
-    return foreign.teacher
-
-
 def is_action_only(planner: Planner) -> bool:
     """Whether a teacher has actions alone, no probabilities."""
-    return isinstance(planner, PolicyTeacher) and planner.action_only
+    return isinstance(planner, PolicyTeacher | ContinuousTeacher) and planner.action_only

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from phr.actions import ActionSpace, Continuous, Discrete, as_space
 from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
 from phr.networks.torch_planner import TorchPlanner
-from phr.plan import CategoricalPlan
+from phr.plan import ContinuousPlan, NetworkPlan
 
 Policy = Callable[[NDArray[Any]], Any]
-"""A batch of observations → logits `(batch, n_actions)`, or actions `(batch,)`."""
+"""A batch of observations → logits `(batch, n_outputs)`, or actions `(batch, *action_shape)`."""
 
 
 class PolicyTeacher:
@@ -24,7 +25,7 @@ class PolicyTeacher:
 
     Args:
         policy: Numpy in; numpy or a tensor out.
-        n_actions: Size of the action space.
+        actions: The action space, or its size.
         action_only: It answers actions instead of logits, so a plan is certain of them and soft losses mean nothing.
         obs_shape: Shape of one observation.
         name: For messages.
@@ -36,21 +37,22 @@ class PolicyTeacher:
     def __init__(
         self,
         policy: Policy,
-        n_actions: int,
+        actions: int | ActionSpace,
         *,
         action_only: bool,
         obs_shape: tuple[int, ...],
         name: str,
         module: nn.Module | None = None,
     ) -> None:
-        self.n_actions = n_actions
+        self.action_space = as_space(actions)
+        self.n_actions = self.action_space.n_outputs
         self.action_only = action_only
         self.obs_shape = obs_shape
         self.name = name
         self.module = module
         self._policy = policy
 
-    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
         """Ask the policy once for a batch of observations.
 
         Raises:
@@ -58,26 +60,46 @@ class PolicyTeacher:
             InvalidDataError: If it answers something else than it did at first.
         """
         answer = as_array(self._policy(obs), self.name)
-        if kind_of(answer, len(obs), self.n_actions, self.name) != self.action_only:
+        if kind_of(answer, len(obs), self.action_space, self.name) != self.action_only:
             raise InvalidDataError(f"{self.name} answers now logits, now actions")
         if self.action_only:
-            return CategoricalPlan.from_actions(answer.astype(np.int64)[:, None], self.n_actions)
-        return CategoricalPlan(answer.astype(np.float32)[:, None])
+            return self.action_space.certain(answer.astype(self.action_space.dtype)[:, None])
+        return self.action_space.plan(answer.astype(np.float32)[:, None])
 
 
 class ContinuousTeacher:
-    """A policy with continuous actions; it can be asked, but no student learns such actions yet.
+    """A policy with continuous actions, as Stable-Baselines3 keeps them.
 
     Args:
         module: Observations → numbers, `(batch, n)`.
         low: Lowest action, of the action space's shape and number type.
         high: Highest action.
         squashed: The numbers lie in [−1, 1] and are scaled to [low, high]; otherwise they are cut off there.
+        obs_shape: Shape of one observation.
         name: For messages.
     """
 
-    def __init__(self, module: nn.Module, low: NDArray[Any], high: NDArray[Any], *, squashed: bool, name: str) -> None:
+    horizon = 1
+    action_only = True
+
+    def __init__(
+        self,
+        module: nn.Module,
+        low: NDArray[Any],
+        high: NDArray[Any],
+        *,
+        squashed: bool,
+        obs_shape: tuple[int, ...],
+        name: str,
+    ) -> None:
         self.module, self.low, self.high, self.squashed, self.name = module, low, high, squashed, name
+        self.obs_shape = obs_shape
+        self.action_space = Continuous.between(low, high)
+        self.n_actions = self.action_space.n_outputs
+
+    def plan(self, obs: NDArray[Any]) -> ContinuousPlan:
+        """Ask the policy once for a batch of observations; for errors see `actions`."""
+        return self.action_space.certain(self.actions(obs)[:, None])
 
     def actions(self, obs: NDArray[Any]) -> NDArray[Any]:
         """The most likely actions (the means), shape `(batch, *action_shape)`.
@@ -127,25 +149,28 @@ def as_array(answer: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def kind_of(answer: NDArray[Any], batch: int, n_actions: int, name: str) -> bool:
-    """Whether an answer holds actions (True) or logits (False).
+def kind_of(answer: NDArray[Any], batch: int, space: ActionSpace, name: str) -> bool:
+    """Whether an answer holds actions (True) or logits (False); continuous actions are never anything else.
 
     Raises:
         IncompatibleModelError: If it is neither.
         NonFiniteError: If a logit is not finite.
         InvalidDataError: If an action is outside the action space.
     """
-    if answer.dtype.kind == "f" and answer.shape == (batch, n_actions):
+    continuous, shape = isinstance(space, Continuous), (batch, *space.shape)
+    if answer.dtype.kind == "f" and answer.shape == (shape if continuous else (batch, space.n_outputs)):
         if not np.isfinite(answer).all():
             raise NonFiniteError(f"{name} answered with a NaN or an infinity")
-        return False
-    if answer.dtype.kind in "iu" and answer.shape == (batch,):
-        if batch and not 0 <= answer.min() <= answer.max() < n_actions:
-            raise InvalidDataError(f"{name} answered actions {answer.min()}..{answer.max()}, there are {n_actions}")
+        return continuous
+    if answer.dtype.kind in "iu" and answer.shape == shape and not continuous:
+        if isinstance(space, Discrete) and batch and not 0 <= answer.min() <= answer.max() < space.n:
+            raise InvalidDataError(f"{name} answered actions {answer.min()}..{answer.max()}, there are {space.n}")
+        space.check(answer)
         return True
+    logits = "" if continuous else f"logits ({batch}, {space.n_outputs}) or whole-numbered "
     raise IncompatibleModelError(
-        f"{name} answers {answer.dtype} of shape {answer.shape} to {batch} observations; expected float logits "
-        f"({batch}, {n_actions}) or whole-numbered actions ({batch},)"
+        f"{name} answers {answer.dtype} of shape {answer.shape} to {batch} observations; expected float {logits}actions "
+        f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
     )
 
 
@@ -169,13 +194,13 @@ def module_policy(module: nn.Module, name: str) -> Policy:
     return ask
 
 
-def teacher_of(policy: Any, sample: NDArray[Any], n_actions: int, name: str) -> PolicyTeacher:
+def teacher_of(policy: Any, sample: NDArray[Any], actions: int | ActionSpace, name: str) -> PolicyTeacher:
     """Wrap a policy after asking it once: what it answers decides whether it gives logits or actions.
 
     Args:
         policy: A torch module or any other callable.
         sample: Observations to ask it about, shape `(batch, *obs_shape)`.
-        n_actions: Size of the action space.
+        actions: The action space, or its size.
         name: For messages.
 
     Raises:
@@ -193,14 +218,14 @@ def teacher_of(policy: Any, sample: NDArray[Any], n_actions: int, name: str) -> 
         )
         raise IncompatibleModelError(f"{name} cannot be asked: {type(error).__name__}: {error}{hint}") from error
     answer = as_array(first, name)
-    action_only = kind_of(answer, len(sample), n_actions, name)
+    action_only = kind_of(answer, len(sample), as_space(actions), name)
     again = as_array(second, name)
     if answer.shape != again.shape or not np.allclose(answer, again, rtol=1e-4, atol=1e-4):  # threads add up in any order
         raise IncompatibleModelError(
             f"{name} answers the same observations differently: it samples or keeps a state; return logits, or the most "
             "likely action"
         )
-    return PolicyTeacher(ask, n_actions, action_only=action_only, obs_shape=sample.shape[1:], name=name, module=module)
+    return PolicyTeacher(ask, actions, action_only=action_only, obs_shape=sample.shape[1:], name=name, module=module)
 
 
 def _check_arguments(function: Callable[..., Any], name: str) -> None:
@@ -222,14 +247,21 @@ def _check_arguments(function: Callable[..., Any], name: str) -> None:
         )
 
 
-def check_soft(action_only: bool, name: str, loss: str, *, sample_labels: bool) -> None:
-    """Refuse losses that compare distributions where the teacher has none.
+def check_soft(name: str, loss: str, allowed: Sequence[str], *, sample_labels: bool) -> None:
+    """Refuse what needs probabilities where a teacher has none.
+
+    Args:
+        name: The teacher's.
+        loss: What is asked for.
+        allowed: Losses that compare actions alone.
+        sample_labels: Whether it is to sample.
 
     Raises:
         SettingError: If the loss or the labels need probabilities.
     """
-    if action_only and (loss != "cross_entropy" or sample_labels):
-        wanted = "sampled labels" if loss == "cross_entropy" else f"the loss {loss}"
+    if loss not in allowed or sample_labels:
+        wanted = "sampled labels" if loss in allowed else f"the loss {loss}"
+        only = " or ".join(allowed).replace("_", "-")
         raise SettingError(
-            f"{name} is an action-only teacher, which allows only cross-entropy: it has no probabilities for {wanted}"
+            f"{name} is an action-only teacher, which allows only {only}: it has no probabilities for {wanted}"
         )

@@ -20,7 +20,6 @@ from phr.teachers.foreign import (
     NOTHING_SAID,
     Foreign,
     Reading,
-    discrete,
     is_action_only,
     is_foreign,
     is_sb3,
@@ -121,10 +120,8 @@ def _actor_of(model: Model, name: str, env_id: str | None, backend: Backend) -> 
 def _foreign(found: Foreign, backend: Backend | None) -> Actor:
     if backend not in (None, found.backend):
         raise SettingError(f"{found.name} runs on {found.backend}, not on {backend}; leave --backend out")
-    planner = discrete(found)
-    return Actor(
-        found.name, planner, found.env_id, found.backend, identity=found.identity, action_only=is_action_only(planner)
-    )
+    action_only = is_action_only(found.teacher)
+    return Actor(found.name, found.teacher, found.env_id, found.backend, identity=found.identity, action_only=action_only)
 
 
 def _is_exported(name: str) -> bool:

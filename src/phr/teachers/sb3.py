@@ -10,7 +10,8 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from phr.envs.registry import make_env, make_gym_env
+from phr.actions import MultiDiscrete
+from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.teachers.normalization import Normalization
 from phr.teachers.policy import ContinuousTeacher, PolicyTeacher
@@ -43,7 +44,8 @@ def read_sb3(
     description = describe(file, activation)
     if description.actions.kind == "Box" and description.family != "q":
         return _continuous(file, description, env_id, normalization), file.sha256
-    if description.actions.kind == "Discrete" and description.family in ("actor_critic", "q"):
+    kind, family = description.actions.kind, description.family
+    if (kind == "Discrete" and family in ("actor_critic", "q")) or (kind == "MultiDiscrete" and family == "actor_critic"):
         return _discrete(file, description, env_id, normalization), file.sha256
     raise IncompatibleModelError(f"{path}: {description.algorithm} with actions {description.actions} cannot be read")
 
@@ -52,8 +54,10 @@ def _discrete(file: Sb3File, description: Description, env_id: str, normalizatio
     env = make_env(env_id)
     network = _network(file, description, env.observation_space, env_id, normalization)
     env.close()
-    if network.n_outputs != env.n_actions:
-        raise IncompatibleModelError(f"{file.name} has {network.n_outputs} actions, {env_id} has {env.n_actions}")
+    actions = env.action_space
+    if network.n_outputs != env.n_actions or isinstance(actions, MultiDiscrete) != (description.actions.kind != "Discrete"):
+        has = network.n_outputs if description.actions.kind == "Discrete" else f"{description.actions.kind}"
+        raise IncompatibleModelError(f"{file.name} has {has} actions, {env_id} has {actions}")
     # Q-values say which action is best; a softmax over them would be no policy.
     action_only = description.family == "q"
 
@@ -68,24 +72,24 @@ def _discrete(file: Sb3File, description: Description, env_id: str, normalizatio
         return best
 
     return PolicyTeacher(
-        ask, env.n_actions, action_only=action_only, obs_shape=env.observation_space.shape, name=file.name, module=network
+        ask, actions, action_only=action_only, obs_shape=env.observation_space.shape, name=file.name, module=network
     )
 
 
 def _continuous(
     file: Sb3File, description: Description, env_id: str, normalization: Normalization | None
 ) -> ContinuousTeacher:
-    env = make_gym_env(env_id)
-    seen, acted = env.observation_space, env.action_space
+    env = make_env(env_id)
+    seen, acted = env.observation_space, env.gym_env.action_space
     env.close()
-    if not isinstance(acted, spaces.Box) or not isinstance(seen, spaces.Box):
-        raise IncompatibleModelError(f"{file.name} has actions {description.actions}, {env_id} has {acted} on {seen}")
+    if not isinstance(acted, spaces.Box):
+        raise IncompatibleModelError(f"{file.name} has actions {description.actions}, {env_id} has {acted}")
     network = _network(file, description, seen, env_id, normalization)
     shape = description.actions.shape
     if network.n_outputs != np.prod(acted.shape, dtype=int) or (shape is not None and shape != acted.shape):
         raise IncompatibleModelError(f"{file.name} has actions {description.actions}, {env_id} has {acted}")
     squashed = description.family != "actor_critic" or description.squash_output
-    return ContinuousTeacher(network, acted.low, acted.high, squashed=squashed, name=file.name)
+    return ContinuousTeacher(network, acted.low, acted.high, squashed=squashed, obs_shape=seen.shape, name=file.name)
 
 
 def _network(

@@ -25,7 +25,7 @@ from phr.cli.words import (
     word,
 )
 
-LossName = Literal["squared", "squared-logits", "kl", "forward-kl", "cross-entropy"]
+LossName = Literal["squared", "squared-logits", "kl", "forward-kl", "cross-entropy", "gaussian"]
 TrunkMode = Literal["shared", "anchored", "frozen", "own"]
 
 
@@ -41,7 +41,8 @@ class Distill:
     """A run directory, zoo:NAME, a Stable-Baselines3 FILE.zip, FILE.onnx, module:factory or oracle; none learns from
     --experience alone."""
     loss: Annotated[LossName | None, word("LOSS")] = None
-    """How a plan is compared with the teacher: cross-entropy (default), kl, forward-kl, squared, or squared-logits."""
+    """How a plan is compared with the teacher: cross-entropy (default), kl, forward-kl, squared, or squared-logits;
+    continuous actions by squared (default), or gaussian, which also learns how sure to be."""
     window_stride: OptionalCount = None
     """α: every α-th window of a trajectory is kept, the first always."""
     loss_weight: OptionalNumber = None

@@ -69,7 +69,7 @@ def repeat_action(arena: Arena) -> Contestant:
         begin = clock()
         obs, _ = env.reset(seed=seed)
         for _ in range(n_looks):
-            action = int(planner.plan(obs[None]).logits[0, 0].argmax())
+            action = int(planner.plan(obs[None]).outputs[0, 0].argmax())
             obs, reward, terminated, truncated, _ = env.step(action)
             score += float(reward)
             if terminated or truncated:
