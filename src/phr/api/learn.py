@@ -18,6 +18,8 @@ from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
 from phr.learning.presets import default_trunk_of, student_config, teacher_config
+from phr.networks.policy import PlanNetwork
+from phr.networks.trunks import default_trunk
 from phr.protocols import Planner
 from phr.storage.model import Model
 from phr.teachers.foreign import Reading, is_foreign, is_sb3, load_foreign
@@ -114,12 +116,16 @@ def distill(
         if (save_experience, activation, normalize) != (None, None, None):
             raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
         logged = load_logged(experience, env_id)
-        config = student_config(logged.env_id, horizon, seed=seed, **settings)
+        fresh = default_trunk(logged.observation_space)
+        settings = {**settings, "refine": settings.get("refine") or 0}  # nobody is there to be asked again
+        config = student_config(logged.env_id, horizon, fresh=fresh, seed=seed, **settings)
         return runs.distill_logged(logged, config, _path(out), resume=resume, on_progress=on_progress, say=say)
     actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
-    config = student_config(actor.env_id, horizon, seed=seed, **settings)
-    check_soft(actor.action_only, actor.reference, config.loss, sample_labels=config.sample_labels)
     env = make_env(actor.env_id)
+    start = actor.model.network if actor.model else default_trunk_of(env)
+    fresh = None if isinstance(start, PlanNetwork) else start
+    config = student_config(actor.env_id, horizon, fresh=fresh, seed=seed, **settings)
+    check_soft(actor.action_only, actor.reference, config.loss, sample_labels=config.sample_labels)
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     if config.joint and actor.model is None:
         raise IncompatibleModelError("joint training goes on with A2C, so it needs a teacher that phr trained")
@@ -133,7 +139,7 @@ def distill(
         actor.env_id,
         config,
         _path(out),
-        start=actor.model.network if actor.model else default_trunk_of(env),
+        start=start,
         teacher_name=actor.reference if actor.model is None or actor.model.directory else "",
         teacher_id=actor.model.sha256 if actor.model else actor.identity,
         joint_config=teacher_config(env, seed=seed) if config.joint else None,

@@ -17,9 +17,10 @@ from phr.experience.trajectory import Experience
 from phr.learning.driver import Progress
 from phr.learning.losses import PLAN_LOSSES, PlanLoss, plan_loss
 from phr.learning.settings import check_settings
+from phr.learning.standardize import Standardizer
 from phr.learning.student_windows import MixedWindows, StudentWindowData
 from phr.learning.window_data import WindowData
-from phr.networks.policy import PlanNetwork, extend_teacher
+from phr.networks.policy import PlanNetwork, blank_network, extend_teacher
 from phr.networks.precision import PRECISIONS, Precision, channels_last, compute_dtype
 from phr.seeding import Streams, rng_from_state, rng_state
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
@@ -68,6 +69,11 @@ class PHRConfig:
     """Episodes of the teacher to record."""
     prefix: tuple[int, int] = (0, 32)
     """Fewest and most random actions before a recorded episode begins; they give the starts their variety."""
+    record_steps: int = 250_000
+    """No more episodes are recorded than give about so many steps, judged by the first 128."""
+    standardize: bool = False
+    """Train on observations of mean 0 and spread 1; the first layer takes the statistics in at the end. For flat
+    observations."""
     joint: bool = False
     """Go on training head 1 by A2C meanwhile: ∇J_PG + λ∇J_PHR, Eq. 12 with its sign mended. Algorithm 1 regresses alone."""
     sample_labels: bool = False
@@ -98,7 +104,7 @@ class PHRConfig:
         check_settings(
             self,
             at_least_one=(
-                *("window_stride", "n_updates", "batch_size", "n_episodes"),
+                *("window_stride", "n_updates", "batch_size", "n_episodes", "record_steps"),
                 *("refine_windows", "refine_updates", "refine_plans"),
             ),
             not_negative=("refine",),
@@ -109,6 +115,8 @@ class PHRConfig:
             raise SettingError(
                 f"in joint training A2C moves trunk and head 1 (Eq. 12): trunk_mode is 'shared', got {self.trunk_mode!r}"
             )
+        if self.joint and self.standardize:
+            raise SettingError("joint training plays on in plain observations; leave standardize out")
         if self.joint and self.horizon == 1:
             raise HorizonError("joint training regresses heads 2..n beside A2C, so it needs a horizon >= 2, got 1")
         for name in ("success_quantile", "warmup", "teacher_smoothing"):
@@ -167,6 +175,9 @@ class PHR:
         self.network = extend_teacher(
             start, config.horizon, separate_first=config.trunk_mode == "own", copy_scale=config.copy_scale
         )
+        self.standardizer = Standardizer.of(torch.from_numpy(experience.joined("obs"))) if config.standardize else None
+        if self.standardizer is not None:
+            self.standardizer.unfold(self.network)
         self.data = WindowData(experience, config)
         self._batches: WindowData | MixedWindows = self.data
         self._freeze()
@@ -176,6 +187,14 @@ class PHR:
         self.rng = Streams(config.seed).rng("student-batches")
         self.n_updates = 0
         self._latest_loss = float("nan")
+
+    def student(self) -> PlanNetwork:
+        """A copy of the network as it stands, which reads observations as the environment shows them."""
+        copy = blank_network(self.network.config)
+        copy.load_state_dict(self.network.state_dict())
+        if self.standardizer is not None:
+            self.standardizer.fold(copy)
+        return copy
 
     def draw_from(self, batches: MixedWindows) -> None:
         """Let updates draw from other windows than the teacher's episodes alone, as refinement does."""
@@ -208,11 +227,16 @@ class PHR:
     def loss(self) -> Tensor:
         """λ times the plan loss of one random batch."""
         obs, teacher_logits, teacher_actions, valid = self._batches.draw_batch(self.rng, self.config.batch_size)
+        obs = self._as_trained(obs)
         with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
             plan_logits = self.network(obs if self.network.config.channels_last else channels_last(obs)).float()
         regressed = self.data.regressed(valid)
         loss = plan_loss(self.config.loss, plan_logits, teacher_logits, teacher_actions, regressed)
         return self.config.loss_weight * loss
+
+    def _as_trained(self, obs: Tensor) -> Tensor:
+        """Observations as the network reads them while it is trained."""
+        return obs if self.standardizer is None else self.standardizer(obs, self.network.config.obs_scale)
 
     def _learning_rate(self) -> float:
         begin, length = self.config.phase(self.n_updates)
@@ -263,7 +287,7 @@ class PHR:
         with torch.inference_mode():
             for part in rows.split(512):
                 obs, _, actions, valid = data.batch(part)
-                agree += ((self.network(obs).argmax(-1) == actions) & valid).sum(0)
+                agree += ((self.network(self._as_trained(obs)).argmax(-1) == actions) & valid).sum(0)
                 counted += valid.sum(0)
         return [float(value) for value in agree / counted.clamp(min=1)]
 

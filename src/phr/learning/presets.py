@@ -79,6 +79,19 @@ _PRESETS = {
 }
 
 
+_FRESH: dict[str, dict[str, Any]] = {
+    # Copies of a foreign policy over a few numbers, where plans drift away from the teacher's states: see LOG.md.
+    "mlp": {
+        "record_steps": 60_000,
+        "standardize": True,
+        "refine": 4,
+        "refine_windows": 5000,
+    },
+    # As for Pong: thirty games fill the memory.
+    "atari": {"n_episodes": 30, "prefix": (0, 60), "refine_windows": 30_000, "refine_updates": 2000},
+}
+"""Stage-2 settings of students that start from no network, by the kind of their trunk."""
+
 _BY_LOSS: dict[str, dict[str, Any]] = {"kl": {"teacher_smoothing": 0.1}, "squared": {"teacher_smoothing": 0.1}}
 """A trained teacher is so sure of itself that the paper's soft losses collapse (`kl`) or stall (`squared`); see LOG.md."""
 
@@ -94,8 +107,14 @@ def teacher_config(env: SplitEnv, **overrides: Any) -> A2CConfig:
     return A2CConfig(**{**known, **_checked(A2CConfig, overrides)})
 
 
-def student_config(env_id: str, horizon: int, **overrides: Any) -> PHRConfig:
+def student_config(env_id: str, horizon: int, *, fresh: TrunkConfig | None = None, **overrides: Any) -> PHRConfig:
     """Stage-2 settings for an environment; `overrides` win, None means 'as measured best'.
+
+    Args:
+        env_id: Where.
+        horizon: Actions predicted from one look.
+        fresh: The layers of a student that starts from no network of a teacher.
+        **overrides: Fields of `PHRConfig`.
 
     Raises:
         SettingError: If an override is no setting, or has a value that makes no sense.
@@ -103,8 +122,10 @@ def student_config(env_id: str, horizon: int, **overrides: Any) -> PHRConfig:
     given = _checked(PHRConfig, overrides)
     if given.get("joint"):
         given = {"trunk_mode": "shared", **given}  # the one way in which A2C may move trunk and head 1
-    preset = _PRESETS.get(env_id, _Preset())
-    return PHRConfig(**{**_BY_LOSS.get(given.get("loss", ""), {}), **preset.student, **given, "horizon": horizon})
+    known = _PRESETS[env_id].student if env_id in _PRESETS else _FRESH.get(fresh.kind, {}) if fresh else {}
+    if given.get("sample_labels"):
+        known = {**known, "refine": 0}  # only a greedy teacher can be asked again
+    return PHRConfig(**{**_BY_LOSS.get(given.get("loss", ""), {}), **known, **given, "horizon": horizon})
 
 
 def default_trunk_of(env: SplitEnv) -> TrunkConfig:

@@ -107,7 +107,7 @@ class Refinement:
         """
         config = self.student.config
         if self.n_updates == config.n_updates + len(self._played) * config.refine_updates:
-            weights = network_tensors(self.student.network, prefix="")
+            weights = network_tensors(self.student.student(), prefix="")
             self._played.append({name: value.clone() for name, value in weights.items()})
         if self._n_ready < len(self._played):
             self._play()

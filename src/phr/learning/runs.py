@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.envs.training_vector import TrainingVector
@@ -21,6 +23,7 @@ from phr.learning.joint import JointTraining
 from phr.learning.phr import PHR, PHRConfig
 from phr.learning.recording import check_experience, named, record_teacher
 from phr.learning.refine import Refinement
+from phr.learning.standardize import Standardizer
 from phr.manifest import Manifest, ModelKind, library_versions
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig, default_trunk
@@ -130,13 +133,13 @@ def distill(
     if save_experience_to is not None:
         save_experience(experience, save_experience_to)
     env = make_env(env_id)
-    student = PHR(_network(start, env, config.seed), experience, config)
+    student = PHR(_network(start, env, experience, config), experience, config)
     training = _training(student, teacher, env_id, joint_config, say)
     run_training(training, run, on_progress=on_progress)
     notes = _notes(student, teacher_name, selection)
     if isinstance(training, Refinement):
         notes["refinement"] = training.reports
-    return _finish(student.network, run, "student", env, notes)
+    return _finish(student.student(), run, "student", env, notes)
 
 
 def distill_logged(
@@ -175,10 +178,11 @@ def distill_logged(
         return load_model(run.path)
     selection = select_successful(logged.experience, quantile=config.success_quantile)
     say(selection.reason)
-    network = _network(default_trunk(logged.observation_space), logged, config.seed)
-    student = PHR(network, logged.experience.subset(selection.keep), config)
+    experience = logged.experience.subset(selection.keep)
+    network = _network(default_trunk(logged.observation_space), logged, experience, config)
+    student = PHR(network, experience, config)
     run_training(student, run, on_progress=on_progress)
-    return _finish(student.network, run, "student", logged, _notes(student, logged.name, selection))
+    return _finish(student.student(), run, "student", logged, _notes(student, logged.name, selection))
 
 
 def _notes(student: PHR, teacher_name: str, selection: Selection) -> dict[str, Any]:
@@ -191,12 +195,17 @@ def _notes(student: PHR, teacher_name: str, selection: Selection) -> dict[str, A
     }
 
 
-def _network(start: PlanNetwork | TrunkConfig, env: SplitEnv | Logged, seed: int) -> PlanNetwork:
+def _network(
+    start: PlanNetwork | TrunkConfig, env: SplitEnv | Logged, experience: Experience, config: PHRConfig
+) -> PlanNetwork:
     """What the student starts from: the teacher's network, or a fresh one where the teacher has none."""
     if isinstance(start, PlanNetwork):
         return start
-    weights_seed = Streams(seed).integer("student-weights")
-    return build_network(env.observation_space, env.n_actions, 1, start, seed=weights_seed)
+    weights_seed = Streams(config.seed).integer("student-weights")
+    network = build_network(env.observation_space, env.n_actions, 1, start, seed=weights_seed)
+    if config.standardize:  # its weights were drawn for numbers of size 1
+        Standardizer.of(torch.from_numpy(experience.joined("obs"))).fold(network)
+    return network
 
 
 def _training(student: PHR, teacher: Planner, env_id: str, joint_config: A2CConfig | None, say: Say) -> Trainable:
