@@ -63,6 +63,7 @@ class Row:
         kept: Least part that is kept.
         longer: Most that a grid's episodes may grow, as a factor.
         normalized: The teacher was trained under VecNormalize.
+        activation: The activation function of its network, where its file does not tell it.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Row:
     kept: float
     longer: float = 1.05
     normalized: bool = False
+    activation: str | None = None
 
 
 def _grid(name: str, env_id: str) -> Row:
@@ -102,6 +104,7 @@ ROWS = (
         saved=3,
         kept=0.95,
         normalized=True,
+        activation="relu",
     ),
 )
 
@@ -157,13 +160,14 @@ def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
             env_id=row.env_id,
             horizon=row.horizon,
             normalize=statistics,
+            activation=row.activation,
             out=out,
             seed=arguments.seed,
             on_progress=bar,
             say=say,
         )
     seconds = time.perf_counter() - began
-    actor = resolve(str(teacher), env_id=row.env_id, reading=Reading(normalize=statistics))
+    actor = resolve(str(teacher), env_id=row.env_id, reading=Reading(activation=row.activation, normalize=statistics))
     starts = [Start(run_randomness(SEED, index)[0]) for index in range(arguments.episodes)]
     of_teacher = play(actor.planner, row.env_id, starts)
     of_student = play(student.planner, row.env_id, starts)

@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Arguments, 
 
 def test_a_row_tells_what_was_kept_and_saved(made: tuple[Arguments, str]) -> None:
     arguments, printed = made
-    assert (arguments.out / "any-policy.md").read_text() + "\n" == printed
+    assert printed.endswith((arguments.out / "any-policy.md").read_text() + "\n")
     lines = [line for line in printed.splitlines() if line.startswith(f"| {CORRIDOR}")]
     assert [line.rsplit("|", 3)[-2].strip() for line in lines] == ["yes", "no"]
     found = read_json(arguments.out / "walk.json")

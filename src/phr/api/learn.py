@@ -17,7 +17,7 @@ from phr.experience.trajectory import Experience
 from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
-from phr.learning.presets import default_trunk_of, student_config, teacher_config
+from phr.learning.presets import fresh_trunk_of, student_config, teacher_config
 from phr.networks.policy import PlanNetwork
 from phr.networks.trunks import default_trunk
 from phr.protocols import Planner
@@ -122,7 +122,7 @@ def distill(
         return runs.distill_logged(logged, config, _path(out), resume=resume, on_progress=on_progress, say=say)
     actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
     env = make_env(actor.env_id)
-    start = actor.model.network if actor.model else default_trunk_of(env)
+    start = actor.model.network if actor.model else fresh_trunk_of(env)
     fresh = None if isinstance(start, PlanNetwork) else start
     config = student_config(actor.env_id, horizon, fresh=fresh, seed=seed, **settings)
     check_soft(actor.action_only, actor.reference, config.loss, sample_labels=config.sample_labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from phr.envs import FOUR_ROOMS_ID
@@ -80,17 +80,24 @@ _PRESETS = {
 
 
 _FRESH: dict[str, dict[str, Any]] = {
-    # Copies of a foreign policy over a few numbers, where plans drift away from the teacher's states: see LOG.md.
+    # Over a few numbers looks and steps cost little, plans hang on small differences, and what a plan did wrong leads away
+    # from the teacher's states: many updates at a high rate, and the student's own states (LOG.md).
     "mlp": {
         "record_steps": 60_000,
         "standardize": True,
+        "learning_rate": 1e-2,
+        "n_updates": 4000,
         "refine": 4,
         "refine_windows": 5000,
+        "refine_updates": 2000,
     },
     # As for Pong: thirty games fill the memory.
     "atari": {"n_episodes": 30, "prefix": (0, 60), "refine_windows": 30_000, "refine_updates": 2000},
 }
 """Stage-2 settings of students that start from no network, by the kind of their trunk."""
+
+FRESH_WIDTH = 128
+"""Units of each layer of such a student over numbers."""
 
 _BY_LOSS: dict[str, dict[str, Any]] = {"kl": {"teacher_smoothing": 0.1}, "squared": {"teacher_smoothing": 0.1}}
 """A trained teacher is so sure of itself that the paper's soft losses collapse (`kl`) or stall (`squared`); see LOG.md."""
@@ -132,6 +139,12 @@ def default_trunk_of(env: SplitEnv) -> TrunkConfig:
     """The layers of a fresh network for an environment."""
     trunk: TrunkConfig | None = _family(env).get("trunk")
     return trunk or default_trunk(env.observation_space)
+
+
+def fresh_trunk_of(env: SplitEnv) -> TrunkConfig:
+    """The layers of a student that starts from no network of a teacher; of a plan over numbers they ask more."""
+    trunk = default_trunk_of(env)
+    return replace(trunk, width=FRESH_WIDTH) if trunk.kind == "mlp" else trunk
 
 
 def _family(env: SplitEnv) -> dict[str, Any]:
