@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/any_policy.py --out runs/any-policy
 
-One row each: a teacher is trained (`examples/train_sb3_teacher.py`, or `phr train` on grids), distilled with the settings that
-`phr distill TEACHER --env-id ID --horizon n` takes by itself, and both play the same 100 episodes greedily, the student
+One row each: a teacher is trained (`examples/train_sb3_teacher.py`, or `phr train` on grids), distilled with the settings
+that `phr distill TEACHER --env-id ID --horizon n` takes by itself, and both play the same 100 episodes greedily, the student
 executing its whole plans: the episodes of `phr evaluate MODEL --env-id ID --runs 100 --episodes 1 --seed 1000`. Prints a
 Markdown table and writes it beside a JSON of each row; exit code 1 if a row misses its target. A row that is there is not
 done again, nor is a teacher; `--teachers` takes trained ones from elsewhere.
@@ -88,7 +88,13 @@ ROWS = (
     Row(name="cartpole", env_id="CartPole-v1", teacher="SB3 PPO", horizon=8, kind="return", saved=7, kept=0.99),
     Row(name="acrobot", env_id="Acrobot-v1", teacher="SB3 PPO", horizon=8, kind="cost", saved=7, kept=WITHIN_3_PERCENT),
     Row(
-        name="mountaincar", env_id="MountainCar-v0", teacher="SB3 DQN", horizon=8, kind="cost", saved=7, kept=WITHIN_3_PERCENT
+        name="mountaincar",
+        env_id="MountainCar-v0",
+        teacher="SB3 DQN",
+        horizon=8,
+        kind="cost",
+        saved=7,
+        kept=WITHIN_3_PERCENT,
     ),
     Row(name="lunarlander", env_id="LunarLander-v3", teacher="SB3 PPO", horizon=4, kind="return", saved=3.9, kept=0.97),
     _grid("lavacrossing", "MiniGrid-LavaCrossingS9N1-v0"),
@@ -118,7 +124,7 @@ class Arguments:
     out: Path = Path("runs/any-policy")
     """Where teachers, students, one JSON for each row and any-policy.md go."""
     teachers: Path | None = None
-    """A folder of trained teachers: NAME.zip (with NAME.npz where it was trained under VecNormalize), or a run directory NAME."""
+    """A folder of trained teachers: NAME.zip (NAME.npz beside it for those under VecNormalize), or a run directory NAME."""
     episodes: int = 100
     """Episodes that each of both plays."""
     seed: int = 0
@@ -261,9 +267,9 @@ COLUMNS = (
 def table_of(found: Sequence[tuple[Row, dict[str, Any]]], n_episodes: int) -> Table:
     """One line for each row that was measured."""
     note = (
-        f"{n_episodes} greedy episodes of each, the same for teacher and student, with bootstrap intervals of the mean; whole "
-        "plans of n actions are executed. Saved: ratio of evaluations per step. Kept: student / teacher; of costs (negative "
-        "returns) teacher / student; on grids the ratio of success rates."
+        f"{n_episodes} greedy episodes of each, the same for teacher and student, with bootstrap intervals of the mean; "
+        "whole plans of n actions are executed. Saved: ratio of evaluations per step. Kept: student / teacher; of costs "
+        "(negative returns) teacher / student; on grids the ratio of success rates."
     )
     return Table("", COLUMNS, tuple(_line(row, result) for row, result in found), note)
 

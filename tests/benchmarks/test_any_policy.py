@@ -58,7 +58,7 @@ def test_the_episodes_are_those_that_evaluate_plays(made: tuple[Arguments, str])
 
 
 def test_a_row_that_is_there_is_not_done_again(made: tuple[Arguments, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments, printed = made
+    arguments, _ = made
     done: list[str] = []
     measure = any_policy.measure
 
@@ -98,18 +98,18 @@ def test_an_unknown_row_is_refused(tmp_path: Path) -> None:
         main(Arguments(only=("kartpole",), out=tmp_path))
 
 
-def test_every_teacher_of_stable_baselines3_has_its_settings(tmp_path: Path) -> None:
+def test_every_teacher_of_stable_baselines3_has_its_settings() -> None:
     script = runpy.run_path(str(TRAIN_SB3))
     assert {row.env_id for row in ROWS if row.teacher.startswith("SB3")} == set(script["SETTINGS"])
     for row in ROWS:
         if row.teacher.startswith("SB3"):
-            algorithm, _, _, normalized = script["SETTINGS"][row.env_id][:4]
-            assert (f"SB3 {algorithm.__name__}", normalized) == (row.teacher, row.normalized)
+            settings = script["SETTINGS"][row.env_id]
+            assert (f"SB3 {settings.algorithm.__name__}", settings.normalize) == (row.teacher, row.normalized)
 
 
 def test_the_example_saves_a_teacher_that_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "teachers" / "cartpole.zip"
-    monkeypatch.setattr(sys, "argv", ["train", "CartPole-v1", "--out", str(file), "--total-timesteps", "256"])
+    monkeypatch.setattr(sys, "argv", ["train", "CartPole-v1", "--out", str(file), "--steps", "256"])
     runpy.run_path(str(TRAIN_SB3), run_name="__main__")
     planner = api.load_teacher(file, env_id="CartPole-v1")
     assert planner.n_actions == 2  # type: ignore[union-attr]
