@@ -50,7 +50,7 @@ SETTINGS = {
         n_envs=16,
         own={"n_steps": 256, "gae_lambda": 0.94, "gamma": 0.99, "n_epochs": 4},
     ),
-    "MountainCar-v0": Settings(
+    "MountainCar-v0": Settings(  # the zoo updates its target network every 5000 steps
         algorithm=DQN,
         steps=120_000,
         own={
@@ -66,7 +66,7 @@ SETTINGS = {
         own={"n_steps": 1024, "batch_size": 64, "gae_lambda": 0.98, "gamma": 0.999, "n_epochs": 4, "ent_coef": 0.01},
     ),
     "Pendulum-v1": Settings(algorithm=SAC, steps=20_000, own={"learning_rate": 1e-3}),
-    "HalfCheetah-v5": Settings(  # of HalfCheetah-v4
+    "HalfCheetah-v5": Settings(  # of HalfCheetah-v3
         algorithm=PPO,
         steps=1_000_000,
         normalize=True,
