@@ -177,7 +177,7 @@ def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
     starts = [Start(run_randomness(SEED, index)[0]) for index in range(arguments.episodes)]
     of_teacher = play(actor.planner, row.env_id, starts)
     of_student = play(student.planner, row.env_id, starts)
-    result = {
+    result: dict[str, Any] = {
         "env_id": row.env_id,
         "teacher": row.teacher,
         "horizon": row.horizon,

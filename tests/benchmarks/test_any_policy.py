@@ -14,6 +14,7 @@ import pytest
 from benchmarks import any_policy
 from benchmarks.any_policy import ROWS, TRAIN_SB3, Arguments, Row, main, summary, verdict
 from phr import api
+from phr.envs.vector import Start
 from phr.errors import UsageError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.files import read_json
@@ -31,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Arguments, 
         saved(corridor_teacher(), folder / "teachers" / row.name)
     arguments = Arguments(out=folder / "table", teachers=folder / "teachers", episodes=5)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
-        patch.setattr(any_policy.api, "distill", partial(api.distill, **QUICK))  # type: ignore[arg-type]
+        patch.setattr(api, "distill", partial(api.distill, **QUICK))  # type: ignore[arg-type]
         assert main(arguments, (WALK, TOO_MUCH)) == 1
         yield arguments, printed.getvalue()
 
@@ -75,7 +76,7 @@ def test_a_row_that_is_there_is_not_done_again(made: tuple[Arguments, str], monk
 
 def test_of_costs_less_is_more() -> None:
     vector = make_vector(CORRIDOR, 2)
-    episodes = play_episodes(corridor_student().planner, vector, [any_policy.Start(0)] * 2)
+    episodes = play_episodes(corridor_student().planner, vector, [Start(0)] * 2)
     one = {**summary(episodes), "evaluations_per_step": 1.0}
     cost = replace(WALK, kind="cost", saved=1, kept=any_policy.WITHIN_3_PERCENT)
     teacher, close, far = ({**one, "return_mean": value} for value in (-100.0, -102.9, -103.1))

@@ -18,7 +18,6 @@ from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
 from phr.learning.presets import fresh_trunk_of, student_config, teacher_config
-from phr.networks.policy import PlanNetwork
 from phr.networks.trunks import default_trunk
 from phr.protocols import Planner
 from phr.storage.model import Model
@@ -116,14 +115,13 @@ def distill(
         if (save_experience, activation, normalize) != (None, None, None):
             raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
         logged = load_logged(experience, env_id)
-        fresh = default_trunk(logged.observation_space)
         settings = {**settings, "refine": settings.get("refine") or 0}  # nobody is there to be asked again
-        config = student_config(logged.env_id, horizon, fresh=fresh, seed=seed, **settings)
+        trunk = default_trunk(logged.observation_space)
+        config = student_config(logged.env_id, horizon, fresh=trunk, seed=seed, **settings)
         return runs.distill_logged(logged, config, _path(out), resume=resume, on_progress=on_progress, say=say)
     actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
     env = make_env(actor.env_id)
-    start = actor.model.network if actor.model else fresh_trunk_of(env)
-    fresh = None if isinstance(start, PlanNetwork) else start
+    fresh = None if actor.model else fresh_trunk_of(env)
     config = student_config(actor.env_id, horizon, fresh=fresh, seed=seed, **settings)
     check_soft(actor.action_only, actor.reference, config.loss, sample_labels=config.sample_labels)
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
@@ -139,7 +137,7 @@ def distill(
         actor.env_id,
         config,
         _path(out),
-        start=start,
+        start=actor.model.network if actor.model else fresh_trunk_of(env),
         teacher_name=actor.reference if actor.model is None or actor.model.directory else "",
         teacher_id=actor.model.sha256 if actor.model else actor.identity,
         joint_config=teacher_config(env, seed=seed) if config.joint else None,

@@ -48,16 +48,16 @@ class Standardizer:
         for first in _first_layers(network):
             mean, spread = self.mean.flatten(), self.spread.flatten()
             with torch.no_grad():
-                first.bias -= first.weight @ (mean / spread)
-                first.weight /= spread * network.config.obs_scale
+                first.bias.sub_(first.weight @ (mean / spread))
+                first.weight.div_(spread * network.config.obs_scale)
 
     def unfold(self, network: PlanNetwork) -> None:
         """The inverse of `fold`."""
         for first in _first_layers(network):
             mean, spread = self.mean.flatten(), self.spread.flatten()
             with torch.no_grad():
-                first.weight *= spread * network.config.obs_scale
-                first.bias += first.weight @ (mean / spread)
+                first.weight.mul_(spread * network.config.obs_scale)
+                first.bias.add_(first.weight @ (mean / spread))
 
 
 def _first_layers(network: PlanNetwork) -> list[nn.Linear]:
