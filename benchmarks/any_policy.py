@@ -157,8 +157,8 @@ def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
     """One row, from the teacher's training to both evaluations."""
     teacher, statistics = trained_teacher(row, arguments)
     out = arguments.out / "students" / row.name
-    if out.exists() and not (out / COMPLETE).exists():
-        shutil.rmtree(out)  # its time would be that of the rest alone
+    if out.exists():
+        shutil.rmtree(out)  # of a call that was killed; the time of going on would be that of the rest alone
     began = time.perf_counter()
     with ProgressBar() as bar:
         student = api.distill(
