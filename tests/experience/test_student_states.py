@@ -140,6 +140,16 @@ def test_every_commitment_ends_as_many_plans() -> None:
     np.testing.assert_array_equal(windows.valid.sum(axis=1), np.minimum(left, 4))
 
 
+@pytest.mark.parametrize(("restart", "expected"), [(0.0, 0.0), (0.25, 0.125)])
+def test_episodes_that_are_broken_off_show_their_beginning_in_half_of_the_cases(restart: float, expected: float) -> None:
+    student, teacher = always_right(horizon=4, n_cells=80), always_right(n_cells=80)
+    envs = [corridor(n_cells=80, max_steps=200) for _ in range(100)]
+    states = StudentStates(student, teacher, VectorSplit(envs, "disabled"), np.random.default_rng(0), restart=restart)
+    first, *later = [states.turn().obs.argmax(axis=1) == 0 for _ in range(7)]
+    assert abs(first.mean() - (0.5 if restart else 0)) < 0.2  # four standard deviations
+    assert abs(np.concatenate(later).mean() - expected) <= (0.06 if restart else 0)
+
+
 def test_a_plan_in_which_the_episode_ends_leaves_no_window() -> None:
     student, teacher = always_right(horizon=4, n_cells=2), TablePlanner.of_actions([[LEFT]] * 2, 2)
     states = StudentStates(student, teacher, VectorSplit([corridor(n_cells=2)], "disabled"), np.random.default_rng(0))

@@ -92,18 +92,28 @@ class StudentStates:
         vector: Environments whose autoreset is `DISABLED` and whose seeds are scheduled; reset here.
         rng: Draws commitments and numbers of plans.
         most_plans: Most plans in a row, >= 1.
+        restart: Probability that an episode is broken off after a turn. Where it is not 0, the teacher opens half of the
+            episodes: an agent looks at every beginning, and a long episode has but one.
 
     Raises:
         SettingError: If the environments reset themselves.
     """
 
     def __init__(
-        self, student: Planner, teacher: Planner, vector: VectorSplit, rng: np.random.Generator, *, most_plans: int = 1
+        self,
+        student: Planner,
+        teacher: Planner,
+        vector: VectorSplit,
+        rng: np.random.Generator,
+        *,
+        most_plans: int = 1,
+        restart: float = 0.0,
     ) -> None:
         if vector.autoreset is not Autoreset.DISABLED:
             raise SettingError(f"student states need autoreset 'disabled', got {vector.autoreset.value!r}")
         self._student, self._teacher, self._vector, self._rng = student, teacher, vector, rng
-        self._most_plans = most_plans
+        self._most_plans, self._restart = most_plans, restart
+        self._fresh = np.ones(vector.n_envs, bool)
         vector.reset()
 
     def turn(self) -> StudentWindows:
@@ -111,6 +121,9 @@ class StudentStates:
         running = np.ones(self._vector.n_envs, bool)
         self._follow_student(running)
         windows = self._record_teacher(running)
+        if self._restart:
+            running &= self._rng.random(self._vector.n_envs) >= self._restart
+        self._fresh = ~running
         self._vector.reset(~running)
         return windows
 
@@ -119,6 +132,8 @@ class StudentStates:
         horizon, n_envs = self._student.horizon, self._vector.n_envs
         commitments = self._rng.integers(1, horizon + 1, size=n_envs)
         n_plans = self._rng.integers(1, self._most_plans + 1, size=n_envs)
+        if self._restart:
+            n_plans[self._fresh & (self._rng.random(n_envs) < 0.5)] = 0
         actions = np.zeros((n_envs, horizon), np.int64)
         for number in range(self._most_plans):
             moving = running & (number < n_plans)

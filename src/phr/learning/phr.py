@@ -92,6 +92,9 @@ class PHRConfig:
     """Part of a batch that is drawn from student states, of all rounds alike; the rest from the teacher's own episodes."""
     refine_plans: int = 4
     """Most plans that the student executes in a row before the teacher answers; 1 .. this many, drawn evenly."""
+    refine_restart: float = 0.0
+    """Probability that an episode is broken off after each turn of a round. Half of the episodes then begin without random
+    actions, and half with the teacher: long ones hold few beginnings, where an agent surely looks."""
     precision: Precision = "auto"
     """What layers compute in; `auto` is bfloat16 for convolutions where the CPU multiplies it natively, else float32.
     Weights and losses stay float32."""
@@ -119,7 +122,7 @@ class PHRConfig:
             raise SettingError("joint training plays on in plain observations; leave standardize out")
         if self.joint and self.horizon == 1:
             raise HorizonError("joint training regresses heads 2..n beside A2C, so it needs a horizon >= 2, got 1")
-        for name in ("success_quantile", "warmup", "teacher_smoothing"):
+        for name in ("success_quantile", "warmup", "teacher_smoothing", "refine_restart"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise SettingError(f"{name} lies in [0, 1), got {getattr(self, name)}")
         if not 0.0 < self.refine_share <= 1.0:

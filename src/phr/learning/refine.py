@@ -227,11 +227,15 @@ class _Round:
 
         def prefix(env: int, episode: int) -> tuple[int, ...]:
             rng = streams.rng("refine-prefix", number, env, episode)
+            if config.refine_restart and rng.random() < 0.5:
+                return ()
             return random_prefix(student.network.config.n_actions, rng, config.prefix)
 
         self._vector = VectorSplit([make_env(env_id) for _ in range(n_envs)], Autoreset.DISABLED, seed, prefix)
         rng = streams.rng("refine-commitments", number)
-        self._states = StudentStates(actor, teacher, self._vector, rng, most_plans=config.refine_plans)
+        self._states = StudentStates(
+            actor, teacher, self._vector, rng, most_plans=config.refine_plans, restart=config.refine_restart
+        )
         self._first_held_out = n_envs - max(1, n_envs // 8)
         self._most_turns = _PATIENCE * -(-config.refine_windows // n_envs)
 
