@@ -90,7 +90,6 @@ _FRESH: dict[str, dict[str, Any]] = {
         "refine": 4,
         "refine_windows": 5000,
         "refine_updates": 2000,
-        "refine_restart": 0.125,
     },
     # As for Pong: thirty games fill the memory.
     "atari": {"n_episodes": 30, "prefix": (0, 60), "refine_windows": 30_000, "refine_updates": 2000},
