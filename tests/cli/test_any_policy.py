@@ -14,7 +14,7 @@ from tests.teachers.sb3_models import env_id, made, make_vector
 from tests.trained import CORRIDOR, corridor_experience
 
 Phr = Any
-SMALL = ("--n-episodes", 4, "--n-updates", 5)
+SMALL = ("--n-episodes", 4, "--n-updates", 5, "--refine", 0)
 VECTOR = env_id("vector")
 
 

@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-policy.md"
 SMALLER = {
     'PPO("MlpPolicy", "CartPole-v1").learn(50_000)': 'PPO("MlpPolicy", "CartPole-v1", n_steps=32, batch_size=32).learn(32)',
     "learning_starts=100).learn(10_000)": "buffer_size=40).learn(8)",
-    "horizon=8": "horizon=8, n_episodes=4, n_updates=5",
+    "horizon=8": "horizon=8, n_episodes=4, n_updates=5, refine=0",
     "steps=10_000": "steps=60, runs=1, observe_always=True",
 }
 """What a reader has minutes for and a test has not: the settings that make it short."""
@@ -44,7 +44,7 @@ def run_shell(text: str) -> None:
         assert words[0] == "phr"
         short = {"distill": ["--n-updates", "5"], "evaluate": ["--runs", "1", "--observe-always"]}.get(words[1], [])
         if words[1] == "distill" and not words[2].startswith("--"):
-            short += ["--n-episodes", "4"]
+            short += ["--n-episodes", "4", "--refine", "0"]
         assert main([*("60" if word == "10000" else word for word in words[1:]), *short]) == 0, line
 
 

@@ -257,7 +257,7 @@ def test_an_onnx_file_of_ours_says_where_it_acts(tmp_path: Path) -> None:
     assert (actor.env_id, actor.planner.horizon, len(actor.identity)) == (CORRIDOR, 4, 64)
 
 
-SMALL: dict[str, Any] = {"n_episodes": 16, "n_updates": 40, "batch_size": 32, "prefix": (0, 2)}
+SMALL: dict[str, Any] = {"n_episodes": 16, "n_updates": 40, "batch_size": 32, "prefix": (0, 2), "refine": 0}
 
 
 @pytest.mark.parametrize("kind", ["function", "actions", "onnx", "ours"])

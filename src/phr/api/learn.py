@@ -18,7 +18,7 @@ from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
 from phr.learning.losses import losses_for
-from phr.learning.presets import default_trunk_of, student_config, teacher_config
+from phr.learning.presets import fresh_trunk, fresh_trunk_of, student_config, teacher_config
 from phr.protocols import Planner
 from phr.storage.model import Model
 from phr.teachers.foreign import Reading, is_foreign
@@ -116,11 +116,15 @@ def distill(
         if (save_experience, activation, normalize) != (None, None, None):
             raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
         logged = load_logged(experience, env_id)
-        config = student_config(logged.env_id, horizon, action_space=logged.action_space, seed=seed, **settings)
+        space, actions = logged.observation_space, logged.action_space
+        settings = {**settings, "refine": settings.get("refine") or 0}  # nobody is there to be asked again
+        trunk = fresh_trunk(space, actions)
+        config = student_config(logged.env_id, horizon, action_space=actions, fresh=trunk, seed=seed, **settings)
         return runs.distill_logged(logged, config, _path(out), resume=resume, on_progress=on_progress, say=say)
     actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
     env = make_env(actor.env_id)
-    config = student_config(actor.env_id, horizon, action_space=env.action_space, seed=seed, **settings)
+    fresh = None if actor.model else fresh_trunk_of(env)
+    config = student_config(actor.env_id, horizon, action_space=env.action_space, fresh=fresh, seed=seed, **settings)
     if actor.action_only:
         allowed = losses_for(env.action_space, action_only=True)
         check_soft(actor.reference, config.loss, allowed, sample_labels=config.sample_labels)
@@ -137,7 +141,7 @@ def distill(
         actor.env_id,
         config,
         _path(out),
-        start=actor.model.network if actor.model else default_trunk_of(env),
+        start=actor.model.network if actor.model else fresh_trunk_of(env),
         teacher_name=actor.reference if actor.model is None or actor.model.directory else "",
         teacher_id=actor.model.sha256 if actor.model else actor.identity,
         joint_config=teacher_config(env, seed=seed) if config.joint else None,

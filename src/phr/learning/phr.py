@@ -79,6 +79,8 @@ class PHRConfig:
     """Episodes of the teacher to record."""
     prefix: tuple[int, int] = (0, 32)
     """Fewest and most random actions before a recorded episode begins; they give the starts their variety."""
+    record_steps: int = 250_000
+    """No more episodes are recorded than give about so many steps, judged by the first 128."""
     joint: bool = False
     """Go on training head 1 by A2C meanwhile: ∇J_PG + λ∇J_PHR, Eq. 12 with its sign mended. Algorithm 1 regresses alone."""
     sample_labels: bool = False
@@ -109,7 +111,7 @@ class PHRConfig:
         check_settings(
             self,
             at_least_one=(
-                *("window_stride", "n_updates", "batch_size", "n_episodes"),
+                *("window_stride", "n_updates", "batch_size", "n_episodes", "record_steps"),
                 *("refine_windows", "refine_updates", "refine_plans"),
             ),
             not_negative=("refine", "weight_decay"),

@@ -83,8 +83,23 @@ _PRESETS = {
 }
 
 
-_CONTINUOUS_WIDTH = 256
-"""Of both layers; a plan of vectors is a finer function than a choice among a few actions."""
+_FRESH: dict[str, dict[str, Any]] = {
+    # Over a few numbers looks and steps cost little, plans hang on small differences, and what a plan did wrong leads away
+    # from the teacher's states: many updates at a high rate, and the student's own states (LOG.md).
+    "mlp": {
+        "record_steps": 60_000,
+        "learning_rate": 1e-2,
+        "weight_decay": 0.0,
+        "n_updates": 4000,
+        "refine": 4,
+        "refine_windows": 5000,
+        "refine_updates": 2000,
+    },
+    # As for Pong: thirty games fill the memory.
+    "atari": {"n_episodes": 30, "prefix": (0, 60), "refine_windows": 30_000, "refine_updates": 2000},
+}
+"""Stage-2 settings of students that start from no network, by the kind of their trunk."""
+
 _CONTINUOUS: dict[str, Any] = {
     "loss": "squared",
     "n_episodes": 200,
@@ -93,6 +108,9 @@ _CONTINUOUS: dict[str, Any] = {
     "weight_decay": 0.0,
 }
 """Continuous actions are regressed to the second digit, which takes more steps."""
+
+FRESH_WIDTH, CONTINUOUS_WIDTH = 128, 256
+"""Units of each layer of such a student over numbers; a plan of vectors is a finer function than a choice among a few."""
 
 
 def teacher_config(env: SplitEnv, **overrides: Any) -> A2CConfig:
@@ -112,13 +130,21 @@ def teacher_config(env: SplitEnv, **overrides: Any) -> A2CConfig:
     return A2CConfig(**{**known, **_checked(A2CConfig, overrides)})
 
 
-def student_config(env_id: str, horizon: int, *, action_space: ActionSpace | None = None, **overrides: Any) -> PHRConfig:
+def student_config(
+    env_id: str,
+    horizon: int,
+    *,
+    action_space: ActionSpace | None = None,
+    fresh: TrunkConfig | None = None,
+    **overrides: Any,
+) -> PHRConfig:
     """Stage-2 settings for an environment; `overrides` win, None means 'as measured best'.
 
     Args:
         env_id: Where.
-        horizon: n.
-        action_space: What its actions are; None for Discrete.
+        horizon: Actions predicted from one look.
+        action_space: What the actions are; None for Discrete.
+        fresh: The layers of a student that starts from no network of a teacher.
         **overrides: Fields of `PHRConfig`.
 
     Raises:
@@ -127,9 +153,12 @@ def student_config(env_id: str, horizon: int, *, action_space: ActionSpace | Non
     given = _checked(PHRConfig, overrides)
     if given.get("joint"):
         given = {"trunk_mode": "shared", **given}  # the one way in which A2C may move trunk and head 1
-    preset = _PRESETS.get(env_id, _Preset())
-    known = _CONTINUOUS if isinstance(action_space, Continuous) else {}
-    config = PHRConfig(**{**known, **preset.student, **given, "horizon": horizon})
+    known = _PRESETS[env_id].student if env_id in _PRESETS else _FRESH.get(fresh.kind, {}) if fresh else {}
+    if isinstance(action_space, Continuous):
+        known = _CONTINUOUS
+    if given.get("sample_labels"):
+        known = {**known, "refine": 0}  # only a greedy teacher can be asked again
+    config = PHRConfig(**{**known, **given, "horizon": horizon})
     if action_space is not None:
         check_loss(config.loss, action_space)
     return config
@@ -138,13 +167,20 @@ def student_config(env_id: str, horizon: int, *, action_space: ActionSpace | Non
 def default_trunk_of(env: SplitEnv) -> TrunkConfig:
     """The layers of a fresh network for an environment."""
     trunk: TrunkConfig | None = _family(env).get("trunk")
-    return trunk or student_trunk(env.observation_space, env.action_space)
+    return trunk or default_trunk(env.observation_space)
 
 
-def student_trunk(obs: spaces.Box, actions: ActionSpace) -> TrunkConfig:
-    """The layers of a fresh network for these spaces."""
+def fresh_trunk(obs: spaces.Box, actions: ActionSpace) -> TrunkConfig:
+    """The layers of a student that starts from no network of a teacher, for these spaces."""
     trunk = default_trunk(obs)
-    return replace(trunk, width=_CONTINUOUS_WIDTH) if isinstance(actions, Continuous) and trunk.kind == "mlp" else trunk
+    width = CONTINUOUS_WIDTH if isinstance(actions, Continuous) else FRESH_WIDTH
+    return replace(trunk, width=width) if trunk.kind == "mlp" else trunk
+
+
+def fresh_trunk_of(env: SplitEnv) -> TrunkConfig:
+    """The same for an environment."""
+    trunk: TrunkConfig | None = _family(env).get("trunk")
+    return trunk or fresh_trunk(env.observation_space, env.action_space)
 
 
 def _family(env: SplitEnv) -> dict[str, Any]:

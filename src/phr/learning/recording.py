@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from phr.actions import action_space_of
@@ -60,17 +61,23 @@ def record_teacher(
         on_progress(Progress("recording the teacher", n_before + n_ended, len(starts), "episodes"))
 
     parts: list[Trajectory] = []
-    for part in (starts[:PROBE_EPISODES], starts[PROBE_EPISODES:]):
-        if part:
-            parts += collect_experience(teacher, vector, part, sample_rng=sample_rng, on_episode=on_episode).trajectories
-            select_successful(
-                Experience(env_id, tuple(parts), actions_in=actions)
-            )  # a teacher that never succeeds is refused early
-            n_before = len(parts)
+    while part := starts[:PROBE_EPISODES] if not parts else starts[len(parts) :]:
+        parts += collect_experience(teacher, vector, part, sample_rng=sample_rng, on_episode=on_episode).trajectories
+        # A teacher that never succeeds is refused early.
+        select_successful(Experience(env_id, tuple(parts), actions_in=actions))
+        if not n_before:
+            starts = starts[: _episodes_wanted(parts, config)]
+        n_before = len(parts)
     vector.close()
     experience = Experience(env_id, tuple(parts), actions_in=actions)
     selection = select_successful(experience, quantile=config.success_quantile)
     return experience.subset(selection.keep), selection
+
+
+def _episodes_wanted(probe: list[Trajectory], config: PHRConfig) -> int:
+    """How many episodes give the steps that are wanted. Stopping at the wanted step itself would favour short episodes."""
+    mean_length = sum(len(trajectory.actions) for trajectory in probe) / len(probe)
+    return max(len(probe), min(config.n_episodes, math.ceil(config.record_steps / mean_length)))
 
 
 def named(experience: Experience, config: PHRConfig, *, teacher: str, teacher_id: str) -> Experience:

@@ -8,7 +8,6 @@ from typing import Any
 
 from gymnasium import spaces
 
-from phr.actions import Continuous
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.envs.training_vector import TrainingVector
@@ -22,7 +21,7 @@ from phr.learning.driver import OnProgress, Trainable, run_training, silent
 from phr.learning.joint import JointTraining
 from phr.learning.losses import losses_for, n_outputs_for
 from phr.learning.phr import PHR, PHRConfig
-from phr.learning.presets import student_trunk
+from phr.learning.presets import fresh_trunk
 from phr.learning.recording import check_experience, named, record_teacher
 from phr.learning.refine import Refinement
 from phr.learning.settings import said_settings
@@ -189,7 +188,7 @@ def distill_logged(
     selection = select_successful(logged.experience, quantile=config.success_quantile)
     say(selection.reason)
     space, experience = logged.observation_space, logged.experience.subset(selection.keep)
-    network = _network(student_trunk(space, logged.action_space), space, experience, config)
+    network = _network(fresh_trunk(space, logged.action_space), space, experience, config)
     student = PHR(network, experience, config)
     run_training(student, run, on_progress=on_progress)
     return _finish(student.network, run, "student", logged, _notes(student, logged.name, selection))
@@ -208,23 +207,21 @@ def _notes(student: PHR, teacher_name: str, selection: Selection) -> dict[str, A
 def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Experience, config: PHRConfig) -> PlanNetwork:
     """What the student starts from: the teacher's network, or a fresh one where it has none or a width is asked for.
 
-    Discrete actions are chosen well enough from observations as they are. Continuous ones are wanted to the second digit,
-    so numbers of different sizes are brought to one.
+    Flat observations hold numbers of different sizes, which a fresh network brings to one.
     """
     if isinstance(start, PlanNetwork):
         if config.width is None:
             return start
         start = start.config.trunk
     trunk = start if config.width is None else start.scaled_to(config.width)
-    actions = experience.action_space
     network = build_network(
         space,
-        n_outputs_for(config.loss, actions),
+        n_outputs_for(config.loss, experience.action_space),
         1,
         trunk,
         seed=Streams(config.seed).integer("student-weights"),
-        action_space=actions,
-        normalize=isinstance(actions, Continuous) and trunk.kind == "mlp",
+        action_space=experience.action_space,
+        normalize=trunk.kind == "mlp",
     )
     if network.config.normalize:
         network.trunk.set_statistics(experience.joined("obs"))

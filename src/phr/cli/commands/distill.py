@@ -67,7 +67,8 @@ class Distill:
     save_experience: OptionalFile = None
     """Keep the recorded episodes in this file (.npz)."""
     refine: Annotated[int | None, word("ROUNDS")] = None
-    """Rounds in which the student is played and trained on where its plans led (default 0: off)."""
+    """Rounds in which the student is played and trained on where its plans led (default: 4 for policies over numbers that
+    phr did not train, else 0)."""
     refine_windows: OptionalCount = None
     """States that each round plays the student to."""
     refine_updates: OptionalCount = None
