@@ -113,4 +113,4 @@ def test_the_example_saves_a_teacher_that_can_be_read(tmp_path: Path, monkeypatc
     monkeypatch.setattr(sys, "argv", ["train", "CartPole-v1", "--out", str(file), "--steps", "256"])
     runpy.run_path(str(TRAIN_SB3), run_name="__main__")
     planner = api.load_teacher(file, env_id="CartPole-v1")
-    assert planner.n_actions == 2  # type: ignore[union-attr]
+    assert planner.n_actions == 2
