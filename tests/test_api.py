@@ -190,7 +190,7 @@ def test_unknown_words_are_refused() -> None:
     """In a fresh interpreter: under pytest the types are checked first."""
     ran = subprocess.run([sys.executable, "-c", WRONG_WORDS], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines() == [
-        "unknown loss 'huber'; choose one of squared, squared_logits, kl, forward_kl, cross_entropy",
+        "unknown loss 'huber'; choose one of squared, squared_logits, kl, forward_kl, cross_entropy, gaussian",
         "unknown trunk_mode 'melted'; choose one of shared, anchored, frozen, own",
         "unknown backend 'tensorrt'; choose one of torch, onnx",
         "unknown optimizer 'sgd'; choose one of rmsprop, adam",

@@ -75,7 +75,10 @@ def test_experience_of_nobody_is_refused() -> None:
     [
         (lambda t: replace(t, obs=t.obs[:, :4]), r"observations \(4,\) of float32 and 2 actions, .* has \(5,\)"),
         (lambda t: replace(t, obs=t.obs.astype(np.float64)), "of float64 and 2 actions, .* of float32 and 2"),
-        (lambda t: replace(t, teacher_logits=np.pad(t.teacher_logits, ((0, 0), (0, 1)))), "and 3 actions, .* and 2$"),
+        (
+            lambda t: replace(t, teacher_logits=np.pad(t.teacher_logits, ((0, 0), (0, 1)))),
+            "and 3 actions, .* and 2 actions$",
+        ),
     ],
 )
 def test_experience_of_other_spaces_is_refused(change: Any, message: str) -> None:
