@@ -325,7 +325,7 @@ def test_discrete_models_are_described_as_ever() -> None:
 
 def test_an_edited_manifest_is_refused() -> None:
     values = student("point", "squared").manifest.to_json()
-    values["action_space"] = {"kind": "continuous", "low": [0], "high": [1], "shape": [1]}
+    values["action_space"] = {"kind": "continuous", "low": [0] * 3, "high": [1] * 3, "shape": [3]}
     with pytest.raises(CorruptFileError, match="was edited: continuous actions .* do not go with 2 numbers"):
         Manifest.from_json(values, "manifest.json")
 
