@@ -118,7 +118,7 @@ def distill(
         logged = load_logged(experience, env_id)
         space, actions = logged.observation_space, logged.action_space
         settings = {**settings, "refine": settings.get("refine") or 0}  # nobody is there to be asked again
-        trunk = fresh_trunk(space, actions)
+        trunk = fresh_trunk(space)
         config = student_config(logged.env_id, horizon, action_space=actions, fresh=trunk, seed=seed, **settings)
         return runs.distill_logged(logged, config, _path(out), resume=resume, on_progress=on_progress, say=say)
     actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))

@@ -188,7 +188,7 @@ def distill_logged(
     selection = select_successful(logged.experience, quantile=config.success_quantile)
     say(selection.reason)
     space, experience = logged.observation_space, logged.experience.subset(selection.keep)
-    network = _network(fresh_trunk(space, logged.action_space), space, experience, config)
+    network = _network(fresh_trunk(space), space, experience, config)
     student = PHR(network, experience, config)
     run_training(student, run, on_progress=on_progress)
     return _finish(student.network, run, "student", logged, _notes(student, logged.name, selection))
