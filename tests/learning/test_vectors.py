@@ -55,7 +55,14 @@ KINDS = [("point", "squared"), ("point", "gaussian"), ("dials", "cross_entropy")
 each_kind = pytest.mark.parametrize(("name", "loss"), KINDS)
 MARGIN = {"point": 0.4, "dials": 0.1}
 """How much less than its teacher a student may collect; at random the point collects six less, the dials half as much."""
-QUICK: dict[str, Any] = {"n_episodes": 64, "n_updates": 400, "prefix": (0, 3), "learning_rate": 3e-3, "batch_size": 64}
+QUICK: dict[str, Any] = {
+    "n_episodes": 64,
+    "n_updates": 400,
+    "prefix": (0, 3),
+    "learning_rate": 3e-3,
+    "batch_size": 64,
+    "refine": 0,
+}
 
 
 @cache
