@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from phr.errors import InvalidDataError
-from phr.plan import CategoricalPlan, Plan
+from phr.plan import CategoricalPlan, MultiCategoricalPlan, Plan
 
 logits_arrays = arrays(
     np.float32,
@@ -89,3 +89,15 @@ def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 def test_a_batch_may_be_empty() -> None:
     plan = CategoricalPlan(np.zeros((0, 2, 3), np.float32))
     assert plan.mode().shape == plan.confidence().shape == (0, 2)
+
+
+@given(smoothing=st.floats(0.01, 0.9), n_actions=st.integers(2, 8), sure=st.floats(0.0, 1.0))
+def test_smoothing_is_taken_out_of_the_confidence(smoothing: float, n_actions: int, sure: float) -> None:
+    """A network that learnt (1 − ε)·p + ε/n perfectly is as sure as p was."""
+    most = 1 / n_actions + sure * (1 - 1 / n_actions)
+    truth = np.array([most] + [(1 - most) / (n_actions - 1)] * (n_actions - 1))
+    learnt = ((1 - smoothing) * truth + smoothing / n_actions)[None, None]
+    plan = CategoricalPlan(np.log(learnt).astype(np.float32), smoothing)
+    np.testing.assert_allclose(plan.confidence(), [[most]], atol=2e-5)
+    both = MultiCategoricalPlan(np.concatenate([plan.logits, plan.logits], -1), (n_actions, n_actions), smoothing)
+    np.testing.assert_allclose(both.confidence(), [[most**2]], atol=4e-5)

@@ -24,6 +24,7 @@ PUBLIC = [
     "bench",
     "convert_vecnormalize",
     "distill",
+    "doctor",
     "evaluate",
     "export_onnx",
     "load",

@@ -54,12 +54,14 @@ class CategoricalPlan:
 
     Args:
         logits: Unnormalised log-probabilities, float32, shape `(batch, horizon, n_actions)`.
+        smoothing: ε, where the labels in training were (1 − ε)·p + ε/n_actions.
 
     Raises:
         InvalidDataError: If `logits` does not have three axes, or one of them is empty.
     """
 
     logits: FloatArray
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 3 or 0 in self.logits.shape[1:]:
@@ -106,9 +108,13 @@ class CategoricalPlan:
         return actions
 
     def confidence(self) -> FloatArray:
-        """Probability of the most likely action at every step."""
+        """Probability of the most likely action at every step, what smoothed labels took off it put back."""
         most: FloatArray = self.probs.max(axis=-1)
-        return most
+        if not self.smoothing:
+            return most
+        n_actions = self.logits.shape[-1]
+        told: FloatArray = np.clip((most - self.smoothing / n_actions) / (1.0 - self.smoothing), 1.0 / n_actions, 1.0)
+        return told
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ class MultiCategoricalPlan:
     Args:
         logits: Those of all components, one after the other, float32, shape `(batch, horizon, sum(nvec))`.
         nvec: Actions of each component.
+        smoothing: As in `CategoricalPlan`, in every component.
 
     Raises:
         InvalidDataError: If `logits` has another shape.
@@ -125,6 +132,7 @@ class MultiCategoricalPlan:
 
     logits: FloatArray
     nvec: tuple[int, ...]
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 3 or not self.horizon or self.logits.shape[2] != sum(self.nvec):
@@ -151,7 +159,8 @@ class MultiCategoricalPlan:
     @cached_property
     def components(self) -> tuple[CategoricalPlan, ...]:
         """One plan for each component."""
-        return tuple(map(CategoricalPlan, np.split(self.logits, np.cumsum(self.nvec)[:-1], axis=-1)))
+        parts = np.split(self.logits, np.cumsum(self.nvec)[:-1], axis=-1)
+        return tuple(CategoricalPlan(part, self.smoothing) for part in parts)
 
     def mode(self) -> IntArray:
         """Most likely action of every step, shape `(batch, horizon, components)`."""

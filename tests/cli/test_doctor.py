@@ -13,6 +13,7 @@ from tests.cli.conftest import Outcome
 Phr = Callable[..., Outcome]
 ROOM = "tests.studies.doctor.small_worlds"
 COINS = ("doctor", f"{ROOM}:Coins")
+ODD = f"{ROOM}:OddCoins"
 
 
 def test_the_page_is_short_and_the_json_is_written(phr: Phr, tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_without_a_teacher_it_says_what_one_would_tell(phr: Phr) -> None:
         (("doctor", "CartPol-v1"), "there is no environment 'CartPol-v1'; did you mean CartPole-v1"),
         (("doctor", "FrozenLake-v1", "--teacher", "zoo:crossing-teacher"), "the model has 7 actions, FrozenLake-v1 has 4"),
         (("doctor", "CartPole-v1", "--teacher", "nowhere"), "nowhere is not a run directory"),
-        (("doctor", "Pendulum-v1", "--teacher", "zoo:crossing-teacher"), "zoo:crossing-teacher cannot act here"),
+        (("doctor", ODD, "--teacher", "zoo:crossing-teacher"), "zoo:crossing-teacher cannot act here"),
         (("doctor", "CartPole-v1", "--episodes", 0), "needs at least one episode of one step, got 0 of 300"),
     ],
 )

@@ -91,7 +91,7 @@ WRONG = {
     "not a rate": ((*NEW_TRAIN, "--learning-rate", "fast"), "--learning-rate needs a number, got 'fast'; see"),
     "unknown loss": (
         (*NEW_STUDENT, "--loss", "huber"),
-        "--loss cannot be 'huber'; choose one of cross-entropy, forward-kl, kl, squared, squared-logits; see",
+        "--loss cannot be 'huber'; choose one of cross-entropy, forward-kl, gaussian, kl, squared, squared-logits; see",
     ),
     "almost a loss": ((*NEW_STUDENT, "--loss", "squard"), "--loss cannot be 'squard'; did you mean squared?"),
     "unknown trunk mode": ((*NEW_STUDENT, "--trunk-mode", "melted"), "--trunk-mode cannot be 'melted'; choose one of"),

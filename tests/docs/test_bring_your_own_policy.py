@@ -100,7 +100,7 @@ def test_every_block_of_the_page_runs(desk: Path, monkeypatch: pytest.MonkeyPatc
         elif kind == "sh" or (kind == "sh minari" and write_dataset(desk, monkeypatch)):
             run_shell(text)
         ran.append(kind)
-    assert ran.count("python") == 3
-    assert ran.count("sh") == 4
+    assert ran.count("python") == 4
+    assert ran.count("sh") == 5
     students = {path.parent.name for path in desk.glob("runs/*/COMPLETE")}
     assert {"ppo-student", "student", "normalized", "actor-student", "rule-student", "recorded", "from-log"} <= students

@@ -10,6 +10,7 @@ import pytest
 from gymnasium.wrappers import FlattenObservation, TimeLimit
 from minigrid.wrappers import FullyObsWrapper, ImgObsWrapper
 
+from phr.actions import Continuous
 from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
 from phr.envs.registry import make_env, split_env
 from phr.envs.split import ObservingEnv
@@ -71,9 +72,10 @@ def test_a_factory_must_return_an_environment() -> None:
 
 
 @pytest.mark.parametrize("env_id", ["Pendulum-v1", "MountainCarContinuous-v0"])
-def test_continuous_actions_are_refused(env_id: str) -> None:
-    with pytest.raises(UnsupportedEnvironmentError, match=f"{env_id}: action space Box.* is not supported"):
-        make_env(env_id)
+def test_continuous_actions_are_known(env_id: str) -> None:
+    box = gymnasium.make(env_id).action_space
+    assert isinstance(box, gymnasium.spaces.Box)
+    assert make_env(env_id).action_space == Continuous.between(box.low, box.high)
 
 
 def test_other_observations_are_refused() -> None:

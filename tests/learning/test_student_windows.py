@@ -37,7 +37,7 @@ def filled(*parts: StudentWindows, unique: bool = True, **settings: Any) -> Stud
 
 def test_what_was_added_comes_back() -> None:
     first, second = windows(3), windows(2, first=7)
-    data = filled(first, second)
+    data = filled(first, second, teacher_smoothing=0.0)
     obs, logits, actions, valid = data.batch(torch.arange(5))
     np.testing.assert_array_equal(obs, np.concatenate([first.obs, second.obs]))
     np.testing.assert_array_equal(logits, np.concatenate([first.teacher_logits, second.teacher_logits]))

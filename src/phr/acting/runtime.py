@@ -47,7 +47,7 @@ class OnnxPlanner:
 
     def __init__(self, data: bytes, manifest: Manifest, name: str = "this model") -> None:
         self.manifest = manifest
-        self.action_space = manifest.actions
+        self.action_space, self._smoothing = manifest.actions, float(manifest.network.get("label_smoothing", 0.0))
         try:
             self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors have no other base
@@ -113,7 +113,7 @@ class OnnxPlanner:
             logits = self._session.run([PLAN_LOGITS], {OBS: np.ascontiguousarray(obs)})[0]
         if not np.isfinite(logits).all():
             raise NonFiniteError("the network answered with a NaN or an infinity")
-        return self.action_space.plan(logits)
+        return self.action_space.plan(logits, self._smoothing)
 
     def _checked_dtype(self, name: str) -> np.dtype[Any]:
         """The input's number type, after comparing what the graph says with what the manifest says."""

@@ -26,9 +26,9 @@ class Discrete(ActionSpace):
     shape = ()
     dtype = np.dtype(np.int64)
 
-    def plan(self, outputs: NDArray[np.float32]) -> CategoricalPlan:
+    def plan(self, outputs: NDArray[np.float32], smoothing: float = 0.0) -> CategoricalPlan:
         """A categorical distribution for each step."""
-        return CategoricalPlan(outputs)
+        return CategoricalPlan(outputs, smoothing)
 
     @property
     def n_outputs(self) -> int:
@@ -90,9 +90,9 @@ class MultiDiscrete(ActionSpace):
         """The logits of all components, one after the other."""
         return sum(self.nvec)
 
-    def plan(self, outputs: NDArray[np.float32]) -> MultiCategoricalPlan:
+    def plan(self, outputs: NDArray[np.float32], smoothing: float = 0.0) -> MultiCategoricalPlan:
         """Independent categorical distributions."""
-        return MultiCategoricalPlan(outputs, self.nvec)
+        return MultiCategoricalPlan(outputs, self.nvec, smoothing)
 
     def certain(self, actions: NDArray[Any]) -> MultiCategoricalPlan:
         """A plan that is certain of its actions."""

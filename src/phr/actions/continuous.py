@@ -72,8 +72,8 @@ class Continuous(ActionSpace):
             unit = np.where(bounded, wide / 2, 1.0).astype(np.float32)
         return Bounds(low, high, center, unit, bounded, self.shape)
 
-    def plan(self, outputs: NDArray[np.float32]) -> ContinuousPlan:
-        """Actions, and their spread where the outputs tell it."""
+    def plan(self, outputs: NDArray[np.float32], smoothing: float = 0.0) -> ContinuousPlan:
+        """Actions, and their spread where the outputs tell it; there is nothing to smooth."""
         return ContinuousPlan(outputs, self.bounds)
 
     def certain(self, actions: NDArray[Any]) -> ContinuousPlan:

@@ -28,8 +28,8 @@ class ActionSpace(ABC):
         """Numbers that a policy answers for one action; a policy that also tells its spread answers more (`accepts`)."""
 
     @abstractmethod
-    def plan(self, outputs: NDArray[np.float32]) -> NetworkPlan:
-        """The distributions that outputs of shape `(batch, horizon, n)` stand for."""
+    def plan(self, outputs: NDArray[np.float32], smoothing: float = 0.0) -> NetworkPlan:
+        """The distributions that outputs of shape `(batch, horizon, n)` stand for, trained on labels smoothed by so much."""
 
     @abstractmethod
     def certain(self, actions: NDArray[Any]) -> NetworkPlan:

@@ -228,8 +228,9 @@ def plannable(space: spaces.Space[Any], name: str) -> ActionSpace:
         return MultiDiscrete(tuple(space.nvec.tolist()))
     if isinstance(space, spaces.Box) and space.dtype.kind == "f" and space.shape and space.low.size:
         return Continuous.between(space.low, space.high)
+    said = " ".join(str(space).split())
     raise UnsupportedEnvironmentError(
-        f"{name}: action space {space} is not supported; phr plans over Discrete(n), MultiDiscrete([n, ...]) and Box "
+        f"{name}: action space {said} is not supported; phr plans over Discrete(n), MultiDiscrete([n, ...]) and Box "
         "actions of floats (wrap it, e.g. with gymnasium.wrappers.TransformAction)"
     )
 

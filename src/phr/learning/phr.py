@@ -19,7 +19,7 @@ from phr.learning.driver import Progress
 from phr.learning.losses import PLAN_LOSSES, PlanLoss, check_loss, n_outputs_for, plan_loss
 from phr.learning.settings import check_settings
 from phr.learning.student_windows import MixedWindows, StudentWindowData
-from phr.learning.window_data import WindowData
+from phr.learning.window_data import WindowData, smoothing_of
 from phr.networks.policy import PlanNetwork, extend_teacher
 from phr.networks.precision import PRECISIONS, Precision, channels_last, compute_dtype
 from phr.seeding import Streams, rng_from_state, rng_state
@@ -199,7 +199,11 @@ class PHR:
         # A copy that is less sure is one that acts less where actions are continuous.
         copy_scale = 1.0 if isinstance(self.space, Continuous) else config.copy_scale
         self.network = extend_teacher(
-            start, config.horizon, separate_first=config.trunk_mode == "own", copy_scale=copy_scale
+            start,
+            config.horizon,
+            separate_first=config.trunk_mode == "own",
+            copy_scale=copy_scale,
+            label_smoothing=smoothing_of(config, self.space),
         )
         self.data = WindowData(experience, config)
         self._batches: WindowData | MixedWindows = self.data
@@ -260,7 +264,7 @@ class PHR:
             teacher_actions,
             regressed,
             self.space,
-            smoothing=self.config.teacher_smoothing,
+            smoothing=self.network.config.label_smoothing,
         )
         return self.config.loss_weight * loss
 

@@ -31,13 +31,20 @@ def regressed(valid: Tensor, config: PHRConfig) -> Tensor:
     return later
 
 
+def smoothing_of(config: PHRConfig, space: ActionSpace) -> float:
+    """ε of the labels; 0 where no probabilities are compared."""
+    compares_numbers = config.loss == "squared_logits" or isinstance(space, Continuous)
+    return 0.0 if compares_numbers else config.teacher_smoothing
+
+
 def teacher_rows(outputs: Tensor, config: PHRConfig, space: ActionSpace) -> Tensor:
     """The rows that a student is compared with: the teacher's, smoothed where the settings say so and there are logits."""
-    if config.teacher_smoothing == 0 or config.loss == "squared_logits" or isinstance(space, Continuous):
+    smoothing = smoothing_of(config, space)
+    if not smoothing:
         return outputs
     if isinstance(space, MultiDiscrete):
-        return torch.cat([smoothed(part, config.teacher_smoothing) for part in outputs.split(space.nvec, -1)], -1)
-    return smoothed(outputs, config.teacher_smoothing)
+        return torch.cat([smoothed(part, smoothing) for part in outputs.split(space.nvec, -1)], -1)
+    return smoothed(outputs, smoothing)
 
 
 class WindowData:

@@ -42,6 +42,8 @@ class NetworkConfig:
     """What the actions are; None for Discrete."""
     normalize: bool = False
     """The trunk normalises observations with statistics that it keeps beside its weights."""
+    label_smoothing: float = 0.0
+    """ε of the labels that it was trained on; plans take it out of their confidence."""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
@@ -68,6 +70,8 @@ class NetworkConfig:
             values["action_space"] = actions
         if not self.normalize:
             del values["normalize"]
+        if not self.label_smoothing:
+            del values["label_smoothing"]
         return values
 
     @classmethod
@@ -223,7 +227,12 @@ def build_network(
 
 
 def extend_teacher(
-    teacher: PlanNetwork, horizon: int, *, separate_first: bool = False, copy_scale: float = 1.0
+    teacher: PlanNetwork,
+    horizon: int,
+    *,
+    separate_first: bool = False,
+    copy_scale: float = 1.0,
+    label_smoothing: float = 0.0,
 ) -> PlanNetwork:
     """The student at the start of stage 2: the teacher's trunk and value head, and `horizon` copies of its head 1.
 
@@ -232,12 +241,13 @@ def extend_teacher(
         horizon: Heads of the student, >= 1.
         separate_first: Keep a second copy of the trunk that head 1 alone reads.
         copy_scale: Factor on the logits of the later copies; 1 copies them as they are.
+        label_smoothing: ε of the labels that it will be trained on.
 
     Raises:
         HorizonError: If the horizon is below 1.
     """
     old = teacher.config
-    student = blank_network(replace(old, horizon=horizon, separate_first=separate_first))
+    student = blank_network(replace(old, horizon=horizon, separate_first=separate_first, label_smoothing=label_smoothing))
     student.trunk.load_state_dict(teacher.trunk_of_first.state_dict())
     student.value_head.load_state_dict(teacher.value_head.state_dict())
     if student.first_trunk is not None:

@@ -48,6 +48,14 @@ class ManyCoins(Coins):
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 
+class OddCoins(Coins):
+    """The same with actions that phr does not plan over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.Box(0, 9, (2,), np.int64)
+
+
 class Carrying(Coins):
     """Rewards by the number of episodes so far, which no reset takes back."""
 

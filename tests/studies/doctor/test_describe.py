@@ -62,7 +62,7 @@ def test_wrappers_are_seen() -> None:
 
 
 def test_where_phr_cannot_act() -> None:
-    found = describe(make_world("Pendulum-v1"))
+    found = describe(make_world("tests.studies.doctor.small_worlds:OddCoins"))
     assert (found.way, found.shown, found.network) == (None, None, None)
-    assert (found.step_limit, "Box(-2.0, 2.0" in found.action_space) == (200, True)
+    assert (found.step_limit, "Box(0, 9" in found.action_space) == (None, True)
     assert "action space Box" in (found.refusal or "")

@@ -54,7 +54,7 @@ def test_faults_are_told() -> None:
     page = str(phr.doctor(f"{ROOM}:Unseeded", episodes=1))
     assert "does not repeat: episode 1 differs at the start (observation)" in page
     assert "stopped at an error" in page
-    page = str(phr.doctor(f"{ROOM}:ManyCoins", episodes=1))
+    page = str(phr.doctor(f"{ROOM}:OddCoins", episodes=1))
     assert "phr cannot act here" in page
 
 

@@ -31,7 +31,7 @@ def test_arrays_of_other_types_or_shapes_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    ("env_id", "kind"), [(COINS, SplitWorld), ("tests.studies.doctor.small_worlds:ManyCoins", PlainWorld)]
+    ("env_id", "kind"), [(COINS, SplitWorld), ("tests.studies.doctor.small_worlds:OddCoins", PlainWorld)]
 )
 def test_a_fork_keeps_the_past_and_throws_other_dice(env_id: str, kind: type) -> None:
     world = make_world(env_id)
@@ -62,4 +62,4 @@ def test_what_cannot_be_made_is_refused() -> None:
         make_world("CartPol-v1")
     with pytest.raises(UnsupportedEnvironmentError, match="no option 'sticky'"):
         make_world("CartPole-v1?sticky=0.5")
-    assert "phr plans over Discrete" in (make_world("Pendulum-v1").refusal or "")
+    assert "phr plans over Discrete" in (make_world("tests.studies.doctor.small_worlds:OddCoins").refusal or "")

@@ -13,7 +13,7 @@ from phr.files import write_json
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor:
-    """Examine an environment: what it is, whether it repeats, how long to look away."""
+    """Tell what an environment is, and how long one may look away."""
 
     env_id: Examined
     """A Gymnasium id, or module:factory."""
