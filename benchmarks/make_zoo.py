@@ -29,6 +29,7 @@ import tyro
 from phr import api
 from phr.cli.display import ProgressBar, say
 from phr.files import read_jsonl, write_text
+from phr.manifest import COMPLETE
 from phr.report.figures import curve
 from phr.storage.model import Model, load_model, save_model
 from phr.studies.bench.models import REFERENCES, distil_reference, solved_starts
@@ -52,7 +53,7 @@ class Arguments:
     references: bool = False
     """Distil the bench's reference students instead, into runs/references."""
     runs: Path | None = None
-    """File the runs `teacher` and `student` of this folder instead."""
+    """File the runs `teacher` and `student` of this folder instead, those that are finished."""
     family: str = "pong"
     """What to call those: zoo:FAMILY-teacher and zoo:FAMILY-student."""
     out: Path = Path("zoo")
@@ -65,7 +66,8 @@ def main(arguments: Arguments) -> int:
         return file_references(arguments.out)
     if arguments.runs is not None:
         for kind, commitments in (("teacher", (1,)), ("student", COMMITMENTS)):
-            file_model(arguments.runs / kind, arguments.out / f"{arguments.family}-{kind}", commitments, by_hand)
+            if (arguments.runs / kind / COMPLETE).exists():
+                file_model(arguments.runs / kind, arguments.out / f"{arguments.family}-{kind}", commitments, by_hand)
         return 0
     layout = StudyLayout(arguments.study)
     for name, env_id in NAMES.items():
