@@ -6,6 +6,7 @@ broken. JSON is written with sorted keys, so equal content has equal bytes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -121,15 +122,16 @@ def sha256_of(path: Path) -> str:
 
 
 def check_directory(path: Path) -> None:
-    """Refuse a folder that could not be made; nothing is left that was not there before.
+    """Refuse a folder that could not be made. Nothing is made or removed, for another process may be at it too.
 
     Raises:
         OutputDirectoryError: As `ensure_directory`.
     """
-    missing = [each for each in (path, *path.parents) if not each.exists()]
-    ensure_directory(path)
-    for each in missing:
-        each.rmdir()
+    nearest = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
+    if not nearest.is_dir():
+        raise OutputDirectoryError(f"cannot make the folder {path}: {os.strerror(errno.ENOTDIR)}")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputDirectoryError(f"cannot make the folder {path}: {os.strerror(errno.EACCES)}")
 
 
 def ensure_directory(path: Path) -> Path:
