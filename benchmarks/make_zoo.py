@@ -112,7 +112,7 @@ def from_study(name: str, model: Model) -> list[str]:
         f"A {model.manifest.kind} for `{model.env_id}`, horizon {model.horizon}, seed {SEED}, trained by `make reproduce`.",
         "The same by hand, with default settings:",
         "",
-        *commands(name, model),
+        *commands(model, f"runs/{name.rpartition('-')[0]}-"),
     ]
 
 
@@ -121,19 +121,18 @@ def by_hand(name: str, model: Model) -> list[str]:
     return [
         f"A {model.manifest.kind} for `{model.env_id}`, horizon {model.horizon}, seed {SEED}, with default settings:",
         "",
-        *commands(name, model),
+        *commands(model, f"runs/{name.rpartition('-')[0]}/", " --threads 2"),
     ]
 
 
-def commands(name: str, model: Model) -> list[str]:
-    """What trains a model again, as a block of shell commands."""
-    family = name.rpartition("-")[0]
+def commands(model: Model, runs: str, words: str = "") -> list[str]:
+    """What trains a model again, as a block of shell commands; `runs` begins the names of folders, `words` end a line."""
     rounds = len(model.manifest.notes.get("refinement", ()))
-    lines = [f"phr train --env-id {model.env_id} --seed {SEED} --out runs/{family}-teacher"]
+    lines = [f"phr train --env-id {model.env_id} --seed {SEED} --out {runs}teacher{words}"]
     if model.manifest.kind == "student":
         refine = f" --refine {rounds}" if rounds else ""
-        student = f"--horizon {HORIZON}{refine} --seed {SEED} --out runs/{family}-student"
-        lines.append(f"phr distill runs/{family}-teacher {student}")
+        student = f"--horizon {HORIZON}{refine} --seed {SEED} --out {runs}student{words}"
+        lines.append(f"phr distill {runs}teacher {student}")
     return ["```sh", *lines, "```"]
 
 

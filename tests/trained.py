@@ -10,7 +10,7 @@ from phr.experience.trajectory import Experience
 from phr.learning import runs
 from phr.learning.a2c import A2CConfig
 from phr.learning.losses import PlanLoss
-from phr.learning.phr import PHRConfig
+from phr.learning.phr_config import PHRConfig
 from phr.learning.recording import named, record_teacher
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import Model, save_model

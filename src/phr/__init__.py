@@ -16,7 +16,7 @@ _EXPORTS = {
     "Evaluation": "phr.evaluation.summary",
     "HorizonAgent": "phr.acting.agent",
     "Model": "phr.storage.model",
-    "PHRConfig": "phr.learning.phr",
+    "PHRConfig": "phr.learning.phr_config",
     "Plan": "phr.plan",
     "Planner": "phr.protocols",
     "PhrError": "phr.errors",
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from phr.errors import PhrError
     from phr.evaluation.summary import Evaluation
     from phr.learning.a2c import A2CConfig
-    from phr.learning.phr import PHRConfig
+    from phr.learning.phr_config import PHRConfig
     from phr.plan import CategoricalPlan, Plan
     from phr.protocols import Planner
     from phr.storage.model import Model

@@ -49,18 +49,34 @@ class Plan(Protocol):
 
 
 @dataclass(frozen=True)
-class CategoricalPlan:
+class _OfOutputs:
+    """What plans have in common that hold a network's outputs, float32, shape `(batch, horizon, n)`."""
+
+    outputs: FloatArray
+
+    @property
+    def batch_size(self) -> int:
+        """Number of environments planned for."""
+        return int(self.outputs.shape[0])
+
+    @property
+    def horizon(self) -> int:
+        """Number of actions planned ahead."""
+        return int(self.outputs.shape[1])
+
+
+@dataclass(frozen=True)
+class CategoricalPlan(_OfOutputs):
     """A plan over discrete actions (the paper's policy vector, Eq. 1).
 
     Args:
-        logits: Unnormalised log-probabilities, float32, shape `(batch, horizon, n_actions)`.
+        outputs: Logits: unnormalised log-probabilities, float32, shape `(batch, horizon, n_actions)`.
         smoothing: ε, where the labels in training were (1 − ε)·p + ε/n_actions.
 
     Raises:
-        InvalidDataError: If `logits` does not have three axes, or one of them is empty.
+        InvalidDataError: If they do not have three axes, or one of them is empty.
     """
 
-    logits: FloatArray
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -68,9 +84,9 @@ class CategoricalPlan:
             raise InvalidDataError(f"plan logits must have shape (batch, horizon, n_actions), got {self.logits.shape}")
 
     @property
-    def outputs(self) -> FloatArray:
-        """What a network answered."""
-        return self.logits
+    def logits(self) -> FloatArray:
+        """The outputs by their name."""
+        return self.outputs
 
     @classmethod
     def from_actions(cls, actions: IntArray, n_actions: int, margin: float = 30.0) -> CategoricalPlan:
@@ -78,16 +94,6 @@ class CategoricalPlan:
         logits = np.zeros((*actions.shape, n_actions), dtype=np.float32)
         np.put_along_axis(logits, actions[..., None], margin, axis=-1)
         return cls(logits)
-
-    @property
-    def batch_size(self) -> int:
-        """Number of environments planned for."""
-        return int(self.logits.shape[0])
-
-    @property
-    def horizon(self) -> int:
-        """Number of actions planned ahead."""
-        return int(self.logits.shape[1])
 
     @cached_property
     def probs(self) -> FloatArray:
@@ -118,48 +124,32 @@ class CategoricalPlan:
 
 
 @dataclass(frozen=True)
-class MultiCategoricalPlan:
+class MultiCategoricalPlan(_OfOutputs):
     """A plan over several choices at once, independent of each other.
 
     Args:
-        logits: Those of all components, one after the other, float32, shape `(batch, horizon, sum(nvec))`.
+        outputs: The logits of all components, one after the other, float32, shape `(batch, horizon, sum(nvec))`.
         nvec: Actions of each component.
         smoothing: As in `CategoricalPlan`, in every component.
 
     Raises:
-        InvalidDataError: If `logits` has another shape.
+        InvalidDataError: If they have another shape.
     """
 
-    logits: FloatArray
     nvec: tuple[int, ...]
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.logits.ndim != 3 or not self.horizon or self.logits.shape[2] != sum(self.nvec):
+        if self.outputs.ndim != 3 or not self.horizon or self.outputs.shape[2] != sum(self.nvec):
             raise InvalidDataError(
                 f"plan logits must have shape (batch, horizon, {sum(self.nvec)}) for components {self.nvec}, "
-                f"got {self.logits.shape}"
+                f"got {self.outputs.shape}"
             )
-
-    @property
-    def outputs(self) -> FloatArray:
-        """What a network answered."""
-        return self.logits
-
-    @property
-    def batch_size(self) -> int:
-        """Number of environments planned for."""
-        return int(self.logits.shape[0])
-
-    @property
-    def horizon(self) -> int:
-        """Number of actions planned ahead."""
-        return int(self.logits.shape[1])
 
     @cached_property
     def components(self) -> tuple[CategoricalPlan, ...]:
         """One plan for each component."""
-        parts = np.split(self.logits, np.cumsum(self.nvec)[:-1], axis=-1)
+        parts = np.split(self.outputs, np.cumsum(self.nvec)[:-1], axis=-1)
         return tuple(CategoricalPlan(part, self.smoothing) for part in parts)
 
     def mode(self) -> IntArray:
@@ -198,7 +188,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class ContinuousPlan:
+class ContinuousPlan(_OfOutputs):
     """A plan over vectors of numbers.
 
     Args:
@@ -207,10 +197,9 @@ class ContinuousPlan:
         bounds: Of the actions.
 
     Raises:
-        InvalidDataError: If `outputs` has another shape.
+        InvalidDataError: If they have another shape.
     """
 
-    outputs: FloatArray
     bounds: Bounds
 
     TOLERATED = 0.25
@@ -220,16 +209,6 @@ class ContinuousPlan:
         n = len(self.bounds.low)
         if self.outputs.ndim != 3 or not self.horizon or self.outputs.shape[2] not in (n, 2 * n):
             raise InvalidDataError(f"a plan of {n} numbers must have shape (batch, horizon, {n}), got {self.outputs.shape}")
-
-    @property
-    def batch_size(self) -> int:
-        """Number of environments planned for."""
-        return int(self.outputs.shape[0])
-
-    @property
-    def horizon(self) -> int:
-        """Number of actions planned ahead."""
-        return int(self.outputs.shape[1])
 
     def mode(self) -> FloatArray:
         """The planned actions, cut off at the bounds, shape `(batch, horizon, *action_shape)`."""

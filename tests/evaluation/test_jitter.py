@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from phr.actions import Continuous, MultiDiscrete
 from phr.envs.registry import make_env
 from phr.errors import InvalidDataError
-from phr.evaluation.jitter import Jitter, action_jitter, measure_jitter, paddle_directions
+from phr.evaluation.jitter import Jitter, measure_jitter, paddle_directions
 
 EFFECTS = st.lists(st.lists(st.sampled_from([-1, 0, 1]), max_size=12), min_size=1, max_size=4)
 
@@ -76,22 +73,3 @@ def test_the_paddle_moves_where_the_directions_say() -> None:
         assert rows[action] < rows[0] - 3, "up"
     for action in (3, 5):
         assert rows[action] > rows[0] + 3, "down"
-
-
-def test_numbers_jitter_by_parts_of_their_range() -> None:
-    space = Continuous((-2.0, 0.0), (2.0, 1.0), (2,))
-    episodes = [np.array([[-2.0, 0.0], [2.0, 0.5], [2.0, 0.5]], np.float32), np.array([[0.0, 1.0]], np.float32)]
-    assert action_jitter(episodes, space) == pytest.approx((1.0 + 0.5 + 0 + 0) / 4)
-    steady = [np.ones((5, 2), np.float32)]
-    assert action_jitter(steady, space) == 0
-
-
-@given(st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), min_size=1, max_size=6), min_size=1, max_size=4))
-def test_choices_jitter_by_the_fraction_of_changes(episodes: list[list[tuple[int, int]]]) -> None:
-    found = [np.array(episode, np.int64) for episode in episodes]
-    changes = [one != two for episode in episodes for one, two in itertools.pairwise(episode)]
-    if not changes:
-        with pytest.raises(InvalidDataError, match="has two"):
-            action_jitter(found, MultiDiscrete((3, 2)))
-    else:
-        assert action_jitter(found, MultiDiscrete((3, 2))) == pytest.approx(sum(changes) / len(changes))

@@ -14,7 +14,8 @@ from torch import Tensor
 from phr.errors import EmptyBatchError, HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.learning.losses import ROW_LOSSES, PlanLoss
-from phr.learning.phr import PHR, TRUNK_MODES, PHRConfig, TrunkMode
+from phr.learning.phr import PHR
+from phr.learning.phr_config import TRUNK_MODES, PHRConfig, TrunkMode
 from phr.learning.window_data import WindowData
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.torch_planner import TorchPlanner

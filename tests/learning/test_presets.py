@@ -8,7 +8,7 @@ from phr.envs.registry import make_env
 from phr.errors import HorizonError, SettingError
 from phr.learning.a2c import A2CConfig
 from phr.learning.losses import PLAN_LOSSES, PlanLoss
-from phr.learning.phr import PHRConfig
+from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import default_trunk_of, student_config, teacher_config
 from phr.networks.trunks import Trunk
 from tests.helpers import corridor

@@ -13,7 +13,8 @@ from phr.errors import HorizonError, InvalidDataError, SettingError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.learning import runs
 from phr.learning.driver import Trainable
-from phr.learning.phr import PHR, PHRConfig
+from phr.learning.phr import PHR
+from phr.learning.phr_config import PHRConfig
 from phr.learning.recording import record_teacher
 from phr.learning.refine import Refinement
 from phr.networks.policy import build_network

@@ -16,7 +16,7 @@ from torch.distributions import Normal
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.errors import EmptyBatchError, SettingError
 from phr.learning.losses import ROW_LOSSES, VECTOR_LOSSES, PlanLoss, losses_for, n_outputs_for, plan_loss, smoothed
-from phr.learning.phr import PHRConfig
+from phr.learning.phr_config import PHRConfig
 from phr.learning.window_data import teacher_rows
 
 BOX = Continuous((-2.0, 0.0, -math.inf), (2.0, 1.0, math.inf), (3,))

@@ -23,7 +23,7 @@ from phr.errors import CorruptFileError, IncompatibleModelError, SettingError, U
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.experience.archive import load_experience, save_experience
 from phr.experience.logged import load_logged
-from phr.learning.phr import PHRConfig
+from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import student_config
 from phr.learning.recording import record_teacher
 from phr.manifest import Manifest

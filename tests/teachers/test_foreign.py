@@ -154,7 +154,7 @@ def test_what_is_no_policy_is_refused(policy: Callable[..., Any], message: str) 
 
 
 def test_actions_and_logits_outside_their_range_are_refused() -> None:
-    with pytest.raises(InvalidDataError, match=r"answered actions 7..7, there are 2"):
+    with pytest.raises(InvalidDataError, match=r"answered none of its 2 actions: actions lie in 7..7, but there are 2"):
         resolve(lambda obs: 7 * actions(obs), env_id=CORRIDOR)
     with pytest.raises(NonFiniteError, match="answered with a NaN"):
         resolve(lambda obs: logits(obs) * np.nan, env_id=CORRIDOR)

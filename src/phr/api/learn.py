@@ -19,6 +19,7 @@ from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
 from phr.learning.losses import losses_for
 from phr.learning.presets import fresh_trunk, fresh_trunk_of, student_config, teacher_config
+from phr.networks.trunks import TrunkConfig
 from phr.protocols import Planner
 from phr.storage.model import Model
 from phr.teachers.foreign import Reading, is_foreign
@@ -120,10 +121,11 @@ def distill(
         settings = {**settings, "refine": settings.get("refine") or 0}  # nobody is there to be asked again
         trunk = fresh_trunk(space)
         config = student_config(logged.env_id, horizon, action_space=actions, fresh=trunk, seed=seed, **settings)
-        return runs.distill_logged(logged, config, _path(out), resume=resume, on_progress=on_progress, say=say)
+        return runs.distill_logged(logged, config, _path(out), start=trunk, resume=resume, on_progress=on_progress, say=say)
     actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
     env = make_env(actor.env_id)
-    fresh = None if actor.model else fresh_trunk_of(env)
+    start = actor.model.network if actor.model else fresh_trunk_of(env)
+    fresh = start if isinstance(start, TrunkConfig) else None
     config = student_config(actor.env_id, horizon, action_space=env.action_space, fresh=fresh, seed=seed, **settings)
     if actor.action_only:
         allowed = losses_for(env.action_space, action_only=True)
@@ -141,7 +143,7 @@ def distill(
         actor.env_id,
         config,
         _path(out),
-        start=actor.model.network if actor.model else fresh_trunk_of(env),
+        start=start,
         teacher_name=actor.reference if actor.model is None or actor.model.directory else "",
         teacher_id=actor.model.sha256 if actor.model else actor.identity,
         joint_config=teacher_config(env, seed=seed) if config.joint else None,
@@ -167,7 +169,7 @@ def load_teacher(
     activation: str | None = None,
     normalize: str | Path | None = None,
 ) -> Planner:
-    """Read a policy of any make, to ask it: `teacher.plan(obs).mode()`, or `teacher.actions(obs)` for continuous actions.
+    """Read a policy of any make, to ask it: `teacher.plan(obs).mode()[:, 0]` are its actions.
 
     Args:
         reference: As for `distill`.

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.actions import ActionSpace, Continuous
 from phr.errors import InvalidDataError
 
 
@@ -59,27 +57,6 @@ def measure_jitter(episodes: Sequence[NDArray[np.int64]]) -> Jitter:
     if not n_steps:
         raise InvalidDataError(f"jitter is measured between steps, but none of {len(episodes)} episodes has two")
     return Jitter(n_changes / n_steps, n_reversals / n_steps)
-
-
-def action_jitter(episodes: Sequence[NDArray[Any]], space: ActionSpace) -> float:
-    """How much executed actions change from one step to the next, pooled over the steps of all episodes.
-
-    Args:
-        episodes: The actions of each, shape `(length, *action_shape)`.
-        space: What they are.
-
-    Returns:
-        In [0, 1]: for continuous actions the mean distance in parts of the range, for others the fraction of changes.
-
-    Raises:
-        InvalidDataError: If no episode has two steps.
-    """
-    before, after = (np.concatenate([each[part] for each in episodes]) for part in (slice(-1), slice(1, None)))
-    if not len(after):
-        raise InvalidDataError(f"jitter is measured between steps, but none of {len(episodes)} episodes has two")
-    if isinstance(space, Continuous):
-        return float((np.abs(after - before).reshape(len(after), -1) / (2 * space.bounds.unit)).mean())
-    return float(1 - space.agree(before, after).mean())
 
 
 def paddle_directions(action_names: Sequence[str]) -> NDArray[np.int64]:

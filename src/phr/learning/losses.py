@@ -6,7 +6,6 @@ Stage 2 compares a teacher row p with a student row q, or a teacher's continuous
 
 from __future__ import annotations
 
-import math
 from typing import Literal, get_args
 
 import torch
@@ -15,7 +14,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from phr.actions import ActionSpace, Continuous, MultiDiscrete
-from phr.errors import EmptyBatchError, SettingError
+from phr.errors import SettingError
+from phr.learning.vector_losses import gaussian_plan_loss, squared_action_loss, valid_mean
 
 PlanLoss = Literal["squared", "squared_logits", "kl", "forward_kl", "cross_entropy", "gaussian"]
 PLAN_LOSSES: tuple[PlanLoss, ...] = get_args(PlanLoss)
@@ -51,18 +51,6 @@ def check_loss(kind: str, space: ActionSpace) -> None:
 def n_outputs_for(kind: str, space: ActionSpace) -> int:
     """Numbers that a student's head answers for one action: `gaussian` asks for the spread too."""
     return space.n_outputs * (2 if kind == "gaussian" else 1)
-
-
-def valid_mean(per_step: Float[Tensor, "batch horizon"], valid: Bool[Tensor, "batch horizon"]) -> Float[Tensor, ""]:
-    """Mean over the valid steps.
-
-    Raises:
-        EmptyBatchError: If no step is valid.
-    """
-    n_valid = valid.sum()
-    if n_valid == 0:
-        raise EmptyBatchError(f"none of the {valid.numel()} (window, step) pairs of this batch is valid")
-    return torch.where(valid, per_step, 0.0).sum() / n_valid
 
 
 def smoothed(logits: Float[Tensor, "*batch n_actions"], smoothing: float) -> Float[Tensor, "*batch n_actions"]:
@@ -168,67 +156,6 @@ def cross_entropy_plan_loss(
     """
     nats = F.cross_entropy(plan_logits.mT, teacher_actions, reduction="none", label_smoothing=smoothing)
     return valid_mean(nats, valid)
-
-
-def squared_action_loss(
-    plan_actions: Float[Tensor, "batch horizon numbers"],
-    teacher_actions: Float[Tensor, "batch horizon numbers"],
-    valid: Bool[Tensor, "batch horizon"],
-    unit: Float[Tensor, " numbers"],
-) -> Float[Tensor, ""]:
-    """Mean squared distance between continuous actions, each number in its own unit.
-
-    Args:
-        plan_actions: The student's actions, before they are cut off at the bounds.
-        teacher_actions: The actions that the teacher took at the observations the steps meet.
-        valid: False where a window runs past the end of its trajectory.
-        unit: Half the range of each number.
-
-    Returns:
-        The mean over valid steps of the mean over numbers, >= 0.
-
-    Raises:
-        EmptyBatchError: If no step is valid.
-
-    Source:
-        Eq. 8 of Wagner et al. 2021 (arXiv:2106.10075) with actions in the place of probabilities.
-    """
-    return valid_mean(((plan_actions - teacher_actions) / unit).square().mean(-1), valid)
-
-
-def gaussian_plan_loss(
-    plan_actions: Float[Tensor, "batch horizon numbers"],
-    log_spread: Float[Tensor, "batch horizon numbers"],
-    teacher_actions: Float[Tensor, "batch horizon numbers"],
-    valid: Bool[Tensor, "batch horizon"],
-    unit: Float[Tensor, " numbers"],
-) -> Float[Tensor, ""]:
-    """Negative log-likelihood of the teacher's actions under a Gaussian around the student's, weighted by its variance.
-
-    Unweighted, an error counts the more the surer the student is, so what it already knows is learnt over and over and the
-    rest hardly at all. The weight, which gets no gradient, leaves the gradient of the squared distance to the actions, and
-    (spread² − distance²) to the logarithm of the spread.
-
-    Args:
-        plan_actions: Means, before they are cut off at the bounds.
-        log_spread: Logarithms of the standard deviations, in the same units as the distances.
-        teacher_actions: The actions that the teacher took at the observations the steps meet.
-        valid: False where a window runs past the end of its trajectory.
-        unit: Half the range of each number.
-
-    Returns:
-        Weighted nats, a mean over valid steps and numbers; may be negative.
-
-    Raises:
-        EmptyBatchError: If no step is valid.
-
-    Source:
-        Seitzer et al. 2022 (arXiv:2203.09168), Eq. 5 with β = 1.
-    """
-    distance = (plan_actions - teacher_actions) / unit
-    nats = 0.5 * (distance * (-log_spread).exp()).square() + log_spread + 0.5 * math.log(2 * math.pi)
-    weighted = (2 * log_spread).exp().detach() * nats
-    return valid_mean(weighted.mean(-1), valid)
 
 
 def plan_loss(

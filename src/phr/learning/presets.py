@@ -15,7 +15,7 @@ from phr.envs.split import SplitEnv, is_atari
 from phr.errors import SettingError, UnsupportedEnvironmentError
 from phr.learning.a2c import A2CConfig
 from phr.learning.losses import check_loss
-from phr.learning.phr import PHRConfig
+from phr.learning.phr_config import PHRConfig
 from phr.networks.trunks import TrunkConfig, default_trunk
 
 GRID_TRUNK = TrunkConfig(kind="grid", channels=(16, 32, 32), width=256)

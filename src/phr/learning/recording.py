@@ -16,7 +16,7 @@ from phr.experience.origin import Origin
 from phr.experience.success import Selection, select_successful
 from phr.experience.trajectory import Experience, Trajectory
 from phr.learning.driver import OnProgress, Progress, silent
-from phr.learning.phr import PHRConfig
+from phr.learning.phr_config import PHRConfig
 from phr.manifest import library_versions
 from phr.protocols import Planner
 from phr.seeding import Streams

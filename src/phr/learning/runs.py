@@ -20,8 +20,8 @@ from phr.learning.a2c import A2C, A2CConfig
 from phr.learning.driver import OnProgress, Trainable, run_training, silent
 from phr.learning.joint import JointTraining
 from phr.learning.losses import losses_for, n_outputs_for
-from phr.learning.phr import PHR, PHRConfig
-from phr.learning.presets import fresh_trunk
+from phr.learning.phr import PHR
+from phr.learning.phr_config import PHRConfig
 from phr.learning.recording import check_experience, named, record_teacher
 from phr.learning.refine import Refinement
 from phr.learning.settings import said_settings
@@ -150,6 +150,7 @@ def distill_logged(
     config: PHRConfig,
     directory: Path | None = None,
     *,
+    start: TrunkConfig,
     resume: bool = False,
     on_progress: OnProgress = silent,
     say: Say = lambda _line: None,
@@ -160,6 +161,7 @@ def distill_logged(
         logged: Episodes, and the spaces they were logged in.
         config: Settings; the loss is one that needs no probabilities, and head 1 is learnt too.
         directory: As for `distill`.
+        start: The student's layers.
         resume: As for `distill`.
         on_progress: Told after each update.
         say: Told the reason of the success filter.
@@ -188,7 +190,7 @@ def distill_logged(
     selection = select_successful(logged.experience, quantile=config.success_quantile)
     say(selection.reason)
     space, experience = logged.observation_space, logged.experience.subset(selection.keep)
-    network = _network(fresh_trunk(space), space, experience, config)
+    network = _network(start, space, experience, config)
     student = PHR(network, experience, config)
     run_training(student, run, on_progress=on_progress)
     return _finish(student.network, run, "student", logged, _notes(student, logged.name, selection))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -12,10 +10,8 @@ from torch import Tensor
 from phr.actions import ActionSpace, as_space
 from phr.errors import EmptyBatchError
 from phr.experience.student_states import StudentWindows
+from phr.learning.phr_config import PHRConfig
 from phr.learning.window_data import Batch, WindowData, regressed, teacher_rows
-
-if TYPE_CHECKING:
-    from phr.learning.phr import PHRConfig
 
 
 class StudentWindowData:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,10 +11,7 @@ from phr.errors import EmptyBatchError, InvalidDataError
 from phr.experience.trajectory import Experience
 from phr.experience.windows import windows_of
 from phr.learning.losses import smoothed
-
-if TYPE_CHECKING:
-    from phr.learning.phr import PHRConfig
-
+from phr.learning.phr_config import PHRConfig
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """Observations `(b, ...)`, teacher outputs `(b, horizon, n)`, actions `(b, horizon, ...)` and valid `(b, horizon)`."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from phr.learning.phr import PHRConfig
+from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import student_config
 from phr.studies.ablations import ABLATIONS
 from phr.studies.layout import StudyLayout

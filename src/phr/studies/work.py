@@ -19,7 +19,7 @@ from phr.experience.archive import load_experience, save_experience
 from phr.files import read_json, sha256_of, write_json
 from phr.learning import runs
 from phr.learning.a2c import A2CConfig
-from phr.learning.phr import PHRConfig
+from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import student_config, teacher_config
 from phr.learning.recording import named, record_teacher
 from phr.learning.settings import said_settings

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from phr.actions import ActionSpace, Continuous, Discrete, as_space
+from phr.actions import ActionSpace, Continuous, as_space
 from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
 from phr.networks.torch_planner import TorchPlanner
 from phr.plan import ContinuousPlan, NetworkPlan
@@ -163,9 +163,10 @@ def kind_of(answer: NDArray[Any], batch: int, space: ActionSpace, name: str) -> 
             raise NonFiniteError(f"{name} answered with a NaN or an infinity")
         return continuous
     if answer.dtype.kind in "iu" and answer.shape == shape and not continuous:
-        if isinstance(space, Discrete) and batch and not 0 <= answer.min() <= answer.max() < space.n:
-            raise InvalidDataError(f"{name} answered actions {answer.min()}..{answer.max()}, there are {space.n}")
-        space.check(answer)
+        try:
+            space.check(answer)
+        except InvalidDataError as error:
+            raise InvalidDataError(f"{name} answered none of its {space}: {error}") from error
         return True
     logits = "" if continuous else f"logits ({batch}, {space.n_outputs}) or whole-numbered "
     raise IncompatibleModelError(

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, UsageError
 from phr.studies.doctor.asked import Asked, ask
 from phr.studies.doctor.looking_away import HORIZONS, LONGEST, LookingAway, look_away, right_for_share
@@ -92,7 +93,7 @@ def test_shares_are_those_of_a_slow_count() -> None:
 
 
 def test_continuous_actions_are_the_same_within_a_part_of_their_range() -> None:
-    asked = Asked("", lambda obs: obs, make_world(f"{ROOM}:ManyCoins").action_space)
+    asked = Asked("", lambda obs: obs, make_env(f"{ROOM}:ManyCoins").action_space)
     assert asked.tolerance == 0.05
     assert asked.same(np.array([0.0, 0.5]), np.array([0.099, 0.5]))
     assert not asked.same(np.array([0.0, 0.5]), np.array([0.11, 0.5]))

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 
+from phr.actions import CLOSE, ActionSpace, Continuous, one_by_one
 from phr.errors import IncompatibleModelError
 from phr.evaluation.evaluate import check_fits
 from phr.studies.doctor.world import SplitWorld, World
-from phr.teachers.foreign import Reading, is_foreign, load_foreign, name_of
-from phr.teachers.policy import ContinuousTeacher
+from phr.teachers.foreign import Reading, name_of
 from phr.teachers.references import resolve
-
-TOLERANCE = 0.05
-"""Two continuous actions count as the same if no number differs by more than this part of its range."""
 
 
 @dataclass(frozen=True)
@@ -27,24 +23,21 @@ class Asked:
     Attributes:
         reference: What the user typed.
         act: Observation → its most likely action.
-        space: Of its actions.
+        actions: The space that they are of.
     """
 
     reference: str
     act: Callable[[Any], Any]
-    space: spaces.Space[Any]
+    actions: ActionSpace
 
     @property
     def tolerance(self) -> float | None:
         """How far two actions may lie apart and be the same, as a part of their range; None where they are told exactly."""
-        return TOLERANCE if isinstance(self.space, spaces.Box) else None
+        return CLOSE / 2 if isinstance(self.actions, Continuous) else None
 
     def same(self, one: Any, other: Any) -> bool:
         """Whether two actions are the same."""
-        if not isinstance(self.space, spaces.Box):
-            return bool(np.array_equal(one, other))
-        span = self.space.high - self.space.low
-        return bool((np.abs(np.asarray(one) - other) <= TOLERANCE * np.where(np.isfinite(span), span, 1.0)).all())
+        return bool(self.actions.agree(np.asarray(one)[None], np.asarray(other)[None])[0])
 
 
 def ask(reference: Any, world: World, reading: Reading) -> Asked:
@@ -56,29 +49,15 @@ def ask(reference: Any, world: World, reading: Reading) -> Asked:
         reading: What its file does not say.
 
     Raises:
-        UsageError: If the reference stands for nothing that can be read, or does not fit the environment.
+        UsageError: If phr cannot act there, the reference stands for nothing that can be read, or does not fit.
         CorruptFileError: If a file was truncated or edited.
     """
-    act = _planner(reference, world, reading) if isinstance(world, SplitWorld) else _continuous(reference, world, reading)
-    return Asked(name_of(reference), act, world.action_space)
-
-
-def _planner(reference: Any, world: SplitWorld, reading: Reading) -> Callable[[Any], Any]:
+    if not isinstance(world, SplitWorld):
+        raise IncompatibleModelError(f"{name_of(reference)} cannot act here: {world.refusal}")
     actor = resolve(reference, env_id=world.env_id, reading=reading)
     check_fits(actor.planner, world.env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
 
     def act(obs: Any) -> Any:
-        first = actor.planner.plan(obs[None]).mode()[0, 0]
-        return int(first) if np.ndim(first) == 0 else first
+        return one_by_one(actor.planner.plan(obs[None]).mode()[:, 0])[0]
 
-    return act
-
-
-def _continuous(reference: Any, world: World, reading: Reading) -> Callable[[Any], Any]:
-    """A teacher where phr cannot act, which may still be read and asked."""
-    if not is_foreign(reference):
-        raise IncompatibleModelError(f"{name_of(reference)} cannot act here: {world.refusal}")
-    teacher = load_foreign(reference, world.env_id, reading).teacher
-    if not isinstance(teacher, ContinuousTeacher):
-        raise IncompatibleModelError(f"{name_of(reference)} cannot act here: {world.refusal}")
-    return lambda obs: teacher.actions(np.asarray(obs)[None])[0]
+    return Asked(name_of(reference), act, world.env.action_space)
