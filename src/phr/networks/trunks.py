@@ -177,5 +177,11 @@ class Trunk(nn.Module):
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
         """Features of a batch of observations of any number type."""
-        features: Tensor = self.layers(self.prepare(obs, next(self.parameters()).dtype))
+        features: Tensor = self.layers(self.prepare(obs, self._first_dtype()))
         return features
+
+    def _first_dtype(self) -> torch.dtype:
+        """What the first layer computes in: what autocast would turn numbers into anyway; bytes are exact in bfloat16."""
+        if torch.is_autocast_enabled("cpu") and not self.normalize:
+            return torch.get_autocast_dtype("cpu")
+        return next(self.parameters()).dtype
