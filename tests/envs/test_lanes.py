@@ -80,6 +80,17 @@ def test_random_prefixes_have_every_length_and_action() -> None:
     assert random_starts(range(3), 3, np.random.default_rng(0)) == [Start(0), Start(1), Start(2)]
 
 
+def test_a_share_of_the_starts_has_a_prefix() -> None:
+    def lengths(share: float) -> list[int]:
+        starts = random_starts(range(400), 3, np.random.default_rng(0), prefix=(2, 5), share=share)
+        return [len(start.prefix) for start in starts]
+
+    assert set(lengths(0.0)) == {0}
+    assert 250 < sum(length > 0 for length in lengths(0.75)) < 350
+    assert set(lengths(0.75)) == {0, 2, 3, 4, 5}
+    assert lengths(1.0) == [len(s.prefix) for s in random_starts(range(400), 3, np.random.default_rng(0), prefix=(2, 5))]
+
+
 def test_the_seed_of_the_prefixes_bites() -> None:
     first, again, other = (random_starts(range(9), 3, np.random.default_rng(s), prefix=(3, 3)) for s in (1, 1, 2))
     assert first == again != other

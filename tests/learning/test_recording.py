@@ -30,6 +30,18 @@ def test_the_teacher_is_recorded_greedily_from_varied_starts() -> None:
     assert set(sampled.joined("actions").tolist()) == {LEFT, RIGHT}
 
 
+def test_a_share_of_the_episodes_begins_plainly() -> None:
+    def starts(share: float) -> list[int]:
+        config = phr_config(n_episodes=60, prefix=(1, 1), prefix_share=share)
+        planner = TablePlanner(np.tile([0.0, 1.0], (5, 1, 1)))
+        episodes, _ = record_teacher(planner, CORRIDOR, config)
+        return [int(t.obs[0].argmax()) for t in episodes.trajectories]
+
+    assert set(starts(0.0)) == {0}
+    assert set(starts(1.0)) == {0, 1}, "one step left at the wall, or right"
+    assert starts(1.0).count(0) < starts(0.5).count(0) < 60
+
+
 def check(experience: Experience, env_id: str = CORRIDOR, teacher_id: str = "", **settings: Any) -> None:
     identity = teacher_id or corridor_teacher().sha256
     check_experience(experience, env_id, phr_config(**settings), teacher="runs/mine", teacher_id=identity)

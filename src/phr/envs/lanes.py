@@ -54,16 +54,28 @@ class Lanes:
                 self.episode[lane] = -1
 
 
-def random_prefix(actions: int | ActionSpace, rng: np.random.Generator, between: tuple[int, int]) -> tuple[Any, ...]:
-    """Random actions of a space, or of 0 .. n − 1; how many is drawn evenly, both ends of `between` included."""
+def random_prefix(
+    actions: int | ActionSpace, rng: np.random.Generator, between: tuple[int, int], share: float = 1.0
+) -> tuple[Any, ...]:
+    """Random actions of a space, or of 0 .. n − 1; how many is drawn evenly, both ends of `between` included.
+
+    With probability 1 − `share` there are none.
+    """
+    if share < 1.0 and rng.random() >= share:
+        return ()
     low, high = between
     return tuple(as_space(actions).samples(rng, int(rng.integers(low, high + 1))))
 
 
 def random_starts(
-    seeds: Sequence[int], actions: int | ActionSpace, rng: np.random.Generator, *, prefix: tuple[int, int] = (0, 0)
+    seeds: Sequence[int],
+    actions: int | ActionSpace,
+    rng: np.random.Generator,
+    *,
+    prefix: tuple[int, int] = (0, 0),
+    share: float = 1.0,
 ) -> list[Start]:
-    """One start per seed, each with a prefix of random actions.
+    """One start per seed, about a `share` of them with a prefix of random actions.
 
     The length of each is drawn from `prefix`, both ends included.
 
@@ -73,7 +85,7 @@ def random_starts(
     low, high = prefix
     if not 0 <= low <= high:
         raise SettingError(f"a prefix range needs 0 <= low <= high, got {low}:{high}")
-    return [Start(seed, random_prefix(actions, rng, prefix)) for seed in seeds]
+    return [Start(seed, random_prefix(actions, rng, prefix, share)) for seed in seeds]
 
 
 def endless_starts(

@@ -64,6 +64,8 @@ class PHRConfig:
     """Episodes of the teacher to record."""
     prefix: tuple[int, int] = (0, 32)
     """Fewest and most random actions before a recorded episode begins; they give the starts their variety."""
+    prefix_share: float = 1.0
+    """Part of the episodes, recorded and refined, that begin with such actions at all."""
     record_steps: int = 250_000
     """No more episodes are recorded than give about so many steps, judged by the first 128."""
     joint: bool = False
@@ -113,6 +115,8 @@ class PHRConfig:
         for name in ("success_quantile", "warmup", "teacher_smoothing"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise SettingError(f"{name} lies in [0, 1), got {getattr(self, name)}")
+        if not 0.0 <= self.prefix_share <= 1.0:
+            raise SettingError(f"prefix_share lies in [0, 1], got {self.prefix_share}")
         if not 0.0 < self.refine_share <= 1.0:
             raise SettingError(f"refine_share lies in (0, 1], got {self.refine_share}")
         if self.refine:

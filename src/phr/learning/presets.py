@@ -96,6 +96,7 @@ _FRESH: dict[str, dict[str, Any]] = {
     # from the teacher's states: many updates at a high rate, and the student's own states (LOG.md).
     "mlp": {
         "record_steps": 60_000,
+        "prefix_share": 0.5,  # a long episode has one beginning, and a random one is not what an agent meets
         "learning_rate": 1e-2,
         "weight_decay": 0.0,
         "n_updates": 12_000,

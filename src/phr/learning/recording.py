@@ -52,7 +52,8 @@ def record_teacher(
     if vector.action_space != actions:
         raise IncompatibleModelError(f"the teacher has {actions}, {env_id} has {vector.action_space}")
     seeds = [streams.integer("record-env", index) for index in range(config.n_episodes)]
-    starts = random_starts(seeds, vector.action_space, streams.rng("record-prefix"), prefix=config.prefix)
+    rng = streams.rng("record-prefix")
+    starts = random_starts(seeds, vector.action_space, rng, prefix=config.prefix, share=config.prefix_share)
     sample_rng = streams.rng("record-actions") if config.sample_labels else None
 
     n_before = 0

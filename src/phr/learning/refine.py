@@ -226,7 +226,7 @@ class _Round:
 
         def prefix(env: int, episode: int) -> tuple[Any, ...]:
             rng = streams.rng("refine-prefix", number, env, episode)
-            return random_prefix(student.space, rng, config.prefix)
+            return random_prefix(student.space, rng, config.prefix, config.prefix_share)
 
         self._vector = VectorSplit([make_env(env_id) for _ in range(n_envs)], Autoreset.DISABLED, seed, prefix)
         rng = streams.rng("refine-commitments", number)
