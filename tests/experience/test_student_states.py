@@ -140,6 +140,26 @@ def test_every_commitment_ends_as_many_plans() -> None:
     np.testing.assert_array_equal(windows.valid.sum(axis=1), np.minimum(left, 4))
 
 
+def led_to(noise: float, student: int) -> list[Any]:
+    rng = np.random.default_rng(0)
+    states = StudentStates(Linear(4, student), Linear(1, 2), vector(40), rng, most_plans=2, noise=noise)
+    return [states.turn().obs.tolist() for _ in range(3)]
+
+
+def test_plans_of_nothing_but_noise_lead_everybody_to_the_same_states() -> None:
+    assert led_to(1.0, student=1) == led_to(1.0, student=3)
+    assert led_to(0.0, student=1) != led_to(0.0, student=3)
+
+
+def test_noise_takes_its_share_of_the_steps() -> None:
+    """From the left end of a long corridor each random step of a plan of RIGHTs is as likely to go back."""
+    student, teacher = always_right(horizon=8, n_cells=40), TablePlanner.of_actions([[LEFT]] * 40, 2)
+    envs = [corridor(n_cells=40, max_steps=20) for _ in range(400)]
+    states = StudentStates(student, teacher, VectorSplit(envs, "disabled"), np.random.default_rng(0), noise=0.5)
+    cells = states.turn().obs.argmax(axis=1)
+    assert 0.45 < cells.mean() / 4.5 < 0.75, "4.5 steps on average, three of four to the right, the wall holds some back"
+
+
 def test_a_plan_in_which_the_episode_ends_leaves_no_window() -> None:
     student, teacher = always_right(horizon=4, n_cells=2), TablePlanner.of_actions([[LEFT]] * 2, 2)
     states = StudentStates(student, teacher, VectorSplit([corridor(n_cells=2)], "disabled"), np.random.default_rng(0))

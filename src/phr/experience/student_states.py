@@ -80,11 +80,14 @@ class StudentStates:
     in closed loop in this very episode. Nothing is cloned, so the answer is a true one in a stochastic environment too. An
     episode that ends cuts its window short (`valid`); a plan in which it ends leaves none, since nobody looks then.
 
+    **Variety.** Where nothing is random, the same states come again and again. With `noise`, an action of a plan is now and
+    then a random one, and the teacher answers from a step aside.
+
     Nothing is observed while a plan runs. Environments move in step, all students and then all teachers, so that each
     network call serves all of them; one whose episode has ended waits for the next turn.
 
     Source:
-        Ross et al. 2011 (arXiv:1011.0686), DAgger, with a plan as the action.
+        Ross et al. 2011 (arXiv:1011.0686), DAgger, with a plan as the action; Laskey et al. 2017 (arXiv:1703.09327), noise.
 
     Args:
         student: Its plans are executed, most likely actions first to last.
@@ -92,18 +95,26 @@ class StudentStates:
         vector: Environments whose autoreset is `DISABLED` and whose seeds are scheduled; reset here.
         rng: Draws commitments and numbers of plans.
         most_plans: Most plans in a row, >= 1.
+        noise: Probability that a step of a plan takes a random action.
 
     Raises:
         SettingError: If the environments reset themselves.
     """
 
     def __init__(
-        self, student: Planner, teacher: Planner, vector: VectorSplit, rng: np.random.Generator, *, most_plans: int = 1
+        self,
+        student: Planner,
+        teacher: Planner,
+        vector: VectorSplit,
+        rng: np.random.Generator,
+        *,
+        most_plans: int = 1,
+        noise: float = 0.0,
     ) -> None:
         if vector.autoreset is not Autoreset.DISABLED:
             raise SettingError(f"student states need autoreset 'disabled', got {vector.autoreset.value!r}")
         self._student, self._teacher, self._vector, self._rng = student, teacher, vector, rng
-        self._most_plans = most_plans
+        self._most_plans, self._noise = most_plans, noise
         vector.reset()
 
     def _no_actions(self, *shape: int) -> NDArray[Any]:
@@ -128,7 +139,7 @@ class StudentStates:
             moving = running & (number < n_plans)
             if not moving.any():
                 return
-            actions[moving] = self._student.plan(self._vector.observe(moving)).mode()
+            actions[moving] = self._disturbed(self._student.plan(self._vector.observe(moving)).mode())
             for step in range(horizon):
                 moving &= step < commitments
                 if not moving.any():
@@ -137,6 +148,16 @@ class StudentStates:
                 ended = self._vector.advance(actions[:, step], moving, blind_for).done
                 moving &= ~ended
                 running &= ~ended
+
+    def _disturbed(self, plans: NDArray[Any]) -> NDArray[Any]:
+        """Plans `(n, horizon, *action_shape)`, some of their actions replaced by random ones."""
+        if not self._noise:
+            return plans
+        hit = self._rng.random(plans.shape[:2]) < self._noise
+        disturbed = plans.copy()
+        if hit.any():
+            disturbed[hit] = self._vector.action_space.samples(self._rng, int(hit.sum()))
+        return disturbed
 
     def _record_teacher(self, running: NDArray[np.bool_]) -> StudentWindows:
         """Let the teacher act, and take the environments whose episode ends out of `running`."""

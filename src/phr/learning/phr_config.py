@@ -86,6 +86,8 @@ class PHRConfig:
     """Part of a batch that is drawn from student states, of all rounds alike; the rest from the teacher's own episodes."""
     refine_plans: int = 4
     """Most plans that the student executes in a row before the teacher answers; 1 .. this many, drawn evenly."""
+    refine_noise: float = 0.0
+    """Probability that a step of such a plan takes a random action instead; variety, where nothing else is random."""
     precision: Precision = "auto"
     """What layers compute in; `auto` is bfloat16 for convolutions where the CPU multiplies it natively, else float32.
     Weights and losses stay float32."""
@@ -115,8 +117,9 @@ class PHRConfig:
         for name in ("success_quantile", "warmup", "teacher_smoothing"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise SettingError(f"{name} lies in [0, 1), got {getattr(self, name)}")
-        if not 0.0 <= self.prefix_share <= 1.0:
-            raise SettingError(f"prefix_share lies in [0, 1], got {self.prefix_share}")
+        for name in ("prefix_share", "refine_noise"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise SettingError(f"{name} lies in [0, 1], got {getattr(self, name)}")
         if not 0.0 < self.refine_share <= 1.0:
             raise SettingError(f"refine_share lies in (0, 1], got {self.refine_share}")
         if self.refine:

@@ -41,6 +41,7 @@ _ATARI_STUDENT: dict[str, Any] = {
     "prefix": (0, 60),
     "n_updates": 8000,  # 2,000 suffice at commitment 4, and keep half of the return at 16
     "refine_windows": 10_000,  # each is a few dozen steps of the emulator
+    "refine_noise": 0.05,  # without, every other window is one that was there before
     "refine_updates": 3000,
 }
 

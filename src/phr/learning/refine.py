@@ -230,7 +230,8 @@ class _Round:
 
         self._vector = VectorSplit([make_env(env_id) for _ in range(n_envs)], Autoreset.DISABLED, seed, prefix)
         rng = streams.rng("refine-commitments", number)
-        self._states = StudentStates(actor, teacher, self._vector, rng, most_plans=config.refine_plans)
+        most, noise = config.refine_plans, config.refine_noise
+        self._states = StudentStates(actor, teacher, self._vector, rng, most_plans=most, noise=noise)
         self._first_held_out = n_envs - max(1, n_envs // 8)
         self._most_turns = _PATIENCE * -(-config.refine_windows // n_envs)
 
