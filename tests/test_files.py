@@ -144,3 +144,15 @@ def test_a_file_in_the_way_of_a_folder_is_refused(tmp_path: Path) -> None:
         with pytest.raises(OutputDirectoryError, match="cannot make the folder .*runs"):
             files.ensure_directory(wanted)
     assert issubclass(OutputDirectoryError, PhrError)
+
+
+def test_a_target_that_could_not_be_written_is_refused_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here")
+    files.check_file_target(None)
+    files.check_file_target(tmp_path / "file")
+    files.check_file_target(tmp_path / "new" / "deep.json")
+    with pytest.raises(OutputDirectoryError, match="is a folder; name a file in it"):
+        files.check_file_target(tmp_path)
+    with pytest.raises(OutputDirectoryError, match="file/deep.json cannot be written: .*file is a file"):
+        files.check_file_target(tmp_path / "file" / "deep.json")
+    assert names_in(tmp_path) == ["file"]

@@ -52,6 +52,20 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+def check_file_target(path: Path | None) -> None:
+    """Refuse a file that could not be written in the end, before anything is computed; None is nothing to check.
+
+    Raises:
+        OutputDirectoryError: If it is a folder, or below a file.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise OutputDirectoryError(f"{path} is a folder; name a file in it")
+    if inside := next((parent for parent in path.parents if parent.is_file()), None):
+        raise OutputDirectoryError(f"{path} cannot be written: {inside} is a file")
+
+
 def read_model_file(path: Path, most: int) -> bytes:
     """The bytes of a model that a user names, if there are not more than any model has.
 

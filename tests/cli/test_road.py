@@ -165,7 +165,7 @@ def test_recorded_episodes_may_be_given(phr: Phr, teacher: Path, tmp_path: Path)
     assert phr(*words, "--experience", tmp_path / "episodes.npz").code == 0
     outcome = phr(*words)
     assert outcome.code == 2
-    assert "another run (experience is '" in outcome.err
+    assert "another run: experience is '" in outcome.err
 
 
 @pytest.mark.parametrize("loss", ["squared", "squared-logits", "kl", "forward-kl", "cross-entropy"])
@@ -193,7 +193,7 @@ def test_a_smaller_student_says_so_and_is_exported(phr: Phr, teacher: Path, tmp_
     assert (outcome.code, outcome.err) == (0, "")
     assert "parameters of one look: student 192, teacher 4,674\n" in outcome.out
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["width"] == 8
-    assert "another run (settings.width is 8 there and None here)" in phr(*(w for w in words if w not in ("--width", 8))).err
+    assert "another run: settings.width is 8 there and None here" in phr(*(w for w in words if w not in ("--width", 8))).err
     assert phr(*words, "--resume").code == 0
     assert phr("export", tmp_path / "run", "--out", tmp_path / "small.onnx").code == 0
     told = evaluated(phr, tmp_path, tmp_path / "small.onnx", "--episodes", 2)
@@ -238,7 +238,8 @@ def test_ctrl_c_leaves_a_run_that_resume_ends(
         outcome = phr(*words)
     assert (outcome.code, outcome.err) == (
         130,
-        "phr: interrupted; updates done are kept and --resume goes on from there; episodes are recorded anew\n",
+        "phr: interrupted; --resume goes on from the last checkpoint, or begins where there was none yet; "
+        "episodes are recorded anew\n",
     )
     assert (tmp_path / "checkpoint").exists()
     assert phr(*words, "--resume").code == 0
@@ -249,7 +250,7 @@ def test_ctrl_c_leaves_a_run_that_resume_ends(
     ("words", "more"),
     [
         (("evaluate", "oracle"), ""),
-        (("reproduce", "--out", "new"), "; what was done is kept, the same command goes on from there"),
+        (("reproduce", "--out", "new"), "; the same command goes on with what is missing"),
     ],
 )
 def test_ctrl_c_promises_only_what_is_true(

@@ -12,7 +12,7 @@ from phr.cli.words import whole_number
 
 @given(st.integers(-(10**17), 10**17))
 def test_python_s_own_way_of_writing_is_read(number: int) -> None:
-    assert whole_number(str(number)) == whole_number(f"{number:_}") == number
+    assert whole_number(str(number)) == whole_number(f"{number:_}") == whole_number(f"{number:,}") == number
 
 
 @given(st.integers(-999, 999), st.integers(0, 15))
@@ -22,7 +22,7 @@ def test_exponents_are_read_exactly(digits: int, exponent: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1.5", "1e-3", "2.55e1", "nan", "inf", "-inf", "1e18", "1e999999999", "x", "", "1e", "0x10"]
+    "text", ["1.5", "1e-3", "2.55e1", "nan", "inf", "-inf", "1e18", "1e999999999", "x", "", "1e", "0x10", "1,00", "1,000.5"]
 )
 def test_anything_else_is_refused_in_python_s_words(text: str) -> None:
     with pytest.raises(ValueError, match="invalid literal for int"):

@@ -170,10 +170,13 @@ WRONG = {
         ("evaluate", "student", "--horizon", 4),
         "only the oracle takes a horizon; student has its own",
     ),
-    "sticky off Atari": (("evaluate", "student", "--sticky", 0.5), "it has no option 'sticky'; those are Atari's"),
+    "sticky off Atari": (
+        ("evaluate", "student", "--sticky", 0.5),
+        "it has no option 'sticky'; options are for",
+    ),
     "no runs": (("evaluate", "student", "--runs", 0), "needs at least one run, got 0"),
-    "no steps to play": (("evaluate", "student", "--steps", 0), "got steps=0"),
-    "steps and episodes": (("evaluate", "student", "--steps", 9, "--episodes", 9), "either steps or episodes"),
+    "no steps to play": (("evaluate", "student", "--steps", 0), "steps must be >= 1, got 0"),
+    "steps and episodes": (("evaluate", "student", "--steps", 9, "--episodes", 9), "give steps or episodes, not both"),
     "prefix in words": (("evaluate", "student", "--random-prefix", "some"), "--random-prefix is LO:HI"),
     "prefix upside down": (
         ("evaluate", "student", "--random-prefix", "5:2"),
@@ -217,7 +220,7 @@ def test_a_folder_that_holds_another_run_is_left_alone(phr: Phr, folder: Path) -
     assert "run holds a finished run; add --resume" in refused(phr, folder, 2, "train", "--env-id", CORRIDOR, *tiny)
     for more in ((), ("--resume",)):
         message = refused(phr, folder, 2, "train", "--env-id", CORRIDOR, *tiny, "--seed", 1, *more)
-        assert message == "run holds another run (settings.seed is 0 there and 1 here); choose another folder"
+        assert message == "run holds another run: settings.seed is 0 there and 1 here; choose another folder"
         message = refused(phr, folder, 2, "train", "--env-id", "CartPole-v1", *tiny, *more)
         assert f"env_id is '{CORRIDOR}' there and 'CartPole-v1' here" in message
         message = refused(phr, folder, 2, "distill", "teacher", "--horizon", 4, "--out", "run", *more)

@@ -222,9 +222,18 @@ def test_the_environments_word_counts_against_the_reward() -> None:
     assert (record.returns, record.successes) == ([0] * 3, [True] * 3)
 
 
-@pytest.mark.parametrize("limits", [{}, {"steps": 1, "episodes": 1}, {"steps": 0}, {"episodes": 0}, {"steps": -5}])
-def test_a_run_needs_one_limit(limits: dict[str, int]) -> None:
-    with pytest.raises(SettingError, match="a run needs either steps or episodes, at least 1; got"):
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({}, "say how many steps or episodes"),
+        ({"steps": 1, "episodes": 1}, "give steps or episodes, not both; got steps=1, episodes=1"),
+        ({"steps": 0}, "steps must be >= 1, got 0"),
+        ({"episodes": 0}, "episodes must be >= 1, got 0"),
+        ({"steps": -5}, "steps must be >= 1, got -5"),
+    ],
+)
+def test_a_run_needs_one_limit(limits: dict[str, int], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         Limit(**limits)
 
 

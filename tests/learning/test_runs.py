@@ -209,7 +209,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path, stage: Stage, kind: t
     with pytest.raises(OutputDirectoryError, match="holds a finished run; add --resume, or choose another folder"):
         stage(tmp_path)
     for resume in (False, True):
-        with pytest.raises(OutputDirectoryError, match=r"another run \(settings.seed is 0 there and 1 here\)"):
+        with pytest.raises(OutputDirectoryError, match="another run: settings.seed is 0 there and 1 here; "):
             stage(tmp_path, seed=1, resume=resume)
     assert snapshot(tmp_path) == before
 

@@ -79,7 +79,7 @@ def test_another_run_is_refused_and_the_difference_named(
 ) -> None:
     with_checkpoint(tmp_path)
     before = (tmp_path / "config.json").read_bytes()
-    with pytest.raises(OutputDirectoryError, match=rf"holds another run \({difference}\)"):
+    with pytest.raises(OutputDirectoryError, match=rf"holds another run: {difference}; choose another"):
         RunDirectory(tmp_path, {**SETTINGS, **changes}, resume=resume)
     assert (tmp_path / "config.json").read_bytes() == before
     assert names_in(tmp_path) == ["checkpoint", "checkpoint/latest.safetensors", "config.json"]

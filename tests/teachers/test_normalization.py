@@ -77,6 +77,8 @@ def test_other_pickles_and_missing_files_are_refused(tmp_path: Path) -> None:
         read_vecnormalize(tmp_path / "list.pkl", trust=True)
     with pytest.raises(UnknownModelError, match="there is no file"):
         read_vecnormalize(tmp_path / "none.pkl", trust=True)
+    with pytest.raises(UnknownModelError, match="there is no file"):
+        read_vecnormalize(tmp_path / "none.pkl", trust=False)
     with pytest.raises(UsageError, match="add --trust"):
         phr.convert_vecnormalize(tmp_path / "list.pkl", tmp_path / "stats.npz")
     assert not (tmp_path / "stats.npz").exists()

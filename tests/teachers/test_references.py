@@ -46,9 +46,7 @@ def test_a_model_of_the_zoo(zoo: Path) -> None:
 
 
 def test_a_near_miss_in_the_zoo_is_named(zoo: Path) -> None:
-    with pytest.raises(
-        UnknownModelError, match=rf"^the zoo \({zoo}\) has no model .*; did you mean zoo:corridor-student\?$"
-    ):
+    with pytest.raises(UnknownModelError, match=rf"^the zoo in {zoo} has no .*; did you mean zoo:corridor-student\?$"):
         resolve("zoo:corridor-studen")
 
 

@@ -1,9 +1,12 @@
-"""What a person sees while a command runs: a progress bar on a terminal, nothing elsewhere."""
+"""What a person sees while a command runs: a progress bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -11,8 +14,12 @@ from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
 
-from phr.learning.driver import Progress as Report
-from phr.storage.model import Model
+from phr.progress import Progress as Report
+
+if TYPE_CHECKING:
+    from phr.storage.model import Model
+
+SECONDS_BETWEEN_LINES = 20.0
 
 console = Console()
 errors = Console(stderr=True)
@@ -27,10 +34,40 @@ class _Rate(ProgressColumn):
         return Text("" if not speed else f"{speed:,.0f} {unit}/s", style="cyan")
 
 
-class ProgressBar:
-    """A bar per stage, with rate and time left; silent where standard error is not a terminal."""
+class _Lines:
+    """A line every so often, for logs."""
 
     def __init__(self) -> None:
+        self._said = time.monotonic()
+        self._stage, self._began, self._done_then = "", 0.0, 0
+
+    def __call__(self, report: Report) -> None:
+        now = time.monotonic()
+        if report.stage != self._stage:
+            self._stage, self._began, self._done_then = report.stage, now, report.done
+        if now - self._said < SECONDS_BETWEEN_LINES:
+            return
+        self._said = now
+        parts = [f"{report.stage}: {report.done:,} of {report.total:,} {report.unit}"]
+        if report.done > self._done_then:
+            rate = (report.done - self._done_then) / (now - self._began)
+            parts.append(f"{_span((report.total - report.done) / rate)} left")
+        sys.stderr.write(", ".join([*parts, *filter(None, [report.note])]) + "\n")
+        sys.stderr.flush()
+
+
+def _span(seconds: float) -> str:
+    """`42 s`, `7 min`, `2.5 h`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+class ProgressBar:
+    """A bar per stage, with rate and time left; where standard error is not a terminal, a line now and then."""
+
+    def __init__(self) -> None:
+        self._lines = _Lines()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -55,6 +92,9 @@ class ProgressBar:
 
     def __call__(self, report: Report) -> None:
         """Show where a stage stands."""
+        if not errors.is_terminal:
+            self._lines(report)
+            return
         if report.stage not in self._tasks:
             self._tasks[report.stage] = self._bar.add_task(report.stage, total=report.total, unit=report.unit, note="")
         self._bar.update(self._tasks[report.stage], completed=report.done, note=report.note)

@@ -16,12 +16,12 @@ from phr.cli.complaints import complaint, near_miss, one_line
 from phr.cli.words import POSITIONAL, WORDS
 from phr.errors import PhrError, UsageError
 
-_RESUME = "; what was done is kept, --resume goes on from there"
+_RESUME = "; --resume goes on from the last checkpoint, or begins where there was none yet"
 _GOES_ON = {
     "train": _RESUME,
-    "distill": "; updates done are kept and --resume goes on from there; episodes are recorded anew",
+    "distill": f"{_RESUME}; episodes are recorded anew",
     "bench": "; finished sections are written",
-    "reproduce": "; what was done is kept, the same command goes on from there",
+    "reproduce": "; the same command goes on with what is missing",
 }
 _CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 

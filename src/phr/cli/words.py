@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,11 +73,13 @@ def _whole_numbers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructo
 
 
 def whole_number(text: str) -> int:
-    """The number that a text says: `1000`, `1_000` or `1e3`.
+    """The number that a text says: `1000`, `1_000`, `1,000` or `1e3`.
 
     Raises:
         ValueError: In Python's words, if it is not whole or has more than 18 digits.
     """
+    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", text):
+        text = text.replace(",", "")
     try:
         number = Decimal(text)
     except InvalidOperation:

@@ -90,7 +90,8 @@ def split_env(
         core: Any = env.unwrapped
         return AtariSplitEnv(core, env_id, AtariSettings.of(core, options))
     if options:
-        raise UnsupportedEnvironmentError(f"{env_id}: it has no option {next(iter(options))!r}; those are Atari's")
+        known = "view is its only one" if _shows_plain_minigrid(env) else "options are for Atari and MiniGrid ids"
+        raise UnsupportedEnvironmentError(f"{env_id}: it has no option {next(iter(options))!r}; {known}")
     if _shows_plain_minigrid(env):
         from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
 

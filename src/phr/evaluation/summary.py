@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from phr.errors import BoundError
-from phr.evaluation.bound import TOLERATED_FRACTION, TimeBound, is_enough_to_judge
+from phr.evaluation.bound import ENOUGH_SECONDS, TOLERATED_FRACTION, TimeBound, is_enough_to_judge
 from phr.evaluation.starts import StartsResult
 from phr.evaluation.statistics import stratified_bootstrap
 from phr.evaluation.timed import RunRecord
@@ -167,6 +167,8 @@ class Evaluation:
             f"  100k steps     {self.seconds_per_100k_steps:.3f} s  [{low:.3f}, {high:.3f}]  "
             f"({share:.0%} policy, {1 - share:.0%} environment)"
         )
+        if min(run.seconds_wall for run in self.runs) < ENOUGH_SECONDS:
+            lines[-1] += f"; runs below {ENOUGH_SECONDS:g} s are too short to time"
         lines.append(f"  score/second   {self.score_per_second:,.2f}")
         if self.bound is not None:
             terms = self.bound

@@ -29,11 +29,13 @@ class Limit:
     episodes: int | None = None
 
     def __post_init__(self) -> None:
-        given = [value for value in (self.steps, self.episodes) if value is not None]
-        if len(given) != 1 or given[0] < 1:
-            raise SettingError(
-                f"a run needs either steps or episodes, at least 1; got steps={self.steps}, episodes={self.episodes}"
-            )
+        given = {name: value for name in ("steps", "episodes") if (value := getattr(self, name)) is not None}
+        if len(given) != 1:
+            what = "give steps or episodes, not both" if given else "say how many steps or episodes"
+            raise SettingError(f"{what}; got steps={self.steps}, episodes={self.episodes}")
+        for name, value in given.items():
+            if value < 1:
+                raise SettingError(f"{name} must be >= 1, got {value}")
 
 
 @dataclass

@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +12,9 @@ from torch import Tensor
 
 from phr.errors import NonFiniteError
 from phr.learning.metrics import MetricsWriter
+from phr.progress import OnProgress as OnProgress
+from phr.progress import Progress as Progress
+from phr.progress import silent as silent
 from phr.storage.run_directory import RunDirectory
 
 LOG_EVERY = 50
@@ -22,32 +23,6 @@ LOG_EVERY = 50
 _PROGRESS_SECONDS = 0.1
 RARE_METRICS = {"greedy_return", "refine/round"}
 """Metrics that few updates have; a row with one of them is always written."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands.
-
-    Attributes:
-        stage: What is being done, for a person.
-        done: Units done.
-        total: Units in all.
-        unit: What is counted.
-        note: The latest result in a few words.
-    """
-
-    stage: str
-    done: int
-    total: int
-    unit: str
-    note: str = ""
-
-
-OnProgress = Callable[[Progress], None]
-
-
-def silent(_progress: Progress) -> None:
-    """Report to nobody."""
 
 
 @runtime_checkable

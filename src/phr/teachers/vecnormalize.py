@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, UsageError
+from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, UnknownModelError, UsageError
 from phr.files import read_model_file
 from phr.teachers.normalization import Normalization
 
@@ -64,6 +64,8 @@ def read_vecnormalize(path: Path, *, trust: bool) -> Normalization:
         CorruptFileError: If it was truncated or edited, or holds something else.
         IncompatibleModelError: If it does not normalise observations, or those of a Dict.
     """
+    if not path.is_file():
+        raise UnknownModelError(f"there is no file {path}")
     if not trust:
         raise UsageError(
             f"{path} is a pickle, which can run any code when it is read; if you trust who made it, add --trust"

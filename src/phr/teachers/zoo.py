@@ -41,7 +41,7 @@ def model_directory(name: str) -> Path:
             known = zoo_names()
             near = difflib.get_close_matches(name.removeprefix(ZOO_PREFIX), known, n=1)
             hint = f"did you mean zoo:{near[0]}?" if near else f"it holds {', '.join(known) or 'nothing'}"
-            raise UnknownModelError(f"the zoo ({zoo_directory()}) has no model {name!r}; {hint}")
+            raise UnknownModelError(f"the zoo in {zoo_directory()} has no {name.removeprefix(ZOO_PREFIX)!r}; {hint}")
         return directory
     directory = Path(name)
     if directory.is_dir():

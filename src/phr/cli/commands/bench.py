@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from phr import api
+import phr
 from phr.cli.display import ProgressBar, console, say
 from phr.cli.words import Flag, Folder, OptionalFile, word
+from phr.files import check_file_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,10 @@ class Bench:
         """Measure, print each section's tables, say where they are written."""
         from phr.report.tables import to_rich
 
+        check_file_target(self.json)
+
         with ProgressBar() as bar:
-            result = api.bench(
+            result = phr.bench(
                 out=self.out,
                 json=self.json,
                 models=self.model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phr import api
+import phr
 from phr.cli.display import say
 from phr.cli.words import Flag, PickleFile, StatisticsFile
 
@@ -22,5 +22,5 @@ class Convert:
 
     def run(self) -> None:
         """Convert, and say where the statistics are."""
-        api.convert_vecnormalize(self.file, self.out, trust=self.trust)
+        phr.convert_vecnormalize(self.file, self.out, trust=self.trust)
         say(f"written to {self.out}")

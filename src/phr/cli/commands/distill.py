@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from phr import api
+import phr
 from phr.cli.display import ProgressBar, say, say_where
 from phr.cli.words import (
     Activation,
@@ -84,7 +84,7 @@ class Distill:
     def run(self) -> None:
         """Distil, and say where the model is."""
         with ProgressBar() as bar:
-            model = api.distill(
+            model = phr.distill(
                 self.teacher,
                 horizon=self.horizon,
                 out=self.out,

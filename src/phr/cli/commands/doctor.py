@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from phr import api
+import phr
 from phr.cli.display import ProgressBar, say, say_rows
 from phr.cli.words import Activation, Count, Examined, Normalize, OptionalFile, Seed, word
-from phr.files import write_json
+from phr.files import check_file_target, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,9 @@ class Doctor:
 
     def run(self) -> None:
         """Examine, print the page, write the JSON."""
+        check_file_target(self.json)
         with ProgressBar() as bar:
-            found = api.doctor(
+            found = phr.doctor(
                 self.env_id,
                 self.teacher,
                 episodes=self.episodes,

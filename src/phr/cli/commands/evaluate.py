@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from phr import api
+import phr
 from phr.cli.display import ProgressBar, say
 from phr.cli.words import (
     Activation,
@@ -21,8 +21,8 @@ from phr.cli.words import (
     prefix_range,
     word,
 )
-from phr.files import write_json
-from phr.learning.driver import Progress
+from phr.files import check_file_target, write_json
+from phr.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +64,10 @@ class Evaluate:
 
     def run(self) -> None:
         """Evaluate, print the summary, write the JSON."""
+        check_file_target(self.json)
         with ProgressBar() as bar:
             bar(Progress("evaluating", 0, self.runs, "runs"))
-            result = api.evaluate(
+            result = phr.evaluate(
                 self.model,
                 env_id=self.env_id,
                 commitment=self.commitment,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phr import api
+import phr
 from phr.cli.display import say
 from phr.cli.words import Flag, ModelReference, OnnxFile
 
@@ -22,6 +22,6 @@ class Export:
 
     def run(self) -> None:
         """Export, and say what the file was compared on."""
-        export = api.export_onnx(self.model, self.out, int8=self.int8)
+        export = phr.export_onnx(self.model, self.out, int8=self.int8)
         say(str(export))
         say(f"written to {export.path}" + (f" and {export.int8_path}" if export.int8_path else ""))

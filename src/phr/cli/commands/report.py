@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phr import api
+import phr
 from phr.cli.display import say
 from phr.cli.words import OptionalFolder, Reported
 
@@ -20,4 +20,4 @@ class Report:
 
     def run(self) -> None:
         """Make the page, and say where it is."""
-        say(f"written to {api.make_report(self.reference, out=self.out, say=say)}")
+        say(f"written to {phr.make_report(self.reference, out=self.out, say=say)}")

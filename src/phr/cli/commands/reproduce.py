@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from phr import api
+import phr
 from phr.cli.display import ProgressBar, console, say
 from phr.cli.words import Flag, Folder, word
 
@@ -29,7 +29,7 @@ class Reproduce:
         from phr.studies.tables import study_tables
 
         with ProgressBar() as bar:
-            results = api.reproduce(self.profile, out=self.out, from_scratch=self.from_scratch, on_progress=bar, say=say)
+            results = phr.reproduce(self.profile, out=self.out, from_scratch=self.from_scratch, on_progress=bar, say=say)
         for table in study_tables(results, results.points()):
             console.print(to_rich(table))
         say(f"written to {self.out / 'report.html'}")

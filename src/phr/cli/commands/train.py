@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phr import api
+import phr
 from phr.cli.display import ProgressBar, say, say_where
 from phr.cli.words import EnvId, Folder, OptionalCount, OptionalNumber, Resume, Seed, Threads
 
@@ -36,7 +36,7 @@ class Train:
     def run(self) -> None:
         """Train, and say where the model is."""
         with ProgressBar() as bar:
-            model = api.train_teacher(
+            model = phr.train_teacher(
                 self.env_id,
                 out=self.out,
                 seed=self.seed,

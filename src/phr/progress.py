@@ -1,0 +1,32 @@
+"""How far something long has come, for whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        stage: What is being done, for a person.
+        done: Units done.
+        total: Units in all.
+        unit: What is counted.
+        note: The latest result in a few words.
+    """
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+    note: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def silent(_progress: Progress) -> None:
+    """Report to nobody."""

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from phr.cli import display
+from phr.cli.display import SECONDS_BETWEEN_LINES, ProgressBar
+from phr.progress import Progress
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time in its first entry."""
+    now = [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_off_a_terminal_a_line_comes_now_and_then(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar() as bar:
+        for done in range(0, 1001, 10):
+            clock[0] = done / 10
+            bar(Progress("training", done, 10_000, "steps", "return 0.5"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "training: 200 of 10,000 steps, 16 min left, return 0.5"
+    assert len(lines) == int(100 / SECONDS_BETWEEN_LINES)
+
+
+def test_what_is_left_counts_from_where_a_stage_was_taken_up(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    bar = ProgressBar()
+    bar(Progress("training", 9000, 10_000, "steps"))
+    clock[0] = SECONDS_BETWEEN_LINES
+    bar(Progress("training", 9500, 10_000, "steps"))
+    assert capsys.readouterr().err == f"training: 9,500 of 10,000 steps, {SECONDS_BETWEEN_LINES:.0f} s left\n"
+
+
+def test_what_has_not_moved_has_no_time_left(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    bar = ProgressBar()
+    clock[0] = 2 * SECONDS_BETWEEN_LINES
+    bar(Progress("evaluating", 0, 5, "runs"))
+    assert capsys.readouterr().err == "evaluating: 0 of 5 runs\n"
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(42.4, "42 s"), (61.0, "1 min"), (9000.0, "2.5 h")])
+def test_spans(seconds: float, said: str) -> None:
+    assert display._span(seconds) == said
