@@ -55,7 +55,7 @@ def describe() -> str:
             *rows,
             "",
             "options:",
-            "  --help     Show this, or the words of a COMMAND.",
+            "  --help     Show this, or the options of a COMMAND.",
             "  --version  Show the version.",
             "  --debug    With any COMMAND: show the traceback of an error.",
         ]

@@ -38,11 +38,9 @@ class Distill:
     out: Folder
     """The run's folder."""
     teacher: Teacher = None
-    """A run directory, zoo:NAME, a Stable-Baselines3 FILE.zip, FILE.onnx, module:factory or oracle; none learns from
-    --experience alone."""
+    """A run directory, zoo:NAME, a Stable-Baselines3 FILE.zip, FILE.onnx, module:factory or oracle; none: --experience."""
     loss: Annotated[LossName | None, word("LOSS")] = None
-    """How a plan is compared with the teacher: cross-entropy (default), kl, forward-kl, squared, or squared-logits;
-    continuous actions by squared (default), or gaussian, which also learns how sure to be."""
+    """cross-entropy (default), kl, forward-kl, squared, squared-logits; continuous: squared (default), gaussian."""
     window_stride: OptionalCount = None
     """α: every α-th window of a trajectory is kept, the first always."""
     loss_weight: OptionalNumber = None
@@ -50,8 +48,7 @@ class Distill:
     trunk_mode: Annotated[TrunkMode | None, word("MODE")] = None
     """What happens to trunk and head 1: anchored (default), shared, frozen, or own."""
     width: OptionalCount = None
-    """Units of a fresh trunk for the student, convolutions in proportion; without it the student starts from the
-    teacher's network, or from the environment's usual one where the teacher has none to give."""
+    """Units of a fresh trunk, convolutions in proportion; by default the student starts from the teacher's own."""
     pad: Annotated[Literal["yes", "no"], word("yes|no")] = "yes"
     """Keep windows that run past an episode's end (default yes; no is the paper's strict cut)."""
     sample_labels: Flag = False
@@ -59,7 +56,7 @@ class Distill:
     joint: Flag = False
     """Go on training head 1 by A2C meanwhile (Eq. 12)."""
     n_updates: OptionalCount = None
-    """Gradient steps."""
+    """Gradient steps. Settings not given are those that measured best; the run's config.json tells them."""
     n_episodes: OptionalCount = None
     """Episodes of the teacher to record."""
     experience: Episodes = None
@@ -67,8 +64,7 @@ class Distill:
     save_experience: OptionalFile = None
     """Keep the recorded episodes in this file (.npz)."""
     refine: Annotated[int | None, word("ROUNDS")] = None
-    """Rounds in which the student is played and trained on where its plans led (default: 4 for policies over numbers that
-    phr did not train, else 0)."""
+    """Rounds of training where the student's plans led (default 4 for others' policies over numbers, else 0)."""
     refine_windows: OptionalCount = None
     """States that each round plays the student to."""
     refine_updates: OptionalCount = None

@@ -16,8 +16,7 @@ class Reproduce:
     """Make the paper's figures 4 and 5 from nothing, on one page."""
 
     profile: Annotated[Literal["quick", "paper"], word("quick|paper")] = "quick"
-    """quick (default): both grids, one seed, minutes. paper: Pong too, a student for every n and loss, five seeds, 100,000
-    steps, ablations on the grids; hours."""
+    """quick (default): both grids, one seed, minutes; paper: Pong too, every n and loss, five seeds, ablations, hours."""
     out: Folder = Path("runs/reproduce")
     """The study's folder (default runs/reproduce). An interrupted study goes on where it was."""
     from_scratch: Flag = False

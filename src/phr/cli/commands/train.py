@@ -18,7 +18,7 @@ class Train:
     out: Folder
     """The run's folder."""
     total_timesteps: OptionalCount = None
-    """Environment steps. Settings not given take what measured best for the environment."""
+    """Environment steps. Settings not given are those that measured best; the run's config.json tells them."""
     n_envs: OptionalCount = None
     """Environments stepped side by side."""
     n_steps: OptionalCount = None
