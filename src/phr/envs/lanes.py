@@ -16,7 +16,6 @@ from phr.actions import ActionSpace, as_space
 from phr.envs.vector import Autoreset, Start, VectorSplit
 from phr.errors import SettingError, UnsupportedEnvironmentError
 
-
 PATIENCE = 2_000_000
 """Steps, those of all lanes together, after which an episode is believed to have no end; Pong's longest has 27,000."""
 
@@ -24,8 +23,8 @@ PATIENCE = 2_000_000
 def endless(env_id: str) -> UnsupportedEnvironmentError:
     """What is said of episodes that go on and on."""
     return UnsupportedEnvironmentError(
-        f"{env_id}: no episode ended within {PATIENCE:,} steps; give it a step limit, as gymnasium.wrappers.TimeLimit does, in "
-        "a module:factory of your own"
+        f"{env_id}: no episode ended within {PATIENCE:,} steps; give it a step limit, as gymnasium.wrappers.TimeLimit does, "
+        "in a module:factory of your own"
     )
 
 

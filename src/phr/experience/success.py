@@ -118,7 +118,7 @@ def ending_is_failing(success: NDArray[np.bool_], returns: NDArray[np.float64]) 
 def _checked(keep: NDArray[np.bool_], criterion: str) -> Selection:
     if not keep.any():
         raise NoSuccessError(
-            f"none of {len(keep)} episodes was a success ({criterion}); train the teacher longer, or choose another (or, where "
-            "rewards tell nothing, let the environment say info['is_success'] in its last step)"
+            f"none of {len(keep)} episodes was a success ({criterion}); train the teacher longer, or choose another (or, "
+            "where rewards tell nothing, let the environment say info['is_success'] in its last step)"
         )
     return Selection(keep, True, f"kept {keep.sum()} of {len(keep)} episodes: {criterion}")

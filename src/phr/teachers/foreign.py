@@ -129,8 +129,8 @@ def _from_factory(name: str, factory: Any, env_id: str) -> Foreign:
         raise
     except Exception as error:  # the user's own code
         raise IncompatibleModelError(
-            f"{name} made no policy: {type(error).__name__}: {error} (it is called with nothing, or with the environment, and "
-            "returns the policy)"
+            f"{name} made no policy: {type(error).__name__}: {error} (it is called with nothing, or with the environment, "
+            "and returns the policy)"
         ) from error
     if isinstance(policy, Planner):
         return Foreign(name, policy, env_id, "python", name)
