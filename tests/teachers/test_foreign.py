@@ -162,8 +162,8 @@ def test_actions_and_logits_outside_their_range_are_refused() -> None:
 
 
 def test_a_policy_that_fails_later_is_named() -> None:
-    answers = [logits, logits, fails]
-    teacher = resolve(lambda obs: answers.pop(0)(*[obs][: len(answers)]), env_id=CORRIDOR).planner
+    answers: list[Callable[[Any], Any]] = [logits, logits, lambda _obs: fails()]
+    teacher = resolve(lambda obs: answers.pop(0)(obs), env_id=CORRIDOR).planner
     with pytest.raises(IncompatibleModelError, match=r"^tests\.teachers\..* cannot be asked: RuntimeError: no weights$"):
         teacher.plan(OBS)
 
