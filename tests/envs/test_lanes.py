@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from phr.envs import lanes as lanes_module
 from phr.envs.lanes import Lanes, random_starts
 from phr.envs.split import Advance, SplitEnv
 from phr.envs.vector import Start, VectorSplit
-from phr.errors import SettingError
+from phr.errors import SettingError, UnsupportedEnvironmentError
 from tests.helpers import corridor
 
 
@@ -100,3 +101,18 @@ def test_the_seed_of_the_prefixes_bites() -> None:
 def test_an_empty_range_of_prefixes_is_refused(prefix: tuple[int, int]) -> None:
     with pytest.raises(SettingError, match=f"0 <= low <= high, got {prefix[0]}:{prefix[1]}"):
         random_starts([0], 2, np.random.default_rng(0), prefix=prefix)
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_episodes_without_an_end_are_refused(n_envs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "PATIENCE", 30)
+    vector = VectorSplit([SeedLengthEnv() for _ in range(n_envs)], "disabled")
+
+    def play(lengths: list[int]) -> None:
+        lanes = Lanes(vector, [Start(length) for length in lengths])
+        while lanes.running.any():
+            lanes.begin_next(vector.advance(np.zeros(n_envs, np.int64), lanes.running).done)
+
+    play([30 // n_envs] * 9)  # long, and long together, but they end
+    with pytest.raises(UnsupportedEnvironmentError, match="^seed-length: no episode ended within 30 steps; give it a step"):
+        play([5, 5, 5, 40, 40, 40])

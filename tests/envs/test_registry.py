@@ -66,6 +66,13 @@ def test_a_module_that_fails_on_import_is_told_from_a_missing_name(tmp_path: Pat
         make_env("failing_module:make")
 
 
+def test_a_factory_that_fails_is_named() -> None:
+    with pytest.raises(
+        UnsupportedEnvironmentError, match=r"^tests.helpers:make_corridor made no environment: TypeError: .*'nothing'"
+    ):
+        make_env("tests.helpers:make_corridor", nothing=1)
+
+
 def test_a_factory_must_return_an_environment() -> None:
     with pytest.raises(UnsupportedEnvironmentError, match="returned a TablePlanner, not a gymnasium.Env"):
         make_env("tests.helpers:always_right")

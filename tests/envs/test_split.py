@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from phr.envs.registry import make_env
 from phr.envs.split import Advance, ObservingEnv, SplitEnv, run_plan
+from phr.envs.vector import VectorSplit
 from phr.errors import NonFiniteError, UnsupportedEnvironmentError
 from tests import helpers
 from tests.envs.grid_reference import n_plain, reference_planes
@@ -228,3 +229,42 @@ def test_other_observation_spaces_are_refused(space: spaces.Space[Any]) -> None:
 def test_other_action_spaces_are_refused(space: spaces.Space[Any]) -> None:
     with pytest.raises(UnsupportedEnvironmentError, match="odd: action space .* is not supported"):
         ObservingEnv(SpacesEnv(BOX, space), "odd")
+
+
+class Showing(gymnasium.Env[Any, Any]):
+    """Shows what it is given, and pays it too."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, space: spaces.Box, shown: Any) -> None:
+        self.observation_space, self._shown = space, shown
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return self._shown, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self._shown, float(self._shown), False, False, {}
+
+
+@pytest.mark.parametrize("shown", [2.0, np.float32(2.0), np.array(2.0, np.float32)])
+def test_a_lone_number_is_a_vector_of_one(shown: Any) -> None:
+    env = ObservingEnv(Showing(spaces.Box(-3, 3, (), np.float32), shown), "lone")
+    assert env.observation_space == spaces.Box(-3, 3, (1,), np.float32)
+    env.reset()
+    np.testing.assert_array_equal(env.observe(), np.array([2.0], np.float32), strict=True)
+    vector = VectorSplit([env, env], "disabled")
+    vector.reset()
+    np.testing.assert_array_equal(vector.observe(), np.array([[2.0], [2.0]], np.float32), strict=True)
+
+
+def test_an_observation_of_no_number_is_refused() -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match="empty: observation space .* is not supported"):
+        ObservingEnv(Showing(spaces.Box(-1, 1, (0,), np.float32), np.zeros(0, np.float32)), "empty")
+
+
+@pytest.mark.parametrize("reward", [np.nan, np.inf])
+def test_a_reward_that_is_no_number_is_refused(reward: float) -> None:
+    env = ObservingEnv(Showing(spaces.Box(-3, 3, (), np.float32), reward), "paying")
+    env.reset()
+    with pytest.raises(NonFiniteError, match="paying: the reward is a NaN or an infinity"):
+        env.advance(0)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from phr.acting.agent import HorizonAgent
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
-from phr.errors import SettingError
+from phr.errors import SettingError, UnsupportedEnvironmentError
+from phr.evaluation import timed
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
 from tests.evaluation import clocked
 from tests.helpers import TablePlanner, always_right, corridor, noisy
@@ -241,3 +242,11 @@ def test_a_run_needs_one_limit(limits: dict[str, int], message: str) -> None:
 def test_an_empty_range_of_prefixes_is_refused(prefix: tuple[int, int]) -> None:
     with pytest.raises(SettingError, match=f"a prefix range needs 0 <= low <= high, got {prefix[0]}:{prefix[1]}"):
         RunOptions(prefix=prefix)
+
+
+def test_whole_episodes_without_an_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timed, "PATIENCE", 12)
+    away = TablePlanner.of_actions([[0]] * 5, 2)
+    with pytest.raises(UnsupportedEnvironmentError, match="no episode ended within"):
+        run(corridor(max_steps=20), away, Limit(episodes=1))
+    assert run(corridor(max_steps=20), away, Limit(steps=50)).episodes == 2

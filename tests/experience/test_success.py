@@ -104,6 +104,21 @@ def test_an_episode_that_ends_early_on_a_reward_may_have_failed() -> None:
     assert select_successful(experience(fell, walked), quantile=0.5).keep.tolist() == [False, True]
 
 
+@pytest.mark.parametrize(
+    "episodes",
+    [
+        [([0.0, 1.0, 0.0], True), ([1.0, 1.0, 0.0], True)],  # Breakout: points, and an end without any
+        [([0.1, 0.1, -1.0], True), ([0.1, -1.0], True)],  # Flappy Bird: paid until it is dead
+        [([3.0, 3.0, -0.5], True), ([3.0] * 5, False)],  # Ant: the fall costs, those who walk on are cut off
+    ],
+)
+def test_where_rewards_come_on_the_way_and_none_at_the_end_all_are_kept(episodes: list[tuple[list[float], bool]]) -> None:
+    played = experience(*(trajectory(rewards, terminated=ended, truncated=not ended) for rewards, ended in episodes))
+    chosen = select_successful(played)
+    assert (chosen.keep.tolist(), chosen.is_success) == ([True, True], False)
+    assert "the last reward does not tell success here" in chosen.reason
+
+
 def test_equal_returns_are_all_kept() -> None:
     chosen = select_successful(experience(*[trajectory([1.0, 1.0])] * 5), quantile=0.9)
     assert chosen.keep.all()

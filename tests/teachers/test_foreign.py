@@ -156,8 +156,16 @@ def test_what_is_no_policy_is_refused(policy: Callable[..., Any], message: str) 
 def test_actions_and_logits_outside_their_range_are_refused() -> None:
     with pytest.raises(InvalidDataError, match=r"answered none of its 2 actions: actions lie in 7..7, but there are 2"):
         resolve(lambda obs: 7 * actions(obs), env_id=CORRIDOR)
-    with pytest.raises(NonFiniteError, match="answered with a NaN"):
-        resolve(lambda obs: logits(obs) * np.nan, env_id=CORRIDOR)
+    for large in (np.nan, -np.inf, 1e60):
+        with pytest.raises(NonFiniteError, match="answered with a NaN, an infinity, or a number that float32 does not hold"):
+            resolve(lambda obs, large=large: np.full((len(obs), N_ACTIONS), large), env_id=CORRIDOR)
+
+
+def test_a_policy_that_fails_later_is_named() -> None:
+    answers: list[Callable[[Any], Any]] = [logits, logits, lambda _obs: fails()]
+    teacher = resolve(lambda obs: answers.pop(0)(obs), env_id=CORRIDOR).planner
+    with pytest.raises(IncompatibleModelError, match=r"^tests\.teachers\..* cannot be asked: RuntimeError: no weights$"):
+        teacher.plan(OBS)
 
 
 def test_a_policy_that_changes_its_mind_is_told() -> None:

@@ -62,6 +62,8 @@ VECTORS: list[tuple[str, str, dict[str, Any]]] = [
     ("PPO", "vector", {"policy_kwargs": {"net_arch": {"pi": [24, 8], "vf": [16]}, "activation_fn": torch.nn.ReLU}}),
     ("PPO", "vector", {"policy_kwargs": {"net_arch": [], "ortho_init": False}}),
     ("DQN", "vector", {"policy_kwargs": {"net_arch": [12], "activation_fn": torch.nn.ELU}}),
+    ("PPO", "vector", {"policy_kwargs": {"activation_fn": torch.nn.Mish}}),
+    ("A2C", "vector", {"policy_kwargs": {"activation_fn": torch.nn.SELU}}),
     ("SAC", "continuous", {}),
     ("SAC", "continuous", {"use_sde": True}),
     ("SAC", "continuous", {"use_sde": True, "policy_kwargs": {"clip_mean": 0.5, "net_arch": [32]}}),
@@ -168,6 +170,14 @@ def test_an_activation_that_cannot_be_read_is_asked_for(tmp_path: Path) -> None:
         read_sb3(path, env_id("vector"))
     teacher, _ = read_sb3(path, env_id("vector"), activation="tanh")
     assert_agrees(model, teacher, sb3_models.VECTOR, N_VECTORS)
+
+
+def test_an_activation_that_can_be_read_but_not_rebuilt_is_not_asked_for(tmp_path: Path) -> None:
+    """To say another one would silently make another policy of it."""
+    path = saved(made("PPO", "vector", policy_kwargs={"activation_fn": torch.nn.Hardtanh}), tmp_path)
+    for said in (None, "tanh"):
+        with pytest.raises(IncompatibleModelError, match="its activation function Hardtanh is none of Tanh, ReLU, "):
+            read_sb3(path, env_id("vector"), activation=said)
 
 
 def test_an_activation_that_the_file_contradicts_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, as_space
 from phr.envs.vector import Autoreset, Start, VectorSplit
-from phr.errors import SettingError
+from phr.errors import SettingError, UnsupportedEnvironmentError
+
+PATIENCE = 2_000_000
+"""Steps, those of all lanes together, after which an episode is believed to have no end; Pong's longest has 27,000."""
+
+
+def endless(env_id: str) -> UnsupportedEnvironmentError:
+    """What is said of episodes that go on and on."""
+    return UnsupportedEnvironmentError(
+        f"{env_id}: no episode ended within {PATIENCE:,} steps; give it a step limit, as gymnasium.wrappers.TimeLimit does, "
+        "in a module:factory of your own"
+    )
 
 
 class Lanes:
@@ -33,7 +44,7 @@ class Lanes:
             raise SettingError(f"a list of episodes needs autoreset 'disabled', got {vector.autoreset.value!r}")
         self._vector = vector
         self._starts = starts
-        self._n_begun = 0
+        self._n_begun = self._n_waited = 0
         self.episode = np.full(vector.n_envs, -1)
         """The episode that each environment plays, −1 where the list has run out."""
         self.begin_next(np.ones(vector.n_envs, bool))
@@ -44,7 +55,14 @@ class Lanes:
         return self.episode >= 0
 
     def begin_next(self, ended: NDArray[np.bool_]) -> None:
-        """Give every environment of the mask the next episode of the list."""
+        """Give every environment of the mask the next episode of the list; to be called after every step.
+
+        Raises:
+            UnsupportedEnvironmentError: If no episode has ended for too long.
+        """
+        self._n_waited = 0 if ended.any() else self._n_waited + int(self.running.sum())
+        if self._n_waited > PATIENCE:
+            raise endless(self._vector.env_id)
         for lane in np.flatnonzero(ended):
             if self._n_begun < len(self._starts):
                 self.episode[lane] = self._n_begun

@@ -14,7 +14,7 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
 from phr.envs.factories import find_factory, is_factory
 from phr.envs.split import ObservingEnv, SplitEnv
-from phr.errors import MissingExtraError, UnknownEnvironmentError, UnsupportedEnvironmentError
+from phr.errors import MissingExtraError, PhrError, UnknownEnvironmentError, UnsupportedEnvironmentError
 
 View = Literal["full", "partial"]
 
@@ -100,7 +100,13 @@ def split_env(
 
 
 def _call_factory(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    env = find_factory(env_id, UnknownEnvironmentError)(**kwargs)
+    factory = find_factory(env_id, UnknownEnvironmentError)
+    try:
+        env = factory(**kwargs)
+    except PhrError:
+        raise
+    except Exception as error:  # the user's own code
+        raise UnsupportedEnvironmentError(f"{env_id} made no environment: {type(error).__name__}: {error}") from error
     if not isinstance(env, gymnasium.Env):
         raise UnsupportedEnvironmentError(f"{env_id} returned a {type(env).__name__}, not a gymnasium.Env")
     return env

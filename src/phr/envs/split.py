@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import gymnasium
@@ -127,8 +128,8 @@ class ObservingEnv(SplitEnv):
 
     Args:
         env: An environment with a Discrete, MultiDiscrete or Box action space and a Box, Discrete or Dict observation
-            space. A Discrete observation becomes a one-hot float32 vector, a Dict one flat float32 vector (see
-            `phr.envs.flat_dict`).
+            space. A Discrete observation becomes a one-hot float32 vector, a lone number a vector of one, a Dict one flat
+            float32 vector (see `phr.envs.flat_dict`).
         env_id: The id it was made from.
 
     Raises:
@@ -147,8 +148,9 @@ class ObservingEnv(SplitEnv):
         if isinstance(space, spaces.Discrete):
             self._first = int(space.start)
             self.observation_space = spaces.Box(0.0, 1.0, (int(space.n),), np.float32)
-        elif isinstance(space, spaces.Box):
-            self.observation_space = space
+        elif isinstance(space, spaces.Box) and space.low.size:
+            lone = not space.shape
+            self.observation_space = spaces.Box(space.low[None], space.high[None], dtype=space.dtype) if lone else space
         elif self._flat is not None:
             self.observation_space = self._flat.space
         else:
@@ -173,9 +175,12 @@ class ObservingEnv(SplitEnv):
         self._latest, _ = self._env.reset(seed=seed)
 
     def advance(self, action: Any, blind_for: int = 0) -> Advance:
-        """Move the world by one action."""
+        """Move the world by one action; its reward is checked for NaN."""
         self._latest, reward, terminated, truncated, info = self._env.step(action)
-        return float(reward), bool(terminated), bool(truncated), info
+        reward = float(reward)
+        if not isfinite(reward):
+            raise NonFiniteError(f"{self.env_id}: the reward is a NaN or an infinity")
+        return reward, bool(terminated), bool(truncated), info
 
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The latest observation, checked for NaN."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from phr.acting.agent import HorizonAgent
-from phr.envs.lanes import endless_starts
+from phr.envs.lanes import PATIENCE, endless, endless_starts
 from phr.envs.split import Advance, SplitEnv, run_plan
 from phr.envs.vector import Start
 from phr.errors import SettingError
@@ -154,6 +154,9 @@ def timed_run(
         seed: Of the first reset.
         rng: For random prefixes, and the seeds of the episodes that they begin.
         options: How the run is played.
+
+    Raises:
+        UnsupportedEnvironmentError: If whole episodes are asked for and one does not end.
     """
     record = RunRecord(seed)
     clock, execute = time.perf_counter, _run_plan_looking if options.observe_always else run_plan
@@ -175,6 +178,8 @@ def timed_run(
         already = len(rewards)
         _, terminated, truncated, info = execute(env, actions, rewards)
         executed = len(rewards) - already
+        if already > PATIENCE and steps_left < 0:
+            raise endless(env.env_id)
         steps_left -= executed
         ended = terminated or truncated
         if keep_trace:

@@ -75,8 +75,10 @@ def select_successful(experience: Experience, *, quantile: float = 0.0) -> Selec
         return _checked(success, "the environment's is_success")
     returns = np.array([t.episode_return for t in trajectories])
     rewards, any_terminated = experience.joined("rewards"), any(t.terminated for t in trajectories)
-    told = last_reward_tells_success(float(rewards.min()), float(rewards.max()), any_terminated=any_terminated)
-    if told and not ending_is_failing(success, returns):
+    low, high = float(rewards.min()), float(rewards.max())
+    told = last_reward_tells_success(low, high, any_terminated=any_terminated) and not ending_is_failing(success, returns)
+    # Games are played until they are lost (Breakout): points on the way, and not one episode that ends on a point.
+    if told and (success.any() or high <= 0):
         return _checked(success, "terminated with a positive last reward")
     keep = returns >= np.quantile(returns, quantile)
     what = f"the best {1 - quantile:.0%} by return" if quantile > 0 else "all"
@@ -116,6 +118,7 @@ def ending_is_failing(success: NDArray[np.bool_], returns: NDArray[np.float64]) 
 def _checked(keep: NDArray[np.bool_], criterion: str) -> Selection:
     if not keep.any():
         raise NoSuccessError(
-            f"none of {len(keep)} episodes was a success ({criterion}); train the teacher longer, or choose another"
+            f"none of {len(keep)} episodes was a success ({criterion}); train the teacher longer, or choose another (or, "
+            "where rewards tell nothing, let the environment say info['is_success'] in its last step)"
         )
     return Selection(keep, True, f"kept {keep.sum()} of {len(keep)} episodes: {criterion}")

@@ -128,7 +128,10 @@ def _from_factory(name: str, factory: Any, env_id: str) -> Foreign:
     except UsageError:
         raise
     except Exception as error:  # the user's own code
-        raise IncompatibleModelError(f"{name} made no policy: {type(error).__name__}: {error}") from error
+        raise IncompatibleModelError(
+            f"{name} made no policy: {type(error).__name__}: {error} (it is called with nothing, or with the environment, "
+            "and returns the policy)"
+        ) from error
     if isinstance(policy, Planner):
         return Foreign(name, policy, env_id, "python", name)
     if not callable(policy):

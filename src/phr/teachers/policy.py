@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace, Continuous, as_space
-from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
+from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, PhrError, SettingError
 from phr.networks.torch_planner import TorchPlanner
 from phr.plan import ContinuousPlan, NetworkPlan
 
 Policy = Callable[[NDArray[Any]], Any]
 """A batch of observations → logits `(batch, n_outputs)`, or actions `(batch, *action_shape)`."""
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class PolicyTeacher:
@@ -58,8 +60,9 @@ class PolicyTeacher:
         Raises:
             NonFiniteError: If a logit is not finite.
             InvalidDataError: If it answers something else than it did at first.
+            IncompatibleModelError: If it fails.
         """
-        answer = as_array(self._policy(obs), self.name)
+        answer = as_array(_ask(self._policy, obs, self.name), self.name)
         if kind_of(answer, len(obs), self.action_space, self.name) != self.action_only:
             raise InvalidDataError(f"{self.name} answers now logits, now actions")
         if self.action_only:
@@ -126,6 +129,16 @@ def parameter_count(teacher: object) -> int | None:
     return sum(parameter.numel() for parameter in module.parameters()) if isinstance(module, nn.Module) else None
 
 
+def _ask(policy: Policy, obs: NDArray[Any], name: str, hint: str = "") -> Any:
+    """What a policy answers; its failure in one line, which ends in the hint."""
+    try:
+        return policy(obs)
+    except PhrError:
+        raise
+    except Exception as error:  # the user's own code
+        raise IncompatibleModelError(f"{name} cannot be asked: {type(error).__name__}: {error}{hint}") from error
+
+
 def as_array(answer: Any, name: str) -> NDArray[Any]:
     """What a policy answered, as an array.
 
@@ -159,8 +172,8 @@ def kind_of(answer: NDArray[Any], batch: int, space: ActionSpace, name: str) -> 
     """
     continuous, shape = isinstance(space, Continuous), (batch, *space.shape)
     if answer.dtype.kind == "f" and answer.shape == (shape if continuous else (batch, space.n_outputs)):
-        if not np.isfinite(answer).all():
-            raise NonFiniteError(f"{name} answered with a NaN or an infinity")
+        if not (np.abs(answer) <= _LARGEST).all():  # a NaN is not either
+            raise NonFiniteError(f"{name} answered with a NaN, an infinity, or a number that float32 does not hold")
         return continuous
     if answer.dtype.kind in "iu" and answer.shape == shape and not continuous:
         try:
@@ -211,13 +224,8 @@ def teacher_of(policy: Any, sample: NDArray[Any], actions: int | ActionSpace, na
     module = policy if isinstance(policy, nn.Module) else None
     ask: Policy = policy if module is None else module_policy(module, name)
     _check_arguments(policy if module is None else module.forward, name)
-    try:
-        first, second = ask(sample), ask(sample)
-    except Exception as error:  # the user's own code
-        hint = (
-            "" if module is not None else " (a function is given a numpy array: torch.as_tensor(obs) makes a tensor of it)"
-        )
-        raise IncompatibleModelError(f"{name} cannot be asked: {type(error).__name__}: {error}{hint}") from error
+    hint = " (a function is given a numpy array of many observations: torch.as_tensor(obs) makes a tensor of it)"
+    first, second = (_ask(ask, sample, name, "" if module is not None else hint) for _ in range(2))
     answer = as_array(first, name)
     action_only = kind_of(answer, len(sample), as_space(actions), name)
     again = as_array(second, name)

@@ -112,9 +112,8 @@ def _is_turned_round(name: str, trained: SpaceText, seen: spaces.Box, env_id: st
         IncompatibleModelError: If the policy was trained on other observations.
     """
     if trained.kind not in ("Box", "Discrete") or trained.start != 0:
-        raise IncompatibleModelError(
-            f"{name} reads {trained.kind} observations; phr reads policies on Box and Discrete ones"
-        )
+        kind = trained if trained.kind == "Discrete" else trained.kind
+        raise IncompatibleModelError(f"{name} reads {kind} observations; phr reads policies on Box and Discrete(n) ones")
     shape = (trained.n,) if trained.kind == "Discrete" else trained.shape
     image = (seen.shape[2], *seen.shape[:2]) if len(seen.shape) == 3 else None
     if shape not in (None, seen.shape, image) or not (normalized or _same_numbers(trained, seen)):

@@ -11,7 +11,7 @@ from phr.errors import CorruptFileError, IncompatibleModelError, SettingError
 from phr.teachers.sb3_file import Sb3File
 
 Family = Literal["actor_critic", "q", "sac", "td3"]
-Activation = Literal["tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "softplus"]
+Activation = Literal["tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "softplus", "mish", "selu", "celu"]
 
 _FAMILIES: dict[str, Family] = {
     "stable_baselines3.common.policies": "actor_critic",
@@ -24,7 +24,7 @@ _ALGORITHMS = {"actor_critic": "A2C or PPO", "q": "DQN", "sac": "SAC", "td3": "T
 _DEFAULT_ACTIVATION: dict[Family, Activation] = {"actor_critic": "tanh", "q": "relu", "sac": "relu", "td3": "relu"}
 _TORCH_NAMES: dict[str, Activation] = {
     "Tanh": "tanh", "ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu", "GELU": "gelu", "SiLU": "silu",
-    "Sigmoid": "sigmoid", "Softplus": "softplus",
+    "Sigmoid": "sigmoid", "Softplus": "softplus", "Mish": "mish", "SELU": "selu", "CELU": "celu",
 }  # fmt: skip
 ACTIVATIONS: tuple[Activation, ...] = tuple(_TORCH_NAMES.values())
 
@@ -53,7 +53,9 @@ class SpaceText:
     is_bytes: bool = False
 
     def __str__(self) -> str:
-        return f"Discrete({self.n})" if self.kind == "Discrete" else f"{self.kind} of {self.dtype}, shape {self.shape}"
+        if self.kind == "Discrete":
+            return f"Discrete({self.n}{f', start={self.start}' if self.start else ''})"
+        return f"{self.kind} of {self.dtype}, shape {self.shape}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +141,10 @@ def _activation(name: str, settings: dict[str, Any], family: Family, asked: str 
         raise SettingError(f"unknown activation {asked!r}; choose one of {', '.join(ACTIVATIONS)}")
     said = settings.get("activation_fn")
     told = _DEFAULT_ACTIVATION[family] if said is None else _TORCH_NAMES.get(_class_name(said))
+    if told is None and _class_name(said):  # to say another one would make another policy of it
+        raise IncompatibleModelError(
+            f"{name}: its activation function {_class_name(said)} is none of {', '.join(_TORCH_NAMES)}; {_OWN}"
+        )
     if told is None and asked is None:
         raise SettingError(f"{name}: its activation function {said!r} cannot be read; say it: --activation tanh|relu|...")
     if told is not None and asked is not None and said is not None and told != asked:

@@ -21,7 +21,7 @@ Weights = Mapping[str, Tensor]
 
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU,
-    "sigmoid": nn.Sigmoid, "softplus": nn.Softplus,
+    "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "mish": nn.Mish, "selu": nn.SELU, "celu": nn.CELU,
 }  # fmt: skip
 
 

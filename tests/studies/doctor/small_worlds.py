@@ -94,3 +94,27 @@ def follow(obs: NDArray[Any]) -> NDArray[np.int64]:
 def make_follower() -> Any:
     """The same as a factory, for the command line."""
     return follow
+
+
+class Raising(Coins):
+    """Fails in mid-episode."""
+
+    def step(self, action: Any) -> Step:
+        if self._steps == 5:
+            raise ValueError("no such\ncell")
+        return super().step(action)
+
+
+class Ancient(Coins):
+    """Has the reset of old Gym."""
+
+    def reset(self) -> Any:  # type: ignore[override]
+        return super().reset()
+
+
+class Paying(Coins):
+    """Pays what is no number."""
+
+    def step(self, action: Any) -> Step:
+        obs, _, terminated, truncated, info = super().step(action)
+        return obs, float("nan"), terminated, truncated, info

@@ -33,7 +33,7 @@ def test_the_json_holds_what_the_page_says() -> None:
     told: list[str] = []
     found = phr.doctor("tests.helpers:make_corridor", always_right(), episodes=2, on_progress=lambda p: told.append(p.stage))
     plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert set(plain) == {"env_id", "seed", *KEYS}
+    assert set(plain) == {"env_id", "seed", "failure", *KEYS}
     for part, keys in KEYS.items():
         assert set(plain[part]) == keys
     assert plain["teacher"]["horizon"] == 4
@@ -48,6 +48,26 @@ def test_without_a_teacher() -> None:
     assert (found.advice, found.to_json()["teacher"]) == (None, None)
     assert "plays on after the start" in str(found)
     assert "16 seeds give 2 different first looks and " in str(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "failure"),
+    [
+        ("Raising", "ValueError: no such cell"),
+        ("Ancient", "TypeError: Ancient.reset() got an unexpected keyword argument 'seed'"),
+        ("Paying", "the reward is a NaN or an infinity"),
+    ],
+)
+def test_an_environment_that_fails_is_examined_as_far_as_that_goes(name: str, failure: str) -> None:
+    """What it resolves to and what the checker says are just what its maker needs then."""
+    found = phr.doctor(f"{ROOM}:{name}", episodes=2)
+    assert found.replay is None
+    assert found.failure is not None
+    assert failure in found.failure
+    plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert (plain["replay"], plain["failure"]) == (None, found.failure)
+    assert f"made by          {ROOM}:{name}" in str(found)
+    assert f"random actions stopped at an error: {found.failure}" in str(found)
 
 
 def test_faults_are_told() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from phr.errors import SettingError
+from phr.errors import NonFiniteError, SettingError
 from phr.learning.driver import Progress
 from phr.report.numbers import counted, number, percent
 from phr.report.tables import NOTHING
@@ -40,16 +40,18 @@ class Diagnosis:
         seed: What the examination drew from.
         description: What the id resolves to.
         check: Gymnasium's checker.
-        replay: Whether replaying repeats.
-        looking_away: What the teacher's episodes say about plans; None without a teacher.
+        replay: Whether replaying repeats; None where the environment failed while it was played.
+        looking_away: What the teacher's episodes say about plans; None without a teacher, or where playing failed.
+        failure: What the environment failed with, None where it did not.
     """
 
     env_id: str
     seed: int
     description: Description
     check: Check
-    replay: Replay
+    replay: Replay | None
     looking_away: LookingAway | None
+    failure: str | None = None
 
     @property
     def advice(self) -> str | None:
@@ -62,7 +64,7 @@ class Diagnosis:
         parts = [
             (self.env_id, _environment(self.description)),
             ("Gymnasium's checker", _checker(self.check)),
-            ("the same actions again", _replay(self.replay)),
+            ("the same actions again", _failed(self.failure) if self.replay is None else _replay(self.replay)),
         ]
         if self.looking_away is not None:
             parts.append((f"teacher {self.looking_away.teacher}", _teacher(self.looking_away)))
@@ -83,7 +85,8 @@ class Diagnosis:
             "seed": self.seed,
             "resolves_to": asdict(self.description),
             "checker": {"passed": self.check.error is None, **asdict(self.check)},
-            "replay": {"repeats": self.replay.repeats, **asdict(self.replay)},
+            "replay": None if self.replay is None else {"repeats": self.replay.repeats, **asdict(self.replay)},
+            "failure": self.failure,
             "teacher": None if away is None else {**asdict(away), "horizons": list(HORIZONS), "longest": LONGEST},
         }
 
@@ -123,14 +126,19 @@ def examine(
     on_progress(Progress("Gymnasium's checker", 0, 3, "parts"))
     checked = check(env_id)
     on_progress(Progress("playing again", 1, 3, "parts"))
-    replay = examine_replay(world, seed=seed, n_episodes=n_episodes, max_steps=max_steps)
-    away = None
-    if asked is not None:
+    replay, away, failure = None, None, None
+    try:
+        replay = examine_replay(world, seed=seed, n_episodes=n_episodes, max_steps=max_steps)
+    except NonFiniteError as error:
+        failure = str(error)
+    except Exception as error:  # the environment's own code
+        failure = " ".join(f"{type(error).__name__}: {error}".split())
+    if asked is not None and replay is not None:
         on_progress(Progress("watching the teacher", 2, 3, "parts"))
         away = look_away(world, asked, repeats=replay.repeats, seed=seed, n_episodes=n_episodes, max_steps=max_steps)
     description = describe(world)
     world.close()
-    return Diagnosis(env_id, seed, description, checked, replay, away)
+    return Diagnosis(env_id, seed, description, checked, replay, away, failure)
 
 
 def _environment(found: Description) -> list[Row]:
@@ -193,6 +201,10 @@ def _replay(found: Replay) -> list[Row]:
     if found.forks_changed is not None:
         rows.append(("chance", _chance(found)))
     return rows
+
+
+def _failed(failure: str | None) -> list[Row]:
+    return [("playing", f"random actions stopped at an error: {failure}")]
 
 
 def _chance(found: Replay) -> str:
