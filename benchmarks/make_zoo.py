@@ -21,7 +21,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
@@ -67,7 +67,8 @@ def main(arguments: Arguments) -> int:
     if arguments.runs is not None:
         for kind, commitments in (("teacher", (1,)), ("student", COMMITMENTS)):
             if (arguments.runs / kind / COMPLETE).exists():
-                file_model(arguments.runs / kind, arguments.out / f"{arguments.family}-{kind}", commitments, by_hand)
+                place = arguments.out / f"{arguments.family}-{kind}"
+                file_model(arguments.runs / kind, place, commitments, by_hand, teacher=f"zoo:{arguments.family}-teacher")
         return 0
     layout = StudyLayout(arguments.study)
     for name, env_id in NAMES.items():
@@ -90,9 +91,12 @@ def file_references(out: Path) -> int:
     return 0
 
 
-def file_model(run: Path, place: Path, commitments: tuple[int, ...], origin: Origin) -> None:
-    """Copy a run's model into the zoo and write its card."""
+def file_model(run: Path, place: Path, commitments: tuple[int, ...], origin: Origin, *, teacher: str | None = None) -> None:
+    """Copy a run's model into the zoo and write its card; `teacher` is what a student's own is called there."""
     model = load_model(run)
+    if teacher is not None and model.manifest.kind == "student":
+        manifest = replace(model.manifest, notes={**model.manifest.notes, "teacher": teacher})
+        model = replace(model, manifest=manifest)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     shutil.copy(run / "config.json", place / "config.json")

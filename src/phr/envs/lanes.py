@@ -16,8 +16,8 @@ from phr.actions import ActionSpace, as_space
 from phr.envs.vector import Autoreset, Start, VectorSplit
 from phr.errors import SettingError, UnsupportedEnvironmentError
 
-PATIENCE = 2_000_000
-"""Steps, those of all lanes together, after which an episode is believed to have no end; Pong's longest has 27,000."""
+PATIENCE = 200_000
+"""Steps after which an episode is believed to have no end; Atari's longest have 108,000 frames."""
 
 
 def endless(env_id: str) -> UnsupportedEnvironmentError:
@@ -60,7 +60,7 @@ class Lanes:
         Raises:
             UnsupportedEnvironmentError: If no episode has ended for too long.
         """
-        self._n_waited = 0 if ended.any() else self._n_waited + int(self.running.sum())
+        self._n_waited = 0 if ended.any() else self._n_waited + 1
         if self._n_waited > PATIENCE:
             raise endless(self._vector.env_id)
         for lane in np.flatnonzero(ended):

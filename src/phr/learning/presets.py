@@ -37,7 +37,7 @@ _ATARI: dict[str, Any] = {
 
 
 _ATARI_STUDENT: dict[str, Any] = {
-    "n_episodes": 30,  # a game of Pong is 2,000 observations of 28 kB
+    "n_episodes": 60,  # a game of Pong is 2,000 observations of 28 kB
     "prefix": (0, 60),
     "n_updates": 8000,  # 2,000 suffice at commitment 4, and keep half of the return at 16
     "refine_windows": 10_000,  # each is a few dozen steps of the emulator
