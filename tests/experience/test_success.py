@@ -104,6 +104,21 @@ def test_an_episode_that_ends_early_on_a_reward_may_have_failed() -> None:
     assert select_successful(experience(fell, walked), quantile=0.5).keep.tolist() == [False, True]
 
 
+def test_a_fall_that_costs_something_does_not_make_a_good_teacher_a_failure() -> None:
+    walked = [trajectory([-0.1] + [2.0] * 20, terminated=False, truncated=True)] * 9
+    fell = trajectory([1.0, 1.0, -0.5])
+    chosen = select_successful(experience(*walked, fell))
+    assert (chosen.keep.all(), chosen.is_success) == (True, False)
+    assert select_successful(experience(*walked, fell), quantile=0.2).keep.tolist() == [True] * 9 + [False]
+
+
+def test_failing_later_than_the_limit_is_no_success() -> None:
+    """Where those that ended by themselves collected as much, nothing speaks against the paper's rule."""
+    lost, lingered = trajectory([1.0, -0.5]), trajectory([0.5, 0.0], terminated=False, truncated=True)
+    with pytest.raises(NoSuccessError):
+        select_successful(experience(lost, lingered))
+
+
 def test_equal_returns_are_all_kept() -> None:
     chosen = select_successful(experience(*[trajectory([1.0, 1.0])] * 5), quantile=0.9)
     assert chosen.keep.all()
