@@ -136,8 +136,7 @@ def test_only_heads_that_learnt_smoothed_labels_have_the_smoothing_taken_out(mod
 
 @pytest.mark.parametrize("mode", ["frozen", "own"])
 def test_a_head_1_that_stays_the_teachers_is_as_sure_as_the_teacher(mode: TrunkMode) -> None:
-    teacher = TorchPlanner(build_network((5,), 2, 1, TRUNK, seed=0))
-    obs = EVERY_CELL.numpy()
+    teacher, obs = corridor_teacher().planner, EVERY_CELL.numpy()
     planned = TorchPlanner(student(trunk_mode=mode, teacher_smoothing=0.3).network).plan(obs)
     np.testing.assert_allclose(planned.confidence()[:, 0], teacher.plan(obs).confidence()[:, 0], rtol=1e-5)
 

@@ -62,7 +62,8 @@ def test_an_environment_that_breaks_keeps_what_was_found_before() -> None:
     found = phr.doctor(f"{ROOM}:Breaking", lambda obs: (obs[:, 0] > 0).astype(int), episodes=1)
     page, plain = str(found), json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert "stopped at an error" in page
-    assert "error    RuntimeError: boom" in page
+    assert found.check.error is not None
+    assert found.check.error.says == "RuntimeError: boom"
     assert page.count("stopped  at an error: RuntimeError: boom") == 2  # random actions, and the teacher's
     assert (plain["replay"], plain["teacher"], found.advice) == (None, None, None)
     assert plain["failures"] == dict.fromkeys(("the same actions again", "the teacher's episodes"), "RuntimeError: boom")

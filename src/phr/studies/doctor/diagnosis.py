@@ -119,11 +119,13 @@ def examine(
     with warnings.catch_warnings():  # the checker tells them
         warnings.simplefilter("ignore")
         world = make_world(env_id)
-    asked = None if teacher is None else ask(teacher, world, reading)
+    failures: dict[str, str] = {}
+    asked = None
+    if teacher is not None:  # which looks at a few observations of the environment
+        asked = _unless_it_breaks(_TEACHER, failures, partial(ask, teacher, world, reading), but=(PhrError,))
     on_progress(Progress("Gymnasium's checker", 0, 3, "parts"))
     checked = check(env_id)
     on_progress(Progress("playing again", 1, 3, "parts"))
-    failures: dict[str, str] = {}
     played: dict[str, Any] = {"seed": seed, "n_episodes": n_episodes, "max_steps": max_steps}
     replay = _unless_it_breaks(_REPLAY, failures, partial(examine_replay, world, **played))
     away = None
@@ -136,10 +138,14 @@ def examine(
     return Diagnosis(env_id, seed, description, checked, replay, away, failures)
 
 
-def _unless_it_breaks(part: str, failures: dict[str, str], examination: Callable[[], Found]) -> Found | None:
-    """What an examination found; an error that stopped it is noted instead."""
+def _unless_it_breaks(
+    part: str, failures: dict[str, str], examination: Callable[[], Found], but: tuple[type[PhrError], ...] = ()
+) -> Found | None:
+    """What an examination found; an error that stopped it is noted instead, `but` for those that the user is to hear."""
     try:
         return examination()
+    except but:
+        raise
     except PhrError as error:
         failures[part] = str(error)
     except Exception as error:  # whatever the environment's own code raises
