@@ -31,6 +31,7 @@ from phr.learning.phr_config import PHRConfig
 from phr.manifest import Manifest
 from phr.networks.policy import build_network
 from phr.networks.trunks import TrunkConfig
+from phr.storage.model import Model
 from tests.trained import CORRIDOR, corridor_experience, corridor_student, corridor_teacher, saved
 
 QUICK: dict[str, Any] = {"n_updates": 10, "n_episodes": 16}
@@ -148,7 +149,12 @@ def test_recorded_episodes_may_be_given(tmp_path: Path) -> None:
 def test_a_student_with_a_width_of_its_own_is_trained_as_a_fresh_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """It starts from no weights of the teacher, whoever trained that one."""
     configs: list[PHRConfig] = []
-    monkeypatch.setattr(runs, "distill", lambda *words, **_more: configs.append(words[2]))
+
+    def noted(_teacher: Any, _env_id: str, config: PHRConfig, *_words: Any, **_more: Any) -> Model:
+        configs.append(config)
+        return corridor_teacher()
+
+    monkeypatch.setattr(runs, "distill", noted)
 
     def unsure(obs: NDArray[Any]) -> NDArray[np.float32]:
         return np.zeros((len(obs), 2), np.float32)
