@@ -143,14 +143,29 @@ def main(arguments: Arguments, rows: Sequence[Row] = ROWS) -> int:
         if arguments.only and row.name not in arguments.only:
             continue
         try:
-            found.append((row, once(arguments.out / f"{row.name}.json", partial(measure, row, arguments))))
+            found.append((row, measured_once(row, arguments)))
         except PhrError as error:
             failed = True
             say(f"{row.env_id}: {error}")
-    text = to_markdown(table_of(found, arguments.episodes))
+    text = to_markdown(table_of(found))
     write_text(arguments.out / "any-policy.md", text)
     print(text)
     return 1 if failed or not all(result["met"] for _, result in found) else 0
+
+
+def measured_once(row: Row, arguments: Arguments) -> dict[str, Any]:
+    """A row, measured where it is not there.
+
+    Raises:
+        UsageError: If the one that is there was measured otherwise.
+    """
+    file = arguments.out / f"{row.name}.json"
+    result: dict[str, Any] = once(file, partial(measure, row, arguments))
+    for name, default in (("episodes", len(result["of_teacher"]["returns"])), ("seed", 0)):  # older rows do not say it
+        there, asked = result.setdefault(name, default), getattr(arguments, name)
+        if there != asked:
+            raise UsageError(f"{file} was measured with {name} {there}, not {asked}; remove it, or give another --out")
+    return result
 
 
 def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
@@ -182,6 +197,8 @@ def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
         "teacher": row.teacher,
         "horizon": row.horizon,
         "commitment": row.horizon,
+        "episodes": arguments.episodes,
+        "seed": arguments.seed,
         "refine": len(student.manifest.notes.get("refinement", ())),
         "seconds_distil": seconds,
         "of_teacher": summary(of_teacher),
@@ -264,10 +281,11 @@ COLUMNS = (
 )
 
 
-def table_of(found: Sequence[tuple[Row, dict[str, Any]]], n_episodes: int) -> Table:
+def table_of(found: Sequence[tuple[Row, dict[str, Any]]]) -> Table:
     """One line for each row that was measured."""
+    played = " or ".join(str(n) for n in sorted({result["episodes"] for _, result in found})) or "No"
     note = (
-        f"{n_episodes} greedy episodes of each, the same for teacher and student, with bootstrap intervals of the mean; "
+        f"{played} greedy episodes of each, the same for teacher and student, with bootstrap intervals of the mean; "
         "whole plans of n actions are executed. Saved: ratio of evaluations per step. Kept: student / teacher; of costs "
         "(negative returns) teacher / student; on grids the ratio of success rates."
     )

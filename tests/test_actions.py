@@ -102,6 +102,13 @@ def test_bounds_that_float32_does_not_hold_are_rounded_inwards() -> None:
     np.testing.assert_allclose([space.low, space.high], [low, high], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.1), (-0.1, -0.1), (0.1, np.nextafter(0.1, 1.0)), (0.5, 0.5)])
+def test_a_range_without_a_float32_is_the_nearest_one(low: float, high: float) -> None:
+    space = Continuous.between(np.array([low, -1.0]), np.array([high, 1.0]))
+    assert (space.low[0], space.high[0]) == (float(np.float32(low)),) * 2
+    assert (space.low[1], space.high[1]) == (-1.0, 1.0)
+
+
 def test_a_number_is_a_discrete_space_and_so_is_a_planner_that_says_no_more() -> None:
     assert as_space(3) == Discrete(3)
     assert as_space(BOX) is BOX

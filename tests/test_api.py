@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 import phr
 from phr import api
@@ -24,10 +25,13 @@ from phr.errors import (
 from phr.evaluation.starts import distinct_starts
 from phr.evaluation.timed import RunRecord
 from phr.experience.archive import save_experience
+from phr.learning import runs
 from phr.learning.driver import Progress
+from phr.learning.phr_config import PHRConfig
 from phr.manifest import Manifest
 from phr.networks.policy import build_network
 from phr.networks.trunks import TrunkConfig
+from phr.storage.model import Model
 from tests.trained import CORRIDOR, corridor_experience, corridor_student, corridor_teacher, saved
 
 QUICK: dict[str, Any] = {"n_updates": 10, "n_episodes": 16}
@@ -140,6 +144,26 @@ def test_recorded_episodes_may_be_given(tmp_path: Path) -> None:
     save_experience(corridor_experience(), tmp_path / "episodes.npz")
     student = phr.distill(corridor_teacher(), horizon=2, n_updates=10, experience=tmp_path / "episodes.npz")
     assert student.manifest.notes["selection"].startswith("kept 64 of 64 episodes")
+
+
+def test_a_student_with_a_width_of_its_own_is_trained_as_a_fresh_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts from no weights of the teacher, whoever trained that one."""
+    configs: list[PHRConfig] = []
+
+    def noted(_teacher: Any, _env_id: str, config: PHRConfig, *_words: Any, **_more: Any) -> Model:
+        configs.append(config)
+        return corridor_teacher()
+
+    monkeypatch.setattr(runs, "distill", noted)
+
+    def unsure(obs: NDArray[Any]) -> NDArray[np.float32]:
+        return np.zeros((len(obs), 2), np.float32)
+
+    for policy, width in ((corridor_teacher(), 8), (corridor_teacher(), None), (unsure, 8)):
+        phr.distill(policy, env_id=CORRIDOR, horizon=2, width=width)
+    narrow, plain, foreign = configs
+    assert narrow == foreign
+    assert (narrow.n_updates, narrow.refine) != (plain.n_updates, plain.refine) == (2000, 0)
 
 
 def test_threads_are_set_and_checked() -> None:

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from phr.errors import InvalidDataError
-from phr.plan import CategoricalPlan, MultiCategoricalPlan, Plan
+from phr.plan import CategoricalPlan, MultiCategoricalPlan, Plan, repeat_first, smoothing_of_steps
 
 logits_arrays = arrays(
     np.float32,
@@ -89,6 +89,15 @@ def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 def test_a_batch_may_be_empty() -> None:
     plan = CategoricalPlan(np.zeros((0, 2, 3), np.float32))
     assert plan.mode().shape == plan.confidence().shape == (0, 2)
+
+
+def test_a_step_may_have_a_smoothing_of_its_own() -> None:
+    truth = np.array([0.8, 0.2])
+    learnt = np.stack([truth, 0.9 * truth + 0.1 / 2, 0.9 * truth + 0.1 / 2])[None]
+    plan = CategoricalPlan(np.log(learnt).astype(np.float32), smoothing_of_steps(0.1, 0.0, 3))
+    np.testing.assert_allclose(plan.confidence(), [[0.8] * 3], rtol=1e-6)
+    for repeated in (repeat_first(plan, 2), repeat_first(MultiCategoricalPlan(plan.logits, (2,), plan.smoothing), 2)):
+        np.testing.assert_allclose(repeated.confidence(), [[0.8] * 2], rtol=1e-6)
 
 
 @given(smoothing=st.floats(0.01, 0.9), n_actions=st.integers(2, 8), sure=st.floats(0.0, 1.0))

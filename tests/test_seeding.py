@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phr.errors import SettingError
-from phr.seeding import Streams, rng_from_state, rng_state
+from phr.errors import SettingError, UnsupportedEnvironmentError
+from phr.seeding import Streams, reseed, rng_from_state, rng_state
 
 seeds = st.integers(0, 2**70)
 names = st.text(max_size=10)
@@ -60,6 +60,14 @@ def test_a_generator_goes_on_after_its_state_went_through_json(seed: int, n_draw
     restored = rng_from_state(json.loads(json.dumps(rng_state(rng))))
     assert restored.integers(10, size=5, dtype=np.int32).tolist() == rng.integers(10, size=5, dtype=np.int32).tolist()
     assert restored.random(5).tolist() == rng.random(5).tolist()
+
+
+def test_only_todays_generators_can_be_seeded_anew() -> None:
+    rng, other = np.random.default_rng(0), np.random.default_rng(7)
+    reseed(rng, 7)
+    assert rng.random() == other.random()
+    with pytest.raises(UnsupportedEnvironmentError, match="draws its chance from a RandomState, .* self.np_random"):
+        reseed(np.random.RandomState(0), 7)
 
 
 def test_a_negative_seed_is_refused() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from phr.errors import SettingError
+from phr.errors import SettingError, UnsupportedEnvironmentError
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,21 @@ class Streams:
         return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little") >> 1
 
 
-def reseed(rng: np.random.Generator, seed: int) -> None:
-    """Let a generator go on from this seed; in place, so that all who hold it draw the new numbers."""
+def reseed(rng: Any, seed: int) -> None:
+    """Let a generator go on from this seed; in place, so that all who hold it draw the new numbers.
+
+    Args:
+        rng: Whatever an environment calls its generator.
+        seed: Where its numbers go on.
+
+    Raises:
+        UnsupportedEnvironmentError: If it is no generator of today's numpy.
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise UnsupportedEnvironmentError(
+            f"an environment draws its chance from a {type(rng).__name__}, which cannot be seeded anew in place; "
+            "begin reset with super().reset(seed=seed) and draw from self.np_random, a numpy.random.Generator"
+        )
     bits: Any = rng.bit_generator
     bits.state = type(bits)(seed).state
 

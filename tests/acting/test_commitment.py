@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from phr.acting.commitment import Commitment, ConfidentCommitment, FixedCommitment, resolve_commitment
+from phr.actions import Continuous
 from phr.errors import HorizonError, SettingError
 from phr.plan import CategoricalPlan
 
@@ -37,6 +38,11 @@ def test_a_confident_commitment_stops_where_the_plan_becomes_unsure() -> None:
     assert ConfidentCommitment(0.0).lengths(CategoricalPlan(logits)).tolist() == [4, 4]
     certain = CategoricalPlan.from_actions(np.zeros((1, 4), np.int64), 2)
     assert ConfidentCommitment(1.0).lengths(certain).tolist() == [4]
+
+
+def test_of_one_step_all_is_executed_however_sure_it_is() -> None:
+    actions = Continuous((-1.0,), (1.0,), (1,)).certain(np.zeros((3, 1, 1), np.float32))  # tells no spread
+    assert ConfidentCommitment().lengths(actions).tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])

@@ -74,6 +74,20 @@ def test_a_row_that_is_there_is_not_done_again(made: tuple[Arguments, str], monk
     assert done == ["walk"]
 
 
+@pytest.mark.parametrize(("name", "asked"), [("episodes", 6), ("seed", 1)])
+def test_a_row_that_was_measured_otherwise_is_not_taken_for_this_one(
+    made: tuple[Arguments, str], name: str, asked: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, printed = made
+    assert "5 greedy episodes of each" in printed
+    before = (arguments.out / "walk.json").read_bytes()
+    changed = Arguments(out=arguments.out, teachers=arguments.teachers, only=("walk",), **{"episodes": 5, name: asked})
+    assert main(changed, (WALK, TOO_MUCH)) == 1
+    told = capsys.readouterr()
+    assert f"walk.json was measured with {name} {5 if name == 'episodes' else 0}, not {asked}" in told.out + told.err
+    assert (arguments.out / "walk.json").read_bytes() == before
+
+
 def test_of_costs_less_is_more() -> None:
     vector = make_vector(CORRIDOR, 2)
     episodes = play_episodes(corridor_student().planner, vector, [Start(0)] * 2)

@@ -188,12 +188,12 @@ def test_the_words_of_distill_reach_the_settings(phr: Phr, teacher: Path, tmp_pa
 
 
 def test_a_smaller_student_says_so_and_is_exported(phr: Phr, teacher: Path, tmp_path: Path) -> None:
-    words = ("distill", teacher, *DISTILL, "--width", 8, "--out", tmp_path / "run")
+    words = ("distill", teacher, *DISTILL, "--refine", 0, "--width", 8, "--out", tmp_path / "run")
     outcome = phr(*words)
     assert (outcome.code, outcome.err) == (0, "")
     assert "parameters of one look: student 192, teacher 4,674\n" in outcome.out
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["width"] == 8
-    assert "another run: settings.width is 8 there and None here" in phr(*(w for w in words if w not in ("--width", 8))).err
+    assert "another run: settings.width is 8 there and 9 here" in phr(*(9 if word == 8 else word for word in words)).err
     assert phr(*words, "--resume").code == 0
     assert phr("export", tmp_path / "run", "--out", tmp_path / "small.onnx").code == 0
     told = evaluated(phr, tmp_path, tmp_path / "small.onnx", "--episodes", 2)

@@ -219,6 +219,7 @@ def test_other_observation_spaces_are_refused(space: spaces.Space[Any]) -> None:
     [
         spaces.Box(0, 9, (2,), np.int64),
         spaces.Box(-1, 1, (), np.float32),
+        spaces.Box(-1, 1, (2,), np.float16),  # it does not hold the float32 that phr plans
         spaces.MultiDiscrete([2, 3], start=[0, 1]),
         spaces.MultiDiscrete(np.array([[2, 3], [2, 3]])),
         spaces.MultiBinary(3),

@@ -25,7 +25,7 @@ def made_up(*returns: list[float], **record: Any) -> Evaluation:
             seconds_wall=1.0 + index,
             reward_low=0.0,
             reward_high=1.0,
-            any_terminated=True,
+            terminated=[True] * len(values),
         )
         for index, values in enumerate(returns)
     )
@@ -92,14 +92,23 @@ def test_rates_are_totals_over_totals() -> None:
         ({}, 0.5),
         ({"reward_low": 1.0}, None),  # CartPole: every reward is positive
         ({"reward_low": -1.0, "reward_high": -1.0}, None),  # costs
-        ({"any_terminated": False}, None),  # no episode ends by itself
+        ({"terminated": [False] * 2}, None),  # no episode ends by itself
         ({"reward_low": 1.0, "said": [True, False]}, 0.5),  # but the environment's word always counts
         ({"reward_low": 1.0, "said": [True, None]}, None),  # of every episode, that is
-        ({"reward_high": 0.0, "any_terminated": False, "successes": [False] * 2}, 0.0),  # never solved
+        ({"reward_high": 0.0, "terminated": [False] * 2, "successes": [False] * 2}, 0.0),  # never solved
     ],
 )
 def test_success_is_told_only_where_it_means_something(record: dict[str, Any], rate: float | None) -> None:
     assert made_up([1.0, 0.0], **record).success_rate == rate
+
+
+def test_a_walker_that_falls_on_a_negative_reward_does_not_make_success_known() -> None:
+    record = RunRecord(0)
+    for _ in range(9):
+        record.close_episode([-0.1] + [2.0] * 20, 5, False, {})
+    record.close_episode([1.0, 1.0, -0.5], 3, True, {})
+    record.close_run([], 50, 1.0, 0.5)
+    assert replace(made_up(), runs=(record,)).success_rate is None
 
 
 def test_large_scores_are_set_in_thousands() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from phr.envs.lanes import random_starts
 from phr.envs.registry import split_env
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import InvalidDataError, NoSuccessError, SettingError
+from phr.experience import collect
 from phr.experience.collect import collect_experience
 from phr.experience.success import select_successful
 from phr.experience.trajectory import Trajectory
@@ -46,6 +48,19 @@ def one_by_one(teacher: LinearTeacher, start: Start) -> tuple[list[Any], list[in
         reward, terminated, truncated, _ = env.advance(actions[-1])
         rewards.append(reward)
     return obs, actions, rewards, terminated, truncated
+
+
+def test_episodes_that_have_ended_are_not_kept_twice() -> None:
+    """While it is recorded an episode is a list of steps; that list goes when the episode has ended."""
+    growing: list[int] = []
+
+    def count(_n_ended: int) -> None:
+        growing.append(sum(type(each) is collect._Recorder for each in gc.get_objects()))
+
+    vector = VectorSplit([noisy() for _ in range(2)], "disabled")
+    starts = random_starts(range(8), 3, np.random.default_rng(0))
+    assert len(collect_experience(LinearTeacher(), vector, starts, on_episode=count).trajectories) == 8
+    assert max(growing) <= 2
 
 
 @pytest.mark.parametrize("n_envs", [1, 4, 40])

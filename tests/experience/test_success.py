@@ -108,7 +108,7 @@ def test_an_episode_that_ends_early_on_a_reward_may_have_failed() -> None:
     "episodes",
     [
         [([0.0, 1.0, 0.0], True), ([1.0, 1.0, 0.0], True)],  # Breakout: points, and an end without any
-        [([0.1, 0.1, -1.0], True), ([0.1, -1.0], True)],  # Flappy Bird: paid until it is dead
+        [([0.5, 0.5, 0.5, -1.0], True), ([0.5] * 5 + [-1.0], True)],  # Flappy Bird: paid until it is dead
         [([3.0, 3.0, -0.5], True), ([3.0] * 5, False)],  # Ant: the fall costs, those who walk on are cut off
     ],
 )
@@ -117,6 +117,22 @@ def test_where_rewards_come_on_the_way_and_none_at_the_end_all_are_kept(episodes
     chosen = select_successful(played)
     assert (chosen.keep.tolist(), chosen.is_success) == ([True, True], False)
     assert "the last reward does not tell success here" in chosen.reason
+
+
+def test_a_fall_that_costs_something_does_not_make_a_good_teacher_a_failure() -> None:
+    walked = [trajectory([-0.1] + [2.0] * 20, terminated=False, truncated=True)] * 9
+    fell = trajectory([1.0, 1.0, -0.5])
+    chosen = select_successful(experience(*walked, fell))
+    assert chosen.keep.all()
+    assert not chosen.is_success
+    assert select_successful(experience(*walked, fell), quantile=0.2).keep.tolist() == [True] * 9 + [False]
+
+
+def test_failing_later_than_the_limit_is_no_success() -> None:
+    """Where those that ended by themselves collected as much, nothing speaks against the paper's rule."""
+    lost, lingered = trajectory([0.5, -1.0]), trajectory([0.5, -1.0, 0.0], terminated=False, truncated=True)
+    with pytest.raises(NoSuccessError):
+        select_successful(experience(lost, lingered))
 
 
 def test_equal_returns_are_all_kept() -> None:

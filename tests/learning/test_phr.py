@@ -17,7 +17,7 @@ from phr.learning.losses import ROW_LOSSES, PlanLoss
 from phr.learning.phr import PHR
 from phr.learning.phr_config import TRUNK_MODES, PHRConfig, TrunkMode
 from phr.learning.window_data import WindowData
-from phr.networks.policy import PlanNetwork, build_network
+from phr.networks.policy import NetworkConfig, PlanNetwork, build_network
 from phr.networks.torch_planner import TorchPlanner
 from tests.experience.builders import experience, trajectory
 from tests.helpers import corridor
@@ -124,6 +124,27 @@ def test_later_heads_start_as_softened_copies() -> None:
 def test_smoothing_changes_every_loss_that_compares_probabilities(loss: PlanLoss, changes: bool) -> None:
     plain, smooth = (student(loss=loss, teacher_smoothing=smoothing).loss().item() for smoothing in (0.0, 0.3))
     assert (plain != smooth) is changes
+
+
+@pytest.mark.parametrize("mode", TRUNK_MODES)
+def test_only_heads_that_learnt_smoothed_labels_have_the_smoothing_taken_out(mode: TrunkMode) -> None:
+    config = student(trunk_mode=mode, teacher_smoothing=0.3).network.config
+    assert config.smoothing == (0.3 if mode == "anchored" else (0.0, 0.3, 0.3, 0.3))
+    assert NetworkConfig.from_json(config.to_json()) == config
+    assert ("first_smoothing" in config.to_json()) is (mode != "anchored")
+
+
+@pytest.mark.parametrize("mode", ["frozen", "own"])
+def test_a_head_1_that_stays_the_teachers_is_as_sure_as_the_teacher(mode: TrunkMode) -> None:
+    teacher, obs = corridor_teacher().planner, EVERY_CELL.numpy()
+    planned = TorchPlanner(student(trunk_mode=mode, teacher_smoothing=0.3).network).plan(obs)
+    np.testing.assert_allclose(planned.confidence()[:, 0], teacher.plan(obs).confidence()[:, 0], rtol=1e-5)
+
+
+def test_a_smoothed_head_1_is_handed_on_as_such() -> None:
+    smooth = student(teacher_smoothing=0.3).network
+    handed_on = PHR(smooth, corridor_experience(), phr_config(trunk_mode="frozen", teacher_smoothing=0.1))
+    assert handed_on.network.config.smoothing == (0.3, 0.1, 0.1, 0.1)
 
 
 def test_loss_weight_scales_the_loss() -> None:

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
+from phr.actions import Continuous
 from phr.envs.registry import make_env
 from phr.errors import HorizonError, SettingError
 from phr.learning.a2c import A2CConfig
 from phr.learning.losses import PLAN_LOSSES, PlanLoss
 from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import default_trunk_of, student_config, teacher_config
-from phr.networks.trunks import Trunk
+from phr.networks.trunks import Trunk, TrunkConfig
 from tests.helpers import corridor
 
 GRIDS = ("MiniGrid-SimpleCrossingS9N1-v0", "PHR/FourRooms-v0")
@@ -40,6 +41,16 @@ def test_overrides_win_and_none_means_as_measured_best(env_id: str) -> None:
     assert (changed.trunk, changed.ent_coef) == (known.trunk, known.ent_coef)
     assert student_config(env_id, 4, loss=None) == student_config(env_id, 4)
     assert student_config(env_id, 4, loss="kl", seed=2).loss == "kl"
+
+
+def test_images_are_recorded_sparingly_whatever_the_actions_are() -> None:
+    steering, trunk = Continuous((-1.0,), (1.0,), (1,)), TrunkConfig(kind="atari")
+    config = student_config("CarRacing-v3", 4, action_space=steering, fresh=trunk)
+    images, numbers = student_config("Some-v0", 4, fresh=trunk), student_config("Some-v0", 4, action_space=steering)
+    assert (config.n_episodes, config.prefix) == (images.n_episodes, images.prefix) != (numbers.n_episodes, numbers.prefix)
+    assert (config.loss, config.n_updates, config.weight_decay) == (numbers.loss, numbers.n_updates, numbers.weight_decay)
+    over_numbers = student_config("Pendulum-v1", 4, action_space=steering, fresh=TrunkConfig(kind="mlp"))
+    assert over_numbers == numbers
 
 
 @pytest.mark.parametrize("loss", PLAN_LOSSES)

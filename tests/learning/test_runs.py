@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +14,13 @@ import pytest
 import torch
 
 from phr.errors import CorruptFileError, IncompatibleModelError, NonFiniteError, NoSuccessError, OutputDirectoryError
+from phr.experience.trajectory import Trajectory
 from phr.files import read_json, read_jsonl
 from phr.learning import driver, runs
 from phr.learning.a2c import A2C
+from phr.learning.driver import run_training
 from phr.learning.phr import PHR
+from phr.learning.recording import record_teacher
 from phr.learning.refine import Refinement
 from phr.manifest import Manifest
 from phr.storage.model import Model, load_model
@@ -27,7 +32,14 @@ def train(directory: Path | None = None, *, resume: bool = False, **settings: An
     return runs.train_teacher(CORRIDOR, a2c_config(**{"total_timesteps": 640, **settings}), directory, resume=resume)
 
 
-def distill(directory: Path | None = None, *, resume: bool = False, teacher_id: str = "", **settings: Any) -> Model:
+def distill(
+    directory: Path | None = None,
+    *,
+    resume: bool = False,
+    teacher_id: str = "",
+    save_to: Path | None = None,
+    **settings: Any,
+) -> Model:
     teacher = corridor_teacher()
     config = phr_config(**{"n_updates": 12, **settings})
     joint = a2c_config() if config.joint else None
@@ -39,6 +51,7 @@ def distill(directory: Path | None = None, *, resume: bool = False, teacher_id: 
         start=teacher.network,
         teacher_id=teacher_id,
         joint_config=joint,
+        save_experience_to=save_to,
         resume=resume,
     )
 
@@ -200,6 +213,35 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, stage: Stage, k
     again = stage(tmp_path, resume=True)
     assert snapshot(tmp_path) == before
     assert again.manifest == first.manifest
+
+
+def test_a_finished_run_has_no_episodes_left_to_save(tmp_path: Path) -> None:
+    distill(tmp_path / "run")
+    with pytest.raises(OutputDirectoryError, match="holds a finished run, whose episodes were not kept in .*late.npz"):
+        distill(tmp_path / "run", resume=True, save_to=tmp_path / "late.npz")
+    assert not (tmp_path / "late.npz").exists()
+    for resume in (False, True):
+        distill(tmp_path / "other", resume=resume, save_to=tmp_path / "kept.npz")
+    assert (tmp_path / "kept.npz").exists()
+
+
+def test_nobody_holds_the_episodes_while_the_student_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[weakref.ref[Trajectory]] = []
+
+    def recording(*words: Any, **more: Any) -> Any:
+        experience, selection = record_teacher(*words, **more)
+        recorded.extend(weakref.ref(each) for each in experience.trajectories)
+        return experience, selection
+
+    def training(*words: Any, **more: Any) -> None:
+        gc.collect()
+        assert recorded
+        assert all(each() is None for each in recorded)
+        run_training(*words, **more)
+
+    monkeypatch.setattr(runs, "record_teacher", recording)
+    monkeypatch.setattr(runs, "run_training", training)
+    distill()
 
 
 @both_stages

@@ -190,8 +190,21 @@ def test_an_evaluation_is_repeated_whatever_computes_the_plans(tmp_path: Path, n
     np.testing.assert_allclose(np.concatenate(returns[0]), np.concatenate(returns[2]), atol=0.05)
     assert one.evaluations_per_step == pytest.approx(0.5, abs=0.15)
     assert one.bound is not None
+    if (name, loss) == ("point", "squared"):
+        with pytest.raises(SettingError, match="says its actions, but not how they spread, so there is nothing to sample"):
+            phr.evaluate(model, episodes=4, runs=1, deterministic=False)
+        return
     sampled = phr.evaluate(model, episodes=4, runs=1, deterministic=False)
     assert sampled.runs[0].episodes == 4
+
+
+def test_a_teacher_of_actions_alone_has_nothing_to_sample() -> None:
+    with pytest.raises(SettingError, match="is an action-only teacher: it has no probabilities to sample from"):
+        phr.evaluate(to_the_middle, env_id=POINT, episodes=1, runs=1, deterministic=False)
+
+
+def test_a_plan_of_one_step_needs_no_spread() -> None:
+    assert phr.evaluate(to_the_middle, env_id=POINT, episodes=1, runs=1, commitment="auto").evaluations_per_step == 1
 
 
 def test_auto_needs_a_spread() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from phr.acting.agent import HorizonAgent
+from phr.actions import Continuous
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
-from phr.networks.policy import NetworkConfig, PlanNetwork, build_network, extend_teacher
+from phr.learning.vector_losses import gaussian_plan_loss
+from phr.networks.policy import ActionScale, NetworkConfig, PlanNetwork, build_network, extend_teacher
 from phr.networks.torch_planner import TorchPlanner
 from phr.networks.trunks import TrunkConfig, TrunkKind
 from phr.storage.model import load_model
@@ -201,6 +204,26 @@ def test_a_network_follows_the_space() -> None:
 def test_a_scale_that_scales_nothing_is_refused(scale: float) -> None:
     with pytest.raises(SettingError, match="obs_scale must be positive and finite"):
         replace(network().config, obs_scale=scale)
+
+
+def descended(raw: float, distance: float) -> float:
+    """Where the gaussian loss of one step leads a spread that the network answered so, at this distance."""
+    answered = torch.tensor([[[distance, raw]]], requires_grad=True)
+    outputs = ActionScale(Continuous((-1.0,), (1.0,), (1,)))(answered)
+    valid = torch.ones(1, 1, dtype=torch.bool)
+    gaussian_plan_loss(outputs[..., :1], outputs[..., 1:], torch.zeros(1, 1, 1), valid, torch.ones(1)).backward()
+    assert answered.grad is not None
+    return -answered.grad[0, 0, 1].item()
+
+
+@pytest.mark.parametrize(("raw", "limit"), [(-6.0, -5.0), (1.5, 1.0)])
+def test_a_spread_beyond_its_limits_finds_back(raw: float, limit: float) -> None:
+    assert ActionScale(Continuous((-1.0,), (1.0,), (1,)))(torch.tensor([0.0, raw]))[1] == limit
+    outside, inside = math.exp(limit) * 2, math.exp(limit) / 2
+    wrong, right = (outside, inside) if raw < limit else (inside, outside)
+    assert descended(raw, wrong) * (limit - raw) > 0
+    assert descended(raw, right) == 0  # what would lead farther out counts no more
+    assert descended(limit - 0.5 * (raw - limit), right) != 0  # but within the limits it does
 
 
 def test_impossible_sizes_are_refused() -> None:

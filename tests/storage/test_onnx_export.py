@@ -16,11 +16,12 @@ import torch
 
 from phr.acting.onnx_file import read_onnx
 from phr.acting.runtime import OnnxPlanner, load_runtime
+from phr.actions import Continuous
 from phr.errors import ExportMismatchError, MissingExtraError, OutputDirectoryError, SettingError, UsageError
 from phr.manifest import Manifest
 from phr.networks.policy import PlanNetwork, build_network, extend_teacher
 from phr.networks.trunks import TrunkConfig
-from phr.plan import CategoricalPlan
+from phr.plan import CategoricalPlan, NetworkPlan
 from phr.storage import onnx_export as exporting
 from phr.storage.model import Model
 from phr.storage.onnx_export import export_manifest, export_onnx, onnx_bytes
@@ -38,6 +39,7 @@ def model_of(network: PlanNetwork, obs_dtype: str = "uint8", env_id: str = "Nowh
         obs_shape=config.obs_shape,
         obs_dtype=obs_dtype,
         n_actions=config.n_actions,
+        action_space=config.actions.to_json(),
         horizon=config.horizon,
         network=config.to_json(),
     )
@@ -71,7 +73,21 @@ def exported_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "onnx_bytes", lambda _model: corridor_graph())
 
 
-@pytest.mark.parametrize("make", [grid, atari, two_trunks, doubles])
+def moving(reach: float = 2000.0) -> PlanNetwork:
+    """Actions between wide bounds, and spreads on both sides of their limits."""
+    space = Continuous((-reach,) * 2, (reach,) * 2, (2,))
+    network = build_network((3,), 4, 2, TrunkConfig(kind="mlp", width=64), seed=0, action_space=space)
+    with torch.no_grad():
+        network.plan_head.weight *= 300.0
+        network.plan_head.bias.view(2, 4)[:, 2:] = torch.tensor([-5.0, 1.0])
+    return network
+
+
+def wide() -> Model:
+    return model_of(moving(), "float32")
+
+
+@pytest.mark.parametrize("make", [grid, atari, two_trunks, doubles, wide])
 def test_every_kind_of_network_is_exported_with_its_preprocessing_inside(tmp_path: Path, make: Callable[[], Model]) -> None:
     model = make()
     written = export_onnx(model, tmp_path / "model.onnx")
@@ -82,8 +98,39 @@ def test_every_kind_of_network_is_exported_with_its_preprocessing_inside(tmp_pat
     for batch_size in BATCH_SIZES:
         obs = (rng.integers(0, 2, (batch_size, *planner.obs_shape)) * 0.9).astype(planner.obs_dtype)
         expected = model.planner.plan(obs)
-        np.testing.assert_allclose(planner.plan(obs).outputs, expected.outputs, rtol=0, atol=1e-4)
-        np.testing.assert_array_equal(planner.plan(obs).mode(), expected.mode())
+        unit = 2000.0 if make is wide else 1.0
+        np.testing.assert_allclose(planner.plan(obs).outputs / unit, expected.outputs / unit, rtol=0, atol=1e-4)
+        assert planner.action_space.agree(planner.plan(obs).mode(), expected.mode()).all()
+
+
+def test_a_network_in_training_is_exported_as_the_finished_one() -> None:
+    """What training adds to the limits of a spread is no part of the graph."""
+    trained = model_of(moving(), "float32")
+    finished = onnx_bytes(trained)
+    trained.network.requires_grad_(True)
+    assert onnx_bytes(trained) == finished
+
+
+def test_continuous_actions_are_compared_in_parts_of_their_range() -> None:
+    model, obs = wide(), np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+
+    class Moved:
+        """The same actions, but for one number."""
+
+        def __init__(self, index: int, by: float) -> None:
+            self.horizon, self.n_actions, self.action_space = 2, 4, model.manifest.actions
+            self.index, self.by = index, by
+
+        def plan(self, obs: Any) -> NetworkPlan:
+            outputs = model.planner.plan(obs).outputs.copy()
+            outputs[0, 0, self.index] += self.by
+            return self.action_space.plan(outputs)
+
+    assert check_parity(model.planner, Moved(0, 0.1), obs).max_difference == pytest.approx(5e-5, rel=0.1)
+    for index, by, apart in ((0, 1.0, "5.00e-04"), (3, 1e-3, "1.00e-03")):
+        with pytest.raises(ExportMismatchError, match=f"two actions by {apart} of half the range at batch size 1, 1e-04"):
+            check_parity(model.planner, Moved(index, by), obs)
+    assert rounding_of(model.network, obs) == pytest.approx(rounding_of(moving(2.0), obs), rel=0.5)
 
 
 def test_the_file_says_what_it_is_and_holds_no_place_of_this_machine(tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ def make_switches() -> StillEnv:
     return StillEnv(VECTOR, spaces.MultiDiscrete([2, 3]))
 
 
+def make_turned_switches() -> StillEnv:
+    return StillEnv(VECTOR, spaces.MultiDiscrete([3, 2]))
+
+
+def make_narrow() -> StillEnv:
+    return StillEnv(VECTOR, spaces.Box(-1, 1, (3,), np.float32))
+
+
 def make_flags() -> StillEnv:
     return StillEnv(VECTOR, spaces.MultiBinary(3))
 

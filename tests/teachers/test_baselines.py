@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from phr.errors import HorizonError, InvalidDataError
-from phr.plan import FloatArray, IntArray
+from phr.plan import CategoricalPlan, FloatArray, IntArray
 from phr.protocols import Planner
 from phr.teachers.baselines import RandomPlanner, RepeatPlanner
 from tests.helpers import LEFT, RIGHT, TablePlanner
@@ -24,6 +27,19 @@ def test_action_repeat_keeps_the_whole_distribution() -> None:
     repeated = RepeatPlanner(teacher, 3).plan(OBS)
     for step in range(3):
         np.testing.assert_array_equal(repeated.outputs[:, step], teacher.plan(OBS).logits[:, 0])
+
+
+def test_action_repeat_is_as_sure_as_the_plan_that_it_repeats() -> None:
+    class Smoothed:
+        horizon, n_actions = 2, 2
+
+        def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+            return CategoricalPlan(np.log([[[0.95, 0.05], [0.5, 0.5]]]).astype(np.float32), 0.1)
+
+    teacher = Smoothed()
+    np.testing.assert_array_equal(
+        RepeatPlanner(teacher, 3).plan(OBS).confidence(), teacher.plan(OBS).confidence()[:, [0, 0, 0]]
+    )
 
 
 def test_action_repeat_needs_a_horizon_and_logits() -> None:

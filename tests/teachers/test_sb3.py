@@ -277,8 +277,30 @@ def test_another_number_of_actions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleModelError, match=r"has 4 actions, .* has continuous actions of shape \(3,\) in -2 .. 5"):
         read_sb3(path, env_id("continuous"))
     switches = saved(made("PPO", "switches"), tmp_path)
-    with pytest.raises(IncompatibleModelError, match="has MultiDiscrete actions, .* has 4 actions"):
+    with pytest.raises(IncompatibleModelError, match=r"has MultiDiscrete\(\[2, 3\]\) actions, .* has 4 actions"):
         read_sb3(switches, env_id("vector"))
+
+
+def test_as_many_logits_of_other_components_are_refused(tmp_path: Path) -> None:
+    """They would be cut at the wrong place."""
+    path = saved(made("PPO", "switches"), tmp_path)
+    with pytest.raises(IncompatibleModelError, match=r"has MultiDiscrete\(\[2, 3\]\) actions, .* MultiDiscrete\(\[3, 2\]\)"):
+        read_sb3(path, env_id("turned_switches"))
+
+
+@pytest.mark.parametrize("algorithm", ["SAC", "PPO"])
+def test_actions_between_other_bounds_are_refused(tmp_path: Path, algorithm: str) -> None:
+    path = saved(made(algorithm, "continuous"), tmp_path)
+    message = r"was trained with lowest actions \[-2, 0, 1\], .*make_narrow has \[-1, -1, -1\]"
+    with pytest.raises(IncompatibleModelError, match=message) as caught:
+        read_sb3(path, env_id("narrow"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("low", [None, "[-2. ... 1.]", "[-2. 0.]", 3, "[a b c]"])
+def test_bounds_that_cannot_be_read_are_not_compared(tmp_path: Path, low: Any) -> None:
+    path = rewritten(saved(made("SAC", "continuous"), tmp_path), data=in_settings("action_space", low=low, high=low))
+    assert read_sb3(path, env_id("continuous"))[0].action_space.shape == (3,)
 
 
 def test_weights_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:

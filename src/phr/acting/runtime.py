@@ -21,13 +21,19 @@ from numpy.typing import NDArray
 from phr.acting.onnx_file import read_onnx
 from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError
 from phr.manifest import Manifest
-from phr.plan import NetworkPlan
+from phr.plan import NetworkPlan, Smoothing, smoothing_of_steps
 
 OBS, PLAN_LOGITS = "obs", "plan_logits"
 """Names of the graph's one input and one output."""
 
 _WARM_UPS = 3
 _FATAL_ONLY = 4
+
+
+def _smoothing_of(manifest: Manifest) -> Smoothing:
+    first = manifest.network.get("first_smoothing")
+    told = None if first is None else float(first)
+    return smoothing_of_steps(float(manifest.network.get("label_smoothing", 0.0)), told, manifest.horizon)
 
 
 class OnnxPlanner:
@@ -47,7 +53,7 @@ class OnnxPlanner:
 
     def __init__(self, data: bytes, manifest: Manifest, name: str = "this model") -> None:
         self.manifest = manifest
-        self.action_space, self._smoothing = manifest.actions, float(manifest.network.get("label_smoothing", 0.0))
+        self.action_space, self._smoothing = manifest.actions, _smoothing_of(manifest)
         try:
             self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors have no other base

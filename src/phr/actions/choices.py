@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from phr.actions.space import ActionSpace
 from phr.errors import InvalidDataError
-from phr.plan import CategoricalPlan, MultiCategoricalPlan
+from phr.plan import CategoricalPlan, MultiCategoricalPlan, Smoothing
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Discrete(ActionSpace):
     shape = ()
     dtype = np.dtype(np.int64)
 
-    def plan(self, outputs: NDArray[np.float32], smoothing: float = 0.0) -> CategoricalPlan:
+    def plan(self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0) -> CategoricalPlan:
         """A categorical distribution for each step."""
         return CategoricalPlan(outputs, smoothing)
 
@@ -90,7 +90,7 @@ class MultiDiscrete(ActionSpace):
         """The logits of all components, one after the other."""
         return sum(self.nvec)
 
-    def plan(self, outputs: NDArray[np.float32], smoothing: float = 0.0) -> MultiCategoricalPlan:
+    def plan(self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0) -> MultiCategoricalPlan:
         """Independent categorical distributions."""
         return MultiCategoricalPlan(outputs, self.nvec, smoothing)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from phr.actions.space import ActionSpace
 from phr.errors import InvalidDataError
-from phr.plan import Bounds, ContinuousPlan
+from phr.plan import Bounds, ContinuousPlan, Smoothing
 
 _BOUNDED = 1e6
 """A range wider than this is a way of writing 'anything'."""
@@ -46,10 +46,15 @@ class Continuous(ActionSpace):
 
     @classmethod
     def between(cls, low: NDArray[Any], high: NDArray[Any]) -> Continuous:
-        """The space between two arrays; bounds that float32 does not hold are rounded to the inside."""
-        down, up = low.astype(np.float32), high.astype(np.float32)
-        down = np.where(down < low, np.nextafter(down, np.float32(np.inf)), down)
-        up = np.where(up > high, np.nextafter(up, np.float32(-np.inf)), up)
+        """The space between two arrays.
+
+        Bounds that float32 does not hold are rounded to the inside; where there is no float32 between them, to the nearest.
+        """
+        nearest_low, nearest_high = low.astype(np.float32), high.astype(np.float32)
+        down = np.where(nearest_low < low, np.nextafter(nearest_low, np.float32(np.inf)), nearest_low)
+        up = np.where(nearest_high > high, np.nextafter(nearest_high, np.float32(-np.inf)), nearest_high)
+        none_between = down > up
+        down, up = np.where(none_between, nearest_low, down), np.where(none_between, nearest_high, up)
         return cls(tuple(down.ravel().tolist()), tuple(up.ravel().tolist()), low.shape)
 
     @property
@@ -72,7 +77,7 @@ class Continuous(ActionSpace):
             unit = np.where(bounded, wide / 2, 1.0).astype(np.float32)
         return Bounds(low, high, center, unit, bounded, self.shape)
 
-    def plan(self, outputs: NDArray[np.float32], smoothing: float = 0.0) -> ContinuousPlan:
+    def plan(self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0) -> ContinuousPlan:
         """Actions, and their spread where the outputs tell it; there is nothing to smooth."""
         return ContinuousPlan(outputs, self.bounds)
 

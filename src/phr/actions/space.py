@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.plan import NetworkPlan
+from phr.plan import NetworkPlan, Smoothing
 
 
 class ActionSpace(ABC):
@@ -28,7 +28,7 @@ class ActionSpace(ABC):
         """Numbers that a policy answers for one action; a policy that also tells its spread answers more (`accepts`)."""
 
     @abstractmethod
-    def plan(self, outputs: NDArray[np.float32], smoothing: float = 0.0) -> NetworkPlan:
+    def plan(self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0) -> NetworkPlan:
         """The distributions that outputs of shape `(batch, horizon, n)` stand for, trained on labels smoothed by so much."""
 
     @abstractmethod

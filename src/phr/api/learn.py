@@ -8,6 +8,7 @@ from typing import Any
 
 from phr.api.threads import use_threads
 from phr.envs.registry import make_env
+from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, SettingError, UnknownModelError, UsageError
 from phr.evaluation.evaluate import check_fits
 from phr.experience.archive import load_experience
@@ -18,13 +19,14 @@ from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.driver import OnProgress, silent
 from phr.learning.losses import losses_for
+from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import fresh_trunk, fresh_trunk_of, student_config, teacher_config
 from phr.networks.trunks import TrunkConfig
 from phr.protocols import Planner
 from phr.storage.model import Model
 from phr.teachers.foreign import Reading, is_foreign
 from phr.teachers.policy import check_soft
-from phr.teachers.references import ORACLE, resolve
+from phr.teachers.references import ORACLE, Actor, resolve
 from phr.teachers.vecnormalize import read_vecnormalize
 
 
@@ -125,19 +127,10 @@ def distill(
     actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
     env = make_env(actor.env_id)
     start = actor.model.network if actor.model else fresh_trunk_of(env)
-    fresh = start if isinstance(start, TrunkConfig) else None
+    is_fresh = isinstance(start, TrunkConfig) or settings.get("width") is not None
+    fresh = (start if isinstance(start, TrunkConfig) else start.config.trunk) if is_fresh else None
     config = student_config(actor.env_id, horizon, action_space=env.action_space, fresh=fresh, seed=seed, **settings)
-    if actor.action_only:
-        allowed = losses_for(env.action_space, action_only=True)
-        check_soft(actor.reference, config.loss, allowed, sample_labels=config.sample_labels)
-    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
-    if config.joint and actor.model is None:
-        raise IncompatibleModelError("joint training goes on with A2C, so it needs a teacher that phr trained")
-    if actor.model is None and config.trunk_mode != "anchored":
-        raise IncompatibleModelError(
-            f"{actor.reference} has no network that a student could start from, so head 1 has to be learnt too: trunk_mode "
-            f"is 'anchored', got {config.trunk_mode!r}"
-        )
+    _check_teacher(actor, env, config)
     return runs.distill(
         actor.planner,
         actor.env_id,
@@ -154,6 +147,21 @@ def distill(
         on_progress=on_progress,
         say=say,
     )
+
+
+def _check_teacher(actor: Actor, env: SplitEnv, config: PHRConfig) -> None:
+    """Refuse settings that ask for more than the teacher has."""
+    if actor.action_only:
+        allowed = losses_for(env.action_space, action_only=True)
+        check_soft(actor.reference, config.loss, allowed, sample_labels=config.sample_labels)
+    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
+    if config.joint and actor.model is None:
+        raise IncompatibleModelError("joint training goes on with A2C, so it needs a teacher that phr trained")
+    if actor.model is None and config.trunk_mode != "anchored":
+        raise IncompatibleModelError(
+            f"{actor.reference} has no network that a student could start from, so head 1 has to be learnt too: trunk_mode "
+            f"is 'anchored', got {config.trunk_mode!r}"
+        )
 
 
 def _recorded(experience: str | Path) -> Experience:

@@ -18,7 +18,7 @@ from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.teachers.foreign import Reading
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
-from phr.teachers.references import Backend, resolve
+from phr.teachers.references import Actor, Backend, resolve
 
 
 def evaluate(
@@ -76,15 +76,9 @@ def evaluate(
         UnsupportedEnvironmentError: If all starts are asked for and there are too many.
     """
     use_threads(threads)
-    if all_starts and (not deterministic or random_prefix != (0, 0)):
-        raise SettingError(
-            "all starts are played once each, greedily and without a random prefix; leave out either all starts, or "
-            "sampling and prefixes"
-        )
     said = Reading(activation=activation, normalize=normalize)
     actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=said)
-    if actor.backend == "onnx" and threads != 1:
-        raise SettingError(f"--threads is for torch; an exported model runs on one thread, not on {threads}")
+    _check_words(actor, threads, all_starts=all_starts, deterministic=deterministic, random_prefix=random_prefix)
     env = make_env(actor.env_id if sticky is None else with_option(actor.env_id, "sticky", sticky))
     check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     settings = EvaluationSettings(
@@ -118,6 +112,20 @@ def evaluate(
         on_run=on_run,
     )
     return replace(result, all_starts=every)
+
+
+def _check_words(
+    actor: Actor, threads: int, *, all_starts: bool, deterministic: bool, random_prefix: tuple[int, int]
+) -> None:
+    if all_starts and (not deterministic or random_prefix != (0, 0)):
+        raise SettingError(
+            "all starts are played once each, greedily and without a random prefix; leave out either all starts, or "
+            "sampling and prefixes"
+        )
+    if actor.action_only and not deterministic:
+        raise SettingError(f"{actor.reference} is an action-only teacher: it has no probabilities to sample from")
+    if actor.backend == "onnx" and threads != 1:
+        raise SettingError(f"--threads is for torch; an exported model runs on one thread, not on {threads}")
 
 
 def evaluate_all_starts(

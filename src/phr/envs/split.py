@@ -217,11 +217,15 @@ def discrete_size(space: spaces.Space[Any], env_id: str) -> int:
     return int(space.n)
 
 
+def _takes_float32(space: spaces.Box) -> bool:
+    return space.dtype.kind == "f" and np.can_cast(np.float32, space.dtype)
+
+
 def plannable(space: spaces.Space[Any], name: str) -> ActionSpace:
     """Gymnasium's action space as phr's.
 
     Args:
-        space: Discrete or MultiDiscrete from 0 on, or a Box of floats.
+        space: Discrete or MultiDiscrete from 0 on, or a Box of floats that float32 fits into.
         name: Whose it is, for the message.
 
     Raises:
@@ -231,12 +235,12 @@ def plannable(space: spaces.Space[Any], name: str) -> ActionSpace:
         return Discrete(int(space.n))
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1 and not np.any(space.start):
         return MultiDiscrete(tuple(space.nvec.tolist()))
-    if isinstance(space, spaces.Box) and space.dtype.kind == "f" and space.shape and space.low.size:
+    if isinstance(space, spaces.Box) and _takes_float32(space) and space.shape and space.low.size:
         return Continuous.between(space.low, space.high)
     said = " ".join(str(space).split())
     raise UnsupportedEnvironmentError(
         f"{name}: action space {said} is not supported; phr plans over Discrete(n), MultiDiscrete([n, ...]) and Box "
-        "actions of floats (wrap it, e.g. with gymnasium.wrappers.TransformAction)"
+        "actions of float32 or float64 (wrap it, e.g. with gymnasium.wrappers.TransformAction)"
     )
 
 

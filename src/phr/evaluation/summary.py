@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phr.errors import BoundError
 from phr.evaluation.bound import ENOUGH_SECONDS, TOLERATED_FRACTION, TimeBound, is_enough_to_judge
@@ -52,6 +53,10 @@ class Evaluation:
     def _total(self, name: str) -> float:
         return float(sum(getattr(run, name) for run in self.runs))
 
+    def _each(self, name: str) -> NDArray[Any]:
+        """One entry for each whole episode of all runs."""
+        return np.array([each for run in self.runs for each in getattr(run, name)])
+
     def _mean(self, name: str) -> float | None:
         """Mean over runs of a run's mean; None if no episode was finished."""
         means = [np.mean(getattr(run, name)) for run in self.runs if getattr(run, name)]
@@ -80,10 +85,9 @@ class Evaluation:
         """Fraction of successful episodes; None where success cannot be told."""
         if any(word is None for run in self.runs for word in run.said):
             low, high = min(run.reward_low for run in self.runs), max(run.reward_high for run in self.runs)
-            told = last_reward_tells_success(low, high, any_terminated=any(run.any_terminated for run in self.runs))
-            success = np.array([each for run in self.runs for each in run.successes], bool)
-            returns = np.array([each for run in self.runs for each in run.returns])
-            if not told or ending_is_failing(success, returns):
+            success, terminated = self._each("successes").astype(bool), self._each("terminated").astype(bool)
+            told = last_reward_tells_success(low, high, any_terminated=bool(terminated.any()))
+            if not told or ending_is_failing(success, terminated, self._each("returns")):
                 return None
         return self._mean("successes")
 

@@ -49,6 +49,7 @@ class RunRecord:
         returns: Their sums of rewards.
         lengths: Their steps.
         looks: Their evaluations.
+        terminated: Whether they ended by themselves rather than by a limit.
         said: What the environment itself said of success; None where it said nothing.
         successes: Whether they were (see `episode_success`).
         score: Sum of all rewards.
@@ -64,6 +65,7 @@ class RunRecord:
     returns: list[float] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
+    terminated: list[bool] = field(default_factory=list)
     said: list[bool | None] = field(default_factory=list)
     successes: list[bool] = field(default_factory=list)
     score: float = 0.0
@@ -73,7 +75,6 @@ class RunRecord:
     seconds_env: float = 0.0
     reward_low: float = float("inf")
     reward_high: float = float("-inf")
-    any_terminated: bool = False
     trace: list[list[Any]] = field(default_factory=list, repr=False)
     """Executed actions, one list per look; −1 after the last action of an episode. Kept only on request."""
     starts: list[Start] = field(default_factory=list, repr=False)
@@ -97,7 +98,7 @@ class RunRecord:
         self.returns.append(self.collect(rewards))
         self.lengths.append(len(rewards))
         self.looks.append(looks)
-        self.any_terminated |= terminated
+        self.terminated.append(terminated)
         self.said.append(said_success(info))
         self.successes.append(episode_success(self.said[-1], terminated=terminated, last_reward=rewards[-1]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,8 +42,8 @@ def collect_experience(
     lanes = Lanes(vector, starts)
     space = vector.action_space
     actions = np.zeros((vector.n_envs, *space.shape), space.dtype)
-    recorders = [_Recorder(space) for _ in starts]
-    n_ended = 0
+    recorders: defaultdict[int, _Recorder] = defaultdict(lambda: _Recorder(space))
+    ended: dict[int, Trajectory] = {}
     while (running := lanes.running).any():
         obs = vector.observe(running)
         plan = teacher.plan(obs)
@@ -54,12 +55,13 @@ def collect_experience(
         for row, lane in enumerate(np.flatnonzero(running).tolist()):
             recorders[lanes.episode[lane]].add(obs[row], taken[lane], logits[row].copy(), float(step.rewards[lane]))
         for lane in np.flatnonzero(step.done).tolist():
-            recorders[lanes.episode[lane]].end(bool(step.terminated[lane]), bool(step.truncated[lane]), step.infos[lane])
+            ended[lanes.episode[lane]] = recorders.pop(lanes.episode[lane]).trajectory(
+                bool(step.terminated[lane]), bool(step.truncated[lane]), step.infos[lane]
+            )
         lanes.begin_next(step.done)
         if step.done.any():
-            n_ended += int(step.done.sum())
-            on_episode(n_ended)
-    return Experience(vector.env_id, tuple(recorder.trajectory() for recorder in recorders), actions_in=space)
+            on_episode(len(ended))
+    return Experience(vector.env_id, tuple(ended[episode] for episode in range(len(starts))), actions_in=space)
 
 
 def teacher_logits_of(plan: Plan) -> FloatArray:
@@ -74,7 +76,7 @@ def teacher_logits_of(plan: Plan) -> FloatArray:
 
 
 class _Recorder:
-    """One growing episode."""
+    """One growing episode; it is dropped when the episode ends, so no observation is kept twice for long."""
 
     def __init__(self, space: ActionSpace) -> None:
         self._space = space
@@ -82,8 +84,6 @@ class _Recorder:
         self.actions: list[Any] = []
         self.logits: list[Any] = []
         self.rewards: list[float] = []
-        self.terminated = self.truncated = False
-        self.is_success: bool | None = None
 
     def add(self, obs: Any, action: Any, logits: Any, reward: float) -> None:
         self.obs.append(obs.copy())
@@ -91,17 +91,13 @@ class _Recorder:
         self.logits.append(logits)
         self.rewards.append(reward)
 
-    def end(self, terminated: bool, truncated: bool, info: dict[str, Any]) -> None:
-        self.terminated, self.truncated = terminated, truncated
-        self.is_success = said_success(info)
-
-    def trajectory(self) -> Trajectory:
+    def trajectory(self, terminated: bool, truncated: bool, info: dict[str, Any]) -> Trajectory:
         return Trajectory(
             obs=np.stack(self.obs),
             actions=np.array(self.actions, self._space.dtype),
             teacher_logits=np.stack(self.logits).astype(np.float32),
             rewards=np.array(self.rewards, np.float32),
-            terminated=self.terminated,
-            truncated=self.truncated,
-            is_success=self.is_success,
+            terminated=terminated,
+            truncated=truncated,
+            is_success=said_success(info),
         )

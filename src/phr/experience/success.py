@@ -74,11 +74,9 @@ def select_successful(experience: Experience, *, quantile: float = 0.0) -> Selec
     if all(t.is_success is not None for t in trajectories):
         return _checked(success, "the environment's is_success")
     returns = np.array([t.episode_return for t in trajectories])
-    rewards, any_terminated = experience.joined("rewards"), any(t.terminated for t in trajectories)
-    low, high = float(rewards.min()), float(rewards.max())
-    told = last_reward_tells_success(low, high, any_terminated=any_terminated) and not ending_is_failing(success, returns)
-    # Games are played until they are lost (Breakout): points on the way, and not one episode that ends on a point.
-    if told and (success.any() or high <= 0):
+    rewards, terminated = experience.joined("rewards"), np.array([t.terminated for t in trajectories])
+    told = last_reward_tells_success(float(rewards.min()), float(rewards.max()), any_terminated=bool(terminated.any()))
+    if told and not ending_is_failing(success, terminated, returns):
         return _checked(success, "terminated with a positive last reward")
     keep = returns >= np.quantile(returns, quantile)
     what = f"the best {1 - quantile:.0%} by return" if quantile > 0 else "all"
@@ -103,16 +101,23 @@ def last_reward_tells_success(lowest: float, highest: float, *, any_terminated: 
     return any_terminated or highest <= 0
 
 
-def ending_is_failing(success: NDArray[np.bool_], returns: NDArray[np.float64]) -> bool:
-    """Whether episodes that ended by themselves on a positive reward collected less than the others.
+def ending_is_failing(success: NDArray[np.bool_], terminated: NDArray[np.bool_], returns: NDArray[np.float64]) -> bool:
+    """Whether episodes end by themselves because something failed, whatever they had collected before.
 
-    A walker that falls ends so (Hopper, Walker2d), one that keeps going is cut off.
+    A walker that falls ends so on a positive reward (Hopper, Walker2d), one that keeps going is cut off with more. Where none
+    ended on a positive reward, a fall may have cost something (Ant), and all that ended by themselves are held against those
+    that were cut off. Games that are played until they are lost (Breakout, Flappy Bird) know no other end: there the episodes
+    pay on the way more than their end takes back.
 
     Args:
         success: What `episode_success` says without the environment's word.
+        terminated: Whether the same episodes ended by themselves.
         returns: Of the same episodes.
     """
-    return bool(success.any() and not success.all() and returns[success].mean() < returns[~success].mean())
+    if not success.any() and terminated.any() and returns.mean() > 0:
+        return True
+    ended = success if success.any() else terminated
+    return bool(ended.any() and not ended.all() and returns[ended].mean() < returns[~ended].mean())
 
 
 def _checked(keep: NDArray[np.bool_], criterion: str) -> Selection:

@@ -65,6 +65,7 @@ class PHR:
             separate_first=config.trunk_mode == "own",
             copy_scale=copy_scale,
             label_smoothing=smoothing_of(config, self.space),
+            keeps_first=config.trunk_mode != "anchored",
         )
         self.data = WindowData(experience, config)
         self._batches: WindowData | MixedWindows = self.data

@@ -36,9 +36,14 @@ _ATARI: dict[str, Any] = {
 }
 
 
-_ATARI_STUDENT: dict[str, Any] = {
+_FEW_IMAGES: dict[str, Any] = {
     "n_episodes": 60,  # a game of Pong is 2,000 observations of 28 kB
     "prefix": (0, 60),
+}
+"""What a recording of images takes, whatever the actions are."""
+
+_ATARI_STUDENT: dict[str, Any] = {
+    **_FEW_IMAGES,
     "n_updates": 8000,  # 2,000 suffice at commitment 4, and keep half of the return at 16
     "refine_windows": 10_000,  # each is a few dozen steps of the emulator
     "refine_noise": 0.05,  # without, every other window is one that was there before
@@ -153,7 +158,7 @@ def student_config(
         env_id: Where.
         horizon: Actions predicted from one look.
         action_space: What the actions are; None for Discrete.
-        fresh: The layers of a student that starts from no network of a teacher.
+        fresh: The layers of a student that starts from no network of a teacher, or has a width of its own.
         **overrides: Fields of `PHRConfig`.
 
     Raises:
@@ -164,7 +169,7 @@ def student_config(
         given = {"trunk_mode": "shared", **given}  # the one way in which A2C may move trunk and head 1
     known = _PRESETS[env_id].student if env_id in _PRESETS else _FRESH.get(fresh.kind, {}) if fresh else {}
     if isinstance(action_space, Continuous):
-        known = _CONTINUOUS
+        known = {**_CONTINUOUS, **(_FEW_IMAGES if fresh is not None and fresh.kind == "atari" else {})}
     if given.get("sample_labels"):
         known = {**known, "refine": 0}  # only a greedy teacher can be asked again
     config = PHRConfig(**{**known, **given, "horizon": horizon})

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.envs.training_vector import TrainingVector
-from phr.errors import IncompatibleModelError, SettingError
+from phr.errors import IncompatibleModelError, OutputDirectoryError, SettingError
 from phr.experience.archive import save_experience
 from phr.experience.logged import Logged
 from phr.experience.success import Selection, select_successful
@@ -111,7 +111,7 @@ def distill(
         say: Told the reason of the success filter, and what each round of refinement found and changed.
 
     Raises:
-        OutputDirectoryError: If the folder holds something else.
+        OutputDirectoryError: If the folder holds something else, or a finished run whose episodes are to be saved now.
         IncompatibleModelError: If teacher, environment and experience do not fit.
         NoSuccessError: If the teacher succeeded in no episode.
         InvalidDataError: If refinement is asked for and no plan of the student ends within an episode.
@@ -124,6 +124,11 @@ def distill(
         settings["experience"] = experience_id
     run = _open_run(directory, settings, resume)
     if run is not None and run.is_complete:
+        if save_experience_to is not None and not save_experience_to.with_suffix(".npz").exists():
+            raise OutputDirectoryError(
+                f"{run.path} holds a finished run, whose episodes were not kept in {save_experience_to}; leave "
+                "save_experience out, or record them anew in another folder"
+            )
         return load_model(run.path)
     if experience is None:
         experience, selection = record_teacher(teacher, env_id, config, on_progress=on_progress)
@@ -136,6 +141,7 @@ def distill(
         save_experience(experience, save_experience_to)
     env = make_env(env_id)
     student = PHR(_network(start, env.observation_space, experience, config), experience, config)
+    del experience  # the student's windows hold a copy
     training = _training(student, teacher, env_id, joint_config, say)
     run_training(training, run, on_progress=on_progress)
     notes = _notes(student, teacher_name, selection)

@@ -2,119 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from phr.actions import ActionSpace, Continuous, Discrete, action_space_from_json
-from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, SettingError
+from phr.actions import ActionSpace, Continuous, Discrete
+from phr.networks.action_scale import LOG_SPREAD, ActionScale
+from phr.networks.config import NetworkConfig
 from phr.networks.observations import Observations, is_channels_last, scale_of, shape_of
 from phr.networks.trunks import Trunk, TrunkConfig, orthogonal
 
-LOG_SPREAD = (-5.0, 1.0)
-"""Limits of a logarithm of the spread, in units of half the range: 0.7 % of it, and more than all of it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """All that is needed to build the network again."""
-
-    obs_shape: tuple[int, ...]
-    """Shape of one observation."""
-    n_actions: int
-    """Numbers that a head answers: the size of a discrete action space, see `phr.actions` for others."""
-    horizon: int
-    """Number of policy heads; 1 for a teacher."""
-    trunk: TrunkConfig
-    """The layers that the heads share."""
-    obs_scale: float = 1.0
-    """Observations are multiplied by this: 1/255 for bytes of 0 .. 255."""
-    channels_last: bool = False
-    """Images are `(height, width, channels)`; the network turns them round."""
-    separate_first: bool = False
-    """Head 1 reads a trunk of its own (the teacher's, frozen); looking costs two trunks then."""
-    action_space: ActionSpace | None = None
-    """What the actions are; None for Discrete."""
-    normalize: bool = False
-    """The trunk normalises observations with statistics that it keeps beside its weights."""
-    label_smoothing: float = 0.0
-    """ε of the labels that it was trained on; plans take it out of their confidence."""
-
-    def __post_init__(self) -> None:
-        if self.horizon < 1:
-            raise HorizonError(f"the horizon must be >= 1, got {self.horizon}")
-        if self.n_actions < 1:
-            raise SettingError(f"a policy needs at least one action, got {self.n_actions}")
-        if not 0 < self.obs_scale < math.inf:
-            raise SettingError(f"obs_scale must be positive and finite, got {self.obs_scale}")
-        if not self.actions.accepts(self.n_actions):
-            raise SettingError(f"a head of {self.n_actions} numbers does not go with {self.actions}")
-
-    @property
-    def actions(self) -> ActionSpace:
-        """What the actions are."""
-        return Discrete(self.n_actions) if self.action_space is None else self.action_space
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; what is as it always was before it could be said is left out."""
-        actions = self.actions.to_json()
-        values: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, action_space=None))))
-        if actions is None:
-            del values["action_space"]
-        else:
-            values["action_space"] = actions
-        if not self.normalize:
-            del values["normalize"]
-        if not self.label_smoothing:
-            del values["label_smoothing"]
-        return values
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> NetworkConfig:
-        """The configuration that `to_json` wrote.
-
-        Descriptions from before `obs_scale` was one of their entries mean what they meant then: `atari` trunks read bytes.
-
-        Raises:
-            IncompatibleModelError: If keys are missing or unknown.
-        """
-        try:
-            trunk = TrunkConfig(**{**values["trunk"], "channels": tuple(values["trunk"]["channels"])})
-            then = {"obs_scale": 1 / 255 if trunk.kind == "atari" else 1.0}
-            said = values.get("action_space")
-            actions = None if said is None else action_space_from_json(said, values["n_actions"])
-            shape = tuple(values["obs_shape"])
-            return cls(**{**then, **values, "obs_shape": shape, "trunk": trunk, "action_space": actions})
-        except (KeyError, TypeError, InvalidDataError) as error:
-            raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error
-
-
-class ActionScale(nn.Module):
-    """Numbers around 0 → continuous actions around the middle of their range; logarithms of a spread are kept in limits.
-
-    The bounds are constants of the configuration, so they are no part of the weights.
-    """
-
-    center: Tensor
-    unit: Tensor
-
-    def __init__(self, space: Continuous) -> None:
-        super().__init__()
-        self.register_buffer("center", torch.from_numpy(space.bounds.center), persistent=False)
-        self.register_buffer("unit", torch.from_numpy(space.bounds.unit), persistent=False)
-
-    def forward(self, numbers: Tensor) -> Tensor:
-        """Shape `(*batch, d)` or `(*batch, 2 d)`, as it came."""
-        n = len(self.center)
-        actions = self.center + self.unit * numbers[..., :n]
-        if numbers.shape[-1] == n:
-            return actions
-        return torch.cat([actions, numbers[..., n:].clamp(*LOG_SPREAD)], dim=-1)
+__all__ = ["LOG_SPREAD", "ActionScale", "NetworkConfig", "PlanNetwork", "blank_network", "build_network", "extend_teacher"]
 
 
 class PlanNetwork(nn.Module):
@@ -233,6 +133,7 @@ def extend_teacher(
     separate_first: bool = False,
     copy_scale: float = 1.0,
     label_smoothing: float = 0.0,
+    keeps_first: bool = False,
 ) -> PlanNetwork:
     """The student at the start of stage 2: the teacher's trunk and value head, and `horizon` copies of its head 1.
 
@@ -242,12 +143,22 @@ def extend_teacher(
         separate_first: Keep a second copy of the trunk that head 1 alone reads.
         copy_scale: Factor on the logits of the later copies; 1 copies them as they are.
         label_smoothing: ε of the labels that it will be trained on.
+        keeps_first: Head 1 will not be trained on them.
 
     Raises:
         HorizonError: If the horizon is below 1.
     """
     old = teacher.config
-    student = blank_network(replace(old, horizon=horizon, separate_first=separate_first, label_smoothing=label_smoothing))
+    kept = old.smoothing_of_first if keeps_first else label_smoothing
+    student = blank_network(
+        replace(
+            old,
+            horizon=horizon,
+            separate_first=separate_first,
+            label_smoothing=label_smoothing,
+            first_smoothing=None if kept == label_smoothing else kept,
+        )
+    )
     student.trunk.load_state_dict(teacher.trunk_of_first.state_dict())
     student.value_head.load_state_dict(teacher.value_head.state_dict())
     if student.first_trunk is not None:

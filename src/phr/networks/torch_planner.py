@@ -45,4 +45,4 @@ class TorchPlanner:
             logits = self.network(torch.from_numpy(obs).to(self._device)).cpu().numpy()
         if not np.isfinite(logits).all():
             raise NonFiniteError("the network answered with a NaN or an infinity")
-        return self.action_space.plan(logits, self.network.config.label_smoothing)
+        return self.action_space.plan(logits, self.network.config.smoothing)

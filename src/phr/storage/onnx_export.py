@@ -94,7 +94,9 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False) -> Export:
     parity = Parity(_compared_at_random(model, exported, random), without_env=without_env, continuous=continuous)
     if env is not None:
         real = meet_observations(model.planner, env, N_REAL_INT8 if int8 else N_REAL, rng)
-        parity = replace(parity, real=check_parity(model.planner, exported, real[:N_REAL]))
+        # Logits are small where a network was trained; continuous actions are as large as their range.
+        rounding = rounding_of(model.network, real[:N_REAL]) if continuous else 0.0
+        parity = replace(parity, real=check_parity(model.planner, exported, real[:N_REAL], rounding=rounding))
     _write(out, data, manifest)
     if env is None or not int8:
         return Export(out, parity)

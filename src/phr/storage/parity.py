@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from phr.actions import action_space_of
+from phr.actions import ActionSpace, Continuous, action_space_of
 from phr.errors import ExportMismatchError
 from phr.networks.policy import PlanNetwork
 from phr.plan import NetworkPlan
 from phr.protocols import Planner
 
 TOLERANCE = 1e-4
-"""Largest difference between two logits that is put down to rounding."""
+"""Largest difference between two logits, or two actions in units of half their range, that is put down to rounding."""
 ROUNDINGS = 4.0
 """Where torch's own float32 is farther from float64 than a quarter of that, so many times that distance."""
 BATCH_SIZES = (1, 2, 7, 64)
@@ -29,7 +29,8 @@ class Agreement:
 
     Attributes:
         n_observations: They were compared on so many.
-        max_difference: Largest difference between two logits, or two numbers of continuous actions.
+        max_difference: Largest difference between two logits, or two numbers of continuous actions in units of half their
+            range.
         max_logit: Largest absolute one.
     """
 
@@ -55,9 +56,9 @@ class Parity:
     continuous: bool = False
 
     def __str__(self) -> str:
-        what = "numbers" if self.continuous else "logits"
+        what, unit = ("actions", " of half the range") if self.continuous else ("logits", "")
         parts = [
-            f"within {found.max_difference:.1e} on {found.n_observations} {kind} observations ({what} up to "
+            f"within {found.max_difference:.1e}{unit} on {found.n_observations} {kind} observations ({what} up to "
             f"{found.max_logit:.0f})"
             for kind, found in (("real", self.real), ("random", self.random))
             if found is not None
@@ -69,11 +70,20 @@ class Parity:
 
 
 def rounding_of(network: PlanNetwork, obs: NDArray[Any]) -> float:
-    """How far torch's logits are from those in float64: what float32 costs on these observations, whoever computes."""
+    """How far torch's outputs are from those in float64, as `check_parity` counts: what float32 costs, whoever computes."""
     exact = copy.deepcopy(network).double()
     with torch.inference_mode():
         batch = torch.from_numpy(obs)
-        return float((network(batch).double() - exact(batch)).abs().max())
+        apart = (network(batch).double() - exact(batch)).abs().numpy()
+    return float((apart / _units(network.config.actions, network.config.n_actions)).max())
+
+
+def _units(space: ActionSpace, n_outputs: int) -> NDArray[np.float32]:
+    """What each number of an output is counted in: continuous actions in half their range, all else as it is."""
+    units = np.ones(n_outputs, np.float32)
+    if isinstance(space, Continuous):
+        units[: space.n_outputs] = space.bounds.unit
+    return units
 
 
 def check_parity(torch_planner: Planner, onnx_planner: Planner, obs: NDArray[Any], *, rounding: float = 0.0) -> Agreement:
@@ -90,22 +100,24 @@ def check_parity(torch_planner: Planner, onnx_planner: Planner, obs: NDArray[Any
     """
     worst = largest = 0.0
     allowed = max(TOLERANCE, ROUNDINGS * rounding)
+    actions = action_space_of(torch_planner)
+    units = _units(actions, torch_planner.n_actions)
+    what, unit = ("actions", " of half the range") if isinstance(actions, Continuous) else ("logits", "")
     for size in BATCH_SIZES:
         for start in range(0, len(obs), size):
             batch = obs[start : start + size]
             expected, got = _logits(torch_planner, batch), _logits(onnx_planner, batch)
-            worst = max(worst, float(np.abs(expected - got).max()))
+            worst = max(worst, float((np.abs(expected - got) / units).max()))
             largest = max(largest, float(np.abs(expected).max()))
             if worst > allowed:
                 raise ExportMismatchError(
-                    f"the exported model differs from torch: two logits by {worst:.2e} at batch size {size}, "
-                    f"{allowed:.0e} is allowed; nothing was written"
+                    f"the exported model differs from torch: two {what} by {worst:.2e}{unit} at batch size "
+                    f"{size}, {allowed:.0e} is allowed; nothing was written"
                 )
-            actions = action_space_of(torch_planner)
             if not actions.agree(actions.plan(expected).mode(), actions.plan(got).mode()).all():
                 raise ExportMismatchError(
-                    f"the exported model plans another action than torch at batch size {size}, although no two logits "
-                    f"differ by more than {worst:.2e}; nothing was written"
+                    f"the exported model plans another action than torch at batch size {size}, although no two {what} "
+                    f"differ by more than {worst:.2e}{unit}; nothing was written"
                 )
     return Agreement(len(obs), worst, largest)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, action_space_of, as_space
 from phr.errors import HorizonError, InvalidDataError
-from phr.plan import NetworkPlan
+from phr.plan import NetworkPlan, repeat_first
 from phr.protocols import Planner
 
 
@@ -37,7 +37,7 @@ class RepeatPlanner:
         plan = self._planner.plan(obs)
         if not isinstance(plan, NetworkPlan):
             raise InvalidDataError(f"repeating needs a plan with logits over actions, got a {type(plan).__name__}")
-        return self.action_space.plan(np.repeat(plan.outputs[:, :1], self.horizon, axis=1))
+        return repeat_first(plan, self.horizon)
 
 
 class RandomPlanner:

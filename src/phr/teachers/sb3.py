@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from phr.teachers.policy import ContinuousTeacher, PolicyTeacher
 from phr.teachers.sb3_description import Description, SpaceText, describe
 from phr.teachers.sb3_file import Sb3File, read_sb3_file
 from phr.teachers.sb3_network import Sb3Network
+
+PRINTED = 1e-3
+"""A bound is read from the text that numpy printed; digits that a setting of numpy's left out are no difference."""
 
 
 def read_sb3(
@@ -56,8 +60,11 @@ def _discrete(file: Sb3File, description: Description, env_id: str, normalizatio
     env.close()
     actions = env.action_space
     if network.n_outputs != env.n_actions or isinstance(actions, MultiDiscrete) != (description.actions.kind != "Discrete"):
-        has = network.n_outputs if description.actions.kind == "Discrete" else f"{description.actions.kind}"
+        has = network.n_outputs if description.actions.kind == "Discrete" else f"{description.actions}"
         raise IncompatibleModelError(f"{file.name} has {has} actions, {env_id} has {actions}")
+    nvec = description.actions.nvec
+    if isinstance(actions, MultiDiscrete) and nvec not in (None, actions.nvec):  # as many logits, cut at other places
+        raise IncompatibleModelError(f"{file.name} has {description.actions} actions, {env_id} has {actions}")
     # Q-values say which action is best; a softmax over them would be no policy.
     action_only = description.family == "q"
 
@@ -88,8 +95,24 @@ def _continuous(
     shape = description.actions.shape
     if network.n_outputs != np.prod(acted.shape, dtype=int) or (shape is not None and shape != acted.shape):
         raise IncompatibleModelError(f"{file.name} has actions {description.actions}, {env_id} has {acted}")
+    _check_bounds(file.name, description.actions, acted, env_id)
     squashed = description.family != "actor_critic" or description.squash_output
     return ContinuousTeacher(network, acted.low, acted.high, squashed=squashed, obs_shape=seen.shape, name=file.name)
+
+
+def _check_bounds(name: str, trained: SpaceText, acted: spaces.Box, env_id: str) -> None:
+    """Refuse actions between other bounds, where the file spells them out: its answers are scaled to them."""
+    for side, told, bound in (("lowest", trained.low, acted.low), ("highest", trained.high, acted.high)):
+        if told is not None and not np.allclose(told, bound.ravel(), rtol=PRINTED, atol=1e-6):
+            raise IncompatibleModelError(
+                f"{name} was trained with {side} actions {_few(told)}, {env_id} has {_few(bound.ravel())}; "
+                "give the environment the wrappers that it was trained in"
+            )
+
+
+def _few(numbers: Sequence[float] | NDArray[Any]) -> str:
+    shown = ", ".join(f"{number:g}" for number in numbers[:4])
+    return f"[{shown}{', …' if len(numbers) > 4 else ''}]"
 
 
 def _network(

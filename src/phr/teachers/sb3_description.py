@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ class SpaceText:
         n: Elements of a Discrete space.
         start: Its first element.
         is_bytes: A Box of bytes from 0 to 255 everywhere.
+        low: Least values of a Box of numbers, flat; None where the file does not spell out each.
+        high: Greatest ones.
+        nvec: Choices of each component of a MultiDiscrete space.
     """
 
     kind: str
@@ -51,8 +55,13 @@ class SpaceText:
     n: int | None = None
     start: int = 0
     is_bytes: bool = False
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+    nvec: tuple[float, ...] | None = None
 
     def __str__(self) -> str:
+        if self.kind == "MultiDiscrete" and self.nvec is not None:
+            return f"MultiDiscrete([{', '.join(f'{n:g}' for n in self.nvec)}])"
         if self.kind == "Discrete":
             return f"Discrete({self.n}{f', start={self.start}' if self.start else ''})"
         return f"{self.kind} of {self.dtype}, shape {self.shape}"
@@ -188,9 +197,21 @@ def _space(file: Sb3File, key: str) -> SpaceText:
             is_bytes=str(entry.get("dtype")) == "uint8"
             and _numbers(entry, "low") <= {0}
             and _numbers(entry, "high") <= {255},
+            low=_spelt_out(entry.get("low"), shape),
+            high=_spelt_out(entry.get("high"), shape),
+            nvec=_spelt_out(entry.get("nvec"), shape),
         )
     except (TypeError, ValueError) as error:
         raise CorruptFileError(f"{file.name}: its {key} is not spelt as Stable-Baselines3 does: {error}") from error
+
+
+def _spelt_out(text: Any, shape: Any) -> tuple[float, ...] | None:
+    """The numbers of a printed array of this shape, flat; None where they are not all there (long ones have an ellipsis)."""
+    try:
+        numbers = tuple(float(word) for word in re.sub(r"[][,]", " ", str(text)).split())
+        return numbers if len(numbers) == math.prod(shape) else None
+    except (TypeError, ValueError):
+        return None
 
 
 def _numbers(entry: dict[str, Any], bound: str) -> set[int]:

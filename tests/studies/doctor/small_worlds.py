@@ -56,6 +56,25 @@ class OddCoins(Coins):
         self.action_space = spaces.Box(0, 9, (2,), np.int64)
 
 
+class Breaking(Coins):
+    """Raises in its first step."""
+
+    def step(self, action: Any) -> Step:
+        raise RuntimeError("boom")
+
+
+class Outdated(Coins):
+    """Draws its chance from a generator of numpy's old kind."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
+        self.np_random = np.random.RandomState(seed)  # type: ignore[assignment]
+        self._steps = 0
+        return self._look(), {}
+
+    def _look(self) -> Obs:
+        return np.array([self.np_random.randint(2)], np.float32)  # type: ignore[attr-defined]
+
+
 class Carrying(Coins):
     """Rewards by the number of episodes so far, which no reset takes back."""
 

@@ -20,7 +20,7 @@ KEYS = {
     "checker": {"passed", "error", "warnings"},
     "replay": {
         "repeats", "episodes", "steps", "difference", "starts", "different_starts", "different_episodes", "forks",
-        "forks_changed", "fork_steps",
+        "forks_changed", "fork_steps", "dice_refused",
     },
     "teacher": {
         "teacher", "episodes", "return_mean", "length_median", "cut", "run_median", "run_p90", "moments", "repeat_right",
@@ -33,7 +33,7 @@ def test_the_json_holds_what_the_page_says() -> None:
     told: list[str] = []
     found = phr.doctor("tests.helpers:make_corridor", always_right(), episodes=2, on_progress=lambda p: told.append(p.stage))
     plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert set(plain) == {"env_id", "seed", "failure", *KEYS}
+    assert set(plain) == {"env_id", "seed", "failures", *KEYS}
     for part, keys in KEYS.items():
         assert set(plain[part]) == keys
     assert plain["teacher"]["horizon"] == 4
@@ -50,32 +50,34 @@ def test_without_a_teacher() -> None:
     assert "16 seeds give 2 different first looks and " in str(found)
 
 
-@pytest.mark.parametrize(
-    ("name", "failure"),
-    [
-        ("Raising", "ValueError: no such cell"),
-        ("Ancient", "TypeError: Ancient.reset() got an unexpected keyword argument 'seed'"),
-        ("Paying", "the reward is a NaN or an infinity"),
-    ],
-)
-def test_an_environment_that_fails_is_examined_as_far_as_that_goes(name: str, failure: str) -> None:
-    """What it resolves to and what the checker says are just what its maker needs then."""
-    found = phr.doctor(f"{ROOM}:{name}", episodes=2)
-    assert found.replay is None
-    assert found.failure is not None
-    assert failure in found.failure
-    plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert (plain["replay"], plain["failure"]) == (None, found.failure)
-    assert f"made by          {ROOM}:{name}" in str(found)
-    assert f"random actions stopped at an error: {found.failure}" in str(found)
-
-
 def test_faults_are_told() -> None:
     page = str(phr.doctor(f"{ROOM}:Unseeded", episodes=1))
     assert "does not repeat: episode 1 differs at the start (observation)" in page
     assert "stopped at an error" in page
     page = str(phr.doctor(f"{ROOM}:OddCoins", episodes=1))
     assert "phr cannot act here" in page
+
+
+def test_an_environment_that_breaks_keeps_what_was_found_before() -> None:
+    found = phr.doctor(f"{ROOM}:Breaking", lambda obs: (obs[:, 0] > 0).astype(int), episodes=1)
+    page, plain = str(found), json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert "stopped at an error" in page
+    assert found.check.error is not None
+    assert found.check.error.says == "RuntimeError: boom"
+    assert page.count("stopped  at an error: RuntimeError: boom") == 2  # random actions, and the teacher's
+    assert (plain["replay"], plain["teacher"], found.advice) == (None, None, None)
+    assert plain["failures"] == dict.fromkeys(("the same actions again", "the teacher's episodes"), "RuntimeError: boom")
+    assert phr.doctor(f"{ROOM}:Coins", episodes=1).to_json()["failures"] == {}
+
+
+def test_chance_that_cannot_be_seeded_anew_is_unknown() -> None:
+    found = phr.doctor(f"{ROOM}:Outdated", lambda obs: (obs[:, 0] > 0).astype(int), episodes=2)
+    assert found.replay is not None
+    assert (found.replay.repeats, found.replay.forks) == (True, None)
+    assert "unknown: an environment draws its chance from a RandomState" in str(found)
+    assert "begin reset with super().reset(seed=seed)" in str(found)
+    assert found.looking_away is not None
+    assert found.looking_away.plan_right is None
 
 
 def test_impossible_numbers_are_refused() -> None:

@@ -28,10 +28,10 @@ def make_slippery() -> object:
     return make_corridor(slip=0.3, random_start=True)
 
 
-def watched(env_id: str, teacher: object, *, repeats: bool = True, seed: int = 0) -> LookingAway:
+def watched(env_id: str, teacher: object, *, twins: bool = True, seed: int = 0) -> LookingAway:
     world = make_world(env_id)
     asked = ask(teacher, world, NOTHING_SAID)
-    return look_away(world, asked, repeats=repeats, seed=seed, n_episodes=4, max_steps=40)
+    return look_away(world, asked, twins=twins, seed=seed, n_episodes=4, max_steps=40)
 
 
 def test_where_nothing_is_left_to_chance_a_plan_may_last_the_episode() -> None:
@@ -75,7 +75,7 @@ def test_rarer_coins_allow_longer_plans() -> None:
 
 
 def test_without_replaying_runs_of_actions_are_all_there_is() -> None:
-    found = watched(f"{ROOM}:Unseeded", lambda obs: (obs[:, 0] > 2).astype(int), repeats=False)
+    found = watched(f"{ROOM}:Unseeded", lambda obs: (obs[:, 0] > 2).astype(int), twins=False)
     assert (found.plan_right, found.blind_median, found.diverged) == (None, None, None)
     assert found.horizon == found.run_median == 12
     assert "replaying does not repeat" in found.reason

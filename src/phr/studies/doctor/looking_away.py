@@ -52,7 +52,7 @@ class LookingAway:
     repeat_right: tuple[float, ...]
     """Share of moments whose action the teacher keeps for each of `HORIZONS` steps."""
     plan_right: tuple[float, ...] | None
-    """Share of twins that were still right after each of `HORIZONS` steps; None where replaying does not repeat."""
+    """Share of twins that were still right after each of `HORIZONS` steps; None where no twins can be played."""
     blind_median: int | None
     """Most steps after which half of the twins were right, `LONGEST` at most."""
     blind_p90: int | None
@@ -67,13 +67,13 @@ class LookingAway:
     """Why."""
 
 
-def look_away(world: World, teacher: Asked, *, repeats: bool, seed: int, n_episodes: int, max_steps: int) -> LookingAway:
+def look_away(world: World, teacher: Asked, *, twins: bool, seed: int, n_episodes: int, max_steps: int) -> LookingAway:
     """Play the teacher, and twins of its episodes.
 
     Args:
         world: Where.
         teacher: Who acts.
-        repeats: Whether replaying repeats here; without it there are no twins.
+        twins: Whether twins can be played: replaying repeats here, and other dice can be thrown.
         seed: Fixes episodes, moments and dice.
         n_episodes: Episodes of the teacher.
         max_steps: Most steps of each from which a plan may begin.
@@ -83,11 +83,11 @@ def look_away(world: World, teacher: Asked, *, repeats: bool, seed: int, n_episo
     episodes = [play(world, start, teacher.act, max_steps + LONGEST) for start in starts]
     moments = _moments(episodes, max_steps, streams.rng("doctor-moments"))
     repeat = [_kept_for(teacher, episode, at) for episode, at in moments]
-    twins = None
-    if repeats:
+    right = None
+    if twins:
         chances = [streams.integer("doctor-twin", index) for index in range(len(moments))]
-        twins = [_right_for(world, teacher, *moment, chance) for moment, chance in zip(moments, chances, strict=True)]
-    return _summary(teacher, episodes, repeat, twins)
+        right = [_right_for(world, teacher, *moment, chance) for moment, chance in zip(moments, chances, strict=True)]
+    return _summary(teacher, episodes, repeat, right)
 
 
 def _moments(episodes: Sequence[Episode], max_steps: int, rng: np.random.Generator) -> list[tuple[Episode, int]]:
@@ -172,8 +172,8 @@ def _advice(run: int, length: float, half: int | None, diverged: int | None, mom
     most = max(1, math.ceil(length))
     if half is None:
         return min(run, most), (
-            "replaying does not repeat here, so no twin of a moment can be played; the teacher keeps an action for "
-            f"{run} at the median, so much at least can be planned"
+            "replaying does not repeat here, or no other dice can be thrown, so no twin of a moment can be played; the "
+            f"teacher keeps an action for {run} at the median, so much at least can be planned"
         )
     if not diverged:
         return min(_USUAL, most), (

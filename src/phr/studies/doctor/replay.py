@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from phr.errors import UnsupportedEnvironmentError
 from phr.seeding import Streams
 from phr.studies.doctor.world import Choose, Episode, World, fingerprint, fork, make_world, play, play_again
 
@@ -49,11 +50,14 @@ class Replay:
     """Episodes that these gave under the same actions, followed for `fork_steps` steps at most; as many as there are first
     observations, or more where a seed decides what cannot be seen at first."""
     forks: int | None
-    """Moments from which the same actions were played on under other dice; None where replaying does not repeat."""
+    """Moments from which the same actions were played on under other dice; None where replaying does not repeat, or no other
+    dice can be thrown."""
     forks_changed: int | None
     """How many of these went another way."""
     fork_steps: int
     """Steps that each was followed for, at most."""
+    dice_refused: str | None = None
+    """Why no other dice can be thrown; None where they can, or replaying does not repeat."""
 
     @property
     def repeats(self) -> bool:
@@ -82,9 +86,12 @@ def examine_replay(world: World, *, seed: int, n_episodes: int, max_steps: int) 
     again.close()
     found = (first_difference(k, *pair) for k, pair in enumerate(zip(episodes, replayed, strict=True)))
     difference = next((each for each in found if each is not None), None)
-    changed = None
+    changed, refused = None, None
     if difference is None:
-        changed = sum(_changes(world, episodes[k % n_episodes], k, streams) for k in range(N_FORKS))
+        try:
+            changed = sum(_changes(world, episodes[k % n_episodes], k, streams) for k in range(N_FORKS))
+        except UnsupportedEnvironmentError as error:
+            refused = str(error)
     actions = episodes[0].actions[:FORK_STEPS]
     traces = {play_again(world, streams.integer("doctor-reset", k), actions).trace for k in range(N_STARTS)}
     return Replay(
@@ -97,6 +104,7 @@ def examine_replay(world: World, *, seed: int, n_episodes: int, max_steps: int) 
         forks=None if changed is None else N_FORKS,
         forks_changed=changed,
         fork_steps=FORK_STEPS,
+        dice_refused=refused,
     )
 
 

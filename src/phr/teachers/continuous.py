@@ -1,0 +1,65 @@
+"""Policies with continuous actions, as Stable-Baselines3 keeps them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from phr.actions import Continuous
+from phr.errors import NonFiniteError
+from phr.plan import ContinuousPlan
+
+
+class ContinuousTeacher:
+    """A policy with continuous actions, as Stable-Baselines3 keeps them.
+
+    Args:
+        module: Observations → numbers, `(batch, n)`.
+        low: Lowest action, of the action space's shape and number type.
+        high: Highest action.
+        squashed: The numbers lie in [−1, 1] and are scaled to [low, high]; otherwise they are cut off there.
+        obs_shape: Shape of one observation.
+        name: For messages.
+    """
+
+    horizon = 1
+    action_only = True
+
+    def __init__(
+        self,
+        module: nn.Module,
+        low: NDArray[Any],
+        high: NDArray[Any],
+        *,
+        squashed: bool,
+        obs_shape: tuple[int, ...],
+        name: str,
+    ) -> None:
+        self.module, self.low, self.high, self.squashed, self.name = module, low, high, squashed, name
+        self.obs_shape = obs_shape
+        self.action_space = Continuous.between(low, high)
+        self.n_actions = self.action_space.n_outputs
+
+    def plan(self, obs: NDArray[Any]) -> ContinuousPlan:
+        """Ask the policy once for a batch of observations; for errors see `actions`."""
+        return self.action_space.certain(self.actions(obs)[:, None])
+
+    def actions(self, obs: NDArray[Any]) -> NDArray[Any]:
+        """The most likely actions (the means), shape `(batch, *action_shape)`.
+
+        Raises:
+            NonFiniteError: If a number is not finite.
+        """
+        with torch.inference_mode():
+            numbers = self.module(torch.from_numpy(obs)).numpy().reshape(-1, *self.low.shape)
+        if not np.isfinite(numbers).all():
+            raise NonFiniteError(f"{self.name} answered with a NaN or an infinity")
+        if self.squashed:
+            scaled: NDArray[Any] = self.low + 0.5 * (numbers + 1.0) * (self.high - self.low)
+            return scaled
+        cut: NDArray[Any] = np.clip(numbers, self.low, self.high)
+        return cut
