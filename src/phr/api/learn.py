@@ -21,11 +21,12 @@ from phr.learning.losses import losses_for
 from phr.learning.presets import fresh_trunk, fresh_trunk_of, student_config, teacher_config
 from phr.networks.trunks import TrunkConfig
 from phr.protocols import Planner
-from phr.storage.model import Model
+from phr.storage.model import Model, load_model
 from phr.teachers.foreign import Reading, is_foreign
 from phr.teachers.policy import check_soft
 from phr.teachers.references import ORACLE, resolve
 from phr.teachers.vecnormalize import read_vecnormalize
+from phr.teachers.zoo import model_directory
 
 
 def train_teacher(
@@ -91,7 +92,8 @@ def distill(
             `experience` alone, from its actions.
         horizon: Actions to predict from one look.
         out: The run's folder; None keeps everything in memory.
-        env_id: Where; the teacher's own environment by default. Policies that phr did not train need it.
+        env_id: Where; the teacher's own environment by default. Policies that phr did not train need it, and so do files
+            whose environment is a `module:factory`: no file runs code that the user did not name.
         seed: Fixes starts and batches.
         resume: Go on where there is a part; return the model where all is done.
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
@@ -173,7 +175,7 @@ def load_teacher(
 
     Args:
         reference: As for `distill`.
-        env_id: Where it acts; policies that phr did not train need it.
+        env_id: As for `distill`.
         activation: As for `distill`.
         normalize: As for `distill`.
 
@@ -206,10 +208,9 @@ def load(reference: str | Path) -> Model:
         UnknownModelError: If the reference leads nowhere, or stands for no network.
         CorruptFileError: If a file is missing, truncated or edited.
     """
-    model = None if reference == ORACLE or is_foreign(reference) else resolve(reference).model
-    if model is None:
+    if reference == ORACLE or is_foreign(reference):
         raise UnknownModelError(f"{reference} has no network to load; give a run directory or zoo:NAME")
-    return model
+    return load_model(model_directory(str(reference)))
 
 
 def _path(out: str | Path | None) -> Path | None:
