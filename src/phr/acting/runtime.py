@@ -11,6 +11,7 @@ agent = HorizonAgent(planner, planner.commitment)
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class OnnxPlanner:
     """
 
     def __init__(self, data: bytes, manifest: Manifest, name: str = "this model") -> None:
-        self.manifest = manifest
+        self.manifest, self.identity = manifest, hashlib.sha256(data).hexdigest()
         self.action_space, self._smoothing = manifest.actions, float(manifest.network.get("label_smoothing", 0.0))
         try:
             self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])

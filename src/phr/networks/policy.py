@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from phr.actions import ActionSpace, Continuous, Discrete, action_space_from_json
+from phr.actions import ActionSpace, Continuous, Discrete, action_space_from_json, whole_numbers
 from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, SettingError
 from phr.networks.observations import Observations, is_channels_last, scale_of, shape_of
 from phr.networks.trunks import Trunk, TrunkConfig, orthogonal
@@ -52,6 +52,8 @@ class NetworkConfig:
             raise SettingError(f"a policy needs at least one action, got {self.n_actions}")
         if not 0 < self.obs_scale < math.inf:
             raise SettingError(f"obs_scale must be positive and finite, got {self.obs_scale}")
+        if not 0 <= self.label_smoothing < 1:
+            raise SettingError(f"label_smoothing must lie in 0 .. 1, 1 excluded, got {self.label_smoothing}")
         if not self.actions.accepts(self.n_actions):
             raise SettingError(f"a head of {self.n_actions} numbers does not go with {self.actions}")
 
@@ -88,9 +90,10 @@ class NetworkConfig:
             then = {"obs_scale": 1 / 255 if trunk.kind == "atari" else 1.0}
             said = values.get("action_space")
             actions = None if said is None else action_space_from_json(said, values["n_actions"])
-            shape = tuple(values["obs_shape"])
+            shape = whole_numbers(values["obs_shape"])
+            whole_numbers([values["n_actions"], values["horizon"]])
             return cls(**{**then, **values, "obs_shape": shape, "trunk": trunk, "action_space": actions})
-        except (KeyError, TypeError, InvalidDataError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, InvalidDataError) as error:
             raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error
 
 

@@ -30,9 +30,13 @@ class PolicyTeacher:
         obs_shape: Shape of one observation.
         name: For messages.
         module: The torch module behind it, where there is one.
+
+    Attributes:
+        identity: Tells it from another (`phr.teachers.identity`); empty until somebody says it.
     """
 
     horizon = 1
+    identity = ""
 
     def __init__(
         self,
@@ -77,9 +81,13 @@ class ContinuousTeacher:
         squashed: The numbers lie in [−1, 1] and are scaled to [low, high]; otherwise they are cut off there.
         obs_shape: Shape of one observation.
         name: For messages.
+
+    Attributes:
+        identity: Tells it from another (`phr.teachers.identity`); empty until somebody says it.
     """
 
     horizon = 1
+    identity = ""
     action_only = True
 
     def __init__(

@@ -46,7 +46,8 @@ class Actor:
         backend: What computes the plans.
         commitment: Actions to execute per look where the user says nothing; None for the whole horizon.
         model: The network and its manifest, None for planners without one.
-        identity: Tells a planner without a model from another: a hash of what it was read from, else its name.
+        identity: Tells a planner without a model from another: a hash of what it was read from, else its name; empty where
+            nothing does.
         action_only: It answers actions instead of probabilities.
     """
 
