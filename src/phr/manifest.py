@@ -78,7 +78,7 @@ class Manifest:
         """What `to_json` gave; `name` says where it was found.
 
         Raises:
-            CorruptFileError: If keys are missing or unknown, a value is not what it has to be, or no format of ours is named.
+            CorruptFileError: If keys are missing or unknown, a value makes no sense, or no format of ours is named.
         """
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise CorruptFileError(f"{name} was not written by phr (format {FORMAT})")

@@ -95,8 +95,8 @@ def distill(
         env_id: Where; the teacher's own environment by default. Policies that phr did not train need it, and so do files
             whose environment is a `module:factory`: no file runs code that the user did not name.
         seed: Fixes starts and batches.
-        resume: Go on where there is a part; return the model where all is done. Like `experience` it needs a teacher that can
-            be told from others: a bare function, or a planner that holds more than arrays and modules, has to have an
+        resume: Go on where there is a part; return the model where all is done. Like `experience` it needs a teacher that
+            can be told from others: a bare function, or a planner that holds more than arrays and modules, has to have an
             attribute `identity`.
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
         save_experience: Where to keep the recorded episodes (.npz, with a JSON beside it), for another distillation.
@@ -129,8 +129,8 @@ def distill(
     actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
     if actor.model is None and not actor.identity and (resume or experience is not None):
         raise UsageError(
-            f"nothing tells {actor.reference} from another policy of that name, so neither a run nor recorded episodes can be "
-            "known to be its own; give it an attribute `identity`, a text that changes whenever its answers do"
+            f"nothing tells {actor.reference} from another policy of that name, so neither a run nor recorded episodes can "
+            "be known to be its own; give it an attribute `identity`, a text that changes whenever its answers do"
         )
     env = make_env(actor.env_id)
     start = actor.model.network if actor.model else fresh_trunk_of(env)

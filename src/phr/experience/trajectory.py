@@ -34,8 +34,8 @@ class Trajectory:
     Actions, logits and rewards of other number types of their kind are brought to these.
 
     Raises:
-        InvalidDataError: If the arrays disagree about the length or hold no numbers, the episode is empty or has not ended, or
-            a discrete action is outside the logits' range.
+        InvalidDataError: If the arrays disagree about the length or hold no numbers, the episode is empty or has not ended,
+            or a discrete action is outside the logits' range.
         NonFiniteError: If an observation holds a NaN or an infinity.
     """
 

@@ -1,4 +1,4 @@
-"""What tells one policy from another, so that a run is taken up again and recorded episodes are used with their own alone."""
+"""What tells one policy from another: runs are taken up again, and recorded episodes used, with their own teacher alone."""
 
 from __future__ import annotations
 
