@@ -95,9 +95,9 @@ class Manifest:
         Raises:
             TypeError, ValueError, InvalidDataError: For the first value that is not what it has to be.
         """
-        if self.kind not in get_args(ModelKind) or not isinstance(self.env_id, str):
+        if self.kind not in get_args(ModelKind) or type(self.env_id) is not str:
             raise ValueError(f"{self.kind!r} of {self.env_id!r} is no model")
-        if not isinstance(self.obs_dtype, str) or np.dtype(self.obs_dtype).kind not in "biuf":
+        if type(self.obs_dtype) is not str or np.dtype(self.obs_dtype).kind not in "biuf":
             raise ValueError(f"{self.obs_dtype!r} is no type of numbers")
         whole_numbers([self.n_actions, self.horizon, *([] if self.commitment is None else [self.commitment])])
         if self.commitment is not None and self.commitment > self.horizon:

@@ -13,6 +13,7 @@ import pytest
 
 import phr
 from phr.acting.onnx_file import seal
+from phr.api import evaluate_all_starts
 from phr.envs.factories import env_id_of_file, imports_code
 from phr.errors import UsageError
 from phr.experience.archive import save_experience
@@ -55,7 +56,7 @@ COMMANDS: dict[str, Callable[[Any], object]] = {
     "evaluate": lambda path: phr.evaluate(path, steps=10, runs=1),
     "evaluate on onnx": lambda path: phr.evaluate(path, steps=10, runs=1, backend="onnx"),
     "evaluate what was loaded": lambda path: phr.evaluate(phr.load(path), steps=10, runs=1),
-    "every start": lambda path: phr.evaluate_all_starts(path),
+    "every start": lambda path: evaluate_all_starts(path),
     "distill": lambda path: phr.distill(path, horizon=2, refine=1),
     "teacher": lambda path: phr.load_teacher(path),
     "report": lambda path: phr.make_report(path),

@@ -18,7 +18,7 @@ from phr.teachers.identity import identity_of
 from phr.teachers.oracle import OraclePlanner
 from phr.teachers.references import resolve
 from tests.exported import corridor_file
-from tests.teachers.sb3_models import VECTOR, made
+from tests.teachers.sb3_models import env_id, made
 from tests.trained import CORRIDOR
 
 QUICK: dict[str, Any] = {"horizon": 2, "n_updates": 2, "n_episodes": 4, "refine": 0}
@@ -34,7 +34,7 @@ class Table:
         self.held = held
 
     def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
-        return CategoricalPlan(np.tile(np.float32([0, 9]), (len(obs), 1, 1)))
+        return CategoricalPlan(np.tile(np.array([0, 9], np.float32), (len(obs), 1, 1)))
 
 
 def linear(seed: int) -> nn.Module:
@@ -80,10 +80,10 @@ def test_two_files_are_two_teachers(tmp_path: Path) -> None:
     teachers = []
     for name in ("A2C", "PPO"):
         made(name, "vector").save(tmp_path / f"{name}.zip")
-        teachers.append(phr.load_teacher(tmp_path / f"{name}.zip", env_id=VECTOR))
+        teachers.append(phr.load_teacher(tmp_path / f"{name}.zip", env_id=env_id("vector")))
     one, other = teachers
-    assert identity_of(one) == resolve(tmp_path / "A2C.zip", env_id=VECTOR).identity
-    words = {**QUICK, "env_id": VECTOR, "success_quantile": 0.0}
+    assert identity_of(one) == resolve(tmp_path / "A2C.zip", env_id=env_id("vector")).identity
+    words = {**QUICK, "env_id": env_id("vector"), "success_quantile": 0.0}
     first = phr.distill(one, out=tmp_path / "run", save_experience=tmp_path / "one.npz", **words)
     assert phr.distill(one, out=tmp_path / "run", resume=True, **words).sha256 == first.sha256
     with pytest.raises(OutputDirectoryError, match="holds another run"):

@@ -81,7 +81,7 @@ def space_of(experience: Experience) -> spaces.Box:
         high = 1 if all(int(each.obs.max()) <= 1 for each in experience.trajectories) else 255
         return spaces.Box(0, high, experience.obs_shape, np.uint8)
     if obs.dtype.kind == "b":
-        return spaces.Box(0, 1, experience.obs_shape, np.bool_)
+        return spaces.Box(0, 1, experience.obs_shape, obs.dtype.type)
     if obs.dtype.kind == "f":
         return spaces.Box(-np.inf, np.inf, experience.obs_shape, obs.dtype.type)
     limits = np.iinfo(obs.dtype)
