@@ -41,9 +41,9 @@ def test_no_action_space_is_made_of_forged_values(values: dict[str, Any], n: int
 FORGED: list[dict[str, Any]] = [
     {"network": []}, {"network": {"label_smoothing": "abc"}}, {"network": {"label_smoothing": 1.0}},
     {"network": {"label_smoothing": float("nan")}}, {"commitment": "abc"}, {"commitment": 0}, {"commitment": 5},
-    {"horizon": 4.0}, {"horizon": True}, {"n_actions": "2"}, {"obs_shape": "5"}, {"obs_shape": [-5]}, {"obs_dtype": "object"},
-    {"obs_dtype": "no type"}, {"env_id": 3}, {"kind": "stranger"}, {"files": []}, {"files": {"../model": "0"}}, {"notes": "x"},
-    {"action_space": {"kind": "multi_discrete", "nvec": [float("inf")]}},
+    {"horizon": 4.0}, {"horizon": True}, {"n_actions": "2"}, {"obs_shape": "5"}, {"obs_shape": [-5]},
+    {"obs_dtype": "object"},    {"obs_dtype": "no type"}, {"env_id": 3}, {"kind": "stranger"}, {"files": []}, {"files": {"../model": "0"}},
+    {"notes": "x"},    {"action_space": {"kind": "multi_discrete", "nvec": [float("inf")]}},
 ]  # fmt: skip
 
 
