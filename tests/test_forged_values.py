@@ -42,7 +42,9 @@ FORGED: list[dict[str, Any]] = [
     {"network": []}, {"network": {"label_smoothing": "abc"}}, {"network": {"label_smoothing": 1.0}},
     {"network": {"label_smoothing": float("nan")}}, {"commitment": "abc"}, {"commitment": 0}, {"commitment": 5},
     {"horizon": 4.0}, {"horizon": True}, {"n_actions": "2"}, {"obs_shape": "5"}, {"obs_shape": [-5]},
-    {"obs_dtype": "object"},    {"obs_dtype": "no type"}, {"env_id": 3}, {"kind": "stranger"}, {"files": []}, {"files": {"../model": "0"}},
+    {"obs_dtype": "object"},
+    {"obs_dtype": "no type"}, {"env_id": 3}, {"kind": "stranger"}, {"files": []},
+    {"files": {"../model": "0"}},
     {"notes": "x"},    {"action_space": {"kind": "multi_discrete", "nvec": [float("inf")]}},
 ]  # fmt: skip
 
