@@ -41,8 +41,8 @@ class Trajectory:
 
     obs: NDArray[Any]
     actions: NDArray[Any]
-    teacher_logits: NDArray[np.float32]
-    rewards: NDArray[np.float32]
+    teacher_logits: NDArray[Any]
+    rewards: NDArray[Any]
     terminated: bool
     truncated: bool
     is_success: bool | None = None
