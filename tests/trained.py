@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+
 from phr.experience.trajectory import Experience
 from phr.learning import runs
 from phr.learning.a2c import A2CConfig
@@ -15,7 +17,10 @@ from phr.learning.recording import named, record_teacher
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import Model, save_model
 
-CORRIDOR = "tests.helpers:make_corridor"
+CORRIDOR_FACTORY = "tests.helpers:make_corridor"
+CORRIDOR = "Corridor-v0"
+"""Registered, because a saved model may not name a factory without being asked for it."""
+gymnasium.register(CORRIDOR, CORRIDOR_FACTORY)
 TRUNK = TrunkConfig(kind="mlp", width=32)
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 from phr.errors import CorruptFileError, OutputDirectoryError, UnknownModelError
 
+_LARGEST_JSON = 1 << 26
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -92,13 +94,16 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        CorruptFileError: If the file is missing, unreadable or not JSON.
+        CorruptFileError: If the file is missing, unreadable, not JSON, or larger than any that phr writes.
     """
     try:
+        size = path.stat().st_size
+        if size > _LARGEST_JSON:
+            raise CorruptFileError(f"{path} has {size:,} bytes; such a file has at most {_LARGEST_JSON:,}")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CorruptFileError(f"{path} is missing") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # a number of too many digits is a plain ValueError
         raise CorruptFileError(f"{path} is not readable JSON ({error}); it was truncated or edited") from error
 
 
@@ -122,7 +127,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 break
             raise CorruptFileError(f"{path}, line {number}, is not JSON") from error

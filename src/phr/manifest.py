@@ -6,9 +6,11 @@ import importlib.metadata
 import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from phr.actions import ActionSpace, action_space_from_json
+import numpy as np
+
+from phr.actions import ActionSpace, action_space_from_json, whole_numbers
 from phr.errors import CorruptFileError, InvalidDataError
 from phr.files import read_json, sha256_of, write_json
 
@@ -76,16 +78,40 @@ class Manifest:
         """What `to_json` gave; `name` says where it was found.
 
         Raises:
-            CorruptFileError: If keys are missing or unknown, or no format of ours is named.
+            CorruptFileError: If keys are missing or unknown, a value makes no sense, or no format of ours is named.
         """
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise CorruptFileError(f"{name} was not written by phr (format {FORMAT})")
         try:
-            manifest = cls(**{**values, "obs_shape": tuple(values["obs_shape"]), "files": dict(values.get("files", {}))})
-            _ = manifest.actions
+            manifest = cls(**{**values, "obs_shape": whole_numbers(values["obs_shape"])})
+            manifest._check()
         except (KeyError, TypeError, ValueError, InvalidDataError) as error:
             raise CorruptFileError(f"{name} was edited: {error}") from error
         return manifest
+
+    def _check(self) -> None:
+        """Refuse what only a file that was edited can say.
+
+        Raises:
+            TypeError, ValueError, InvalidDataError: For the first value that is not what it has to be.
+        """
+        if self.kind not in get_args(ModelKind) or type(self.env_id) is not str:
+            raise ValueError(f"{self.kind!r} of {self.env_id!r} is no model")
+        if type(self.obs_dtype) is not str or np.dtype(self.obs_dtype).kind not in "biuf":
+            raise ValueError(f"{self.obs_dtype!r} is no type of numbers")
+        whole_numbers([self.n_actions, self.horizon, *([] if self.commitment is None else [self.commitment])])
+        if self.commitment is not None and self.commitment > self.horizon:
+            raise ValueError(f"the commitment {self.commitment} is longer than the horizon {self.horizon}")
+        for name in ("network", "files", "versions", "notes"):
+            if not isinstance(getattr(self, name), dict):
+                raise TypeError(f"{name} is {getattr(self, name)!r}")
+        if any(Path(name).name != name for name in self.files):
+            raise ValueError("it names a file of another folder")
+        for name in ("label_smoothing", "first_smoothing"):
+            smoothing = self.network.get(name, 0.0)
+            if type(smoothing) not in (int, float) or not 0 <= smoothing < 1:
+                raise ValueError(f"{name} must lie in 0 .. 1, 1 excluded, got {smoothing!r}")
+        _ = self.actions
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:

@@ -11,7 +11,7 @@ from phr.progress import Progress
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time in its first entry."""
     now = [0.0]
-    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     return now
 
 

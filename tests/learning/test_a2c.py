@@ -119,7 +119,7 @@ def test_progress_is_told_in_steps() -> None:
 class BrokenReward(gymnasium.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> Any:
         obs, _, terminated, truncated, info = self.env.step(action)
-        return obs, float("nan"), terminated, truncated, info
+        return obs, 1e38, terminated, truncated, info  # its square is more than float32 holds
 
 
 def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were() -> None:
@@ -128,7 +128,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were() -> None:
 
     training = A2C(broken, a2c_config())
     before = weights(training)
-    with pytest.raises(NonFiniteError, match="loss nan, gradient norm nan at step 0; lower learning_rate"):
+    with pytest.raises(NonFiniteError, match=r"loss (nan|inf), gradient norm (nan|inf) at step 0; lower learning_rate"):
         training.update()
     assert same(before, weights(training))
     assert training.n_updates == 0

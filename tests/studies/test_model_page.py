@@ -16,7 +16,7 @@ from tests.trained import CORRIDOR, corridor_student, saved
 
 def test_the_page_of_a_student_on_a_grid(study: Study, tmp_path: Path) -> None:
     folder = study.layout.student(ALLEY, "cross_entropy", 4, 0)
-    page = api.make_report(folder, out=tmp_path)
+    page = api.make_report(folder, out=tmp_path, env_id=ALLEY)
     assert page == tmp_path / "report.html"
     html = page.read_text(encoding="utf-8")
     told = outline(html).text
@@ -28,11 +28,11 @@ def test_the_page_of_a_student_on_a_grid(study: Study, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "films").iterdir()} == {"n1.gif", "n4.gif"}
     assert (tmp_path / "figures" / "curve.png").exists()
     before = page.read_bytes()
-    assert api.make_report(folder, out=tmp_path).read_bytes() == before
+    assert api.make_report(folder, out=tmp_path, env_id=ALLEY).read_bytes() == before
 
 
 def test_a_teacher_is_shown_at_1_alone(study: Study, tmp_path: Path) -> None:
-    page = api.make_report(study.layout.teacher(ALLEY, 0), out=tmp_path).read_text(encoding="utf-8")
+    page = api.make_report(study.layout.teacher(ALLEY, 0), out=tmp_path, env_id=ALLEY).read_text(encoding="utf-8")
     assert "looks at every step" in page
     assert page.count("data:image/gif;base64,") == 1
 
@@ -41,7 +41,7 @@ def test_without_pictures_there_is_a_page_all_the_same(tmp_path: Path) -> None:
     folder = saved(corridor_student(), tmp_path / "student")
     assert main(["report", str(folder)]) == 0
     page = (folder / "report" / "report.html").read_text(encoding="utf-8")
-    assert re.search(r"There is none: tests.helpers:make_corridor cannot be filmed", page)
+    assert re.search(r"There is none: Corridor-v0 cannot be filmed", page)
     assert CORRIDOR in page
     assert "Learned paths" not in page
     assert load_model(folder).env_id == CORRIDOR, "the model is as it was"

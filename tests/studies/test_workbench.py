@@ -21,6 +21,9 @@ from phr.studies.work import TeacherJob
 from phr.studies.workbench import Job, Workbench, once, run_jobs
 from tests.trained import CORRIDOR
 
+MADE = "tests.helpers:make_corridor"
+"""Another process does not know what was registered in this one."""
+
 SETTINGS = {"study": "test", "profile": {"seeds": [0, 1]}}
 
 
@@ -109,13 +112,13 @@ class WritesItsNumber(Numbered):
 
 
 def test_jobs_run_in_other_processes_and_are_told_of(tmp_path: Path) -> None:
-    teacher = TeacherJob(env_id=CORRIDOR, seed=0, directory=tmp_path / "teacher", total_timesteps=1280)
+    teacher = TeacherJob(env_id=MADE, seed=0, directory=tmp_path / "teacher", total_timesteps=1280)
     jobs: list[Job] = [WritesItsNumber(7, tmp_path), teacher]
     said: list[str] = []
     reports: list[Progress] = []
     run_jobs(jobs, what="working", say=said.append, on_progress=reports.append)
     assert int((tmp_path / "7").read_text()) != os.getpid()
-    assert load_model(tmp_path / "teacher").env_id == CORRIDOR
+    assert load_model(tmp_path / "teacher").env_id == MADE
     assert said[0] == "working: 2 to do"
     assert [line.split("]")[0] for line in said[1:]] == ["  [1/2", "  [2/2"]
     assert {line.split("] ")[1] for line in said[1:]} == {"job 7", teacher.name}

@@ -11,6 +11,7 @@ agent = HorizonAgent(planner, planner.commitment)
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class OnnxPlanner:
     """
 
     def __init__(self, data: bytes, manifest: Manifest, name: str = "this model") -> None:
-        self.manifest = manifest
+        self.manifest, self.identity = manifest, hashlib.sha256(data).hexdigest()
         self.action_space, self._smoothing = manifest.actions, _smoothing_of(manifest)
         try:
             self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])

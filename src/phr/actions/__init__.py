@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from phr.actions.choices import Discrete, MultiDiscrete
@@ -26,6 +27,7 @@ __all__ = [
     "action_space_of",
     "as_space",
     "one_by_one",
+    "whole_numbers",
 ]
 
 
@@ -41,7 +43,7 @@ def action_space_from_json(values: Any, n_outputs: int) -> ActionSpace:
     """
     try:
         space = Discrete(n_outputs) if values is None else _KINDS[values["kind"]](values)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InvalidDataError(f"no action space is described by {values!r}") from error
     if not space.accepts(n_outputs):
         raise InvalidDataError(f"{space} do not go with {n_outputs} numbers a step")
@@ -49,16 +51,42 @@ def action_space_from_json(values: Any, n_outputs: int) -> ActionSpace:
 
 
 def _continuous(values: dict[str, Any]) -> Continuous:
-    sides = (
-        tuple(edge if value is None else float(value) for value in values[name])
+    low, high = (
+        tuple(edge if value is None else _bound(value) for value in _listed(values[name]))
         for name, edge in (("low", -math.inf), ("high", math.inf))
     )
-    low, high = sides
-    return Continuous(low, high, tuple(int(side) for side in values["shape"]))
+    return Continuous(low, high, whole_numbers(values["shape"]))
 
+
+def _bound(value: Any) -> float:
+    if type(value) not in (int, float) or not abs(value) <= _LARGEST:
+        raise ValueError(f"{value!r} is no finite number")
+    return float(value)
+
+
+def _listed(values: Any) -> list[Any] | tuple[Any, ...]:
+    if not isinstance(values, list | tuple):
+        raise TypeError(f"{values!r} is no list")
+    return values
+
+
+def whole_numbers(values: Any, least: int = 1) -> tuple[int, ...]:
+    """A list from a file, of whole numbers that are not below `least`.
+
+    Raises:
+        TypeError: If it is no list.
+        ValueError: If it holds anything else.
+    """
+    for value in _listed(values):
+        if type(value) is not int or value < least:
+            raise ValueError(f"{value!r} is no whole number >= {least}")
+    return tuple(values)
+
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 _KINDS: dict[str, Any] = {
-    "multi_discrete": lambda values: MultiDiscrete(tuple(int(n) for n in values["nvec"])),
+    "multi_discrete": lambda values: MultiDiscrete(whole_numbers(values["nvec"])),
     "continuous": _continuous,
 }
 

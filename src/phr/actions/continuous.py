@@ -38,7 +38,7 @@ class Continuous(ActionSpace):
     dtype = np.dtype(np.float32)
 
     def __post_init__(self) -> None:
-        fits = len(self.low) == len(self.high) == math.prod(self.shape) > 0
+        fits = all(side > 0 for side in self.shape) and len(self.low) == len(self.high) == math.prod(self.shape)
         if not fits or not all(low <= high for low, high in zip(self.low, self.high, strict=True)):
             raise InvalidDataError(
                 f"continuous actions of shape {self.shape} need as many bounds, low <= high, got {self.low} and {self.high}"

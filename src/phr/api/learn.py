@@ -23,11 +23,12 @@ from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import fresh_trunk, fresh_trunk_of, student_config, teacher_config
 from phr.networks.trunks import TrunkConfig
 from phr.protocols import Planner
-from phr.storage.model import Model
+from phr.storage.model import Model, load_model
 from phr.teachers.foreign import Reading, is_foreign
 from phr.teachers.policy import check_soft
 from phr.teachers.references import ORACLE, Actor, resolve
 from phr.teachers.vecnormalize import read_vecnormalize
+from phr.teachers.zoo import model_directory
 
 
 def train_teacher(
@@ -93,9 +94,12 @@ def distill(
             `experience` alone, from its actions.
         horizon: Actions to predict from one look.
         out: The run's folder; None keeps everything in memory.
-        env_id: Where; the teacher's own environment by default. Policies that phr did not train need it.
+        env_id: Where; the teacher's own environment by default. Policies that phr did not train need it, and so do files
+            whose environment is a `module:factory`: no file runs code that the user did not name.
         seed: Fixes starts and batches.
-        resume: Go on where there is a part; return the model where all is done.
+        resume: Go on where there is a part; return the model where all is done. Like `experience` it needs a teacher that
+            can be told from others: a bare function, or a planner that holds more than arrays and modules, has to have an
+            attribute `identity`.
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
         save_experience: Where to keep the recorded episodes (.npz, with a JSON beside it), for another distillation.
         activation: The activation function of a `.zip` that does not tell it readably.
@@ -125,6 +129,11 @@ def distill(
         config = student_config(logged.env_id, horizon, action_space=actions, fresh=trunk, seed=seed, **settings)
         return runs.distill_logged(logged, config, _path(out), start=trunk, resume=resume, on_progress=on_progress, say=say)
     actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
+    if actor.model is None and not actor.identity and (resume or experience is not None):
+        raise UsageError(
+            f"nothing tells {actor.reference} from another policy of that name, so neither a run nor recorded episodes can "
+            "be known to be its own; give it an attribute `identity`, a text that changes whenever its answers do"
+        )
     env = make_env(actor.env_id)
     start = actor.model.network if actor.model else fresh_trunk_of(env)
     is_fresh = isinstance(start, TrunkConfig) or settings.get("width") is not None
@@ -181,7 +190,7 @@ def load_teacher(
 
     Args:
         reference: As for `distill`.
-        env_id: Where it acts; policies that phr did not train need it.
+        env_id: As for `distill`.
         activation: As for `distill`.
         normalize: As for `distill`.
 
@@ -214,10 +223,9 @@ def load(reference: str | Path) -> Model:
         UnknownModelError: If the reference leads nowhere, or stands for no network.
         CorruptFileError: If a file is missing, truncated or edited.
     """
-    model = None if reference == ORACLE or is_foreign(reference) else resolve(reference).model
-    if model is None:
+    if reference == ORACLE or is_foreign(reference):
         raise UnknownModelError(f"{reference} has no network to load; give a run directory or zoo:NAME")
-    return model
+    return load_model(model_directory(str(reference)))
 
 
 def _path(out: str | Path | None) -> Path | None:

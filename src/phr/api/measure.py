@@ -48,7 +48,7 @@ def evaluate(
 
     Args:
         model: A model, a run directory, `zoo:NAME`, an `.onnx`, `oracle`, or any teacher that `distill` takes.
-        env_id: Where; the model's own environment by default.
+        env_id: As for `distill`.
         commitment: Actions executed per look, or `"auto"`; by default what the model's manifest says, else its whole
             horizon.
         steps: Steps of each run; 100,000 unless `episodes` is given.
@@ -142,7 +142,7 @@ def evaluate_all_starts(
 
     Args:
         model: A model, a run directory, `zoo:NAME`, an `.onnx`, `oracle`, or any teacher that `distill` takes.
-        env_id: Where; the model's own environment by default.
+        env_id: As for `distill`.
         commitment: Actions executed per look.
         horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
         backend: As for `evaluate`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,11 @@ def reproduce(
 
 
 def make_report(
-    reference: str | Path, *, out: str | Path | None = None, say: Callable[[str], None] = lambda _line: None
+    reference: str | Path,
+    *,
+    out: str | Path | None = None,
+    env_id: str | None = None,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> Path:
     """Draw the page of a study anew, or make one for a model: its card, learned paths, films.
 
@@ -63,6 +68,8 @@ def make_report(
         reference: The folder of a finished study of `phr reproduce`, a run directory, or `zoo:NAME`.
         out: Where a model's page goes: by default `report` in its run directory, `runs/report-NAME` for the zoo's. A study's
             page stays in its folder.
+        env_id: Where to act; the model's own environment by default. Folders whose environment is a `module:factory` need
+            it: no file runs code that the user did not name.
         say: Told what happens, one line at a time.
 
     Returns:
@@ -72,7 +79,7 @@ def make_report(
         UnknownModelError: If the reference leads nowhere, or stands for no network.
         CorruptFileError: If a file is missing, truncated or edited.
         OutputDirectoryError: If the study is not finished.
-        UsageError: If a study is to be written elsewhere.
+        UsageError: If a study is to be written elsewhere; if a file alone names code to run.
     """
     from phr.studies.content import PAGE  # figures and tables take a second to import
     from phr.studies.model_page import write_model_page
@@ -83,9 +90,10 @@ def make_report(
     if is_study(Path(name)):
         if out is not None:
             raise UsageError(f"the page of a study belongs into its folder {name}; leave --out out")
-        redraw(Path(name), say=say)
+        redraw(Path(name), env_id=env_id, say=say)
         return Path(name) / PAGE
     model = load(reference)
+    model = replace(model, manifest=replace(model.manifest, env_id=model.where(env_id, name)))
     usual = (
         Path("runs") / f"report-{name.removeprefix(ZOO_PREFIX)}" if name.startswith(ZOO_PREFIX) else Path(name) / "report"
     )

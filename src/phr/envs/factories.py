@@ -14,6 +14,27 @@ def is_factory(reference: str) -> bool:
     return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
+def imports_code(env_id: str) -> bool:
+    """Whether making this environment imports a module that the id names: `module:factory`, Gymnasium's `module:Id-v0`."""
+    return ":" in env_id.partition("?")[0]
+
+
+def env_id_of_file(found: str, said: str | None, name: str) -> str:
+    """The environment to act in: what the user said, else what a file says, unless that would run code of its choice.
+
+    Args:
+        found: What the file says.
+        said: What the user said, None for nothing.
+        name: The file, for the message.
+
+    Raises:
+        UsageError: If the user said nothing and the file's id imports a module.
+    """
+    if said is None and imports_code(found):
+        raise UsageError(f"{name} asks for the environment {found}, which is code; if you trust it, say --env-id {found}")
+    return found if said is None else said
+
+
 def find_factory(reference: str, unknown: type[UsageError]) -> Any:
     """Import the module and take the name out of it.
 

@@ -64,7 +64,7 @@ def make_filmed_env(env_id: str) -> SplitEnv:
     """
     try:
         env = make_env(env_id, render_mode="rgb_array")
-    except TypeError as error:  # a factory of the user's that takes no such argument
+    except UnsupportedEnvironmentError as error:  # a factory of the user's that takes no such argument
         raise UnsupportedEnvironmentError(f"{env_id} cannot be filmed: {error}") from error
     if env.gym_env.render_mode != "rgb_array":
         raise UnsupportedEnvironmentError(f"{env_id} cannot be filmed: it has no render mode rgb_array")

@@ -26,12 +26,14 @@ class Logged:
         identity: A hash that tells them from others.
         experience: The episodes.
         observation_space: What the observations are elements of.
+        hearsay: The file alone names the environment, not the user.
     """
 
     name: str
     identity: str
     experience: Experience
     observation_space: spaces.Box
+    hearsay: bool = True
 
     @property
     def env_id(self) -> str:
@@ -78,6 +80,8 @@ def space_of(experience: Experience) -> spaces.Box:
     if obs.dtype == np.uint8:
         high = 1 if all(int(each.obs.max()) <= 1 for each in experience.trajectories) else 255
         return spaces.Box(0, high, experience.obs_shape, np.uint8)
+    if obs.dtype.kind == "b":
+        return spaces.Box(0, 1, experience.obs_shape, obs.dtype.type)
     if obs.dtype.kind == "f":
         return spaces.Box(-np.inf, np.inf, experience.obs_shape, obs.dtype.type)
     limits = np.iinfo(obs.dtype)
@@ -95,4 +99,5 @@ def _in_environment(logged: Logged, env_id: str) -> Logged:
             f"{logged.name} has observations {found[0]} of {found[1]} and {found[2]}, "
             f"{env_id} has {expected[0]} of {expected[1]} and {expected[2]}"
         )
-    return replace(logged, experience=replace(logged.experience, env_id=env_id), observation_space=space)
+    experience = replace(logged.experience, env_id=env_id)
+    return replace(logged, experience=experience, observation_space=space, hearsay=False)

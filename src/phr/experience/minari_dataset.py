@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from phr.actions import ActionSpace
+from phr.actions import ActionSpace, Discrete
 from phr.envs.split import plannable
 from phr.errors import (
     CorruptFileError,
@@ -19,7 +20,9 @@ from phr.errors import (
     UnknownModelError,
     UnsupportedEnvironmentError,
 )
+from phr.experience.hdf5 import check_hdf5
 from phr.experience.trajectory import Experience, Trajectory
+from phr.files import read_json
 
 MINARI_PREFIX = "minari:"
 """Stands before a dataset's name where a user names one."""
@@ -38,7 +41,7 @@ def load_minari(name: str) -> tuple[str, Experience, spaces.Box]:
         MissingExtraError: If Minari is not installed.
         UnknownModelError: If there is no such dataset here.
         IncompatibleModelError: If its actions or its observations are of another kind than phr reads.
-        CorruptFileError: If an episode lacks observations.
+        CorruptFileError: If it leads to other files or to code, claims more than it holds, or an episode is not whole.
     """
     try:
         minari: Any = importlib.import_module("minari")
@@ -47,11 +50,38 @@ def load_minari(name: str) -> tuple[str, Experience, spaces.Box]:
             f"{MINARI_PREFIX}{name} needs the package {error.name}; pip install 'phr[minari]'"
         ) from error
     try:
-        dataset = minari.load_dataset(name)
-    except FileNotFoundError as error:
-        raise UnknownModelError(f"there is no dataset {name!r} here; minari download {name}") from error
+        folder = Path(importlib.import_module("minari.storage.datasets_root_dir").get_dataset_path(name)) / "data"
+        if not folder.exists():
+            raise UnknownModelError(f"there is no dataset {name!r} here; minari download {name}")
+        _check(folder)
+        return _read(minari.load_dataset(name), name)
+    except (UnknownModelError, IncompatibleModelError):
+        raise
     except Exception as error:  # Minari's readers raise many kinds
-        raise CorruptFileError(f"the dataset {name!r} cannot be read: {type(error).__name__}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise CorruptFileError(f"the dataset {name!r} cannot be read: {type(error).__name__}: {reason}") from error
+
+
+def _check(folder: Path) -> None:
+    """Look through a dataset's files before Minari reads them.
+
+    Raises:
+        ValueError: If they name spaces only by an environment, which Minari would make from whatever code they point at; if
+            they are of another format; if they claim more episodes, or larger ones, than they hold.
+    """
+    said = read_json(folder / "metadata.json")
+    spaces_said = [said.get(name) for name in ("observation_space", "action_space")]
+    if not all(isinstance(each, str) for each in spaces_said):
+        raise ValueError("it does not tell its spaces, and phr makes no environment of a dataset's to ask for them")
+    if said.get("data_format") != "hdf5":
+        raise ValueError(f"phr reads Minari's format hdf5, this one is {said.get('data_format')!r}")
+    n_episodes, n_claimed = check_hdf5(folder / "main_data.hdf5"), said.get("total_episodes")
+    if n_claimed != n_episodes:
+        raise ValueError(f"it claims {n_claimed} episodes and holds {n_episodes}")
+
+
+def _read(dataset: Any, name: str) -> tuple[str, Experience, spaces.Box]:
+    """What `load_minari` returns; whatever is wrong raises whatever it raises."""
     space, acted = dataset.observation_space, dataset.action_space
     actions, first = _actions(acted, name)
     box = _box(space, name)
@@ -93,7 +123,10 @@ def _trajectory(
     seen = np.asarray(episode.observations)
     if len(seen) != n_steps + 1:
         raise CorruptFileError(f"the dataset {name!r} has an episode of {n_steps} steps with {len(seen)} observations")
-    actions = np.asarray(episode.actions).reshape(n_steps, *acted.shape).astype(acted.dtype) - first
+    actions = np.asarray(episode.actions).reshape(n_steps, *acted.shape)
+    if acted.dtype.kind == "f" or actions.dtype.kind in "iu":
+        actions = actions.astype(acted.dtype) - acted.dtype.type(first)
+    acted.check(actions)
     certain = acted.certain(actions[:, None])  # what lies out of bounds was cut off by whoever took it
     terminated = bool(episode.terminations[-1])
     return Trajectory(
@@ -109,7 +142,10 @@ def _trajectory(
 
 def _observations(seen: NDArray[Any], space: spaces.Space[Any], box: spaces.Box) -> NDArray[Any]:
     if isinstance(space, spaces.Discrete):
-        rows: NDArray[Any] = np.eye(int(space.n), dtype=np.float32)[seen.astype(np.int64) - int(space.start)]
+        places = seen.astype(np.int64) - int(space.start)
+        Discrete(int(space.n)).check(places)
+        rows = np.zeros((len(places), int(space.n)), np.float32)
+        rows[np.arange(len(places)), places] = 1.0
         return rows
     return np.ascontiguousarray(seen, box.dtype)
 

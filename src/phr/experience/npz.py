@@ -44,6 +44,11 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         raise CorruptFileError(f"{path} is not a readable .npz: {reason}") from error
 
 
+def machine_memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
+
+
 def _check_sizes(archive: zipfile.ZipFile) -> None:
     """Compare what every array's header claims with what its member holds, and the sum with the machine's memory.
 
@@ -52,7 +57,7 @@ def _check_sizes(archive: zipfile.ZipFile) -> None:
     """
     infos = archive.infolist()
     total = sum(info.file_size for info in infos)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
+    memory = machine_memory()
     if total > memory:
         raise ValueError(f"it unpacks to {total:,} bytes, this machine has {memory:,}")
     for info in infos:

@@ -104,10 +104,10 @@ def last_reward_tells_success(lowest: float, highest: float, *, any_terminated: 
 def ending_is_failing(success: NDArray[np.bool_], terminated: NDArray[np.bool_], returns: NDArray[np.float64]) -> bool:
     """Whether episodes end by themselves because something failed, whatever they had collected before.
 
-    A walker that falls ends so on a positive reward (Hopper, Walker2d), one that keeps going is cut off with more. Where none
-    ended on a positive reward, a fall may have cost something (Ant), and all that ended by themselves are held against those
-    that were cut off. Games that are played until they are lost (Breakout, Flappy Bird) know no other end: there the episodes
-    pay on the way more than their end takes back.
+    A walker that falls ends so on a positive reward (Hopper, Walker2d), one that keeps going is cut off with more. Where
+    none ended on a positive reward, a fall may have cost something (Ant), and all that ended by themselves are held against
+    those that were cut off. Games that are played until they are lost (Breakout, Flappy Bird) know no other end: there the
+    episodes pay more on the way than their end takes back.
 
     Args:
         success: What `episode_success` says without the environment's word.

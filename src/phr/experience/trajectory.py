@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, Discrete
-from phr.errors import InvalidDataError
+from phr.errors import InvalidDataError, NonFiniteError
 from phr.experience.origin import Origin
+
+_KINDS = {"obs": "biuf", "actions": "iuf", "teacher_logits": "f", "rewards": "biuf"}
+"""Numpy's kinds of numbers that the arrays may hold."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,18 @@ class Trajectory:
         truncated: The last step was cut off by a limit.
         is_success: What the environment itself said (`info["is_success"]`), None where it said nothing.
 
+    Actions, logits and rewards of other number types of their kind are brought to these.
+
     Raises:
-        InvalidDataError: If the arrays disagree about the length, the episode is empty or has not ended, or a discrete
-            action is outside the logits' range.
+        InvalidDataError: If the arrays disagree about the length or hold no numbers, the episode is empty or has not ended,
+            or a discrete action is outside the logits' range.
+        NonFiniteError: If an observation holds a NaN or an infinity.
     """
 
     obs: NDArray[Any]
     actions: NDArray[Any]
-    teacher_logits: NDArray[np.float32]
-    rewards: NDArray[np.float32]
+    teacher_logits: NDArray[Any]
+    rewards: NDArray[Any]
     terminated: bool
     truncated: bool
     is_success: bool | None = None
@@ -49,8 +55,22 @@ class Trajectory:
             raise InvalidDataError(f"a trajectory needs logits (length, n_actions), got {self.teacher_logits.shape}")
         if not self.terminated and not self.truncated:
             raise InvalidDataError(f"a trajectory of {self.length} steps has not ended")
+        for name, kinds in _KINDS.items():
+            if (found := getattr(self, name).dtype).kind not in kinds:
+                raise InvalidDataError(f"the {name.replace('_', ' ')} of a trajectory are {found}, not numbers of its kind")
         if self.actions.ndim == 1:
             Discrete(self.teacher_logits.shape[1]).check(self.actions)
+        self._refuse_endless()
+        whole = self.actions.dtype.kind in "iu"
+        dtypes = {"actions": np.int64 if whole else np.float32, "teacher_logits": np.float32, "rewards": np.float32}
+        for name, dtype in {**dtypes, "obs": self.obs.dtype.newbyteorder("=")}.items():
+            object.__setattr__(self, name, getattr(self, name).astype(dtype, copy=False))
+
+    def _refuse_endless(self) -> None:
+        finite = np.isfinite(self.obs.reshape(self.length, -1)).all(axis=1)
+        if not finite.all():
+            step = int(finite.argmin())
+            raise NonFiniteError(f"the observation of step {step} of {self.length} (from 0) holds a NaN or an infinity")
 
     @property
     def length(self) -> int:

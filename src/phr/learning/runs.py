@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig
 from phr.protocols import Planner
 from phr.seeding import Streams
-from phr.storage.model import Model, load_model
+from phr.storage.model import Model, load_own
 from phr.storage.run_directory import RunDirectory
 from phr.teachers.policy import parameter_count
 
@@ -65,7 +66,7 @@ def train_teacher(
     """
     run = _open_run(directory, {"command": "train", "env_id": env_id, "settings": said_settings(config)}, resume)
     if run is not None and run.is_complete:
-        return load_model(run.path)
+        return load_own(run.path, env_id)
     training = A2C(lambda: make_env(env_id), config)
     if run is not None and run.has_checkpoint and not training.collector.exact_resume:
         say(f"{env_id}: native games cannot be saved; resuming begins a new episode in each, not the one it was in")
@@ -129,7 +130,7 @@ def distill(
                 f"{run.path} holds a finished run, whose episodes were not kept in {save_experience_to}; leave "
                 "save_experience out, or record them anew in another folder"
             )
-        return load_model(run.path)
+        return load_own(run.path, env_id)
     if experience is None:
         experience, selection = record_teacher(teacher, env_id, config, on_progress=on_progress)
         experience = named(experience, config, teacher=teacher_name, teacher_id=identity)
@@ -192,14 +193,15 @@ def distill_logged(
     }
     run = _open_run(directory, settings, resume)
     if run is not None and run.is_complete:
-        return load_model(run.path)
+        return replace(load_own(run.path, logged.env_id), hearsay=logged.hearsay)
     selection = select_successful(logged.experience, quantile=config.success_quantile)
     say(selection.reason)
     space, experience = logged.observation_space, logged.experience.subset(selection.keep)
     network = _network(start, space, experience, config)
     student = PHR(network, experience, config)
     run_training(student, run, on_progress=on_progress)
-    return _finish(student.network, run, "student", logged, _notes(student, logged.name, selection))
+    model = _finish(student.network, run, "student", logged, _notes(student, logged.name, selection))
+    return replace(model, hearsay=logged.hearsay)
 
 
 def _notes(student: PHR, teacher_name: str, selection: Selection) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from phr.actions import ActionSpace, Discrete, action_space_from_json
+from phr.actions import ActionSpace, Discrete, action_space_from_json, whole_numbers
 from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, SettingError
 from phr.networks.trunks import TrunkConfig
 from phr.plan import Smoothing, smoothing_of_steps
@@ -47,6 +47,9 @@ class NetworkConfig:
             raise SettingError(f"a policy needs at least one action, got {self.n_actions}")
         if not 0 < self.obs_scale < math.inf:
             raise SettingError(f"obs_scale must be positive and finite, got {self.obs_scale}")
+        for smoothing in (self.label_smoothing, self.smoothing_of_first):
+            if not 0 <= smoothing < 1:
+                raise SettingError(f"label_smoothing must lie in 0 .. 1, 1 excluded, got {smoothing}")
         if not self.actions.accepts(self.n_actions):
             raise SettingError(f"a head of {self.n_actions} numbers does not go with {self.actions}")
 
@@ -95,7 +98,8 @@ class NetworkConfig:
             then = {"obs_scale": 1 / 255 if trunk.kind == "atari" else 1.0}
             said = values.get("action_space")
             actions = None if said is None else action_space_from_json(said, values["n_actions"])
-            shape = tuple(values["obs_shape"])
+            shape = whole_numbers(values["obs_shape"])
+            whole_numbers([values["n_actions"], values["horizon"]])
             return cls(**{**then, **values, "obs_shape": shape, "trunk": trunk, "action_space": actions})
-        except (KeyError, TypeError, InvalidDataError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, InvalidDataError) as error:
             raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from phr.envs.factories import env_id_of_file
 from phr.errors import CorruptFileError, IncompatibleModelError
 from phr.files import ensure_directory, sha256_of, write_text
 from phr.manifest import COMPLETE, Manifest
@@ -23,11 +24,13 @@ class Model:
         network: In evaluation mode.
         manifest: Its identity card.
         directory: Where it lies on disk, None if nowhere.
+        hearsay: Its environment's id comes from a file, which may name code of anybody's, and not from the user.
     """
 
     network: PlanNetwork
     manifest: Manifest
     directory: Path | None = None
+    hearsay: bool = False
 
     @property
     def planner(self) -> TorchPlanner:
@@ -48,6 +51,14 @@ class Model:
     def env_id(self) -> str:
         """The environment it was made for."""
         return self.manifest.env_id
+
+    def where(self, env_id: str | None = None, name: str = "") -> str:
+        """The environment to act in: what the user says, else its own.
+
+        Raises:
+            UsageError: If nothing is said, and a file's id would run code.
+        """
+        return env_id_of_file(self.env_id, env_id or (None if self.hearsay else self.env_id), name or str(self.directory))
 
 
 def save_model(directory: Path, network: PlanNetwork, manifest: Manifest) -> Model:
@@ -89,4 +100,10 @@ def load_model(directory: Path) -> Model:
     network = blank_network(config)
     tensors, _ = load_tensors(directory / MODEL)
     restore_network(network, tensors, prefix="")
-    return Model(network.eval(), manifest, directory)
+    return Model(network.eval(), manifest, directory, hearsay=True)
+
+
+def load_own(directory: Path, env_id: str) -> Model:
+    """Read the model of a run in an environment that the user named; for errors see `load_model`."""
+    model = load_model(directory)
+    return replace(model, hearsay=model.env_id != env_id)

@@ -64,13 +64,14 @@ class Export:
         return "\n".join(lines if self.int8 is None else [*lines, f"{self.int8_path} {self.int8}"])
 
 
-def export_onnx(model: Model, out: Path, *, int8: bool = False) -> Export:
+def export_onnx(model: Model, out: Path, *, int8: bool = False, env_id: str | None = None) -> Export:
     """Write a model as ONNX; nothing is written where it differs from torch.
 
     Args:
         model: What to export.
         out: The file, `….onnx`; one that is there is replaced.
         int8: Write `….int8.onnx` too, and measure what it costs.
+        env_id: Where to meet real observations; the model's own environment by default.
 
     Raises:
         SettingError: If the file's name does not end in `.onnx`.
@@ -84,7 +85,7 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False) -> Export:
     ensure_directory(out.parent)
     if out.is_dir():
         raise OutputDirectoryError(f"{out} is a folder; name a file")
-    env, without_env = _environment(model.manifest)
+    env, without_env = _environment(model, env_id)
     if int8 and env is None:
         raise UsageError(f"int8 chooses its ranges on real observations, but {without_env}")
     manifest, data = export_manifest(model), onnx_bytes(model)
@@ -191,14 +192,15 @@ def _write(out: Path, data: bytes, manifest: Manifest) -> None:
         raise OutputDirectoryError(f"cannot write {out}: {error.strerror}") from error
 
 
-def _environment(manifest: Manifest) -> tuple[SplitEnv | None, str]:
+def _environment(model: Model, env_id: str | None) -> tuple[SplitEnv | None, str]:
+    manifest = model.manifest
     try:
-        env = make_env(manifest.env_id)
+        env = make_env(model.where(env_id))
     except UsageError as error:
         return None, str(error)
     space = env.observation_space
     if (space.shape, str(space.dtype), env.action_space) != (manifest.obs_shape, manifest.obs_dtype, manifest.actions):
-        return None, f"{manifest.env_id} has other spaces here than the model was made for"
+        return None, f"{env.env_id} has other spaces here than the model was made for"
     return env, ""
 
 

@@ -53,7 +53,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
             metadata = file.metadata() or {}
         state = json.loads(metadata["state"]) if "state" in metadata else None
         expected, value = (None, None) if state is None else (state["sha256"], state["value"])
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptFileError(f"{path} is not a readable safetensors file ({error}); it was truncated or edited") from error
     if state is not None and expected != _sha256(tensors, value):
         raise CorruptFileError(f"{path} was edited: its content is not what it was written with")

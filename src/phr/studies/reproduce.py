@@ -7,6 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from phr.envs.factories import env_id_of_file
 from phr.envs.registry import make_env
 from phr.errors import OutputDirectoryError
 from phr.evaluation.paths import trace_path
@@ -74,18 +75,22 @@ def reproduce(
     return results
 
 
-def redraw(directory: Path, *, say: Callable[[str], None] = lambda _line: None) -> Results:
+def redraw(directory: Path, *, env_id: str | None = None, say: Callable[[str], None] = lambda _line: None) -> Results:
     """Draw the page of a finished study anew, from what it measured.
 
     Args:
         directory: The study's folder (see `is_study`).
+        env_id: An environment of it that the user names, because it is code.
         say: Told what happens, one line at a time.
 
     Raises:
         CorruptFileError: If the settings were edited, or are another phr's.
         OutputDirectoryError: If the study is not finished.
+        UsageError: If the folder alone names code to run.
     """
     profile = Profile.from_json(read_json(directory / SETTINGS).get("profile"))
+    for found in profile.env_ids:
+        env_id_of_file(found, env_id if env_id == found else None, str(directory))
     study, command = Reproduction(profile, StudyLayout(directory), say), command_of(profile, directory)
     missing = [file for file in study.files() if not file.exists() and file.name not in (PAGE, TABLES)]
     if missing:

@@ -24,9 +24,13 @@ class ContinuousTeacher:
         squashed: The numbers lie in [−1, 1] and are scaled to [low, high]; otherwise they are cut off there.
         obs_shape: Shape of one observation.
         name: For messages.
+
+    Attributes:
+        identity: Tells it from another (`phr.teachers.identity`); empty until somebody says it.
     """
 
     horizon = 1
+    identity = ""
     action_only = True
 
     def __init__(

@@ -18,7 +18,7 @@ from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
 from phr.protocols import Planner
-from phr.storage.tensors import digest
+from phr.teachers.identity import identity_of
 from phr.teachers.normalization import load_normalization
 from phr.teachers.policy import ContinuousTeacher, PolicyTeacher, teacher_of
 from phr.teachers.sb3 import read_sb3
@@ -51,7 +51,8 @@ class Foreign:
         teacher: It.
         env_id: Where it acts.
         backend: What computes it.
-        identity: Tells it from another: a hash of its weights where it has some, else its name.
+        identity: Tells it from another: a hash of its weights or of what it holds, else the name that a user typed; empty
+            where nothing does.
     """
 
     name: str
@@ -105,8 +106,8 @@ def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Foreig
         return _from_factory(name, factory, _named(name, env_id))
     env_id = _named(name, env_id)
     if isinstance(reference, Planner):
-        return Foreign(name, reference, env_id, "python", name)
-    return _wrapped(name, reference, env_id, "python", "")
+        return Foreign(name, reference, env_id, "python", identity_of(reference))
+    return _wrapped(name, reference, env_id, "python", identity_of(reference))
 
 
 def _zip(name: str, env_id: str, reading: Reading) -> Foreign:
@@ -114,12 +115,13 @@ def _zip(name: str, env_id: str, reading: Reading) -> Foreign:
     teacher, sha256 = read_sb3(Path(name), env_id, activation=reading.activation, normalization=normalization)
     said = [sha256, reading.activation or "", "" if normalization is None else normalization.identity]
     identity = hashlib.sha256(" ".join(said).encode()).hexdigest() if any(said[1:]) else sha256
+    teacher.identity = identity
     return Foreign(name, teacher, env_id, "torch", identity)
 
 
 def _from_factory(name: str, factory: Any, env_id: str) -> Foreign:
     if isinstance(factory, nn.Module):
-        return _wrapped(name, factory, env_id, "python", "")
+        return _wrapped(name, factory, env_id, "python", identity_of(factory))
     if not callable(factory):
         raise UnknownModelError(f"{name} is a {type(factory).__name__}, not a function that makes a policy")
     env = make_env(env_id)
@@ -133,10 +135,10 @@ def _from_factory(name: str, factory: Any, env_id: str) -> Foreign:
             "and returns the policy)"
         ) from error
     if isinstance(policy, Planner):
-        return Foreign(name, policy, env_id, "python", name)
+        return Foreign(name, policy, env_id, "python", identity_of(policy) or name)
     if not callable(policy):
         raise IncompatibleModelError(f"{name} returned a {type(policy).__name__}, not a torch module or a function")
-    return _wrapped(name, policy, env_id, "python", "")
+    return _wrapped(name, policy, env_id, "python", identity_of(policy) or name)
 
 
 def _takes_env(factory: Callable[..., Any], name: str) -> bool:
@@ -158,9 +160,8 @@ def _wrapped(name: str, policy: Any, env_id: str, backend: str, identity: str) -
     env = make_env(env_id)
     teacher = teacher_of(policy, _sample_of(env), env.action_space, name)
     env.close()
-    if not identity and teacher.module is not None:
-        identity = digest(dict(teacher.module.state_dict()))
-    return Foreign(name, teacher, env_id, backend, identity or name)
+    teacher.identity = identity
+    return Foreign(name, teacher, env_id, backend, identity)
 
 
 def _sample_of(env: SplitEnv) -> NDArray[Any]:

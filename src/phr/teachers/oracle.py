@@ -113,6 +113,7 @@ class OraclePlanner:
             raise HorizonError(f"the horizon must be >= 1, got {horizon}")
         self.n_actions = n_actions
         self.horizon = horizon
+        self.identity = "oracle" if horizon == 1 else f"oracle of horizon {horizon}"
         self._maps: dict[bytes, NDArray[np.int64]] = {}
 
     def _distance_map(self, state: GridState) -> NDArray[np.int64]:

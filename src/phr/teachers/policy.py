@@ -45,9 +45,13 @@ class PolicyTeacher:
         obs_shape: Shape of one observation.
         name: For messages.
         module: The torch module behind it, where there is one.
+
+    Attributes:
+        identity: Tells it from another (`phr.teachers.identity`); empty until somebody says it.
     """
 
     horizon = 1
+    identity = ""
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from phr.envs.factories import env_id_of_file
 from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
 from phr.errors import SettingError, UsageError
@@ -45,7 +46,8 @@ class Actor:
         backend: What computes the plans.
         commitment: Actions to execute per look where the user says nothing; None for the whole horizon.
         model: The network and its manifest, None for planners without one.
-        identity: Tells a planner without a model from another: a hash of what it was read from, else its name.
+        identity: Tells a planner without a model from another: a hash of what it was read from, else its name; empty where
+            nothing does.
         action_only: It answers actions instead of probabilities.
     """
 
@@ -72,7 +74,8 @@ def resolve(
     Args:
         reference: A run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip`, `module:factory`, `oracle`; or, in
             memory, a model, a planner, a torch module or a function.
-        env_id: Where to act; the model's own environment by default. Policies that phr did not train need it.
+        env_id: Where to act; the model's own environment by default. Policies that phr did not train need it, and so do
+            files whose environment is code.
         horizon: Actions that the oracle plans, 1 by default.
         backend: What computes a network's plans: torch by default, onnx for an exported file.
         reading: What the file of a policy that phr did not train does not say.
@@ -80,7 +83,8 @@ def resolve(
     Raises:
         SettingError: If there is no such backend, or the reference does not run on it.
         UnknownModelError: If the reference leads nowhere.
-        UsageError: If the oracle is asked for without an environment, or in one it cannot read.
+        UsageError: If the oracle is asked for without an environment, or in one it cannot read; if a file alone names code
+            to run.
         CorruptFileError: If a file is missing, truncated or edited.
     """
     if backend is not None and backend not in get_args(Backend):
@@ -114,7 +118,7 @@ def _actor_of(model: Model, name: str, env_id: str | None, backend: Backend) -> 
         from phr.storage.onnx_export import onnx_planner  # onnxruntime, which torch's users need not wait for
 
         planner = onnx_planner(model)
-    return Actor(name, planner, env_id or model.env_id, backend, model.manifest.commitment, model)
+    return Actor(name, planner, model.where(env_id, name), backend, model.manifest.commitment, model)
 
 
 def _foreign(found: Foreign, backend: Backend | None) -> Actor:
@@ -138,7 +142,8 @@ def _exported(name: str, env_id: str | None, backend: Backend | None) -> Actor:
     from phr.acting.runtime import load_runtime
 
     planner = load_runtime(name)
-    return Actor(name, planner, env_id or planner.env_id, "onnx", planner.commitment, identity=sha256_of(Path(name)))
+    where = env_id_of_file(planner.env_id, env_id, name)
+    return Actor(name, planner, where, "onnx", planner.commitment, identity=sha256_of(Path(name)))
 
 
 def _oracle(env_id: str | None, horizon: int) -> Actor:

@@ -70,7 +70,8 @@ class Distill:
     refine_updates: OptionalCount = None
     """Gradient steps of each round."""
     env_id: OptionalEnvId = None
-    """Where to record it; the teacher's own environment by default. Policies that phr did not train need it."""
+    """Where to record it; the teacher's own environment by default. Policies that phr did not train need it, and files
+    whose environment is code (module:factory)."""
     activation: Activation = None
     normalize: Normalize = None
     seed: Seed = 0

@@ -32,7 +32,8 @@ class Evaluate:
     model: ModelReference
     """A run directory, zoo:NAME, a FILE.onnx, a Stable-Baselines3 FILE.zip, module:factory, or oracle."""
     env_id: OptionalEnvId = None
-    """Where to act; the model's own environment by default. Policies that phr did not train need it."""
+    """Where to act; the model's own environment by default. Policies that phr did not train need it, and files
+    whose environment is code (module:factory)."""
     activation: Activation = None
     normalize: Normalize = None
     commitment: Annotated[int | Literal["auto"] | None, word("N|auto")] = None
