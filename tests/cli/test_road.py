@@ -168,7 +168,7 @@ def test_recorded_episodes_may_be_given(phr: Phr, teacher: Path, tmp_path: Path)
     assert "another run: experience is '" in outcome.err
 
 
-@pytest.mark.parametrize("loss", ["squared", "squared-logits", "kl", "forward-kl", "cross-entropy"])
+@pytest.mark.parametrize("loss", ["squared", "squared_logits", "kl", "forward-kl", "cross-entropy"])
 def test_every_loss_has_its_word(phr: Phr, teacher: Path, tmp_path: Path, loss: str) -> None:
     words = ("--horizon", 2, "--n-updates", 1, "--n-episodes", 4, "--out", tmp_path, "--loss", loss)
     assert phr("distill", teacher, *words).code == 0

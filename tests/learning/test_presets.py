@@ -72,6 +72,10 @@ def test_an_unknown_setting_of_the_teacher_names_a_near_miss(name: str, message:
         teacher_config(corridor(), **{name: 1})
 
 
+def test_losses_go_by_both_ways_of_writing_them() -> None:
+    assert student_config("Any-v0", 4, loss="forward-kl") == student_config("Any-v0", 4, loss="forward_kl")
+
+
 def test_an_unknown_setting_of_the_student_names_a_near_miss() -> None:
     with pytest.raises(SettingError, match="there is no setting 'window_strid'; did you mean 'window_stride'?"):
         student_config("corridor", 4, window_strid=2)

@@ -45,6 +45,7 @@ def complaint(box: str, options: Collection[str]) -> str:
         return f"{found[1]} needs a value"
     if found := re.match(r"invalid choice '(.*?)' for argument '(--[\w-]+)'. Expected one of \((.*?)\)", said):
         choices = sorted(set(re.findall(r"'(.*?)'", found[3])) - {"None"})
+        choices = [choice for choice in choices if "_" not in choice]  # those of Python's names that stand for others
         hint = near_miss(found[1], choices, "choose one of " + ", ".join(choices))
         return f"{found[2]} cannot be {found[1]!r}; {hint}"
     if found := re.match(r"Error parsing (--[\w-]+): no type matching (\S+) could be instantiated from \['(.*?)'\]", said):

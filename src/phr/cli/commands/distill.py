@@ -25,7 +25,11 @@ from phr.cli.words import (
     word,
 )
 
-LossName = Literal["squared", "squared-logits", "kl", "forward-kl", "cross-entropy", "gaussian"]
+LossName = Literal[
+    "squared", "squared-logits", "kl", "forward-kl", "cross-entropy", "gaussian",
+    "squared_logits", "forward_kl", "cross_entropy",
+]  # fmt: skip
+"""Python's names too."""
 TrunkMode = Literal["shared", "anchored", "frozen", "own"]
 
 
@@ -95,7 +99,7 @@ class Distill:
                 threads=self.threads,
                 on_progress=bar,
                 say=say,
-                loss=None if self.loss is None else self.loss.replace("-", "_"),
+                loss=self.loss,
                 window_stride=self.window_stride,
                 loss_weight=self.loss_weight,
                 trunk_mode=self.trunk_mode,
