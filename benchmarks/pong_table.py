@@ -30,7 +30,7 @@ from phr.evaluation.episodes import make_vector, play_episodes
 from phr.evaluation.jitter import measure_jitter, paddle_directions
 from phr.evaluation.starts import distinct_starts, unseen_starts
 from phr.files import write_text
-from phr.learning.driver import Progress
+from phr.progress import Progress
 from phr.protocols import Planner
 from phr.report.names import series_name
 from phr.report.numbers import number, percent

@@ -26,11 +26,11 @@ from phr.evaluation.starts import distinct_starts
 from phr.evaluation.timed import RunRecord
 from phr.experience.archive import save_experience
 from phr.learning import runs
-from phr.learning.driver import Progress
 from phr.learning.phr_config import PHRConfig
 from phr.manifest import Manifest
 from phr.networks.policy import build_network
 from phr.networks.trunks import TrunkConfig
+from phr.progress import Progress
 from phr.storage.model import Model
 from tests.trained import CORRIDOR, corridor_experience, corridor_student, corridor_teacher, saved
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from phr.errors import NonFiniteError
 from phr.files import read_jsonl
 from phr.learning import driver
-from phr.learning.driver import LOG_EVERY, DeferredInterrupt, Progress, Trainable, run_training
+from phr.learning.driver import LOG_EVERY, DeferredInterrupt, Trainable, run_training
+from phr.progress import Progress
 from phr.storage.run_directory import METRICS, RunDirectory
 
 

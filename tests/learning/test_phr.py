@@ -17,7 +17,8 @@ from phr.learning.losses import ROW_LOSSES, PlanLoss
 from phr.learning.phr import PHR
 from phr.learning.phr_config import TRUNK_MODES, PHRConfig, TrunkMode
 from phr.learning.window_data import WindowData
-from phr.networks.policy import NetworkConfig, PlanNetwork, build_network
+from phr.networks.config import NetworkConfig
+from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.torch_planner import TorchPlanner
 from tests.experience.builders import experience, trajectory
 from tests.helpers import corridor

@@ -27,7 +27,7 @@ from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import student_config
 from phr.learning.recording import record_teacher
 from phr.manifest import Manifest
-from phr.networks.policy import NetworkConfig
+from phr.networks.config import NetworkConfig
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.baselines import RandomPlanner, RepeatPlanner
@@ -191,7 +191,7 @@ def test_an_evaluation_is_repeated_whatever_computes_the_plans(tmp_path: Path, n
     assert one.evaluations_per_step == pytest.approx(0.5, abs=0.15)
     assert one.bound is not None
     if (name, loss) == ("point", "squared"):
-        with pytest.raises(SettingError, match="says its actions, but not how they spread, so there is nothing to sample"):
+        with pytest.raises(SettingError, match="not how sure it is of them, so there is nothing to sample"):
             phr.evaluate(model, episodes=4, runs=1, deterministic=False)
         return
     sampled = phr.evaluate(model, episodes=4, runs=1, deterministic=False)

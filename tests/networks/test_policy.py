@@ -17,7 +17,9 @@ from phr.acting.agent import HorizonAgent
 from phr.actions import Continuous
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
 from phr.learning.vector_losses import gaussian_plan_loss
-from phr.networks.policy import ActionScale, NetworkConfig, PlanNetwork, build_network, extend_teacher
+from phr.networks.action_scale import ActionScale
+from phr.networks.config import NetworkConfig
+from phr.networks.policy import PlanNetwork, build_network, extend_teacher
 from phr.networks.torch_planner import TorchPlanner
 from phr.networks.trunks import TrunkConfig, TrunkKind
 from phr.storage.model import load_model

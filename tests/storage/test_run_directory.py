@@ -72,6 +72,10 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
             r"settings.trunk.channels is \[16, 32\] there and \[8\] here",
         ),
         ({"colour": "red"}, "colour is None there and 'red' here"),
+        (
+            {"settings": {**SETTINGS["settings"], "total_timesteps": 9}},
+            r"settings.total_timesteps is None there and 9 here \(rates fall .*, so none is made longer\)",
+        ),
     ],
 )
 def test_another_run_is_refused_and_the_difference_named(

@@ -5,7 +5,7 @@ from queue import Queue
 
 import pytest
 
-from phr.learning.driver import Progress
+from phr.progress import Progress
 from phr.studies.relay import Relay
 
 

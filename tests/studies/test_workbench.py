@@ -13,7 +13,7 @@ import pytest
 
 from phr.errors import CorruptFileError, NoSuccessError, OutputDirectoryError
 from phr.files import read_json
-from phr.learning.driver import Progress
+from phr.progress import Progress
 from phr.storage.model import load_model
 from phr.studies import workbench
 from phr.studies.relay import Relay

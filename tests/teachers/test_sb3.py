@@ -17,7 +17,8 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from phr.errors import CorruptFileError, IncompatibleModelError, SettingError
-from phr.teachers.policy import ContinuousTeacher, PolicyTeacher
+from phr.teachers.continuous import ContinuousTeacher
+from phr.teachers.policy import PolicyTeacher
 from phr.teachers.sb3 import read_sb3
 from phr.teachers.sb3_description import describe
 from phr.teachers.sb3_file import read_sb3_file

@@ -17,11 +17,11 @@ from phr.experience.minari_dataset import MINARI_PREFIX
 from phr.experience.trajectory import Experience
 from phr.files import sha256_of
 from phr.learning import runs
-from phr.learning.driver import OnProgress, silent
 from phr.learning.losses import losses_for
 from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import fresh_trunk, fresh_trunk_of, student_config, teacher_config
 from phr.networks.trunks import TrunkConfig
+from phr.progress import OnProgress, silent
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.foreign import Reading, is_foreign

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from phr.api.learn import load
 from phr.api.threads import use_threads
 from phr.errors import UsageError
-from phr.learning.driver import OnProgress, silent
+from phr.progress import OnProgress, silent
 from phr.teachers.foreign import Reading
 from phr.teachers.zoo import ZOO_PREFIX
 

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from phr.envs.split import SplitEnv
 from phr.errors import NonFiniteError, SettingError
-from phr.learning.driver import Progress
 from phr.learning.greedy import GreedyTest
 from phr.learning.losses import a2c_losses
 from phr.learning.replay import collector_state, restore_collector
@@ -27,6 +26,7 @@ from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.precision import PRECISIONS, Precision, compute_dtype
 from phr.networks.tape import Tape
 from phr.networks.trunks import TrunkConfig
+from phr.progress import Progress
 from phr.seeding import Streams
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
 

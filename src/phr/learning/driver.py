@@ -12,9 +12,7 @@ from torch import Tensor
 
 from phr.errors import NonFiniteError
 from phr.learning.metrics import MetricsWriter
-from phr.progress import OnProgress as OnProgress
-from phr.progress import Progress as Progress
-from phr.progress import silent as silent
+from phr.progress import OnProgress, Progress, silent
 from phr.storage.run_directory import RunDirectory
 
 LOG_EVERY = 50

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from phr.envs.split import SplitEnv
 from phr.learning.a2c import A2C, A2CConfig
-from phr.learning.driver import Progress
 from phr.learning.phr import PHR
+from phr.progress import Progress
 
 
 class JointTraining:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from phr.storage.run_directory import RunDirectory
 
 if TYPE_CHECKING:
-    from phr.learning.driver import Progress
+    from phr.progress import Progress
 
 
 class MetricsWriter:

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from phr.actions import Continuous
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.experience.trajectory import Experience
-from phr.learning.driver import Progress
 from phr.learning.losses import check_loss, n_outputs_for, plan_loss
 from phr.learning.phr_config import PHRConfig
 from phr.learning.student_windows import MixedWindows, StudentWindowData
 from phr.learning.window_data import WindowData, smoothing_of
 from phr.networks.policy import PlanNetwork, extend_teacher
 from phr.networks.precision import channels_last, compute_dtype
+from phr.progress import Progress
 from phr.seeding import Streams, rng_from_state, rng_state
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
 

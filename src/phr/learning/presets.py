@@ -67,20 +67,9 @@ class _Preset:
 
 _PRESETS = {
     # Half a dozen decisions in a row may be a turn too early before a detour shows. A needless step has to cost a tenth,
-    # some entropy has to keep the better action known, and the critic has to know the cells beside the shortest way. Batches
-    # of 32 and a smaller network learn as well, in less time.
+    # some entropy has to keep the better action known, and the critic has to know the cells beside the shortest way.
     "MiniGrid-SimpleCrossingS9N1-v0": _Preset(
-        {
-            "trunk": TrunkConfig(kind="grid", channels=(16, 16, 32), width=256),
-            "total_timesteps": 1_600_000,
-            "n_envs": 32,
-            "learning_rate": 2e-3,
-            "gamma": 0.9,
-            "ent_coef": 0.05,
-            "ent_coef_end": 0.2,
-            "reward_scale": 10.0,
-            "prefix": (0, 30),
-        }
+        {**_GRID, **_BATCHES_OF_32, "total_timesteps": 1_600_000, "gamma": 0.9, "ent_coef": 0.05, "prefix": (0, 30)}
     ),
     # Two ways lead to the goal, of 23 and 24 steps. Varied starts keep both known, and a steep discount tells them apart.
     FOUR_ROOMS_ID: _Preset(

@@ -15,9 +15,9 @@ from phr.experience.collect import collect_experience
 from phr.experience.origin import Origin
 from phr.experience.success import Selection, select_successful
 from phr.experience.trajectory import Experience, Trajectory
-from phr.learning.driver import OnProgress, Progress, silent
 from phr.learning.phr_config import PHRConfig
 from phr.manifest import library_versions
+from phr.progress import OnProgress, Progress, silent
 from phr.protocols import Planner
 from phr.seeding import Streams
 

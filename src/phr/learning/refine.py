@@ -24,11 +24,11 @@ from phr.envs.registry import make_env
 from phr.envs.vector import Autoreset, VectorSplit
 from phr.errors import InvalidDataError
 from phr.experience.student_states import StudentStates
-from phr.learning.driver import Progress
 from phr.learning.phr import PHR
 from phr.learning.student_windows import MixedWindows, StudentWindowData
 from phr.networks.policy import blank_network
 from phr.networks.torch_planner import TorchPlanner
+from phr.progress import Progress
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage.tensors import network_tensors, restore_network

@@ -18,7 +18,7 @@ from phr.experience.logged import Logged
 from phr.experience.success import Selection, select_successful
 from phr.experience.trajectory import Experience
 from phr.learning.a2c import A2C, A2CConfig
-from phr.learning.driver import OnProgress, Trainable, run_training, silent
+from phr.learning.driver import Trainable, run_training
 from phr.learning.joint import JointTraining
 from phr.learning.losses import losses_for, n_outputs_for
 from phr.learning.phr import PHR
@@ -29,6 +29,7 @@ from phr.learning.settings import said_settings
 from phr.manifest import Manifest, ModelKind, library_versions
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig
+from phr.progress import OnProgress, silent
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage.model import Model, load_own

@@ -9,12 +9,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace, Continuous, Discrete
-from phr.networks.action_scale import LOG_SPREAD, ActionScale
+from phr.networks.action_scale import ActionScale
 from phr.networks.config import NetworkConfig
 from phr.networks.observations import Observations, is_channels_last, scale_of, shape_of
 from phr.networks.trunks import Trunk, TrunkConfig, orthogonal
-
-__all__ = ["LOG_SPREAD", "ActionScale", "NetworkConfig", "PlanNetwork", "blank_network", "build_network", "extend_teacher"]
 
 
 class PlanNetwork(nn.Module):

@@ -66,12 +66,7 @@ class ContinuousPlan(OfOutputs):
         Raises:
             SettingError: If the plan tells no spread.
         """
-        spread = self._spread
-        if spread is None:
-            raise SettingError(
-                "this plan says its actions, but not how they spread, so there is nothing to sample; take the most likely "
-                "actions, or distil with --loss gaussian"
-            )
+        spread = self._spread("there is nothing to sample; take the most likely actions")
         means = self.outputs[..., : len(self.bounds.low)]
         return self._within(means + self.bounds.unit * spread * rng.normal(size=means.shape).astype(np.float32))
 
@@ -81,20 +76,18 @@ class ContinuousPlan(OfOutputs):
         Raises:
             SettingError: If the plan tells no spread.
         """
-        spread = self._spread
-        if spread is None:
-            raise SettingError(
-                "this plan says its actions, but not how sure it is of them, so commitment 'auto' cannot be used; give a "
-                "number, or distil with --loss gaussian"
-            )
+        spread = self._spread("commitment 'auto' cannot be used; give a number")
         sure: FloatArray = _erf(self.TOLERATED / (math.sqrt(2) * spread.max(axis=-1))).astype(np.float32)
         return sure
 
-    @property
-    def _spread(self) -> FloatArray | None:
-        """Standard deviations in units of half the range, where they are told."""
+    def _spread(self, otherwise: str) -> FloatArray:
+        """Standard deviations in units of half the range; `otherwise` is what their absence means."""
         n = len(self.bounds.low)
-        return np.exp(self.outputs[..., n:]) if self.outputs.shape[2] > n else None
+        if self.outputs.shape[2] == n:
+            raise SettingError(
+                f"this plan says its actions, but not how sure it is of them, so {otherwise}, or distil with --loss gaussian"
+            )
+        return np.exp(self.outputs[..., n:])
 
     def _within(self, numbers: FloatArray) -> FloatArray:
         cut: FloatArray = np.minimum(np.maximum(numbers, self.bounds.low), self.bounds.high)

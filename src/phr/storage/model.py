@@ -9,7 +9,8 @@ from phr.envs.factories import env_id_of_file
 from phr.errors import CorruptFileError, IncompatibleModelError
 from phr.files import ensure_directory, sha256_of, write_text
 from phr.manifest import COMPLETE, Manifest
-from phr.networks.policy import NetworkConfig, PlanNetwork, blank_network
+from phr.networks.config import NetworkConfig
+from phr.networks.policy import PlanNetwork, blank_network
 from phr.networks.torch_planner import TorchPlanner
 from phr.storage.tensors import file_sha256, load_tensors, network_tensors, restore_network, save_tensors
 

@@ -47,8 +47,9 @@ class RunDirectory:
             raise CorruptFileError(f"{self.path / CONFIG} was edited: it holds no settings")
         if before != self._config:
             difference = _difference(before, self._config)
-            longer = " (rates fall over the whole length of a run, so none is made longer)" * ("_timesteps" in difference)
-            raise OutputDirectoryError(f"{self.path} holds another run: {difference}; choose another folder{longer}")
+            if "total_timesteps" in difference:
+                difference += " (rates fall over the whole length of a run, so none is made longer)"
+            raise OutputDirectoryError(f"{self.path} holds another run: {difference}; choose another folder")
         if not resume and present & {COMPLETE, CHECKPOINT}:
             state = "a finished run" if COMPLETE in present else "a part of this run"
             raise OutputDirectoryError(f"{self.path} holds {state}; add --resume, or choose another folder")

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-from phr.learning.driver import OnProgress, Progress
+from phr.progress import OnProgress, Progress
 
 _SECONDS_BETWEEN = 0.25
 

@@ -12,7 +12,7 @@ from phr.envs.registry import make_env
 from phr.errors import OutputDirectoryError
 from phr.evaluation.paths import trace_path
 from phr.files import read_json
-from phr.learning.driver import OnProgress, silent
+from phr.progress import OnProgress, silent
 from phr.protocols import Planner
 from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER
 from phr.storage.model import load_model

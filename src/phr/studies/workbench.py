@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from phr.cores import available_cores
 from phr.errors import OutputDirectoryError
 from phr.files import ensure_directory, read_json, write_json, write_text
-from phr.learning.driver import OnProgress, silent
+from phr.progress import OnProgress, silent
 from phr.studies.relay import Relay
 
 SETTINGS = "settings.json"

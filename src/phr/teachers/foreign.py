@@ -18,9 +18,10 @@ from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
 from phr.protocols import Planner
+from phr.teachers.continuous import ContinuousTeacher
 from phr.teachers.identity import identity_of
 from phr.teachers.normalization import load_normalization
-from phr.teachers.policy import ContinuousTeacher, PolicyTeacher, teacher_of
+from phr.teachers.policy import PolicyTeacher, teacher_of
 from phr.teachers.sb3 import read_sb3
 from phr.teachers.zoo import ZOO_PREFIX
 

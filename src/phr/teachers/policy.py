@@ -15,19 +15,6 @@ from phr.actions import ActionSpace, Continuous, as_space
 from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, PhrError, SettingError
 from phr.networks.torch_planner import TorchPlanner
 from phr.plan import NetworkPlan
-from phr.teachers.continuous import ContinuousTeacher
-
-__all__ = [
-    "ContinuousTeacher",
-    "Policy",
-    "PolicyTeacher",
-    "as_array",
-    "check_soft",
-    "kind_of",
-    "module_policy",
-    "parameter_count",
-    "teacher_of",
-]
 
 Policy = Callable[[NDArray[Any]], Any]
 """A batch of observations → logits `(batch, n_outputs)`, or actions `(batch, *action_shape)`."""

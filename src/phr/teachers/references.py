@@ -14,7 +14,6 @@ from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
 from phr.errors import SettingError, UsageError
 from phr.experience.minari_dataset import MINARI_PREFIX
-from phr.files import sha256_of
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.foreign import (
@@ -143,7 +142,7 @@ def _exported(name: str, env_id: str | None, backend: Backend | None) -> Actor:
 
     planner = load_runtime(name)
     where = env_id_of_file(planner.env_id, env_id, name)
-    return Actor(name, planner, where, "onnx", planner.commitment, identity=sha256_of(Path(name)))
+    return Actor(name, planner, where, "onnx", planner.commitment, identity=planner.identity)
 
 
 def _oracle(env_id: str | None, horizon: int) -> Actor:

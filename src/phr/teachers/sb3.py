@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from phr.actions import MultiDiscrete
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, NonFiniteError
+from phr.teachers.continuous import ContinuousTeacher
 from phr.teachers.normalization import Normalization
-from phr.teachers.policy import ContinuousTeacher, PolicyTeacher
+from phr.teachers.policy import PolicyTeacher
 from phr.teachers.sb3_description import Description, SpaceText, describe
 from phr.teachers.sb3_file import Sb3File, read_sb3_file
 from phr.teachers.sb3_network import Sb3Network

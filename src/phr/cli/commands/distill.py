@@ -74,8 +74,7 @@ class Distill:
     refine_updates: OptionalCount = None
     """Gradient steps of each round."""
     env_id: OptionalEnvId = None
-    """Where to record it; the teacher's own environment by default. Policies that phr did not train need it, and files
-    whose environment is code (module:factory)."""
+    """Where to record it; the teacher's own environment by default. Needed for policies of others, and if it is code."""
     activation: Activation = None
     normalize: Normalize = None
     seed: Seed = 0

@@ -32,8 +32,7 @@ class Evaluate:
     model: ModelReference
     """A run directory, zoo:NAME, a FILE.onnx, a Stable-Baselines3 FILE.zip, module:factory, or oracle."""
     env_id: OptionalEnvId = None
-    """Where to act; the model's own environment by default. Policies that phr did not train need it, and files
-    whose environment is code (module:factory)."""
+    """Where to act; the model's own environment by default. Needed for policies of others, and if it is code."""
     activation: Activation = None
     normalize: Normalize = None
     commitment: Annotated[int | Literal["auto"] | None, word("N|auto")] = None

@@ -10,12 +10,12 @@ from phr.envs.registry import make_env
 from phr.errors import UnknownModelError, UnsupportedEnvironmentError
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.learning import runs
-from phr.learning.driver import OnProgress, silent
 from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import student_config
 from phr.manifest import COMPLETE, Manifest, library_versions
 from phr.networks.policy import build_network
 from phr.networks.trunks import TrunkConfig, default_trunk
+from phr.progress import OnProgress, silent
 from phr.storage.model import Model
 from phr.teachers.oracle import OraclePlanner
 from phr.teachers.references import ORACLE, resolve

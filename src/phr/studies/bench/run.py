@@ -15,7 +15,7 @@ from phr.cores import available_cores
 from phr.errors import BoundError, SettingError, UsageError
 from phr.evaluation.machine import describe_machine
 from phr.files import ensure_directory, write_json, write_text
-from phr.learning.driver import OnProgress, silent
+from phr.progress import OnProgress, silent
 from phr.report.tables import Table, to_markdown
 from phr.studies.bench.models import bench_model, find_references
 from phr.studies.bench.sections import SECTIONS, TAKES_MINUTES, Request, Section

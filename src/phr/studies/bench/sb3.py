@@ -17,7 +17,8 @@ from phr.envs.registry import make_env
 from phr.envs.split import is_atari
 from phr.errors import MissingExtraError, UnsupportedEnvironmentError
 from phr.learning.a2c import A2CConfig
-from phr.networks.policy import NetworkConfig, PlanNetwork
+from phr.networks.config import NetworkConfig
+from phr.networks.policy import PlanNetwork
 from phr.networks.trunks import Trunk
 
 try:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from phr.learning.driver import OnProgress, silent
+from phr.progress import OnProgress, silent
 from phr.report.tables import Table
 from phr.studies.bench import backends, footprint, from_nothing, grids, latency, loops, training, vectors
 from phr.studies.bench.models import UNTRAINED_PREFIX

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from phr.errors import PhrError, SettingError
-from phr.learning.driver import Progress
+from phr.progress import Progress
 from phr.seeding import Streams
 from phr.studies.doctor.asked import ask
 from phr.studies.doctor.checker import Check, check
