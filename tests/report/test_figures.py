@@ -20,7 +20,7 @@ from phr.report.canvas import DARK, LIGHT, series_styles
 from phr.report.curves import running_mean, series_of, short_count
 from phr.report.figure4 import spread
 from phr.report.figure5 import Label, cell_labels, fit_labels, label_lines
-from phr.report.figures import curve, figure4, figure5
+from phr.report.figures import agreement, curve, figure4, figure5
 from phr.report.names import dark_variant, env_name, series_name
 from tests.report.samples import CROSSING, ROOMS, fake_point, fake_points, paper_path
 
@@ -142,6 +142,13 @@ def test_curves_skip_what_is_missing(tmp_path: Path) -> None:
         curve([], tmp_path / "n.png", values=values)
 
 
+def test_agreement_needs_one_share_for_each_action(tmp_path: Path) -> None:
+    assert opened(agreement({"one": [1.0]}, tmp_path / "a.png")).width > 900, "a plan of one action too"
+    for lines in ({}, {"a": []}, {"a": [1.0], "b": [1.0, 0.9]}):
+        with pytest.raises(InvalidDataError, match="one share for each action"):
+            agreement(lines, tmp_path / "n.png")
+
+
 def test_the_running_mean_equals_a_slow_loop() -> None:
     values = np.random.default_rng(0).normal(size=30)
     for width in (0, 1, 4, 7, 100):
@@ -157,8 +164,9 @@ def test_equal_data_give_equal_bytes_and_settings_stay_as_they_were(tmp_path: Pa
         figure4(fake_points(), folder / "four.png")
         figure5(paper_path(), folder / "five.png")
         curve(ROWS, folder / "curve.png", values={"episode_return": "return"})
+        agreement({"a": [1.0, 0.97], "b": [0.8, 0.5]}, folder / "agreement.png")
         files.append({file.name: file.read_bytes() for file in sorted(folder.iterdir())})
-    assert len(files[0]) == 9
+    assert len(files[0]) == 12
     assert files[0] == files[1]
     assert dict(matplotlib.rcParams) == before
     assert b"dc:date" not in files[0]["four.svg"]

@@ -146,6 +146,23 @@ def series_styles(series: Sequence[str], theme: Theme) -> dict[str, SeriesStyle]
     return {name: styles.get(name) or known[name.replace("-", "_")] for name in series}
 
 
+def name_the_lines(axes: Axes) -> None:
+    """Names above the panel, in the colours of their lines."""
+    handles, names = axes.get_legend_handles_labels()
+    axes.legend(
+        handles,
+        names,
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=3,
+        frameon=False,
+        labelcolor="linecolor",
+        handlelength=1.2,
+        columnspacing=1.2,
+        borderpad=0.1,
+    )
+
+
 def text_beside(axes: Axes, text: str, at: Spot, offset: Spot, **style: Any) -> None:
     """Write a text some points away from a place, by default one given in fractions of the axes."""
     style = {"xycoords": "axes fraction", "textcoords": "offset points", **style}

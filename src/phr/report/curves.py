@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.errors import InvalidDataError
-from phr.report.canvas import Axes, Figure, Theme, dress, new_figure, save, text_beside
+from phr.report.canvas import Axes, Figure, Theme, dress, name_the_lines, new_figure, save, text_beside
 
 COUNTERS = ("timesteps", "updates", "update", "minutes")
 """Keys that may serve as the horizontal axis, the best first."""
@@ -95,25 +95,8 @@ def _draw(
     axes.set_xlabel({"timesteps": "environment steps", "minutes": "minutes"}.get(counter, "updates"), color=theme.faint)
     if title:
         axes.set_title(title, loc="left", color=theme.ink, fontsize=11, fontweight="bold", pad=26)
-    _legend(axes)
+    name_the_lines(axes)
     return figure
-
-
-def _legend(axes: Axes) -> None:
-    """Names above the panel, in the colours of their lines."""
-    handles, names = axes.get_legend_handles_labels()
-    axes.legend(
-        handles,
-        names,
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 1.0),
-        ncols=3,
-        frameon=False,
-        labelcolor="linecolor",
-        handlelength=1.2,
-        columnspacing=1.2,
-        borderpad=0.1,
-    )
 
 
 def _reference(axes: Axes, name: str, value: float, theme: Theme) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from phr.envs.registry import make_env
+from phr.envs.vector import Start
 from phr.errors import UnsupportedEnvironmentError
+from phr.evaluation.episodes import make_vector, play_episodes
 from phr.evaluation.machine import describe_machine
 from phr.evaluation.paths import trace_path
 from phr.files import read_jsonl
-from phr.report.figures import curve, figure5
+from phr.report.figures import agreement, curve, figure5
 from phr.report.names import env_name, series_name
-from phr.report.numbers import counted
+from phr.report.numbers import counted, number, percent
 from phr.report.page import PageFigure, ReportContent, Section, write_page
 from phr.report.tables import Column, Table
 from phr.storage.model import MODEL, Model
@@ -23,6 +26,12 @@ from phr.studies.worlds import is_grid
 
 COMMITMENTS = (1, 4, 8, 16)
 """The paper's n; a model is shown at those that it can do, and at its whole horizon."""
+
+N_EPISODES = 10
+"""That are played at each n: enough for a first look, `phr evaluate` does it thoroughly."""
+
+HEADS, ROUNDS = "agreement_per_head", "refinement"
+"""Notes of a student that hold more than a line."""
 
 TEACHER_CURVE = {"episode_return": "sampled return", "greedy_return": "greedy return"}
 STUDENT_CURVE = {"loss/plan": "plan loss (nats per step)"}
@@ -44,7 +53,8 @@ def write_model_page(model: Model, name: str, directory: Path, *, say: Say = lam
         The page.
     """
     shown = sorted({n for n in (*COMMITMENTS, model.horizon) if n <= model.horizon})
-    sections = [_card_section(model, directory)]
+    say(f"playing {name} in {model.env_id}")
+    sections = [_results_section(model, shown), _card_section(model, directory)]
     if is_grid(model.env_id):
         sections.append(_path_section(model, shown, directory))
     say(f"filming {name} in {model.env_id}")
@@ -67,6 +77,30 @@ def _summary(model: Model) -> str:
     return f"A {kind} for {where} that predicts {model.horizon} actions from one look."
 
 
+def _results_section(model: Model, shown: list[int]) -> Section:
+    """What a few greedy episodes come to, from the same starts for every n."""
+    starts = [Start(seed) for seed in range(SHOWN_SEED, SHOWN_SEED + N_EPISODES)]
+    vector = make_vector(model.env_id, len(starts))
+    try:
+        played = {n: play_episodes(model.planner, vector, starts, commitment=n) for n in shown}
+    except UnsupportedEnvironmentError as error:
+        return Section(heading="Results", paragraphs=[f"There are none: {error}."])
+    finally:
+        vector.close()
+    headings = ["n", "return", "steps an episode", "evaluations an episode"]
+    rows = [
+        [str(n), *(number(float(each.mean())) for each in (one.returns, one.lengths, one.evaluations))]
+        for n, one in played.items()
+    ]
+    if is_grid(model.env_id):
+        headings.append("goals reached")
+        for row, one in zip(rows, played.values(), strict=True):
+            row.append(f"{one.success.sum()} of {N_EPISODES}")
+    note = f"Means of {N_EPISODES} greedy episodes, seeds {starts[0].seed} to {starts[-1].seed} for every n."
+    columns = tuple(Column(heading, "number") for heading in headings)
+    return Section(heading="Results", tables=[Table("", columns, tuple(map(tuple, rows)), note=note)])
+
+
 def _card_section(model: Model, directory: Path) -> Section:
     manifest = model.manifest
     shape = " × ".join(str(size) for size in manifest.obs_shape)
@@ -83,12 +117,17 @@ def _card_section(model: Model, directory: Path) -> Section:
         f"SHA-256 of {MODEL}": manifest.files.get(MODEL, model.sha256),
     }
     table = Table("", (Column("what"), Column("value")), tuple(facts.items()))
-    return Section(heading="Card", figures=_training_curve(model, directory), tables=[table])
+    figures = [*_training_curve(model, directory), *_agreement(model, directory)]
+    return Section(heading="Card", figures=figures, tables=[table])
 
 
-def _fact(key: str, value: object) -> str:
+def _fact(key: str, value: Any) -> str:
     if key == "loss":
         return series_name(str(value))
+    if key == HEADS:
+        return f"{percent(value[0])} of first actions, {percent(value[-1])} of last ones, on the teacher's states"
+    if key == ROUNDS:
+        return f"{counted(len(value), 'round')}, {counted(sum(each['windows'] for each in value), 'window')}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
@@ -105,6 +144,19 @@ def _training_curve(model: Model, directory: Path) -> list[PageFigure]:
         return []
     picture = curve(rows, directory / "figures" / "curve.png", values=values, log=is_student)
     return [PageFigure(picture, "The training.")]
+
+
+def _agreement(model: Model, directory: Path) -> list[PageFigure]:
+    """Which of a plan's actions are the teacher's; nothing for a teacher, and for those who look at every step."""
+    notes = model.manifest.notes
+    if model.horizon == 1 or HEADS not in notes:
+        return []
+    lines = {"teacher's states": notes[HEADS]}
+    for when in ("before", "after") if notes.get(ROUNDS) else ():
+        lines[f"own states, {when}"] = notes[ROUNDS][-1][when]
+    picture = agreement(lines, directory / "figures" / "agreement.png")
+    own = " Own states: kept back from the last round of refinement, before and after it." if len(lines) > 1 else ""
+    return [PageFigure(picture, f"How often an action of the plan is the teacher's.{own}")]
 
 
 def _path_section(model: Model, shown: list[int], directory: Path) -> Section:

@@ -78,7 +78,7 @@ def replay_rows(found: Replay) -> list[Row]:
         ]
     later = f" and {found.different_episodes} different episodes under the same actions"
     alike = found.different_episodes == found.different_starts
-    looks = counted(found.different_starts, "different first look")
+    looks = "the same first look" if found.different_starts == 1 else f"{found.different_starts} different first looks"
     rows.append(("starts", f"{found.starts} seeds give {looks}{'' if alike else later}"))
     if found.dice_refused is not None:
         rows.append(("chance", f"unknown: {found.dice_refused}"))
@@ -103,7 +103,10 @@ def teacher_rows(found: LookingAway) -> list[Row]:
             "episodes",
             f"{counted(found.episodes, 'greedy one')}, {lengths}{going_on}, mean return {number(found.return_mean)}",
         ),
-        ("keeps an action", f"for {counted(found.run_median, 'step')} at the median, {found.run_p90} at the ninth decile"),
+        (
+            "keeps an action",
+            f"for {counted(found.run_median, 'step')} at the median, nine times in ten for at most {found.run_p90}",
+        ),
     ]
     if found.tolerance is not None:
         rows.append(("two actions", f"count as the same within {percent(found.tolerance)} of their range"))
