@@ -53,6 +53,13 @@ def test_images_are_recorded_sparingly_whatever_the_actions_are() -> None:
     assert over_numbers == numbers
 
 
+def test_games_take_more_updates_for_longer_plans() -> None:
+    updates = [student_config("PongDeterministic-v4", horizon).n_updates for horizon in (1, 4, 8, 16)]
+    assert updates == sorted(updates)
+    assert updates[0] == updates[1] < updates[3]
+    assert student_config("PongDeterministic-v4", 16, n_updates=7).n_updates == 7
+
+
 @pytest.mark.parametrize("loss", PLAN_LOSSES)
 def test_teachers_are_smoothed_unless_told_otherwise(loss: PlanLoss) -> None:
     assert student_config("corridor", 4, loss=loss).teacher_smoothing == 0.1

@@ -144,7 +144,8 @@ def test_curves_skip_what_is_missing(tmp_path: Path) -> None:
 
 def test_agreement_needs_one_share_for_each_action(tmp_path: Path) -> None:
     assert opened(agreement({"one": [1.0]}, tmp_path / "a.png")).width > 900, "a plan of one action too"
-    for lines in ({}, {"a": []}, {"a": [1.0], "b": [1.0, 0.9]}):
+    unequal: list[dict[str, list[float]]] = [{}, {"a": []}, {"a": [1.0], "b": [1.0, 0.9]}]
+    for lines in unequal:
         with pytest.raises(InvalidDataError, match="one share for each action"):
             agreement(lines, tmp_path / "n.png")
 

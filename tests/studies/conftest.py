@@ -23,7 +23,7 @@ def quick_alley() -> Iterator[pytest.MonkeyPatch]:
     teacher = {"trunk": TrunkConfig(kind="mlp", width=32), "reward_scale": 10.0, "n_evaluations": 2, "eval_episodes": 1}
     student = {"n_episodes": 32, "batch_size": 32}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(presets._PRESETS, ALLEY, presets._Preset(teacher, student))
+        patch.setitem(presets._PRESETS, ALLEY, presets._Preset(teacher, lambda _horizon: student))
         patch.setattr(reproduce_module, "run_jobs", run_here)
         yield patch
 

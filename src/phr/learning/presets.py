@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -47,22 +48,49 @@ _ATARI: dict[str, Any] = {
 _FEW_IMAGES: dict[str, Any] = {
     "n_episodes": 60,  # a game of Pong is 2,000 observations of 28 kB
     "prefix": (0, 60),
+    "prefix_share": 0.5,  # half of the games begin as they do when the agent plays
 }
 """What a recording of images takes, whatever the actions are."""
 
-_ATARI_STUDENT: dict[str, Any] = {
-    **_FEW_IMAGES,
-    "n_updates": 8000,  # 2,000 suffice at commitment 4, and keep half of the return at 16
-    "refine_windows": 10_000,  # each is a few dozen steps of the emulator
-    "refine_noise": 0.05,  # without, every other window is one that was there before
-    "refine_updates": 3000,
-}
+
+def _atari_student(horizon: int) -> dict[str, Any]:
+    return {
+        **_FEW_IMAGES,
+        "n_updates": max(2000, 500 * horizon),  # 2,000 suffice at commitment 4, and keep half of the return at 16
+        "refine_windows": 10_000,  # each is a few dozen steps of the emulator
+        "refine_noise": 0.05,  # without, every other window is one that was there before
+        "refine_updates": 3000,
+    }
+
+
+def _any_student(_horizon: int) -> dict[str, Any]:
+    """The defaults of `PHRConfig`."""
+    return {}
+
+
+def _mlp_student(_horizon: int) -> dict[str, Any]:
+    # Over a few numbers looks and steps cost little, plans hang on small differences, and what a plan did wrong leads away
+    # from the teacher's states: many updates at a high rate, and the student's own states (LOG.md).
+    return {
+        "record_steps": 60_000,
+        "prefix_share": 0.5,  # a long episode has one beginning, and a random one is not what an agent meets
+        "learning_rate": 1e-2,
+        "weight_decay": 0.0,
+        "n_updates": 12_000,
+        "refine": 4,
+        "refine_windows": 10_000,
+        "refine_updates": 5000,
+    }
+
+
+StudentSettings = Callable[[int], dict[str, Any]]
+"""Horizon → settings of stage 2."""
 
 
 @dataclass(frozen=True)
 class _Preset:
     teacher: dict[str, Any] = field(default_factory=dict)
-    student: dict[str, Any] = field(default_factory=dict)
+    student: StudentSettings = _any_student
 
 
 _PRESETS = {
@@ -105,26 +133,12 @@ _PRESETS = {
     ),
     "PongDeterministic-v4": _Preset(
         {**_ATARI, "total_timesteps": 8_000_000, "eval_episodes": 30},
-        _ATARI_STUDENT,
+        _atari_student,
     ),
 }
 
 
-_FRESH: dict[str, dict[str, Any]] = {
-    # Over a few numbers looks and steps cost little, plans hang on small differences, and what a plan did wrong leads away
-    # from the teacher's states: many updates at a high rate, and the student's own states (LOG.md).
-    "mlp": {
-        "record_steps": 60_000,
-        "prefix_share": 0.5,  # a long episode has one beginning, and a random one is not what an agent meets
-        "learning_rate": 1e-2,
-        "weight_decay": 0.0,
-        "n_updates": 12_000,
-        "refine": 4,
-        "refine_windows": 10_000,
-        "refine_updates": 5000,
-    },
-    "atari": _ATARI_STUDENT,
-}
+_FRESH: dict[str, StudentSettings] = {"mlp": _mlp_student, "atari": _atari_student}
 """Stage-2 settings of students that start from no network, by the kind of their trunk."""
 
 _CONTINUOUS: dict[str, Any] = {
@@ -182,7 +196,8 @@ def student_config(
         given["loss"] = given["loss"].replace("-", "_")  # as the command line writes it
     if given.get("joint"):
         given = {"trunk_mode": "shared", **given}  # the one way in which A2C may move trunk and head 1
-    known = _PRESETS[env_id].student if env_id in _PRESETS else _FRESH.get(fresh.kind, {}) if fresh else {}
+    settings = _FRESH.get(fresh.kind, _any_student) if fresh is not None else _any_student
+    known = (_PRESETS[env_id].student if env_id in _PRESETS else settings)(horizon)
     if isinstance(action_space, Continuous):
         known = {**_CONTINUOUS, **(_FEW_IMAGES if fresh is not None and fresh.kind == "atari" else {})}
     if given.get("sample_labels"):

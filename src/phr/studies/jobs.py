@@ -114,5 +114,5 @@ class StudyJobs:
             horizon=horizon,
             settings=tuple(self._given(seed, settings).items()),
             may_lack_windows=not config.pad,
-            experience=self.layout.experience(env_id, seed, config.n_episodes, config.prefix, sampled=config.sample_labels),
+            experience=self.layout.experience(env_id, seed, config),
         )

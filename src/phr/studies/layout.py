@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from phr.learning.phr_config import PHRConfig
+
 
 def slug(text: str) -> str:
     """Letters, digits, dots and underscores stay; anything else becomes a hyphen."""
@@ -29,9 +31,11 @@ class StudyLayout:
         """The run directory of an ablation's student."""
         return self.root / "models" / slug(env_id) / "ablations" / f"{slug(f'{name} {label}')}-s{seed}"
 
-    def experience(self, env_id: str, seed: int, n_episodes: int, prefix: tuple[int, int], *, sampled: bool) -> Path:
+    def experience(self, env_id: str, seed: int, config: PHRConfig) -> Path:
         """A teacher's recorded episodes; all that a recording depends on is in its name."""
-        how = f"{n_episodes}-episodes-prefix-{prefix[0]}-{prefix[1]}{'-sampled' if sampled else ''}"
+        how = f"{config.n_episodes}-episodes-prefix-{config.prefix[0]}-{config.prefix[1]}"
+        how += "" if config.prefix_share == 1 else f"-share-{config.prefix_share:g}"
+        how += "-sampled" if config.sample_labels else ""
         return self.root / "experience" / slug(env_id) / f"teacher-s{seed}-{how}.npz"
 
     @staticmethod
