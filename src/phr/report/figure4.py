@@ -36,7 +36,8 @@ def figure4(points: Sequence[Point], path: Path, *, title: str = "") -> Path:
     """Draw throughput and time over n, one column per environment, one line per series.
 
     The teacher's n = 1 is a diamond; a series without a point of its own at n = 1 starts there. A dotted line
-    marks half of the teacher's time, the paper's claim; numbers with × are the first student's speed-ups.
+    marks half of the teacher's time, the paper's claim; numbers with × are the first student's speed-ups. The optimum
+    stands in the upper panel alone: its time is the first student's.
 
     Args:
         points: Everything to draw; columns and lines come in order of first appearance.
@@ -64,7 +65,7 @@ def _draw(points: Sequence[Point], title: str, theme: Theme) -> Figure:
         text_beside(upper, "score per second  (higher is better)", (0, 1), (0, 7), color=theme.faint)
         text_beside(lower, "seconds per 100,000 steps  (lower is better)", (0, 1), (0, 7), color=theme.faint)
         _panel(upper, here, "score", theme)
-        _panel(lower, here, "seconds", theme)
+        _panel(lower, [point for point in here if point.series != OPTIMUM] or here, "seconds", theme)
         _mark_speed(lower, here, theme)
         lower.set_xlabel("n, actions executed per look", color=theme.faint)
     if title:
