@@ -18,6 +18,7 @@ from phr.errors import (
     CorruptFileError,
     HorizonError,
     IncompatibleModelError,
+    OutputDirectoryError,
     SettingError,
     UnknownModelError,
     UnsupportedEnvironmentError,
@@ -25,6 +26,7 @@ from phr.errors import (
 from phr.evaluation.starts import distinct_starts
 from phr.evaluation.timed import RunRecord
 from phr.experience.archive import save_experience
+from phr.files import read_json
 from phr.learning import runs
 from phr.learning.phr_config import PHRConfig
 from phr.manifest import Manifest
@@ -63,6 +65,34 @@ def test_a_reference_may_be_a_model_a_folder_or_a_name(tmp_path: Path, monkeypat
     first, *others = (student.network.state_dict() for student in students)
     assert all(torch.equal(first[name], other[name]) for other in others for name in first)
     assert [student.manifest.notes["teacher"] for student in students] == ["", str(folder), str(folder), "zoo:teacher"]
+
+
+def test_a_teacher_is_trained_further_from_where_it_stands(tmp_path: Path) -> None:
+    teacher = corridor_teacher()
+    folder = saved(teacher, tmp_path / "teacher")
+    before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
+    few: dict[str, Any] = {"total_timesteps": 512, "learning_rate": 1e-9}
+    same = phr.train_teacher(CORRIDOR, start=folder, **few).network.state_dict()
+    assert all(torch.allclose(same[name], before[name], atol=1e-5) for name in before), "it begins with these weights"
+    further = phr.train_teacher(CORRIDOR, start=teacher, out=tmp_path / "further", total_timesteps=512)
+    assert further.manifest.notes["greedy_return"] == 1
+    assert not torch.equal(further.network.state_dict()["plan_head.weight"], before["plan_head.weight"])
+    assert all(torch.equal(value, before[name]) for name, value in teacher.network.state_dict().items()), "it is as it was"
+    settings = read_json(tmp_path / "further" / "config.json")
+    assert settings["start"] == teacher.sha256
+    assert 0 < settings["settings"]["warmup"] < 1
+    with pytest.raises(OutputDirectoryError, match="holds another run"):
+        phr.train_teacher(CORRIDOR, out=tmp_path / "further", resume=True, total_timesteps=512)
+    again = phr.train_teacher(CORRIDOR, start=folder, out=tmp_path / "further", resume=True, total_timesteps=512)
+    assert again.sha256 == further.sha256
+    assert phr.train_teacher(CORRIDOR, start=folder, total_timesteps=64).manifest.notes["started_from"] == "teacher"
+
+
+def test_only_a_teacher_for_such_an_environment_is_trained_further() -> None:
+    with pytest.raises(IncompatibleModelError, match="plans 4 actions from one look"):
+        phr.train_teacher(CORRIDOR, start=corridor_student())
+    with pytest.raises(IncompatibleModelError, match="2 actions, PHR/FourRooms-v0 has 3"):
+        phr.train_teacher("PHR/FourRooms-v0", start=corridor_teacher())
 
 
 def test_only_models_can_be_loaded(tmp_path: Path) -> None:

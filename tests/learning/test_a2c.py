@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 from phr.envs.registry import split_env
 from phr.envs.split import SplitEnv
 from phr.errors import NonFiniteError, SettingError
+from phr.evaluation.episodes import Episodes
 from phr.evaluation.starts import distinct_starts, play_all_starts
+from phr.learning import greedy
 from phr.learning.a2c import A2C, A2CConfig
+from phr.learning.greedy import BestBy, GreedyTest
 from phr.networks.torch_planner import TorchPlanner
+from phr.seeding import Streams
 from tests.helpers import corridor, make_corridor, noisy
 from tests.trained import CORRIDOR, a2c_config, corridor_teacher
 
@@ -87,6 +91,40 @@ def test_the_best_greedy_evaluation_is_kept() -> None:
     assert training.greedy.best_return == best
     assert same(training.greedy.best, seen[last_best][1])
     assert same(dict(training.greedy.best_network().state_dict()), seen[last_best][1])
+
+
+@given(warmup=st.floats(0, 0.99), done=st.integers(0, 61))
+def test_the_rate_rises_first_and_then_falls_as_without(warmup: float, done: int) -> None:
+    training, plain = (A2C(corridor, a2c_config(total_timesteps=62 * 64, warmup=share)) for share in (warmup, 0.0))
+    training.n_updates = plain.n_updates = done
+    rising = min(1.0, (done + 1) / (warmup * 62)) if warmup else 1.0
+    assert training.learning_rate == pytest.approx(plain.learning_rate * rising)
+    assert plain.learning_rate == pytest.approx(1e-3 * (1 - 0.9 * done / 62))
+
+
+@pytest.mark.parametrize("best_by", ["return", "return_per_step"])
+def test_the_best_may_be_the_one_that_collects_fastest(best_by: BestBy) -> None:
+    network = A2C(corridor, a2c_config()).network
+    outcomes = iter([([1.0, 1.0], [4, 6]), ([0.9, 0.9], [2, 2]), ([1.0, 0.9], [9, 9])])
+
+    def played(*_arguments: Any, **_options: Any) -> Episodes:
+        returns, lengths = next(outcomes)
+        return Episodes(np.array(returns), np.array(lengths), np.array(lengths), np.ones(2, bool), ())
+
+    test = GreedyTest(corridor, network, 2, Streams(0), best_by=best_by)
+    kept = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(greedy, "play_episodes", played)
+        for mark in range(3):
+            torch.nn.init.constant_(network.plan_head.bias, mark)
+            test.run()
+            kept.append(float(test.best["plan_head.bias"][0]))
+    assert kept == ([0, 0, 0] if best_by == "return" else [0, 1, 1])
+    assert test.best_return == (1.0 if best_by == "return" else 0.9)
+    tensors, state = test.checkpoint()
+    again = GreedyTest(corridor, network, 2, Streams(0), best_by=best_by)
+    again.restore(tensors, json.loads(json.dumps(state)))
+    assert (again.best_return, again.best_score) == (test.best_return, test.best_score)
 
 
 @given(total=st.integers(1, 10_000), n_envs=st.integers(1, 8), n_steps=st.integers(1, 8), n_evaluations=st.integers(1, 30))

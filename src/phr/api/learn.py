@@ -19,7 +19,7 @@ from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.losses import losses_for
 from phr.learning.phr_config import PHRConfig
-from phr.learning.presets import fresh_trunk, fresh_trunk_of, student_config, teacher_config
+from phr.learning.presets import fresh_trunk, fresh_trunk_of, further_config, student_config, teacher_config
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner
@@ -35,6 +35,7 @@ def train_teacher(
     env_id: str,
     *,
     out: str | Path | None = None,
+    start: Model | str | Path | None = None,
     seed: int = 0,
     resume: bool = False,
     threads: int = 1,
@@ -47,6 +48,7 @@ def train_teacher(
     Args:
         env_id: A Gymnasium id, or `module:factory`.
         out: The run's folder; None keeps everything in memory.
+        start: A teacher of phr's to train further: a model, a run directory or `zoo:NAME`. None starts from nothing.
         seed: Fixes weights, environments and sampling.
         resume: Go on where there is a part; return the model where all is done.
         threads: Threads of torch.
@@ -61,12 +63,23 @@ def train_teacher(
         UnknownEnvironmentError: If there is no such environment.
         UnsupportedEnvironmentError: If phr cannot act in it.
         SettingError: If a setting makes no sense.
+        IncompatibleModelError: If `start` is not a teacher for such an environment.
         OutputDirectoryError: If the folder holds something else.
         NonFiniteError: If a loss or gradient is not finite; the last good checkpoint stays.
     """
     use_threads(threads)
-    config = teacher_config(make_env(env_id), seed=seed, **settings)
-    return runs.train_teacher(env_id, config, _path(out), resume=resume, on_progress=on_progress, say=say)
+    env = make_env(env_id)
+    if start is None:
+        config, model = teacher_config(env, seed=seed, **settings), None
+    else:
+        model = start if isinstance(start, Model) else load(start)
+        if model.horizon > 1:
+            raise IncompatibleModelError(
+                f"{start} plans {model.horizon} actions from one look; only a teacher is trained further"
+            )
+        check_fits(model.planner, env, expected_shape=model.manifest.obs_shape)
+        config = further_config(env, model.network.config.trunk, seed=seed, **settings)
+    return runs.train_teacher(env_id, config, _path(out), start=model, resume=resume, on_progress=on_progress, say=say)
 
 
 def distill(

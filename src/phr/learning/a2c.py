@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from phr.envs.split import SplitEnv
 from phr.errors import NonFiniteError, SettingError
-from phr.learning.greedy import GreedyTest
+from phr.learning.greedy import BestBy, GreedyTest
 from phr.learning.losses import a2c_losses
 from phr.learning.replay import collector_state, restore_collector
 from phr.learning.returns import gae_advantages
@@ -45,6 +45,9 @@ class A2CConfig:
     """At the start of training; falls linearly."""
     learning_rate_end: float = 0.1
     """Fraction of the learning rate that is left at the end."""
+    warmup: float = 0.0
+    """Fraction of the updates over which the rate first rises. RMSprop's averages begin at zero and make its first steps ten
+    times as long as later ones; weights that are trained already do not survive that."""
     gamma: float = 0.99
     """Discount per step."""
     gae_lambda: float = 0.95
@@ -71,6 +74,9 @@ class A2CConfig:
     """Greedy evaluations over the second half of training; the weights of the best one are the teacher."""
     eval_episodes: int = 200
     """Episodes of each."""
+    best_by: BestBy = "return"
+    """What the best evaluation has most of: `return`, or `return_per_step`, where a game is won in any case and time is what
+    it costs."""
     trunk: TrunkConfig = field(default_factory=lambda: TrunkConfig(kind="grid"))
     """Layers of the network."""
     precision: Precision = "auto"
@@ -85,11 +91,13 @@ class A2CConfig:
             at_least_one=("total_timesteps", "n_envs", "n_steps", "n_evaluations", "eval_episodes"),
             positive=("learning_rate", "max_grad_norm", "reward_scale"),
             not_negative=("learning_rate_end", "ent_coef", "ent_coef_end", "vf_coef", "optimizer_eps"),
-            choices={"optimizer": ("rmsprop", "adam"), "precision": PRECISIONS},
+            choices={"optimizer": ("rmsprop", "adam"), "precision": PRECISIONS, "best_by": get_args(BestBy)},
         )
         for name in ("gamma", "gae_lambda"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SettingError(f"{name} lies in [0, 1], got {getattr(self, name)}")
+        if not 0.0 <= self.warmup < 1.0:
+            raise SettingError(f"warmup lies in [0, 1), got {self.warmup}")
 
     @property
     def rollout_size(self) -> int:
@@ -117,7 +125,7 @@ class A2C:
     Args:
         make: Makes one environment.
         config: Settings.
-        network: Trained further instead of a fresh one (joint training); its heads beyond the first need an `extra_loss`.
+        network: Trained further instead of a fresh one; its heads beyond the first need an `extra_loss` (joint training).
         extra_loss: Added to every loss.
     """
 
@@ -144,7 +152,7 @@ class A2C:
         weights_seed = streams.integer("teacher-weights")
         space, n_actions = self.collector.observation_space, self.collector.n_actions
         self.network = network or build_network(space, n_actions, 1, config.trunk, seed=weights_seed)
-        self.greedy = GreedyTest(make, self.network, config.eval_episodes, streams)
+        self.greedy = GreedyTest(make, self.network, config.eval_episodes, streams, best_by=config.best_by)
         self._flat = FlatParameters(self.network)
         self._tape = Tape(
             self.network, compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
@@ -177,6 +185,13 @@ class A2C:
 
     def _annealed(self, start: float, end_fraction: float) -> float:
         return start * (1.0 - (1.0 - end_fraction) * self.n_updates / self.config.n_updates)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        rising = self.config.warmup * self.config.n_updates
+        rate = self._annealed(self.config.learning_rate, self.config.learning_rate_end)
+        return rate if self.n_updates + 1 >= rising else rate * (self.n_updates + 1) / rising
 
     def update(self) -> dict[str, float]:
         """One rollout and one gradient step; now and then a greedy evaluation.
@@ -245,7 +260,7 @@ class A2C:
         if not np.isfinite(norm) or not np.isfinite(loss):
             raise NonFiniteError(f"loss {loss:.3g}, gradient norm {norm:.3g} at step {self.timesteps}; lower learning_rate")
         for group in self.optimizer.param_groups:
-            group["lr"] = self._annealed(self.config.learning_rate, self.config.learning_rate_end)
+            group["lr"] = self.learning_rate
         self.optimizer.step()
         self._tape.refresh()
         self.n_updates += 1

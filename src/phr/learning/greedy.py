@@ -1,9 +1,9 @@
-"""Which weights of a training are the best: those whose greedy play collects most."""
+"""Which weights of a training are the best: those whose greedy play collects most, or collects it fastest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +14,8 @@ from phr.evaluation.episodes import play_episodes
 from phr.networks.policy import PlanNetwork, blank_network
 from phr.networks.torch_planner import TorchPlanner
 from phr.seeding import Streams
+
+BestBy = Literal["return", "return_per_step"]
 
 _PREFIX = "best."
 
@@ -26,17 +28,28 @@ class GreedyTest:
         network: Its present weights are the best until a first test.
         n_episodes: Episodes of a test.
         streams: Where their seeds come from.
+        best_by: What the best has most of; returns per step are compared over all episodes together.
 
     Attributes:
         best: The best weights so far.
         best_return: Their mean return; −∞ before the first test.
+        best_score: What they are the best by; −∞ before the first test.
     """
 
-    def __init__(self, make: Callable[[], SplitEnv], network: PlanNetwork, n_episodes: int, streams: Streams) -> None:
+    def __init__(
+        self,
+        make: Callable[[], SplitEnv],
+        network: PlanNetwork,
+        n_episodes: int,
+        streams: Streams,
+        *,
+        best_by: BestBy = "return",
+    ) -> None:
         self._make, self._network, self._n_episodes, self._streams = make, network, n_episodes, streams
+        self._best_by = best_by
         self._vector: VectorSplit | None = None
         self.best: dict[str, Tensor] = {}
-        self.best_return = -np.inf
+        self.best_return = self.best_score = -np.inf
         self._keep()
 
     def _keep(self) -> None:
@@ -51,8 +64,9 @@ class GreedyTest:
         episodes = play_episodes(TorchPlanner(self._network), self._vector, starts, commitment=1)
         self._network.train()
         mean = float(episodes.returns.mean())
-        if mean >= self.best_return:
-            self.best_return = mean
+        score = mean if self._best_by == "return" else float(episodes.returns.sum() / episodes.lengths.sum())
+        if score >= self.best_score:
+            self.best_return, self.best_score = mean, score
             self._keep()
         return mean
 
@@ -64,10 +78,12 @@ class GreedyTest:
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that `restore` needs."""
-        best_return = self.best_return if np.isfinite(self.best_return) else None
-        return {f"{_PREFIX}{name}": value for name, value in self.best.items()}, {"best_return": best_return}
+        tested = np.isfinite(self.best_score)
+        state = {"best_return": self.best_return, "best_score": self.best_score} if tested else {"best_return": None}
+        return {f"{_PREFIX}{name}": value for name, value in self.best.items()}, state
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken; other entries are left alone."""
         self.best = {name.removeprefix(_PREFIX): value for name, value in tensors.items() if name.startswith(_PREFIX)}
-        self.best_return = -np.inf if state["best_return"] is None else state["best_return"]
+        tested = state["best_return"] is not None
+        self.best_return, self.best_score = (state["best_return"], state["best_score"]) if tested else (-np.inf, -np.inf)

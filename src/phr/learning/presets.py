@@ -132,7 +132,8 @@ _PRESETS = {
         }
     ),
     "PongDeterministic-v4": _Preset(
-        {**_ATARI, "total_timesteps": 8_000_000, "eval_episodes": 30},
+        # Every game is won in the end; who wins faster scores more in the same time.
+        {**_ATARI, "total_timesteps": 8_000_000, "eval_episodes": 30, "best_by": "return_per_step"},
         _atari_student,
     ),
 }
@@ -154,6 +155,10 @@ FRESH_WIDTH = 256
 """Units of each layer of such a student over numbers; a plan is a finer function than the next action."""
 
 
+_FURTHER = 0.3
+"""Of the learning rate is what trained weights begin with when they are trained further."""
+
+
 def teacher_config(env: SplitEnv, **overrides: Any) -> A2CConfig:
     """Stage-1 settings for an environment; `overrides` win, None means 'as measured best'.
 
@@ -169,6 +174,17 @@ def teacher_config(env: SplitEnv, **overrides: Any) -> A2CConfig:
     preset = _PRESETS.get(env.env_id)
     known = preset.teacher if preset is not None else _family(env) or {"trunk": default_trunk(env.observation_space)}
     return A2CConfig(**{**known, **_checked(A2CConfig, overrides)})
+
+
+def further_config(env: SplitEnv, trunk: TrunkConfig, **overrides: Any) -> A2CConfig:
+    """The same for a teacher that is trained further, on its own trunk; its rate rises first, and its entropy stays low."""
+    known = teacher_config(env)
+    config = {
+        "warmup": 0.05,
+        "learning_rate": known.learning_rate * _FURTHER,
+        "ent_coef": known.ent_coef * known.ent_coef_end,
+    }
+    return teacher_config(env, trunk=trunk, **{**config, **_checked(A2CConfig, overrides)})
 
 
 def student_config(

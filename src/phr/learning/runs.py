@@ -27,7 +27,7 @@ from phr.learning.recording import check_experience, named, record_teacher
 from phr.learning.refine import Refinement
 from phr.learning.settings import said_settings
 from phr.manifest import Manifest, ModelKind, library_versions
-from phr.networks.policy import PlanNetwork, build_network
+from phr.networks.policy import PlanNetwork, build_network, extend_teacher
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner
@@ -44,6 +44,7 @@ def train_teacher(
     config: A2CConfig,
     directory: Path | None = None,
     *,
+    start: Model | None = None,
     resume: bool = False,
     on_progress: OnProgress = silent,
     say: Say = lambda _line: None,
@@ -54,6 +55,7 @@ def train_teacher(
         env_id: Where.
         config: Settings.
         directory: Where checkpoints, metrics and the model go; None keeps them in memory.
+        start: A teacher to train further; None starts from a fresh network.
         resume: Go on where there is a part; return the model where all is done.
         on_progress: Told after each update.
         say: Told where a resumed training does not go on exactly.
@@ -65,14 +67,22 @@ def train_teacher(
         OutputDirectoryError: If the folder holds something else.
         NonFiniteError: If a loss or gradient is not finite.
     """
-    run = _open_run(directory, {"command": "train", "env_id": env_id, "settings": said_settings(config)}, resume)
+    settings: dict[str, Any] = {"command": "train", "env_id": env_id, "settings": said_settings(config)}
+    run = _open_run(directory, settings if start is None else {**settings, "start": start.sha256}, resume)
     if run is not None and run.is_complete:
         return load_own(run.path, env_id)
-    training = A2C(lambda: make_env(env_id), config)
+    network = None if start is None else extend_teacher(start.network, 1)
+    training = A2C(lambda: make_env(env_id), config, network=network)
     if run is not None and run.has_checkpoint and not training.collector.exact_resume:
         say(f"{env_id}: native games cannot be saved; resuming begins a new episode in each, not the one it was in")
     run_training(training, run, on_progress=on_progress)
-    notes = {"timesteps": training.timesteps, "greedy_return": training.greedy.best_return, "seed": config.seed}
+    notes: dict[str, Any] = {
+        "timesteps": training.timesteps,
+        "greedy_return": training.greedy.best_return,
+        "seed": config.seed,
+    }
+    if start is not None and start.directory is not None:
+        notes["started_from"] = start.directory.name
     return _finish(training.greedy.best_network(), run, "teacher", training.collector.vectors[0], notes)
 
 

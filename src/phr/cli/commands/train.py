@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import phr
 from phr.cli.display import ProgressBar, say, say_where
-from phr.cli.words import EnvId, Folder, OptionalCount, OptionalNumber, Resume, Seed, Threads
+from phr.cli.words import EnvId, Folder, OptionalCount, OptionalModel, OptionalNumber, Resume, Seed, Threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,8 @@ class Train:
     """A Gymnasium id, or module:factory."""
     out: Folder
     """The run's folder."""
+    start: OptionalModel = None
+    """A teacher to train further: a run directory or zoo:NAME. Begins with a third of the learning rate."""
     total_timesteps: OptionalCount = None
     """Environment steps. Settings not given are those that measured best; the run's config.json tells them."""
     n_envs: OptionalCount = None
@@ -39,6 +41,7 @@ class Train:
             model = phr.train_teacher(
                 self.env_id,
                 out=self.out,
+                start=self.start,
                 seed=self.seed,
                 resume=self.resume,
                 threads=self.threads,
