@@ -11,7 +11,8 @@ search oracle:
 
     .venv/bin/python benchmarks/make_zoo.py --references --out zoo
 
-Models trained by hand are filed from a folder that holds the runs `teacher` and `student`:
+Models trained by hand are filed from a folder that holds the runs `teacher` and `student`; the teacher may have been trained
+further from a run `first`:
 
     .venv/bin/python benchmarks/make_zoo.py --runs runs/pong --family pong --out zoo
 """
@@ -23,12 +24,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from phr import api
 from phr.cli.display import ProgressBar, say
-from phr.files import read_jsonl, write_text
+from phr.files import read_json, read_jsonl, write_text
 from phr.manifest import COMPLETE
 from phr.report.figures import curve
 from phr.storage.model import Model, load_model, save_model
@@ -123,16 +125,37 @@ def from_study(name: str, model: Model) -> list[str]:
 def by_hand(name: str, model: Model) -> list[str]:
     """Where a model comes from that was trained outside a study, and what trains it again."""
     return [
-        f"A {model.manifest.kind} for `{model.env_id}`, horizon {model.horizon}, seed {SEED}, with default settings:",
+        f"A {model.manifest.kind} for `{model.env_id}`, horizon {model.horizon}, seed {SEED}, with default settings but for those said here:",
         "",
-        *commands(model, f"runs/{name.rpartition('-')[0]}/", " --threads 2"),
+        *commands(model, f"runs/{name.rpartition('-')[0]}/", " --threads 2", trained_further(name, model)),
     ]
 
 
-def commands(model: Model, runs: str, words: str = "") -> list[str]:
-    """What trains a model again, as a block of shell commands; `runs` begins the names of folders, `words` end a line."""
+def trained_further(name: str, model: Model) -> dict[str, Any] | None:
+    """The settings with which the family's teacher was trained further, None if it was not; it is filed beside the model."""
+    if model.directory is None:
+        return None
+    run = read_json(model.directory.parent / f"{name.rpartition('-')[0]}-teacher" / "config.json")
+    settings: dict[str, Any] | None = run["settings"] if "start" in run else None
+    return settings
+
+
+def commands(model: Model, runs: str, words: str = "", further: dict[str, Any] | None = None) -> list[str]:
+    """What trains a model again, as a block of shell commands.
+
+    Args:
+        model: Which.
+        runs: Begins the names of folders.
+        words: End a line.
+        further: Settings of a second training of the teacher, where there was one.
+    """
+    train = f"phr train --env-id {model.env_id} --seed {SEED}"
     rounds = len(model.manifest.notes.get("refinement", ()))
-    lines = [f"phr train --env-id {model.env_id} --seed {SEED} --out {runs}teacher{words}"]
+    if further is None:
+        lines = [f"{train} --out {runs}teacher{words}"]
+    else:
+        given = f"--total-timesteps {further['total_timesteps']} --ent-coef {further['ent_coef']}"
+        lines = [f"{train} --out {runs}first{words}", f"{train} --start {runs}first {given} --out {runs}teacher{words}"]
     if model.manifest.kind == "student":
         refine = f" --refine {rounds}" if rounds else ""
         student = f"--horizon {HORIZON}{refine} --seed {SEED} --out {runs}student{words}"
