@@ -125,7 +125,8 @@ def from_study(name: str, model: Model) -> list[str]:
 def by_hand(name: str, model: Model) -> list[str]:
     """Where a model comes from that was trained outside a study, and what trains it again."""
     return [
-        f"A {model.manifest.kind} for `{model.env_id}`, horizon {model.horizon}, seed {SEED}, with default settings but for those said here:",
+        f"A {model.manifest.kind} for `{model.env_id}`, horizon {model.horizon}, seed {SEED}, with default settings but for "
+        "those said here:",
         "",
         *commands(model, f"runs/{name.rpartition('-')[0]}/", " --threads 2", trained_further(name, model)),
     ]

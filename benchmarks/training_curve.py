@@ -1,6 +1,6 @@
 """Return over steps and over minutes of a training, from its TensorBoard files.
 
-    .venv/bin/python benchmarks/training_curve.py --run runs/pong-teacher --out docs/results/pong-teacher
+    .venv/bin/python benchmarks/training_curve.py --run runs/pong/first runs/pong/teacher --out docs/results/pong-teacher
 
 Writes `steps.png` and `minutes.png` (with their SVG and dark twins) and `curve.csv`, and prints twenty rows of it. Minutes
 count while the training ran: silences of more than two minutes and the pause before a `--resume` are left out.
@@ -33,8 +33,8 @@ NAMES = {RETURN: "sampled return", GREEDY: "greedy return"}
 class Arguments:
     """Draw a training's return over steps and minutes."""
 
-    run: Path
-    """A run directory of phr train."""
+    run: tuple[Path, ...]
+    """A run directory of phr train; after it, those that trained its teacher further, one after another."""
     out: Path
     """Where the figures and the table go."""
 
@@ -44,9 +44,12 @@ Row = dict[str, float]
 
 def main(arguments: Arguments) -> int:
     """Read, draw, write, print."""
-    rows = rows_of(arguments.run / "tensorboard")
-    if not rows:
-        raise UsageError(f"{arguments.run} has no TensorBoard files with a return in them")
+    rows = list[Row]()
+    for run in arguments.run:
+        found = rows_of(run / "tensorboard")
+        if not found:
+            raise UsageError(f"{run} has no TensorBoard files with a return in them")
+        rows = following(rows, found)
     for counter, name in (("timesteps", "steps"), ("minutes", "minutes")):
         of_counter = [{key: value for key, value in row.items() if key in (counter, *NAMES)} for row in rows]
         curve(of_counter, arguments.out / f"{name}.png", values=NAMES)
@@ -57,6 +60,14 @@ def main(arguments: Arguments) -> int:
     for row in sampled[every - 1 :: every]:
         say(f"| {row['timesteps']:,.0f} | {row['minutes']:.1f} | {row[RETURN]:.2f} |")
     return 0
+
+
+def following(rows: list[Row], later: list[Row]) -> list[Row]:
+    """The rows of two trainings, the later of which began where the first ended."""
+    if not rows:
+        return later
+    ends = {counter: max(row[counter] for row in rows) for counter in ("timesteps", "minutes")}
+    return [*rows, *({**row, **{counter: row[counter] + end for counter, end in ends.items()}} for row in later)]
 
 
 def rows_of(folder: Path) -> list[Row]:

@@ -33,13 +33,23 @@ def test_minutes_never_fall(run: Path) -> None:
 
 
 def test_figures_and_table_are_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(Arguments(run=run, out=tmp_path)) == 0
+    assert main(Arguments(run=(run,), out=tmp_path)) == 0
     assert {"steps.png", "minutes.png", "curve.csv"} <= {file.name for file in tmp_path.iterdir()}
     with (tmp_path / "curve.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(rows_of(run / "tensorboard"))
     assert "| steps | minutes | sampled return |" in capsys.readouterr().out
 
 
+def test_a_later_training_begins_where_the_first_ended(run: Path, tmp_path: Path) -> None:
+    assert main(Arguments(run=(run, run), out=tmp_path)) == 0
+    with (tmp_path / "curve.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    steps, minutes = ([float(row[counter]) for row in rows] for counter in ("timesteps", "minutes"))
+    half = len(rows) // 2
+    assert steps[half:] == [max(steps[:half]) + step for step in steps[:half]]
+    assert minutes[half:] == pytest.approx([max(minutes[:half]) + minute for minute in minutes[:half]], rel=1e-3)
+
+
 def test_a_run_without_returns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no TensorBoard files"):
-        main(Arguments(run=tmp_path, out=tmp_path))
+        main(Arguments(run=(tmp_path,), out=tmp_path))
