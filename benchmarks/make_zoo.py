@@ -134,11 +134,11 @@ def by_hand(name: str, model: Model) -> list[str]:
 
 def trained_further(name: str, model: Model) -> dict[str, Any] | None:
     """The settings with which the family's teacher was trained further, None if it was not; it is filed beside the model."""
-    if model.directory is None:
-        return None
-    run = read_json(model.directory.parent / f"{name.rpartition('-')[0]}-teacher" / "config.json")
-    settings: dict[str, Any] | None = run["settings"] if "start" in run else None
-    return settings
+    file = (
+        None if model.directory is None else model.directory.with_name(f"{name.rpartition('-')[0]}-teacher") / "config.json"
+    )
+    run: dict[str, Any] = read_json(file) if file is not None and file.exists() else {}
+    return run["settings"] if "start" in run else None
 
 
 def commands(model: Model, runs: str, words: str = "", further: dict[str, Any] | None = None) -> list[str]:
