@@ -54,11 +54,13 @@ def batch_of(kind: PlanLoss, space: ActionSpace, seed: int, n: int = 3, horizon:
     return Batch(student, teacher, actions, valid)
 
 
-def slow_number(kind: PlanLoss, planned: float, log_spread: float, taken: float, unit: float) -> float:
+def slow_number(kind: PlanLoss, planned: float, log_spread: float, taken: float, number: int) -> float:
+    unit, executed = UNIT[number], min(max(planned, BOX.low[number]), BOX.high[number])
+    beyond = abs(planned - executed) / unit * abs(executed - taken) / unit
     if kind == "squared":
-        return ((planned - taken) / unit) ** 2
-    away = Normal(torch.tensor(planned / unit), torch.tensor(math.exp(log_spread)))
-    return -float(away.log_prob(torch.tensor(taken / unit))) * math.exp(2 * log_spread)
+        return ((executed - taken) / unit) ** 2 + 2 * beyond
+    away = Normal(torch.tensor(executed / unit), torch.tensor(math.exp(log_spread)))
+    return -float(away.log_prob(torch.tensor(taken / unit))) * math.exp(2 * log_spread) + beyond
 
 
 @pytest.mark.parametrize("kind", VECTOR_LOSSES)
@@ -68,7 +70,7 @@ def test_continuous_losses_equal_the_slow_loop(kind: PlanLoss, seed: int) -> Non
     for window, step in batch.valid.nonzero().tolist():
         row, taken = batch.student[window, step].tolist(), batch.actions[window, step].tolist()
         spreads = row[3:] or [0.0] * 3
-        parts = [slow_number(kind, row[i], spreads[i], taken[i], UNIT[i]) for i in range(3)]
+        parts = [slow_number(kind, row[i], spreads[i], taken[i], i) for i in range(3)]
         values.append(sum(parts) / 3)
     assert batch.loss(kind, BOX).item() == pytest.approx(sum(values) / len(values), rel=1e-4, abs=1e-5)
 
@@ -110,6 +112,33 @@ def test_distances_count_in_parts_of_the_range() -> None:
         student[0, 0, number] = unit
         loss = plan_loss("squared", student, actions, actions, torch.ones(1, 1, dtype=torch.bool), BOX)
         assert loss.item() == pytest.approx(1 / 3)
+
+
+def test_how_far_beyond_a_bound_counts_only_where_the_teacher_is_within() -> None:
+    """Number 1 lies in 0 .. 1. Beyond a bound where the teacher is, nothing pulls; else what pulls at the bound does."""
+    valid = torch.ones(1, 1, dtype=torch.bool)
+    for taken, planned, slope in (
+        (1.0, 1.5, 0.0),
+        (1.0, 9.0, 0.0),
+        (0.0, -3.0, 0.0),
+        (0.5, 9.0, 2 / 3 / 0.5),
+        (1.0, -9.0, -8 / 3),
+    ):
+        actions = torch.tensor([[[0.0, taken, 0.0]]])
+        student = torch.tensor([[[0.0, planned, 0.0]]], requires_grad=True)
+        plan_loss("squared", student, actions, actions, valid, BOX).backward()
+        assert student.grad is not None
+        torch.testing.assert_close(student.grad[0, 0], torch.tensor([0.0, slope, 0.0]))
+
+
+@pytest.mark.parametrize("kind", VECTOR_LOSSES)
+def test_a_teacher_out_of_bounds_is_one_at_the_bound(kind: PlanLoss) -> None:
+    """Logged actions may lie outside; the environment cut them off."""
+    batch = batch_of(kind, BOX, 0)
+    outside = batch.actions + torch.tensor([0.0, 3.0, 0.0])
+    at_bound = torch.cat([batch.actions[..., :1], torch.ones(3, 4, 1), batch.actions[..., 2:]], -1)
+    losses = [Batch(batch.student, batch.teacher, actions, batch.valid).loss(kind, BOX) for actions in (outside, at_bound)]
+    assert losses[0] == losses[1]
 
 
 def test_a_gaussian_moves_the_actions_as_half_the_squared_loss_does() -> None:

@@ -189,11 +189,10 @@ def plan_loss(
     if space is not None:
         check_loss(kind, space)
     if isinstance(space, Continuous):
-        unit, taken = torch.from_numpy(space.bounds.unit), teacher_actions.flatten(2)
-        planned = plan_outputs[..., : len(unit)]
+        planned, taken = plan_outputs[..., : space.n_outputs], teacher_actions.flatten(2)
         if kind == "squared":
-            return squared_action_loss(planned, taken, valid, unit)
-        return gaussian_plan_loss(planned, plan_outputs[..., len(unit) :], taken, valid, unit)
+            return squared_action_loss(planned, taken, valid, space.bounds)
+        return gaussian_plan_loss(planned, plan_outputs[..., space.n_outputs :], taken, valid, space.bounds)
     if isinstance(space, MultiDiscrete):
         students, teachers = plan_outputs.split(space.nvec, -1), teacher_outputs.split(space.nvec, -1)
         parts = zip(students, teachers, teacher_actions.unbind(-1), strict=True)
