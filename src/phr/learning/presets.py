@@ -127,7 +127,6 @@ _PRESETS = {
             **_BATCHES_OF_32,
             "total_timesteps": 2_400_000,
             "learning_rate": 1e-3,
-            "ent_coef_end": 0.5,
             "reward_scale": 20.0,
         }
     ),
