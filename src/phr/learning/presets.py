@@ -65,7 +65,7 @@ def _atari_student(horizon: int) -> dict[str, Any]:
 
 def _two_rooms_student(_horizon: int) -> dict[str, Any]:
     # 2,000 episodes see each place of 25×25 a few times, and a narrow trunk cannot spare what decays.
-    return {"n_episodes": 6000, "n_updates": 3000, "weight_decay": 0.03}
+    return {"n_episodes": 6000, "n_updates": 4000, "batch_size": 128, "weight_decay": 0.03}
 
 
 def _any_student(_horizon: int) -> dict[str, Any]:
