@@ -208,19 +208,22 @@ def test_a_scale_that_scales_nothing_is_refused(scale: float) -> None:
         replace(network().config, obs_scale=scale)
 
 
+ANYTHING = Continuous((-math.inf,), (math.inf,), (1,))
+
+
 def descended(raw: float, distance: float) -> float:
     """Where the gaussian loss of one step leads a spread that the network answered so, at this distance."""
     answered = torch.tensor([[[distance, raw]]], requires_grad=True)
-    outputs = ActionScale(Continuous((-1.0,), (1.0,), (1,)))(answered)
+    outputs = ActionScale(ANYTHING)(answered)
     valid = torch.ones(1, 1, dtype=torch.bool)
-    gaussian_plan_loss(outputs[..., :1], outputs[..., 1:], torch.zeros(1, 1, 1), valid, torch.ones(1)).backward()
+    gaussian_plan_loss(outputs[..., :1], outputs[..., 1:], torch.zeros(1, 1, 1), valid, ANYTHING.bounds).backward()
     assert answered.grad is not None
     return -answered.grad[0, 0, 1].item()
 
 
 @pytest.mark.parametrize(("raw", "limit"), [(-6.0, -5.0), (1.5, 1.0)])
 def test_a_spread_beyond_its_limits_finds_back(raw: float, limit: float) -> None:
-    assert ActionScale(Continuous((-1.0,), (1.0,), (1,)))(torch.tensor([0.0, raw]))[1] == limit
+    assert ActionScale(ANYTHING)(torch.tensor([0.0, raw]))[1] == limit
     outside, inside = math.exp(limit) * 2, math.exp(limit) / 2
     wrong, right = (outside, inside) if raw < limit else (inside, outside)
     assert descended(raw, wrong) * (limit - raw) > 0
