@@ -140,10 +140,9 @@ _PRESETS = {
     "MiniGrid-MultiRoom-N2-S4-v0": _Preset(
         {
             **_GRID,
-            **_BATCHES_OF_32,
             "trunk": TrunkConfig(kind="grid", channels=(16, 16, 16, 16, 32), width=128),
             "total_timesteps": 3_000_000,
-            "learning_rate": 1e-3,
+            "n_envs": 32,
             "gamma": 0.95,
             "ent_coef": 0.03,
             "ent_coef_end": 0.3,
