@@ -38,7 +38,6 @@ from phr.protocols import Planner
 from phr.report.numbers import interval, number, times
 from phr.report.tables import NOTHING, Column, Table, to_markdown
 from phr.studies.workbench import once
-from phr.teachers.foreign import Reading
 from phr.teachers.references import resolve
 
 TRAIN_SB3 = Path(__file__).parent.parent / "examples" / "train_sb3_teacher.py"
@@ -62,8 +61,6 @@ class Row:
         saved: Least ratio of evaluations per step, teacher / student.
         kept: Least part that is kept.
         longer: Most that a grid's episodes may grow, as a factor.
-        normalized: The teacher was trained under VecNormalize.
-        activation: The activation function of its network, where its file does not tell it.
     """
 
     name: str
@@ -74,8 +71,6 @@ class Row:
     saved: float
     kept: float
     longer: float = 1.05
-    normalized: bool = False
-    activation: str | None = None
 
 
 def _grid(name: str, env_id: str) -> Row:
@@ -101,17 +96,7 @@ ROWS = (
     _grid("doorkey", "MiniGrid-DoorKey-5x5-v0"),
     _grid("multiroom", "MiniGrid-MultiRoom-N2-S4-v0"),
     Row(name="pendulum", env_id="Pendulum-v1", teacher="SB3 SAC", horizon=4, kind="cost", saved=3, kept=0.95),
-    Row(
-        name="halfcheetah",
-        env_id="HalfCheetah-v5",
-        teacher="SB3 PPO",
-        horizon=4,
-        kind="return",
-        saved=3,
-        kept=0.95,
-        normalized=True,
-        activation="relu",
-    ),
+    Row(name="halfcheetah", env_id="HalfCheetah-v5", teacher="SB3 SAC", horizon=4, kind="return", saved=3, kept=0.95),
 )
 
 
@@ -124,7 +109,7 @@ class Arguments:
     out: Path = Path("runs/any-policy")
     """Where teachers, students, one JSON for each row and any-policy.md go."""
     teachers: Path | None = None
-    """A folder of trained teachers: NAME.zip (NAME.npz beside it for those under VecNormalize), or a run directory NAME."""
+    """A folder of trained teachers: NAME.zip, or a run directory NAME."""
     episodes: int = 100
     """Episodes that each of both plays."""
     seed: int = 0
@@ -170,7 +155,7 @@ def measured_once(row: Row, arguments: Arguments) -> dict[str, Any]:
 
 def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
     """One row, from the teacher's training to both evaluations."""
-    teacher, statistics = trained_teacher(row, arguments)
+    teacher = trained_teacher(row, arguments)
     out = arguments.out / "students" / row.name
     if out.exists():
         shutil.rmtree(out)  # of a call that was killed; the time of going on would be that of the rest alone
@@ -180,15 +165,13 @@ def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
             str(teacher),
             env_id=row.env_id,
             horizon=row.horizon,
-            normalize=statistics,
-            activation=row.activation,
             out=out,
             seed=arguments.seed,
             on_progress=bar,
             say=say,
         )
     seconds = time.perf_counter() - began
-    actor = resolve(str(teacher), env_id=row.env_id, reading=Reading(activation=row.activation, normalize=statistics))
+    actor = resolve(str(teacher), env_id=row.env_id)
     starts = [Start(run_randomness(SEED, index)[0]) for index in range(arguments.episodes)]
     of_teacher = play(actor.planner, row.env_id, starts)
     of_student = play(student.planner, row.env_id, starts)
@@ -207,24 +190,19 @@ def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
     return {**result, **verdict(row, result["of_teacher"], result["of_student"])}
 
 
-def trained_teacher(row: Row, arguments: Arguments) -> tuple[Path, Path | None]:
-    """The teacher's file or folder, trained where it is missing, and the statistics of its observations if it has any."""
+def trained_teacher(row: Row, arguments: Arguments) -> Path:
+    """The teacher's file or folder, trained where it is missing."""
     folder = arguments.teachers or arguments.out / "teachers"
     if row.teacher == "phr A2C":
         if not (folder / row.name / COMPLETE).exists():
             with ProgressBar() as bar:
                 api.train_teacher(row.env_id, out=folder / row.name, seed=arguments.seed, resume=True, on_progress=bar)
-        return folder / row.name, None
+        return folder / row.name
     file = folder / f"{row.name}.zip"
     if not file.exists():
         command = [sys.executable, str(TRAIN_SB3), row.env_id, "--out", str(file), "--seed", str(arguments.seed)]
         subprocess.run(command, check=True)
-    if not row.normalized:
-        return file, None
-    statistics = file.with_suffix(".npz")
-    if not statistics.exists():
-        api.convert_vecnormalize(file.with_suffix(".pkl"), statistics, trust=True)  # made by the lines above
-    return file, statistics
+    return file
 
 
 def play(planner: Planner, env_id: str, starts: Sequence[Start]) -> Episodes:
