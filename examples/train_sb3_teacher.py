@@ -62,9 +62,8 @@ SETTINGS = {
         own={"n_steps": 1024, "batch_size": 64, "gae_lambda": 0.98, "gamma": 0.999, "n_epochs": 4, "ent_coef": 0.01},
     ),
     "Pendulum-v1": Settings(algorithm=SAC, steps=20_000, own={"learning_rate": 1e-3}),
-    "HalfCheetah-v5": Settings(
-        algorithm=SAC, steps=60_000, own={"learning_starts": 10_000}
-    ),  # the zoo takes 1,000,000 steps
+    # The zoo takes 1,000,000 steps.
+    "HalfCheetah-v5": Settings(algorithm=SAC, steps=60_000, own={"learning_starts": 10_000}),
 }
 
 
