@@ -48,6 +48,27 @@ class ManyCoins(Coins):
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 
+class Guessing(Coins):
+    """Pays for the action that the coin shows."""
+
+    def step(self, action: Any) -> Step:
+        right = float(action == self._coin)
+        obs, _, terminated, truncated, info = super().step(action)
+        return obs, right, terminated, truncated, info
+
+
+class Aiming(Coins):
+    """Takes the square of every number of an action away; their range is twice as wide as usual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.Box(-2.0, 2.0, (2, 1), np.float32)
+
+    def step(self, action: Any) -> Step:
+        obs, _, terminated, truncated, info = super().step(action)
+        return obs, -float(np.square(action).sum()), terminated, truncated, info
+
+
 class OddCoins(Coins):
     """The same with actions that phr does not plan over."""
 

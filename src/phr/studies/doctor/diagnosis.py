@@ -14,13 +14,14 @@ from phr.seeding import Streams
 from phr.studies.doctor.asked import ask
 from phr.studies.doctor.checker import Check, check
 from phr.studies.doctor.describe import Description, describe
+from phr.studies.doctor.error_tolerance import ERRORS, ErrorTolerance, bear_errors
 from phr.studies.doctor.looking_away import HORIZONS, LONGEST, LookingAway, look_away
-from phr.studies.doctor.page import Row, checker_rows, environment_rows, replay_rows, teacher_rows
+from phr.studies.doctor.page import Row, checker_rows, environment_rows, error_row, replay_rows, teacher_rows
 from phr.studies.doctor.replay import Replay, examine_replay
 from phr.studies.doctor.world import make_world
 from phr.teachers.foreign import NOTHING_SAID, Reading
 
-_REPLAY, _TEACHER = "the same actions again", "the teacher's episodes"
+_REPLAY, _TEACHER, _ERRORS = "the same actions again", "the teacher's episodes", "the teacher's errors"
 
 Found = TypeVar("Found")
 
@@ -36,6 +37,7 @@ class Diagnosis:
         check: Gymnasium's checker.
         replay: Whether replaying repeats; None where it could not be played.
         looking_away: What the teacher's episodes say about plans; None without a teacher, or where they could not be played.
+        tolerance: What the teacher collects where it errs; None where nothing is said of looking away.
         failures: Errors that stopped a part of the examination, by its heading.
     """
 
@@ -45,6 +47,7 @@ class Diagnosis:
     check: Check
     replay: Replay | None
     looking_away: LookingAway | None
+    tolerance: ErrorTolerance | None = None
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -64,7 +67,10 @@ class Diagnosis:
         for part, error in self.failures.items():
             parts.append((part, [("stopped", f"at an error: {error}")]))
         if self.looking_away is not None:
-            parts.append((f"teacher {self.looking_away.teacher}", teacher_rows(self.looking_away)))
+            rows = teacher_rows(self.looking_away)
+            if self.tolerance is not None:
+                rows.append(error_row(self.tolerance))
+            parts.append((f"teacher {self.looking_away.teacher}", rows))
         return parts
 
     def __str__(self) -> str:
@@ -76,7 +82,7 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""
-        away = self.looking_away
+        away, tolerance = self.looking_away, self.tolerance
         return {
             "env_id": self.env_id,
             "seed": self.seed,
@@ -84,6 +90,7 @@ class Diagnosis:
             "checker": {"passed": self.check.error is None, **asdict(self.check)},
             "replay": None if self.replay is None else {"repeats": self.replay.repeats, **asdict(self.replay)},
             "teacher": None if away is None else {**asdict(away), "horizons": list(HORIZONS), "longest": LONGEST},
+            "errors": None if tolerance is None else {"errors": list(ERRORS), **asdict(tolerance)},
             "failures": self.failures,
         }
 
@@ -123,19 +130,22 @@ def examine(
     asked = None
     if teacher is not None:  # which looks at a few observations of the environment
         asked = _unless_it_breaks(_TEACHER, failures, partial(ask, teacher, world, reading), but=(PhrError,))
-    on_progress(Progress("Gymnasium's checker", 0, 3, "parts"))
+    on_progress(Progress("Gymnasium's checker", 0, 4, "parts"))
     checked = check(env_id)
-    on_progress(Progress("playing again", 1, 3, "parts"))
+    on_progress(Progress("playing again", 1, 4, "parts"))
     played: dict[str, Any] = {"seed": seed, "n_episodes": n_episodes, "max_steps": max_steps}
     replay = _unless_it_breaks(_REPLAY, failures, partial(examine_replay, world, **played))
-    away = None
+    away, tolerance = None, None
     if asked is not None:
-        on_progress(Progress("watching the teacher", 2, 3, "parts"))
+        on_progress(Progress("watching the teacher", 2, 4, "parts"))
         twins = replay is not None and replay.forks is not None
         away = _unless_it_breaks(_TEACHER, failures, partial(look_away, world, asked, twins=twins, **played))
+    if asked is not None and away is not None:
+        on_progress(Progress("disturbing the teacher", 3, 4, "parts"))
+        tolerance = _unless_it_breaks(_ERRORS, failures, partial(bear_errors, world, asked, **played))
     description = describe(world)
     world.close()
-    return Diagnosis(env_id, seed, description, checked, replay, away, failures)
+    return Diagnosis(env_id, seed, description, checked, replay, away, tolerance, failures)
 
 
 def _unless_it_breaks(

@@ -6,6 +6,7 @@ from phr.report.numbers import counted, number, percent
 from phr.report.tables import NOTHING
 from phr.studies.doctor.checker import Check
 from phr.studies.doctor.describe import Description
+from phr.studies.doctor.error_tolerance import ERRORS, ErrorTolerance
 from phr.studies.doctor.looking_away import HORIZONS, LookingAway
 from phr.studies.doctor.replay import Replay
 
@@ -120,6 +121,14 @@ def teacher_rows(found: LookingAway) -> list[Row]:
             ("nine plans in ten", f"are right for {counted(found.blind_p90 or 1, 'step')}: a commitment to begin with")
         )
     return rows
+
+
+def error_row(found: ErrorTolerance) -> Row:
+    """What the teacher collects where it errs."""
+    right, *erring = (number(value) for value in found.returns)
+    what = "with errors of {} of half the range" if found.continuous else "where {} of its actions are random"
+    each = (f"{value} {what.format(percent(error))}" for value, error in zip(erring, ERRORS[1:], strict=True))
+    return "bears errors", f"return {right} as it is, {', '.join(each)} (at most {counted(found.steps, 'step')} each)"
 
 
 def _across(cells: list[str]) -> str:
