@@ -48,6 +48,10 @@ LANES = 50
 Kind = Literal["return", "cost", "grid"]
 
 
+class TeacherFailedError(PhrError):
+    """A teacher could not be trained."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """An environment, whose policy is distilled there, and what is asked of the student.
@@ -139,18 +143,29 @@ def main(arguments: Arguments, rows: Sequence[Row] = ROWS) -> int:
 
 
 def measured_once(row: Row, arguments: Arguments) -> dict[str, Any]:
-    """A row, measured where it is not there.
+    """A row, measured where it is not there; judged by what is asked for now.
 
     Raises:
         UsageError: If the one that is there was measured otherwise.
     """
     file = arguments.out / f"{row.name}.json"
     result: dict[str, Any] = once(file, partial(measure, row, arguments))
-    for name, default in (("episodes", len(result["of_teacher"]["returns"])), ("seed", 0)):  # older rows do not say it
-        there, asked = result.setdefault(name, default), getattr(arguments, name)
-        if there != asked:
+    for name, asked in _said(row, arguments).items():
+        if (there := result.get(name)) != asked:
             raise UsageError(f"{file} was measured with {name} {there}, not {asked}; remove it, or give another --out")
-    return result
+    return {**result, **verdict(row, result["of_teacher"], result["of_student"])}
+
+
+def _said(row: Row, arguments: Arguments) -> dict[str, Any]:
+    """What a measured row says of itself, and is known by."""
+    return {
+        "env_id": row.env_id,
+        "teacher": row.teacher,
+        "horizon": row.horizon,
+        "commitment": row.horizon,
+        "episodes": arguments.episodes,
+        "seed": arguments.seed,
+    }
 
 
 def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
@@ -175,13 +190,8 @@ def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
     starts = [Start(run_randomness(SEED, index)[0]) for index in range(arguments.episodes)]
     of_teacher = play(actor.planner, row.env_id, starts)
     of_student = play(student.planner, row.env_id, starts)
-    result: dict[str, Any] = {
-        "env_id": row.env_id,
-        "teacher": row.teacher,
-        "horizon": row.horizon,
-        "commitment": row.horizon,
-        "episodes": arguments.episodes,
-        "seed": arguments.seed,
+    result = {
+        **_said(row, arguments),
         "refine": len(student.manifest.notes.get("refinement", ())),
         "seconds_distil": seconds,
         "of_teacher": summary(of_teacher),
@@ -191,7 +201,11 @@ def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
 
 
 def trained_teacher(row: Row, arguments: Arguments) -> Path:
-    """The teacher's file or folder, trained where it is missing."""
+    """The teacher's file or folder, trained where it is missing.
+
+    Raises:
+        TeacherFailedError: If the script that trains it fails.
+    """
     folder = arguments.teachers or arguments.out / "teachers"
     if row.teacher == "phr A2C":
         if not (folder / row.name / COMPLETE).exists():
@@ -201,7 +215,8 @@ def trained_teacher(row: Row, arguments: Arguments) -> Path:
     file = folder / f"{row.name}.zip"
     if not file.exists():
         command = [sys.executable, str(TRAIN_SB3), row.env_id, "--out", str(file), "--seed", str(arguments.seed)]
-        subprocess.run(command, check=True)
+        if (code := subprocess.run(command, check=False).returncode) != 0:
+            raise TeacherFailedError(f"{' '.join(command)} failed with exit code {code}; its own words are above")
     return file
 
 
@@ -228,11 +243,16 @@ def summary(episodes: Episodes) -> dict[str, Any]:
 
 
 def verdict(row: Row, teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
-    """What was saved and kept, and whether it is what the row asks for."""
+    """What was saved and kept, and whether it is what the row asks for.
+
+    A teacher that collects less than nothing where returns count, or something where costs do, has nothing to be kept: a
+    ratio would praise the worse student.
+    """
     saved = teacher["evaluations_per_step"] / student["evaluations_per_step"]
     key = "success_rate" if row.kind == "grid" else "return_mean"
+    sign = -1 if row.kind == "cost" else 1
     above, below = (teacher, student) if row.kind == "cost" else (student, teacher)
-    kept = above[key] / below[key] if below[key] else 0.0
+    kept = above[key] / below[key] if sign * teacher[key] > 0 and sign * below[key] > 0 else 0.0
     longer = student["length_mean"] / teacher["length_mean"]
     met = saved >= row.saved and kept >= row.kept and (row.kind != "grid" or longer <= row.longer)
     return {"saved": saved, "kept": kept, "longer": longer, "met": bool(met)}

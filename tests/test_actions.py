@@ -81,6 +81,7 @@ def test_units_are_half_the_range_where_it_ends() -> None:
     huge = Continuous((-3e38,), (3e38,), (1,)).bounds
     assert (huge.unit.tolist(), huge.center.tolist()) == ([1], [0])
     assert Continuous((1.0,), (1.0,), (1,)).bounds.unit.tolist() == [1]
+    assert Continuous((0.0,), (1e-45,), (1,)).bounds.unit.tolist() == [1]  # half of it is no float32
 
 
 def test_actions_agree_within_a_part_of_the_range() -> None:

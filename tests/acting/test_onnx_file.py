@@ -150,6 +150,29 @@ def test_tensors_in_other_files_are_refused_wherever_they_are(place: str, locati
     unseal(resealed(harmless.SerializeToString()), "x.onnx")
 
 
+def overlong(tag: int, beyond: int) -> bytes:
+    """A tag with bits beyond the 32 that a parser keeps; `beyond` is put there, in five bytes or more."""
+    digits, value = bytearray(), tag | beyond << 32
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+def test_a_tag_that_others_read_otherwise_is_refused() -> None:
+    """onnxruntime drops a tag's bits beyond 32, and would find a tensor where nobody looked for one."""
+    tensor = external("weights.bin").SerializeToString()
+    plain = helper.make_model(graph_with(numpy_helper.from_array(np.zeros(4, np.float32), "weights"))).SerializeToString()
+    for beyond in (1, 1 << 3, 1 << 10, 1 << 20):
+        inner = overlong(5 << 3 | 2, beyond) + bytes([len(tensor)]) + tensor
+        model = plain + bytes([7 << 3 | 2, len(inner)]) + inner
+        with pytest.raises(CorruptFileError, match="impossible number|does not end"):
+            unseal(resealed(model), "x.onnx")
+    for nothing in (b"\x02\x00", b"\x00\x00"):  # field 0
+        with pytest.raises(CorruptFileError, match="impossible number 0"):
+            unseal(resealed(plain + nothing), "x.onnx")
+
+
 def test_a_location_alone_or_a_flag_alone_is_refused() -> None:
     for field in ("data_location", "external_data"):
         tensor = external("weights.bin")

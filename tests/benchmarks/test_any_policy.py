@@ -88,6 +88,39 @@ def test_a_row_that_was_measured_otherwise_is_not_taken_for_this_one(
     assert (arguments.out / "walk.json").read_bytes() == before
 
 
+def test_a_row_of_another_teacher_is_not_taken_for_this_one(made: tuple[Arguments, str]) -> None:
+    arguments, _ = made
+    with pytest.raises(UsageError, match="was measured with teacher phr A2C, not SB3 SAC"):
+        any_policy.measured_once(replace(WALK, teacher="SB3 SAC"), arguments)
+
+
+def test_a_row_that_is_there_is_judged_by_what_is_asked_for_now(made: tuple[Arguments, str]) -> None:
+    arguments, _ = made
+    assert any_policy.measured_once(WALK, arguments)["met"]
+    assert not any_policy.measured_once(replace(WALK, kept=1.01), arguments)["met"]
+
+
+def test_a_teacher_that_cannot_be_trained_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("raise SystemExit(3)")
+    monkeypatch.setattr(any_policy, "TRAIN_SB3", script)
+    row = replace(WALK, teacher="SB3 PPO", name="none")
+    with pytest.raises(any_policy.TeacherFailedError, match="script.py .*failed with exit code 3"):
+        any_policy.trained_teacher(row, Arguments(out=tmp_path))
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(Arguments(out=tmp_path), (row,)) == 1
+
+
+@pytest.mark.parametrize(("kind", "sign"), [("return", -1), ("cost", 1)])
+def test_nothing_is_kept_of_returns_with_the_wrong_sign(kind: any_policy.Kind, sign: int) -> None:
+    """Ratios of losses would praise the student that loses more."""
+    one = {"evaluations_per_step": 1.0, "length_mean": 10.0}
+    row = replace(WALK, kind=kind, saved=1)
+    for of_teacher, of_student in ((100, 400), (400, 100), (100, 100)):
+        teacher, student = {**one, "return_mean": sign * of_teacher}, {**one, "return_mean": sign * of_student}
+        assert verdict(row, teacher, student) == {"saved": 1, "kept": 0, "longer": 1, "met": False}
+
+
 def test_of_costs_less_is_more() -> None:
     vector = make_vector(CORRIDOR, 2)
     episodes = play_episodes(corridor_student().planner, vector, [Start(0)] * 2)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phr.actions import Continuous
 from phr.errors import CorruptFileError
 from phr.experience.archive import load_experience, save_experience
 from phr.experience.origin import Origin
@@ -28,6 +29,20 @@ def assert_equal(left: Experience, right: Experience) -> None:
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         for name in ("terminated", "truncated", "is_success"):
             assert getattr(one, name) is getattr(other, name)
+
+
+def test_continuous_actions_are_read_as_they_were_executed(tmp_path: Path) -> None:
+    """A log may hold what was asked for; a student is compared with what was done."""
+    space, asked = Continuous((-1.0,), (1.0,), (1,)), np.array([[3.0], [0.5], [-9.0]], np.float32)
+    logged = replace(
+        trajectory([0.0, 0.0, 0.0], terminated=True, truncated=False, is_success=None, first=0),
+        actions=asked,
+        teacher_logits=asked,
+    )
+    save_experience(Experience("Pendulum-v1", (logged,), None, space), tmp_path / "log.npz")
+    (read,) = load_experience(tmp_path / "log.npz").trajectories
+    assert read.actions.tolist() == [[1.0], [0.5], [-1.0]]
+    assert read.teacher_logits.tolist() == asked.tolist()
 
 
 episodes = st.builds(

@@ -40,6 +40,8 @@ _CHILDREN: dict[str, dict[int, str]] = {
 
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 _DEEPEST = 32
+_LONGEST, _LONGEST_TAG = 10, 5
+"""Bytes of a number, and of the number and type that a field begins with."""
 _LARGEST = 1 << 31
 """Protobuf's own limit."""
 
@@ -159,8 +161,10 @@ def _fields(message: memoryview) -> Iterator[Field]:
     """
     place = 0
     while place < len(message):
-        tag, place = _read_varint(message, place)
+        tag, place = _read_varint(message, place, _LONGEST_TAG)
         number, wire = tag >> 3, tag & 7
+        if not 0 < number < 1 << 29:  # parsers drop what is beyond 32 bits, and would see another field than is seen here
+            raise ValueError(f"byte {place} begins a field of the impossible number {number}")
         if wire == 0:
             value, place = _read_varint(message, place)
             yield number, value
@@ -177,9 +181,9 @@ def _fields(message: memoryview) -> Iterator[Field]:
         place += length
 
 
-def _read_varint(message: memoryview, place: int) -> tuple[int, int]:
+def _read_varint(message: memoryview, place: int, longest: int = _LONGEST) -> tuple[int, int]:
     value = 0
-    for shift in range(0, 70, 7):
+    for shift in range(0, 7 * longest, 7):
         if place == len(message):
             break
         byte = message[place]

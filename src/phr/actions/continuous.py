@@ -72,7 +72,7 @@ class Continuous(ActionSpace):
         low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             wide = high.astype(np.float64) - low
-            bounded = (wide > 0) & (wide <= _BOUNDED)
+            bounded = ((wide / 2).astype(np.float32) > 0) & (wide <= _BOUNDED)
             center = np.where(bounded, low + wide / 2, np.clip(0.0, low, high)).astype(np.float32)
             unit = np.where(bounded, wide / 2, 1.0).astype(np.float32)
         return Bounds(low, high, center, unit, bounded, self.shape)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.actions import action_space_from_json
+from phr.actions import Continuous, action_space_from_json
 from phr.errors import CorruptFileError
 from phr.experience.npz import read_npz
 from phr.experience.origin import Origin
@@ -76,6 +76,12 @@ def load_experience(path: Path) -> Experience:
     if missing:
         raise CorruptFileError(f"{path} lacks {', '.join(sorted(missing))}")
     _check_arrays(arrays, path)
+    space = action_space_from_json(description.get("action_space"), arrays["teacher_logits"].shape[1])
+    if isinstance(space, Continuous):
+        space.check(arrays["actions"])
+        arrays["actions"] = space.certain(arrays["actions"][:, None]).mode()[
+            :, 0
+        ]  # what was executed, cut off at the bounds
     cuts = np.cumsum(arrays["lengths"])[:-1]
     parts = {name: np.split(arrays[name], cuts) for name in _ARRAYS}
     said = [None if flag < 0 else bool(flag) for flag in arrays["is_success"]]
@@ -92,9 +98,8 @@ def load_experience(path: Path) -> Experience:
         for i in range(len(arrays["lengths"]))
     )
     origin = description["origin"]
-    actions = action_space_from_json(description.get("action_space"), arrays["teacher_logits"].shape[1])
     origin = None if origin is None else Origin.from_json(origin)
-    return Experience(description["env_id"], trajectories, origin, actions)
+    return Experience(description["env_id"], trajectories, origin, space)
 
 
 def _check_arrays(arrays: dict[str, NDArray[Any]], path: Path) -> None:

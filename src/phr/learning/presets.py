@@ -167,8 +167,8 @@ _CONTINUOUS: dict[str, Any] = {
     "learning_rate": 3e-3,
     "weight_decay": 0.0,
 }
-"""Continuous actions are regressed to the second digit, which takes more steps; and where a fall can just be avoided, no
-digit may be wrong, which takes many beginnings."""
+"""Continuous actions are regressed to the second digit, which takes more steps. From some states (Pendulum's pole at full
+strength) the slightest error is a fall, and only many beginnings show these."""
 
 FRESH_WIDTH = 256
 """Units of each layer of such a student over numbers; a plan is a finer function than the next action."""

@@ -26,7 +26,7 @@ KEYS = {
         "teacher", "episodes", "return_mean", "length_median", "cut", "run_median", "run_p90", "moments", "repeat_right",
         "plan_right", "blind_median", "blind_p90", "diverged", "tolerance", "horizon", "reason", "horizons", "longest",
     },
-    "errors": {"errors", "episodes", "steps", "continuous", "returns"},
+    "error_tolerance": {"errors", "episodes", "steps", "continuous", "returns"},
 }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_the_json_holds_what_the_page_says() -> None:
 
 def test_without_a_teacher() -> None:
     found = phr.doctor(f"{ROOM}:Coins", episodes=2)
-    assert (found.advice, found.to_json()["teacher"], found.to_json()["errors"]) == (None, None, None)
+    assert (found.advice, found.to_json()["teacher"], found.to_json()["error_tolerance"]) == (None, None, None)
     assert "plays on after the start" in str(found)
     assert "16 seeds give 2 different first looks and " in str(found)
 

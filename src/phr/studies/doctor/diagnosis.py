@@ -37,7 +37,7 @@ class Diagnosis:
         check: Gymnasium's checker.
         replay: Whether replaying repeats; None where it could not be played.
         looking_away: What the teacher's episodes say about plans; None without a teacher, or where they could not be played.
-        tolerance: What the teacher collects where it errs; None where nothing is said of looking away.
+        error_tolerance: What the teacher collects where it errs; None where nothing is said of looking away.
         failures: Errors that stopped a part of the examination, by its heading.
     """
 
@@ -47,7 +47,7 @@ class Diagnosis:
     check: Check
     replay: Replay | None
     looking_away: LookingAway | None
-    tolerance: ErrorTolerance | None = None
+    error_tolerance: ErrorTolerance | None = None
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -68,8 +68,8 @@ class Diagnosis:
             parts.append((part, [("stopped", f"at an error: {error}")]))
         if self.looking_away is not None:
             rows = teacher_rows(self.looking_away)
-            if self.tolerance is not None:
-                rows.append(error_row(self.tolerance))
+            if self.error_tolerance is not None:
+                rows.append(error_row(self.error_tolerance))
             parts.append((f"teacher {self.looking_away.teacher}", rows))
         return parts
 
@@ -82,7 +82,7 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""
-        away, tolerance = self.looking_away, self.tolerance
+        away, borne = self.looking_away, self.error_tolerance
         return {
             "env_id": self.env_id,
             "seed": self.seed,
@@ -90,7 +90,7 @@ class Diagnosis:
             "checker": {"passed": self.check.error is None, **asdict(self.check)},
             "replay": None if self.replay is None else {"repeats": self.replay.repeats, **asdict(self.replay)},
             "teacher": None if away is None else {**asdict(away), "horizons": list(HORIZONS), "longest": LONGEST},
-            "errors": None if tolerance is None else {"errors": list(ERRORS), **asdict(tolerance)},
+            "error_tolerance": None if borne is None else {"errors": list(ERRORS), **asdict(borne)},
             "failures": self.failures,
         }
 
@@ -135,17 +135,17 @@ def examine(
     on_progress(Progress("playing again", 1, 4, "parts"))
     played: dict[str, Any] = {"seed": seed, "n_episodes": n_episodes, "max_steps": max_steps}
     replay = _unless_it_breaks(_REPLAY, failures, partial(examine_replay, world, **played))
-    away, tolerance = None, None
+    away, borne = None, None
     if asked is not None:
         on_progress(Progress("watching the teacher", 2, 4, "parts"))
         twins = replay is not None and replay.forks is not None
         away = _unless_it_breaks(_TEACHER, failures, partial(look_away, world, asked, twins=twins, **played))
     if asked is not None and away is not None:
         on_progress(Progress("disturbing the teacher", 3, 4, "parts"))
-        tolerance = _unless_it_breaks(_ERRORS, failures, partial(bear_errors, world, asked, **played))
+        borne = _unless_it_breaks(_ERRORS, failures, partial(bear_errors, world, asked, **played))
     description = describe(world)
     world.close()
-    return Diagnosis(env_id, seed, description, checked, replay, away, tolerance, failures)
+    return Diagnosis(env_id, seed, description, checked, replay, away, borne, failures)
 
 
 def _unless_it_breaks(
