@@ -10,7 +10,8 @@ from phr.errors import HorizonError, SettingError
 from phr.learning.a2c import A2CConfig
 from phr.learning.losses import PLAN_LOSSES, PlanLoss
 from phr.learning.phr_config import PHRConfig
-from phr.learning.presets import default_trunk_of, student_config, teacher_config
+from phr.learning.student_presets import student_config
+from phr.learning.teacher_presets import default_trunk_of, teacher_config
 from phr.networks.trunks import Trunk, TrunkConfig
 from tests.helpers import corridor
 

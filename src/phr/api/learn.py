@@ -19,7 +19,8 @@ from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.losses import losses_for
 from phr.learning.phr_config import PHRConfig
-from phr.learning.presets import fresh_trunk, fresh_trunk_of, further_config, student_config, teacher_config
+from phr.learning.student_presets import fresh_trunk, fresh_trunk_of, student_config
+from phr.learning.teacher_presets import further_config, teacher_config
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -14,6 +15,20 @@ from phr.seeding import Streams
 def said_settings(config: Any) -> dict[str, Any]:
     """The settings as a run keeps them; one that is None says nothing, so runs from before there was such a one go on."""
     return {name: value for name, value in asdict(config).items() if value is not None}
+
+
+def given_settings(kind: type[Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Those overrides that say something; None says nothing.
+
+    Raises:
+        SettingError: If one is no field of the dataclass `kind`.
+    """
+    names = {entry.name for entry in fields(kind)}
+    for name in overrides:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            raise SettingError(f"there is no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return {name: value for name, value in overrides.items() if value is not None}
 
 
 def check_settings(
