@@ -22,7 +22,7 @@ StudentSettings = Callable[[int], dict[str, Any]]
 _FEW_IMAGES: dict[str, Any] = {
     "n_episodes": 60,  # a game of Pong is 2,000 observations of 28 kB
     "prefix": (0, 60),
-    "prefix_share": 0.5,  # half of the games begin as they do when the agent plays
+    "prefix_share": 0.7,  # the other games begin as they do when the agent plays
 }
 """What a recording of images takes, whatever the actions are."""
 
