@@ -19,6 +19,7 @@ further from a run `first`:
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -31,6 +32,8 @@ import tyro
 from phr import api
 from phr.cli.display import ProgressBar, say
 from phr.files import read_json, read_jsonl, write_text
+from phr.learning.settings import said_settings
+from phr.learning.student_presets import student_config
 from phr.manifest import COMPLETE
 from phr.report.figures import curve
 from phr.storage.model import Model, load_model, save_model
@@ -151,17 +154,23 @@ def commands(model: Model, runs: str, words: str = "", further: dict[str, Any] |
         further: Settings of a second training of the teacher, where there was one.
     """
     train = f"phr train --env-id {model.env_id} --seed {SEED}"
-    rounds = len(model.manifest.notes.get("refinement", ()))
     if further is None:
         lines = [f"{train} --out {runs}teacher{words}"]
     else:
         given = f"--total-timesteps {further['total_timesteps']} --ent-coef {further['ent_coef']}"
         lines = [f"{train} --out {runs}first{words}", f"{train} --start {runs}first {given} --out {runs}teacher{words}"]
     if model.manifest.kind == "student":
-        refine = f" --refine {rounds}" if rounds else ""
-        student = f"--horizon {HORIZON}{refine} --seed {SEED} --out {runs}student{words}"
+        student = f"--horizon {HORIZON}{''.join(unusual(model))} --seed {SEED} --out {runs}student{words}"
         lines.append(f"phr distill {runs}teacher {student}")
     return ["```sh", *lines, "```"]
+
+
+def unusual(model: Model) -> list[str]:
+    """The settings of a student that are not those that `phr distill` takes by itself, as its options."""
+    assert model.directory is not None  # it was filed
+    settings: dict[str, Any] = read_json(model.directory / "config.json")["settings"]
+    usual = json.loads(json.dumps(said_settings(student_config(model.env_id, HORIZON, seed=SEED))))
+    return [f" --{name.replace('_', '-')} {value}" for name, value in settings.items() if value != usual.get(name)]
 
 
 def from_oracle(name: str, model: Model) -> list[str]:
