@@ -47,18 +47,20 @@ def _any_student(_horizon: int) -> dict[str, Any]:
     return {}
 
 
+_FOUR_ROUNDS: dict[str, Any] = {"refine": 4, "refine_windows": 10_000, "refine_updates": 5000}
+"""Where steps cost little and what a plan did wrong leads away from the teacher's states: a pole balances or falls."""
+
+
 def _mlp_student(_horizon: int) -> dict[str, Any]:
-    # Over a few numbers looks and steps cost little, plans hang on small differences, and what a plan did wrong leads away
-    # from the teacher's states: many updates at a high rate, and the student's own states (LOG.md).
+    # Over a few numbers looks and steps cost little, and plans hang on small differences: many updates at a high rate, and
+    # the student's own states (LOG.md).
     return {
         "record_steps": 60_000,
         "prefix_share": 0.5,  # a long episode has one beginning, and a random one is not what an agent meets
         "learning_rate": 1e-2,
         "weight_decay": 0.0,
         "n_updates": 12_000,
-        "refine": 4,
-        "refine_windows": 10_000,
-        "refine_updates": 5000,
+        **_FOUR_ROUNDS,
     }
 
 
@@ -112,7 +114,8 @@ def student_config(
     settings = _FRESH.get(fresh.kind, _any_student) if fresh is not None else _any_student
     known = _BY_ENVIRONMENT.get(env_id, settings)(horizon)
     if isinstance(action_space, Continuous):
-        known = {**_CONTINUOUS, **(_FEW_IMAGES if fresh is not None and fresh.kind == "atari" else {})}
+        images = fresh is not None and fresh.kind == "atari"
+        known = {**_CONTINUOUS, **(_FEW_IMAGES if images else _FOUR_ROUNDS)}
     if given.get("sample_labels"):
         known = {**known, "refine": 0}  # only a greedy teacher can be asked again
     config = PHRConfig(**{**known, **given, "horizon": horizon})

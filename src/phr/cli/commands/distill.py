@@ -68,7 +68,7 @@ class Distill:
     save_experience: OptionalFile = None
     """Keep the recorded episodes in this file (.npz)."""
     refine: Annotated[int | None, word("ROUNDS")] = None
-    """Rounds of training where the student's plans led (default 4 for new layers that choose by numbers, else 0)."""
+    """Rounds of training where the student's plans led (default 4 for students over numbers, else 0)."""
     refine_windows: OptionalCount = None
     """States that each round plays the student to."""
     refine_updates: OptionalCount = None
