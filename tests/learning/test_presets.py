@@ -52,6 +52,8 @@ def test_images_are_recorded_sparingly_whatever_the_actions_are() -> None:
     assert (config.loss, config.n_updates, config.weight_decay) == (numbers.loss, numbers.n_updates, numbers.weight_decay)
     over_numbers = student_config("Pendulum-v1", 4, action_space=steering, fresh=TrunkConfig(kind="mlp"))
     assert over_numbers == numbers
+    choosing = student_config("CartPole-v1", 4, fresh=TrunkConfig(kind="mlp"))
+    assert (numbers.refine, choosing.refine, config.refine, images.refine) == (4, 4, 0, 0)  # of images each step costs much
 
 
 def test_games_take_more_updates_for_longer_plans() -> None:
