@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from phr import api
 from phr.errors import OutputDirectoryError, UnknownModelError, UnsupportedEnvironmentError
 from phr.experience import success
-from phr.files import read_json
+from phr.files import read_json, write_json
 from phr.learning import student_presets
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
@@ -23,6 +24,7 @@ from phr.studies.layout import StudyLayout
 from phr.studies.profiles import PONG, PROFILES, ZOO_TEACHERS, Profile
 from phr.studies.reproduce import command_of
 from phr.studies.results import Results
+from phr.studies.tables import jitter_table
 from phr.studies.work import TeacherJob, ZooTeacherJob
 from phr.studies.worlds import is_grid, optimum
 from tests.studies.alley import ALLEY
@@ -86,6 +88,31 @@ def test_the_thirty_starts_are_played_for_their_return(pong: Study) -> None:
     tables = (pong.root / "tables.md").read_text(encoding="utf-8")
     assert "| policy | n | return | of the teacher's | games won | mean length (steps) | evals / episode |" in tables
     assert "| cross-entropy | 4 | 0.00 | – | 0 of 3 | 12.0 | 3.0 |" in tables
+
+
+def test_the_jitter_of_every_loss_is_told(pong: Study) -> None:
+    found = read_json(pong.layout.starts(MOMENTS, "cross_entropy-s0", 4))["jitter"]
+    assert 0 <= found["reversals"] <= found["changes"] <= 1
+    tables = (pong.root / "tables.md").read_text(encoding="utf-8")
+    assert "| policy | n | changes / 100 steps | claim | reversals / 100 steps | claim |" in tables
+    assert f"| cross-entropy | 4 | {100 * found['changes']:.2f} |  | {100 * found['reversals']:.2f} |  |" in tables
+    assert "softer regression produces less jittery behavior" in tables
+
+
+@pytest.mark.parametrize(
+    ("soft", "verdict"), [((0.3, 0.31, 0.32), "held"), ((0.3, 0.31, 0.5), "not decided"), ((0.5, 0.5, 0.5), "did not hold")]
+)
+def test_whether_soft_losses_are_calmer(tmp_path: Path, soft: tuple[float, ...], verdict: str) -> None:
+    """The paper's claim, on rates that are written down here."""
+    profile = replace(PROFILE, losses=("cross_entropy", "kl"), seeds=(0, 1, 2))
+    layout = StudyLayout(tmp_path)
+    for name, rates in (("teacher", (0.4,) * 3), ("cross_entropy", (0.4, 0.41, 0.42)), ("kl", soft)):
+        for seed, n in itertools.product(profile.seeds, profile.horizons):
+            jitter = {"changes": rates[seed], "reversals": rates[seed] / 2}
+            write_json(layout.starts(MOMENTS, f"{name}-s{seed}", n), {"jitter": jitter})
+    rows = {row[:2]: row[2:] for row in jitter_table(Results(profile, layout), MOMENTS).rows}
+    assert rows["cross-entropy", "4"] == ("41.00 (40.00 … 42.00)", verdict, "20.50 (20.00 … 21.00)", verdict)
+    assert rows["cross-entropy", "1"][1::2] == rows["KL(student‖teacher)", "4"][1::2] == ("", "")
 
 
 def test_the_line_of_figure_4_is_a_perfect_game(pong: Study) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phr import api
 from phr.cli import main
 from phr.errors import OutputDirectoryError
-from phr.files import read_json, sha256_of
+from phr.files import read_json, sha256_of, write_text
 from phr.storage.model import load_model
+from phr.studies import content as content_module
 from phr.studies import jobs as jobs_module
 from phr.studies import reproduce as reproduce_module
 from phr.studies import results as results_module
@@ -19,7 +21,6 @@ from phr.studies.ablations import ABLATIONS
 from phr.studies.layout import StudyLayout
 from phr.studies.reproduce import Reproduction
 from phr.studies.results import Results
-from phr.studies.workbench import Job
 from tests.evaluation.test_evaluate import BOUND_KEYS, KEYS, RUN_KEYS
 from tests.studies.alley import ALLEY, BEST_RETURN, LENGTH
 from tests.studies.small import PAPER_LIKE, TINY, Study, again, times
@@ -118,10 +119,9 @@ def test_a_study_that_lost_a_piece_is_not_whole(study: Study, tmp_path: Path, mi
     shutil.copytree(study.root, root)
     lost = next(root.glob(missing))
     whole = Reproduction(TINY, StudyLayout(root), lambda _line: None)
-    jobs: list[Job] = [*whole.jobs.teachers(), *whole.jobs.students()]
-    assert whole.is_whole(jobs)
+    assert whole.is_whole()
     lost.unlink()
-    assert not whole.is_whole(jobs)
+    assert not whole.is_whole()
 
 
 def test_another_profile_is_refused_and_nothing_lost(study: Study) -> None:
@@ -138,7 +138,7 @@ class TestTakenUpAgain:
     @pytest.fixture
     def interrupted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """A study that was left when the timing began; its figures are not drawn, for they take longest."""
-        monkeypatch.setattr(reproduce_module, "write_report", lambda _results, root, **_: root)
+        monkeypatch.setattr(reproduce_module, "write_report", lambda results, *_, **__: results.layout.root)
 
         def press(line: str) -> None:
             if line.startswith("timing"):
@@ -181,6 +181,44 @@ class TestTakenUpAgain:
         assert not np.array_equal(old.confidence(), new.confidence())
 
 
+class TestOneSeedAfterAnother:
+    """A study of several seeds gives each a turn, so that there are figures long before the last is done."""
+
+    PROFILE = replace(TINY, losses=("cross_entropy",), seeds=(0, 1))
+
+    @pytest.fixture
+    def half(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A study that was left when its second seed began."""
+
+        def press(line: str) -> None:
+            if line == "training seed 1, 2 of 2":
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(content_module, "write_page", lambda content, file: write_text(file, content.summary) or file)
+        with pytest.raises(KeyboardInterrupt):
+            again(tmp_path, self.PROFILE, say=press)
+        return tmp_path
+
+    def test_the_page_shows_the_seeds_that_are_done(self, half: Path) -> None:
+        assert (half / "report.html").read_text(encoding="utf-8").startswith("Unfinished: 1 of 2 training seeds so far; ")
+        assert "| teacher | 1 | 1 of 1 |" in (half / "tables.md").read_text(encoding="utf-8")
+        assert not (half / "COMPLETE").exists()
+        (half / "report.html").unlink()
+        api.make_report(half, env_id=ALLEY)
+        assert (half / "report.html").read_text(encoding="utf-8").startswith("Unfinished: 1 of 2 training seeds so far; ")
+
+    def test_a_seed_that_is_done_needs_its_weights_no_more(self, half: Path) -> None:
+        for path in (*half.rglob("*.safetensors"), *half.rglob("*.npz")):
+            path.unlink()
+        before = times(half)
+        again(half, self.PROFILE)
+        after = times(half)
+        assert {path: after[path] for path in before} == before
+        assert "| teacher | 1 | 2 of 2 |" in (half / "tables.md").read_text(encoding="utf-8")
+        assert "Unfinished" not in (half / "report.html").read_text(encoding="utf-8")
+        assert (half / "COMPLETE").exists()
+
+
 def test_a_study_like_the_papers(tmp_path: Path) -> None:
     results = again(tmp_path, PAPER_LIKE)
     layout = StudyLayout(tmp_path)
@@ -210,7 +248,7 @@ def test_a_strict_cut_without_a_window_is_a_result(tmp_path: Path, monkeypatch: 
     cut = tuple(ablation for ablation in ABLATIONS if ablation.name == "end of an episode")
     for module in (jobs_module, results_module):
         monkeypatch.setattr(module, "ABLATIONS", cut)
-    monkeypatch.setattr(reproduce_module, "write_report", lambda _results, root, **_: root)
+    monkeypatch.setattr(reproduce_module, "write_report", lambda results, *_, **__: results.layout.root)
     profile = replace(TINY, losses=("cross_entropy",), horizons=(1, 16), seeds=(0, 1, 2), ablations=True)
     padded, strict = again(tmp_path, profile).ablations(ALLEY)
     assert padded.results["solved, n = 16"] == (1.0, 1.0, 1.0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phr.acting.commitment import Commitment, CommitmentLike
 from phr.actions import ActionSpace
@@ -15,6 +17,7 @@ from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
 from phr.errors import SettingError, UnsupportedEnvironmentError
 from phr.evaluation.episodes import make_vector, play_episodes
+from phr.evaluation.jitter import Jitter, measure_jitter
 from phr.protocols import Planner
 from phr.seeding import Streams
 
@@ -95,6 +98,7 @@ class StartsResult:
         length_mean: Mean steps over all starts.
         evaluations_per_episode: Mean looks over all starts.
         optimal_length_mean: The shortest possible, None where no oracle knows it.
+        jitter: How restlessly it acted, None where nobody said what the actions do.
     """
 
     n_starts: int
@@ -103,6 +107,7 @@ class StartsResult:
     length_mean: float
     evaluations_per_episode: float
     optimal_length_mean: float | None = None
+    jitter: Jitter | None = None
 
     def __str__(self) -> str:
         optimum = "" if self.optimal_length_mean is None else f" (optimum {self.optimal_length_mean:.3f})"
@@ -120,6 +125,7 @@ def play_all_starts(
     *,
     commitment: CommitmentLike | Commitment | None = None,
     optimal_lengths: Sequence[int] | None = None,
+    effects: NDArray[Any] | None = None,
     n_envs: int = 32,
 ) -> StartsResult:
     """Play one greedy episode from every start.
@@ -130,6 +136,7 @@ def play_all_starts(
         starts: From `distinct_starts`.
         commitment: Actions executed per look.
         optimal_lengths: The shortest possible length from each start, where known.
+        effects: What each action does, 1, −1 or 0 (see `measure_jitter`), shape `(n_actions,)`; None measures no jitter.
         n_envs: Episodes played side by side.
     """
     vector = make_vector(env_id, min(n_envs, len(starts)))
@@ -142,4 +149,5 @@ def play_all_starts(
         length_mean=float(episodes.lengths.mean()),
         evaluations_per_episode=float(episodes.evaluations.mean()),
         optimal_length_mean=None if optimal_lengths is None else float(np.mean(optimal_lengths)),
+        jitter=None if effects is None else measure_jitter([effects[actions] for actions in episodes.actions]),
     )

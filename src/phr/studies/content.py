@@ -15,9 +15,9 @@ from phr.report.page import PageFigure, ReportContent, Section, write_page
 from phr.report.points import TEACHER, Point, describe_intervals, find
 from phr.report.tables import Column, Table, to_markdown
 from phr.studies.films import film_figure
-from phr.studies.profiles import ZOO_TEACHERS
+from phr.studies.profiles import ZOO_TEACHERS, Profile
 from phr.studies.results import Results
-from phr.studies.tables import study_tables
+from phr.studies.tables import StudyTables, study_tables
 from phr.studies.worlds import is_grid
 
 PAGE, TABLES = "report.html", "tables.md"
@@ -30,26 +30,39 @@ NOTES = {
     "confidently wrong, so late heads learn slowest.",
 }
 """What to know of a loss when reading its rows; docs/method.md has the reasons, LOG.md the numbers."""
+_JITTER = "How often the policies of the games change their mind."
 
 
-def write_report(results: Results, directory: Path, *, command: str) -> Path:
+def write_report(results: Results, planned: Profile, *, command: str) -> Path:
     """Draw the figures, write `tables.md` and `report.html`.
+
+    Args:
+        results: Of the training seeds that are done.
+        planned: The whole study; the report says so where seeds are still to come.
+        command: What the user typed.
 
     Returns:
         The page.
     """
-    points = results.points()
+    directory, points = results.layout.root, results.points()
     tables = study_tables(results, points)
     write_text(directory / TABLES, "\n".join(to_markdown(table) for table in tables))
     content = ReportContent(
         title="Policy Horizon Regression: figures 4 and 5",
-        summary=_summary(results, points),
+        summary=f"{_still_to_come(results.profile, planned)}{_summary(results, points)}",
         command=command,
         machine=_machine(results),
         highlights=_highlights(results, points),
         sections=_sections(results, points, tables),
     )
     return write_page(content, directory / PAGE)
+
+
+def _still_to_come(done: Profile, planned: Profile) -> str:
+    """A sentence for the study of which some training seeds are still to come."""
+    if len(done.seeds) == len(planned.seeds):
+        return ""
+    return f"Unfinished: {len(done.seeds)} of {len(planned.seeds)} training seeds so far; the same command goes on. "
 
 
 def _summary(results: Results, points: Sequence[Point]) -> str:
@@ -109,9 +122,8 @@ def _machine(results: Results) -> dict[str, str]:
     }
 
 
-def _sections(results: Results, points: Sequence[Point], tables: Sequence[Table]) -> list[Section]:
+def _sections(results: Results, points: Sequence[Point], tables: StudyTables) -> list[Section]:
     layout, profile = results.layout, results.profile
-    n_envs = len(profile.env_ids)
     figure = figure4(points, layout.figure("figure-4"))
     caption = (
         "Score per second (top, higher is better) and seconds per 100,000 steps (bottom, lower is better) over n. "
@@ -123,14 +135,16 @@ def _sections(results: Results, points: Sequence[Point], tables: Sequence[Table]
             heading="Figure 4: throughput and time",
             paragraphs=[_protocol(results)],
             figures=[PageFigure(figure, caption, wide=True)],
-            tables=tables[:n_envs],
+            tables=tables.timed,
         ),
         Section(
             heading="Every start once",
             paragraphs=["What the policies reach when luck and the clock are taken out.", *_loss_notes(results)],
-            tables=tables[n_envs : 2 * n_envs],
+            tables=tables.starts,
         ),
     ]
+    if tables.jitter:
+        sections.append(Section(heading="Jitter", paragraphs=[_JITTER], tables=tables.jitter))
     for env_id in profile.env_ids:
         if is_grid(env_id):
             sections.append(_path_section(results, env_id))
@@ -140,7 +154,7 @@ def _sections(results: Results, points: Sequence[Point], tables: Sequence[Table]
             Section(
                 heading="Ablations",
                 paragraphs=["One student of the largest horizon per setting and training seed, all else as by default."],
-                tables=tables[2 * n_envs :],
+                tables=tables.ablations,
             )
         )
     sections.append(_training_section(results))

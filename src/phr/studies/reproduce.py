@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,15 @@ from phr.protocols import Planner
 from phr.report.points import ACTION_REPEAT, OPTIMUM, TEACHER
 from phr.storage.model import load_model
 from phr.studies.content import PAGE, TABLES, write_report
+from phr.studies.every_start import EveryStartJob, every_start_jobs
 from phr.studies.films import SHOWN_SEED, film_card, film_once
 from phr.studies.jobs import StudyJobs
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import PROFILES, Profile
 from phr.studies.results import Results
 from phr.studies.work import timed_evaluation
-from phr.studies.workbench import SETTINGS, Job, Workbench, once, run_jobs
-from phr.studies.worlds import all_starts, is_grid, optimum, random_return
+from phr.studies.workbench import SETTINGS, Workbench, once, run_jobs
+from phr.studies.worlds import is_grid, optimum, random_return
 from phr.teachers.baselines import RepeatPlanner
 
 STUDY = "reproduce"
@@ -52,31 +55,28 @@ def reproduce(
         OutputDirectoryError: If the folder holds something else, or another study.
         UnknownModelError: If a teacher is to be the zoo's, and the zoo has none.
     """
-    _planner.cache_clear()  # the folder may have been removed and begun anew since
-    study = Reproduction(profile, StudyLayout(directory), say)
-    study.jobs.check_zoo()
+    layout = StudyLayout(directory)
+    StudyJobs(profile, layout).check_zoo()
     bench = Workbench(directory, {"study": STUDY, "profile": profile.to_json()}, say)
-    results = Results(profile, study.layout)
-    students, teachers = study.jobs.students(), study.jobs.teachers()
-    if bench.is_complete and study.is_whole([*teachers, *students]):
+    turns = [Reproduction(replace(profile, seeds=(seed,)), layout, say) for seed in profile.seeds]
+    drawn = all((directory / name).exists() for name in (PAGE, TABLES))
+    if bench.is_complete and drawn and all(turn.is_whole() for turn in turns):
         say("all of it is done; remove report.html to have it drawn again")
-        return results
+        return Results(profile, layout)
     bench.reopen()
-    recordings = study.jobs.recordings([job for job in students if not job.is_done])
-    run_jobs(teachers, what="teachers (A2C)", say=say, on_progress=on_progress)
-    run_jobs(recordings, what="recording teachers", say=say, on_progress=on_progress)
-    run_jobs(students, what="distilling students (PHR)", say=say, on_progress=on_progress)
-    study.play_all_starts()
-    study.trace_paths()
-    study.film_all()
-    study.time_all()
-    write_report(results, directory, command=command)
+    for number, turn in enumerate(turns, start=1):
+        if turn.is_whole() and number < len(turns):
+            continue
+        if len(turns) > 1:
+            say(f"training seed {profile.seeds[number - 1]}, {number} of {len(turns)}")
+        turn.run(on_progress)
+        write_report(Results(replace(profile, seeds=profile.seeds[:number]), layout), profile, command=command)
     bench.finish()
-    return results
+    return Results(profile, layout)
 
 
 def redraw(directory: Path, *, env_id: str | None = None, say: Callable[[str], None] = lambda _line: None) -> Results:
-    """Draw the page of a finished study anew, from what it measured.
+    """Draw the page of a study anew, from what it measured; an unfinished one shows the seeds that are done.
 
     Args:
         directory: The study's folder (see `is_study`).
@@ -85,18 +85,21 @@ def redraw(directory: Path, *, env_id: str | None = None, say: Callable[[str], N
 
     Raises:
         CorruptFileError: If the settings were edited, or are another phr's.
-        OutputDirectoryError: If the study is not finished.
+        OutputDirectoryError: If no seed of the study is finished.
         UsageError: If the folder alone names code to run.
     """
     profile = Profile.from_json(read_json(directory / SETTINGS).get("profile"))
     for found in profile.env_ids:
         env_id_of_file(found, env_id if env_id == found else None, str(directory))
-    study, command = Reproduction(profile, StudyLayout(directory), say), command_of(profile, directory)
-    missing = [file for file in study.files() if not file.exists() and file.name not in (PAGE, TABLES)]
-    if missing:
-        raise OutputDirectoryError(f"{directory} is not finished: {missing[0].name} is missing; {command} goes on with it")
-    results = Results(profile, study.layout)
-    write_report(results, directory, command=command)
+    layout, command = StudyLayout(directory), command_of(profile, directory)
+    done = tuple(
+        takewhile(lambda seed: not Reproduction(replace(profile, seeds=(seed,)), layout, say).missing(), profile.seeds)
+    )
+    if not done:
+        first = Reproduction(replace(profile, seeds=profile.seeds[:1]), layout, say).missing()[0]
+        raise OutputDirectoryError(f"{directory} is not finished: {first.name} is missing; {command} goes on with it")
+    results = Results(replace(profile, seeds=done), layout)
+    write_report(results, profile, command=command)
     return results
 
 
@@ -114,10 +117,10 @@ def command_of(profile: Profile, directory: Path) -> str:
 
 
 class Reproduction:
-    """What a study does with its models: plays, traces and times them.
+    """The work of a study: trains its models, then plays, traces, films and times them.
 
     Args:
-        profile: How much.
+        profile: How much; a study gives its seeds a turn each, so that the first has its figures long before the last.
         layout: Where each file lies.
         say: Told what happens.
     """
@@ -128,14 +131,38 @@ class Reproduction:
         self.jobs = StudyJobs(profile, layout)
         self._say = say
 
-    def is_whole(self, jobs: Sequence[Job]) -> bool:
-        """Whether the models, every result and the report are there; looks at files only."""
-        return all(file.exists() for file in self.files()) and all(job.is_done for job in jobs)
+    def run(self, on_progress: OnProgress = silent) -> None:
+        """Do what is missing; nothing where all results are there, whatever became of the models' weights since.
+
+        Args:
+            on_progress: Told how trainings go on.
+        """
+        if self.is_whole():
+            return
+        _planner.cache_clear()  # the folder may have been removed and begun anew since
+        do = partial(run_jobs, say=self._say, on_progress=on_progress)
+        students = self.jobs.students()
+        recordings = self.jobs.recordings([job for job in students if not job.is_done])
+        do(self.jobs.teachers(), what="teachers (A2C)")
+        do(recordings, what="recording teachers")
+        do(students, what="distilling students (PHR)")
+        self._find_optima()
+        do(self._every_start(), what="playing every start once")
+        self.trace_paths()
+        self.film_all()
+        self.time_all()
+
+    def is_whole(self) -> bool:
+        """Whether every model was made and every result is there; looks at files only."""
+        return not self.missing() and all(job.is_done for job in [*self.jobs.teachers(), *self.jobs.students()])
+
+    def missing(self) -> list[Path]:
+        """Results that are still to come."""
+        return [file for file in self.files() if not file.exists()]
 
     def files(self) -> Iterator[Path]:
-        """Everything that the study writes beside its models."""
+        """Everything that is written beside the models and the report."""
         profile, layout = self.profile, self.layout
-        yield from (layout.root / name for name in (PAGE, TABLES))
         for env_id in profile.env_ids:
             yield from (layout.starts(env_id, name) for name in (OPTIMUM, "random"))
             yield from (file for _, _, file in self._starts_to_play(env_id))
@@ -151,14 +178,19 @@ class Reproduction:
         """What is timed at n."""
         return (TEACHER,) if n == 1 else (ACTION_REPEAT, *self.profile.losses)
 
-    def play_all_starts(self) -> None:
-        """Every start once, for every model and commitment; untimed."""
-        self._say("playing every start once")
+    def _find_optima(self) -> None:
+        """What perfect and random play reach."""
         for env_id in self.profile.env_ids:
-            best = once(self.layout.starts(env_id, OPTIMUM), partial(optimum, env_id))
+            once(self.layout.starts(env_id, OPTIMUM), partial(optimum, env_id))
             once(self.layout.starts(env_id, "random"), partial(random_return, env_id))
-            for model, n, file in self._starts_to_play(env_id):
-                once(file, partial(_all_starts, model, env_id, best, n))
+
+    def _every_start(self) -> list[EveryStartJob]:
+        """Every start once, for every model and commitment; untimed."""
+        return [
+            job
+            for env_id in self.profile.env_ids
+            for job in every_start_jobs(env_id, self.layout.starts(env_id, OPTIMUM), self._starts_to_play(env_id))
+        ]
 
     def _starts_to_play(self, env_id: str) -> list[tuple[Path, int, Path]]:
         """Model, commitment, result's file."""
@@ -217,12 +249,6 @@ class Reproduction:
             teacher = _planner(self.layout.teacher(env_id, seed))
             return teacher if series == TEACHER else RepeatPlanner(teacher, n)
         return _planner(self.jobs.student_path(env_id, series, n, seed))
-
-
-def _all_starts(model: Path, env_id: str, best: dict[str, Any], n: int) -> dict[str, Any]:
-    no_window = StudyLayout.no_window(model)
-    found: dict[str, Any] = read_json(no_window) if no_window.exists() else all_starts(_planner(model), env_id, best, n)
-    return found
 
 
 def _walk(model: Path, env_id: str, n: int) -> dict[str, Any]:

@@ -3,26 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 
+from phr.learning.losses import PlanLoss
 from phr.report.names import env_name, series_name
 from phr.report.numbers import number, percent, times
 from phr.report.points import TEACHER, Point
 from phr.report.results import ablation_table, results_tables
 from phr.report.tables import Column, Table
 from phr.studies.results import Results
-from phr.studies.verdicts import FEWEST_SEEDS, TOLERANCE
+from phr.studies.verdicts import FEWEST_SEEDS, TOLERANCE, better, every
 from phr.studies.worlds import is_grid
 
 
-def study_tables(results: Results, points: Sequence[Point]) -> list[Table]:
-    """What the terminal shows and `tables.md` holds: timed results, every start once, ablations."""
-    tables = [*results_tables(points, results.scores(points))]
-    tables += [starts_table(results, env_id) for env_id in results.profile.env_ids]
-    for env_id in results.profile.env_ids:
-        rows = results.ablations(env_id)
-        if rows:
-            tables.append(ablation_table(rows, f"Ablations, {env_name(env_id)}", ablation_note(results)))
-    return tables
+@dataclass(frozen=True, kw_only=True)
+class StudyTables:
+    """What the terminal shows and `tables.md` holds.
+
+    Attributes:
+        timed: One for each environment, of timed runs.
+        starts: One for each environment, every start once.
+        jitter: One for each game.
+        ablations: One for each grid, if there are any.
+    """
+
+    timed: tuple[Table, ...]
+    starts: tuple[Table, ...]
+    jitter: tuple[Table, ...]
+    ablations: tuple[Table, ...]
+
+    def __iter__(self) -> Iterator[Table]:
+        return chain(self.timed, self.starts, self.jitter, self.ablations)
+
+
+def study_tables(results: Results, points: Sequence[Point]) -> StudyTables:
+    """The tables of a study.
+
+    Args:
+        results: Of the study.
+        points: Of its figure 4.
+    """
+    env_ids = results.profile.env_ids
+    ablations = [(env_id, rows) for env_id in env_ids if (rows := results.ablations(env_id))]
+    return StudyTables(
+        timed=tuple(results_tables(points, results.scores(points))),
+        starts=tuple(starts_table(results, env_id) for env_id in env_ids),
+        jitter=tuple(jitter_table(results, env_id) for env_id in env_ids if not is_grid(env_id)),
+        ablations=tuple(
+            ablation_table(rows, f"Ablations, {env_name(env_id)}", ablation_note(results)) for env_id, rows in ablations
+        ),
+    )
 
 
 def starts_table(results: Results, env_id: str) -> Table:
@@ -103,6 +134,56 @@ def _game_table(results: Results, env_id: str) -> Table:
         f"{best['return_mean']:.0f}. n = 1 of a student is its own head 1."
     )
     return Table(f"Every start once, {env_name(env_id)}", columns, rows, note, grouped=True)
+
+
+def jitter_table(results: Results, env_id: str) -> Table:
+    """How restlessly each loss's students act, and whether the paper's word on soft losses held."""
+    rows = []
+    for series in (TEACHER, *results.profile.losses):
+        for n in (1,) if series == TEACHER else results.profile.horizons:
+            rates = [_rates(results, env_id, series, n, key) for key in _RATES]
+            verdicts = [_softer_is_calmer(results, env_id, n, key) if series == _HARD else "" for key in _RATES]
+            cells = [cell for values, verdict in zip(rates, verdicts, strict=True) for cell in (_spread(values), verdict)]
+            rows.append((series_name(series), str(n), *cells))
+    columns = [
+        Column(heading, kind)
+        for word in _RATES
+        for heading, kind in ((f"{word} / 100 steps", "number"), ("claim", "verdict"))
+    ]
+    note = (
+        "Mean over training seeds (lowest … highest) of every start once. Changes: steps that push the paddle otherwise "
+        "than the step before; reversals: steps that push against the latest push. The claim is the paper's (section 4.3): "
+        "softer regression produces less jittery behavior. It held where all seeds of both soft losses lie below all of "
+        f"cross-entropy's; with fewer than {FEWEST_SEEDS} seeds nothing is decided."
+    )
+    return Table(
+        f"Jitter, {env_name(env_id)}", (Column("policy"), Column("n", "number"), *columns), tuple(rows), note, grouped=True
+    )
+
+
+_RATES = ("changes", "reversals")
+_HARD: PlanLoss = "cross_entropy"
+"""The loss that copies actions, not distributions."""
+
+
+def _rates(results: Results, env_id: str, series: str, n: int, key: str) -> list[float]:
+    """One rate for each training seed."""
+    return [found["jitter"][key] for found in results.starts(env_id, series, n)]
+
+
+def _softer_is_calmer(results: Results, env_id: str, n: int, key: str) -> str:
+    """The paper's claim at one n; none where there is but one kind of loss, or only head 1 acts."""
+    soft = [loss for loss in results.profile.losses if loss != _HARD]
+    if n == 1 or not soft:
+        return ""
+    hard = _rates(results, env_id, _HARD, n, key)
+    calmer = [better([-x for x in _rates(results, env_id, loss, n, key)], [-x for x in hard], tolerance=0) for loss in soft]
+    return every(calmer)
+
+
+def _spread(rates: Sequence[float]) -> str:
+    mean = number(100 * sum(rates) / len(rates), 2)
+    return mean if len(rates) == 1 else f"{mean} ({number(100 * min(rates), 2)} … {number(100 * max(rates), 2)})"
 
 
 def ablation_note(results: Results) -> str:

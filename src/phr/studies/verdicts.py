@@ -18,12 +18,13 @@ FEWEST_SEEDS = 3
 """With fewer training seeds nothing is decided."""
 
 
-def better(first: Sequence[float], second: Sequence[float]) -> Verdict:
+def better(first: Sequence[float], second: Sequence[float], *, tolerance: float = TOLERANCE) -> Verdict:
     """The claim that the first setting does better than the second.
 
     Args:
         first: One number for each training seed, higher is better.
         second: The other setting's.
+        tolerance: How far apart two numbers must be to differ.
 
     Returns:
         `held` where every seed of the first is above every seed of the second by more than the tolerance, `did not hold`
@@ -31,9 +32,9 @@ def better(first: Sequence[float], second: Sequence[float]) -> Verdict:
     """
     if min(len(first), len(second)) < FEWEST_SEEDS:
         return "not decided"
-    if min(first) > max(second) + TOLERANCE:
+    if min(first) > max(second) + tolerance:
         return "held"
-    return "did not hold" if min(second) > max(first) + TOLERANCE else "not decided"
+    return "did not hold" if min(second) > max(first) + tolerance else "not decided"
 
 
 def alike(settings: Sequence[Sequence[float]]) -> Verdict:
