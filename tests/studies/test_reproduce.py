@@ -12,6 +12,7 @@ from phr import api
 from phr.cli import main
 from phr.errors import OutputDirectoryError
 from phr.files import read_json, sha256_of, write_text
+from phr.report.page import ReportContent
 from phr.storage.model import load_model
 from phr.studies import content as content_module
 from phr.studies import jobs as jobs_module
@@ -181,6 +182,12 @@ class TestTakenUpAgain:
         assert not np.array_equal(old.confidence(), new.confidence())
 
 
+def _write_summary(content: ReportContent, file: Path) -> Path:
+    """In the place of the whole page, whose figures take longest."""
+    write_text(file, content.summary)
+    return file
+
+
 class TestOneSeedAfterAnother:
     """A study of several seeds gives each a turn, so that there are figures long before the last is done."""
 
@@ -194,7 +201,7 @@ class TestOneSeedAfterAnother:
             if line == "training seed 1, 2 of 2":
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(content_module, "write_page", lambda content, file: write_text(file, content.summary) or file)
+        monkeypatch.setattr(content_module, "write_page", _write_summary)
         with pytest.raises(KeyboardInterrupt):
             again(tmp_path, self.PROFILE, say=press)
         return tmp_path

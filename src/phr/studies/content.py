@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from phr.files import write_text
-from phr.manifest import Manifest
+from phr.files import read_json, write_text
+from phr.manifest import MANIFEST, Manifest
 from phr.report.figures import curve, figure4, figure5
 from phr.report.names import env_name, series_name
 from phr.report.numbers import counted, number, percent, times
@@ -254,7 +254,8 @@ def _models(results: Results, env_id: str, seed: int) -> list[tuple[str, ...]]:
     folders += [layout.student(env_id, loss, n, seed) for loss in profile.losses for n in profile.student_horizons]
     rows: list[tuple[str, ...]] = []
     for folder in folders:
-        manifest = Manifest.read(folder)
+        file = folder / MANIFEST
+        manifest = Manifest.from_json(read_json(file), str(file))  # the weights may be gone: results outlive them
         place, digest = str(folder.relative_to(layout.root)), manifest.files["model.safetensors"][:16]
         rows.append((env_name(env_id), manifest.kind, str(manifest.horizon), place, digest))
     return rows

@@ -145,20 +145,16 @@ def jitter_table(results: Results, env_id: str) -> Table:
             verdicts = [_softer_is_calmer(results, env_id, n, key) if series == _HARD else "" for key in _RATES]
             cells = [cell for values, verdict in zip(rates, verdicts, strict=True) for cell in (_spread(values), verdict)]
             rows.append((series_name(series), str(n), *cells))
-    columns = [
-        Column(heading, kind)
-        for word in _RATES
-        for heading, kind in ((f"{word} / 100 steps", "number"), ("claim", "verdict"))
-    ]
+    columns = [Column("policy"), Column("n", "number")]
+    for word in _RATES:
+        columns += [Column(f"{word} / 100 steps", "number"), Column("claim", "verdict")]
     note = (
         "Mean over training seeds (lowest … highest) of every start once. Changes: steps that push the paddle otherwise "
         "than the step before; reversals: steps that push against the latest push. The claim is the paper's (section 4.3): "
         "softer regression produces less jittery behavior. It held where all seeds of both soft losses lie below all of "
         f"cross-entropy's; with fewer than {FEWEST_SEEDS} seeds nothing is decided."
     )
-    return Table(
-        f"Jitter, {env_name(env_id)}", (Column("policy"), Column("n", "number"), *columns), tuple(rows), note, grouped=True
-    )
+    return Table(f"Jitter, {env_name(env_id)}", tuple(columns), tuple(rows), note, grouped=True)
 
 
 _RATES = ("changes", "reversals")
@@ -177,7 +173,9 @@ def _softer_is_calmer(results: Results, env_id: str, n: int, key: str) -> str:
     if n == 1 or not soft:
         return ""
     hard = _rates(results, env_id, _HARD, n, key)
-    calmer = [better([-x for x in _rates(results, env_id, loss, n, key)], [-x for x in hard], tolerance=0) for loss in soft]
+    calmer = [
+        better([-x for x in _rates(results, env_id, loss, n, key)], [-x for x in hard], tolerance=0.0) for loss in soft
+    ]
     return every(calmer)
 
 
