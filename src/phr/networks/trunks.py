@@ -170,14 +170,25 @@ class Trunk(nn.Module):
 
     def prepare(self, obs: Shaped[Tensor, "batch *shape"], dtype: torch.dtype) -> Shaped[Tensor, "batch *prepared"]:
         """Observations of any number type, as the first layer reads them: numbers of this type, scaled, channels first."""
-        numbers = obs.to(dtype) * self.scale if self.scale != 1.0 else obs.to(dtype)
+        return self._prepare(obs, dtype, self.scale)
+
+    def _prepare(self, obs: Tensor, dtype: torch.dtype, scale: float) -> Tensor:
+        numbers = obs.to(dtype) * scale if scale != 1.0 else obs.to(dtype)
         if self.normalize:
             numbers = ((numbers - self.obs_mean) / self.obs_deviation).clamp(-_FAR, _FAR)
         return numbers.movedim(-1, 1) if self.channels_last else numbers
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
         """Features of a batch of observations of any number type."""
-        features: Tensor = self.layers(self.prepare(obs, self._first_dtype()))
+        first, *others = self.layers
+        if self.scale == 1.0 or self.normalize or not isinstance(first, nn.Conv2d):
+            features: Tensor = self.layers(self.prepare(obs, self._first_dtype()))
+            return features
+        # The scale goes into the weights that read the image: a few thousand products instead of one for every pixel.
+        pixels = self._prepare(obs, self._first_dtype(), 1.0)
+        features = nn.functional.conv2d(pixels, first.weight * self.scale, first.bias, first.stride, first.padding)
+        for layer in others:
+            features = layer(features)
         return features
 
     def _first_dtype(self) -> torch.dtype:
