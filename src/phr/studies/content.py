@@ -111,11 +111,11 @@ def _kept(results: Results, env_id: str) -> tuple[str, str]:
 
 
 def _machine(results: Results) -> dict[str, str]:
-    machine, profile = results.machine, results.profile
-    versions: dict[str, Any] = machine["versions"]
+    machines, profile = results.machines, results.profile
+    versions: dict[str, Any] = machines[0]["versions"]
     return {
-        "processor": machine["cpu"],
-        "threads": str(machine["threads"]),
+        "processor": " / ".join(dict.fromkeys(machine["cpu"] for machine in machines)),
+        "threads": str(machines[0]["threads"]),
         "profile": f"{profile.name}: {len(profile.seeds)} training seeds, "
         f"{profile.runs} timed runs of {profile.steps:,} steps each",
         **{name: str(version) for name, version in versions.items()},

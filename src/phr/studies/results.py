@@ -30,11 +30,10 @@ class Results:
         self.layout = layout
 
     @property
-    def machine(self) -> dict[str, Any]:
-        """On what the times were measured."""
-        env_id, seed = self.profile.env_ids[0], self.profile.seeds[0]
-        found: dict[str, Any] = read_json(self.layout.timed(env_id, TEACHER, 1, seed, 0))["machine"]
-        return found
+    def machines(self) -> list[dict[str, Any]]:
+        """On what the times were measured: of each training seed, for a study may go on elsewhere."""
+        env_id = self.profile.env_ids[0]
+        return [read_json(self.layout.timed(env_id, TEACHER, 1, seed, 0))["machine"] for seed in self.profile.seeds]
 
     def points(self) -> list[Point]:
         """Every point of figure 4: teacher, losses, action repeat, and what a shortest path would draw."""
