@@ -16,7 +16,7 @@ from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.learning.losses import ROW_LOSSES, PlanLoss
 from phr.learning.phr import PHR
 from phr.learning.phr_config import TRUNK_MODES, PHRConfig, TrunkMode
-from phr.learning.window_data import WindowData
+from phr.learning.window_data import WindowData, each_once
 from phr.networks.config import NetworkConfig
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.torch_planner import TorchPlanner
@@ -166,6 +166,34 @@ def test_a_batch_is_what_the_teacher_saw_and_did() -> None:
             np.testing.assert_array_equal(logits[row, :n], episode.teacher_logits[t : t + n])
             row += 1
     assert row == len(data)
+
+
+@given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=12))
+def test_each_observation_once(labels: list[int]) -> None:
+    obs = EVERY_CELL[labels]
+    once, which = each_once(obs)
+    assert torch.equal(once[which], obs)
+    assert once.argmax(1).tolist() == list(dict.fromkeys(labels))
+
+
+@pytest.mark.parametrize("mode", TRUNK_MODES)
+def test_answering_each_observation_once_changes_no_gradient(mode: TrunkMode) -> None:
+    """The corridor has five cells, so a batch repeats itself."""
+    once, always = student(trunk_mode=mode), student(trunk_mode=mode)
+    assert once._repetitive
+    always._repetitive = False
+    for distillation in (once, always):
+        distillation.loss().backward()
+    for (name, first), (_, second) in zip(once.network.named_parameters(), always.network.named_parameters(), strict=True):
+        if first.grad is None or second.grad is None:
+            assert first.grad is second.grad, name
+        else:
+            torch.testing.assert_close(first.grad, second.grad)
+
+
+def test_observations_that_all_differ_are_answered_as_they_come() -> None:
+    recorded = experience(trajectory(np.ones(500).tolist()))
+    assert not PHR(build_network((2,), 3, 1, TRUNK, seed=0), recorded, phr_config(batch_size=32))._repetitive
 
 
 NOT_ANCHORED = ("shared", "frozen", "own")

@@ -17,12 +17,15 @@ from phr.experience.trajectory import Experience
 from phr.learning.losses import check_loss, n_outputs_for, plan_loss
 from phr.learning.phr_config import PHRConfig
 from phr.learning.student_windows import MixedWindows, StudentWindowData
-from phr.learning.window_data import WindowData, smoothing_of
+from phr.learning.window_data import WindowData, each_once, smoothing_of
 from phr.networks.policy import PlanNetwork, extend_teacher
 from phr.networks.precision import channels_last, compute_dtype
 from phr.progress import Progress
 from phr.seeding import Streams, rng_from_state, rng_state
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
+
+_REPETITIVE = 0.75
+"""A world is repetitive where no more than this part of a batch's observations differ, as on a grid with one map."""
 
 
 class PHR:
@@ -69,6 +72,7 @@ class PHR:
         )
         self.data = WindowData(experience, config)
         self._batches: WindowData | MixedWindows = self.data
+        self._repetitive = self._repeats()
         self._freeze()
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), config.learning_rate, fused=True)
         self._dtype = compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
@@ -79,6 +83,12 @@ class PHR:
     def draw_from(self, batches: MixedWindows) -> None:
         """Let updates draw from other windows than the teacher's episodes alone, as refinement does."""
         self._batches = batches
+
+    def _repeats(self) -> bool:
+        """Whether batches show the same observations so often that it pays to answer each of them once."""
+        rng = Streams(self.config.seed).rng("student-repeats")
+        obs = self.data.draw_batch(rng, self.config.batch_size)[0] if self.data.n_drawn else torch.empty(0)
+        return len(each_once(obs)[0]) < _REPETITIVE * len(obs)
 
     def _freeze(self) -> None:
         """Switch off the gradients that the trunk mode forbids; head 1 is kept out of the loss by `WindowData.regressed`."""
@@ -116,8 +126,10 @@ class PHR:
     def loss(self) -> Tensor:
         """λ times the plan loss of one random batch."""
         obs, teacher_logits, teacher_actions, valid = self._batches.draw_batch(self.rng, self.config.batch_size)
+        obs, which = each_once(obs) if self._repetitive else (obs, None)
         with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
             plan_logits = self.network(obs if self.network.config.channels_last else channels_last(obs)).float()
+        plan_logits = plan_logits if which is None else plan_logits[which]
         regressed = self.data.regressed(valid)
         loss = plan_loss(
             self.config.loss,

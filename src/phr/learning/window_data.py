@@ -42,6 +42,22 @@ def teacher_rows(outputs: Tensor, config: PHRConfig, space: ActionSpace) -> Tens
     return smoothed(outputs, smoothing)
 
 
+def each_once(obs: Tensor) -> tuple[Tensor, Tensor]:
+    """The different observations of a batch.
+
+    Args:
+        obs: Shape `(b, ...)`.
+
+    Returns:
+        k ≤ b observations `(k, ...)`, in the order in which they appear, and which of them each row shows, `(b,)`: an index
+        into the first, and into what a network answers to it.
+    """
+    seen: dict[bytes, int] = {}
+    which = [seen.setdefault(row.tobytes(), len(seen)) for row in obs.numpy()]
+    first = [which.index(number) for number in range(len(seen))]
+    return obs[first], torch.tensor(which)
+
+
 class WindowData:
     """Windows of an experience, and which of their steps are regressed.
 
@@ -71,6 +87,11 @@ class WindowData:
 
     def __len__(self) -> int:
         return len(self._sources)
+
+    @property
+    def n_drawn(self) -> int:
+        """How many windows hold a regressed step, and are drawn."""
+        return len(self._drawn)
 
     def regressed(self, valid: Tensor) -> Tensor:
         """The steps that enter the loss."""
