@@ -105,9 +105,9 @@ def _one_env_id(n: int, evaluations: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _median(values: Sequence[float | None]) -> float | None:
-    """The median; None where there is nothing, or one of the values is unknown."""
+    """The median of those that were measured; None where none was."""
     known = [value for value in values if value is not None]
-    return float(np.median(known)) if known and len(known) == len(values) else None
+    return float(np.median(known)) if known else None
 
 
 def _mean(values: Sequence[Any]) -> float | None:

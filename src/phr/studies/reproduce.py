@@ -92,15 +92,19 @@ def redraw(directory: Path, *, env_id: str | None = None, say: Callable[[str], N
     for found in profile.env_ids:
         env_id_of_file(found, env_id if env_id == found else None, str(directory))
     layout, command = StudyLayout(directory), command_of(profile, directory)
-    done = tuple(
-        takewhile(lambda seed: not Reproduction(replace(profile, seeds=(seed,)), layout, say).missing(), profile.seeds)
-    )
+    done = finished_seeds(profile, layout)
     if not done:
-        first = Reproduction(replace(profile, seeds=profile.seeds[:1]), layout, say).missing()[0]
+        first = Reproduction(replace(profile, seeds=profile.seeds[:1]), layout).missing()[0]
         raise OutputDirectoryError(f"{directory} is not finished: {first.name} is missing; {command} goes on with it")
     results = Results(replace(profile, seeds=done), layout)
     write_report(results, profile, command=command)
     return results
+
+
+def finished_seeds(profile: Profile, layout: StudyLayout) -> tuple[int, ...]:
+    """The first training seeds of a study, as many as have all of their results."""
+    turns = (Reproduction(replace(profile, seeds=(seed,)), layout) for seed in profile.seeds)
+    return tuple(turn.profile.seeds[0] for turn in takewhile(lambda turn: not turn.missing(), turns))
 
 
 def is_study(directory: Path) -> bool:
@@ -125,7 +129,7 @@ class Reproduction:
         say: Told what happens.
     """
 
-    def __init__(self, profile: Profile, layout: StudyLayout, say: Callable[[str], None]) -> None:
+    def __init__(self, profile: Profile, layout: StudyLayout, say: Callable[[str], None] = lambda _line: None) -> None:
         self.profile = profile
         self.layout = layout
         self.jobs = StudyJobs(profile, layout)
@@ -242,7 +246,8 @@ class Reproduction:
         for name in self._series(n):
             planner = partial(self._planner_of, name, env_id, n, seed)
             file = self.layout.timed(env_id, name, n, seed, number)
-            once(file, partial(_timed, planner, env_id, name, n, steps, round_seed))
+            # The bound takes as long as a run; one for each series and n is enough.
+            once(file, partial(_timed, planner, env_id, name, n, steps, round_seed, with_bound=number == 0))
 
     def _planner_of(self, series: str, env_id: str, n: int, seed: int) -> Planner:
         if series in (TEACHER, ACTION_REPEAT):
@@ -255,8 +260,10 @@ def _walk(model: Path, env_id: str, n: int) -> dict[str, Any]:
     return trace_path(_planner(model), make_env(env_id), SHOWN_SEED, n).to_json()
 
 
-def _timed(planner: Callable[[], Planner], env_id: str, name: str, n: int, steps: int, round_seed: int) -> dict[str, Any]:
-    return timed_evaluation(planner(), env_id, name, n, steps=steps, round_seed=round_seed)
+def _timed(
+    planner: Callable[[], Planner], env_id: str, name: str, n: int, steps: int, round_seed: int, *, with_bound: bool
+) -> dict[str, Any]:
+    return timed_evaluation(planner(), env_id, name, n, steps=steps, round_seed=round_seed, with_bound=with_bound)
 
 
 @cache

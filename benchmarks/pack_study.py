@@ -1,0 +1,83 @@
+"""A study's folder in one small file: results and descriptions, without weights, recordings and pictures.
+
+    .venv/bin/python benchmarks/pack_study.py --study runs/paper --out docs/results/paper-study.tar.gz
+
+Only training seeds that are done are packed. Unpacked into a folder, `phr report` draws the page again from it, and the
+command that made the study goes on with the other seeds. The same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import tyro
+
+from phr.cli.display import say
+from phr.errors import UsageError
+from phr.files import read_json, write_bytes
+from phr.manifest import COMPLETE, MANIFEST
+from phr.storage.model import CONFIG
+from phr.studies.layout import StudyLayout
+from phr.studies.profiles import Profile
+from phr.studies.reproduce import Reproduction, finished_seeds, is_study
+from phr.studies.workbench import SETTINGS
+
+DESCRIPTIONS = (COMPLETE, CONFIG, MANIFEST, "metrics.jsonl")
+"""What is kept of a model's folder."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Pack a study of `phr reproduce`."""
+
+    study: Path
+    """Its folder."""
+    out: Path
+    """A `.tar.gz`."""
+
+
+def main(arguments: Arguments) -> int:
+    """Collect, pack, say how much it is."""
+    if not is_study(arguments.study):
+        raise UsageError(f"{arguments.study} holds no study of phr reproduce")
+    profile = Profile.from_json(read_json(arguments.study / SETTINGS)["profile"])
+    done = finished_seeds(profile, StudyLayout(arguments.study))
+    if not done:
+        raise UsageError(f"no training seed of {arguments.study} is done")
+    files = sorted(set(files_of(Reproduction(replace(profile, seeds=done), StudyLayout(arguments.study)))))
+    packed = pack(arguments.study, files)
+    write_bytes(arguments.out, packed)
+    seeds = f"{len(done)} of {len(profile.seeds)} seeds"
+    say(f"{len(files):,} files of {seeds}: {len(packed) / 1e6:.1f} MB, written to {arguments.out}")
+    return 0
+
+
+def files_of(study: Reproduction) -> Iterator[Path]:
+    """The settings, every result, and what is kept of each model."""
+    yield study.layout.root / SETTINGS
+    yield from study.files()
+    for job in [*study.jobs.teachers(), *study.jobs.students()]:
+        kept = [job.directory / name for name in DESCRIPTIONS] + [StudyLayout.no_window(job.directory)]
+        yield from (file for file in kept if file.exists())
+
+
+def pack(root: Path, files: list[Path]) -> bytes:
+    """A compressed archive of these files, named from the root; nobody's name and no time is in it."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
+        for file in files:
+            entry = tarfile.TarInfo(str(file.relative_to(root)))
+            entry.size = file.stat().st_size
+            with file.open("rb") as content:
+                archive.addfile(entry, content)
+    return packed.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments)))
