@@ -1,6 +1,6 @@
 """A study's folder in one small file: results and descriptions, without weights, recordings and pictures.
 
-    .venv/bin/python benchmarks/pack_study.py --study runs/paper --out docs/results/paper-study.tar.gz
+    .venv/bin/python benchmarks/pack_study.py --study runs/paper --out docs/results/paper/study.tar.gz
 
 Only training seeds that are done are packed. Unpacked into a folder, `phr report` draws the page again from it, and the
 command that made the study goes on with the other seeds. The same results give the same bytes.

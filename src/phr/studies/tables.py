@@ -95,8 +95,9 @@ def _grid_table(results: Results, env_id: str) -> Table:
         )
         for series, n, found in _every_start(results, env_id)
     )
+    which = "the only start" if best["n_starts"] == 1 else f"each of the {best['n_starts']} different starts"
     note = (
-        f"Greedy play from each of the {best['n_starts']} different starts; the shortest possible mean length is "
+        f"Greedy play from {which}; the shortest possible mean length is "
         f"{best['length_mean']:.3f} steps, the best possible mean return {best['return_mean']:.5f}. "
         "n = 1 of a student is its own head 1."
     )
