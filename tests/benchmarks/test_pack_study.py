@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,14 +9,22 @@ import pytest
 
 from benchmarks.pack_study import Arguments, main
 from phr.errors import UsageError
+from phr.studies import reproduce as reproduce_module
 from tests.studies.conftest import quick_alley
 from tests.studies.small import TINY, again, times
 
 PROFILE = replace(TINY, losses=("cross_entropy",), seeds=(0, 1))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quickly() -> Iterator[None]:
+    with quick_alley() as patch:
+        patch.setattr(reproduce_module, "write_report", lambda results, *_, **__: results.layout.root)
+        yield
+
+
 @pytest.fixture(scope="module")
-def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def half(tmp_path_factory: pytest.TempPathFactory, _quickly: None) -> Path:
     """A study of two seeds that was left when the second began."""
     root = tmp_path_factory.mktemp("pack") / "study"
 
@@ -23,7 +32,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if line == "training seed 1, 2 of 2":
             raise KeyboardInterrupt
 
-    with quick_alley(), pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):
         again(root, PROFILE, press)
     return root
 
@@ -37,8 +46,7 @@ def test_what_was_unpacked_is_gone_on_with(half: Path, tmp_path: Path, capsys: p
         archive.extractall(tmp_path / "study", filter="data")
     assert not any(name.endswith((".safetensors", ".npz")) for name in names)
     before = times(tmp_path / "study")
-    with quick_alley():
-        results = again(tmp_path / "study", PROFILE)
+    results = again(tmp_path / "study", PROFILE)
     after = times(tmp_path / "study")
     assert {name: after[name] for name in before} == before
     assert len(results.starts(PROFILE.env_ids[0], "cross_entropy", 4)) == 2

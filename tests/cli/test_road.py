@@ -138,6 +138,7 @@ def test_evaluate_plays_every_start(phr: Phr, student: Path, tmp_path: Path) -> 
         "length_mean": 4,
         "evaluations_per_episode": 1,
         "optimal_length_mean": None,
+        "jitter": None,
     }
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from phr.acting.commitment import Commitment, CommitmentLike
 from phr.actions import ActionSpace
@@ -17,7 +15,7 @@ from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
 from phr.errors import SettingError, UnsupportedEnvironmentError
 from phr.evaluation.episodes import make_vector, play_episodes
-from phr.evaluation.jitter import Jitter, measure_jitter
+from phr.evaluation.jitter import Jitter, action_effects, measure_jitter
 from phr.protocols import Planner
 from phr.seeding import Streams
 
@@ -98,7 +96,7 @@ class StartsResult:
         length_mean: Mean steps over all starts.
         evaluations_per_episode: Mean looks over all starts.
         optimal_length_mean: The shortest possible, None where no oracle knows it.
-        jitter: How restlessly it acted, None where nobody said what the actions do.
+        jitter: How restlessly it acted; None where nobody knows what the actions do (see `action_effects`).
     """
 
     n_starts: int
@@ -125,7 +123,6 @@ def play_all_starts(
     *,
     commitment: CommitmentLike | Commitment | None = None,
     optimal_lengths: Sequence[int] | None = None,
-    effects: NDArray[Any] | None = None,
     n_envs: int = 32,
 ) -> StartsResult:
     """Play one greedy episode from every start.
@@ -136,10 +133,10 @@ def play_all_starts(
         starts: From `distinct_starts`.
         commitment: Actions executed per look.
         optimal_lengths: The shortest possible length from each start, where known.
-        effects: What each action does, 1, −1 or 0 (see `measure_jitter`), shape `(n_actions,)`; None measures no jitter.
         n_envs: Episodes played side by side.
     """
     vector = make_vector(env_id, min(n_envs, len(starts)))
+    effects = action_effects(vector.envs[0])
     episodes = play_episodes(planner, vector, starts, commitment=commitment)
     vector.close()
     return StartsResult(

@@ -6,16 +6,13 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
-from phr.envs.split import SplitEnv, is_atari
+from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
 from phr.errors import UnsupportedEnvironmentError
 from phr.evaluation.episodes import make_vector, play_episodes
-from phr.evaluation.jitter import paddle_directions
+from phr.evaluation.jitter import action_effects
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.protocols import Planner
 from phr.seeding import Streams
@@ -58,7 +55,7 @@ def optimum(env_id: str) -> dict[str, Any]:
 
 
 def _perfect_pong(env: SplitEnv, starts: list[Start]) -> dict[str, Any]:
-    if not _is_pong(env):
+    if action_effects(env) is None:
         raise UnsupportedEnvironmentError(f"{env.env_id}: a study knows the best possible result on grids and in Pong only")
     length = PONG_RETURN / PONG_POINTS_PER_STEP
     return {
@@ -73,21 +70,8 @@ def _perfect_pong(env: SplitEnv, starts: list[Start]) -> dict[str, Any]:
 
 def all_starts(planner: Planner, env_id: str, best: dict[str, Any], commitment: int) -> dict[str, Any]:
     """One greedy episode from every start that `optimum` found; in Pong with the jitter of the paddle."""
-    starts, lengths, effects = [Start(seed) for seed in best["seeds"]], best["lengths"], _effects(env_id)
-    return asdict(play_all_starts(planner, env_id, starts, commitment=commitment, optimal_lengths=lengths, effects=effects))
-
-
-@cache
-def _effects(env_id: str) -> NDArray[np.int64] | None:
-    """What each action does to Pong's paddle; None elsewhere."""
-    env: Any = make_env(env_id)
-    directions = paddle_directions(env.action_names) if _is_pong(env) else None
-    env.close()
-    return directions
-
-
-def _is_pong(env: SplitEnv) -> bool:
-    return is_atari(env) and getattr(env, "game", "") == "pong"
+    starts = [Start(seed) for seed in best["seeds"]]
+    return asdict(play_all_starts(planner, env_id, starts, commitment=commitment, optimal_lengths=best["lengths"]))
 
 
 def random_return(env_id: str) -> float:
