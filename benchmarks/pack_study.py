@@ -1,4 +1,4 @@
-"""A study's folder in one small file: results and descriptions, without weights, recordings and pictures.
+"""A study's folder in one small file: results and descriptions, without weights, recordings and figures.
 
     .venv/bin/python benchmarks/pack_study.py --study runs/paper --out docs/results/paper/study.tar.gz
 

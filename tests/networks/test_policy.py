@@ -188,7 +188,9 @@ def test_the_models_of_the_zoo_are_read_as_they_were_trained(marker: Path) -> No
     trunk = model.network.trunk
     obs = torch.randint(0, 2, (3, *model.manifest.obs_shape), dtype=torch.uint8)
     scale = 1 / 255 if model.network.config.trunk.kind == "atari" else 1.0
-    torch.testing.assert_close(trunk(obs), trunk.layers(obs.float() * scale))
+    answered, expected = trunk(obs), trunk.layers(obs.float() * scale)
+    torch.testing.assert_close(answered, expected)
+    assert scale != 1.0 or torch.equal(answered, expected)  # a scale is multiplied into the weights, which rounds otherwise
     assert model.sha256 == model.manifest.files["model.safetensors"]
 
 

@@ -246,8 +246,7 @@ class Reproduction:
         for name in self._series(n):
             planner = partial(self._planner_of, name, env_id, n, seed)
             file = self.layout.timed(env_id, name, n, seed, number)
-            # The bound takes as long as a run; one for each series and n is enough.
-            once(file, partial(_timed, planner, env_id, name, n, steps, round_seed, with_bound=number == 0))
+            once(file, partial(_timed, planner, env_id, name, n, steps, round_seed))
 
     def _planner_of(self, series: str, env_id: str, n: int, seed: int) -> Planner:
         if series in (TEACHER, ACTION_REPEAT):
@@ -260,10 +259,8 @@ def _walk(model: Path, env_id: str, n: int) -> dict[str, Any]:
     return trace_path(_planner(model), make_env(env_id), SHOWN_SEED, n).to_json()
 
 
-def _timed(
-    planner: Callable[[], Planner], env_id: str, name: str, n: int, steps: int, round_seed: int, *, with_bound: bool
-) -> dict[str, Any]:
-    return timed_evaluation(planner(), env_id, name, n, steps=steps, round_seed=round_seed, with_bound=with_bound)
+def _timed(planner: Callable[[], Planner], env_id: str, name: str, n: int, steps: int, round_seed: int) -> dict[str, Any]:
+    return timed_evaluation(planner(), env_id, name, n, steps=steps, round_seed=round_seed)
 
 
 @cache

@@ -229,11 +229,8 @@ def _is_finished(directory: Path, config: A2CConfig | PHRConfig) -> bool:
     return isinstance(found, dict) and found.get("settings") == wanted
 
 
-def timed_evaluation(
-    planner: Planner, env_id: str, name: str, n: int, *, steps: int, round_seed: int, with_bound: bool
-) -> dict[str, Any]:
+def timed_evaluation(planner: Planner, env_id: str, name: str, n: int, *, steps: int, round_seed: int) -> dict[str, Any]:
     """One timed run at commitment n, as the JSON of `phr evaluate`."""
-    limit = Limit(steps=steps)
-    settings = EvaluationSettings(commitment=n, limit=limit, runs=1, seed=round_seed, with_bound=with_bound)
+    settings = EvaluationSettings(commitment=n, limit=Limit(steps=steps), runs=1, seed=round_seed)
     machine = describe_machine(torch.get_num_threads())
     return evaluate_planner(planner, make_env(env_id), settings, model=name, backend="torch", machine=machine).to_json()
