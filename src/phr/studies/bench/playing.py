@@ -27,10 +27,13 @@ def play(arena: Arena, planner: Planner, commitment: int, steps: int, seed: int,
 
 
 def steps_that_take(arena: Arena, planner: Planner, commitment: int, options: RunOptions = _PLAIN) -> int:
-    """How many steps fill `arena.seconds_per_run`; finding out warms everything up."""
+    """How many steps fill `arena.seconds_per_run`; finding out warms everything up.
+
+    Never fewer than it takes to find out: however slow the machine, a run is long enough to end episodes and score.
+    """
     for _ in range(2):
         pilot = play(arena, planner, commitment, _PILOT_STEPS, arena.seed, options)
-    return max(1, min(_MOST_STEPS, round(pilot.steps * arena.seconds_per_run / pilot.seconds_wall)))
+    return max(pilot.steps, min(_MOST_STEPS, round(pilot.steps * arena.seconds_per_run / pilot.seconds_wall)))
 
 
 def measured(record: RunRecord) -> dict[str, float]:
