@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from phr.cli import main
+from phr.cli import display, main
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,9 @@ class Outcome:
 
 
 @pytest.fixture
-def phr(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Runs a command in this process."""
+def phr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Runs a command in this process; however slow the machine, no line of progress mixes with what it says."""
+    monkeypatch.setattr(display, "SECONDS_BETWEEN_LINES", float("inf"))
 
     def run(*words: object) -> Outcome:
         capsys.readouterr()
