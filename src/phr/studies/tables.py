@@ -153,7 +153,8 @@ def jitter_table(results: Results, env_id: str) -> Table:
         "Mean over training seeds (lowest … highest) of every start once. Changes: steps that push the paddle otherwise "
         "than the step before; reversals: steps that push against the latest push. The claim is the paper's (section 4.3): "
         "softer regression produces less jittery behavior. It held where all seeds of both soft losses lie below all of "
-        f"cross-entropy's; with fewer than {FEWEST_SEEDS} seeds nothing is decided."
+        "cross-entropy's. Students that lost more games than they won are not judged: whoever stands still is calm. With "
+        f"fewer than {FEWEST_SEEDS} seeds of a loss left, nothing is decided."
     )
     return Table(f"Jitter, {env_name(env_id)}", tuple(columns), tuple(rows), note, grouped=True)
 
@@ -168,16 +169,19 @@ def _rates(results: Results, env_id: str, series: str, n: int, key: str) -> list
     return [found["jitter"][key] for found in results.starts(env_id, series, n)]
 
 
+def _calmness(results: Results, env_id: str, series: str, n: int, key: str) -> list[float]:
+    """The same, higher where calmer, of those students that won at least half of their games."""
+    found = results.starts(env_id, series, n)
+    return [-each["jitter"][key] for each in found if 2 * each["n_solved"] >= each["n_starts"]]
+
+
 def _softer_is_calmer(results: Results, env_id: str, n: int, key: str) -> str:
     """The paper's claim at one n; none where there is but one kind of loss, or only head 1 acts."""
     soft = [loss for loss in results.profile.losses if loss != _HARD]
     if n == 1 or not soft:
         return ""
-    hard = _rates(results, env_id, _HARD, n, key)
-    calmer = [
-        better([-x for x in _rates(results, env_id, loss, n, key)], [-x for x in hard], tolerance=0.0) for loss in soft
-    ]
-    return every(calmer)
+    hard = _calmness(results, env_id, _HARD, n, key)
+    return every([better(_calmness(results, env_id, loss, n, key), hard, tolerance=0.0) for loss in soft])
 
 
 def _spread(rates: Sequence[float]) -> str:
