@@ -96,8 +96,8 @@ def _panel(axes: Axes, points: Sequence[Point], quantity: Quantity, theme: Theme
     _scale_values(axes, [end for point in points for end in value_of(point, quantity)[1]])
     _name_lines(axes, ends, styles)
     if teacher is not None:
-        at, above = (1, value_of(teacher, quantity)[0]), quantity == "seconds"
-        offset, side = ((9, 4), "left") if above else ((0, -15), "center")
+        at = (1, value_of(teacher, quantity)[0])
+        offset, side = ((9, 4), "left") if quantity == "seconds" else ((0, 10), "center")
         text_beside(axes, "teacher", at, offset, xycoords="data", color=theme.ink, ha=side)
 
 
