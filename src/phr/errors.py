@@ -60,6 +60,10 @@ class EmptyBatchError(InvalidDataError):
     """A batch has not one valid step; a silent loss of 0 would hide a windowing mistake."""
 
 
+class BrokenEnvironmentError(PhrError):
+    """An environment raised an error, or returned something that its own spaces or Gymnasium's contract do not allow."""
+
+
 class NoSuccessError(PhrError):
     """No recorded episode passed the success filter, so there is nothing to learn from."""
 

@@ -49,6 +49,8 @@ class AtariSplitEnv(SplitEnv):
         MissingExtraError: If OpenCV is not installed.
     """
 
+    family = "atari"
+
     def __init__(self, env: AtariEnv, env_id: str, settings: AtariSettings | None = None) -> None:
         try:
             import cv2

@@ -42,6 +42,8 @@ _WALKING_WORLDS = (CrossingEnv, DistShiftEnv, EmptyEnv, FourRoomsEnv, LavaGapEnv
 class _MiniGridBase(SplitEnv):
     """What the full and the partial view share: the simulator with its own observation switched off."""
 
+    family = "grid"
+
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         if not isinstance(env.unwrapped, MiniGridEnv):
             raise UnsupportedEnvironmentError(f"{env_id} is not a MiniGrid environment")

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -26,6 +26,10 @@ from phr.seeding import reseed
 
 Advance = tuple[float, bool, bool, dict[str, Any]]
 """Reward, terminated, truncated, info: Gymnasium's step without the observation."""
+
+
+Family = Literal["grid", "atari", "other"]
+"""MiniGrid seen by phr's own fast path, an Atari game, anything else."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,13 @@ class SplitEnv(ABC):
         env_id: The id it was made from.
         observation_space: A Box; every observation is one array of its shape and dtype.
         n_actions: Actions are the integers 0 .. n_actions − 1; of a space that is not Discrete, its `n_outputs`.
+        family: The kind of environment, by which presets are chosen.
     """
 
     env_id: str
     observation_space: spaces.Box
     n_actions: int
+    family: Family = "other"
 
     @property
     def action_space(self) -> ActionSpace:
