@@ -128,6 +128,13 @@ class SplitEnv(ABC):
         """Release what the environment holds."""
         self.gym_env.close()
 
+    def __enter__(self) -> SplitEnv:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Close the environment, also after an error."""
+        self.close()
+
 
 class ObservingEnv(SplitEnv):
     """Any Gymnasium environment: it observes at every step, and what nobody asks for is thrown away.

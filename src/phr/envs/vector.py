@@ -265,3 +265,10 @@ class VectorSplit:
         """Close every environment."""
         for env in self.envs:
             env.close()
+
+    def __enter__(self) -> VectorSplit:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Close every environment, also after an error."""
+        self.close()
