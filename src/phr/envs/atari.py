@@ -155,7 +155,7 @@ class AtariSplitEnv(SplitEnv):
         if self._fire:
             self._ale.act(_FIRE)
 
-    def advance(self, action: int, blind_for: int = 0) -> Advance:
+    def advance(self, action: Any, blind_for: int = 0) -> Advance:
         """Play the frames of one decision. The emulator stands still once the game is over, so none is cut short."""
         frames = self._varied(action) if self._varies else self._plain[action]
         act = self._ale.act
@@ -175,7 +175,7 @@ class AtariSplitEnv(SplitEnv):
         terminated = self._ale.game_over()
         return float(reward), terminated, not terminated and self._elapsed >= self.settings.max_frames, {}
 
-    def _varied(self, action: int) -> tuple[int, ...]:
+    def _varied(self, action: Any) -> tuple[int, ...]:
         """The frames of a decision under sticky actions or a varying frame skip."""
         skip, chosen = self.settings.frame_skip, self._actions[action]
         length = int(self._rng.integers(*skip)) if isinstance(skip, tuple) else skip
@@ -235,7 +235,7 @@ class AtariSplitEnv(SplitEnv):
         """`ALEInterface.act` in a loop; a look reads the screens that its stack needs and prepares them."""
         act = self._ale.act
 
-        def step(action: int) -> None:
+        def step(action: Any) -> None:
             for frame in self._varied(action) if self._varies else self._plain[action]:
                 act(frame)
             self._pending += 1
