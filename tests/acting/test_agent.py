@@ -300,7 +300,7 @@ def test_every_answer_of_a_rule_is_checked(make: Callable[..., Any], length: Any
     agent = make(always_right(horizon=3), Changing())
     obs = one_hot(0) if make is single else np.stack([one_hot(0)] * 2)
     agent.act(obs)
-    with pytest.raises(HorizonError, match="the commitment rule Changing returned a wrong answer"):
+    with pytest.raises(HorizonError, match="the commitment rule Changing returned wrong lengths: expected [12] "):
         agent.act(obs)
 
 

@@ -151,7 +151,7 @@ def test_answers_of_a_rule_are_whole_numbers_of_the_horizon(answer: Any) -> None
     "answer",
     [
         np.array([0, 1]), np.array([1, 5]), np.array([-1, 1]), np.array([1]), np.array([1, 1, 1]), np.array([[1], [1]]),
-        np.array(1), 1, np.array([1.0, 2.0]), np.array([True, True]), np.array([np.nan, 1]), None, "2", [1, "2"], np.array([]),
+        np.array(1), 1, np.array([1.0, 2.0]), np.array([True, True]), np.array([np.nan, 1]), None, "2", [1, "2"], [],
     ],
 )  # fmt: skip
 def test_other_answers_of_a_rule_are_refused(answer: Any) -> None:

@@ -32,7 +32,7 @@ class _Acting:
             raise InvalidDataError("a sampling agent needs an rng: pass rng=numpy.random.default_rng(seed)")
         self._rng = rng
         self._space = action_space_of(planner)
-        # A number needs no arrays: a microsecond or two, where a whole look may take thirty. A subclass may override `lengths`.
+        # A number needs no arrays: a microsecond or two, where a whole look may take thirty. A subclass may differ.
         self._n_committed = self.commitment.n if type(self.commitment) is FixedCommitment else None
 
     def _choose(self, plan: Plan) -> ActionArray:

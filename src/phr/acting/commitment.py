@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from phr.errors import HorizonError, SettingError
+from phr.numbers import is_whole
 from phr.plan import IntArray, Plan
 
 CommitmentLike = int | Literal["auto"]
@@ -34,7 +35,7 @@ class FixedCommitment:
     n: int
 
     def __post_init__(self) -> None:
-        if not _is_whole(self.n):
+        if not is_whole(self.n):
             raise SettingError(f"commitment must be a whole number, got {self.n!r}")
         if self.n < 1:
             raise HorizonError(f"commitment must be >= 1, got {self.n!r}")
@@ -85,9 +86,9 @@ def resolve_commitment(commitment: CommitmentLike | Commitment | None, horizon: 
         return ConfidentCommitment()
     rule: Any = commitment
     number = rule.n if isinstance(rule, FixedCommitment) else rule
-    if _is_whole(number) and not 1 <= number <= horizon:
+    if is_whole(number) and not 1 <= number <= horizon:
         raise HorizonError(f"commitment must lie in 1..{horizon} (the model's horizon), got {number}")
-    if _is_whole(rule):
+    if is_whole(rule):
         return FixedCommitment(int(rule))
     if isinstance(rule, type) or not callable(getattr(rule, "lengths", None)):
         raise SettingError(f"commitment must be a whole number, 'auto' or a rule with a method `lengths`; got {rule!r}")
@@ -109,13 +110,8 @@ def rule_lengths(rule: Commitment, plan: Plan, horizon: int) -> IntArray:
     fits = lengths.shape == (plan.batch_size,) and lengths.dtype.kind in "iu"
     if not fits or not ((lengths >= 1) & (lengths <= horizon)).all():
         raise HorizonError(
-            f"the commitment rule {type(rule).__name__} returned a wrong answer: expected {plan.batch_size} whole number(s) in "
-            f"1..{horizon} (the model's horizon), shape ({plan.batch_size},); got {' '.join(repr(returned).split())}"
+            f"the commitment rule {type(rule).__name__} returned wrong lengths: expected {plan.batch_size} whole number(s) "
+            f"in 1..{horizon} (the model's horizon), shape ({plan.batch_size},); got {' '.join(repr(returned).split())}"
         )
     checked: IntArray = lengths.astype(np.int64)
     return checked
-
-
-def _is_whole(value: Any) -> bool:
-    """Whether it is a whole number; True and False are none."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

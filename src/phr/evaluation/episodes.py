@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,5 +83,8 @@ def play_episodes(
 
 
 def make_vector(env_id: str, n_envs: int) -> VectorSplit:
-    """New environments for playing lists of episodes."""
-    return VectorSplit([make_env(env_id) for _ in range(n_envs)], Autoreset.DISABLED)
+    """Make environments for playing lists of episodes; where one cannot be made, the others are closed."""
+    with ExitStack() as opened:
+        vector = VectorSplit([opened.enter_context(make_env(env_id)) for _ in range(n_envs)], Autoreset.DISABLED)
+        opened.pop_all()
+    return vector

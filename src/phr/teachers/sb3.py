@@ -56,9 +56,8 @@ def read_sb3(
 
 
 def _discrete(file: Sb3File, description: Description, env_id: str, normalization: Normalization | None) -> PolicyTeacher:
-    env = make_env(env_id)
-    network = _network(file, description, env.observation_space, env_id, normalization)
-    env.close()
+    with make_env(env_id) as env:
+        network = _network(file, description, env.observation_space, env_id, normalization)
     actions = env.action_space
     if network.n_outputs != env.n_actions or isinstance(actions, MultiDiscrete) != (description.actions.kind != "Discrete"):
         has = network.n_outputs if description.actions.kind == "Discrete" else f"{description.actions}"
