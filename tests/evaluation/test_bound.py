@@ -132,7 +132,7 @@ class Wayward(gymnasium.Env[Any, Any]):
     """Its episodes are as long as a list says, whatever its seed; a step after the end is an error if it is strict."""
 
     observation_space = spaces.Box(0, 1, (1,), np.float32)
-    action_space = spaces.Discrete(2)
+    action_space: Any = spaces.Discrete(2)
 
     def __init__(self, lengths: Sequence[int], strict: bool) -> None:
         self.lengths, self.strict = iter(lengths), strict
@@ -204,7 +204,7 @@ def test_a_simulator_that_runs_out_of_its_data_has_no_bound(horizon: int) -> Non
 
 def test_a_replay_leaves_the_record_as_it_is() -> None:
     class Meddling(Wayward):
-        action_space = spaces.Box(-1, 1, (1,), np.float32)
+        action_space: Any = spaces.Box(-1, 1, (1,), np.float32)
 
         def step(self, action: Any) -> Any:
             assert action == [0.5]
