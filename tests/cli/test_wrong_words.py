@@ -116,7 +116,7 @@ WRONG = {
     "horizon 0": (("distill", "teacher", "--horizon", 0, "--out", "new"), "the horizon must be >= 1, got 0"),
     "horizon 0, oracle": (
         ("evaluate", "oracle", "--horizon", 0, "--env-id", "PHR/FourRooms-v0"),
-        "the horizon must be >= 1, got 0",
+        "horizon must be >= 1, got 0",
     ),
     "no stride": ((*NEW_STUDENT, "--window-stride", 0), "window_stride must be >= 1, got 0"),
     "no weight": ((*NEW_STUDENT, "--loss-weight", 0), "loss_weight must be positive, got 0.0"),
@@ -174,13 +174,13 @@ WRONG = {
         ("evaluate", "student", "--sticky", 0.5),
         "it has no option 'sticky'; options are for",
     ),
-    "no runs": (("evaluate", "student", "--runs", 0), "needs at least one run, got 0"),
+    "no runs": (("evaluate", "student", "--runs", 0), "runs must be >= 1, got 0"),
     "no steps to play": (("evaluate", "student", "--steps", 0), "steps must be >= 1, got 0"),
     "steps and episodes": (("evaluate", "student", "--steps", 9, "--episodes", 9), "give steps or episodes, not both"),
     "prefix in words": (("evaluate", "student", "--random-prefix", "some"), "--random-prefix is LO:HI"),
     "prefix upside down": (
         ("evaluate", "student", "--random-prefix", "5:2"),
-        "a prefix range needs 0 <= low <= high, got 5:2",
+        "random_prefix needs 0 <= low <= high, got 5:2",
     ),
     "all starts, sampling": (
         ("evaluate", "student", "--all-starts", "--sample"),
