@@ -37,7 +37,7 @@ class BareSimulator:
     """What acting cannot do without, and no class of ours: the time bound measures it.
 
     Attributes:
-        step: Move the simulator by one action.
+        step: Move the simulator by one action; returns what Gymnasium's `step` returns, or None if episodes end elsewhere.
         reset: Start an episode with this seed; None goes on with the own generator.
         observe: Build the observation that an agent who looks now is shown.
     """

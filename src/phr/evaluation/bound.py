@@ -156,7 +156,7 @@ def _replayed(env: SplitEnv, planner: Planner, record: RunRecord, max_seconds: f
 def _check_ends(env: SplitEnv, answers: Sequence[Any], ended: bool) -> None:
     """Compare where episodes end with the record: after the last of these steps, or not yet.
 
-    A simulator that does not answer as Gymnasium's `step` cannot be compared.
+    A simulator whose `step` returns None (see `BareSimulator`) cannot be compared.
     """
     ends = [bool(answer[2] or answer[3]) for answer in answers if isinstance(answer, tuple)]
     if ends and ends != [False] * (len(ends) - 1) + [ended]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,8 +82,5 @@ def play_episodes(
 
 
 def make_vector(env_id: str, n_envs: int) -> VectorSplit:
-    """Make environments for playing lists of episodes; where one cannot be made, the others are closed."""
-    with ExitStack() as opened:
-        vector = VectorSplit([opened.enter_context(make_env(env_id)) for _ in range(n_envs)], Autoreset.DISABLED)
-        opened.pop_all()
-    return vector
+    """New environments for playing lists of episodes."""
+    return VectorSplit([make_env(env_id) for _ in range(n_envs)], Autoreset.DISABLED)

@@ -125,9 +125,8 @@ def _from_factory(name: str, factory: Any, env_id: str) -> Foreign:
         return _wrapped(name, factory, env_id, "python", identity_of(factory))
     if not callable(factory):
         raise UnknownModelError(f"{name} is a {type(factory).__name__}, not a function that makes a policy")
-    takes_env = _takes_env(factory, name)
     try:
-        if takes_env:
+        if _takes_env(factory, name):
             with make_env(env_id) as env:
                 policy = factory(env.gym_env)
         else:

@@ -151,4 +151,4 @@ def _oracle(env_id: str | None, horizon: int) -> Actor:
     with make_env(env_id) as env:
         if not isinstance(env, FullViewEnv):
             raise UsageError(f"the oracle reads grids seen whole, not {env_id}; it solves {', '.join(SOLVABLE_IDS)}")
-    return Actor(ORACLE, OraclePlanner(env.n_actions, horizon), env_id, "search", identity=ORACLE)
+        return Actor(ORACLE, OraclePlanner(env.n_actions, horizon), env_id, "search", identity=ORACLE)
