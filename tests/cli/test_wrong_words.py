@@ -71,31 +71,37 @@ NEW_STUDENT = ("distill", "teacher", "--horizon", 4, "--out", "new")
 FOUR_CELLS = ("--env-id", "tests.cli.test_wrong_words:make_four_cells")
 
 WRONG = {
-    "unknown command": (("trian",), "there is no command 'trian'; did you mean train?"),
+    "unknown command": (("trian",), "unknown command 'trian'; did you mean train?"),
     "unknown command, far": (
         ("fly",),
         "choose one of train, distill, evaluate, export, convert, report, reproduce, bench, doctor",
     ),
-    "unknown command, dashes": (("--hlep",), "there is no command '--hlep'; did you mean --help?"),
-    "unknown option": ((*NEW_TRAIN, "--gama", 1), "there is no option --gama; did you mean --gamma?"),
-    "unknown option, far": ((*NEW_TRAIN, "--quux", 1), "there is no option --quux; see phr train --help"),
-    "a positional word is no option": ((*NEW_STUDENT, "--teachr", 1), "there is no option --teachr; see phr distill --help"),
-    "one word too many": (("evaluate", "student", "5"), "'5' is one word too many; see phr evaluate --help"),
+    "unknown command, dashes": (("--hlep",), "unknown command '--hlep'; did you mean --help?"),
+    "unknown option": ((*NEW_TRAIN, "--gama", 1), "unknown option --gama; did you mean --gamma?"),
+    "unknown option, far": ((*NEW_TRAIN, "--quux", 1), "unknown option --quux; see phr train --help"),
+    "a positional word is no option": ((*NEW_STUDENT, "--teachr", 1), "unknown option --teachr; see phr distill --help"),
+    "unexpected argument": (("evaluate", "student", "5"), "unexpected argument '5'; see phr evaluate --help"),
     "missing option": (("train", "--env-id", CORRIDOR), "missing: --out DIR; see phr train --help"),
     "missing options": (("train",), "missing: --env-id ID, --out DIR; see"),
     "missing teacher": (("distill", "--horizon", 4, "--out", "new"), "there is nothing to learn from; give a TEACHER"),
     "missing value": (("train", "--env-id", CORRIDOR, "--out"), "--out needs a value; see phr train --help"),
-    "not a number": ((*NEW_TRAIN, "--seed", "x"), "--seed needs a whole number, got 'x'; see"),
-    "not whole, with an exponent": ((*NEW_TRAIN, "--n-envs", "1e-1"), "--n-envs needs a whole number, got '1e-1'; see"),
-    "not a whole number": ((*NEW_TRAIN, "--n-envs", "1.5"), "--n-envs needs a whole number, got '1.5'; see"),
-    "not a rate": ((*NEW_TRAIN, "--learning-rate", "fast"), "--learning-rate needs a number, got 'fast'; see"),
+    "not a number": ((*NEW_TRAIN, "--seed", "x"), "--seed must be a whole number; got 'x'; see"),
+    "not whole, with an exponent": ((*NEW_TRAIN, "--n-envs", "1e-1"), "--n-envs must be a whole number; got '1e-1'; see"),
+    "not a whole number": ((*NEW_TRAIN, "--n-envs", "1.5"), "--n-envs must be a whole number; got '1.5'; see"),
+    "not a rate": ((*NEW_TRAIN, "--learning-rate", "fast"), "--learning-rate must be a number; got 'fast'; see"),
     "unknown loss": (
         (*NEW_STUDENT, "--loss", "huber"),
-        "--loss cannot be 'huber'; choose one of cross-entropy, forward-kl, gaussian, kl, squared, squared-logits; see",
+        "--loss must be one of squared, squared-logits, kl, forward-kl, cross-entropy, gaussian; got 'huber'; see",
     ),
-    "almost a loss": ((*NEW_STUDENT, "--loss", "squard"), "--loss cannot be 'squard'; did you mean squared?"),
-    "unknown trunk mode": ((*NEW_STUDENT, "--trunk-mode", "melted"), "--trunk-mode cannot be 'melted'; choose one of"),
-    "unknown profile": (("reproduce", "--profile", "fast", "--out", "new"), "cannot be 'fast'; choose one of paper, quick"),
+    "almost a loss": ((*NEW_STUDENT, "--loss", "squard"), "gaussian; got 'squard'; see phr distill --help"),
+    "unknown trunk mode": (
+        (*NEW_STUDENT, "--trunk-mode", "melted"),
+        "must be one of shared, anchored, frozen, own; got 'melted'",
+    ),
+    "unknown profile": (
+        ("reproduce", "--profile", "fast", "--out", "new"),
+        "must be one of quick, paper; got 'fast'",
+    ),
     "no teacher in the zoo": (
         ("reproduce", "--profile", "paper", "--out", "new"),
         "has no zoo:pong-teacher, the teacher of PongDeterministic-v4; add --from-scratch to train one for each seed",
@@ -124,7 +130,7 @@ WRONG = {
     "all too wide": ((*NEW_STUDENT, "--width", "1e9"), "width must lie in 1..8,192, got 1,000,000,000"),
     "width, shared": ((*NEW_STUDENT, "--width", 8, "--trunk-mode", "shared"), "trunk_mode is 'anchored', got 'shared'"),
     "width, joint": ((*NEW_STUDENT, "--width", 8, "--joint"), "trunk_mode is 'anchored', got 'shared'"),
-    "endless number": ((*NEW_TRAIN, "--total-timesteps", "1e999999999"), "needs a whole number, got '1e999999999'"),
+    "endless number": ((*NEW_TRAIN, "--total-timesteps", "1e999999999"), "must be a whole number; got '1e999999999'"),
     "joint oracle": (
         (
             "distill",
@@ -143,7 +149,7 @@ WRONG = {
     ),
     "joint, frozen": ((*NEW_STUDENT, "--joint", "--trunk-mode", "frozen"), "trunk_mode is 'shared', got 'frozen'"),
     "rounds below none": ((*NEW_STUDENT, "--refine", -1), "refine must be >= 0, got -1"),
-    "rounds in words": ((*NEW_STUDENT, "--refine", "some"), "--refine needs a whole number, got 'some'; see"),
+    "rounds in words": ((*NEW_STUDENT, "--refine", "some"), "--refine must be a whole number; got 'some'; see"),
     "rounds without windows": ((*NEW_STUDENT, "--refine", 1, "--refine-windows", 0), "refine_windows must be >= 1, got 0"),
     "rounds without steps": ((*NEW_STUDENT, "--refine", 1, "--refine-updates", 0), "refine_updates must be >= 1, got 0"),
     "joint, refined": ((*NEW_STUDENT, "--joint", "--refine", 1), "refinement asks a teacher that stands still, joint"),
@@ -160,7 +166,7 @@ WRONG = {
     "commitment 0": (("evaluate", "student", "--commitment", 0), "commitment must lie in 1..4"),
     "commitment in words": (
         ("evaluate", "student", "--commitment", "all"),
-        "--commitment needs a whole number or auto, got 'all'; see",
+        "--commitment must be a whole number or auto; got 'all'",
     ),
     "negative seed, distill": ((*NEW_STUDENT, "--seed", -1), "a seed must be >= 0, got -1"),
     "negative seed, evaluate": (("evaluate", "student", "--seed", -1), "a seed must be >= 0, got -1"),
@@ -177,7 +183,10 @@ WRONG = {
     "no runs": (("evaluate", "student", "--runs", 0), "needs at least one run, got 0"),
     "no steps to play": (("evaluate", "student", "--steps", 0), "steps must be >= 1, got 0"),
     "steps and episodes": (("evaluate", "student", "--steps", 9, "--episodes", 9), "give steps or episodes, not both"),
-    "prefix in words": (("evaluate", "student", "--random-prefix", "some"), "--random-prefix is LO:HI"),
+    "prefix in words": (
+        ("evaluate", "student", "--random-prefix", "some"),
+        "must be LO:HI, two whole numbers; got 'some'",
+    ),
     "prefix upside down": (
         ("evaluate", "student", "--random-prefix", "5:2"),
         "a prefix range needs 0 <= low <= high, got 5:2",
