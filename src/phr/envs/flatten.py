@@ -31,11 +31,13 @@ class Reader:
     Attributes:
         space: The space of the arrays that are written.
         write: Check an observation and write it into an array of `space.shape` and `space.dtype`. Raises `OutsideError`.
+        holds_floats: Whether the environment's own floats are written, which have to be checked for NaN and infinity.
         layout: How the numbers of a re-coded observation are to be read, in one line; empty where it is shown as it is.
     """
 
     space: spaces.Box
     write: _Write
+    holds_floats: bool
     layout: str = ""
 
 
@@ -62,11 +64,11 @@ def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
     """
     if isinstance(space, spaces.Box) and space.low.size:
         box = space if space.shape else spaces.Box(space.low[None], space.high[None], dtype=space.dtype)
-        return Reader(box, _numbers(space, ""))
+        return Reader(box, _numbers(space, ""), space.dtype.kind == "f")
     if isinstance(space, spaces.Discrete):
         shift = f" + {space.start}" if space.start else ""
         layout = f"observations are one-hot rows of Discrete({space.n}): obs.argmax(-1){shift} returns the numbers"
-        return Reader(spaces.Box(0.0, 1.0, (int(space.n),), np.float32), _one_hot(space, ""), layout)
+        return Reader(spaces.Box(0.0, 1.0, (int(space.n),), np.float32), _one_hot(space, ""), False, layout)
     if not isinstance(space, spaces.Dict | spaces.Tuple | spaces.MultiDiscrete | spaces.MultiBinary):
         raise UnsupportedEnvironmentError(
             f"{env_id}: observation space {space} is not supported: expected Box, Discrete, MultiDiscrete, MultiBinary, or "
@@ -75,7 +77,7 @@ def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
     part = _part(space, env_id, ())
     if part is None or not part.box.low.size:
         raise UnsupportedEnvironmentError(f"{env_id}: observation space {space} is not supported: it holds no number")
-    return Reader(part.box, part.write, f"observations are {_layout(space, part)}")
+    return Reader(part.box, part.write, part.box.dtype.kind == "f", f"observations are {_layout(space, part)}")
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,7 @@ class ObservingEnv(SplitEnv):
                 f"{self.env_id}: {self._checked.last_call} returned an observation outside its observation space: {error}. "
                 "Return what env.observation_space describes, or correct the space."
             ) from error
-        if out.dtype.kind == "f" and not np.isfinite(out).all():
+        if self._reader.holds_floats and not np.isfinite(out).all():
             raise NonFiniteError(
                 f"{self.env_id}: {self._checked.last_call} returned an observation that contains NaN, infinity or a number "
                 "too large for its dtype"
