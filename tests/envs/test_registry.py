@@ -85,9 +85,25 @@ def test_continuous_actions_are_known(env_id: str) -> None:
     assert make_env(env_id).action_space == Continuous.between(box.low, box.high)
 
 
+class Talking(CorridorEnv):
+    """Shows texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space: Any = gymnasium.spaces.Text(9)
+
+
 def test_other_observations_are_refused() -> None:
-    with pytest.raises(UnsupportedEnvironmentError, match="Blackjack-v1: observation space Tuple.* is not supported"):
-        make_env("Blackjack-v1")
+    with pytest.raises(UnsupportedEnvironmentError, match="Talking: observation space Text.* is not supported"):
+        make_env("tests.envs.test_registry:Talking")
+
+
+def test_a_tuple_of_numbers_is_known() -> None:
+    env = make_env("Blackjack-v1")
+    plain = gymnasium.make("Blackjack-v1")
+    env.reset(3)
+    obs, _ = plain.reset(seed=3)
+    np.testing.assert_array_equal(env.observe(), gymnasium.spaces.flatten(plain.observation_space, obs), strict=True)
 
 
 def test_unknown_settings_are_refused() -> None:

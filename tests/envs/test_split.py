@@ -174,7 +174,7 @@ class OneBoxEnv(gymnasium.Env[NDArray[Any], np.int64]):
 def test_an_observation_that_is_not_finite_is_refused(bad: float) -> None:
     env = ObservingEnv(OneBoxEnv(np.array([0.0, bad, 1.0])), "broken")
     env.reset()
-    with pytest.raises(NonFiniteError, match="broken: the observation holds a NaN or an infinity"):
+    with pytest.raises(NonFiniteError, match=r"broken: reset\(\) returned an observation that contains NaN"):
         env.observe()
 
 
@@ -204,8 +204,7 @@ BOX = spaces.Box(0, 1, (2,), np.float32)
     "space",
     [
         spaces.Dict({}),
-        spaces.Tuple((BOX, BOX)),
-        spaces.MultiDiscrete([2, 3]),
+        spaces.Tuple(()),
         spaces.Text(5),
     ],
 )
@@ -267,5 +266,5 @@ def test_an_observation_of_no_number_is_refused() -> None:
 def test_a_reward_that_is_no_number_is_refused(reward: float) -> None:
     env = ObservingEnv(Showing(spaces.Box(-3, 3, (), np.float32), reward), "paying")
     env.reset()
-    with pytest.raises(NonFiniteError, match="paying: the reward is a NaN or an infinity"):
+    with pytest.raises(NonFiniteError, match=r"paying: step\(\) returned a reward that is NaN or infinite"):
         env.advance(0)

@@ -154,6 +154,36 @@ def test_what_is_no_policy_is_refused(policy: Callable[..., Any], message: str) 
         resolve(policy, env_id=CORRIDOR)
 
 
+Q_TABLE = np.random.default_rng(0).random((N_CELLS, N_ACTIONS))
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        lambda obs: Q_TABLE[obs].argmax(-1),  # IndexError: floats
+        lambda obs: Q_TABLE[obs.astype(int)].argmax(-1),  # an action for each number of the row
+        lambda obs: {0: 1}[float(obs[0])],  # TypeError
+    ],
+)
+def test_a_table_over_numbers_is_told_that_it_is_given_one_hot_rows(policy: Callable[..., Any]) -> None:
+    message = r"one-hot rows of Discrete\(5\): obs.argmax\(-1\) returns the numbers\)$"
+    with pytest.raises(IncompatibleModelError, match=message):
+        resolve(policy, env_id=CORRIDOR)
+    teacher = resolve(lambda obs: Q_TABLE[obs.argmax(-1)], env_id=CORRIDOR).planner
+    np.testing.assert_array_equal(teacher.plan(OBS).mode()[:, 0], Q_TABLE.argmax(-1))
+
+
+def test_a_function_of_a_dict_is_told_the_order_of_its_entries() -> None:
+    message = r"cannot be asked: IndexError: .* order: state.battery \[0:1\], state.cell \[1:4\] one-hot, picture \[4:8\]\)$"
+    with pytest.raises(IncompatibleModelError, match=message):
+        resolve(lambda obs: obs["state"]["cell"], env_id="tests.envs.test_flatten:make_rover")
+
+
+def test_nothing_is_said_of_observations_that_are_shown_as_they_are() -> None:
+    with pytest.raises(IncompatibleModelError, match=r"torch\.as_tensor\(obs\) makes a tensor of it\)$"):
+        resolve(lambda obs: obs["state"], env_id="tests.helpers:make_noisy")
+
+
 def test_actions_and_logits_outside_their_range_are_refused() -> None:
     with pytest.raises(InvalidDataError, match=r"answered none of its 2 actions: actions lie in 7..7, but there are 2"):
         resolve(lambda obs: 7 * actions(obs), env_id=CORRIDOR)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Literal
 
 import gymnasium
@@ -20,8 +19,9 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
-from phr.envs.flat_dict import FlatDict
-from phr.errors import NonFiniteError, UnsupportedEnvironmentError
+from phr.envs.contract import CheckedEnv
+from phr.envs.flatten import OutsideError, reader_of
+from phr.errors import BrokenEnvironmentError, NonFiniteError, UnsupportedEnvironmentError
 from phr.seeding import reseed
 
 Advance = tuple[float, bool, bool, dict[str, Any]]
@@ -88,6 +88,13 @@ class SplitEnv(ABC):
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Build the observation of the present state; written into `out` where given, else into a new array."""
 
+    def describe_observation(self) -> str:
+        """How the numbers of an observation are to be read where they are not the environment's own array; else empty.
+
+        One line for messages to a user whose function is given these observations.
+        """
+        return ""
+
     def forget_steps(self) -> None:
         """Count the episode's steps from here: what came before was a prefix that nobody is to pay for.
 
@@ -132,10 +139,15 @@ class SplitEnv(ABC):
 class ObservingEnv(SplitEnv):
     """Any Gymnasium environment: it observes at every step, and what nobody asks for is thrown away.
 
+    The observation is what the environment returned, in the form of `gymnasium.spaces.flatten`; `phr.envs.flatten.reader_of`
+    says how each space is written. In short: a Box as it is, a Discrete one as a one-hot float32 row, a Dict, Tuple,
+    MultiDiscrete or MultiBinary one as Gymnasium's flat vector, in the dtype of `gymnasium.spaces.flatten_space`.
+
+    Everything that the environment returns is checked (`phr.envs.contract.CheckedEnv`); actions reach it as copies, as its
+    `action_space.sample()` would give them.
+
     Args:
-        env: An environment with a Discrete, MultiDiscrete or Box action space and a Box, Discrete or Dict observation
-            space. A Discrete observation becomes a one-hot float32 vector, a lone number a vector of one, a Dict one flat
-            float32 vector (see `phr.envs.flat_dict`).
+        env: An environment with a Discrete, MultiDiscrete or Box action space.
         env_id: The id it was made from.
 
     Raises:
@@ -145,25 +157,11 @@ class ObservingEnv(SplitEnv):
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         self._env = env
         self.env_id = env_id
-        self._action_space = plannable(env.action_space, env_id)
+        self._action_space = plannable(getattr(env, "action_space", None), env_id)
         self.n_actions = self._action_space.n_outputs
-        space = env.observation_space
-        self._one_hot = isinstance(space, spaces.Discrete)
-        self._first = 0
-        self._flat = FlatDict(space, env_id) if isinstance(space, spaces.Dict) else None
-        if isinstance(space, spaces.Discrete):
-            self._first = int(space.start)
-            self.observation_space = spaces.Box(0.0, 1.0, (int(space.n),), np.float32)
-        elif isinstance(space, spaces.Box) and space.low.size:
-            lone = not space.shape
-            self.observation_space = spaces.Box(space.low[None], space.high[None], dtype=space.dtype) if lone else space
-        elif self._flat is not None:
-            self.observation_space = self._flat.space
-        else:
-            raise UnsupportedEnvironmentError(
-                f"{env_id}: observation space {space} is not supported; phr reads Box and Discrete ones, and Dicts "
-                "of these (wrap it, e.g. with gymnasium.wrappers.FlattenObservation)"
-            )
+        self._reader = reader_of(getattr(env, "observation_space", None), env_id)
+        self.observation_space = self._reader.space
+        self._checked = CheckedEnv(env, env_id)
         self._latest: Any = None
 
     @property
@@ -177,32 +175,62 @@ class ObservingEnv(SplitEnv):
         return self._env
 
     def reset(self, seed: int | None = None) -> None:
-        """Start an episode."""
-        self._latest, _ = self._env.reset(seed=seed)
+        """Start an episode.
+
+        Raises:
+            BrokenEnvironmentError: If the environment fails or breaks Gymnasium's contract.
+        """
+        self._latest = self._checked.reset(seed)
 
     def advance(self, action: Any, blind_for: int = 0) -> Advance:
-        """Move the world by one action; its reward is checked for NaN."""
-        self._latest, reward, terminated, truncated, info = self._env.step(action)
-        reward = float(reward)
-        if not isfinite(reward):
-            raise NonFiniteError(f"{self.env_id}: the reward is a NaN or an infinity")
-        return reward, bool(terminated), bool(truncated), info
+        """Move the world by one action.
+
+        Raises:
+            BrokenEnvironmentError: If the environment fails or breaks Gymnasium's contract.
+            NonFiniteError: If the reward is NaN or infinite.
+        """
+        self._latest, reward, terminated, truncated, info = self._checked.step(action)
+        return reward, terminated, truncated, info
 
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """The latest observation, checked for NaN."""
+        """The latest observation.
+
+        Raises:
+            BrokenEnvironmentError: If it is no element of the environment's observation space; nothing is broadcast,
+                wrapped or truncated to fit.
+            NonFiniteError: If it contains NaN or infinity.
+        """
         if out is None:
             out = np.empty(self.observation_space.shape, self.observation_space.dtype)
-        if self._one_hot:
-            out[:] = 0
-            out[int(self._latest) - self._first] = 1
-        else:
-            if self._flat is None:
-                out[...] = self._latest
-            else:
-                self._flat.write(self._latest, out)
-            if out.dtype.kind == "f" and not np.isfinite(out).all():
-                raise NonFiniteError(f"{self.env_id}: the observation holds a NaN or an infinity")
+        try:
+            self._reader.write(self._latest, out)
+        except OutsideError as error:
+            raise BrokenEnvironmentError(
+                f"{self.env_id}: {self._checked.last_call} returned an observation outside its observation space: {error}. "
+                "Return what env.observation_space describes, or correct the space."
+            ) from error
+        if self._reader.holds_floats and not np.isfinite(out).all():
+            raise NonFiniteError(
+                f"{self.env_id}: {self._checked.last_call} returned an observation that contains NaN, infinity or a number "
+                "too large for its dtype"
+            )
         return out
+
+    def describe_observation(self) -> str:
+        """How the numbers of a re-coded observation are to be read."""
+        return self._reader.layout
+
+    def bare(self) -> BareSimulator:
+        """Gymnasium's own `step` and `reset`, unchecked; actions are copied, since the environment may change them."""
+        step, reset, as_sampled = self._env.step, self._env.reset, self._checked.as_sampled
+
+        def bare_step(action: Any) -> None:
+            self._latest = step(as_sampled(action))[0]
+
+        def bare_reset(seed: int | None) -> None:
+            self._latest = reset(seed=seed)[0]
+
+        return BareSimulator(bare_step, bare_reset, self.observe)
 
 
 def is_atari(env: SplitEnv) -> bool:
@@ -227,7 +255,7 @@ def _takes_float32(space: spaces.Box) -> bool:
     return space.dtype.kind == "f" and np.can_cast(np.float32, space.dtype)
 
 
-def plannable(space: spaces.Space[Any], name: str) -> ActionSpace:
+def plannable(space: spaces.Space[Any] | None, name: str) -> ActionSpace:
     """Gymnasium's action space as phr's.
 
     Args:

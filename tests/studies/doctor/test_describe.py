@@ -49,7 +49,16 @@ def test_atari() -> None:
 
 
 @pytest.mark.parametrize(
-    ("env_id", "shown"), [("FrozenLake-v1", "the number, one-hot"), ("tests.helpers:make_corridor", "the number, one-hot")]
+    ("env_id", "shown"),
+    [
+        ("FrozenLake-v1", "observations are one-hot rows of Discrete(16): obs.argmax(-1) returns the numbers"),
+        (
+            "tests.envs.test_flatten:make_rover",
+            "observations are flattened as by gymnasium.spaces.flatten, entries in the "
+            "space's order: state.battery [0:1], state.cell [1:4] one-hot, picture [4:8]",
+        ),
+        ("CartPole-v1", "the observation as it is"),
+    ],
 )
 def test_what_becomes_of_the_observation(env_id: str, shown: str) -> None:
     assert describe(make_world(env_id)).shown == shown

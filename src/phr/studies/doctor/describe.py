@@ -154,12 +154,10 @@ def _shown(split: SplitEnv) -> str:
         return f"the whole grid as one-hot planes: {held}"
     if isinstance(split, PartialViewEnv):
         return "the agent's own view as one-hot planes, with its compass direction"
-    space = split.gym_env.observation_space
-    if isinstance(space, spaces.Discrete):
-        return "the number, one-hot"
-    if isinstance(space, spaces.Dict):
-        return "the entries, flattened and joined in the order of their keys"
-    return "the observation as it is" if space.dtype != np.uint8 else "the observation as it is, scaled by the network"
+    if layout := split.describe_observation():
+        return layout
+    scaled = split.observation_space.dtype == np.uint8
+    return "the observation as it is, scaled by the network" if scaled else "the observation as it is"
 
 
 def _trunk(trunk: TrunkConfig) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from phr.errors import PhrError, SettingError
+from phr.errors import BrokenEnvironmentError, PhrError, SettingError
 from phr.progress import Progress
 from phr.seeding import Streams
 from phr.studies.doctor.asked import ask
@@ -154,6 +154,8 @@ def _unless_it_breaks(
     """What an examination found; an error that stopped it is noted instead, `but` for those that the user is to hear."""
     try:
         return examination()
+    except BrokenEnvironmentError as error:  # what the doctor is for
+        failures[part] = str(error)
     except but:
         raise
     except PhrError as error:

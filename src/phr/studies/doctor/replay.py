@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from phr.errors import UnsupportedEnvironmentError
 from phr.seeding import Streams
@@ -112,12 +109,7 @@ def random_choice(world: World, seed: int) -> Choose:
     """Uniformly random actions, from a generator of their own."""
     space = copy.deepcopy(world.action_space)
     space.seed(seed)
-
-    def choose(_obs: Any) -> Any:
-        action = space.sample()
-        return int(action) if isinstance(action, np.integer) else action
-
-    return choose
+    return lambda _obs: space.sample()
 
 
 def first_difference(index: int, before: Episode, after: Episode) -> Difference | None:
