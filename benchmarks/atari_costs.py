@@ -47,7 +47,7 @@ def main(arguments: Arguments) -> None:
     def look_every(commitment: int) -> Callable[[], None]:
         def play() -> None:
             for index, action in enumerate(actions):
-                ours.advance(action, commitment - 1 - index % commitment)
+                ours.advance(action)
                 if index % commitment == commitment - 1:
                     ours.observe(out)
 

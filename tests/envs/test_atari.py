@@ -119,7 +119,7 @@ def test_the_old_pong_and_ours_play_the_same_game() -> None:
     rng, points = np.random.default_rng(1), 0
     for action in rng.integers(6, size=400).tolist():
         screen, reward, terminated, truncated, _ = old.step(action)
-        assert env.advance(action, 9) == (reward, terminated, truncated, {})
+        assert env.advance(action) == (reward, terminated, truncated, {})
         assert ram(env) == old.ale.getRAM().tobytes()
         points += reward != 0
     assert points > 3

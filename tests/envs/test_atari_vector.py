@@ -76,14 +76,13 @@ def test_a_cut_off_game_keeps_its_last_observation_and_starts_at_once(short: Ata
     assert not any(step.done.any() or step.final_obs for step in steps[:-1])
     assert steps[-1].truncated.all()
     assert not steps[-1].terminated.any()
-    assert steps[-1].real.all()
     assert sorted(steps[-1].final_obs) == [0, 1, 2]
     shown = short.observe()
     for index, last in steps[-1].final_obs.items():
         assert last.shape == (4, 84, 84)
         assert last.any(axis=(1, 2)).all()  # four frames of the old game
         assert shown[index].any(axis=(1, 2)).tolist() == [False, False, False, True]  # the first of a new one
-    assert short.advance(np.zeros(3, np.int64)).real.all()
+    assert not short.advance(np.zeros(3, np.int64)).done.any()
 
 
 def test_a_terminated_game_has_no_last_observation() -> None:
@@ -136,12 +135,12 @@ def test_training_may_step_either_vector() -> None:
         vector.reset()
         vector.send(np.zeros(1, np.int64))
         step = vector.receive()
-        assert [array.shape for array in (step.rewards, step.terminated, step.truncated, step.real)] == [(1,)] * 4
+        assert [array.shape for array in (step.rewards, step.terminated, step.truncated)] == [(1,)] * 3
         assert vector.observe(out=np.empty((1, 4, 84, 84), np.uint8)).any()
         assert json.loads(json.dumps(vector.state())) == vector.state()
 
 
-@pytest.mark.parametrize("autoreset", ["next_step", "disabled", "sometimes"])
+@pytest.mark.parametrize("autoreset", ["disabled", "sometimes"])
 def test_other_modes_are_refused(autoreset: str) -> None:
     with pytest.raises(SettingError, match=autoreset):
         AtariVector("PongDeterministic-v4", 1, autoreset)

@@ -78,7 +78,7 @@ def test_what_was_sent_is_received_once(make: Callable[[], SplitEnv]) -> None:
         vector.receive()
     vector.send(np.ones(1, np.int64))
     step = vector.receive()
-    assert (step.rewards.shape, step.real.tolist()) == ((1,), [True])
+    assert step.rewards.shape == (1,)
     with pytest.raises(InvalidDataError, match="send actions before"):
         vector.receive()
 

@@ -155,7 +155,7 @@ class AtariSplitEnv(SplitEnv):
         if self._fire:
             self._ale.act(_FIRE)
 
-    def advance(self, action: int, blind_for: int = 0) -> Advance:
+    def advance(self, action: int) -> Advance:
         """Play the frames of one decision. The emulator stands still once the game is over, so none is cut short."""
         frames = self._varied(action) if self._varies else self._plain[action]
         act = self._ale.act

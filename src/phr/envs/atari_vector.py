@@ -133,7 +133,6 @@ class AtariVector:
             rewards=rewards.astype(np.float32),
             terminated=terminated,
             truncated=truncated,
-            real=np.ones(self.n_envs, bool),
             # One dense array for all games whenever any ended; only what was cut off has a value.
             final_obs={int(index): info["final_obs"][index] for index in np.flatnonzero(truncated & ~terminated)},
             infos={int(index): {} for index in np.flatnonzero(done)},

@@ -72,13 +72,11 @@ class SplitEnv(ABC):
         """Start an episode; without a seed the environment's own generator goes on."""
 
     @abstractmethod
-    def advance(self, action: Any, blind_for: int = 0) -> Advance:
+    def advance(self, action: Any) -> Advance:
         """Move the world by one action.
 
         Args:
             action: The action to take: a whole number, or an array where the action space says so.
-            blind_for: How many further steps will be taken before anyone looks. A hint: an environment that stacks frames
-                may skip those that nobody will see.
 
         Returns:
             Reward, terminated, truncated, info.
@@ -180,7 +178,7 @@ class ObservingEnv(SplitEnv):
         """Start an episode."""
         self._latest, _ = self._env.reset(seed=seed)
 
-    def advance(self, action: Any, blind_for: int = 0) -> Advance:
+    def advance(self, action: Any) -> Advance:
         """Move the world by one action; its reward is checked for NaN."""
         self._latest, reward, terminated, truncated, info = self._env.step(action)
         reward = float(reward)
@@ -263,10 +261,9 @@ def run_plan(env: SplitEnv, actions: Sequence[Any], rewards: list[float]) -> Adv
     Returns:
         What the last executed step returned.
     """
-    advance, append, blind_for = env.advance, rewards.append, len(actions)
+    advance, append = env.advance, rewards.append
     for action in actions:
-        blind_for -= 1
-        step = advance(action, blind_for)
+        step = advance(action)
         append(step[0])
         if step[1] or step[2]:
             break

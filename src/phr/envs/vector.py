@@ -49,10 +49,8 @@ class Start:
 
 
 class Autoreset(StrEnum):
-    """What happens when an episode ends (Gymnasium's three modes)."""
+    """What happens when an episode ends; names as in Gymnasium, whose third mode has no user here."""
 
-    NEXT_STEP = "next_step"
-    """The next `advance` resets: a dummy transition whose action is ignored and whose reward is 0."""
     SAME_STEP = "same_step"
     """The episode's last `advance` resets at once; a truncated episode's last observation is kept aside."""
     DISABLED = "disabled"
@@ -76,10 +74,9 @@ class VectorStep:
     """What one `advance` of all environments yielded; every array has shape `(n_envs,)`.
 
     Attributes:
-        rewards: float32; 0 where `real` is False.
+        rewards: float32; 0 in an environment outside the mask.
         terminated: The episode ended for good.
         truncated: The episode was cut off.
-        real: False where nothing was executed: a masked environment, or the dummy transition of `NEXT_STEP`.
         final_obs: Environment → last observation of an episode that was truncated in this step (`SAME_STEP` only; a
             terminated state has no value, so nobody needs its observation).
         infos: Environment → info, for episodes that ended in this step.
@@ -88,7 +85,6 @@ class VectorStep:
     rewards: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
-    real: NDArray[np.bool_]
     final_obs: dict[int, NDArray[Any]] = field(default_factory=dict)
     infos: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -162,30 +158,30 @@ class VectorSplit:
         start = Start(self._seeds(index, episode), tuple(self._prefixes(index, episode)))
         self.begin(index, start)
 
-    def advance(self, actions: NDArray[Any], mask: NDArray[np.bool_] | None = None, blind_for: int = 0) -> VectorStep:
+    def advance(self, actions: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> VectorStep:
         """Move every environment (or those of the mask) by one action.
 
         Args:
             actions: Shape `(n_envs, *action_shape)`; entries outside the mask are ignored.
             mask: Which environments move; all by default.
-            blind_for: Further steps before anyone looks; see `SplitEnv.advance`.
 
         Raises:
-            InvalidDataError: If an ended episode would be advanced although the mode is `DISABLED`.
+            InvalidDataError: If an environment has no running episode.
         """
         rewards = np.zeros(self.n_envs, np.float32)
-        terminated, truncated, real = (np.zeros(self.n_envs, bool) for _ in range(3))
+        terminated, truncated = np.zeros(self.n_envs, bool), np.zeros(self.n_envs, bool)
         final_obs: dict[int, NDArray[Any]] = {}
         infos: dict[int, dict[str, Any]] = {}
         listed = one_by_one(actions)
         for index in range(self.n_envs) if mask is None else np.flatnonzero(mask).tolist():
             if self._ended[index]:
-                self._start_again(index)
-                continue
+                raise InvalidDataError(
+                    f"environment {index} has no running episode; reset it (autoreset is {self.autoreset.value!r})"
+                )
             action = listed[index]
-            reward, ends, cut, info = self.envs[index].advance(action, blind_for)
+            reward, ends, cut, info = self.envs[index].advance(action)
             self._history[index].append(action)
-            rewards[index], real[index] = reward, True
+            rewards[index] = reward
             if ends or cut:
                 terminated[index], truncated[index], infos[index] = ends, cut, info
                 self._ended[index] = True
@@ -193,7 +189,7 @@ class VectorSplit:
                     if cut and not ends:
                         final_obs[index] = self.envs[index].observe()
                     self._reset_one(index)
-        return VectorStep(rewards, terminated, truncated, real, final_obs, infos)
+        return VectorStep(rewards, terminated, truncated, final_obs, infos)
 
     def send(self, actions: NDArray[Any]) -> None:
         """`advance` for those who fetch its answer later."""
@@ -209,13 +205,6 @@ class VectorSplit:
         if sent is None:
             raise InvalidDataError("send actions before their outcome is received")
         return sent
-
-    def _start_again(self, index: int) -> None:
-        if self.autoreset is not Autoreset.NEXT_STEP:
-            raise InvalidDataError(
-                f"environment {index} has no running episode; reset it (autoreset is {self.autoreset.value!r})"
-            )
-        self._reset_one(index)
 
     def observe(self, mask: NDArray[np.bool_] | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Observations of all environments, or of those in the mask, in order.
