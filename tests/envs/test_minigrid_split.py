@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from minigrid.core.mission import MissionSpace
 from minigrid.core.world_object import Ball, WorldObj
 from minigrid.envs.crossing import CrossingEnv
 from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 
-from phr.envs.minigrid_split import FullViewEnv, mission_codes, plane_layout
+from phr.envs.minigrid_split import FullViewEnv, plane_layout
 from phr.envs.planes import FULL, WALKING, layout_of
 from phr.envs.registry import make_env, split_env
 from phr.envs.split import SplitEnv
@@ -166,15 +165,7 @@ def test_a_mission_outside_its_space_is_refused(view: Any) -> None:
         env.observe()
 
 
-def test_every_mission_has_a_code_of_its_own() -> None:
-    space = MissionSpace(lambda color, kind: f"get the {color} {kind}", [["red", "blue", "grey"], ["key", "ball"]])
-    codes = mission_codes(space, "toy")
-    assert codes["get the blue key"].tolist() == [0, 1, 0, 1, 0]
-    assert len(codes) == len({code.tobytes() for code in codes.values()}) == 6
-
-
 def test_a_mission_that_never_changes_takes_no_planes() -> None:
-    assert mission_codes(MissionSpace(lambda: "go"), "toy") == {}
     assert cached_env("MiniGrid-SimpleCrossingS9N1-v0").observation_space.shape == (7, 9, 9)
 
 

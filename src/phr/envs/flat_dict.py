@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from phr.envs.missions import mission_codes
 from phr.errors import UnsupportedEnvironmentError
 
 _Reader = Callable[[Any], NDArray[Any]]
@@ -65,8 +66,6 @@ def _parts(space: Mapping[str, spaces.Space[Any]], env_id: str, above: tuple[str
         elif isinstance(entry, spaces.Discrete):
             yield (path, _one_hot(entry), *_unit(int(entry.n)))
         elif type(entry).__name__.endswith("MissionSpace"):
-            from phr.envs.minigrid_split import mission_codes  # it needs this room's `split`, which needs this file
-
             codes = mission_codes(entry, env_id)
             if codes:
                 yield (path, codes.__getitem__, *_unit(len(next(iter(codes.values())))))

@@ -7,7 +7,6 @@ when somebody looks.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,7 +16,6 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import PassiveEnvChecker
 from minigrid.core.actions import Actions
-from minigrid.core.mission import MissionSpace
 from minigrid.core.world_object import Lava, Wall
 from minigrid.envs.crossing import CrossingEnv
 from minigrid.envs.distshift import DistShiftEnv
@@ -28,6 +26,7 @@ from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 
 from phr.envs.four_rooms import FourRoomsEnv
+from phr.envs.missions import mission_codes
 from phr.envs.planes import FULL, WALKING, PlaneLayout
 from phr.envs.split import Advance, SplitEnv, discrete_size
 from phr.errors import UnsupportedEnvironmentError
@@ -225,28 +224,3 @@ def _without_checker(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
     if isinstance(env, gymnasium.Wrapper):
         env.env = _without_checker(env.env)
     return env
-
-
-def mission_codes(space: Any, env_id: str) -> dict[str, NDArray[np.uint8]]:
-    """Every mission that a MissionSpace can utter, with one-hot codes of its placeholders, joined.
-
-    Returns:
-        An empty dictionary where the mission never changes: it says nothing then.
-
-    Raises:
-        UnsupportedEnvironmentError: If the missions follow a grammar that cannot be enumerated (BabyAI).
-    """
-    if type(space) is not MissionSpace:
-        raise UnsupportedEnvironmentError(
-            f"{env_id}: its missions follow a grammar that phr cannot enumerate; only MiniGrid's own MissionSpace is read"
-        )
-    if not space.ordered_placeholders:
-        return {}
-    codes = {}
-    for choice in itertools.product(*(range(len(words)) for words in space.ordered_placeholders)):
-        words = [options[index] for options, index in zip(space.ordered_placeholders, choice, strict=True)]
-        parts = [
-            np.eye(len(options), dtype=np.uint8)[i] for options, i in zip(space.ordered_placeholders, choice, strict=True)
-        ]
-        codes[space.mission_func(*words)] = np.concatenate(parts)
-    return codes
