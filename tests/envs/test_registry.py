@@ -14,7 +14,7 @@ from phr.actions import Continuous
 from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
 from phr.envs.registry import make_env, split_env
 from phr.envs.split import ObservingEnv
-from phr.errors import MissingExtraError, UnknownEnvironmentError, UnsupportedEnvironmentError
+from phr.errors import MissingExtraError, SettingError, UnknownEnvironmentError, UnsupportedEnvironmentError
 from tests.helpers import CorridorEnv
 
 
@@ -149,6 +149,29 @@ def test_an_observation_wrapper_is_respected() -> None:
     assert isinstance(env, ObservingEnv)
     env.reset(0)
     np.testing.assert_array_equal(env.observe(), plain.reset(seed=0)[0])
+
+
+@pytest.mark.parametrize("view", ["full", "partial"])
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "tests.helpers:make_corridor"])
+def test_only_minigrid_has_views(env_id: str, view: Any) -> None:
+    message = f"{env_id}.*: it has no option 'view'; options are for Atari and MiniGrid ids"
+    with pytest.raises(UnsupportedEnvironmentError, match=message):
+        make_env(env_id, view)
+    with pytest.raises(UnsupportedEnvironmentError, match=message):
+        make_env(f"{env_id}?view={view}")
+    with pytest.raises(UnknownEnvironmentError, match="there is no view 'half'; choose one of full, partial"):
+        make_env(f"{env_id}?view=half")
+
+
+def test_atari_has_no_views() -> None:
+    with pytest.raises(SettingError, match="Atari has no option 'view'"):
+        make_env("ALE/Pong-v5?view=full")
+
+
+def test_an_environment_says_which_path_its_steps_take() -> None:
+    assert make_env("PHR/FourRooms-v0").stepping.startswith("fast path: MiniGrid's simulator alone")
+    assert make_env("PHR/FourRooms-v0?view=partial").stepping.startswith("fast path: MiniGrid's simulator alone")
+    assert make_env("CartPole-v1").stepping.startswith("plain path: Gymnasium's own step")
 
 
 def test_any_other_environment_observes_at_every_step() -> None:

@@ -1,12 +1,17 @@
-"""MiniGrid without its `gen_obs`: stepping costs the simulator alone, and looking costs a copy.
+"""MiniGrid without its `gen_obs`: stepping costs the simulator alone, and an observation costs a copy.
 
 MiniGrid computes an egocentric view in every step, which is most of a step's time. Here that call is switched off. The full
-symbolic observation is kept as planes and mended cell by cell: only cells that an action touched are encoded again, and only
-when somebody looks.
+symbolic observation is kept as planes and updated cell by cell: only cells that an action touched are encoded again, and
+only when an observation is built.
+
+Code that reads MiniGrid's view would read an empty one, so this path is taken only by classes and wrappers that are known
+not to read it (`plain_reason`).
 """
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,7 +19,17 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.wrappers import PassiveEnvChecker
+from gymnasium.wrappers import (
+    ClipReward,
+    HumanRendering,
+    NormalizeReward,
+    OrderEnforcing,
+    PassiveEnvChecker,
+    RecordEpisodeStatistics,
+    RecordVideo,
+    RenderCollection,
+    TimeLimit,
+)
 from minigrid.core.actions import Actions
 from minigrid.core.world_object import Lava, Wall
 from minigrid.envs.crossing import CrossingEnv
@@ -23,6 +38,7 @@ from minigrid.envs.empty import EmptyEnv
 from minigrid.envs.fourrooms import FourRoomsEnv as RandomFourRoomsEnv
 from minigrid.envs.lavagap import LavaGapEnv
 from minigrid.minigrid_env import MiniGridEnv
+from minigrid.wrappers import ActionBonus, NoDeath, PositionBonus, ReseedWrapper
 from numpy.typing import NDArray
 
 from phr.envs.four_rooms import FourRoomsEnv
@@ -31,8 +47,40 @@ from phr.envs.planes import FULL, WALKING, PlaneLayout
 from phr.envs.split import Advance, SplitEnv, discrete_size
 from phr.errors import UnsupportedEnvironmentError
 
+_NO_VIEW = dict
+"""Stands in for `gen_obs` on the fast path: an empty observation, which nobody reads."""
+
 _VIEW_OBJECTS, _VIEW_COLORS, _VIEW_STATES = 11, 6, 3
 _TOGGLE = int(Actions.toggle)
+
+_WRAPPERS = frozenset(
+    {
+        gymnasium.Wrapper,
+        ActionBonus,
+        ClipReward,
+        HumanRendering,
+        NoDeath,
+        NormalizeReward,
+        OrderEnforcing,
+        PassiveEnvChecker,
+        PositionBonus,
+        RecordEpisodeStatistics,
+        RecordVideo,
+        RenderCollection,
+        ReseedWrapper,
+        TimeLimit,
+    }
+)
+"""Wrappers that hand the action and the observation on without reading either; checked in their source. Their subclasses may
+do anything. One that changes actions does not qualify: `advance` must know when a door is toggled."""
+
+
+def _methods(kind: type) -> set[Any]:
+    return {value for value in vars(kind).values() if inspect.isfunction(value)}
+
+
+_OWN_CLASSES: dict[type, set[Any]] = {FourRoomsEnv: _methods(FourRoomsEnv)}
+"""phr's own MiniGrid environments and their methods, which do not read the view either."""
 
 _WALKING_WORLDS = (CrossingEnv, DistShiftEnv, EmptyEnv, FourRoomsEnv, LavaGapEnv, RandomFourRoomsEnv)
 """As MiniGrid makes them, these hold walls, goals and lava alone, each of one colour; a subclass may add anything."""
@@ -42,15 +90,17 @@ class _MiniGridBase(SplitEnv):
     """What the full and the partial view share: the simulator with its own observation switched off."""
 
     family = "grid"
+    stepping = "fast path: MiniGrid's simulator alone; an observation is built only when it is needed"
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
-        if not isinstance(env.unwrapped, MiniGridEnv):
-            raise UnsupportedEnvironmentError(f"{env_id} is not a MiniGrid environment")
+        reason = plain_reason(env)
+        if reason is not None:
+            raise UnsupportedEnvironmentError(f"{env_id} cannot take the fast path of grids: {reason}")
         core: Any = env.unwrapped  # some methods of it and of its grid are replaced
         self._env = _without_checker(env)
         self._core = core
-        self._gen_obs = core.gen_obs
-        core.gen_obs = dict  # the observation that nobody looks at: an empty dict
+        self._gen_obs = partial(MiniGridEnv.gen_obs, core)
+        core.gen_obs = _NO_VIEW
         self.env_id = env_id
         self.n_actions = discrete_size(env.action_space, env_id)
         self._mission_codes = mission_codes(core.observation_space["mission"], env_id)
@@ -79,11 +129,12 @@ class FullViewEnv(_MiniGridBase):
     """A MiniGrid environment seen whole: one-hot planes of shape `(planes, height, width)`.
 
     Args:
-        env: A MiniGrid environment without observation wrappers.
+        env: An environment of MiniGrid's own for which `plain_reason` is None.
         env_id: The id it was made from.
 
     Raises:
-        UnsupportedEnvironmentError: If its missions cannot be enumerated, or its actions are not discrete.
+        UnsupportedEnvironmentError: If it does not qualify, its missions cannot be enumerated, or its actions are not
+            discrete.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
@@ -160,16 +211,57 @@ class FullViewEnv(_MiniGridBase):
 
 
 def plane_layout(env: gymnasium.Env[Any, Any]) -> PlaneLayout:
-    """The planes that a MiniGrid environment needs: a few where it is known to hold little, else all.
+    """Return the planes that a MiniGrid environment needs: a few where it is known to hold little, else all.
 
-    A wrapper of the user's own may put anything into the grid, and some classes take an obstacle of any kind.
+    Some classes take an obstacle of any kind.
     """
     core: Any = env.unwrapped
     known = type(core) in _WALKING_WORLDS and getattr(core, "obstacle_type", Wall) in (Wall, Lava)
-    layer: Any = env
-    while known and layer is not core:
-        known, layer = type(layer).__module__.startswith("gymnasium."), layer.env
     return WALKING if known else FULL
+
+
+def plain_reason(env: gymnasium.Env[Any, Any]) -> str | None:
+    """Return why an environment must be stepped as Gymnasium does it; None where nothing reads MiniGrid's view.
+
+    Every class must be exactly one that MiniGrid ships (or phr's four rooms), every wrapper exactly one of a list, and none
+    of them patched.
+    """
+    layer: Any = env
+    while True:
+        kind = type(layer)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if isinstance(layer, gymnasium.Wrapper):
+            if kind not in _WRAPPERS:
+                return f"wrapper {name} is not on the list of those that leave the observation alone"
+        elif not isinstance(layer, MiniGridEnv):
+            return "it is not a MiniGrid environment"
+        elif kind not in _OWN_CLASSES and not _is_shipped(kind):
+            return f"class {name} is not one of MiniGrid's own"
+        if _is_patched(layer):
+            return f"a method of {name} was replaced"
+        if not isinstance(layer, gymnasium.Wrapper):
+            break
+        layer = layer.env
+    if env.observation_space is not layer.observation_space:
+        return "a wrapper replaced its observation space"
+    return None
+
+
+def _is_shipped(kind: type) -> bool:
+    module = kind.__module__
+    return module.startswith("minigrid.envs.") and getattr(sys.modules.get(module), kind.__name__, None) is kind
+
+
+def _is_patched(layer: Any) -> bool:
+    """Whether a method was replaced, in the object or in its class: the new one may read the view."""
+    kind = type(layer)
+    if any(callable(getattr(kind, name, None)) and value is not _NO_VIEW for name, value in vars(layer).items()):
+        return True
+    found = (inspect.getattr_static(kind, name, None) for name in ("reset", "step", "gen_obs"))
+    if not all(method is None or inspect.isfunction(method) for method in found):
+        return True
+    methods = {method for base in kind.__mro__ for method in _methods(base)} - _OWN_CLASSES.get(kind, set())
+    return any(method.__globals__["__name__"].partition(".")[0] not in ("gymnasium", "minigrid") for method in methods)
 
 
 def _noting_set(dirty: list[tuple[Any, Any]], plain_set: Callable[[Any, Any, Any], None], i: Any, j: Any, v: Any) -> None:
@@ -179,7 +271,7 @@ def _noting_set(dirty: list[tuple[Any, Any]], plain_set: Callable[[Any, Any, Any
 
 
 class PartialViewEnv(_MiniGridBase):
-    """A MiniGrid environment through the agent's own eyes: the egocentric view, one-hot, and the compass direction.
+    """A MiniGrid environment as the agent sees it: the egocentric view, one-hot, and the compass direction.
 
     Planes of shape `(planes, view, view)`: 11 objects, 6 colours, 3 states, 4 directions (constant planes), and the
     mission where it varies.

@@ -25,17 +25,19 @@ _OLD_ATARI_NAME = re.compile(rf"[A-Za-z0-9]+{_OLD_ATARI_FLAVOUR.pattern}|[A-Z][A
 _EXTRAS = {"ale_py": "atari", "Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "minigrid": "train"}
 
 
-def make_env(env_id: str, view: View = "full", **kwargs: Any) -> SplitEnv:
+def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
     """Make an environment by name.
 
     Args:
         env_id: A Gymnasium id, or `package.module:factory` naming a function that returns a Gymnasium environment. A
             MiniGrid id may end in `?view=partial`, an Atari id in options like `?sticky=0.25&noop_max=0` (`AtariSettings`).
-        view: For MiniGrid without observation wrappers: the whole grid, or the agent's own view.
+        view: For MiniGrid: 'full' is the whole grid, for environments on the fast path only; 'partial' is the agent's own
+            view. By default the whole grid on the fast path, else what the environment shows.
         **kwargs: Passed on to the environment (render_mode, ...).
 
     Returns:
-        The environment with its step split in two; MiniGrid and Atari get the fast way, any other observes at each step.
+        The environment with its step split in two. MiniGrid's and Atari's own environments take a fast path; any other
+        builds an observation at each step.
 
     Raises:
         UnknownEnvironmentError: If there is no such id or factory; near misses are named.
@@ -45,7 +47,7 @@ def make_env(env_id: str, view: View = "full", **kwargs: Any) -> SplitEnv:
     """
     name, options = _split_options(env_id)
     chosen: Any = options.pop("view", view)
-    if chosen not in get_args(View):
+    if chosen is not None and chosen not in get_args(View):
         raise UnknownEnvironmentError(f"{env_id}: there is no view {chosen!r}; choose one of {', '.join(get_args(View))}")
     return split_env(make_gym_env(name, **kwargs), env_id, chosen, options)
 
@@ -69,34 +71,49 @@ def _split_options(env_id: str) -> tuple[str, dict[str, str]]:
 
 
 def split_env(
-    env: gymnasium.Env[Any, Any], env_id: str, view: View = "full", options: Mapping[str, str] | None = None
+    env: gymnasium.Env[Any, Any], env_id: str, view: View | None = None, options: Mapping[str, str] | None = None
 ) -> SplitEnv:
     """Split the step of a Gymnasium environment that was made elsewhere.
 
     Args:
         env: The environment.
         env_id: What to call it.
-        view: For MiniGrid.
+        view: For MiniGrid; see `make_env`.
         options: For Atari: fields of `AtariSettings`, as text.
 
     Raises:
         UnsupportedEnvironmentError: If phr cannot act in it, or it has no such option.
         SettingError: If an option has a value that makes no sense.
     """
+    given = dict(options or {})
     if _is_plain_atari(env):
         from phr.envs.atari import AtariSplitEnv
         from phr.envs.atari_ids import AtariSettings
 
         core: Any = env.unwrapped
-        return AtariSplitEnv(core, env_id, AtariSettings.of(core, options))
-    if options:
-        known = "view is its only one" if _shows_plain_minigrid(env) else "options are for Atari and MiniGrid ids"
-        raise UnsupportedEnvironmentError(f"{env_id}: it has no option {next(iter(options))!r}; {known}")
-    if _shows_plain_minigrid(env):
-        from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
+        return AtariSplitEnv(core, env_id, AtariSettings.of(core, given if view is None else {"view": view, **given}))
+    is_grid = _is_minigrid(env)
+    if view is not None and not is_grid:
+        given["view"] = view
+    if given:
+        known = "view is its only one" if is_grid else "options are for Atari and MiniGrid ids"
+        raise UnsupportedEnvironmentError(f"{env_id}: it has no option {next(iter(given))!r}; {known}")
+    return _split_grid(env, env_id, view) if is_grid else ObservingEnv(env, env_id)
 
-        return FullViewEnv(env, env_id) if view == "full" else PartialViewEnv(env, env_id)
-    return ObservingEnv(env, env_id)
+
+def _split_grid(env: gymnasium.Env[Any, Any], env_id: str, view: View | None) -> SplitEnv:
+    from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv, plain_reason
+
+    reason = plain_reason(env)
+    if reason is None:
+        return PartialViewEnv(env, env_id) if view == "partial" else FullViewEnv(env, env_id)
+    if view == "full":
+        raise UnsupportedEnvironmentError(
+            f"{env_id}: view 'full' needs the fast path of grids, but {reason}. Leave the view out to see what it shows"
+        )
+    plain = ObservingEnv(env, env_id)
+    plain.stepping = f"plain path: {reason}"
+    return plain
 
 
 def _call_factory(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
@@ -180,14 +197,6 @@ def _is_plain_atari(env: gymnasium.Env[Any, Any]) -> bool:
     )
 
 
-def _shows_plain_minigrid(env: gymnasium.Env[Any, Any]) -> bool:
-    """Whether this is MiniGrid, and no wrapper touches what it shows (time limits and reward wrappers do not)."""
-    core: Any = env.unwrapped
-    if not any(base.__module__ == "minigrid.minigrid_env" for base in type(core).__mro__):
-        return False
-    layer: Any = env
-    while isinstance(layer, gymnasium.Wrapper):
-        if isinstance(layer, gymnasium.ObservationWrapper):
-            return False
-        layer = layer.env
-    return env.observation_space is core.observation_space
+def _is_minigrid(env: gymnasium.Env[Any, Any]) -> bool:
+    """Whether this is a MiniGrid environment, wrapped or not; asked without importing MiniGrid."""
+    return any(base.__module__ == "minigrid.minigrid_env" for base in type(env.unwrapped).__mro__)

@@ -55,12 +55,14 @@ class SplitEnv(ABC):
         observation_space: A Box; every observation is one array of its shape and dtype.
         n_actions: Actions are the integers 0 .. n_actions − 1; of a space that is not Discrete, its `n_outputs`.
         family: The kind of environment, by which presets are chosen.
+        stepping: Which path its steps take: 'fast path: ...' or 'plain path: ...', with the reason.
     """
 
     env_id: str
     observation_space: spaces.Box
     n_actions: int
     family: Family = "other"
+    stepping: str = "plain path: Gymnasium's own step, which builds an observation every time"
 
     @property
     def action_space(self) -> ActionSpace:
