@@ -15,8 +15,7 @@ import numpy as np
 import tyro
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 
-from phr.envs.atari import AtariSplitEnv
-from phr.envs.atari_vector import AtariVector
+from phr.envs.atari import AtariSplitEnv, AtariVector
 from phr.envs.registry import make_env
 
 
@@ -39,7 +38,7 @@ def main(arguments: Arguments) -> None:
         raise SystemExit(f"{arguments.env_id} is no Atari id")
     plain = gymnasium.make(f"ALE/{_pascal(ours.game)}-v5", frameskip=1, repeat_action_probability=ours.settings.sticky)
     field = FrameStackObservation(AtariPreprocessing(plain), 4)
-    vector = AtariVector(arguments.env_id, 8, "same_step")
+    vector = AtariVector(ours, 8)
     vector.reset()
     bare, out = ours.bare(), np.empty((4, 84, 84), np.uint8)
     actions = np.random.default_rng(0).integers(ours.n_actions, size=arguments.decisions).tolist()

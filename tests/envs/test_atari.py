@@ -297,3 +297,38 @@ def test_the_environment_renders_the_present_screen() -> None:
     assert after.shape == (210, 160, 3)
     assert (after != before).any()
     env.close()
+
+
+def test_the_paddle_moves_where_the_directions_say() -> None:
+    env = make_env(PONG)
+    directions = env.action_effects()
+    assert directions is not None
+    assert directions.tolist() == [0, 0, 1, -1, 1, -1]
+    rows: dict[int, float] = {}
+    for action in range(env.n_actions):
+        env.reset(0)
+        for _ in range(20):
+            env.advance(0)
+        for _ in range(4):
+            env.advance(action)
+        frame = env.observe()[-1, 15:80, 70:80]  # the field on the player's side
+        rows[action] = float(np.argwhere(frame > 120)[:, 0].mean())
+    assert rows[0] == pytest.approx(rows[1], abs=1)
+    for action in (2, 4):
+        assert rows[action] < rows[0] - 3, "up"
+    for action in (3, 5):
+        assert rows[action] > rows[0] + 3, "down"
+
+
+def test_only_pongs_actions_have_a_known_effect() -> None:
+    assert atari("BreakoutDeterministic-v4").action_effects() is None
+    assert make_env("CartPole-v1").action_effects() is None
+
+
+@pytest.mark.parametrize(
+    ("env_id", "steps_per_second", "step_limit"),
+    [(PONG, 15, 27_000), ("Pong-v4", 20, 54_000), ("SpaceInvadersDeterministic-v4?max_frames=3000", 20, 1000)],
+)
+def test_the_pace_is_the_consoles(env_id: str, steps_per_second: float, step_limit: int) -> None:
+    env = atari(env_id)
+    assert (env.steps_per_second, env.timing.step_limit) == (steps_per_second, step_limit)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phr.envs.atari_vector import AtariVector
+from phr.envs.atari import AtariVector
+from phr.envs.registry import make_env
 from phr.envs.training_vector import TrainingVector
 from phr.envs.vector import VectorSplit
-from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
+from phr.errors import InvalidDataError, UnsupportedEnvironmentError
 from tests.envs.atari_reference import atari
 
 
@@ -19,7 +20,7 @@ def seeds(env: int, turn: int) -> int:
 
 
 def native(env_id: str, n_envs: int = 2) -> AtariVector:
-    return AtariVector(env_id, n_envs, "same_step", seeds)
+    return AtariVector(atari(env_id), n_envs, seeds)
 
 
 @pytest.mark.parametrize(
@@ -140,16 +141,19 @@ def test_training_may_step_either_vector() -> None:
         assert json.loads(json.dumps(vector.state())) == vector.state()
 
 
-@pytest.mark.parametrize("autoreset", ["disabled", "sometimes"])
-def test_other_modes_are_refused(autoreset: str) -> None:
-    with pytest.raises(SettingError, match=autoreset):
-        AtariVector("PongDeterministic-v4", 1, autoreset)
-
-
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pong-v4"])
-def test_other_environments_are_refused(env_id: str) -> None:
-    with pytest.raises(UnsupportedEnvironmentError, match=f"{env_id} is no Atari game with a fixed frame skip"):
-        AtariVector(env_id, 1, "same_step")
+@pytest.mark.parametrize(
+    ("env_id", "kwargs", "reason"),
+    [
+        ("Pong-v4", {}, "its frame skip varies"),
+        ("PongDeterministic-v4", {"mode": 1}, "it has a game mode or difficulty of its own"),
+        ("PongDeterministic-v4", {"difficulty": 1}, "it has a game mode or difficulty of its own"),
+    ],
+)
+def test_what_the_native_emulators_cannot_play_is_refused(env_id: str, kwargs: Any, reason: str) -> None:
+    single: Any = make_env(env_id, **kwargs)
+    with pytest.raises(UnsupportedEnvironmentError, match=f"^{env_id}: .* cannot play it, because {reason}$"):
+        AtariVector(single, 1)
+    assert single.native_vectors(2, seeds) is None
 
 
 def test_it_must_be_reset_first_and_hold_a_game() -> None:

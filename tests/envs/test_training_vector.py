@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from phr.envs.atari_vector import AtariVector
+from phr.envs.atari import AtariVector
 from phr.envs.registry import make_env, split_env
 from phr.envs.split import SplitEnv
-from phr.envs.training_vector import TrainingVector, make_training_vectors
-from phr.envs.vector import Autoreset, VectorSplit
+from phr.envs.training_vector import TrainingVector
+from phr.envs.vector import Autoreset, VectorSplit, make_training_vectors
 from phr.errors import InvalidDataError
 from tests.helpers import corridor
 
@@ -25,7 +25,7 @@ def renamed() -> SplitEnv:
 
 
 def native(n_envs: int, monkeypatch: pytest.MonkeyPatch, cores: int, env_id: str = PONG) -> list[AtariVector]:
-    monkeypatch.setattr("phr.envs.training_vector.available_cores", lambda: cores)
+    monkeypatch.setattr("phr.envs.atari.available_cores", lambda: cores)
     vectors = make_training_vectors(lambda: make_env(env_id), n_envs, seeds)
     found = [vector for vector in vectors if isinstance(vector, AtariVector)]
     assert len(found) == len(vectors)
@@ -38,7 +38,7 @@ def test_atari_is_stepped_natively_under_its_own_options(monkeypatch: pytest.Mon
     assert [vector.n_envs for vector in vectors] == [2, 1]
     for vector in vectors:
         assert (vector.env_id, vector.n_actions) == (env_id, 6)
-        assert (vector.autoreset, vector.exact_resume) == (Autoreset.SAME_STEP, False)
+        assert not vector.exact_resume
         vector.reset()
         assert not vector.n_noops.any()
         vector.close()
@@ -57,11 +57,17 @@ def test_groups_are_numbered_through(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(noops[0])) > 1
 
 
-@pytest.mark.parametrize("make", [corridor, renamed, lambda: make_env("Pong-v4")])
+@pytest.mark.parametrize("make", [corridor, lambda: make_env("Pong-v4"), lambda: make_env(PONG, mode=1)])
 def test_what_the_native_vector_cannot_play_is_stepped_one_by_one(make: Callable[[], SplitEnv]) -> None:
     [vector] = make_training_vectors(make, 2, seeds)
     assert isinstance(vector, VectorSplit)
     assert (vector.n_envs, vector.autoreset, vector.exact_resume) == (2, Autoreset.SAME_STEP, True)
+
+
+def test_a_game_with_a_name_of_its_own_is_stepped_natively_too() -> None:
+    vector = make_training_vectors(renamed, 1, seeds)[0]
+    assert isinstance(vector, AtariVector)
+    assert vector.env_id == "a game of my own"
 
 
 def test_prefixes_are_played_by_stepping_one_by_one() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from phr.envs.atari_vector import AtariVector
+from phr.envs.atari import AtariVector
 from phr.envs.registry import make_env
 from phr.learning.a2c import A2C, A2CConfig
 from phr.learning.rollout import RolloutCollector

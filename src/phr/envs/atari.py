@@ -10,6 +10,7 @@ Preprocessing follows `ale_py.vector_env.AtariVectorEnv`: grey, maximum of a dec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -21,13 +22,18 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from phr.cores import available_cores
 from phr.envs.atari_ids import AtariSettings
 from phr.envs.atari_palette import grey_table
-from phr.envs.split import Advance, BareSimulator, SplitEnv, discrete_size
-from phr.errors import MissingExtraError, UnsupportedEnvironmentError
+from phr.envs.split import Advance, BareSimulator, SplitEnv, Timing, discrete_size
+from phr.envs.training_vector import SeedSchedule, VectorStep
+from phr.errors import InvalidDataError, MissingExtraError, UnsupportedEnvironmentError
 from phr.seeding import reseed
 
 SIZE, STACK = 84, 4
+
+_FRAMES_PER_SECOND = 60.0
+"""Of the console."""
 
 _NOOP, _FIRE = Action.NOOP.value, Action.FIRE.value
 _CHECKED_FRAMES = 120
@@ -52,6 +58,8 @@ class AtariSplitEnv(SplitEnv):
     """
 
     family = "atari"
+    stepping = "fast path: the emulator alone; frames are prepared only when an observation is built"
+    shown = "four grey frames, the newest last, each the maximum of a decision's last two screens"
 
     def __init__(self, env: AtariEnv, env_id: str, settings: AtariSettings | None = None) -> None:
         try:
@@ -97,6 +105,47 @@ class AtariSplitEnv(SplitEnv):
     def action_names(self) -> list[str]:
         """What each action presses, in ale-py's words: NOOP, FIRE, RIGHT, LEFT, RIGHTFIRE, ..."""
         return list(self._env.get_action_meanings())
+
+    @property
+    def timing(self) -> Timing:
+        """As the settings say, in place of Gymnasium's layers."""
+        skip = self.settings.frame_skip
+        limit = self.settings.max_frames // (skip if isinstance(skip, int) else skip[0])
+        return Timing(frame_skip=skip, sticky=self.settings.sticky, idle_starts=self.settings.noop_max, step_limit=limit)
+
+    @property
+    def steps_per_second(self) -> float:
+        """The pace of the console."""
+        skip = self.settings.frame_skip
+        return _FRAMES_PER_SECOND / (skip if isinstance(skip, int) else (skip[0] + skip[1] - 1) / 2)
+
+    def action_effects(self) -> NDArray[np.int64] | None:
+        """In Pong, where each action pushes the paddle: 1 for RIGHT (up), −1 for LEFT (down), 0 for the others."""
+        if self.game != "pong":
+            return None
+        return np.array([("RIGHT" in name) - ("LEFT" in name) for name in self.action_names], np.int64)
+
+    def native_vectors(self, n_envs: int, seeds: SeedSchedule) -> Sequence[AtariVector] | None:
+        """Games in ale-py's own threads; None where those cannot play this one.
+
+        Where there are two cores they come in two groups: while one is played the policy computes actions for the other.
+        """
+        if self.native_refusal() is not None:
+            return None
+        cores = available_cores()
+        n_groups = 2 if cores > 1 and n_envs > 1 else 1
+        sizes = [n_envs // n_groups + (group < n_envs % n_groups) for group in range(n_groups)]
+        starts = [sum(sizes[:group]) for group in range(n_groups)]
+        threads = max(1, cores // n_groups)
+        return [AtariVector(self, size, _from(start, seeds), threads) for size, start in zip(sizes, starts, strict=True)]
+
+    def native_refusal(self) -> str | None:
+        """Return why ale-py's native vector cannot play this game; None where it can."""
+        if not isinstance(self.settings.frame_skip, int):
+            return "its frame skip varies"
+        if self._env._game_mode or self._env._game_difficulty:
+            return "it has a game mode or difficulty of its own"
+        return None
 
     def _load(self) -> None:
         """The emulator as it stands after Gymnasium's `reset`, with its own sticky actions and limit switched off."""
@@ -252,23 +301,21 @@ class AtariSplitEnv(SplitEnv):
 
 
 class AtariVector:
-    """Many games of one kind in ale-py's own threads; every frame is prepared, seen or not.
+    """Many games of one kind in ale-py's own threads; every frame is prepared, seen or not. What training on Atari steps.
 
     It differs from a `VectorSplit` of `AtariSplitEnv` in three ways. Episodes begin with 0 .. noop_max − 1 idle frames
     instead of 1 .. noop_max. In the last observation of an episode the newest frame is the one before, in part. And its
     state cannot be saved: `restore` begins new episodes, so a resumed training is not, bit for bit, the uninterrupted one.
 
     Args:
-        env_id: An Atari id, options included.
+        single: A game of this kind; only its settings are used.
         n_envs: Games side by side.
-        autoreset: Must be `SAME_STEP`; there is no default on purpose.
         seeds: (game, round) → seed of a game; the round counts calls of `reset` and `restore`, because the games reset
             themselves. None is a seed that nobody knows.
         n_threads: Threads that step the games.
 
     Raises:
-        SettingError: If the mode is another one.
-        UnsupportedEnvironmentError: If this is no Atari game with a fixed frame skip.
+        UnsupportedEnvironmentError: If the native emulators cannot play it (`AtariSplitEnv.native_refusal`).
         InvalidDataError: If there is no game.
     """
 
@@ -277,22 +324,17 @@ class AtariVector:
 
     def __init__(
         self,
-        env_id: str,
+        single: AtariSplitEnv,
         n_envs: int,
-        autoreset: str | Autoreset,
         seeds: SeedSchedule = lambda _i, _k: None,
         n_threads: int = 1,
     ) -> None:
-        self.autoreset = Autoreset.parse(autoreset)
-        if self.autoreset is not Autoreset.SAME_STEP:
-            raise SettingError(f"the native Atari vector is used with autoreset 'same_step', not {self.autoreset.value!r}")
         if n_envs < 1:
             raise InvalidDataError("a vector of environments needs at least one")
-        single = make_env(env_id)
-        frame_skip = single.settings.frame_skip if isinstance(single, AtariSplitEnv) else None
-        if not isinstance(single, AtariSplitEnv) or not isinstance(frame_skip, int):
-            raise UnsupportedEnvironmentError(f"{env_id} is no Atari game with a fixed frame skip")
-        self.env_id, self.n_envs = env_id, n_envs
+        refusal, frame_skip = single.native_refusal(), single.settings.frame_skip
+        if refusal is not None or not isinstance(frame_skip, int):
+            raise UnsupportedEnvironmentError(f"{single.env_id}: ale-py's native vector cannot play it, because {refusal}")
+        self.env_id, self.n_envs = single.env_id, n_envs
         self.observation_space, self.n_actions = single.observation_space, single.n_actions
         settings = single.settings
         self._env: Any = AtariVectorEnv(  # every argument with a surprising default is spelled out
@@ -315,7 +357,6 @@ class AtariVector:
             reward_clipping=False,
             use_fire_reset=settings.fire_reset,
         )
-        single.close()
         self._seeds, self._round = seeds, -1
         self._latest: NDArray[np.uint8] | None = None
         self._under_way = False
@@ -400,6 +441,11 @@ class AtariVector:
         """Stop the threads."""
         self._env.close()
         self._env = None  # the threads end with the object
+
+
+def _from(first: int, seeds: SeedSchedule) -> SeedSchedule:
+    """The seeds of the environments from this one on."""
+    return lambda env, episode: seeds(first + env, episode)
 
 
 def _longest(frame_skip: int | tuple[int, int]) -> int:

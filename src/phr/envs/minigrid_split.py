@@ -90,6 +90,7 @@ class _MiniGridBase(SplitEnv):
     """What the full and the partial view share: the simulator with its own observation switched off."""
 
     family = "grid"
+    steps_per_second = 4.0
     stepping = "fast path: MiniGrid's simulator alone; an observation is built only when it is needed"
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
@@ -137,13 +138,18 @@ class FullViewEnv(_MiniGridBase):
             discrete.
     """
 
+    shows_whole_grid = True
+
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         super().__init__(env, env_id)
+        self._core.highlight = False  # pictures mark the agent's own view, which is not what a policy sees here
         width, height = self._core.width, self._core.height
         self._layout = layout = plane_layout(env)
         self._agent, self._mission = layout.agent, layout.n_planes
         shape = (layout.n_planes + self._n_mission, height, width)
         self.observation_space = spaces.Box(0, 1, shape, np.uint8)
+        held = "walls, goals, lava and the agent" if layout is WALKING else "all that it may hold"
+        self.shown = f"the whole grid as one-hot planes: {held}"
         self._planes = np.zeros(shape, np.uint8)
         self._width = width
         self._encoded_grid: Any = None
@@ -279,6 +285,7 @@ class PartialViewEnv(_MiniGridBase):
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         super().__init__(env, env_id)
+        self.shown = "the agent's own view as one-hot planes, with its compass direction"
         size = self._core.agent_view_size
         n_planes = _VIEW_OBJECTS + _VIEW_COLORS + _VIEW_STATES + 4 + self._n_mission
         self.observation_space = spaces.Box(0, 1, (n_planes, size, size), np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from phr.actions import one_by_one
 from phr.envs.split import SplitEnv
+from phr.envs.training_vector import SeedSchedule, TrainingVector, VectorStep
 from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
-
-SeedSchedule = Callable[[int, int], int | None]
-"""(environment, episode) → seed of that episode, or None to let the environment's own generator go on."""
 
 PrefixSchedule = Callable[[int, int], Sequence[Any]]
 """(environment, episode) → actions played before that episode counts."""
@@ -67,31 +65,6 @@ class Autoreset(StrEnum):
             return cls(name)
         except ValueError:
             raise SettingError(f"unknown autoreset mode {name!r}; choose one of {', '.join(m.value for m in cls)}") from None
-
-
-@dataclass(frozen=True)
-class VectorStep:
-    """What one `advance` of all environments yielded; every array has shape `(n_envs,)`.
-
-    Attributes:
-        rewards: float32; 0 in an environment outside the mask.
-        terminated: The episode ended for good.
-        truncated: The episode was cut off.
-        final_obs: Environment → last observation of an episode that was truncated in this step (`SAME_STEP` only; a
-            terminated state has no value, so nobody needs its observation).
-        infos: Environment → info, for episodes that ended in this step.
-    """
-
-    rewards: NDArray[np.float32]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-    final_obs: dict[int, NDArray[Any]] = field(default_factory=dict)
-    infos: dict[int, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def done(self) -> NDArray[np.bool_]:
-        """The episode ended, either way."""
-        return self.terminated | self.truncated
 
 
 class VectorSplit:
@@ -254,3 +227,32 @@ class VectorSplit:
         """Close every environment."""
         for env in self.envs:
             env.close()
+
+
+def make_training_vectors(
+    make: Callable[[], SplitEnv], n_envs: int, seeds: SeedSchedule, prefixes: PrefixSchedule | None = None
+) -> list[TrainingVector]:
+    """Return the fastest vectors for training in an environment; an ended episode starts again at once.
+
+    A family may have vectors of its own (`SplitEnv.native_vectors`). Without them, and with prefixes, environments are
+    stepped one by one.
+
+    Args:
+        make: Makes one environment.
+        n_envs: Environments stepped side by side.
+        seeds: The seed of every episode.
+        prefixes: Uncounted actions at the beginning of every episode.
+
+    Returns:
+        One or more; the environments are numbered through.
+
+    Raises:
+        InvalidDataError: If no environment is asked for.
+    """
+    first = make()
+    native = first.native_vectors(n_envs, seeds) if prefixes is None else None
+    if native is not None:
+        first.close()
+        return list(native)
+    envs = [first, *(make() for _ in range(n_envs - 1))]
+    return [VectorSplit(envs, Autoreset.SAME_STEP, seeds, prefixes or (lambda _env, _episode: ()))]
