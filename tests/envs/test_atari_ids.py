@@ -59,13 +59,21 @@ def test_a_near_miss_of_an_old_name_is_named() -> None:
         ("sticky=often", "sticky=often is no value of this option"),
         ("noop_max=-1", "noop_max must be >= 0"),
         ("frame_skip=0", "frame_skip must be >= 1, got 0"),
-        ("fire_reset=yes", "fire_reset=yes is no value"),
+        ("fire=yes", "fire must be one of 'no', 'reset', 'life'; got 'yes'"),
+        ("fire_reset=yes", "Atari has no option 'fire_reset'; choose one of frame_skip, sticky, noop_max, fire, max_frames"),
         ("colour=1", "Atari has no option 'colour'; choose one of frame_skip, sticky"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         make_env(f"ALE/Pong-v5?{options}")
+
+
+@pytest.mark.parametrize(
+    ("options", "fire"), [("", "no"), ("?fire=life", "life"), ("?fire_reset=1", "reset"), ("?fire_reset=0", "no")]
+)
+def test_who_presses_fire(options: str, fire: str) -> None:
+    assert atari(f"BreakoutDeterministic-v4{options}").settings.fire == fire
 
 
 def test_only_atari_has_sticky_actions() -> None:

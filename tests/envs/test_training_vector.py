@@ -14,6 +14,7 @@ from phr.errors import InvalidDataError
 from tests.helpers import corridor
 
 PONG = "PongDeterministic-v4"
+BREAKOUT_LIFE = "BreakoutDeterministic-v4?fire=life"
 
 
 def seeds(env: int, episode: int) -> int:
@@ -57,7 +58,9 @@ def test_groups_are_numbered_through(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(noops[0])) > 1
 
 
-@pytest.mark.parametrize("make", [corridor, lambda: make_env("Pong-v4"), lambda: make_env(PONG, mode=1)])
+@pytest.mark.parametrize(
+    "make", [corridor, lambda: make_env("Pong-v4"), lambda: make_env(PONG, mode=1), lambda: make_env(BREAKOUT_LIFE)]
+)
 def test_what_the_native_vector_cannot_play_is_stepped_one_by_one(make: Callable[[], SplitEnv]) -> None:
     [vector] = make_training_vectors(make, 2, seeds)
     assert isinstance(vector, VectorSplit)

@@ -88,12 +88,14 @@ class AtariSplitEnv(SplitEnv):
         self.full_action_space = len(self._actions) == len(self._ale.getLegalActionSet())
         self._varies = settings.sticky > 0 or isinstance(settings.frame_skip, tuple)
         self._plain = [(action,) * _longest(settings.frame_skip) for action in self._actions]
-        self._fire = settings.fire_reset and _FIRE in self._actions
+        fires = settings.fire if _FIRE in self._actions else "no"
+        self._fires_first, self._fires_on = fires == "reset", fires == "life"
+        self._launch = [self._actions.index(_FIRE), *range(2, len(self._actions))][:2] if self._fires_on else []
         # Without a palette the emulator itself turns screens grey when they are copied.
         self._read = self._ale.getScreen if self._grey is not None else self._ale.getScreenGrayscale
         self._read(self._first_screen)
         self._snapshot: Any = self._exact_snapshot()
-        self._head = self._pending = self._elapsed = self.n_noops = 0
+        self._head = self._pending = self._elapsed = self._lives = self.n_noops = 0
         self._last_action = _NOOP
 
     @property
@@ -140,11 +142,13 @@ class AtariSplitEnv(SplitEnv):
         return [AtariVector(self, size, _from(start, seeds), threads) for size, start in zip(sizes, starts, strict=True)]
 
     def native_refusal(self) -> str | None:
-        """Return why ale-py's native vector cannot play this game; None where it can."""
+        """Return what ale-py's native vector lacks to play this game; None where it can."""
         if not isinstance(self.settings.frame_skip, int):
-            return "its frame skip varies"
+            return "its frame skip is fixed"
+        if self._fires_on:
+            return "it does not press FIRE after a lost life"
         if self._env._game_mode or self._env._game_difficulty:
-            return "it has a game mode or difficulty of its own"
+            return "it plays the default mode and difficulty only"
         return None
 
     def _load(self) -> None:
@@ -191,22 +195,33 @@ class AtariSplitEnv(SplitEnv):
                 self._restart()
         self.n_noops = n_noops
         self._raw[0] = 0
-        if n_noops or self._fire:
+        if n_noops or self._fires_first:
             self._read(self._raw[0, 1])
         else:
             self._raw[0, 1] = self._first_screen  # a restored emulator shows nothing before it has run
         self._frames[:] = 0
-        self._head, self._pending, self._elapsed, self._last_action = 0, 1, 0, _NOOP
+        self._head, self._pending, self._last_action = 0, 1, _NOOP
+        for press in self._launch:
+            self._decide(press)
+        self._elapsed, self._lives = 0, self._ale.lives()
 
     def _restart(self) -> None:
         if self._snapshot is None:
             self._load()
         else:
             self._ale.restoreState(self._snapshot)
-        if self._fire:
+        if self._fires_first:
             self._ale.act(_FIRE)
 
     def advance(self, action: int) -> Advance:
+        """Play one decision, and those that follow a lost life under `fire=life`; their rewards and frames count."""
+        reward = self._decide(action)
+        if self._fires_on:
+            reward += self._launch_after_lost_life()
+        terminated = self._ale.game_over()
+        return float(reward), terminated, not terminated and self._elapsed >= self.settings.max_frames, {}
+
+    def _decide(self, action: int) -> int:
         """Play the frames of one decision. The emulator stands still once the game is over, so none is cut short."""
         frames = self._varied(action) if self._varies else self._plain[action]
         act = self._ale.act
@@ -223,8 +238,17 @@ class AtariSplitEnv(SplitEnv):
         reward += act(frames[-1])
         self._read(after)
         self._elapsed += len(frames)
-        terminated = self._ale.game_over()
-        return float(reward), terminated, not terminated and self._elapsed >= self.settings.max_frames, {}
+        return reward
+
+    def _launch_after_lost_life(self) -> int:
+        """Play NOOP, FIRE and the action after it, each for one decision, if the last one took a life; return the reward.
+
+        Source:
+            Stable-Baselines3's `FireResetEnv` and `EpisodicLifeEnv`. Some games have 0 lives for a few frames before they
+            are over: nothing is pressed then.
+        """
+        before, self._lives = self._lives, self._ale.lives()
+        return sum(map(self._decide, (0, *self._launch))) if 0 < self._lives < before else 0
 
     def _varied(self, action: int) -> tuple[int, ...]:
         """The frames of a decision under sticky actions or a varying frame skip."""
@@ -290,6 +314,8 @@ class AtariSplitEnv(SplitEnv):
             for frame in self._varied(action) if self._varies else self._plain[action]:
                 act(frame)
             self._pending += 1
+            if self._fires_on:
+                self._launch_after_lost_life()
 
         def observe() -> NDArray[Any]:
             for back in range(min(self._pending, STACK)):
@@ -333,7 +359,7 @@ class AtariVector:
             raise InvalidDataError("a vector of environments needs at least one")
         refusal, frame_skip = single.native_refusal(), single.settings.frame_skip
         if refusal is not None or not isinstance(frame_skip, int):
-            raise UnsupportedEnvironmentError(f"{single.env_id}: ale-py's native vector cannot play it, because {refusal}")
+            raise UnsupportedEnvironmentError(f"{single.env_id}: ale-py's native vector cannot play it: {refusal}")
         self.env_id, self.n_envs = single.env_id, n_envs
         self.observation_space, self.n_actions = single.observation_space, single.n_actions
         settings = single.settings
@@ -355,7 +381,7 @@ class AtariVector:
             episodic_life=False,
             life_loss_info=False,
             reward_clipping=False,
-            use_fire_reset=settings.fire_reset,
+            use_fire_reset=settings.fire == "reset",
         )
         self._seeds, self._round = seeds, -1
         self._latest: NDArray[np.uint8] | None = None
