@@ -10,7 +10,7 @@ from phr.envs.registry import make_env, split_env
 from phr.envs.split import SplitEnv
 from phr.envs.training_vector import TrainingVector
 from phr.envs.vector import Autoreset, VectorSplit, make_training_vectors
-from phr.errors import InvalidDataError
+from phr.errors import InvalidDataError, UnsupportedEnvironmentError
 from tests.helpers import corridor
 
 PONG = "PongDeterministic-v4"
@@ -71,6 +71,26 @@ def test_a_game_with_a_name_of_its_own_is_stepped_natively_too() -> None:
     vector = make_training_vectors(renamed, 1, seeds)[0]
     assert isinstance(vector, AtariVector)
     assert vector.env_id == "a game of my own"
+
+
+@pytest.mark.parametrize("make", [corridor, lambda: make_env(PONG)])
+def test_only_what_is_handed_out_stays_open(make: Callable[[], SplitEnv]) -> None:
+    opened, closed = list[SplitEnv](), list[SplitEnv]()
+
+    def counted() -> SplitEnv:
+        if len(opened) == 3:
+            raise UnsupportedEnvironmentError("only three")
+        env = make()
+        env.close = lambda: closed.append(env)  # type: ignore[method-assign]
+        opened.append(env)
+        return env
+
+    [*vectors] = make_training_vectors(counted, 2, seeds)
+    assert closed == [env for env in opened if not any(env in getattr(vector, "envs", ()) for vector in vectors)]
+    if len(opened) == 2:
+        with pytest.raises(UnsupportedEnvironmentError, match="only three"):
+            make_training_vectors(counted, 2, seeds)
+        assert closed == opened[2:]
 
 
 def test_prefixes_are_played_by_stepping_one_by_one() -> None:

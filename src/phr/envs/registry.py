@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import gymnasium
+from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
-from phr.envs.factories import find_factory, is_factory
+from phr.envs.factories import find_factory, import_named, is_factory
 from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import MissingExtraError, PhrError, UnknownEnvironmentError, UnsupportedEnvironmentError
 
@@ -29,8 +30,9 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
     """Make an environment by name.
 
     Args:
-        env_id: A Gymnasium id, or `package.module:factory` naming a function that returns a Gymnasium environment. A
-            MiniGrid id may end in `?view=partial`, an Atari id in options like `?sticky=0.25&noop_max=0` (`AtariSettings`).
+        env_id: A Gymnasium id, also with the module that registers it, `module:Id-v0`; or `package.module:factory` naming
+            a function that returns a Gymnasium environment. A MiniGrid id may end in `?view=partial`, an Atari id in options
+            like `?sticky=0.25&noop_max=0` (`AtariSettings`).
         view: For MiniGrid: 'full' is the whole grid, for environments on the fast path only; 'partial' is the agent's own
             view. By default the whole grid on the fast path, else what the environment shows.
         **kwargs: Passed on to the environment (render_mode, ...).
@@ -55,7 +57,13 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
 def make_gym_env(env_id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     """Make the Gymnasium environment alone, also one that phr cannot act in; for arguments and errors see `make_env`."""
     name, _ = _split_options(env_id)
-    return _call_factory(name, kwargs) if is_factory(name) else _make_registered(name, kwargs)
+    module, colon, registered = name.rpartition(":")
+    if not colon:
+        return _make_registered("", name, kwargs)
+    found = import_named(name, UnknownEnvironmentError)
+    if is_factory(name) and (hasattr(found, registered) or _with_version(registered) not in gymnasium.registry):
+        return _call_factory(name, kwargs)
+    return _make_registered(f"{module}:", registered, kwargs)
 
 
 def with_option(env_id: str, name: str, value: object) -> str:
@@ -129,12 +137,14 @@ def _call_factory(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any
     return env
 
 
-def _make_registered(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    _import_family(env_id)
+def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    """Make a registered environment; `module` is what was written before the name, for the messages."""
+    _import_family(name)
+    env_id = module + name
     try:
-        spec = copy.deepcopy(gymnasium.spec(env_id))
+        spec = copy.deepcopy(gymnasium.spec(_with_version(name)))
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        raise UnknownEnvironmentError(_unknown_message(env_id)) from error
+        raise UnknownEnvironmentError(_unknown_message(module, name)) from error
     spec.order_enforce = False
     spec.disable_env_checker = True
     try:
@@ -143,6 +153,17 @@ def _make_registered(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, 
         raise MissingExtraError(f"{env_id} needs a package that is not installed ({error}); {_pip_line(error)}") from error
     except (TypeError, OSError) as error:
         raise UnsupportedEnvironmentError(f"{env_id} cannot be made with {kwargs}: {error}") from error
+
+
+def _with_version(name: str) -> str:
+    """Return the id; for a name without version the latest one, as `gymnasium.make` does.
+
+    Raises:
+        gymnasium.error.Error: If it does not look like an id.
+    """
+    namespace, plain, version = parse_env_id(name)
+    latest = find_highest_version(namespace, plain) if version is None else None
+    return name if latest is None else get_env_id(namespace, plain, latest)
 
 
 def _import_family(env_id: str) -> None:
@@ -178,10 +199,10 @@ def _pip_line(error: Exception) -> str:
     return f"pip install 'phr[{extra}]'"
 
 
-def _unknown_message(env_id: str) -> str:
-    near = difflib.get_close_matches(env_id, list(gymnasium.registry), n=3, cutoff=0.6)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"there is no environment {env_id!r}{hint}"
+def _unknown_message(module: str, name: str) -> str:
+    near = difflib.get_close_matches(name, list(gymnasium.registry), n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(module + env_id for env_id in near)}?" if near else ""
+    return f"there is no environment {module + name!r}{hint}"
 
 
 def _is_plain_atari(env: gymnasium.Env[Any, Any]) -> bool:

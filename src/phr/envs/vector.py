@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -249,10 +250,18 @@ def make_training_vectors(
     Raises:
         InvalidDataError: If no environment is asked for.
     """
-    first = make()
-    native = first.native_vectors(n_envs, seeds) if prefixes is None else None
-    if native is not None:
-        first.close()
-        return list(native)
-    envs = [first, *(make() for _ in range(n_envs - 1))]
-    return [VectorSplit(envs, Autoreset.SAME_STEP, seeds, prefixes or (lambda _env, _episode: ()))]
+    with ExitStack() as opened:
+
+        def open_one() -> SplitEnv:
+            env = make()
+            opened.callback(env.close)
+            return env
+
+        first = open_one()
+        native = first.native_vectors(n_envs, seeds) if prefixes is None else None
+        if native is not None:
+            return list(native)
+        envs = [first, *(open_one() for _ in range(n_envs - 1))]
+        vector = VectorSplit(envs, Autoreset.SAME_STEP, seeds, prefixes or (lambda _env, _episode: ()))
+        opened.pop_all()
+    return [vector]
