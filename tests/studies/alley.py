@@ -11,6 +11,7 @@ from minigrid.core.world_object import Goal
 from minigrid.minigrid_env import MiniGridEnv
 
 from phr.envs import minigrid_split
+from phr.envs.patches import methods_of
 
 ALLEY = "tests.studies.alley:make_alley"
 LENGTH, BEST_RETURN = 4, 1 - 0.9 * 4 / 20
@@ -32,7 +33,7 @@ class AlleyEnv(MiniGridEnv):
         self.mission = "walk"
 
 
-minigrid_split._OWN_CLASSES[AlleyEnv] = minigrid_split._methods(AlleyEnv)  # else it would take the plain path
+minigrid_split._OWN_CLASSES[AlleyEnv] = methods_of(AlleyEnv)  # else it would take the plain path
 
 
 def make_alley(**kwargs: Any) -> AlleyEnv:

@@ -10,7 +10,6 @@ not to read it (`plain_reason`).
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -43,6 +42,7 @@ from numpy.typing import NDArray
 
 from phr.envs.four_rooms import FourRoomsEnv
 from phr.envs.missions import mission_codes
+from phr.envs.patches import is_patched, methods_of
 from phr.envs.planes import FULL, WALKING, PlaneLayout
 from phr.envs.split import Advance, SplitEnv, discrete_size
 from phr.errors import UnsupportedEnvironmentError
@@ -75,11 +75,7 @@ _WRAPPERS = frozenset(
 do anything. One that changes actions does not qualify: `advance` must know when a door is toggled."""
 
 
-def _methods(kind: type) -> set[Any]:
-    return {value for value in vars(kind).values() if inspect.isfunction(value)}
-
-
-_OWN_CLASSES: dict[type, set[Any]] = {FourRoomsEnv: _methods(FourRoomsEnv)}
+_OWN_CLASSES: dict[type, set[Any]] = {FourRoomsEnv: methods_of(FourRoomsEnv)}
 """phr's own MiniGrid environments and their methods, which do not read the view either."""
 
 _WALKING_WORLDS = (CrossingEnv, DistShiftEnv, EmptyEnv, FourRoomsEnv, LavaGapEnv, RandomFourRoomsEnv)
@@ -243,7 +239,7 @@ def plain_reason(env: gymnasium.Env[Any, Any]) -> str | None:
             return "it is not a MiniGrid environment"
         elif kind not in _OWN_CLASSES and not _is_shipped(kind):
             return f"class {name} is not one of MiniGrid's own"
-        if _is_patched(layer):
+        if is_patched(layer, own=_OWN_CLASSES.get(kind), stand_in=_NO_VIEW):
             return f"a method of {name} was replaced"
         if not isinstance(layer, gymnasium.Wrapper):
             break
@@ -256,18 +252,6 @@ def plain_reason(env: gymnasium.Env[Any, Any]) -> str | None:
 def _is_shipped(kind: type) -> bool:
     module = kind.__module__
     return module.startswith("minigrid.envs.") and getattr(sys.modules.get(module), kind.__name__, None) is kind
-
-
-def _is_patched(layer: Any) -> bool:
-    """Whether a method was replaced, in the object or in its class: the new one may read the view."""
-    kind = type(layer)
-    if any(callable(getattr(kind, name, None)) and value is not _NO_VIEW for name, value in vars(layer).items()):
-        return True
-    found = (inspect.getattr_static(kind, name, None) for name in ("reset", "step", "gen_obs"))
-    if not all(method is None or inspect.isfunction(method) for method in found):
-        return True
-    methods = {method for base in kind.__mro__ for method in _methods(base)} - _OWN_CLASSES.get(kind, set())
-    return any(method.__globals__["__name__"].partition(".")[0] not in ("gymnasium", "minigrid") for method in methods)
 
 
 def _noting_set(dirty: list[tuple[Any, Any]], plain_set: Callable[[Any, Any, Any], None], i: Any, j: Any, v: Any) -> None:

@@ -14,6 +14,7 @@ from gymnasium.envs.registration import find_highest_version, get_env_id, parse_
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
 from phr.envs.factories import find_factory, import_named, is_factory
+from phr.envs.patches import is_patched
 from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import MissingExtraError, PhrError, UnknownEnvironmentError, UnsupportedEnvironmentError
 
@@ -94,7 +95,8 @@ def split_env(
         SettingError: If an option has a value that makes no sense.
     """
     given = dict(options or {})
-    if _is_plain_atari(env):
+    reason = _plain_atari_reason(env) if _is_atari(env) else None
+    if _is_atari(env) and reason is None:
         from phr.envs.atari import AtariSplitEnv
         from phr.envs.atari_ids import AtariSettings
 
@@ -106,7 +108,7 @@ def split_env(
     if given:
         known = "view is its only one" if is_grid else "options are for Atari and MiniGrid ids"
         raise UnsupportedEnvironmentError(f"{env_id}: it has no option {next(iter(given))!r}; {known}")
-    return _split_grid(env, env_id, view) if is_grid else ObservingEnv(env, env_id)
+    return _split_grid(env, env_id, view) if is_grid else _plain(env, env_id, reason)
 
 
 def _split_grid(env: gymnasium.Env[Any, Any], env_id: str, view: View | None) -> SplitEnv:
@@ -119,9 +121,14 @@ def _split_grid(env: gymnasium.Env[Any, Any], env_id: str, view: View | None) ->
         raise UnsupportedEnvironmentError(
             f"{env_id}: view 'full' needs the fast path of grids, but {reason}. Leave the view out to see what it shows"
         )
-    plain = ObservingEnv(env, env_id)
-    plain.stepping = f"plain path: {reason}"
-    return plain
+    return _plain(env, env_id, reason)
+
+
+def _plain(env: gymnasium.Env[Any, Any], env_id: str, reason: str | None) -> SplitEnv:
+    split = ObservingEnv(env, env_id)
+    if reason is not None:
+        split.stepping = f"plain path: {reason}"
+    return split
 
 
 def _call_factory(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
@@ -205,17 +212,26 @@ def _unknown_message(module: str, name: str) -> str:
     return f"there is no environment {module + name!r}{hint}"
 
 
-def _is_plain_atari(env: gymnasium.Env[Any, Any]) -> bool:
-    """Whether this is ale-py's environment as it makes it: pictures, nothing wrapped around that changes what it does."""
-    core: Any = env.unwrapped
+def _plain_atari_reason(env: gymnasium.Env[Any, Any]) -> str | None:
+    """Return why ale-py's environment is stepped as Gymnasium does it; None where phr can drive its emulator directly."""
     layer: Any = env
-    while isinstance(layer, OrderEnforcing | PassiveEnvChecker):
+    while isinstance(layer, gymnasium.Wrapper):
+        kind = type(layer)
+        if kind not in (OrderEnforcing, PassiveEnvChecker):
+            return f"wrapper {kind.__module__}.{kind.__qualname__} is not on the list of those that leave a game alone"
+        if is_patched(layer):
+            return f"a method of {kind.__qualname__} was replaced"
         layer = layer.env
-    return (
-        type(core).__module__ == "ale_py.env"
-        and layer is core
-        and (core._obs_type, core.sound_obs, core.continuous) == ("rgb", False, False)
-    )
+    if is_patched(layer):
+        return "a method of AtariEnv was replaced"
+    if (layer._obs_type, layer.sound_obs, layer.continuous) != ("rgb", False, False):
+        return "it does not show pictures alone, or its actions are continuous"
+    return None
+
+
+def _is_atari(env: gymnasium.Env[Any, Any]) -> bool:
+    """Whether this is a game of ale-py, wrapped or not; asked without importing ale-py."""
+    return type(env.unwrapped).__module__ == "ale_py.env"
 
 
 def _is_minigrid(env: gymnasium.Env[Any, Any]) -> bool:
