@@ -15,8 +15,7 @@ import numpy as np
 import tyro
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 
-from phr.envs.atari import AtariSplitEnv
-from phr.envs.atari_vector import AtariVector
+from phr.envs.atari import AtariSplitEnv, AtariVector
 from phr.envs.registry import make_env
 
 
@@ -39,7 +38,7 @@ def main(arguments: Arguments) -> None:
         raise SystemExit(f"--env-id must be an Atari id, got {arguments.env_id!r}")
     plain = gymnasium.make(f"ALE/{_pascal(ours.game)}-v5", frameskip=1, repeat_action_probability=ours.settings.sticky)
     field = FrameStackObservation(AtariPreprocessing(plain), 4)
-    vector = AtariVector(arguments.env_id, 8, "same_step")
+    vector = AtariVector(ours, 8)
     vector.reset()
     bare, out = ours.bare(), np.empty((4, 84, 84), np.uint8)
     actions = np.random.default_rng(0).integers(ours.n_actions, size=arguments.decisions).tolist()
@@ -47,7 +46,7 @@ def main(arguments: Arguments) -> None:
     def look_every(commitment: int) -> Callable[[], None]:
         def play() -> None:
             for index, action in enumerate(actions):
-                ours.advance(action, commitment - 1 - index % commitment)
+                ours.advance(action)
                 if index % commitment == commitment - 1:
                     ours.observe(out)
 

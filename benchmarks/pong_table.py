@@ -27,7 +27,7 @@ from phr.envs.registry import make_env, with_option
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import UsageError
 from phr.evaluation.episodes import make_vector, play_episodes
-from phr.evaluation.jitter import measure_jitter, paddle_directions
+from phr.evaluation.jitter import measure_jitter
 from phr.evaluation.starts import distinct_starts, unseen_starts
 from phr.files import write_text
 from phr.progress import Progress
@@ -162,7 +162,7 @@ def play(row: Row, env_id: str, starts: Any, sticky: float) -> dict[str, Any]:
     vector = games(with_option(env_id, "sticky", sticky))
     env: Any = vector.envs[0]
     episodes = play_episodes(row.planner, vector, starts(), commitment=row.n)
-    directions = paddle_directions(env.action_names)
+    directions = env.action_effects()
     return {
         "returns": episodes.returns.tolist(),
         "lengths": episodes.lengths.tolist(),

@@ -103,21 +103,21 @@ def test_forgotten_steps_do_not_count_in_minigrids_reward_and_limit() -> None:
 
 
 class CountingEnv(SplitEnv):
-    """Ends after `length` steps; writes down what it is told and when it is looked at."""
+    """Ends after `length` steps; writes down its actions and counts its observations."""
 
     def __init__(self, length: int) -> None:
         self.env_id, self.n_actions = "counting", 2
         self.observation_space = spaces.Box(0, 1, (1,), np.float32)
         self._length = length
-        self.told: list[tuple[int, int]] = []
+        self.taken: list[int] = []
         self.looks = 0
 
     def reset(self, seed: int | None = None) -> None:
-        self.told.clear()
+        self.taken.clear()
 
-    def advance(self, action: int, blind_for: int = 0) -> Advance:
-        self.told.append((action, blind_for))
-        return 1.0, len(self.told) == self._length, False, {"step": len(self.told)}
+    def advance(self, action: int) -> Advance:
+        self.taken.append(action)
+        return 1.0, len(self.taken) == self._length, False, {"step": len(self.taken)}
 
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
         self.looks += 1
@@ -129,12 +129,12 @@ class CountingEnv(SplitEnv):
 
 
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=10), st.integers(1, 12))
-def test_a_plan_tells_how_long_nobody_will_look_and_stops_with_the_episode(actions: list[int], length: int) -> None:
+def test_a_plan_runs_without_looking_and_stops_with_the_episode(actions: list[int], length: int) -> None:
     env = CountingEnv(length)
     rewards = [7.0]  # of an earlier plan
     last = run_plan(env, actions, rewards)
     executed = min(length, len(actions))
-    assert env.told == [(action, len(actions) - 1 - k) for k, action in enumerate(actions)][:executed]
+    assert env.taken == actions[:executed]
     assert rewards == [7.0] + [1.0] * executed
     assert last == (1.0, length <= len(actions), False, {"step": executed})
     assert env.looks == 0

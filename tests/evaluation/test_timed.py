@@ -103,14 +103,14 @@ def test_observing_always_changes_nothing_but_the_time(env_id: str) -> None:
     assert plain.episodes > 2
 
 
-def test_nobody_is_called_blind_who_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("observe_always", "n_observed"), [(False, 1), (True, 3)])
+def test_observations_are_built_once_a_plan_unless_wanted_at_every_step(
+    observe_always: bool, n_observed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = clocked.install(monkeypatch)
     env, planner = clocked.ClockedEnv(clock), clocked.ClockedPlanner(clock)
-    run(env, planner, Limit(steps=3))
-    assert env.told == [2, 1, 0]  # the run ends in mid-plan: nobody looks after its last step either
-    env.told.clear()
-    run(env, planner, Limit(steps=3), observe_always=True)
-    assert env.told == [0, 0, 0]
+    run(env, planner, Limit(steps=3), observe_always=observe_always)
+    assert clock.counts["observe"] == n_observed
 
 
 def test_runs_with_the_same_seed_meet_the_same_episodes_whatever_the_agent_does() -> None:

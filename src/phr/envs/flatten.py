@@ -99,7 +99,7 @@ def _part(space: spaces.Space[Any], env_id: str, path: tuple[Any, ...]) -> _Part
         items = dict(enumerate(space.spaces))
         return _group(items, lambda writes: _items(writes, len(items), where), env_id, path)
     if type(space).__name__.endswith("MissionSpace"):
-        from phr.envs.minigrid_split import mission_codes  # it imports `split`, which imports this module
+        from phr.envs.missions import mission_codes  # minigrid, which may not be installed
 
         codes = mission_codes(space, env_id)
         if not codes:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.contract import CheckedEnv
 from phr.envs.flatten import OutsideError, reader_of
+from phr.envs.training_vector import SeedSchedule, TrainingVector
 from phr.errors import BrokenEnvironmentError, NonFiniteError, UnsupportedEnvironmentError
 from phr.seeding import reseed
 
@@ -30,6 +31,27 @@ Advance = tuple[float, bool, bool, dict[str, Any]]
 
 Family = Literal["grid", "atari", "other"]
 """MiniGrid seen by phr's own fast path, an Atari game, anything else."""
+
+
+_UNKNOWN_PACE = 15.0
+"""Steps a second of a film where nothing is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How a simulator turns actions into frames.
+
+    Attributes:
+        frame_skip: Frames that an action lasts; a pair is a range (upper end excluded) that each action draws from.
+        sticky: Probability that a frame repeats the previous frame's action.
+        idle_starts: An episode begins with 1 .. so many idle frames; 0 is none.
+        step_limit: Steps after which an episode is cut off.
+    """
+
+    frame_skip: int | tuple[int, int]
+    sticky: float
+    idle_starts: int
+    step_limit: int
 
 
 @dataclass(frozen=True)
@@ -55,30 +77,61 @@ class SplitEnv(ABC):
         observation_space: A Box; every observation is one array of its shape and dtype.
         n_actions: Actions are the integers 0 .. n_actions − 1; of a space that is not Discrete, its `n_outputs`.
         family: The kind of environment, by which presets are chosen.
+        stepping: Which path its steps take: 'fast path: ...' or 'plain path: ...', with the reason.
+        shown: What an observation contains, in words; None where the observation space says it.
+        shows_whole_grid: Whether an observation is the planes of a whole grid (`phr.envs.planes`): the oracle can read it,
+            and paths can be drawn in it.
     """
 
     env_id: str
     observation_space: spaces.Box
     n_actions: int
     family: Family = "other"
+    stepping: str = "plain path: Gymnasium's own step, which builds an observation every time"
+    shown: str | None = None
+    shows_whole_grid: bool = False
 
     @property
     def action_space(self) -> ActionSpace:
         """What its actions are; Discrete unless a subclass says otherwise."""
         return Discrete(self.n_actions)
 
+    @property
+    def timing(self) -> Timing | None:
+        """Frames, chance and limits of a simulator that phr drives itself; None where Gymnasium's layers define them."""
+        return None
+
+    @property
+    def steps_per_second(self) -> float:
+        """Pace at which a person would watch it: Gymnasium's `render_fps` by default."""
+        return float(self.gym_env.metadata.get("render_fps", _UNKNOWN_PACE))
+
+    def action_effects(self) -> NDArray[np.int64] | None:
+        """Return what each action does, as a direction 1 or −1, 0 for none; None where that is not known."""
+        return None
+
+    def native_vectors(self, n_envs: int, seeds: SeedSchedule) -> Sequence[TrainingVector] | None:
+        """Return vectors that step many environments like this one faster than one by one; None where there are none.
+
+        Args:
+            n_envs: Environments in all vectors together; they are numbered through.
+            seeds: The seed of every episode.
+
+        Raises:
+            InvalidDataError: If `n_envs` is below 1.
+        """
+        return None
+
     @abstractmethod
     def reset(self, seed: int | None = None) -> None:
         """Start an episode; without a seed the environment's own generator goes on."""
 
     @abstractmethod
-    def advance(self, action: Any, blind_for: int = 0) -> Advance:
+    def advance(self, action: Any) -> Advance:
         """Move the world by one action.
 
         Args:
             action: The action to take: a whole number, or an array where the action space says so.
-            blind_for: How many further steps will be taken before anyone looks. A hint: an environment that stacks frames
-                may skip those that nobody will see.
 
         Returns:
             Reward, terminated, truncated, info.
@@ -182,7 +235,7 @@ class ObservingEnv(SplitEnv):
         """
         self._latest = self._checked.reset(seed)
 
-    def advance(self, action: Any, blind_for: int = 0) -> Advance:
+    def advance(self, action: Any) -> Advance:
         """Move the world by one action.
 
         Raises:
@@ -291,10 +344,9 @@ def run_plan(env: SplitEnv, actions: Sequence[Any], rewards: list[float]) -> Adv
     Returns:
         What the last executed step returned.
     """
-    advance, append, blind_for = env.advance, rewards.append, len(actions)
+    advance, append = env.advance, rewards.append
     for action in actions:
-        blind_for -= 1
-        step = advance(action, blind_for)
+        step = advance(action)
         append(step[0])
         if step[1] or step[2]:
             break

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -12,10 +13,8 @@ from numpy.typing import NDArray
 
 from phr.actions import one_by_one
 from phr.envs.split import SplitEnv
+from phr.envs.training_vector import SeedSchedule, TrainingVector, VectorStep
 from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
-
-SeedSchedule = Callable[[int, int], int | None]
-"""(environment, episode) → seed of that episode, or None to let the environment's own generator go on."""
 
 PrefixSchedule = Callable[[int, int], Sequence[Any]]
 """(environment, episode) → actions played before that episode counts."""
@@ -49,10 +48,8 @@ class Start:
 
 
 class Autoreset(StrEnum):
-    """What happens when an episode ends (Gymnasium's three modes)."""
+    """What happens when an episode ends; names as in Gymnasium, whose third mode has no user here."""
 
-    NEXT_STEP = "next_step"
-    """The next `advance` resets: a dummy transition whose action is ignored and whose reward is 0."""
     SAME_STEP = "same_step"
     """The episode's last `advance` resets at once; a truncated episode's last observation is kept aside."""
     DISABLED = "disabled"
@@ -69,33 +66,6 @@ class Autoreset(StrEnum):
             return cls(name)
         except ValueError:
             raise SettingError(f"unknown autoreset mode {name!r}; choose one of {', '.join(m.value for m in cls)}") from None
-
-
-@dataclass(frozen=True)
-class VectorStep:
-    """What one `advance` of all environments yielded; every array has shape `(n_envs,)`.
-
-    Attributes:
-        rewards: float32; 0 where `real` is False.
-        terminated: The episode ended for good.
-        truncated: The episode was cut off.
-        real: False where nothing was executed: a masked environment, or the dummy transition of `NEXT_STEP`.
-        final_obs: Environment → last observation of an episode that was truncated in this step (`SAME_STEP` only; a
-            terminated state has no value, so nobody needs its observation).
-        infos: Environment → info, for episodes that ended in this step.
-    """
-
-    rewards: NDArray[np.float32]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-    real: NDArray[np.bool_]
-    final_obs: dict[int, NDArray[Any]] = field(default_factory=dict)
-    infos: dict[int, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def done(self) -> NDArray[np.bool_]:
-        """The episode ended, either way."""
-        return self.terminated | self.truncated
 
 
 class VectorSplit:
@@ -162,30 +132,30 @@ class VectorSplit:
         start = Start(self._seeds(index, episode), tuple(self._prefixes(index, episode)))
         self.begin(index, start)
 
-    def advance(self, actions: NDArray[Any], mask: NDArray[np.bool_] | None = None, blind_for: int = 0) -> VectorStep:
+    def advance(self, actions: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> VectorStep:
         """Move every environment (or those of the mask) by one action.
 
         Args:
             actions: Shape `(n_envs, *action_shape)`; entries outside the mask are ignored.
             mask: Which environments move; all by default.
-            blind_for: Further steps before anyone looks; see `SplitEnv.advance`.
 
         Raises:
-            InvalidDataError: If an ended episode would be advanced although the mode is `DISABLED`.
+            InvalidDataError: If an environment has no running episode.
         """
         rewards = np.zeros(self.n_envs, np.float32)
-        terminated, truncated, real = (np.zeros(self.n_envs, bool) for _ in range(3))
+        terminated, truncated = np.zeros(self.n_envs, bool), np.zeros(self.n_envs, bool)
         final_obs: dict[int, NDArray[Any]] = {}
         infos: dict[int, dict[str, Any]] = {}
         listed = one_by_one(actions)
         for index in range(self.n_envs) if mask is None else np.flatnonzero(mask).tolist():
             if self._ended[index]:
-                self._start_again(index)
-                continue
+                raise InvalidDataError(
+                    f"environment {index} has no running episode; reset it (autoreset is {self.autoreset.value!r})"
+                )
             action = listed[index]
-            reward, ends, cut, info = self.envs[index].advance(action, blind_for)
+            reward, ends, cut, info = self.envs[index].advance(action)
             self._history[index].append(action)
-            rewards[index], real[index] = reward, True
+            rewards[index] = reward
             if ends or cut:
                 terminated[index], truncated[index], infos[index] = ends, cut, info
                 self._ended[index] = True
@@ -193,7 +163,7 @@ class VectorSplit:
                     if cut and not ends:
                         final_obs[index] = self.envs[index].observe()
                     self._reset_one(index)
-        return VectorStep(rewards, terminated, truncated, real, final_obs, infos)
+        return VectorStep(rewards, terminated, truncated, final_obs, infos)
 
     def send(self, actions: NDArray[Any]) -> None:
         """`advance` for those who fetch its answer later."""
@@ -209,13 +179,6 @@ class VectorSplit:
         if sent is None:
             raise InvalidDataError("send actions before their outcome is received")
         return sent
-
-    def _start_again(self, index: int) -> None:
-        if self.autoreset is not Autoreset.NEXT_STEP:
-            raise InvalidDataError(
-                f"environment {index} has no running episode; reset it (autoreset is {self.autoreset.value!r})"
-            )
-        self._reset_one(index)
 
     def observe(self, mask: NDArray[np.bool_] | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Observations of all environments, or of those in the mask, in order.
@@ -265,3 +228,40 @@ class VectorSplit:
         """Close every environment."""
         for env in self.envs:
             env.close()
+
+
+def make_training_vectors(
+    make: Callable[[], SplitEnv], n_envs: int, seeds: SeedSchedule, prefixes: PrefixSchedule | None = None
+) -> list[TrainingVector]:
+    """Return the fastest vectors for training in an environment; an ended episode starts again at once.
+
+    A family may have vectors of its own (`SplitEnv.native_vectors`). Without them, and with prefixes, environments are
+    stepped one by one.
+
+    Args:
+        make: Makes one environment.
+        n_envs: Environments stepped side by side.
+        seeds: The seed of every episode.
+        prefixes: Uncounted actions at the beginning of every episode.
+
+    Returns:
+        One or more; the environments are numbered through.
+
+    Raises:
+        InvalidDataError: If no environment is asked for.
+    """
+    with ExitStack() as opened:
+
+        def open_one() -> SplitEnv:
+            env = make()
+            opened.callback(env.close)
+            return env
+
+        first = open_one()
+        native = first.native_vectors(n_envs, seeds) if prefixes is None else None
+        if native is not None:
+            return list(native)
+        envs = [first, *(open_one() for _ in range(n_envs - 1))]
+        vector = VectorSplit(envs, Autoreset.SAME_STEP, seeds, prefixes or (lambda _env, _episode: ()))
+        opened.pop_all()
+    return [vector]

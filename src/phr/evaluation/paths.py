@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from phr.acting.agent import HorizonAgent
 from phr.acting.commitment import CommitmentLike
-from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.planes import PlaneLayout, layout_of
 from phr.envs.split import SplitEnv
 from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmentError
@@ -208,7 +207,7 @@ def trace_path(
         UnsupportedEnvironmentError: If the environment is not a grid in full view.
         HorizonError: If the commitment is outside 1 .. horizon.
     """
-    if not isinstance(env, FullViewEnv):
+    if not env.shows_whole_grid:
         raise UnsupportedEnvironmentError(f"{env.env_id}: a path can be drawn only of a MiniGrid environment in full view")
     agent = HorizonAgent(planner, commitment)
     env.reset(seed)

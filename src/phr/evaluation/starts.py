@@ -15,7 +15,7 @@ from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
 from phr.errors import SettingError, UnsupportedEnvironmentError
 from phr.evaluation.episodes import make_vector, play_episodes
-from phr.evaluation.jitter import Jitter, action_effects, measure_jitter
+from phr.evaluation.jitter import Jitter, measure_jitter
 from phr.protocols import Planner
 from phr.seeding import Streams
 
@@ -96,7 +96,7 @@ class StartsResult:
         length_mean: Mean steps over all starts.
         evaluations_per_episode: Mean looks over all starts.
         optimal_length_mean: The shortest possible, None where no oracle knows it.
-        jitter: How restlessly it acted; None where nobody knows what the actions do (see `action_effects`).
+        jitter: How restlessly it acted; None where nobody knows what the actions do (`SplitEnv.action_effects`).
     """
 
     n_starts: int
@@ -136,7 +136,7 @@ def play_all_starts(
         n_envs: Episodes played side by side.
     """
     vector = make_vector(env_id, min(n_envs, len(starts)))
-    effects = action_effects(vector.envs[0])
+    effects = vector.envs[0].action_effects()
     episodes = play_episodes(planner, vector, starts, commitment=commitment)
     vector.close()
     return StartsResult(

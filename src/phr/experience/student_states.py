@@ -144,8 +144,7 @@ class StudentStates:
                 moving &= step < commitments
                 if not moving.any():
                     break
-                blind_for = int(commitments[moving].min()) - step - 1
-                ended = self._vector.advance(actions[:, step], moving, blind_for).done
+                ended = self._vector.advance(actions[:, step], moving).done
                 moving &= ~ended
                 running &= ~ended
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from phr.envs.lanes import random_prefix
 from phr.envs.split import SplitEnv
-from phr.envs.training_vector import TrainingVector, make_training_vectors
+from phr.envs.training_vector import TrainingVector
+from phr.envs.vector import make_training_vectors
 from phr.seeding import Streams, rng_from_state, rng_state
 
 RECENT_EPISODES = 200

@@ -15,7 +15,7 @@ ROOM = "tests.studies.doctor.small_worlds"
 KEYS = {
     "resolves_to": {
         "made_by", "wrappers", "step_limit", "frame_skip", "sticky", "idle_starts", "observation_space", "action_space",
-        "action_names", "way", "shown", "shown_shape", "shown_dtype", "network", "refusal",
+        "action_names", "family", "stepping", "shown", "shown_shape", "shown_dtype", "network", "refusal",
     },
     "checker": {"passed", "error", "warnings"},
     "replay": {
