@@ -11,6 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from phr.envs.contract import as_array, described
+from phr.envs.missions import mission_codes
 from phr.errors import UnsupportedEnvironmentError
 
 _Write = Callable[[Any, NDArray[Any]], None]
@@ -99,8 +100,6 @@ def _part(space: spaces.Space[Any], env_id: str, path: tuple[Any, ...]) -> _Part
         items = dict(enumerate(space.spaces))
         return _group(items, lambda writes: _items(writes, len(items), where), env_id, path)
     if type(space).__name__.endswith("MissionSpace"):
-        from phr.envs.missions import mission_codes  # minigrid, which may not be installed
-
         codes = mission_codes(space, env_id)
         if not codes:
             return None
