@@ -196,18 +196,6 @@ def test_a_student_with_a_width_of_its_own_is_trained_as_a_fresh_one(monkeypatch
     assert (narrow.n_updates, narrow.refine) != (plain.n_updates, plain.refine) == (2000, 0)
 
 
-def test_threads_are_set_and_checked() -> None:
-    phr.evaluate(corridor_student(), steps=1, runs=1, threads=2)
-    assert torch.get_num_threads() == 2
-    for call in (
-        lambda: phr.train_teacher(CORRIDOR, threads=0),
-        lambda: phr.distill(corridor_teacher(), horizon=2, threads=0),
-        lambda: phr.evaluate(corridor_student(), threads=0),
-    ):
-        with pytest.raises(SettingError, match="threads must be >= 1, got 0"):
-            call()
-
-
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleModelError, match=r"observations of shape \(5,\), CartPole-v1 gives \(4,\)"):
         phr.distill(corridor_teacher(), horizon=2, env_id="CartPole-v1", out=tmp_path)

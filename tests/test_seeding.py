@@ -71,5 +71,5 @@ def test_only_todays_generators_can_be_seeded_anew() -> None:
 
 
 def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(SettingError, match="a seed must be >= 0, got -1"):
+    with pytest.raises(SettingError, match="seed must be >= 0, got -1"):
         Streams(-1)

@@ -77,7 +77,7 @@ class CorruptFileError(PhrError):
 
 
 class BoundError(PhrError):
-    """Runs were faster than the least time that acting can take: the bound is mistaken."""
+    """The least time that acting can take could not be measured: the replay of a run failed, or did not repeat it."""
 
 
 class UnsolvableError(PhrError):

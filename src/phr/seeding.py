@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from phr.errors import SettingError, UnsupportedEnvironmentError
+from phr.errors import UnsupportedEnvironmentError
+from phr.numbers import check_whole
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,13 @@ class Streams:
         seed: Any integer >= 0.
 
     Raises:
-        SettingError: If the seed is negative.
+        SettingError: If the seed is negative or not a whole number.
     """
 
     seed: int
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise SettingError(f"a seed must be >= 0, got {self.seed}")
+        check_whole("seed", self.seed, 0)
 
     def _sequence(self, name: str, *index: int) -> np.random.SeedSequence:
         return np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(name.encode()), *index))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phr.acting.agent import HorizonAgent, VectorHorizonAgent
-from phr.acting.commitment import Commitment, ConfidentCommitment
+from phr.acting.commitment import Commitment, ConfidentCommitment, FixedCommitment
+from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.split import SplitEnv
 from phr.envs.vector import VectorSplit
 from phr.errors import HorizonError, InvalidDataError
@@ -259,3 +260,103 @@ def test_a_rule_of_ones_own_is_followed() -> None:
     rule: Commitment = EveryOther()
     agent = HorizonAgent(always_right(horizon=3), rule)
     assert [len(agent.decide(one_hot(0))) for _ in range(4)] == [2, 1, 2, 1]
+
+
+class OneLess(FixedCommitment):
+    """A rule of one's own that is also a number."""
+
+    def lengths(self, plan: Any) -> NDArray[np.int64]:
+        return super().lengths(plan) - 1
+
+
+@pytest.mark.parametrize("make", [single, many])
+@pytest.mark.parametrize(("rule", "looks"), [(OneLess(3), [1, 0, 1, 0]), (FixedCommitment(3), [1, 0, 0, 1])])
+def test_both_agents_follow_a_rule_alike(make: Callable[..., Any], rule: Any, looks: list[int]) -> None:
+    agent = make(always_right(horizon=3), rule)
+    asked = []
+    for _ in looks:
+        asked.append(int(np.all(agent.needs_observation)))
+        obs = one_hot(0) if make is single else np.stack([one_hot(0)] * 2)
+        agent.act(obs if asked[-1] else None)
+    assert asked == looks
+
+
+@pytest.mark.parametrize("make", [single, many])
+def test_a_fixed_rule_beyond_the_horizon_is_refused(make: Callable[..., Any]) -> None:
+    with pytest.raises(HorizonError, match=r"commitment must lie in 1..3 .*, got 5"):
+        make(always_right(horizon=3), FixedCommitment(5))
+
+
+@pytest.mark.parametrize("make", [single, many])
+@pytest.mark.parametrize("length", [0, 4, -1, 1.0, True])
+def test_every_answer_of_a_rule_is_checked(make: Callable[..., Any], length: Any) -> None:
+    class Changing:
+        def __init__(self) -> None:
+            self.answers = iter([1, length])
+
+        def lengths(self, plan: Any) -> NDArray[Any]:
+            return np.array([next(self.answers)] * plan.batch_size)
+
+    agent = make(always_right(horizon=3), Changing())
+    obs = one_hot(0) if make is single else np.stack([one_hot(0)] * 2)
+    agent.act(obs)
+    with pytest.raises(HorizonError, match="the commitment rule Changing returned wrong lengths: expected [12] "):
+        agent.act(obs)
+
+
+class Typed:
+    """Plans these actions, whatever their number type."""
+
+    def __init__(self, actions: NDArray[Any], space: ActionSpace) -> None:
+        self.horizon, self.n_actions, self.action_space, self.actions = actions.shape[1], space.n_outputs, space, actions
+        self.batch_size = len(actions)
+
+    def plan(self, obs: NDArray[Any]) -> Any:
+        return self
+
+    def mode(self) -> NDArray[Any]:
+        return self.actions
+
+    def sample(self, rng: np.random.Generator) -> NDArray[Any]:
+        return self.actions
+
+    def confidence(self) -> NDArray[np.float32]:
+        return np.ones(self.actions.shape[:2], np.float32)
+
+
+BOX = Continuous((-1.0, -1.0), (1.0, 1.0), (2,))
+
+
+@pytest.mark.parametrize(
+    ("actions", "space"),
+    [
+        (np.array([[1, 2]]), Discrete(3)),
+        (np.array([[1, 2]], np.int32), Discrete(3)),
+        (np.array([[[1, 0], [0, 1]]], np.uint8), MultiDiscrete((2, 2))),
+        (np.array([[[1, 0], [0, 1]]], np.float64), BOX),
+        (np.array([[[1, 0], [0, 1]]], np.float32), BOX),
+    ],
+)
+def test_actions_are_what_a_space_samples(actions: NDArray[Any], space: ActionSpace) -> None:
+    planner: Any = Typed(actions, space)
+    agent, stored = HorizonAgent(planner), actions.copy()
+    for expected in actions[0]:
+        action = agent.act(one_hot(0))
+        assert isinstance(action, np.int64 if isinstance(space, Discrete) else np.ndarray)
+        assert (action.dtype, action.shape) == (space.dtype, space.shape)
+        assert np.array_equal(action, expected)
+        if space.shape:
+            assert action.flags.owndata
+            action += 1  # the caller's own: neither the plan nor the next action changes
+    assert np.array_equal(planner.actions, stored)
+    many_actions = VectorHorizonAgent(planner, n_envs=1).act(one_hot(0)[None])
+    assert many_actions.dtype == space.dtype
+    assert np.array_equal(many_actions[0], actions[0, 0])
+
+
+@pytest.mark.parametrize("make", [HorizonAgent, lambda planner: VectorHorizonAgent(planner, n_envs=1)])
+def test_planned_actions_of_another_kind_are_refused(make: Callable[..., Any]) -> None:
+    agent = make(Typed(np.array([[0.7, 1.2]]), Discrete(3)))
+    obs = one_hot(0) if isinstance(agent, HorizonAgent) else one_hot(0)[None]
+    with pytest.raises(InvalidDataError, match=r"planned actions must be int64 \(3 actions\), got float64"):
+        agent.act(obs)

@@ -15,10 +15,14 @@ import pytest
 from onnx import TensorProto, helper
 
 from phr.acting.agent import HorizonAgent
+from phr.acting.commitment import ConfidentCommitment
 from phr.acting.onnx_file import read_onnx, seal
 from phr.acting.runtime import OnnxPlanner, load_runtime
 from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError
+from phr.networks.policy import blank_network
 from phr.protocols import Planner
+from phr.storage.model import Model
+from phr.storage.onnx_export import onnx_planner
 from tests.exported import corridor_file, corridor_graph, corridor_manifest
 from tests.trained import CORRIDOR, corridor_student
 
@@ -37,6 +41,23 @@ def test_it_plans_as_torch_does(planner: OnnxPlanner, batch_size: int) -> None:
     got = planner.plan(obs)
     np.testing.assert_allclose(got.outputs, expected.outputs, rtol=0, atol=1e-4)
     np.testing.assert_array_equal(got.mode(), expected.mode())
+
+
+@pytest.mark.parametrize("smoothing", [(0.0, None), (0.3, None), (0.3, 0.0), (0.3, 0.1), (0.0, 0.2)])
+def test_it_takes_smoothing_out_of_its_confidence_as_torch_does(smoothing: tuple[float, float | None]) -> None:
+    known = corridor_student()
+    config = replace(known.network.config, label_smoothing=smoothing[0], first_smoothing=smoothing[1])
+    network = blank_network(config)
+    network.load_state_dict(known.network.state_dict())
+    model = Model(network.eval(), replace(known.manifest, network=config.to_json()))
+    obs = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    plan, expected = onnx_planner(model).plan(obs), model.planner.plan(obs)
+    np.testing.assert_allclose(plan.confidence(), expected.confidence(), rtol=0, atol=1e-5)
+    rule = ConfidentCommitment(0.9)
+    np.testing.assert_array_equal(rule.lengths(plan), rule.lengths(expected))
+    apart = np.abs(plan.confidence() - plan.probs.max(-1)).max(axis=0) > 1e-3  # type: ignore[union-attr]
+    later, first = smoothing[0] > 0, (smoothing[0] if smoothing[1] is None else smoothing[1]) > 0
+    assert apart.tolist() == [first, later, later, later]
 
 
 def test_it_knows_what_it_was_made_for(planner: OnnxPlanner) -> None:

@@ -110,22 +110,28 @@ def test_evaluate_takes_its_other_words(phr: Phr, student: Path, tmp_path: Path)
     assert {length for run in told["runs"] for length in run["lengths"]} <= {1, 2, 3, 4}
 
 
-def test_a_mistaken_bound_fails_after_everything_is_told(phr: Phr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Doubtful:
-        def to_json(self) -> dict[str, Any]:
-            return {"bound": {"fraction": 2.0}}
+def test_a_bound_that_cannot_be_measured_is_a_warning_beside_full_results(
+    phr: Phr, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_words: Any, **_settings: Any) -> None:
+        raise BoundError("an episode ended elsewhere")
 
-        def check_bound(self) -> None:
-            raise BoundError("faster than possible")
+    monkeypatch.setattr("phr.evaluation.evaluate.measure_bound", failing)
+    outcome = phr("evaluate", student, "--episodes", 3, "--runs", 2, "--json", tmp_path / "result.json")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert lines[-2:] == [
+        "  warning        the time bound is unknown: an episode ended elsewhere",
+        f"written to {tmp_path / 'result.json'}",
+    ]
+    told = json.loads((tmp_path / "result.json").read_text())
+    assert (told["bound"], told["return_mean"], len(told["runs"])) == (None, 1, 2)
+    assert told["bound_warning"] == "the time bound is unknown: an episode ended elsewhere"
 
-        def __str__(self) -> str:
-            return "the results"
 
-    monkeypatch.setattr(api, "evaluate", lambda *_words, **_settings: Doubtful())
-    outcome = phr("evaluate", "oracle", "--json", tmp_path / "result.json")
-    assert (outcome.code, outcome.err) == (1, "phr: faster than possible\n")
-    assert outcome.out.startswith("the results\n")
-    assert json.loads((tmp_path / "result.json").read_text()) == {"bound": {"fraction": 2.0}}
+def test_no_bound_is_measured_where_none_is_wanted(phr: Phr, student: Path, tmp_path: Path) -> None:
+    told = evaluated(phr, tmp_path, student, "--episodes", 3, "--no-bound")
+    assert (told["bound"], told["bound_warning"], told["return_mean"]) == (None, None, 1)
 
 
 def test_evaluate_plays_every_start(phr: Phr, student: Path, tmp_path: Path) -> None:

@@ -116,13 +116,13 @@ WRONG = {
         "Stable-Baselines3 and distil that: phr distill",
     ),
     "no steps": ((*NEW_TRAIN, "--total-timesteps", 0), "total_timesteps must be >= 1, got 0"),
-    "negative seed": ((*NEW_TRAIN, "--seed", -1), "a seed must be >= 0, got -1"),
+    "negative seed": ((*NEW_TRAIN, "--seed", -1), "seed must be >= 0, got -1"),
     "endless rate": ((*NEW_TRAIN, "--learning-rate", "nan"), "learning_rate must be finite, got nan"),
     "no threads": ((*NEW_TRAIN, "--threads", 0), "threads must be >= 1, got 0"),
     "horizon 0": (("distill", "teacher", "--horizon", 0, "--out", "new"), "the horizon must be >= 1, got 0"),
     "horizon 0, oracle": (
         ("evaluate", "oracle", "--horizon", 0, "--env-id", "PHR/FourRooms-v0"),
-        "the horizon must be >= 1, got 0",
+        "horizon must be >= 1, got 0",
     ),
     "no stride": ((*NEW_STUDENT, "--window-stride", 0), "window_stride must be >= 1, got 0"),
     "no weight": ((*NEW_STUDENT, "--loss-weight", 0), "loss_weight must be positive, got 0.0"),
@@ -168,8 +168,8 @@ WRONG = {
         ("evaluate", "student", "--commitment", "all"),
         "--commitment must be a whole number or auto; got 'all'",
     ),
-    "negative seed, distill": ((*NEW_STUDENT, "--seed", -1), "a seed must be >= 0, got -1"),
-    "negative seed, evaluate": (("evaluate", "student", "--seed", -1), "a seed must be >= 0, got -1"),
+    "negative seed, distill": ((*NEW_STUDENT, "--seed", -1), "seed must be >= 0, got -1"),
+    "negative seed, evaluate": (("evaluate", "student", "--seed", -1), "seed must be >= 0, got -1"),
     "no threads, distill": ((*NEW_STUDENT, "--threads", 0), "threads must be >= 1, got 0"),
     "no threads, evaluate": (("evaluate", "student", "--threads", 0), "threads must be >= 1, got 0"),
     "horizon of a network": (
@@ -180,7 +180,7 @@ WRONG = {
         ("evaluate", "student", "--sticky", 0.5),
         "it has no option 'sticky'; options are for",
     ),
-    "no runs": (("evaluate", "student", "--runs", 0), "needs at least one run, got 0"),
+    "no runs": (("evaluate", "student", "--runs", 0), "runs must be >= 1, got 0"),
     "no steps to play": (("evaluate", "student", "--steps", 0), "steps must be >= 1, got 0"),
     "steps and episodes": (("evaluate", "student", "--steps", 9, "--episodes", 9), "give steps or episodes, not both"),
     "prefix in words": (
@@ -189,7 +189,7 @@ WRONG = {
     ),
     "prefix upside down": (
         ("evaluate", "student", "--random-prefix", "5:2"),
-        "a prefix range needs 0 <= low <= high, got 5:2",
+        "random_prefix needs 0 <= low <= high, got 5:2",
     ),
     "all starts, sampling": (
         ("evaluate", "student", "--all-starts", "--sample"),

@@ -268,3 +268,13 @@ def test_a_reward_that_is_no_number_is_refused(reward: float) -> None:
     env.reset()
     with pytest.raises(NonFiniteError, match=r"paying: step\(\) returned a reward that is NaN or infinite"):
         env.advance(0)
+
+
+def test_an_environment_is_closed_after_its_block_also_on_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[SplitEnv] = []
+    monkeypatch.setattr(SplitEnv, "close", lambda env: closed.append(env))
+    with helpers.corridor() as env:
+        assert closed == []
+    with pytest.raises(KeyError), helpers.corridor() as broken:
+        raise KeyError
+    assert closed == [env, broken]

@@ -271,3 +271,6 @@ def test_closing_closes_every_environment(monkeypatch: pytest.MonkeyPatch) -> No
     vector = corridors("disabled")
     vector.close()
     assert closed == list(vector.envs)
+    with pytest.raises(KeyError), vector:
+        raise KeyError
+    assert closed == 2 * list(vector.envs)

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phr.acting.commitment import ConfidentCommitment
 from phr.envs.registry import make_env
+from phr.envs.split import ObservingEnv
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
 from phr.evaluation.bound import TimeBound, measure_bound
 from phr.evaluation.evaluate import EvaluationSettings, check_fits, evaluate_planner
@@ -153,18 +160,109 @@ def test_every_run_is_reported() -> None:
     assert tuple(record for _, record in told) == evaluation.runs
 
 
+def sampled(**settings: Any) -> list[tuple[Any, ...]]:
+    """Lengths, rewards and looks of runs that sample."""
+    env = corridor(max_steps=15, slip=0.3)
+    planner = TablePlanner(np.zeros((5, 3, 2)))
+    runs = evaluate(planner, env, deterministic=False, limit=Limit(episodes=20), seed=4, **settings).runs
+    return [(run.lengths, run.returns, run.looks) for run in runs]
+
+
+def test_what_is_sampled_depends_on_seed_and_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = sampled(runs=3)
+    assert sampled(runs=3, with_bound=False) == sampled(runs=3, options=RunOptions(observe_always=True)) == expected
+    assert sampled(runs=2) == expected[:2]
+    assert len({str(run) for run in expected}) == 3
+    monkeypatch.setattr("phr.evaluation.evaluate._WARM_UP_STEPS", 0)
+    assert sampled(runs=3) == expected  # the warm-up takes from other streams
+
+
+class Counted(gymnasium.Env[Any, Any]):
+    """Counts its steps and resets; its episodes are as long as it is told, or as chance wants."""
+
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, length: int | None = None) -> None:
+        self.length, self.steps, self.resets = length, 0, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.resets += 1
+        self.left = int(self.np_random.integers(1, 40)) if self.length is None else self.length
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        self.left -= 1
+        return np.zeros(1, np.float32), 1.0, self.left == 0, False, {}
+
+
+@given(
+    length=st.none() | st.integers(1, 60),
+    horizon=st.integers(1, 7),
+    limit=st.builds(Limit, steps=st.integers(1, 90)) | st.builds(Limit, episodes=st.integers(1, 9)),
+    runs=st.integers(1, 4),
+    with_bound=st.booleans(),
+)
+def test_uncounted_steps_are_at_most_twice_the_counted_ones(
+    length: int | None, horizon: int, limit: Limit, runs: int, with_bound: bool
+) -> None:
+    gym_env, planner = Counted(length), TablePlanner.of_actions([[0] * horizon], 2)
+    told = evaluate(planner, ObservingEnv(gym_env, "counted"), limit=limit, runs=runs, with_bound=with_bound)
+    counted = sum(run.steps for run in told.runs)
+    warm_up = 1 + runs * (limit.steps or limit.episodes or 0) // 10
+    assert gym_env.steps <= (2 if with_bound else 1) * counted + min(warm_up, 50) <= 3 * counted
+    assert len(told.bounds) == (runs if with_bound else 0)
+    assert (told.bound_warning is None) or "may be noise" in told.bound_warning
+
+
+def test_the_warm_up_of_a_slow_world_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds pass as the world wants."""
+    now = itertools.count()
+    monkeypatch.setattr("phr.evaluation.evaluate.time", SimpleNamespace(perf_counter=lambda: float(next(now))))
+    gym_env, planner = Counted(), TablePlanner.of_actions([[0] * 4], 2)
+    told = evaluate(planner, ObservingEnv(gym_env, "counted"), limit=Limit(steps=400), with_bound=False)
+    assert gym_env.steps == sum(run.steps for run in told.runs)
+    assert len(planner.batch_sizes) == sum(run.evaluations for run in told.runs) + 2
+
+
+class Adrift(Counted):
+    """Its episodes get longer and longer, whatever its seed."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        returned = super().reset(seed=seed)
+        self.left = self.resets
+        return returned
+
+    def step(self, action: Any) -> Any:
+        assert self.left > 0, "call reset first"
+        return super().step(action)
+
+
+def test_a_bound_that_cannot_be_measured_costs_no_results() -> None:
+    gym_env, planner = Adrift(), TablePlanner.of_actions([[0] * 4], 2)
+    told = evaluate(planner, ObservingEnv(gym_env, "adrift"), runs=3, limit=Limit(episodes=4))
+    assert [len(run.lengths) for run in told.runs] == [4, 4, 4]
+    assert (told.bounds, told.bound) == ((), None)
+    assert told.bound_warning is not None
+    assert told.bound_warning.startswith("the time bound is unknown: an episode of adrift ended elsewhere")
+    assert told.to_json()["bound_warning"] == told.bound_warning
+    assert gym_env.resets == 2 + 4 + 1 + 4 + 4  # warm-up of two steps, a run, a replay that fails, and no other replay
+
+
 def test_bounds_are_measured_before_and_after_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = clocked.install(monkeypatch)
     env, planner = clocked.ClockedEnv(clock), clocked.ClockedPlanner(clock)
-    slow = iter([4.0, 3.0, 1.0, 2.0])  # how the machine fares while each bound is measured
+    slow = iter([4.0, 3.0, 1.0, 2.0])  # how the machine fares while each run is replayed
 
     def measured(*words: Any, **settings: Any) -> TimeBound:
         bound, factor = measure_bound(*words, **settings), next(slow)
         return replace(bound, sim_us=factor * bound.sim_us)
 
     monkeypatch.setattr("phr.evaluation.evaluate.measure_bound", measured)
-    evaluation = evaluate(planner, env, runs=3, limit=Limit(episodes=4))
-    assert [bound.sim_us for bound in evaluation.bounds] == pytest.approx([1e6 * clocked.STEP * k for k in (3, 1, 1)])
+    evaluation = evaluate(planner, env, runs=4, limit=Limit(episodes=4))
+    assert [bound.sim_us for bound in evaluation.bounds] == pytest.approx([1e6 * clocked.STEP * k for k in (3, 3, 1, 1)])
 
 
 def test_cart_pole_has_no_success() -> None:
@@ -184,8 +282,11 @@ def test_a_model_must_fit() -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(SettingError, match="at least one run, got 0"):
-        EvaluationSettings(runs=0)
+    for runs in (0, -1):
+        with pytest.raises(SettingError, match=f"runs must be >= 1, got {runs}"):
+            EvaluationSettings(runs=runs)
+    with pytest.raises(SettingError, match="seed must be >= 0, got -1"):
+        EvaluationSettings(seed=-1)
     with pytest.raises(HorizonError, match="commitment must lie in 1..8"):
         evaluate(commitment=9)
 

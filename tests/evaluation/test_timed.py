@@ -4,14 +4,18 @@ import itertools
 import math
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from phr.acting.agent import HorizonAgent
+from phr.actions import Continuous
 from phr.envs.registry import make_env
-from phr.envs.split import SplitEnv
+from phr.envs.split import Advance, ObservingEnv, SplitEnv
 from phr.errors import SettingError, UnsupportedEnvironmentError
 from phr.evaluation import timed
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
@@ -240,8 +244,76 @@ def test_a_run_needs_one_limit(limits: dict[str, int], message: str) -> None:
 
 @pytest.mark.parametrize("prefix", [(-1, 2), (3, 2)])
 def test_an_empty_range_of_prefixes_is_refused(prefix: tuple[int, int]) -> None:
-    with pytest.raises(SettingError, match=f"a prefix range needs 0 <= low <= high, got {prefix[0]}:{prefix[1]}"):
+    with pytest.raises(SettingError, match=f"random_prefix needs 0 <= low <= high, got {prefix[0]}:{prefix[1]}"):
         RunOptions(prefix=prefix)
+
+
+@pytest.mark.parametrize("prefix", [(1,), (1, 2, 3), (0.5, 2), "12", None, 3, (True, 2), (0, float("nan"))])
+def test_a_prefix_is_a_pair_of_whole_numbers(prefix: Any) -> None:
+    with pytest.raises(SettingError, match=r"random_prefix must be two whole numbers \(low, high\), got "):
+        RunOptions.__post_init__(unchecked(RunOptions, prefix=prefix))
+
+
+@pytest.mark.parametrize("value", [2.0, "2", True, float("nan"), np.float64(3), [4]])
+@pytest.mark.parametrize("name", ["steps", "episodes"])
+def test_a_limit_is_a_whole_number(name: str, value: Any) -> None:
+    with pytest.raises(SettingError, match=f"{name} must be a whole number >= 1, got ") as caught:
+        Limit.__post_init__(unchecked(Limit, **{name: value}))
+    assert repr(value) in str(caught.value)
+
+
+def unchecked(kind: Any, **values: Any) -> Any:
+    """What a user without a type checker passes: an object whose birth was not checked."""
+    made = object.__new__(kind)
+    for name, value in values.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+class Meddling(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
+    """Changes the action that it is given, and remembers what it was."""
+
+    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+    action_space = spaces.Box(-1, 1, (2,), np.float32)
+
+    def __init__(self) -> None:
+        self.given: list[list[float]] = []
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.given.append(action.tolist())
+        action[:] = 7
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+
+class InPlace(ObservingEnv):
+    """Hands the very array on, as an environment of another family may."""
+
+    def advance(self, action: Any) -> Advance:
+        return self.gym_env.step(action)[1:]  # type: ignore[return-value]
+
+
+class Vectors:
+    """Plans three vectors of two numbers."""
+
+    horizon, n_actions = 3, 2
+    action_space = Continuous((-1.0, -1.0), (1.0, 1.0), (2,))
+    actions = np.array([[[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]], np.float32)
+
+    def plan(self, obs: NDArray[Any]) -> Any:
+        return self.action_space.certain(self.actions)
+
+
+def test_trace_and_starts_hold_copies() -> None:
+    gym_env = Meddling()
+    record = run(InPlace(gym_env, "meddling"), Vectors(), Limit(steps=5), prefix=(2, 2), keep_trace=True)
+    assert [len(actions) for actions in record.trace] == [3, 2]
+    assert np.array_equal(np.concatenate(record.trace), np.concatenate([Vectors.actions[0], Vectors.actions[0, :2]]))
+    assert [action.tolist() for action in record.starts[0].prefix] == gym_env.given[:2]
+    assert gym_env.given[2:] == np.concatenate(record.trace).tolist()
 
 
 def test_whole_episodes_without_an_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

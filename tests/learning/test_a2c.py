@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were() -> None:
         ({"vf_coef": -0.5}, "vf_coef must be >= 0, got -0.5"),
         ({"learning_rate_end": -0.1}, "learning_rate_end must be >= 0, got -0.1"),
         ({"prefix": (5, 2)}, "prefix needs 0 <= low <= high, got 5:2"),
-        ({"seed": -1}, "a seed must be >= 0, got -1"),
+        ({"seed": -1}, "seed must be >= 0, got -1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], message: str) -> None:

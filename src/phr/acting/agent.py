@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.acting.commitment import Commitment, CommitmentLike, FixedCommitment, resolve_commitment
+from phr.acting.commitment import Commitment, CommitmentLike, FixedCommitment, resolve_commitment, rule_lengths
 from phr.actions import action_space_of, one_by_one
 from phr.errors import InvalidDataError
-from phr.plan import ActionArray, Plan
+from phr.plan import ActionArray, IntArray, Plan
 from phr.protocols import Planner
 
 
 class _Acting:
-    """What one environment and many share: the planner, the rule, and the count of evaluations."""
+    """What both agents share: the planner, the rule, the action space, and the count of evaluations."""
 
     def __init__(
         self,
@@ -31,9 +31,24 @@ class _Acting:
         if not deterministic and rng is None:
             raise InvalidDataError("a sampling agent needs an rng: pass rng=numpy.random.default_rng(seed)")
         self._rng = rng
+        self._space = action_space_of(planner)
+        # A number needs no arrays: a microsecond or two, where a whole look may take thirty. A subclass may differ.
+        self._n_committed = self.commitment.n if type(self.commitment) is FixedCommitment else None
 
     def _choose(self, plan: Plan) -> ActionArray:
-        return plan.mode() if self._rng is None or self.deterministic else plan.sample(self._rng)
+        """The plan's actions, in the number type of the action space."""
+        actions = plan.mode() if self._rng is None or self.deterministic else plan.sample(self._rng)
+        if actions.dtype == self._space.dtype:
+            return actions
+        if not np.can_cast(actions.dtype, self._space.dtype, "same_kind"):
+            raise InvalidDataError(f"planned actions must be {self._space.dtype} ({self._space}), got {actions.dtype}")
+        return actions.astype(self._space.dtype)
+
+    def _lengths(self, plan: Plan) -> IntArray | int:
+        """How many actions of each plan to execute."""
+        if self._n_committed is not None:
+            return self._n_committed
+        return rule_lengths(self.commitment, plan, self.planner.horizon)
 
 
 class HorizonAgent(_Acting):
@@ -68,8 +83,6 @@ class HorizonAgent(_Acting):
     ) -> None:
         super().__init__(planner, commitment, deterministic, rng)
         self._pending: list[Any] = []
-        # A number needs no arrays: a microsecond or two, where a whole look may take thirty.
-        self._n_committed = self.commitment.n if isinstance(self.commitment, FixedCommitment) else None
 
     @property
     def needs_observation(self) -> bool:
@@ -87,27 +100,36 @@ class HorizonAgent(_Acting):
             obs: One observation, without a batch axis.
 
         Returns:
-            Between 1 and `horizon` actions, as the environment takes them.
+            Between 1 and `horizon` actions: ints, or arrays of the action space's shape.
+
+        Raises:
+            HorizonError: If a commitment rule returns anything but whole numbers in 1 .. horizon.
         """
         plan = self.planner.plan(obs[None])
         self.evaluations += 1
-        length = int(self.commitment.lengths(plan)[0]) if self._n_committed is None else self._n_committed
+        lengths = self._lengths(plan)
+        length = lengths if isinstance(lengths, int) else int(lengths[0])
         return one_by_one(self._choose(plan)[0, :length])
 
     def act(self, obs: NDArray[Any] | None = None) -> Any:
-        """The next action: an int, or an array of the action space's shape (float32 for continuous actions).
+        """Return the next action, as `space.sample()` would: a numpy scalar, or an array that is the caller's to change.
 
         Args:
             obs: Needed when `needs_observation`; ignored otherwise.
 
+        Returns:
+            `np.int64` for discrete actions, otherwise an array of the action space's shape (float32 for continuous ones).
+
         Raises:
             InvalidDataError: If an observation is needed and none is given.
+            HorizonError: If a commitment rule returns anything but whole numbers in 1 .. horizon.
         """
         if not self._pending:
             if obs is None:
                 raise InvalidDataError("the plan has run out: act needs an observation (see needs_observation)")
             self._pending = self.decide(obs)[::-1]
-        return self._pending.pop()
+        action = self._pending.pop()
+        return action.copy() if isinstance(action, np.ndarray) else np.int64(action)
 
 
 class VectorHorizonAgent(_Acting):
@@ -132,8 +154,7 @@ class VectorHorizonAgent(_Acting):
     ) -> None:
         super().__init__(planner, commitment, deterministic, rng)
         self.n_envs = n_envs
-        space = action_space_of(planner)
-        self._actions = np.zeros((n_envs, planner.horizon, *space.shape), space.dtype)
+        self._actions = np.zeros((n_envs, planner.horizon, *self._space.shape), self._space.dtype)
         self._next = np.zeros(n_envs, np.int64)
         self._stop = np.zeros(n_envs, np.int64)
 
@@ -169,7 +190,7 @@ class VectorHorizonAgent(_Acting):
             self.evaluations += n_given
             self._actions[looking] = self._choose(plan)
             self._next[looking] = 0
-            self._stop[looking] = self.commitment.lengths(plan)
+            self._stop[looking] = self._lengths(plan)
         actions = self._actions[np.arange(self.n_envs), np.minimum(self._next, self.planner.horizon - 1)]
         self._next += acting
         return actions

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from phr.errors import HorizonError, SettingError
+from phr.numbers import is_whole
 from phr.plan import IntArray, Plan
 
 CommitmentLike = int | Literal["auto"]
@@ -24,9 +25,21 @@ class Commitment(Protocol):
 
 @dataclass(frozen=True)
 class FixedCommitment:
-    """Always the same number of actions (LeRobot's `n_action_steps`)."""
+    """Always the same number of actions (LeRobot's `n_action_steps`).
+
+    Raises:
+        SettingError: If `n` is not a whole number.
+        HorizonError: If it is below 1.
+    """
 
     n: int
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.n):
+            raise SettingError(f"commitment must be a whole number, got {self.n!r}")
+        if self.n < 1:
+            raise HorizonError(f"commitment must be >= 1, got {self.n!r}")
+        object.__setattr__(self, "n", int(self.n))
 
     def lengths(self, plan: Plan) -> IntArray:
         """`n` for every plan."""
@@ -57,26 +70,48 @@ class ConfidentCommitment:
 
 
 def resolve_commitment(commitment: CommitmentLike | Commitment | None, horizon: int) -> Commitment:
-    """The rule that a user's word stands for.
+    """Return the rule that a number, a word or None stands for.
 
     Args:
         commitment: A number of actions, `"auto"`, a rule, or None for the whole horizon.
         horizon: Actions that the planner predicts.
 
     Raises:
-        HorizonError: If a number lies outside 1 .. horizon.
-        SettingError: If it is a word other than `"auto"`, or no rule.
+        HorizonError: If a number, or that of a `FixedCommitment`, lies outside 1 .. horizon.
+        SettingError: If it is none of these.
     """
     if commitment is None:
         return FixedCommitment(horizon)
-    if isinstance(commitment, str):
-        if commitment != "auto":
-            raise SettingError(f"commitment must be a number or 'auto', got {commitment!r}")
+    if isinstance(commitment, str) and commitment == "auto":
         return ConfidentCommitment()
-    if isinstance(commitment, int | np.integer):
-        if not 1 <= commitment <= horizon:
-            raise HorizonError(f"commitment must lie in 1..{horizon} (the model's horizon), got {commitment}")
-        return FixedCommitment(int(commitment))
-    if not isinstance(commitment, Commitment):
-        raise SettingError(f"commitment must be a whole number, 'auto' or a rule with `lengths`, got {commitment!r}")
-    return commitment
+    rule: Any = commitment
+    number = rule.n if isinstance(rule, FixedCommitment) else rule
+    if is_whole(number) and not 1 <= number <= horizon:
+        raise HorizonError(f"commitment must lie in 1..{horizon} (the model's horizon), got {number}")
+    if is_whole(rule):
+        return FixedCommitment(int(rule))
+    if isinstance(rule, type) or not callable(getattr(rule, "lengths", None)):
+        raise SettingError(f"commitment must be a whole number, 'auto' or a rule with a method `lengths`; got {rule!r}")
+    checked: Commitment = rule
+    return checked
+
+
+def rule_lengths(rule: Commitment, plan: Plan, horizon: int) -> IntArray:
+    """Ask a rule how many actions of each plan to execute, and check the answer.
+
+    Returns:
+        Each in 1 .. horizon, int64, shape `(batch,)`.
+
+    Raises:
+        HorizonError: If the rule returned anything else.
+    """
+    returned: Any = rule.lengths(plan)
+    lengths = np.asarray(returned)
+    fits = lengths.shape == (plan.batch_size,) and lengths.dtype.kind in "iu"
+    if not fits or not ((lengths >= 1) & (lengths <= horizon)).all():
+        raise HorizonError(
+            f"the commitment rule {type(rule).__name__} returned wrong lengths: expected {plan.batch_size} whole number(s) "
+            f"in 1..{horizon} (the model's horizon), shape ({plan.batch_size},); got {' '.join(repr(returned).split())}"
+        )
+    checked: IntArray = lengths.astype(np.int64)
+    return checked

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phr.api.threads import use_threads
+from phr.api.threads import threads_restored, use_threads
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, SettingError, UnknownModelError, UsageError
@@ -32,6 +32,7 @@ from phr.teachers.vecnormalize import read_vecnormalize
 from phr.teachers.zoo import model_directory
 
 
+@threads_restored()
 def train_teacher(
     env_id: str,
     *,
@@ -83,6 +84,7 @@ def train_teacher(
     return runs.train_teacher(env_id, config, _path(out), start=model, resume=resume, on_progress=on_progress, say=say)
 
 
+@threads_restored()
 def distill(
     teacher: Any = None,
     *,

@@ -7,20 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from phr.acting.commitment import Commitment, CommitmentLike
-from phr.api.threads import use_threads
+from phr.acting.commitment import Commitment, CommitmentLike, resolve_commitment
+from phr.api.threads import threads_restored, use_threads
 from phr.envs.registry import make_env, with_option
-from phr.errors import SettingError
+from phr.envs.split import SplitEnv
+from phr.errors import HorizonError, SettingError
 from phr.evaluation.evaluate import EvaluationSettings, check_fits, evaluate_planner
 from phr.evaluation.machine import describe_machine
 from phr.evaluation.starts import StartsResult, distinct_starts, play_all_starts
 from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
+from phr.numbers import check_whole
 from phr.teachers.foreign import Reading
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.references import Actor, Backend, resolve
 
 
+@threads_restored()
 def evaluate(
     model: Any,
     *,
@@ -39,12 +42,15 @@ def evaluate(
     all_starts: bool = False,
     activation: str | None = None,
     normalize: str | Path | None = None,
+    bound: bool = True,
     threads: int = 1,
     on_run: Callable[[int, RunRecord], None] = lambda _index, _record: None,
 ) -> Evaluation:
     """Measure what a model collects, and how fast.
 
-    `Evaluation.check_bound` raises where the runs were faster than possible; the results are there all the same.
+    Warm-up and the measurement of the time bound take at most twice the counted steps (random prefixes aside), and at most
+    about five seconds. What is wrong with the bound is a warning beside the results (`Evaluation.bound_warning`). There is
+    one environment at a time (all starts of a grid or an Atari game are played side by side); it is closed, also on errors.
 
     Args:
         model: A model, a run directory, `zoo:NAME`, an `.onnx`, `oracle`, or any teacher that `distill` takes.
@@ -65,7 +71,8 @@ def evaluate(
             are, so neither sampling nor a random prefix goes with it.
         activation: As for `distill`.
         normalize: As for `distill`.
-        threads: Threads of torch.
+        bound: Measure the time bound (default), by replaying runs; not with `observe_always`.
+        threads: Threads of torch during the call.
         on_run: Told each finished run.
 
     Raises:
@@ -76,42 +83,44 @@ def evaluate(
         UnsupportedEnvironmentError: If all starts are asked for and there are too many.
     """
     use_threads(threads)
-    said = Reading(activation=activation, normalize=normalize)
-    actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=said)
-    _check_words(actor, threads, all_starts=all_starts, deterministic=deterministic, random_prefix=random_prefix)
-    env = make_env(actor.env_id if sticky is None else with_option(actor.env_id, "sticky", sticky))
-    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
     settings = EvaluationSettings(
-        commitment=commitment if commitment is not None else actor.commitment,
+        commitment=commitment,
         limit=Limit(steps=100_000) if steps is None and episodes is None else Limit(steps, episodes),
         runs=runs,
         seed=seed,
         deterministic=deterministic,
         options=RunOptions(prefix=random_prefix, observe_always=observe_always),
-        with_bound=not observe_always,
+        with_bound=bound and not observe_always,
     )
+    actor = _resolved(model, env_id, horizon, backend, Reading(activation=activation, normalize=normalize))
+    _check_words(actor, threads, all_starts=all_starts, deterministic=deterministic, random_prefix=random_prefix)
+    if commitment is None:
+        settings = replace(settings, commitment=actor.commitment)
+    where = actor.env_id if sticky is None else with_option(actor.env_id, "sticky", sticky)
     # The starts go first: too many of them must not cost the results of long runs.
-    every = None
-    if all_starts:
-        every = evaluate_all_starts(
-            model,
-            env_id=env.env_id,
-            commitment=commitment,
-            horizon=horizon,
-            backend=backend,
-            activation=activation,
-            normalize=normalize,
+    every = _every_start(actor, where, settings.commitment) if all_starts else None
+    with make_env(where) as env:
+        _check_fits(actor, env)
+        result = evaluate_planner(
+            actor.planner,
+            env,
+            settings,
+            model=actor.reference,
+            backend=actor.backend,
+            machine=describe_machine(threads),
+            on_run=on_run,
         )
-    result = evaluate_planner(
-        actor.planner,
-        env,
-        settings,
-        model=actor.reference,
-        backend=actor.backend,
-        machine=describe_machine(threads),
-        on_run=on_run,
-    )
     return replace(result, all_starts=every)
+
+
+def _resolved(model: Any, env_id: str | None, horizon: int | None, backend: Backend | None, reading: Reading) -> Actor:
+    if horizon is not None:
+        check_whole("horizon", horizon, 1, HorizonError)
+    return resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=reading)
+
+
+def _check_fits(actor: Actor, env: SplitEnv) -> None:
+    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
 
 
 def _check_words(
@@ -153,11 +162,14 @@ def evaluate_all_starts(
         UnsupportedEnvironmentError: If there are too many starts to enumerate.
         UsageError: As for `evaluate`.
     """
-    said = Reading(activation=activation, normalize=normalize)
-    actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=said)
-    env = make_env(actor.env_id)
-    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
-    starts = distinct_starts(env)
-    chosen = commitment if commitment is not None else actor.commitment
-    optimal = optimal_lengths(env, starts) if actor.env_id in SOLVABLE_IDS else None
-    return play_all_starts(actor.planner, actor.env_id, starts, commitment=chosen, optimal_lengths=optimal)
+    actor = _resolved(model, env_id, horizon, backend, Reading(activation=activation, normalize=normalize))
+    return _every_start(actor, actor.env_id, commitment if commitment is not None else actor.commitment)
+
+
+def _every_start(actor: Actor, env_id: str, commitment: CommitmentLike | Commitment | None) -> StartsResult:
+    resolve_commitment(commitment, actor.planner.horizon)  # a wrong one is refused before the starts are searched for
+    with make_env(env_id) as env:
+        _check_fits(actor, env)
+        starts = distinct_starts(env)
+        optimal = optimal_lengths(env, starts) if env_id in SOLVABLE_IDS else None
+    return play_all_starts(actor.planner, env_id, starts, commitment=commitment, optimal_lengths=optimal)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phr.api.learn import load
-from phr.api.threads import use_threads
+from phr.api.threads import threads_restored, use_threads
 from phr.errors import UsageError
 from phr.progress import OnProgress, silent
 from phr.teachers.foreign import Reading
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from phr.studies.results import Results
 
 
+@threads_restored()
 def reproduce(
     profile: str = "quick",
     *,
@@ -55,6 +56,7 @@ def reproduce(
     return run_study(chosen, Path(out), command=command_of(chosen, Path(out)), say=say, on_progress=on_progress)
 
 
+@threads_restored()
 def make_report(
     reference: str | Path,
     *,
@@ -100,6 +102,7 @@ def make_report(
     return write_model_page(model, name, usual if out is None else Path(out), say=say)
 
 
+@threads_restored()
 def bench(
     *,
     out: str | Path,
@@ -126,7 +129,7 @@ def bench(
         on_section: Told each finished section's heading and tables.
 
     Returns:
-        What was measured; its `check` raises where a run was faster than possible.
+        What was measured, with `warnings` where a run was faster than possible.
 
     Raises:
         SettingError: If there is no such section, or a rate is not positive.

@@ -213,7 +213,7 @@ class AtariSplitEnv(SplitEnv):
         if self._fires_first:
             self._ale.act(_FIRE)
 
-    def advance(self, action: int) -> Advance:
+    def advance(self, action: Any) -> Advance:
         """Play one decision, and those that follow a lost life under `fire=life`; their rewards and frames count."""
         reward = self._decide(action)
         if self._fires_on:
@@ -221,7 +221,7 @@ class AtariSplitEnv(SplitEnv):
         terminated = self._ale.game_over()
         return float(reward), terminated, not terminated and self._elapsed >= self.settings.max_frames, {}
 
-    def _decide(self, action: int) -> int:
+    def _decide(self, action: Any) -> int:
         """Play the frames of one decision. The emulator stands still once the game is over, so none is cut short."""
         frames = self._varied(action) if self._varies else self._plain[action]
         act = self._ale.act
@@ -250,7 +250,7 @@ class AtariSplitEnv(SplitEnv):
         before, self._lives = self._lives, self._ale.lives()
         return sum(map(self._decide, (0, *self._launch))) if 0 < self._lives < before else 0
 
-    def _varied(self, action: int) -> tuple[int, ...]:
+    def _varied(self, action: Any) -> tuple[int, ...]:
         """The frames of a decision under sticky actions or a varying frame skip."""
         skip, chosen = self.settings.frame_skip, self._actions[action]
         length = int(self._rng.integers(*skip)) if isinstance(skip, tuple) else skip
@@ -310,7 +310,7 @@ class AtariSplitEnv(SplitEnv):
         """`ALEInterface.act` in a loop; a look reads the screens that its stack needs and prepares them."""
         act = self._ale.act
 
-        def step(action: int) -> None:
+        def step(action: Any) -> None:
             for frame in self._varied(action) if self._varies else self._plain[action]:
                 act(frame)
             self._pending += 1

@@ -157,7 +157,7 @@ class FullViewEnv(_MiniGridBase):
         self._env.reset(seed=seed)
         self._encoded_grid = None
 
-    def advance(self, action: int) -> Advance:
+    def advance(self, action: Any) -> Advance:
         """Move the world by one action, without MiniGrid's view."""
         if action == _TOGGLE:  # the one action that changes an object in place
             x, y = self._core.front_pos
@@ -278,7 +278,7 @@ class PartialViewEnv(_MiniGridBase):
         """Start an episode."""
         self._env.reset(seed=seed)
 
-    def advance(self, action: int) -> Advance:
+    def advance(self, action: Any) -> Advance:
         """Move the world by one action, without MiniGrid's view."""
         _, reward, terminated, truncated, info = self._env.step(action)
         return float(reward), terminated, truncated, info

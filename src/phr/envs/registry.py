@@ -73,7 +73,10 @@ def with_option(env_id: str, name: str, value: object) -> str:
     return f"{plain}?" + "&".join(f"{key}={text}" for key, text in {**options, name: str(value)}.items())
 
 
-def _split_options(env_id: str) -> tuple[str, dict[str, str]]:
+def _split_options(env_id: Any) -> tuple[str, dict[str, str]]:
+    if not isinstance(env_id, str):
+        said = " ".join(repr(env_id).split())
+        raise UnknownEnvironmentError(f"env_id must be a Gymnasium id or 'module:factory', got {said}")
     name, _, query = env_id.partition("?")
     pairs = [entry.partition("=") for entry in query.split("&")] if query else []
     return name, {key: value for key, _, value in pairs}

@@ -59,7 +59,7 @@ class BareSimulator:
     """What acting cannot do without, and no class of ours: the time bound measures it.
 
     Attributes:
-        step: Move the simulator by one action.
+        step: Move the simulator by one action; returns what Gymnasium's `step` returns, or None if episodes end elsewhere.
         reset: Start an episode with this seed; None goes on with the own generator.
         observe: Build the observation that an agent who looks now is shown.
     """
@@ -187,6 +187,13 @@ class SplitEnv(ABC):
     def close(self) -> None:
         """Release what the environment holds."""
         self.gym_env.close()
+
+    def __enter__(self) -> SplitEnv:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Close the environment, also after an error."""
+        self.close()
 
 
 class ObservingEnv(SplitEnv):

@@ -229,6 +229,13 @@ class VectorSplit:
         for env in self.envs:
             env.close()
 
+    def __enter__(self) -> VectorSplit:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Close every environment, also after an error."""
+        self.close()
+
 
 def make_training_vectors(
     make: Callable[[], SplitEnv], n_envs: int, seeds: SeedSchedule, prefixes: PrefixSchedule | None = None

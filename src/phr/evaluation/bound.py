@@ -4,10 +4,14 @@ t_sim and t_reset come from a bare loop over the simulator, without any class of
 the agent looked. A recorded run is replayed, so every term is measured on the states that the agent met. Where k frames are
 stacked, a look prepares those that no earlier look has prepared, at most k: each counts min(1, k·E) times a step.
 
+A replay takes at most the steps of its run, and at most a given number of seconds. It needs an environment that its seed
+determines: where an episode ends elsewhere than in the record, or anything is raised, the bound is unknown. The results of
+the runs do not depend on it.
+
 Other programs slow a machine down, and never speed it up. So runs and replays alternate, each term of a run's bound is the
-lesser of what was measured right before and right after the run, and a verdict takes the median over several runs. A burst
+lesser of what was measured in two replays (`bounds_of_runs`), and a verdict takes the median over several runs. A burst
 of noise can then make a run look slow beside its bound, but hardly fast. What is still faster than possible by more than
-5 % shows a mistake in the bound: an error where enough was measured to say so, else a warning.
+5 % shows a mistake in the bound, and is a warning beside the results.
 """
 
 from __future__ import annotations
@@ -15,11 +19,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from phr.envs.split import SplitEnv
-from phr.evaluation.timed import RunRecord
+from phr.errors import BoundError
+from phr.evaluation.timed import RunRecord, copied
 from phr.protocols import Planner
 
 TOLERATED_FRACTION = 1.05
@@ -27,6 +33,9 @@ TOLERATED_FRACTION = 1.05
 
 ENOUGH_RUNS, ENOUGH_SECONDS = 3, 1.0
 """Fewer runs than this, or one shorter than this many seconds, are too little to tell a mistake from noise."""
+
+_SLOW_STEP = 1e-3
+"""Seconds; where a step of the run took longer, its replay reads the clock after every step."""
 
 _MEASURED = ("sim_us", "reset_us", "obs_us", "policy_us")
 
@@ -79,19 +88,35 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
         env: The environment of the run.
         planner: Its planner.
         record: A run with its trace.
-        max_seconds: Replay no longer than this (but through one reset and one plan at least).
+        max_seconds: The replay stops after the first call that exceeds this, in mid-plan where steps are slow; it takes one
+            reset, one look and one step at least.
+
+    Raises:
+        BoundError: If the replay does not repeat the run, or anything in it fails.
     """
+    try:
+        return _replayed(env, planner, record, max_seconds)
+    except BoundError:
+        raise
+    except Exception as error:  # the environment's own code, or the planner's
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BoundError(f"replaying a run of {env.env_id} failed with {why}") from error
+
+
+def _replayed(env: SplitEnv, planner: Planner, record: RunRecord, max_seconds: float) -> TimeBound:
     clock = time.perf_counter
     simulator = env.bare()
     sim = reset = look = think = 0.0
     n_steps = n_resets = n_looks = 0
     starts = iter(record.starts)
+    seconds_per_step = record.seconds_env / record.steps
     begin = clock()
-    env.reset(record.seed)
     ended = True
     for actions in record.trace:
         if ended:
             start = next(starts)
+            if len(start.prefix) * seconds_per_step > max_seconds - (clock() - begin):
+                break
             started = clock()
             simulator.reset(start.seed)
             reset, n_resets = reset + clock() - started, n_resets + 1
@@ -103,33 +128,65 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
         planned = clock()
         look, think, n_looks = look + observed - started, think + planned - observed, n_looks + 1
         ended = isinstance(actions[-1], int) and actions[-1] < 0
-        plain = actions[:-1] if ended else actions
-        started = clock()
-        for action in plain:
-            simulator.step(action)
-        sim, n_steps = sim + clock() - started, n_steps + len(plain)
+        left = copied(actions[:-1] if ended else actions)  # the simulator may change them in place
+        while left and (n_steps == 0 or clock() - begin <= max_seconds):
+            # Reading the clock after every step would cost a fast simulator a part of its time, and a slow one nothing.
+            n_now = 1 if seconds_per_step > _SLOW_STEP else len(left)
+            now, left = left[:n_now], left[n_now:]
+            started = clock()
+            answers = list(map(simulator.step, now))
+            sim, n_steps = sim + clock() - started, n_steps + len(now)
+            if len(answers) < len(now):  # which is how `list` takes it
+                raise StopIteration
+            _check_ends(env, answers, ended and not left)
         if clock() - begin > max_seconds:
             break
+    if not n_steps:
+        raise BoundError(f"the random prefix of {env.env_id} takes longer than the {max_seconds:g} s that a replay may take")
     return TimeBound(
-        sim_us=1e6 * sim / max(n_steps, 1),
-        reset_us=1e6 * reset / max(n_resets, 1),
-        obs_us=1e6 * look / max(n_looks, 1),
-        policy_us=1e6 * think / max(n_looks, 1),
+        sim_us=1e6 * sim / n_steps,
+        reset_us=1e6 * reset / n_resets,
+        obs_us=1e6 * look / n_looks,
+        policy_us=1e6 * think / n_looks,
         evaluations_per_step=record.evaluations / record.steps,
         steps_per_episode=float(np.mean(record.lengths)) if record.lengths else float(record.steps),
     )
 
 
-def least_terms(after: TimeBound, before: TimeBound | None) -> TimeBound:
-    """The bound of a run whose terms were measured after it, and before it too: each term at its least.
+def _check_ends(env: SplitEnv, answers: Sequence[Any], ended: bool) -> None:
+    """Compare where episodes end with the record: after the last of these steps, or not yet.
+
+    A simulator whose `step` returns None (see `BareSimulator`) cannot be compared.
+    """
+    ends = [bool(answer[2] or answer[3]) for answer in answers if isinstance(answer, tuple)]
+    if ends and ends != [False] * (len(ends) - 1) + [ended]:
+        raise BoundError(
+            f"an episode of {env.env_id} ended elsewhere in its replay than in its run: seed and actions do not determine it"
+        )
+
+
+def least_terms(own: TimeBound, other: TimeBound) -> TimeBound:
+    """Return the bound of a run whose terms were measured in two replays: each term at its least.
 
     Args:
-        after: From the replay of the run itself; its E and L are kept.
-        before: From the replay of the run before; None for the first.
+        own: From the replay of the run itself; its E and L are kept.
+        other: From the replay of a neighbouring run.
     """
-    if before is None:
-        return after
-    return replace(after, **{name: min(getattr(after, name), getattr(before, name)) for name in _MEASURED})
+    return replace(own, **{name: min(getattr(own, name), getattr(other, name)) for name in _MEASURED})
+
+
+def bounds_of_runs(measured: Sequence[TimeBound]) -> tuple[TimeBound, ...]:
+    """The bounds of runs that alternate with their replays.
+
+    Each run takes the lesser terms of the replay before and the one after it; the first run, before which there is none,
+    those of the first two replays.
+
+    Args:
+        measured: One replay after each run.
+    """
+    if len(measured) < 2:
+        return tuple(measured)
+    return tuple(map(least_terms, measured, (measured[1], *measured[:-1])))
 
 
 def is_enough_to_judge(seconds: Sequence[float]) -> bool:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-import numpy as np
 
 from phr.acting.agent import HorizonAgent
 from phr.acting.commitment import Commitment, CommitmentLike
 from phr.actions import action_space_of
 from phr.envs.split import SplitEnv
-from phr.errors import IncompatibleModelError, SettingError
-from phr.evaluation.bound import TimeBound, least_terms, measure_bound
+from phr.errors import BoundError, IncompatibleModelError
+from phr.evaluation.bound import TimeBound, bounds_of_runs, measure_bound
 from phr.evaluation.starts import run_randomness
 from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
+from phr.numbers import check_whole, is_whole
 from phr.protocols import Planner
 from phr.seeding import Streams
 
 _SECONDS_OF_BOUNDS = 4.0
 """Time spent on measuring the bound, all runs together."""
 
-_STEPS_BEFORE = 2000
-"""Steps of the uncounted run whose bound stands before the first one."""
+_WARM_UP_PLANS, _WARM_UP_STEPS, _WARM_UP_SECONDS = 20, 50, 1.0
+"""The most of each before the first run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,10 @@ class EvaluationSettings:
         seed: Fixes the seeds of all runs.
         deterministic: Take the most likely actions; otherwise sample.
         options: Random prefixes, observing always.
-        with_bound: Measure the time bound between the runs.
+        with_bound: Measure the time bound between the runs, by replaying each of them (see `measure_bound`).
+
+    Raises:
+        SettingError: If `runs` or `seed` is not a whole number, or too small.
     """
 
     commitment: CommitmentLike | Commitment | None = None
@@ -50,8 +53,8 @@ class EvaluationSettings:
     with_bound: bool = True
 
     def __post_init__(self) -> None:
-        if self.runs < 1:
-            raise SettingError(f"an evaluation needs at least one run, got {self.runs}")
+        check_whole("runs", self.runs, 1)
+        Streams(self.seed)
 
 
 def check_fits(planner: Planner, env: SplitEnv, *, expected_shape: tuple[int, ...] | None = None) -> None:
@@ -82,6 +85,12 @@ def evaluate_planner(
 ) -> Evaluation:
     """Play the runs one after another in one environment; set-up and warm-up are not timed.
 
+    Uncounted steps, those of the warm-up and of the replays that measure the bound, are at most twice the counted ones,
+    random prefixes aside. They stop at the first call after `_WARM_UP_SECONDS` and `_SECONDS_OF_BOUNDS`.
+
+    Every run has streams of its own, so what it samples depends neither on the runs before it nor on the bound. A bound that
+    cannot be measured is a warning beside the results (`Evaluation.bound_warning`).
+
     Args:
         planner: Who acts.
         env: Where.
@@ -96,47 +105,60 @@ def evaluate_planner(
         IncompatibleModelError: If the model does not fit the environment.
     """
     check_fits(planner, env)
-    rng = Streams(settings.seed).rng("evaluate-sampling")
-    agent = HorizonAgent(planner, settings.commitment, deterministic=settings.deterministic, rng=rng)
-    _warm_up(planner, env, agent)
-    records, bounds = list[RunRecord](), list[TimeBound]()
-    options = RunOptions(settings.options.prefix, settings.options.observe_always, keep_trace=settings.with_bound)
-    seconds_of_bound = _SECONDS_OF_BOUNDS / settings.runs
-    before = None
-    if settings.with_bound:
-        before = _first_bound(planner, env, agent, options, settings.limit.steps or _STEPS_BEFORE, seconds_of_bound)
+    streams = Streams(settings.seed)
+
+    def new_agent(stream: str, *index: int) -> HorizonAgent:
+        rng = streams.rng(stream, *index)
+        return HorizonAgent(planner, settings.commitment, deterministic=settings.deterministic, rng=rng)
+
+    limit = settings.limit
+    _warm_up(env, new_agent("evaluate-warm-up"), settings.runs * (limit.steps or limit.episodes or 1))
+    records, measured, failure = list[RunRecord](), list[TimeBound](), None
     for index in range(settings.runs):
         seed, rng = run_randomness(settings.seed, index)
-        record = timed_run(env, agent, settings.limit, seed=seed, rng=rng, options=options)
-        if settings.with_bound:
-            after = measure_bound(env, planner, record, max_seconds=seconds_of_bound)
-            bounds.append(least_terms(after, before))
-            before = after
+        options = replace(settings.options, keep_trace=settings.with_bound and failure is None)
+        record = timed_run(env, new_agent("evaluate-sampling", index), limit, seed=seed, rng=rng, options=options)
+        if options.keep_trace:
+            try:
+                measured.append(measure_bound(env, planner, record, max_seconds=_SECONDS_OF_BOUNDS / settings.runs))
+            except BoundError as error:
+                failure = str(error)
             record.trace.clear()
             record.starts.clear()
         records.append(record)
         on_run(index, record)
     chosen = planner.horizon if settings.commitment is None else settings.commitment
-    named = chosen if isinstance(chosen, int) else str(chosen)
     return Evaluation(
-        env.env_id, model, planner.horizon, named, backend, settings.deterministic, tuple(records), tuple(bounds), machine
+        env_id=env.env_id,
+        model=model,
+        horizon=planner.horizon,
+        commitment=int(chosen) if is_whole(chosen) else str(chosen),
+        backend=backend,
+        deterministic=settings.deterministic,
+        runs=tuple(records),
+        bounds=() if failure else bounds_of_runs(measured),
+        machine=machine,
+        bound_failure=failure,
     )
 
 
-def _first_bound(
-    planner: Planner, env: SplitEnv, agent: HorizonAgent, options: RunOptions, n_steps: int, max_seconds: float
-) -> TimeBound:
-    """What stands before the first run: the bound of a short run that is not counted."""
-    streams = Streams(0)
-    seed, rng = streams.integer("bound-run"), streams.rng("bound-prefix")
-    record = timed_run(env, agent, Limit(steps=min(_STEPS_BEFORE, n_steps)), seed=seed, rng=rng, options=options)
-    agent.reset()
-    return measure_bound(env, planner, record, max_seconds=max_seconds)
-
-
-def _warm_up(planner: Planner, env: SplitEnv, agent: HorizonAgent) -> None:
+def _warm_up(env: SplitEnv, agent: HorizonAgent, n_counted: int) -> None:
+    """Run what takes longer at its first call, for a tenth of the steps that will be counted at least."""
+    clock = time.perf_counter
+    end = clock() + _WARM_UP_SECONDS
     env.reset(0)
     obs = env.observe()
-    for _ in range(20):
-        planner.plan(obs[None])
-    timed_run(env, agent, Limit(steps=50), seed=0, rng=np.random.default_rng(0))
+    for _ in range(_WARM_UP_PLANS):
+        agent.planner.plan(obs[None])
+        if clock() > end:
+            break
+    ended = False
+    for _ in range(min(_WARM_UP_STEPS, 1 + n_counted // 10)):
+        if clock() > end:
+            return
+        if ended:
+            agent.reset()
+            env.reset()
+        action = agent.act(env.observe() if agent.needs_observation else None)
+        _, terminated, truncated, _ = env.advance(action)
+        ended = terminated or truncated

@@ -217,7 +217,7 @@ def trace_path(
     info: dict[str, Any] = {}
     while not (terminated or truncated):
         looked.append(agent.needs_observation)
-        actions.append(agent.act(obs if looked[-1] else None))
+        actions.append(int(agent.act(obs if looked[-1] else None)))
         reward, terminated, truncated, info = env.advance(actions[-1])
         places.append(read_place(obs := env.observe()))
     return LearnedPath(

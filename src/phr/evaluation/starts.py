@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,10 +12,11 @@ import numpy as np
 from phr.acting.commitment import Commitment, CommitmentLike
 from phr.actions import ActionSpace
 from phr.envs.lanes import endless_starts
+from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
-from phr.envs.vector import Start
+from phr.envs.vector import Autoreset, Start, VectorSplit
 from phr.errors import SettingError, UnsupportedEnvironmentError
-from phr.evaluation.episodes import make_vector, play_episodes
+from phr.evaluation.episodes import play_episodes
 from phr.evaluation.jitter import Jitter, measure_jitter
 from phr.protocols import Planner
 from phr.seeding import Streams
@@ -133,12 +135,15 @@ def play_all_starts(
         starts: From `distinct_starts`.
         commitment: Actions executed per look.
         optimal_lengths: The shortest possible length from each start, where known.
-        n_envs: Episodes played side by side.
+        n_envs: Episodes played side by side on grids and in Atari; elsewhere one environment plays them all, for some
+            simulators can be open only once.
     """
-    vector = make_vector(env_id, min(n_envs, len(starts)))
-    effects = vector.envs[0].action_effects()
-    episodes = play_episodes(planner, vector, starts, commitment=commitment)
-    vector.close()
+    with ExitStack() as opened:
+        envs = [opened.enter_context(make_env(env_id))]
+        n_more = 0 if envs[0].family == "other" else min(n_envs, len(starts)) - 1
+        envs += [opened.enter_context(make_env(env_id)) for _ in range(n_more)]
+        effects = envs[0].action_effects()
+        episodes = play_episodes(planner, VectorSplit(envs, Autoreset.DISABLED), starts, commitment=commitment)
     return StartsResult(
         n_starts=len(starts),
         n_solved=int(episodes.success.sum()),

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.errors import BoundError
 from phr.evaluation.bound import ENOUGH_SECONDS, TOLERATED_FRACTION, TimeBound, is_enough_to_judge
 from phr.evaluation.starts import StartsResult
 from phr.evaluation.statistics import stratified_bootstrap
@@ -34,9 +33,10 @@ class Evaluation:
         backend: What computed the plans.
         deterministic: Whether actions were the most likely ones.
         runs: One record each.
-        bounds: The least possible time of each run, measured before and after it; empty where it was not asked for.
+        bounds: The least possible time of each run; empty where it was not asked for, or is unknown.
         machine: CPU, threads, versions.
         all_starts: How every start fared, played once each and greedily; None where it was not asked for.
+        bound_failure: Why the bound is unknown although it was asked for; None otherwise.
     """
 
     env_id: str
@@ -49,6 +49,7 @@ class Evaluation:
     bounds: tuple[TimeBound, ...]
     machine: dict[str, Any]
     all_starts: StartsResult | None = None
+    bound_failure: str | None = None
 
     def _total(self, name: str) -> float:
         return float(sum(getattr(run, name) for run in self.runs))
@@ -119,7 +120,7 @@ class Evaluation:
 
     @property
     def bound(self) -> dict[str, float] | None:
-        """The bound's terms, medians over the runs, and the median fraction that a run reached; None if not measured."""
+        """The bound's terms, medians over the runs, and the median fraction that a run reached; None if not known."""
         if not self.bounds:
             return None
         each = [bound.to_json(1e5 * run.seconds_wall / run.steps) for bound, run in zip(self.bounds, self.runs, strict=True)]
@@ -131,23 +132,18 @@ class Evaluation:
 
     @property
     def bound_warning(self) -> str | None:
-        """One sentence where the median run was faster than possible by more than 5 %, else None."""
+        """One sentence where the bound is unknown, or the median run was faster than possible by more than 5 %; else None.
+
+        The results are not affected. With few or short runs the noise of the machine may be the reason.
+        """
+        if self.bound_failure is not None:
+            return f"the time bound is unknown: {self.bound_failure}"
         fraction = 0.0 if self.bound is None else self.bound["fraction"]
         if fraction <= TOLERATED_FRACTION:
             return None
-        return f"the median run took {1 / fraction:.0%} of the least possible time ({fraction:.2f} of the bound)"
-
-    def check_bound(self) -> None:
-        """Refuse to believe in runs that were faster than possible; a caller prints and writes the results first.
-
-        With few or short runs the noise of the machine explains as much, so there it stays a warning (`bound_warning`,
-        which `str` prints).
-
-        Raises:
-            BoundError: If the median fraction of the bound exceeds 1.05 over at least three runs of a second or more.
-        """
-        if self.bound_warning and self._is_judged:
-            raise BoundError(f"{self.bound_warning}; the bound is mistaken for {self.env_id}, please report it")
+        mistaken = f"the time bound of {self.env_id} is wrong; please report it"
+        reason = mistaken if self._is_judged else "so few or short runs may be noise"
+        return f"the median run took {1 / fraction:.0%} of the least possible time ({fraction:.2f} of the bound): {reason}"
 
     def __str__(self) -> str:
         interval = self.return_ci95
@@ -181,11 +177,10 @@ class Evaluation:
                 f"(step {terms['sim_us']:.1f} µs, reset {terms['reset_us']:.0f}, look {terms['obs_us']:.1f}, "
                 f"plan {terms['policy_us']:.0f})"
             )
-            if self.bound_warning:
-                noise = "" if self._is_judged else "; so few or short runs may be noise"
-                lines.append(f"  warning        {self.bound_warning}{noise}")
         if self.all_starts is not None:
             lines.append(f"  {self.all_starts}")
+        if self.bound_warning is not None:
+            lines.append(f"  warning        {self.bound_warning}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -208,6 +203,7 @@ class Evaluation:
             "evaluations_per_episode": self.evaluations_per_episode,
             "evaluations_per_step": self.evaluations_per_step,
             "bound": self.bound,
+            "bound_warning": self.bound_warning,
             "all_starts": None if self.all_starts is None else asdict(self.all_starts),
             "machine": self.machine,
         }

@@ -15,6 +15,7 @@ from phr.envs.split import Advance, SplitEnv, run_plan
 from phr.envs.vector import Start
 from phr.errors import SettingError
 from phr.experience.success import episode_success, said_success
+from phr.numbers import check_whole, is_whole
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Limit:
     """When a run is over: after a number of steps, or after a number of whole episodes.
 
     Raises:
-        SettingError: If not exactly one of them is given, or it is below 1.
+        SettingError: If not exactly one of them is given, or it is not a whole number >= 1.
     """
 
     steps: int | None = None
@@ -34,8 +35,7 @@ class Limit:
             what = "give steps or episodes, not both" if given else "say how many steps or episodes"
             raise SettingError(f"{what}; got steps={self.steps}, episodes={self.episodes}")
         for name, value in given.items():
-            if value < 1:
-                raise SettingError(f"{name} must be >= 1, got {value}")
+            check_whole(name, value, 1)
 
 
 @dataclass
@@ -76,9 +76,9 @@ class RunRecord:
     reward_low: float = float("inf")
     reward_high: float = float("-inf")
     trace: list[list[Any]] = field(default_factory=list, repr=False)
-    """Executed actions, one list per look; −1 after the last action of an episode. Kept only on request."""
+    """Executed actions, one list per look; −1 after the last action of an episode. Copies, kept only on request."""
     starts: list[Start] = field(default_factory=list, repr=False)
-    """How each episode of the trace began."""
+    """How each episode of the trace began; its actions are copies too."""
 
     def collect(self, rewards: list[float]) -> float:
         """Note the range of an episode's rewards; returns their sum."""
@@ -120,7 +120,7 @@ class RunOptions:
         keep_trace: Keep the executed actions.
 
     Raises:
-        SettingError: If the range of the prefix is empty or negative.
+        SettingError: If the prefix is not a pair of whole numbers, 0 <= low <= high.
     """
 
     prefix: tuple[int, int] = (0, 0)
@@ -128,9 +128,12 @@ class RunOptions:
     keep_trace: bool = False
 
     def __post_init__(self) -> None:
-        low, high = self.prefix
+        pair: Any = self.prefix
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(map(is_whole, pair)):
+            raise SettingError(f"random_prefix must be two whole numbers (low, high), got {pair!r}")
+        low, high = pair
         if not 0 <= low <= high:
-            raise SettingError(f"a prefix range needs 0 <= low <= high, got {low}:{high}")
+            raise SettingError(f"random_prefix needs 0 <= low <= high, got {low}:{high}")
 
 
 def timed_run(
@@ -162,6 +165,7 @@ def timed_run(
     record = RunRecord(seed)
     clock, execute = time.perf_counter, _run_plan_looking if options.observe_always else run_plan
     observe, decide, keep_trace = env.observe, agent.decide, options.keep_trace
+    keeps_arrays = keep_trace and env.action_space.shape != ()
     before, policy, looks, rewards = agent.evaluations, 0.0, 0, list[float]()
     steps_left = limit.steps if limit.steps is not None else -1  # −1 never reaches 0
     episodes_left = limit.episodes if limit.episodes is not None else -1
@@ -176,6 +180,11 @@ def timed_run(
         looks += 1
         if 0 <= steps_left < len(actions):
             actions = actions[:steps_left]
+        kept = actions
+        if keeps_arrays:  # before the environment has them: it may change an array in place
+            copying = clock()
+            kept = copied(actions)
+            uncounted += clock() - copying
         already = len(rewards)
         _, terminated, truncated, info = execute(env, actions, rewards)
         executed = len(rewards) - already
@@ -184,7 +193,7 @@ def timed_run(
         steps_left -= executed
         ended = terminated or truncated
         if keep_trace:
-            record.trace.append(actions[:executed] + [-1] * ended)
+            record.trace.append(kept[:executed] + [-1] * ended)
         if ended:
             agent.reset()
             closed = clock()
@@ -196,6 +205,11 @@ def timed_run(
                 uncounted += _enter(env, starts, options, record)
     record.close_run(rewards, agent.evaluations - before, clock() - begin - uncounted, policy)
     return record
+
+
+def copied(actions: Sequence[Any]) -> list[Any]:
+    """Return the same actions, arrays among them copied."""
+    return [action.copy() if isinstance(action, np.ndarray) else action for action in actions]
 
 
 def _run_plan_looking(env: SplitEnv, actions: Sequence[Any], rewards: list[float]) -> Advance:
@@ -216,7 +230,7 @@ def _enter(env: SplitEnv, starts: Iterator[Start], options: RunOptions, record: 
     begin = clock()
     start = next(starts)
     if options.keep_trace:
-        record.starts.append(start)
+        record.starts.append(Start(start.seed, tuple(copied(start.prefix))))
     drawn = clock()
     env.reset(start.seed)
     entered = clock()

@@ -125,9 +125,12 @@ def _from_factory(name: str, factory: Any, env_id: str) -> Foreign:
         return _wrapped(name, factory, env_id, "python", identity_of(factory))
     if not callable(factory):
         raise UnknownModelError(f"{name} is a {type(factory).__name__}, not a function that makes a policy")
-    env = make_env(env_id)
     try:
-        policy = factory(env.gym_env) if _takes_env(factory, name) else factory()
+        if _takes_env(factory, name):
+            with make_env(env_id) as env:
+                policy = factory(env.gym_env)
+        else:
+            policy = factory()
     except UsageError:
         raise
     except Exception as error:  # the user's own code
@@ -158,9 +161,8 @@ def _takes_env(factory: Callable[..., Any], name: str) -> bool:
 
 
 def _wrapped(name: str, policy: Any, env_id: str, backend: str, identity: str) -> Foreign:
-    env = make_env(env_id)
-    teacher = teacher_of(policy, _sample_of(env), env.action_space, name, env.describe_observation())
-    env.close()
+    with make_env(env_id) as env:
+        teacher = teacher_of(policy, _sample_of(env), env.action_space, name, env.describe_observation())
     teacher.identity = identity
     return Foreign(name, teacher, env_id, backend, identity)
 

@@ -56,6 +56,8 @@ class Evaluate:
     """Sample actions instead of taking the most likely ones."""
     observe_always: Flag = False
     """Build every observation, also those nobody looks at."""
+    no_bound: Flag = False
+    """Do not measure the time bound: no run is replayed."""
     all_starts: Flag = False
     """Also play every different start once, greedily, where there are few, as in the grids."""
     seed: Seed = 0
@@ -83,6 +85,7 @@ class Evaluate:
                 random_prefix=self.random_prefix or (0, 0),
                 sticky=self.sticky,
                 all_starts=self.all_starts,
+                bound=not self.no_bound,
                 activation=self.activation,
                 normalize=self.normalize,
                 threads=self.threads,
@@ -92,4 +95,3 @@ class Evaluate:
         if self.json is not None:
             write_json(self.json, result.to_json())
             say(f"written to {self.json}")
-        result.check_bound()
