@@ -155,9 +155,9 @@ def evaluate_all_starts(
     """
     said = Reading(activation=activation, normalize=normalize)
     actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=said)
-    env = make_env(actor.env_id)
-    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
-    starts = distinct_starts(env)
-    chosen = commitment if commitment is not None else actor.commitment
-    optimal = optimal_lengths(env, starts) if actor.env_id in SOLVABLE_IDS else None
+    with make_env(actor.env_id) as env:
+        check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
+        starts = distinct_starts(env)
+        chosen = commitment if commitment is not None else actor.commitment
+        optimal = optimal_lengths(env, starts) if actor.env_id in SOLVABLE_IDS else None
     return play_all_starts(actor.planner, actor.env_id, starts, commitment=chosen, optimal_lengths=optimal)

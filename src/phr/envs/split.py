@@ -11,7 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import gymnasium
 import numpy as np
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.flat_dict import FlatDict
-from phr.errors import NonFiniteError, UnsupportedEnvironmentError
+from phr.errors import BrokenEnvironmentError, NonFiniteError, PhrError, UnsupportedEnvironmentError
 from phr.seeding import reseed
 
 Advance = tuple[float, bool, bool, dict[str, Any]]
@@ -128,6 +129,12 @@ class SplitEnv(ABC):
         """Release what the environment holds."""
         self.gym_env.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
 
 class ObservingEnv(SplitEnv):
     """Any Gymnasium environment: it observes at every step, and what nobody asks for is thrown away.
@@ -182,7 +189,12 @@ class ObservingEnv(SplitEnv):
 
     def advance(self, action: Any, blind_for: int = 0) -> Advance:
         """Move the world by one action; its reward is checked for NaN."""
-        self._latest, reward, terminated, truncated, info = self._env.step(action)
+        try:
+            self._latest, reward, terminated, truncated, info = self._env.step(action)
+        except PhrError:
+            raise
+        except Exception as error:  # the user's own code
+            raise BrokenEnvironmentError(f"{self.env_id}: step() raised {type(error).__name__}: {error}") from error
         reward = float(reward)
         if not isfinite(reward):
             raise NonFiniteError(f"{self.env_id}: the reward is a NaN or an infinity")

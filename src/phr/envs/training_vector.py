@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -84,27 +85,30 @@ def make_training_vectors(
 
     Raises:
         InvalidDataError: If no environment is asked for.
+        UnsupportedEnvironmentError: If one of them cannot be made; those before it are closed again.
     """
-    first = make()
-    if prefixes is None and _is_native_atari(first):
-        from phr.envs.atari_vector import AtariVector
+    with ExitStack() as opened:
+        first = opened.enter_context(make())
+        if prefixes is not None or not _is_native_atari(first):
+            envs = [first, *(opened.enter_context(make()) for _ in range(n_envs - 1))]
+            vector = VectorSplit(envs, Autoreset.SAME_STEP, seeds, prefixes or (lambda _env, _episode: ()))
+            opened.pop_all()
+            return [vector]
+    from phr.envs.atari_vector import AtariVector
 
-        first.close()
-        cores = available_cores()
-        n_groups = 2 if cores > 1 and n_envs > 1 else 1
-        sizes = [n_envs // n_groups + (group < n_envs % n_groups) for group in range(n_groups)]
-        return [
-            AtariVector(
-                first.env_id,
-                size,
-                Autoreset.SAME_STEP,
-                _from(sum(sizes[:group]), seeds),
-                n_threads=max(1, cores // n_groups),
-            )
-            for group, size in enumerate(sizes)
-        ]
-    envs = [first, *(make() for _ in range(n_envs - 1))]
-    return [VectorSplit(envs, Autoreset.SAME_STEP, seeds, prefixes or (lambda _env, _episode: ()))]
+    cores = available_cores()
+    n_groups = 2 if cores > 1 and n_envs > 1 else 1
+    sizes = [n_envs // n_groups + (group < n_envs % n_groups) for group in range(n_groups)]
+    return [
+        AtariVector(
+            first.env_id,
+            size,
+            Autoreset.SAME_STEP,
+            _from(sum(sizes[:group]), seeds),
+            n_threads=max(1, cores // n_groups),
+        )
+        for group, size in enumerate(sizes)
+    ]
 
 
 def _from(first: int, seeds: SeedSchedule) -> SeedSchedule:
@@ -125,7 +129,7 @@ def _is_native_atari(env: SplitEnv) -> bool:
     if core._game_mode or core._game_difficulty:
         return False
     try:
-        again = make_env(env.env_id)
+        with make_env(env.env_id) as again:
+            return isinstance(again, AtariSplitEnv) and (again.game, again.settings) == (env.game, env.settings)
     except UsageError:  # made by hand, and called by a name of its own
         return False
-    return isinstance(again, AtariSplitEnv) and (again.game, again.settings) == (env.game, env.settings)

@@ -91,7 +91,7 @@ class StartsResult:
 
     Attributes:
         n_starts: Starts there are.
-        n_solved: Starts from which it succeeded (see `episode_success`).
+        n_solved: Starts from which it succeeded; None where success is unknown (see `judge_episodes`).
         return_mean: Mean return over all starts.
         length_mean: Mean steps over all starts.
         evaluations_per_episode: Mean looks over all starts.
@@ -100,7 +100,7 @@ class StartsResult:
     """
 
     n_starts: int
-    n_solved: int
+    n_solved: int | None
     return_mean: float
     length_mean: float
     evaluations_per_episode: float
@@ -110,8 +110,9 @@ class StartsResult:
     def __str__(self) -> str:
         optimum = "" if self.optimal_length_mean is None else f" (optimum {self.optimal_length_mean:.3f})"
         which = "the only start" if self.n_starts == 1 else f"all {self.n_starts} starts"
+        solved = "success unknown" if self.n_solved is None else f"{self.n_solved} solved"
         return (
-            f"{which}: {self.n_solved} solved, length {self.length_mean:.3f}{optimum}, "
+            f"{which}: {solved}, length {self.length_mean:.3f}{optimum}, "
             f"return {self.return_mean:.5f}, {self.evaluations_per_episode:.3f} evaluations an episode"
         )
 
@@ -135,13 +136,12 @@ def play_all_starts(
         optimal_lengths: The shortest possible length from each start, where known.
         n_envs: Episodes played side by side.
     """
-    vector = make_vector(env_id, min(n_envs, len(starts)))
-    effects = action_effects(vector.envs[0])
-    episodes = play_episodes(planner, vector, starts, commitment=commitment)
-    vector.close()
+    with make_vector(env_id, min(n_envs, len(starts))) as vector:
+        effects = action_effects(vector.envs[0])
+        episodes = play_episodes(planner, vector, starts, commitment=commitment)
     return StartsResult(
         n_starts=len(starts),
-        n_solved=int(episodes.success.sum()),
+        n_solved=episodes.n_successes,
         return_mean=float(episodes.returns.mean()),
         length_mean=float(episodes.lengths.mean()),
         evaluations_per_episode=float(episodes.evaluations.mean()),

@@ -26,8 +26,8 @@ from phr.teachers.sb3 import read_sb3
 from phr.teachers.zoo import ZOO_PREFIX
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".cleanrl_model", ".joblib")
-_SAMPLE = 16
-"""Observations that a policy is asked about before it is believed."""
+_SAMPLE, _RESETS = 16, 4
+"""A policy is first asked about so many observations at once, the first ones of so many episodes, over and over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +125,12 @@ def _from_factory(name: str, factory: Any, env_id: str) -> Foreign:
         return _wrapped(name, factory, env_id, "python", identity_of(factory))
     if not callable(factory):
         raise UnknownModelError(f"{name} is a {type(factory).__name__}, not a function that makes a policy")
-    env = make_env(env_id)
     try:
-        policy = factory(env.gym_env) if _takes_env(factory, name) else factory()
+        if _takes_env(factory, name):
+            with make_env(env_id) as env:
+                policy = factory(env.gym_env)
+        else:
+            policy = factory()
     except UsageError:
         raise
     except Exception as error:  # the user's own code
@@ -158,24 +161,19 @@ def _takes_env(factory: Callable[..., Any], name: str) -> bool:
 
 
 def _wrapped(name: str, policy: Any, env_id: str, backend: str, identity: str) -> Foreign:
-    env = make_env(env_id)
-    teacher = teacher_of(policy, _sample_of(env), env.action_space, name)
-    env.close()
+    with make_env(env_id) as env:
+        teacher = teacher_of(policy, _sample_of(env), env.action_space, name)
     teacher.identity = identity
     return Foreign(name, teacher, env_id, backend, identity)
 
 
 def _sample_of(env: SplitEnv) -> NDArray[Any]:
-    """A few observations that random play meets."""
-    rng = np.random.default_rng(0)
-    seen = []
-    env.reset(0)
-    for seed in range(1, _SAMPLE + 1):
-        seen.append(env.observe().copy())
-        _, terminated, truncated, _ = env.advance(env.action_space.sample(rng))
-        if terminated or truncated:
-            env.reset(seed)
-    return np.stack(seen)
+    """First observations of a few episodes, repeated; no action is played, because not every one may be legal."""
+    first = []
+    for seed in range(_RESETS):
+        env.reset(seed)
+        first.append(env.observe().copy())
+    return np.stack([first[index % _RESETS] for index in range(_SAMPLE)])
 
 
 def _named(name: str, env_id: str | None) -> str:

@@ -148,7 +148,7 @@ def _exported(name: str, env_id: str | None, backend: Backend | None) -> Actor:
 def _oracle(env_id: str | None, horizon: int) -> Actor:
     if env_id is None:
         raise UsageError(f"the oracle needs --env-id; it solves {', '.join(SOLVABLE_IDS)}")
-    env = make_env(env_id)
-    if not isinstance(env, FullViewEnv):
-        raise UsageError(f"the oracle reads grids seen whole, not {env_id}; it solves {', '.join(SOLVABLE_IDS)}")
-    return Actor(ORACLE, OraclePlanner(env.n_actions, horizon), env_id, "search", identity=ORACLE)
+    with make_env(env_id) as env:
+        if not isinstance(env, FullViewEnv):
+            raise UsageError(f"the oracle reads grids seen whole, not {env_id}; it solves {', '.join(SOLVABLE_IDS)}")
+        return Actor(ORACLE, OraclePlanner(env.n_actions, horizon), env_id, "search", identity=ORACLE)

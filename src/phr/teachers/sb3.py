@@ -56,11 +56,12 @@ def read_sb3(
 
 
 def _discrete(file: Sb3File, description: Description, env_id: str, normalization: Normalization | None) -> PolicyTeacher:
-    env = make_env(env_id)
-    network = _network(file, description, env.observation_space, env_id, normalization)
-    env.close()
-    actions = env.action_space
-    if network.n_outputs != env.n_actions or isinstance(actions, MultiDiscrete) != (description.actions.kind != "Discrete"):
+    with make_env(env_id) as env:
+        seen, actions = env.observation_space, env.action_space
+    network = _network(file, description, seen, env_id, normalization)
+    if network.n_outputs != actions.n_outputs or isinstance(actions, MultiDiscrete) != (
+        description.actions.kind != "Discrete"
+    ):
         has = network.n_outputs if description.actions.kind == "Discrete" else f"{description.actions}"
         raise IncompatibleModelError(f"{file.name} has {has} actions, {env_id} has {actions}")
     nvec = description.actions.nvec
@@ -79,17 +80,14 @@ def _discrete(file: Sb3File, description: Description, env_id: str, normalizatio
         best: NDArray[Any] = answer.argmax(-1)
         return best
 
-    return PolicyTeacher(
-        ask, actions, action_only=action_only, obs_shape=env.observation_space.shape, name=file.name, module=network
-    )
+    return PolicyTeacher(ask, actions, action_only=action_only, obs_shape=seen.shape, name=file.name, module=network)
 
 
 def _continuous(
     file: Sb3File, description: Description, env_id: str, normalization: Normalization | None
 ) -> ContinuousTeacher:
-    env = make_env(env_id)
-    seen, acted = env.observation_space, env.gym_env.action_space
-    env.close()
+    with make_env(env_id) as env:
+        seen, acted = env.observation_space, env.gym_env.action_space
     if not isinstance(acted, spaces.Box):
         raise IncompatibleModelError(f"{file.name} has actions {description.actions}, {env_id} has {acted}")
     network = _network(file, description, seen, env_id, normalization)

@@ -22,6 +22,7 @@ from phr.cli.words import (
     Seed,
     Teacher,
     Threads,
+    prefix_range,
     word,
 )
 
@@ -63,6 +64,12 @@ class Distill:
     """Gradient steps. Settings not given are those that measured best; the run's config.json tells them."""
     n_episodes: OptionalCount = None
     """Episodes of the teacher to record."""
+    keep: Annotated[Literal["auto", "all", "successes"] | float | None, word("all|successes|QUANTILE")] = None
+    """Episodes to learn from: successes, all, or the best above a quantile of returns (default: successes if known)."""
+    random_prefix: Annotated[str | None, word("LO:HI")] = None
+    """Random, uncounted actions before each recorded or refined episode (default: tuned, see config.json)."""
+    n_envs: OptionalCount = None
+    """Environments open side by side while recording and refining (default 64, or as many as can be opened)."""
     experience: Episodes = None
     """Episodes of the same teacher (.npz), to use instead of recording new ones; without a teacher also minari:NAME."""
     save_experience: OptionalFile = None
@@ -108,6 +115,9 @@ class Distill:
                 joint=self.joint,
                 n_updates=self.n_updates,
                 n_episodes=self.n_episodes,
+                keep=self.keep,
+                prefix=None if self.random_prefix is None else prefix_range(self.random_prefix),
+                n_envs=self.n_envs,
                 refine=self.refine,
                 refine_windows=self.refine_windows,
                 refine_updates=self.refine_updates,
