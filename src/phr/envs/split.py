@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -129,7 +129,7 @@ class SplitEnv(ABC):
         """Release what the environment holds."""
         self.gym_env.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> SplitEnv:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

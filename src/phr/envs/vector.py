@@ -340,7 +340,7 @@ class VectorSplit:
     def close(self) -> None:
         """Close every environment, also where closing one of them fails."""
         with ExitStack() as opened:
-            for env in self.envs:
+            for env in reversed(self.envs):
                 opened.callback(env.close)
 
     def __enter__(self) -> VectorSplit:

@@ -67,7 +67,7 @@ def play_episodes(
     returns, lengths, looks = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
     last_rewards, terminated = np.zeros(n), np.zeros(n, bool)
     reported: list[bool | None] = [None] * n
-    low, high = np.inf, -np.inf
+    low, high = float("inf"), float("-inf")
     actions: list[list[Any]] = [[] for _ in starts]
     lanes = Lanes(vector, starts)
     while (running := lanes.running).any():
@@ -80,7 +80,7 @@ def play_episodes(
         for episode, action in zip(playing.tolist(), one_by_one(chosen[running]), strict=True):
             actions[episode].append(action)
         rewards = step.rewards[running]
-        low, high = min(low, rewards.min()), max(high, rewards.max())
+        low, high = min(low, float(rewards.min())), max(high, float(rewards.max()))
         returns[playing] += rewards
         lengths[playing] += 1
         for lane in np.flatnonzero(ended).tolist():

@@ -38,7 +38,7 @@ def success_word(value: object, where: str) -> bool | None:
                 f"{where}: info['is_success'] must be one value for the episode, got {elements.size} elements; return a bool"
             )
         value = elements.item() if elements.size else None
-    is_word = isinstance(value, bool | Real) and value in (0, 1)
+    is_word = isinstance(value, Real | np.bool_) and value in (0, 1)
     return bool(value) if is_word else None
 
 
@@ -109,7 +109,7 @@ def judge_episodes(
         The rule is that of Wagner et al. 2021 (arXiv:2106.10075).
     """
     if None not in reported:
-        return Judgement(tuple(reported), "as the environment reports it")
+        return Judgement(tuple(reported), "successes as the environment reports them")
     by_rule = tuple(
         ended and last > 0 if word is None else word
         for word, ended, last in zip(reported, terminated, last_rewards, strict=True)
@@ -228,4 +228,4 @@ def select_episodes(experience: Experience, keep: Keep = "auto") -> Selection:
             "episodes whatever their outcome with keep='all'"
         )
     kept = np.array(judged.success, bool)
-    return Selection(kept, True, f"kept {judged.n_successes} of {n} episodes: successes ({judged.reason})")
+    return Selection(kept, True, f"kept {judged.n_successes} of {n} episodes: {judged.reason}")
