@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def test_every_array_needs_one_entry_per_step(name: str) -> None:
 @pytest.mark.parametrize("name", ["obs", "actions", "teacher_logits", "rewards"])
 def test_numbers_that_are_not_finite_are_refused_with_their_step(name: str, value: float) -> None:
     one = trajectory([0.0, 0.5, 1.0])
-    arrays = {"actions": np.zeros((3, 3)), name: np.array(getattr(one, name), np.float64)}
+    arrays: dict[str, Any] = {"actions": np.zeros((3, 3)), name: np.array(getattr(one, name), np.float64)}
     if name == "actions":
         arrays[name] = np.zeros((3, 3))
     arrays[name].reshape(3, -1)[2, 0] = value

@@ -325,7 +325,7 @@ def test_windows_held_out_are_never_trained_on(n_envs: int | None, n_windows: in
         trained.update(rows(found[0]))
         return found
 
-    training.windows.batch = seen  # type: ignore[method-assign]
+    training.windows.batch = seen  # type: ignore[method-assign, assignment]
     while not training.done:
         if len(training.reports) > n_rounds:
             n_rounds += 1
