@@ -224,10 +224,8 @@ def trained_teacher(row: Row, arguments: Arguments) -> Path:
 
 def play(planner: Planner, env_id: str, starts: Sequence[Start]) -> Episodes:
     """Play one greedy episode from each start, with whole plans."""
-    vector = make_vector(env_id, min(LANES, len(starts)))
-    episodes = play_episodes(planner, vector, starts)
-    vector.close()
-    return episodes
+    with make_vector(env_id, min(LANES, len(starts))) as vector:
+        return play_episodes(planner, vector, starts)
 
 
 def summary(episodes: Episodes) -> dict[str, Any]:
@@ -237,7 +235,7 @@ def summary(episodes: Episodes) -> dict[str, Any]:
         "return_mean": float(episodes.returns.mean()),
         "return_ci95": [low, high],
         "length_mean": float(episodes.lengths.mean()),
-        "success_rate": float(episodes.success.mean()),
+        "success_rate": None if episodes.n_successes is None else episodes.n_successes / len(episodes.success),
         "evaluations_per_step": float(episodes.evaluations.sum() / episodes.lengths.sum()),
         "returns": episodes.returns.tolist(),
         "lengths": episodes.lengths.tolist(),

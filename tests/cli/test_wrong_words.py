@@ -187,6 +187,10 @@ WRONG = {
         ("evaluate", "student", "--random-prefix", "some"),
         "must be LO:HI, two whole numbers; got 'some'",
     ),
+    "keep in words": ((*NEW_STUDENT, "--keep", "best"), "--keep"),
+    "keep beyond": ((*NEW_STUDENT, "--keep", "1.5"), "keep must be one of 'auto', 'all', 'successes', or a quantile"),
+    "no copies": ((*NEW_STUDENT, "--n-envs", 0), "n_envs must be >= 1, got 0"),
+    "prefix of a student in words": ((*NEW_STUDENT, "--random-prefix", "some"), "must be LO:HI, two whole numbers"),
     "prefix upside down": (
         ("evaluate", "student", "--random-prefix", "5:2"),
         "random_prefix needs 0 <= low <= high, got 5:2",
@@ -275,9 +279,18 @@ def test_a_teacher_without_success_exits_with_1_and_leaves_the_folder_free(phr: 
         lost.plan_head.weight.zero_()
         lost.plan_head.bias.copy_(torch.tensor([1.0, 0.0]))  # to the left, always
     save_model(folder / "lost", lost, corridor_teacher().manifest)
-    message = refused(phr, folder, 1, "distill", "lost", *NEW_STUDENT[2:], "--n-episodes", 4)
+    words = (*NEW_STUDENT[2:], "--n-episodes", 4, "--random-prefix", "0:0")
+    reported = ("distill", "teacher", *words, "--env-id", "tests.helpers:make_contrary")
+    message = refused(phr, folder, 1, *reported)
     assert message.startswith("none of 4 episodes was a success (")
-    assert phr(*NEW_STUDENT, "--n-updates", 1, "--n-episodes", 8).code == 0
+    message = refused(phr, folder, 2, "distill", "lost", *words, "--keep", "successes")
+    assert message.startswith("keep='successes' needs to know which episodes were successes, and the environment reports")
+    assert phr(*reported, "--n-updates", 1, "--keep", "all").code == 0
+    outcome = phr("distill", "lost", *words[:2], "--out", "other", *words[4:], "--n-updates", 1, "--n-envs", 2)
+    assert outcome.code == 0
+    reason = "kept all 4 episodes, because success is unknown: the environment reports info['is_success'] for none of its"
+    assert outcome.out.count(reason) == 2, "before the training, and beside the result"
+    assert outcome.out.rindex(reason) < outcome.out.index("agreement with the teacher")
 
 
 def test_an_oracle_before_a_door_exits_with_1(phr: Phr, folder: Path) -> None:

@@ -7,9 +7,10 @@ import pytest
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from phr.envs.registry import split_env
 from phr.experience.observations import meet_observations, random_observations
 from phr.plan import CategoricalPlan
-from tests.helpers import TablePlanner, always_right, corridor, noisy
+from tests.helpers import RIGHT, CorridorEnv, TablePlanner, always_right, corridor, noisy
 
 
 class Still:
@@ -37,6 +38,31 @@ def test_a_large_world_gives_what_was_asked_for_from_many_episodes() -> None:
     assert obs.shape == (64, 3)
     assert len(np.unique(obs, axis=0)) == 64
     assert planner.asked == 32  # every second of the 16 episodes is played at random
+
+
+class Picky(CorridorEnv):
+    """The corridor that raises for steps to the left, and for any step from the given cell."""
+
+    def __init__(self, closed: int = -1) -> None:
+        super().__init__()
+        self._closed = closed
+
+    def step(self, action: Any) -> Any:
+        if action != RIGHT or self.cell == self._closed:
+            raise ValueError("illegal")
+        return super().step(action)
+
+
+def test_an_environment_that_refuses_random_actions_is_played_by_the_planner_alone() -> None:
+    obs = meet_observations(always_right(), split_env(Picky(), "picky"), 100, np.random.default_rng(0))
+    assert sorted(row.argmax() for row in obs) == [0, 1, 2, 3]
+
+
+def test_an_environment_that_refuses_the_planner_too_gives_what_comes_before() -> None:
+    obs = meet_observations(always_right(), split_env(Picky(2), "picky"), 100, np.random.default_rng(0))
+    assert sorted(row.argmax() for row in obs) == [0, 1, 2]
+    alone = meet_observations(always_right(), split_env(Picky(0), "picky"), 100, np.random.default_rng(0))
+    assert alone.argmax(1).tolist() == [0]
 
 
 def test_the_rng_bites() -> None:

@@ -109,7 +109,7 @@ def test_the_best_may_be_the_one_that_collects_fastest(best_by: BestBy) -> None:
 
     def played(*_arguments: Any, **_options: Any) -> Episodes:
         returns, lengths = next(outcomes)
-        return Episodes(np.array(returns), np.array(lengths), np.array(lengths), np.ones(2, bool), ())
+        return Episodes(np.array(returns), np.array(lengths), np.array(lengths), (True, True), ())
 
     test = GreedyTest(corridor, network, 2, Streams(0), best_by=best_by)
     kept = []

@@ -70,17 +70,17 @@ def train_teacher(
         NonFiniteError: If a loss or gradient is not finite; the last good checkpoint stays.
     """
     use_threads(threads)
-    env = make_env(env_id)
-    if start is None:
-        config, model = teacher_config(env, seed=seed, **settings), None
-    else:
-        model = start if isinstance(start, Model) else load(start)
-        if model.horizon > 1:
-            raise IncompatibleModelError(
-                f"{start} plans {model.horizon} actions from one look; only a teacher is trained further"
-            )
-        check_fits(model.planner, env, expected_shape=model.manifest.obs_shape)
-        config = further_config(env, model.network.config.trunk, seed=seed, **settings)
+    with make_env(env_id) as env:
+        if start is None:
+            config, model = teacher_config(env, seed=seed, **settings), None
+        else:
+            model = start if isinstance(start, Model) else load(start)
+            if model.horizon > 1:
+                raise IncompatibleModelError(
+                    f"{start} plans {model.horizon} actions from one look; only a teacher is trained further"
+                )
+            check_fits(model.planner, env, expected_shape=model.manifest.obs_shape)
+            config = further_config(env, model.network.config.trunk, seed=seed, **settings)
     return runs.train_teacher(env_id, config, _path(out), start=model, resume=resume, on_progress=on_progress, say=say)
 
 
@@ -122,14 +122,18 @@ def distill(
         normalize: Statistics of the observations that a `.zip` was trained with (`convert_vecnormalize`).
         threads: Threads of torch.
         on_progress: Told while recording and after each update.
-        say: Told which episodes were kept, and why, and what each round of refinement found and changed.
+        say: Told which episodes were kept, and why, what each round of refinement found and changed, and at the end what
+            did not go as asked.
         **settings: Fields of `PHRConfig` (`loss`, `window_stride`, `loss_weight`, `width`, `refine`, ...). `width=W` gives
             the student a fresh trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that
-            the student's own plans lead to.
+            the student's own plans lead to; `keep` chooses the episodes to learn from; `n_envs` is how many environments are
+            open side by side.
 
     Raises:
         HorizonError: If the horizon is below 1.
         NoSuccessError: If the teacher succeeded in no episode.
+        NonFiniteError: If the teacher answers with a NaN or an infinity.
+        BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
         IncompatibleModelError: If teacher, environment and experience do not fit.
         SettingError: If settings make no sense, alone or together.
         UsageError: As for `train_teacher`.
@@ -150,12 +154,13 @@ def distill(
             f"nothing tells {actor.reference} from another policy of that name, so neither a run nor recorded episodes can "
             "be known to be its own; give it an attribute `identity`, a text that changes whenever its answers do"
         )
-    env = make_env(actor.env_id)
-    start = actor.model.network if actor.model else fresh_trunk_of(env)
-    is_fresh = isinstance(start, TrunkConfig) or settings.get("width") is not None
-    fresh = (start if isinstance(start, TrunkConfig) else start.config.trunk) if is_fresh else None
-    config = student_config(actor.env_id, horizon, action_space=env.action_space, fresh=fresh, seed=seed, **settings)
-    _check_teacher(actor, env, config)
+    with make_env(actor.env_id) as env:  # and closed before any other is opened: some simulators allow one at a time
+        start = actor.model.network if actor.model else fresh_trunk_of(env)
+        is_fresh = isinstance(start, TrunkConfig) or settings.get("width") is not None
+        fresh = (start if isinstance(start, TrunkConfig) else start.config.trunk) if is_fresh else None
+        config = student_config(actor.env_id, horizon, action_space=env.action_space, fresh=fresh, seed=seed, **settings)
+        _check_teacher(actor, env, config)
+        joint_config = teacher_config(env, seed=seed) if config.joint else None
     return runs.distill(
         actor.planner,
         actor.env_id,
@@ -164,7 +169,7 @@ def distill(
         start=start,
         teacher_name=actor.reference if actor.model is None or actor.model.directory else "",
         teacher_id=actor.model.sha256 if actor.model else actor.identity,
-        joint_config=teacher_config(env, seed=seed) if config.joint else None,
+        joint_config=joint_config,
         experience=None if experience is None else _recorded(experience),
         save_experience_to=_path(save_experience),
         experience_id="" if experience is None else sha256_of(Path(experience).with_suffix(".npz")),

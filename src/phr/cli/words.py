@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, make_dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import tyro
@@ -115,14 +116,20 @@ def _with_help(kind: Any, text: str) -> Any:
 
 def _is_word(config: type[Any], each: Field[Any]) -> bool:
     """Whether a setting can be written as one word; nested configurations cannot."""
-    kind = _plain(get_type_hints(config)[each.name])
-    return kind in (int, float, str, bool, tuple[int, int]) or get_origin(kind) is Literal
+    kinds = _kinds(get_type_hints(config)[each.name])
+    return all(kind in (int, float, str, bool, tuple[int, int]) or get_origin(kind) is Literal for kind in kinds)
+
+
+def _kinds(kind: Any) -> list[Any]:
+    """The members of a union but None, or the one type that it is."""
+    is_union = get_origin(kind) in (Union, UnionType)
+    return [each for each in get_args(kind) if each is not type(None)] if is_union else [kind]
 
 
 def _plain(kind: Any) -> Any:
     """`T` of `T | None`."""
-    some = [each for each in get_args(kind) if each is not type(None)]
-    return some[0] if type(None) in get_args(kind) and len(some) == 1 else kind
+    kinds = _kinds(kind)
+    return kinds[0] if len(kinds) == 1 else kind
 
 
 def _setting(config: type[Any], each: Field[Any]) -> tuple[str, Any, Any]:
@@ -178,6 +185,9 @@ def _reader(info: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
         return _reads("LO:HI", whole_range, tuple)
     if get_origin(kind) is Literal:
         return _reads("|".join(map(_shown, get_args(kind))), lambda text: _choice(text, get_args(kind)), object)
+    if (kinds := _kinds(kind)) and [get_origin(each) or each for each in kinds] == [Literal, float]:
+        choices = get_args(kinds[0])
+        return _reads("|".join([*map(_shown, choices), "X"]), lambda text: _choice_or_number(text, choices), object)
     return None
 
 
@@ -238,6 +248,17 @@ def _choice(text: str, choices: tuple[Any, ...]) -> Any:
         if _shown(choice) == _shown(text):
             return choice
     raise ValueError(f"must be one of {', '.join(map(_shown, choices))}; got {text!r}")
+
+
+def _choice_or_number(text: str, choices: tuple[Any, ...]) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return _choice(text, choices)
+    except ValueError:
+        raise ValueError(f"must be one of {', '.join(map(_shown, choices))}, or a number; got {text!r}") from None
 
 
 def commitment(text: str | None) -> int | Literal["auto"] | None:

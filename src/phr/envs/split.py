@@ -293,11 +293,6 @@ class ObservingEnv(SplitEnv):
         return BareSimulator(bare_step, bare_reset, self.observe)
 
 
-def is_atari(env: SplitEnv) -> bool:
-    """Whether this is a game of ale-py, asked without importing it: it may not be installed."""
-    return type(env).__module__ == "phr.envs.atari"
-
-
 def discrete_size(space: spaces.Space[Any], env_id: str) -> int:
     """Number of actions of a Discrete space that starts at 0.
 

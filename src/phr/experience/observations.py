@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from phr.actions import one_by_one
 from phr.envs.split import SplitEnv
+from phr.errors import BrokenEnvironmentError
 from phr.protocols import Planner
 
 _EPISODES = 16
@@ -23,6 +24,9 @@ _NARROW = 1000.0
 def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Generator) -> NDArray[Any]:
     """Distinct observations on the planner's own way and off it: every second episode is played at random.
 
+    An environment that refuses a random action is played by the planner alone from then on; one that refuses an action of
+    the planner begins another episode.
+
     Args:
         planner: Looks at every step and takes its most likely action.
         env: Where.
@@ -34,7 +38,7 @@ def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Ge
     """
     found: dict[bytes, NDArray[Any]] = {}
     n_steps = episode = 0
-    actions = env.action_space
+    random_play = True
     while len(found) < n and n_steps < _PATIENCE * n:
         wanted = min(n, len(found) + max(1, n // _EPISODES))
         env.reset(int(rng.integers(2**31)))
@@ -42,11 +46,15 @@ def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Ge
         while not done and len(found) < wanted and n_steps < _PATIENCE * n:
             obs = env.observe()
             found.setdefault(obs.tobytes(), obs.copy())
-            at_random = episode % 2 == 1
-            action = actions.sample(rng) if at_random else one_by_one(planner.plan(obs[None]).mode()[:, 0])[0]
-            _, terminated, truncated, _ = env.advance(action)
-            done = terminated or truncated
+            at_random = random_play and episode % 2 == 1
+            action = env.action_space.sample(rng) if at_random else one_by_one(planner.plan(obs[None]).mode()[:, 0])[0]
             n_steps += 1
+            try:
+                _, terminated, truncated, _ = env.advance(action)
+            except BrokenEnvironmentError:
+                random_play = random_play and not at_random
+                break
+            done = terminated or truncated
         episode += 1
     return rng.permutation(np.stack(list(found.values())))
 

@@ -6,6 +6,7 @@ Source: Mnih et al. 2016 (arXiv:1602.01783), synchronous; as in Wagner et al. 20
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -149,15 +150,23 @@ class A2C:
             prefix=config.prefix,
             streams=streams,
         )
-        weights_seed = streams.integer("teacher-weights")
-        space, n_actions = self.collector.observation_space, self.collector.n_actions
-        self.network = network or build_network(space, n_actions, 1, config.trunk, seed=weights_seed)
-        self.greedy = GreedyTest(make, self.network, config.eval_episodes, streams, best_by=config.best_by)
-        self._flat = FlatParameters(self.network)
-        self._tape = Tape(
-            self.network, compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
-        )
-        self.optimizer = self._make_optimizer()
+        with ExitStack() as opened:
+            opened.callback(self.collector.close)
+            weights_seed = streams.integer("teacher-weights")
+            space, n_actions = self.collector.observation_space, self.collector.n_actions
+            self.network = network or build_network(space, n_actions, 1, config.trunk, seed=weights_seed)
+            self.greedy = GreedyTest(make, self.network, config.eval_episodes, streams, best_by=config.best_by)
+            opened.callback(self.greedy.close)
+            self._flat = FlatParameters(self.network)
+            self._tape = Tape(
+                self.network, compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
+            )
+            self.optimizer = self._make_optimizer()
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Close all environments, those of the greedy tests included."""
+        self._opened.close()
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         rate, eps = self.config.learning_rate, self.config.optimizer_eps

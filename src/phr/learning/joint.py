@@ -47,6 +47,10 @@ class JointTraining:
             extra_loss=student.loss,
         )
 
+    def close(self) -> None:
+        """Close all environments."""
+        self._a2c.close()
+
     @property
     def n_updates(self) -> int:
         """Updates done."""

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from phr.errors import HorizonError, SettingError
+from phr.experience.success import Keep, check_keep
 from phr.learning.losses import PLAN_LOSSES, PlanLoss
 from phr.learning.settings import check_settings
 from phr.networks.precision import PRECISIONS, Precision
 
 TrunkMode = Literal["shared", "anchored", "frozen", "own"]
 TRUNK_MODES: tuple[TrunkMode, ...] = get_args(TrunkMode)
+
+SIDE_BY_SIDE = 64
+"""Environments that are played side by side where the settings name no number."""
 
 WIDEST = 8192
 """Sixteen times the Nature network; what is larger was meant to be something else."""
@@ -72,8 +76,12 @@ class PHRConfig:
     """Go on training head 1 by A2C meanwhile: ∇J_PG + λ∇J_PHR, Eq. 12 with its sign mended. Algorithm 1 regresses alone."""
     sample_labels: bool = False
     """Let the teacher sample while it is recorded, instead of taking its most likely action."""
-    success_quantile: float = 0.0
-    """Where success means nothing: drop episodes below this quantile of returns."""
+    keep: Keep = "auto"
+    """Which recorded episodes are learnt from. `auto`: the successes, or all where success is unknown. `all`. `successes`:
+    an error where success is unknown. A number from 0 to 1: episodes whose return is not below that quantile."""
+    n_envs: int | None = None
+    """Environments played side by side while the teacher is recorded and the student refined; None is 64, or as many as
+    can be open at once."""
     refine: int = 0
     """Rounds of refinement (phr.learning.refine); 0 is none. In each the student is played, the teacher answers from the
     states that its plans led to, and the student is trained further."""
@@ -102,6 +110,7 @@ class PHRConfig:
             at_least_one=(
                 *("window_stride", "n_updates", "batch_size", "n_episodes", "record_steps"),
                 *("refine_windows", "refine_updates", "refine_plans"),
+                *(() if self.n_envs is None else ("n_envs",)),
             ),
             not_negative=("refine", "weight_decay"),
             positive=("loss_weight", "learning_rate", "max_grad_norm", "copy_scale"),
@@ -114,7 +123,8 @@ class PHRConfig:
         if self.joint and self.horizon == 1:
             raise HorizonError("joint training regresses heads 2..n beside A2C, so it needs a horizon >= 2, got 1")
         self._check_width()
-        for name in ("success_quantile", "warmup", "teacher_smoothing"):
+        check_keep(self.keep)
+        for name in ("warmup", "teacher_smoothing"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise SettingError(f"{name} lies in [0, 1), got {getattr(self, name)}")
         for name in ("prefix_share", "refine_noise"):
@@ -143,6 +153,11 @@ class PHRConfig:
             raise SettingError("refinement asks the greedy teacher, sample_labels a sampling one; leave one of them out")
         if self.horizon == 1 and self.trunk_mode != "anchored":
             raise HorizonError(f"with trunk_mode {self.trunk_mode!r} refinement needs a horizon >= 2, got 1")
+
+    @property
+    def side_by_side(self) -> int:
+        """Environments that are to be played side by side."""
+        return SIDE_BY_SIDE if self.n_envs is None else self.n_envs
 
     @property
     def total_updates(self) -> int:

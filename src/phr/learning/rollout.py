@@ -23,7 +23,7 @@ RECENT_EPISODES = 200
 """Finished episodes that the running averages cover."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rollout:
     """A slice of n_steps × n_envs.
 

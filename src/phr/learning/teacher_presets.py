@@ -7,7 +7,7 @@ from typing import Any
 from phr.actions import Discrete
 from phr.envs import FOUR_ROOMS_ID
 from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
-from phr.envs.split import SplitEnv, is_atari
+from phr.envs.split import SplitEnv
 from phr.errors import UnsupportedEnvironmentError
 from phr.learning.a2c import A2CConfig
 from phr.learning.settings import given_settings
@@ -136,4 +136,4 @@ def _family(env: SplitEnv) -> dict[str, Any]:
     """What serves environments of this kind; empty for those that nothing is known of."""
     if isinstance(env, FullViewEnv | PartialViewEnv):
         return _GRID
-    return _ATARI if is_atari(env) else {}
+    return _ATARI if env.family == "atari" else {}

@@ -33,7 +33,7 @@ class Bounds:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ContinuousPlan(OfOutputs):
     """A plan over vectors of numbers.
 

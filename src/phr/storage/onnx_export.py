@@ -10,7 +10,7 @@ import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,18 +86,19 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False, env_id: str | No
     if out.is_dir():
         raise OutputDirectoryError(f"{out} is a folder; name a file")
     env, without_env = _environment(model, env_id)
-    if int8 and env is None:
-        raise UsageError(f"int8 chooses its ranges on real observations, but {without_env}")
-    manifest, data = export_manifest(model), onnx_bytes(model)
-    exported, rng = OnnxPlanner(data, manifest), Streams(0).rng("export-observations")
-    random = random_observations(_space_of(model) if env is None else env.observation_space, N_RANDOM, rng)
-    continuous = isinstance(manifest.actions, Continuous)
-    parity = Parity(_compared_at_random(model, exported, random), without_env=without_env, continuous=continuous)
-    if env is not None:
-        real = meet_observations(model.planner, env, N_REAL_INT8 if int8 else N_REAL, rng)
-        # Logits are small where a network was trained; continuous actions are as large as their range.
-        rounding = rounding_of(model.network, real[:N_REAL]) if continuous else 0.0
-        parity = replace(parity, real=check_parity(model.planner, exported, real[:N_REAL], rounding=rounding))
+    with nullcontext() if env is None else env:
+        if int8 and env is None:
+            raise UsageError(f"int8 chooses its ranges on real observations, but {without_env}")
+        manifest, data = export_manifest(model), onnx_bytes(model)
+        exported, rng = OnnxPlanner(data, manifest), Streams(0).rng("export-observations")
+        random = random_observations(_space_of(model) if env is None else env.observation_space, N_RANDOM, rng)
+        continuous = isinstance(manifest.actions, Continuous)
+        parity = Parity(_compared_at_random(model, exported, random), without_env=without_env, continuous=continuous)
+        if env is not None:
+            real = meet_observations(model.planner, env, N_REAL_INT8 if int8 else N_REAL, rng)
+            # Logits are small where a network was trained; continuous actions are as large as their range.
+            rounding = rounding_of(model.network, real[:N_REAL]) if continuous else 0.0
+            parity = replace(parity, real=check_parity(model.planner, exported, real[:N_REAL], rounding=rounding))
     _write(out, data, manifest)
     if env is None or not int8:
         return Export(out, parity)
@@ -200,6 +201,7 @@ def _environment(model: Model, env_id: str | None) -> tuple[SplitEnv | None, str
         return None, str(error)
     space = env.observation_space
     if (space.shape, str(space.dtype), env.action_space) != (manifest.obs_shape, manifest.obs_dtype, manifest.actions):
+        env.close()
         return None, f"{env.env_id} has other spaces here than the model was made for"
     return env, ""
 

@@ -75,8 +75,8 @@ def all_starts(planner: Planner, env_id: str, best: dict[str, Any], commitment: 
 def random_return(env_id: str) -> float:
     """Mean return of uniformly random actions."""
     streams = Streams(0)
-    vector = make_vector(env_id, min(32, RANDOM_EPISODES))
     starts = [Start(streams.integer("random-env", index)) for index in range(RANDOM_EPISODES)]
-    planner = RandomPlanner(vector.n_actions, streams.rng("random-actions"))
-    episodes = play_episodes(planner, vector, starts)
+    with make_vector(env_id, min(32, RANDOM_EPISODES)) as vector:
+        planner = RandomPlanner(vector.n_actions, streams.rng("random-actions"))
+        episodes = play_episodes(planner, vector, starts)
     return float(episodes.returns.mean())

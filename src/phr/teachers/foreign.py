@@ -26,8 +26,8 @@ from phr.teachers.sb3 import read_sb3
 from phr.teachers.zoo import ZOO_PREFIX
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".cleanrl_model", ".joblib")
-_SAMPLE = 16
-"""Observations that a policy is asked about before it is believed."""
+_SAMPLE, _RESETS = 16, 4
+"""A policy is first asked about so many observations at once, the first ones of so many episodes, over and over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,16 +168,12 @@ def _wrapped(name: str, policy: Any, env_id: str, backend: str, identity: str) -
 
 
 def _sample_of(env: SplitEnv) -> NDArray[Any]:
-    """A few observations that random play meets."""
-    rng = np.random.default_rng(0)
-    seen = []
-    env.reset(0)
-    for seed in range(1, _SAMPLE + 1):
-        seen.append(env.observe().copy())
-        _, terminated, truncated, _ = env.advance(env.action_space.sample(rng))
-        if terminated or truncated:
-            env.reset(seed)
-    return np.stack(seen)
+    """First observations of a few episodes, repeated; no action is played, because not every one may be legal."""
+    first = []
+    for seed in range(_RESETS):
+        env.reset(seed)
+        first.append(env.observe().copy())
+    return np.stack([first[index % _RESETS] for index in range(_SAMPLE)])
 
 
 def _named(name: str, env_id: str | None) -> str:

@@ -125,7 +125,7 @@ def quarter_of(model: Model) -> Model:
 def solved_starts(model: Model, commitments: Sequence[int]) -> tuple[int, int] | None:
     """How many of an environment's starts a student solves at the worst of these commitments, of how many.
 
-    None where the starts are too many to play each.
+    None where the starts are too many to play each, or success is unknown.
 
     Raises:
         UsageError: If the environment cannot be made.
@@ -135,5 +135,6 @@ def solved_starts(model: Model, commitments: Sequence[int]) -> tuple[int, int] |
         starts = distinct_starts(env)
     except UnsupportedEnvironmentError:
         return None
-    results = [play_all_starts(model.planner, model.env_id, starts, commitment=n) for n in commitments]
-    return min(result.n_solved for result in results), len(starts)
+    solved = [play_all_starts(model.planner, model.env_id, starts, commitment=n).n_solved for n in commitments]
+    known = [n for n in solved if n is not None]
+    return (min(known), len(starts)) if known and len(known) == len(solved) else None
