@@ -240,6 +240,16 @@ def test_fire_is_pressed_after_the_idle_frames_and_after_each_lost_life(monkeypa
     assert n_lost == 5
 
 
+def test_what_the_pressed_buttons_win_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = atari(LIFE)
+    env.begin(2)
+    monkeypatch.setattr(env, "_decide", {0: 1, 1: 10, 2: 100, 3: 1000}.__getitem__)
+    assert env.advance(3)[0] == 1000
+    monkeypatch.setattr(env, "_lives", env._ale.lives() + 1)
+    assert env.advance(3)[0] == 1000 + 1 + 10 + 100
+    assert env.advance(3)[0] == 1000
+
+
 def test_without_fire_nothing_happens_in_breakout() -> None:
     """A policy that was trained with FIRE pressed for it never presses it."""
     outcomes = {}
