@@ -80,7 +80,7 @@ def evaluate(
     actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=said)
     _check_words(actor, threads, all_starts=all_starts, deterministic=deterministic, random_prefix=random_prefix)
     env = make_env(actor.env_id if sticky is None else with_option(actor.env_id, "sticky", sticky))
-    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
+    check_fits(actor.planner, env)
     settings = EvaluationSettings(
         commitment=commitment if commitment is not None else actor.commitment,
         limit=Limit(steps=100_000) if steps is None and episodes is None else Limit(steps, episodes),
@@ -156,7 +156,7 @@ def evaluate_all_starts(
     said = Reading(activation=activation, normalize=normalize)
     actor = resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=said)
     env = make_env(actor.env_id)
-    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
+    check_fits(actor.planner, env)
     starts = distinct_starts(env)
     chosen = commitment if commitment is not None else actor.commitment
     optimal = optimal_lengths(env, starts) if actor.env_id in SOLVABLE_IDS else None

@@ -125,7 +125,8 @@ class Refinement:
     def _open_round(self, number: int) -> RefinementRound:
         network = blank_network(self.student.network.config)
         restore_network(network, self._played[number - 1], prefix="")
-        return RefinementRound(number, TorchPlanner(network), self._teacher, self._env_id, self.student, len(self.windows))
+        planner = TorchPlanner(network, self._space.dtype)
+        return RefinementRound(number, planner, self._teacher, self._env_id, self.student, len(self.windows))
 
     def _finish_playing(self, played: RefinementRound) -> None:
         """Enter what a round found, and mix its windows in; one that was played before is compared with what it was."""
