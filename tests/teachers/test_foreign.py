@@ -205,7 +205,7 @@ def test_probabilities_are_no_logits() -> None:
     ],
 )
 def test_logits_and_probabilities_are_told_apart(row: list[float], answers: str) -> None:
-    teacher = resolve(lambda obs: np.tile(np.float32(row), (len(obs), 1)), env_id=CORRIDOR).planner
+    teacher = resolve(lambda obs: np.tile(np.array(row, np.float32), (len(obs), 1)), env_id=CORRIDOR).planner
     assert isinstance(teacher, PolicyTeacher)
     assert teacher.answers == answers
     plan = teacher.plan(OBS)
@@ -223,7 +223,7 @@ def test_one_row_that_is_no_distribution_makes_them_logits() -> None:
 
 
 def test_probabilities_that_stop_being_some_are_refused() -> None:
-    answers = [np.float32([0.5, 0.5])] * 2 + [np.float32([0.5, 0.6])]
+    answers = [np.array(row, np.float32) for row in ([0.5, 0.5], [0.5, 0.5], [0.5, 0.6])]
     teacher = resolve(lambda obs: np.tile(answers.pop(0), (len(obs), 1)), env_id=CORRIDOR).planner
     with pytest.raises(InvalidDataError, match="must always answer probabilities; now it answered logits"):
         teacher.plan(OBS)
@@ -243,12 +243,14 @@ def test_actions_with_an_axis_of_their_own(dtype: Any) -> None:
     assert isinstance(teacher, PolicyTeacher)
     assert teacher.action_only
     found = teacher.plan(OBS).mode()
-    assert (found.shape, found.dtype) == ((N_CELLS, 1), np.int64)
+    assert found.shape == (N_CELLS, 1)
+    assert found.dtype == np.int64
     assert (found == 1).all()
 
 
 def test_a_teacher_checks_what_it_is_asked_about() -> None:
     teacher = resolve(logits, env_id=CORRIDOR).planner
+    assert isinstance(teacher, PolicyTeacher)
     with pytest.raises(
         InvalidDataError, match=r"an observation must be float32 of shape \(5,\); got float32 of shape \(4,\)"
     ):

@@ -326,6 +326,19 @@ def test_squash_output_without_state_dependent_exploration_only_scales(tmp_path:
     np.testing.assert_allclose(found, np.clip(scaled, sb3_models.RANGE.low, sb3_models.RANGE.high), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("algorithm", ["DQN", "SAC", "PPO"])
+def test_any_memory_layout_is_read(tmp_path: Path, algorithm: str) -> None:
+    name = "continuous" if algorithm == "SAC" else "vector"
+    teacher, _ = read_sb3(saved(made(algorithm, name), tmp_path), env_id(name))
+    obs = observations(sb3_models.VECTOR, 8)
+    expected = teacher.plan(obs).mode()
+    fixed = obs.copy()
+    fixed.setflags(write=False)
+    for each in (fixed, obs[:, ::-1].copy()[:, ::-1], np.asfortranarray(obs), obs.astype(np.float64), obs.tolist()):
+        np.testing.assert_array_equal(teacher.plan(each).mode(), expected)
+
+
 def test_actions_have_the_number_type_that_phr_plans_in(tmp_path: Path) -> None:
     for algorithm in ("SAC", "PPO"):
         teacher, _ = read_sb3(saved(made(algorithm, "continuous"), tmp_path), env_id("continuous"))

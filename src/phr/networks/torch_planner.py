@@ -6,11 +6,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from phr.errors import NonFiniteError
 from phr.networks.policy import PlanNetwork
 from phr.observations import ObservationSpec
 from phr.plan import NetworkPlan
+
+
+def tensor_of(array: NDArray[Any]) -> Tensor:
+    """The array as a tensor; one that torch cannot share (negative strides) or should not (read-only) is copied."""
+    return torch.from_numpy(array if array.flags.c_contiguous and array.flags.writeable else array.copy())
 
 
 class TorchPlanner:
@@ -48,10 +55,8 @@ class TorchPlanner:
             NonFiniteError: If an observation or an output is not finite.
         """
         obs = self.obs_spec.check(obs)
-        if not obs.flags.c_contiguous or not obs.flags.writeable:  # torch reads neither without complaint
-            obs = obs.copy()
         with torch.inference_mode():
-            logits = self.network(torch.from_numpy(obs).to(self._device)).cpu().numpy()
+            logits = self.network(tensor_of(obs).to(self._device)).cpu().numpy()
         if not np.isfinite(logits).all():
             raise NonFiniteError("the network's output contains NaN or Inf")
         return self.action_space.plan(logits, self.network.config.smoothing)

@@ -11,6 +11,7 @@ from torch import nn
 
 from phr.actions import Continuous
 from phr.errors import NonFiniteError
+from phr.networks.torch_planner import tensor_of
 from phr.observations import ObservationSpec
 from phr.plan import ContinuousPlan
 
@@ -49,11 +50,11 @@ class ContinuousTeacher:
         self.action_space = Continuous.between(low, high)
         self.n_actions = self.action_space.n_outputs
 
-    def plan(self, obs: NDArray[Any]) -> ContinuousPlan:
+    def plan(self, obs: Any) -> ContinuousPlan:
         """Ask the policy once for a batch of observations; for errors see `actions`."""
         return self.action_space.certain(self.actions(obs)[:, None])
 
-    def actions(self, obs: NDArray[Any]) -> NDArray[Any]:
+    def actions(self, obs: Any) -> NDArray[Any]:
         """The most likely actions (the means), float32, shape `(batch, *action_shape)`.
 
         Raises:
@@ -62,7 +63,7 @@ class ContinuousTeacher:
         """
         obs = self.obs_spec.check(obs)
         with torch.inference_mode():
-            numbers = self.module(torch.from_numpy(obs)).numpy().reshape(-1, *self.low.shape)
+            numbers = self.module(tensor_of(obs)).numpy().reshape(-1, *self.low.shape)
         if self.squashed:
             numbers = self.low + 0.5 * (numbers + 1.0) * (self.high - self.low)
         if not np.isfinite(numbers).all():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete, as_space
 from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, PhrError, SettingError
-from phr.networks.torch_planner import TorchPlanner
+from phr.networks.torch_planner import TorchPlanner, tensor_of
 from phr.observations import ObservationSpec
 from phr.plan import NetworkPlan
 
@@ -68,7 +68,7 @@ class PolicyTeacher:
         self.module = module
         self._policy = policy
 
-    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
+    def plan(self, obs: Any) -> NetworkPlan:
         """Ask the policy once for a batch of observations.
 
         Raises:
@@ -181,7 +181,7 @@ def module_policy(module: nn.Module, name: str) -> Policy:
 
     def ask(obs: NDArray[Any]) -> Any:
         with torch.inference_mode():
-            return module(torch.from_numpy(obs).to(first.dtype).to(first.device))
+            return module(tensor_of(obs).to(first.dtype).to(first.device))
 
     return ask
 

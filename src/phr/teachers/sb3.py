@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from phr.actions import MultiDiscrete
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, NonFiniteError
+from phr.networks.torch_planner import tensor_of
 from phr.observations import ObservationSpec, scale_of
 from phr.teachers.continuous import ContinuousTeacher
 from phr.teachers.normalization import Normalization
@@ -73,7 +74,7 @@ def _discrete(file: Sb3File, description: Description, env_id: str, normalizatio
 
     def ask(obs: NDArray[Any]) -> NDArray[Any]:
         with torch.inference_mode():
-            answer: NDArray[Any] = network(torch.from_numpy(obs)).numpy()
+            answer: NDArray[Any] = network(tensor_of(obs)).numpy()
         if not action_only:
             return answer
         if not np.isfinite(answer).all():  # an action chosen from NaN would look like any other
