@@ -220,7 +220,7 @@ def box(dtype: Any, shape: tuple[int, ...] = (2,)) -> spaces.Box:
         (box(np.float32, (1,)), np.array([0.5]), [0.5]),
         (box(np.int64), np.array([3.0, -4.0]), [3, -4]),
         (box(np.uint8), [255, 0], [255, 0]),
-        (spaces.Box(0, 1, (2,), np.bool_), [0, 1], [False, True]),
+        (spaces.Box(0, 1, (2,), np.bool_), [0, 1], [False, True]),  # type: ignore[arg-type]
         (spaces.Discrete(5), 4, [0, 0, 0, 0, 1]),
         (spaces.Discrete(2), np.uint8(1), [0, 1]),
         (spaces.Discrete(2, start=-1), np.array(-1), [1, 0]),
@@ -245,7 +245,7 @@ PAIR = spaces.Tuple([box(np.float32), spaces.Discrete(3)])
 @pytest.mark.parametrize(
     ("space", "obs", "message"),
     [
-        (box(np.float32), np.float32([1]), r"expected float32 of shape \(2,\), got float32 of shape \(1,\)"),
+        (box(np.float32), np.float32([1]), r"expected float32 of shape \(2,\), got float32 of shape \(1,\)"),  # type: ignore[arg-type]
         (box(np.float32), 0.5, r"expected float32 of shape \(2,\), got 0.5"),
         (box(np.float32), np.array(0.5), r"got float64 of shape \(\)"),
         (box(np.float32), [[1, 2]], r"got int64 of shape \(1, 2\)"),
@@ -268,7 +268,7 @@ PAIR = spaces.Tuple([box(np.float32), spaces.Discrete(3)])
         (box(np.uint8), [0, 300], "expected numbers that uint8 can hold, got 300"),
         (box(np.uint8), [-1, 300], "expected numbers that uint8 can hold, got -1"),
         (box(np.uint8), [0.5, 255.0], "expected numbers that uint8 can hold, got 0.5"),
-        (spaces.Box(0, 1, (2,), np.bool_), [0, 2], "expected numbers that bool can hold, got 2"),
+        (spaces.Box(0, 1, (2,), np.bool_), [0, 2], "expected numbers that bool can hold, got 2"),  # type: ignore[arg-type]
         (spaces.Discrete(5), -1, "expected a whole number from 0 to 4, got -1"),
         (spaces.Discrete(5), 5, "expected a whole number from 0 to 4, got 5"),
         (spaces.Discrete(5), np.uint8(255), "expected a whole number from 0 to 4, got 255"),
@@ -324,12 +324,12 @@ def test_values_outside_the_space_are_refused(space: spaces.Space[Any], obs: Any
     ("space", "obs"),
     [
         (box(np.float32), [1.0, 1e39]),  # overflows
-        (box(np.float16), np.float32([7e4, 0])),
+        (box(np.float16), np.float32([7e4, 0])),  # type: ignore[arg-type]
         (box(np.float16), [70000, 0]),
         (box(np.float32), [np.nan, 0]),
         (box(np.float64), [np.inf, 0]),
         (spaces.Dict(a=box(np.float32), b=box(np.float64)), {"a": [1.0, 1e39], "b": [0, 0]}),
-        (spaces.Tuple([box(np.float32), spaces.Discrete(2)]), (np.float32([0, -np.inf]), 1)),
+        (spaces.Tuple([box(np.float32), spaces.Discrete(2)]), (np.float32([0, -np.inf]), 1)),  # type: ignore[arg-type]
     ],
 )
 @pytest.mark.filterwarnings("error")

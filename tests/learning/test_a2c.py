@@ -47,7 +47,7 @@ def test_the_corridor_is_learnt_to_its_optimum() -> None:
 
 def test_adam_learns_it_too() -> None:
     training = trained(60, optimizer="adam", learning_rate=3e-3)
-    result = play_all_starts(TorchPlanner(training.network), CORRIDOR, distinct_starts(corridor(), patience=0))
+    result = play_all_starts(TorchPlanner(training.network, "float32"), CORRIDOR, distinct_starts(corridor(), patience=0))
     assert result.length_mean == 4
 
 

@@ -35,7 +35,7 @@ def weights(training: JointTraining) -> dict[str, Tensor]:
 
 def length_at(network: PlanNetwork, commitment: int) -> float:
     starts = distinct_starts(corridor(), patience=0)
-    return play_all_starts(TorchPlanner(network), CORRIDOR, starts, commitment=commitment).length_mean
+    return play_all_starts(TorchPlanner(network, "float32"), CORRIDOR, starts, commitment=commitment).length_mean
 
 
 def test_head_1_goes_on_learning_while_the_later_heads_are_regressed() -> None:

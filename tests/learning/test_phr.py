@@ -61,7 +61,7 @@ def test_every_loss_distils_plans_that_are_optimal_when_executed_whole(loss: Pla
 
 @pytest.mark.parametrize("mode", TRUNK_MODES)
 def test_every_trunk_mode_distils_optimal_plans(mode: TrunkMode) -> None:
-    planner = TorchPlanner(trained(trunk_mode=mode).network)
+    planner = TorchPlanner(trained(trunk_mode=mode).network, "float32")
     result = play_all_starts(planner, CORRIDOR, distinct_starts(corridor(), patience=0))
     assert (result.length_mean, result.evaluations_per_episode) == (4, 1)
 
@@ -138,7 +138,7 @@ def test_only_heads_that_learnt_smoothed_labels_have_the_smoothing_taken_out(mod
 @pytest.mark.parametrize("mode", ["frozen", "own"])
 def test_a_head_1_that_stays_the_teachers_is_as_sure_as_the_teacher(mode: TrunkMode) -> None:
     teacher, obs = corridor_teacher().planner, EVERY_CELL.numpy()
-    planned = TorchPlanner(student(trunk_mode=mode, teacher_smoothing=0.3).network).plan(obs)
+    planned = TorchPlanner(student(trunk_mode=mode, teacher_smoothing=0.3).network, "float32").plan(obs)
     np.testing.assert_allclose(planned.confidence()[:, 0], teacher.plan(obs).confidence()[:, 0], rtol=1e-5)
 
 

@@ -85,7 +85,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 def right_states(training: Refinement) -> list[bool]:
     """For each state of the mud whether the student plans the shortest way."""
-    planner = TorchPlanner(training.student.network)
+    planner = TorchPlanner(training.student.network, "float32")
     plans = planner.plan(np.eye(2 * N, dtype=np.float32)).mode().tolist()
     return [plan[: len(best)] == best[:4] for plan, best in ((plans[s], best_actions(s)) for s in range(2 * N))]
 

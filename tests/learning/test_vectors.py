@@ -354,12 +354,12 @@ def test_an_edited_manifest_is_refused() -> None:
 def test_normalised_observations_are_cut_off_and_still_ones_left_alone() -> None:
     network = student("point", "squared").network
     assert network.config.normalize
-    assert network.trunk.obs_deviation[2] == 1
+    assert network.trunk.obs_limit.tolist() == [10, 10, 1]
     assert network.trunk.obs_deviation[1] > 100
-    far = torch.tensor([[1e6, 0.0, 7.0], [1e9, 0.0, 7.0]], dtype=torch.float64)
+    far = torch.tensor([[1e6, 0.0, 7.0], [1e9, 0.0, 8.0]], dtype=torch.float64)
     prepared = network.trunk.prepare(far, torch.float32)
     assert prepared[:, 0].tolist() == [10, 10]
-    assert prepared[:, 2].tolist() == [0, 0]
+    assert prepared[:, 2].tolist() == [0, 1]
 
 
 def test_the_toys_are_what_they_say() -> None:

@@ -79,7 +79,7 @@ def train_teacher(
                 raise IncompatibleModelError(
                     f"{start} plans {model.horizon} actions from one look; only a teacher is trained further"
                 )
-            check_fits(model.planner, env, expected_shape=model.manifest.obs_shape)
+            check_fits(model.planner, env)
             config = further_config(env, model.network.config.trunk, seed=seed, **settings)
     return runs.train_teacher(env_id, config, _path(out), start=model, resume=resume, on_progress=on_progress, say=say)
 
@@ -184,7 +184,7 @@ def _check_teacher(actor: Actor, env: SplitEnv, config: PHRConfig) -> None:
     if actor.action_only:
         allowed = losses_for(env.action_space, action_only=True)
         check_soft(actor.reference, config.loss, allowed, sample_labels=config.sample_labels)
-    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
+    check_fits(actor.planner, env)
     if config.joint and actor.model is None:
         raise IncompatibleModelError("joint training goes on with A2C, so it needs a teacher that phr trained")
     if actor.model is None and config.trunk_mode != "anchored":

@@ -17,8 +17,8 @@ _EPISODES = 16
 """Fewest episodes that share the observations, so that a long game does not fill them with its first minute."""
 _PATIENCE = 20
 """Steps to play per observation asked for; an environment with few states has no more of them."""
-_NARROW = 1000.0
-"""A range of values that is filled evenly; one that is wider stands for 'anything'."""
+_LARGEST = float(np.finfo(np.float32).max)
+"""A range wider than this stands for 'anything'."""
 
 
 def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Generator) -> NDArray[Any]:
@@ -60,16 +60,19 @@ def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Ge
 
 
 def random_observations(space: spaces.Box, n: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Values drawn evenly between narrow bounds, else from a normal distribution cut off at them.
+    """Values drawn evenly between the bounds; where a range has no end, from a normal distribution cut off at them.
 
     Returns:
         Shape `(n, *space.shape)`, of the space's number type.
     """
+    dtype: Any = space.dtype
+    shape = (n, *space.shape)
+    if dtype.kind in "biu":
+        low, high = np.asarray(space.low, dtype), np.asarray(space.high, dtype)
+        return rng.integers(low, high, shape, dtype, endpoint=True)
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    whole = space.dtype.kind in "biu"
     with np.errstate(over="ignore"):
-        narrow = high - low <= _NARROW
-    begin, end = np.where(narrow, low, 0.0), np.where(narrow, high + whole, 1.0)
-    even = rng.uniform(begin, end, (n, *space.shape))
-    values = np.where(narrow, np.floor(even) if whole else even, np.clip(rng.normal(size=even.shape), low, high))
-    return values.astype(space.dtype)
+        bounded = high - low <= _LARGEST
+    even = rng.uniform(np.where(bounded, low, 0.0), np.where(bounded, high, 1.0), shape)
+    values = np.where(bounded, even, np.clip(rng.normal(size=shape), low, high))
+    return values.astype(dtype)

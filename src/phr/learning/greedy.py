@@ -64,7 +64,8 @@ class GreedyTest:
             n_envs = min(32, self._n_episodes)
             self._vector = VectorSplit.open(self._make, n_envs, Autoreset.DISABLED, remarks=self.remarks)
         starts = [Start(self._streams.integer("eval-env", index)) for index in range(self._n_episodes)]
-        episodes = play_episodes(TorchPlanner(self._network), self._vector, starts, commitment=1)
+        planner = TorchPlanner(self._network, self._vector.observation_space.dtype)
+        episodes = play_episodes(planner, self._vector, starts, commitment=1)
         self._network.train()
         mean = float(episodes.returns.mean())
         score = mean if self._best_by == "return" else float(episodes.returns.sum() / episodes.lengths.sum())

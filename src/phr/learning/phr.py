@@ -46,8 +46,8 @@ class PHR:
     """
 
     def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig) -> None:
-        self.space = experience.action_space
-        expected, found = (start.config.obs_shape, start.config.actions), (experience.obs_shape, self.space)
+        self.space = start.config.actions  # with the units that the network was built for
+        expected, found = (start.config.obs_shape, self.space), (experience.obs_shape, experience.action_space)
         if expected != found:
             raise IncompatibleModelError(
                 f"the network reads observations {expected[0]} and has {expected[1]}, "

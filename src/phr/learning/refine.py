@@ -143,7 +143,7 @@ class Refinement:
     def _open_round(self, number: int) -> RefinementRound:
         network = blank_network(self.student.network.config)
         restore_network(network, self._played[number - 1], prefix="")
-        actor, n_before = TorchPlanner(network), len(self.windows)
+        actor, n_before = TorchPlanner(network, self._space.dtype), len(self.windows)
         return RefinementRound(number, actor, self._teacher, self._env_id, self.student, n_before, self._remarks)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gymnasium import spaces
 
+from phr.actions import Continuous
 from phr.envs.registry import make_env
 from phr.envs.remarks import Remarks
 from phr.errors import IncompatibleModelError, OutputDirectoryError, SettingError
@@ -267,13 +268,16 @@ def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Ex
             return start
         start = start.config.trunk
     trunk = start if config.width is None else start.scaled_to(config.width)
+    actions = experience.action_space
+    if isinstance(actions, Continuous):
+        actions = actions.measured_on(experience.joined("actions"))
     network = build_network(
         space,
-        n_outputs_for(config.loss, experience.action_space),
+        n_outputs_for(config.loss, actions),
         1,
         trunk,
         seed=Streams(config.seed).integer("student-weights"),
-        action_space=experience.action_space,
+        action_space=actions,
         normalize=trunk.kind == "mlp",
     )
     if network.config.normalize:

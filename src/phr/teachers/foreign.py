@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from phr.actions import ActionSpace
 from phr.envs.factories import find_factory, is_factory
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
+from phr.observations import ObservationSpec
 from phr.protocols import Planner
 from phr.teachers.continuous import ContinuousTeacher
 from phr.teachers.identity import identity_of
@@ -97,7 +99,7 @@ def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Foreig
         from phr.teachers.foreign_onnx import read_foreign_onnx  # onnxruntime, which others need not wait for
 
         policy, identity = read_foreign_onnx(Path(name))
-        return _wrapped(name, policy, _named(name, env_id), "onnx", identity)
+        return _wrapped(name, policy, _named(name, env_id), "onnx", identity, choose=policy.choose_output)
     if is_sb3(reference):
         if not Path(name).is_file():
             raise UnknownModelError(f"there is no file {name}")
@@ -160,9 +162,19 @@ def _takes_env(factory: Callable[..., Any], name: str) -> bool:
     return bool(needed) or next((each.name for each in parameters), "") == "env"
 
 
-def _wrapped(name: str, policy: Any, env_id: str, backend: str, identity: str) -> Foreign:
+def _wrapped(
+    name: str,
+    policy: Any,
+    env_id: str,
+    backend: str,
+    identity: str,
+    choose: Callable[[NDArray[Any], ActionSpace], None] = lambda _sample, _actions: None,
+) -> Foreign:
     with make_env(env_id) as env:
-        teacher = teacher_of(policy, _sample_of(env), env.action_space, name, env.describe_observation())
+        sample = _sample_of(env)
+        choose(sample, env.action_space)
+        spec = ObservationSpec.of(env.observation_space)
+        teacher = teacher_of(policy, sample, spec, env.action_space, name, env.describe_observation())
     teacher.identity = identity
     return Foreign(name, teacher, env_id, backend, identity)
 
