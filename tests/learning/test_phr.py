@@ -332,18 +332,18 @@ def test_a_teacher_that_sampled_is_labelled_with_what_it_did() -> None:
         ({"n_updates": 0}, "n_updates must be >= 1, got 0"),
         ({"loss_weight": 0.0}, "loss_weight must be positive, got 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate must be finite, got nan"),
-        ({"success_quantile": 1.0}, r"success_quantile lies in \[0, 1\), got 1.0"),
+        ({"success_quantile": 1.0}, r"success_quantile must lie in \[0, 1\), got 1.0"),
         ({"copy_scale": 0.0}, "copy_scale must be positive, got 0.0"),
-        ({"teacher_smoothing": 1.0}, r"teacher_smoothing lies in \[0, 1\), got 1.0"),
-        ({"warmup": -0.1}, r"warmup lies in \[0, 1\), got -0.1"),
+        ({"teacher_smoothing": 1.0}, r"teacher_smoothing must lie in \[0, 1\), got 1.0"),
+        ({"warmup": -0.1}, r"warmup must lie in \[0, 1\), got -0.1"),
         ({"prefix": (-1, 2)}, "prefix needs 0 <= low <= high, got -1:2"),
-        ({"prefix_share": 1.5}, r"prefix_share lies in \[0, 1\], got 1.5"),
-        ({"refine_noise": -0.1}, r"refine_noise lies in \[0, 1\], got -0.1"),
+        ({"prefix_share": 1.5}, r"prefix_share must lie in \[0, 1\], got 1.5"),
+        ({"refine_noise": -0.1}, r"refine_noise must lie in \[0, 1\], got -0.1"),
         ({"seed": -1}, "a seed must be >= 0, got -1"),
         *(
             (
                 {"joint": True, "trunk_mode": mode},
-                rf"A2C moves trunk and head 1 \(Eq. 12\): trunk_mode is 'shared', got '{mode}'",
+                rf"A2C moves trunk and head 1 \(Eq. 12\): trunk_mode must be 'shared', got '{mode}'",
             )
             for mode in ("anchored", "frozen", "own")
         ),
