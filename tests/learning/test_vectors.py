@@ -24,8 +24,8 @@ from phr.evaluation.episodes import make_vector, play_episodes
 from phr.experience.archive import load_experience, save_experience
 from phr.experience.logged import load_logged
 from phr.learning.phr_config import PHRConfig
+from phr.learning.presets import student_config
 from phr.learning.recording import record_teacher
-from phr.learning.student_presets import student_config
 from phr.manifest import Manifest
 from phr.networks.config import NetworkConfig
 from phr.protocols import Planner

@@ -15,7 +15,7 @@ from gymnasium.wrappers import TimeLimit
 from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
 from phr.envs.planes import WALKING
 from phr.envs.split import SplitEnv, is_atari
-from phr.learning.teacher_presets import default_trunk_of
+from phr.learning.presets import default_trunk_of
 from phr.networks.trunks import TrunkConfig
 from phr.studies.doctor.world import SplitWorld, World
 
