@@ -54,7 +54,13 @@ def test_head_1_goes_on_learning_while_the_later_heads_are_regressed() -> None:
 
 def test_the_optimizer_is_that_of_plain_stage_2() -> None:
     """The same class, groups, decay, clipping and rates; the value head, which only A2C trains, is one more parameter."""
-    settings = {"weight_decay": 0.2, "max_grad_norm": 0.7, "learning_rate": 2e-3, "n_updates": 6, "warmup": 0.5}
+    settings: dict[str, Any] = {
+        "weight_decay": 0.2,
+        "max_grad_norm": 0.7,
+        "learning_rate": 2e-3,
+        "n_updates": 6,
+        "warmup": 0.5,
+    }
     plain, training = distillation(joint=False, **settings), joint(**settings)
     assert type(training.student.optimizer) is type(plain.optimizer) is torch.optim.AdamW
     groups = []

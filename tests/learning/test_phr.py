@@ -289,6 +289,75 @@ def test_the_rate_rises_and_then_falls_along_a_half_cosine(n_updates: int, warmu
     assert rates == pytest.approx([*rise, 1.0, 0.5 + np.sqrt(0.125), 0.5, 0.5 - np.sqrt(0.125)])
 
 
+def gradients(distillation: PHR) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in distillation.network.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("mode", TRUNK_MODES)
+def test_one_step_is_adamw_on_the_clipped_gradient(mode: TrunkMode) -> None:
+    """The trunk's weights decay, its biases and the heads do not. Adam's first step is the rate times g / (|g| + 1e-8)."""
+    settings: dict[str, Any] = {"trunk_mode": mode, "weight_decay": 0.25, "learning_rate": 0.1, "max_grad_norm": 1e-3}
+    distillation, twin = student(**settings, warmup=0.0), student(**settings, warmup=0.0)
+    before = weights(distillation.network)
+    metrics = distillation.update()
+    twin.loss().backward()
+    full = gradients(twin)
+    norm = torch.stack([value.norm() for value in full.values()]).norm().item()
+    assert metrics["grad_norm"] == pytest.approx(norm, rel=1e-5)
+    assert norm > 10 * 1e-3
+    clipped = gradients(distillation)
+    assert clipped.keys() == full.keys()
+    n_decayed = 0
+    for name, value in distillation.network.state_dict().items():
+        if name not in full:
+            assert torch.equal(value, before[name]), name
+            continue
+        torch.testing.assert_close(clipped[name], full[name] * (1e-3 / norm), rtol=1e-3, atol=1e-10)
+        decays = name.startswith("trunk.") and name.endswith("weight")
+        n_decayed += decays
+        shrunk = before[name] * (1 - 0.1 * 0.25) if decays else before[name]
+        torch.testing.assert_close(value, shrunk - 0.1 * clipped[name] / (clipped[name].abs() + 1e-8), msg=name)
+    assert n_decayed == (0 if mode == "frozen" else 2)
+
+
+def test_a_short_gradient_is_not_clipped() -> None:
+    distillation, twin = student(max_grad_norm=1e6), student(max_grad_norm=1e6)
+    distillation.update()
+    twin.loss().backward()
+    for name, value in gradients(distillation).items():
+        torch.testing.assert_close(value, gradients(twin)[name])
+
+
+@pytest.mark.parametrize("loss", ROW_LOSSES)
+@pytest.mark.parametrize("mode", ["shared", "anchored"])
+def test_the_loss_is_lambda_times_the_mean_over_smoothed_steps(loss: PlanLoss, mode: TrunkMode) -> None:
+    """Each row of the teacher is mixed with the uniform one; of cross-entropy, each label."""
+    epsilon = 0.3
+    distillation = student(loss=loss, trunk_mode=mode, teacher_smoothing=epsilon, loss_weight=2.5, batch_size=16)
+    plain = student(loss=loss, trunk_mode=mode, teacher_smoothing=0.0, batch_size=16)
+    obs, logits, actions, valid = plain.data.draw_batch(plain.rng, 16)  # the same batch: the seed is the same
+    total, n_steps = 0.0, 0
+    with torch.inference_mode():
+        planned = distillation.network(obs).double()
+    for row, step in valid.nonzero().tolist():
+        if step == 0 and mode == "shared":
+            continue
+        q = planned[row, step].softmax(-1)
+        p = logits[row, step].double().softmax(-1)
+        mixed = (1 - epsilon) * p + epsilon / 2
+        label = torch.full((2,), epsilon / 2, dtype=torch.float64)
+        label[actions[row, step]] += 1 - epsilon
+        total += {
+            "squared": (q - mixed).square().sum(),
+            "squared_logits": (planned[row, step] - logits[row, step]).square().sum(),
+            "kl": (q * (q / mixed).log()).sum(),
+            "forward_kl": (mixed * (mixed / q).log()).sum(),
+            "cross_entropy": -(label * q.log()).sum(),
+        }[loss].item()
+        n_steps += 1
+    assert distillation.loss().item() == pytest.approx(2.5 * total / n_steps, rel=1e-4)
+
+
 def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were() -> None:
     distillation = trained(2)
     with torch.no_grad():

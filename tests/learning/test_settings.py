@@ -166,15 +166,17 @@ def test_a_value_that_fits_none_of_several_types_is_told_all_rules(value: Any) -
 
 @pytest.mark.parametrize("name", ["fresh", "world", "action_space", "given", "joint_config"])
 def test_distill_knows_the_fields_of_its_config_alone(name: str) -> None:
+    word: Any = {name: None}
     with pytest.raises(SettingError, match=f"^there is no setting '{name}'"):
-        phr.distill(corridor_teacher(), horizon=2, **{name: None})
+        phr.distill(corridor_teacher(), horizon=2, **word)
 
 
 @pytest.mark.parametrize("start", [None, "teacher"])
 @pytest.mark.parametrize("name", ["env", "network", "make"])
 def test_train_teacher_knows_the_fields_of_its_config_alone(name: str, start: str | None) -> None:
+    word: Any = {name: None}
     with pytest.raises(SettingError, match=f"^there is no setting '{name}'"):
-        phr.train_teacher(CORRIDOR, start=None if start is None else corridor_teacher(), **{name: None})
+        phr.train_teacher(CORRIDOR, start=None if start is None else corridor_teacher(), **word)
 
 
 def test_a_trunk_beside_start_is_refused() -> None:
