@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from phr.errors import EmptyBatchError, HorizonError, IncompatibleModelError, In
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.learning.losses import ROW_LOSSES, PlanLoss
 from phr.learning.phr import PHR
-from phr.learning.phr_config import TRUNK_MODES, PHRConfig, TrunkMode
+from phr.learning.phr_config import PHRConfig, TrunkMode
 from phr.learning.window_data import WindowData, each_once
 from phr.networks.config import NetworkConfig
 from phr.networks.policy import PlanNetwork, build_network
@@ -25,6 +25,7 @@ from tests.helpers import corridor
 from tests.trained import CORRIDOR, TRUNK, corridor_experience, corridor_student, corridor_teacher, phr_config
 
 EVERY_CELL = torch.eye(5)
+TRUNK_MODES: tuple[TrunkMode, ...] = get_args(TrunkMode)
 
 
 def student(**settings: Any) -> PHR:

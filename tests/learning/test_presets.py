@@ -14,7 +14,7 @@ from phr.envs.registry import make_env
 from phr.envs.split import Family
 from phr.errors import HorizonError, SettingError, UnknownEnvironmentError
 from phr.learning.a2c import A2CConfig
-from phr.learning.losses import PLAN_LOSSES, PlanLoss
+from phr.learning.losses import ROW_LOSSES, PlanLoss
 from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import (
     ATARI_TRUNK,
@@ -167,7 +167,7 @@ def test_games_take_more_updates_for_longer_plans() -> None:
     assert student_config("PongDeterministic-v4", 16, n_updates=7).n_updates == 7
 
 
-@pytest.mark.parametrize("loss", set(PLAN_LOSSES) - {"gaussian"})
+@pytest.mark.parametrize("loss", ROW_LOSSES)
 def test_teachers_are_smoothed_unless_told_otherwise(loss: PlanLoss) -> None:
     assert student_config(corridor(), 4, loss=loss).teacher_smoothing == 0.1
     assert student_config(corridor(), 4, loss=loss, teacher_smoothing=0.0).teacher_smoothing == 0

@@ -13,7 +13,7 @@ Sources:
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,6 @@ from phr.actions import ActionSpace, Continuous, MultiDiscrete
 from phr.errors import EmptyBatchError, SettingError
 
 PlanLoss = Literal["squared", "squared_logits", "kl", "forward_kl", "cross_entropy", "gaussian"]
-PLAN_LOSSES: tuple[PlanLoss, ...] = get_args(PlanLoss)
 ROW_LOSSES: tuple[PlanLoss, ...] = ("cross_entropy", "squared", "squared_logits", "kl", "forward_kl")
 """Losses for choices among actions, the default first."""
 VECTOR_LOSSES: tuple[PlanLoss, ...] = ("squared", "gaussian")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from phr.errors import HorizonError, SettingError
 from phr.learning.losses import PlanLoss
@@ -21,7 +21,6 @@ from phr.learning.settings import (
 from phr.networks.precision import Precision
 
 TrunkMode = Literal["shared", "anchored", "frozen", "own"]
-TRUNK_MODES: tuple[TrunkMode, ...] = get_args(TrunkMode)
 
 Width = Annotated[int, Range(low=1.0, high=8192.0)]
 """At most sixteen times the Nature network."""
