@@ -32,8 +32,8 @@ import tyro
 from phr import api
 from phr.cli.display import ProgressBar, say
 from phr.files import read_json, read_jsonl, write_text
+from phr.learning.presets import student_config
 from phr.learning.settings import said_settings
-from phr.learning.student_presets import student_config
 from phr.manifest import COMPLETE
 from phr.report.figures import curve
 from phr.storage.model import Model, load_model, save_model

@@ -126,10 +126,10 @@ WRONG = {
     ),
     "no stride": ((*NEW_STUDENT, "--window-stride", 0), "window_stride must be >= 1, got 0"),
     "no weight": ((*NEW_STUDENT, "--loss-weight", 0), "loss_weight must be positive, got 0.0"),
-    "no width": ((*NEW_STUDENT, "--width", 0), "width must lie in 1..8,192, got 0"),
-    "all too wide": ((*NEW_STUDENT, "--width", "1e9"), "width must lie in 1..8,192, got 1,000,000,000"),
-    "width, shared": ((*NEW_STUDENT, "--width", 8, "--trunk-mode", "shared"), "trunk_mode is 'anchored', got 'shared'"),
-    "width, joint": ((*NEW_STUDENT, "--width", 8, "--joint"), "trunk_mode is 'anchored', got 'shared'"),
+    "no width": ((*NEW_STUDENT, "--width", 0), "width must lie in [1, 8192], got 0"),
+    "all too wide": ((*NEW_STUDENT, "--width", "1e9"), "width must lie in [1, 8192], got 1000000000"),
+    "width, shared": ((*NEW_STUDENT, "--width", 8, "--trunk-mode", "shared"), "trunk_mode must be 'anchored', got 'shared'"),
+    "width, joint": ((*NEW_STUDENT, "--width", 8, "--joint"), "trunk_mode must be 'anchored', got 'shared'"),
     "endless number": ((*NEW_TRAIN, "--total-timesteps", "1e999999999"), "must be a whole number; got '1e999999999'"),
     "joint oracle": (
         (
@@ -147,7 +147,7 @@ WRONG = {
         ),
         "joint training goes on with A2C, so it needs a teacher that phr trained",
     ),
-    "joint, frozen": ((*NEW_STUDENT, "--joint", "--trunk-mode", "frozen"), "trunk_mode is 'shared', got 'frozen'"),
+    "joint, frozen": ((*NEW_STUDENT, "--joint", "--trunk-mode", "frozen"), "trunk_mode must be 'shared', got 'frozen'"),
     "rounds below none": ((*NEW_STUDENT, "--refine", -1), "refine must be >= 0, got -1"),
     "rounds in words": ((*NEW_STUDENT, "--refine", "some"), "--refine must be a whole number; got 'some'; see"),
     "rounds without windows": ((*NEW_STUDENT, "--refine", 1, "--refine-windows", 0), "refine_windows must be >= 1, got 0"),

@@ -13,9 +13,9 @@ from torch import Tensor
 from phr.envs.atari import AtariVector
 from phr.envs.registry import make_env
 from phr.learning.a2c import A2C, A2CConfig
+from phr.learning.presets import ATARI_TRUNK, default_trunk_of, teacher_config
 from phr.learning.rollout import RolloutCollector
 from phr.learning.runs import train_teacher
-from phr.learning.teacher_presets import ATARI_TRUNK, default_trunk_of, teacher_config
 from phr.networks.trunks import TrunkConfig
 from phr.seeding import Streams
 

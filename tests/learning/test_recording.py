@@ -151,3 +151,14 @@ def test_experience_of_other_spaces_is_refused(change: Any, message: str) -> Non
     changed = replace(recorded, trajectories=tuple(change(t) for t in recorded.trajectories), actions_in=None)
     with pytest.raises(IncompatibleModelError, match=message):
         check(changed)
+
+
+@pytest.mark.parametrize(
+    ("n_episodes", "record_steps", "expected"),
+    [(64, 10**6, 64), (64, 100, 25), (64, 1, 8), (128, 1, 16), (200, 1, 128), (200, 4 * 150, 150), (3, 1, 1)],
+)
+def test_no_more_is_recorded_than_the_steps_wanted(n_episodes: int, record_steps: int, expected: int) -> None:
+    """Each episode has four steps; an eighth of the episodes, at most 128, are played to know that."""
+    config = phr_config(n_episodes=n_episodes, record_steps=record_steps, prefix=(0, 0))
+    experience, _ = record_teacher(corridor_teacher().planner, CORRIDOR, config)
+    assert len(experience.trajectories) == expected

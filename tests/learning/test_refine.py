@@ -368,7 +368,7 @@ def test_several_windows_of_one_episode_are_held_out_together() -> None:
         ({"refine_windows": 0}, SettingError, "refine_windows must be >= 1, got 0"),
         ({"refine_updates": 0}, SettingError, "refine_updates must be >= 1, got 0"),
         ({"refine_plans": 0}, SettingError, "refine_plans must be >= 1, got 0"),
-        ({"refine_share": 0.0}, SettingError, r"refine_share lies in \(0, 1\], got 0.0"),
+        ({"refine_share": 0.0}, SettingError, r"refine_share must lie in \(0, 1\], got 0.0"),
         ({"refine": 1, "joint": True, "trunk_mode": "shared"}, SettingError, "joint training moves it; leave one of"),
         ({"refine": 1, "sample_labels": True}, SettingError, "sample_labels a sampling one; leave one of"),
         ({"refine": 1, "horizon": 1, "trunk_mode": "own"}, HorizonError, "needs a horizon >= 2, got 1"),

@@ -30,6 +30,7 @@ from phr.files import read_json, read_jsonl
 from phr.learning import driver, runs
 from phr.learning.a2c import A2C
 from phr.learning.driver import run_training
+from phr.learning.joint import JointTraining
 from phr.learning.phr import PHR
 from phr.learning.recording import record_teacher
 from phr.learning.refine import Refinement
@@ -81,7 +82,9 @@ def snapshot(directory: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, kind: type[A2C] | type[PHR], at: int, work: Callable[[], Model]) -> None:
+def interrupted(
+    monkeypatch: pytest.MonkeyPatch, kind: type[A2C | PHR | JointTraining], at: int, work: Callable[[], Model]
+) -> None:
     """Do the work, and press Ctrl-C in the middle of one update."""
     update = kind.update
 
@@ -167,7 +170,7 @@ def test_ctrl_c_changes_nothing_that_is_learnt(
 def test_an_interrupted_joint_training_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distill(tmp_path / "straight", joint=True, trunk_mode="shared")
     part = tmp_path / "part"
-    interrupted(monkeypatch, A2C, 5, lambda: distill(part, joint=True, trunk_mode="shared"))
+    interrupted(monkeypatch, JointTraining, 5, lambda: distill(part, joint=True, trunk_mode="shared"))
     distill(part, joint=True, trunk_mode="shared", resume=True)
     assert model_bytes(part) == model_bytes(tmp_path / "straight")
 

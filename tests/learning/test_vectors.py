@@ -24,8 +24,8 @@ from phr.evaluation.episodes import make_vector, play_episodes
 from phr.experience.archive import load_experience, save_experience
 from phr.experience.logged import load_logged
 from phr.learning.phr_config import PHRConfig
+from phr.learning.presets import student_config
 from phr.learning.recording import record_teacher
-from phr.learning.student_presets import student_config
 from phr.manifest import Manifest
 from phr.networks.config import NetworkConfig
 from phr.protocols import Planner
@@ -113,7 +113,7 @@ def test_repeating_one_action_is_worse_than_a_plan() -> None:
 def test_refinement_trains_on_where_the_plans_led(name: str) -> None:
     said: list[str] = []
     env_id, _, policy = WORLDS[name]
-    loss = student_config(env_id, HORIZON, action_space=WORLDS[name][1]).loss
+    loss = student_config(env_id, HORIZON).loss
     rounds: dict[str, Any] = {"refine": 1, "refine_windows": 128, "refine_updates": 20}
     model = phr.distill(policy, env_id=env_id, horizon=HORIZON, say=said.append, **{**QUICK, "n_updates": 200, **rounds})
     report = model.manifest.notes["refinement"][0]

@@ -16,7 +16,7 @@ from torch import Tensor
 from phr.acting.agent import HorizonAgent
 from phr.actions import Continuous
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
-from phr.learning.vector_losses import gaussian_plan_loss
+from phr.learning.losses import plan_loss
 from phr.networks.action_scale import ActionScale
 from phr.networks.config import NetworkConfig
 from phr.networks.policy import PlanNetwork, build_network, extend_teacher
@@ -209,7 +209,8 @@ def descended(raw: float, distance: float) -> float:
     answered = torch.tensor([[[distance, raw]]], requires_grad=True)
     outputs = ActionScale(ANYTHING)(answered)
     valid = torch.ones(1, 1, dtype=torch.bool)
-    gaussian_plan_loss(outputs[..., :1], outputs[..., 1:], torch.zeros(1, 1, 1), valid, ANYTHING.bounds).backward()
+    taken = torch.zeros(1, 1, 1)
+    plan_loss("gaussian", outputs, taken, taken, valid, ANYTHING).backward()
     assert answered.grad is not None
     return -answered.grad[0, 0, 1].item()
 

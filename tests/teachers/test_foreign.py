@@ -165,7 +165,7 @@ Q_TABLE = np.random.default_rng(0).random((N_CELLS, N_ACTIONS))
     [
         lambda obs: Q_TABLE[obs].argmax(-1),  # IndexError: floats
         lambda obs: Q_TABLE[obs.astype(int)].argmax(-1),  # an action for each number of the row
-        lambda obs: {0: 1}[float(obs[0])],  # TypeError  # type: ignore[index]
+        lambda obs: {0.0: 1}[float(obs[0])],  # TypeError  # type: ignore[index]
     ],
 )
 def test_a_table_over_numbers_is_told_that_it_is_given_one_hot_rows(policy: Callable[..., Any]) -> None:

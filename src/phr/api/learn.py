@@ -19,8 +19,7 @@ from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.losses import losses_for
 from phr.learning.phr_config import PHRConfig
-from phr.learning.student_presets import fresh_trunk, fresh_trunk_of, student_config
-from phr.learning.teacher_presets import further_config, teacher_config
+from phr.learning.presets import fresh_trunk, further_config, student_config, teacher_config
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner
@@ -143,10 +142,9 @@ def distill(
         if (save_experience, activation, normalize) != (None, None, None):
             raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
         logged = load_logged(experience, env_id)
-        space, actions = logged.observation_space, logged.action_space
         settings = {**settings, "refine": settings.get("refine") or 0}  # nobody is there to be asked again
-        trunk = fresh_trunk(space)
-        config = student_config(logged.env_id, horizon, action_space=actions, fresh=trunk, seed=seed, **settings)
+        trunk = fresh_trunk(logged)
+        config = student_config(logged, horizon, trunk, seed=seed, **settings)
         return runs.distill_logged(logged, config, _path(out), start=trunk, resume=resume, on_progress=on_progress, say=say)
     actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
     if actor.model is None and not actor.identity and (resume or experience is not None):
@@ -155,10 +153,10 @@ def distill(
             "be known to be its own; give it an attribute `identity`, a text that changes whenever its answers do"
         )
     with make_env(actor.env_id) as env:  # and closed before any other is opened: some simulators allow one at a time
-        start = actor.model.network if actor.model else fresh_trunk_of(env)
+        start = actor.model.network if actor.model else fresh_trunk(env)
         is_fresh = isinstance(start, TrunkConfig) or settings.get("width") is not None
         fresh = (start if isinstance(start, TrunkConfig) else start.config.trunk) if is_fresh else None
-        config = student_config(actor.env_id, horizon, action_space=env.action_space, fresh=fresh, seed=seed, **settings)
+        config = student_config(env, horizon, fresh, seed=seed, **settings)
         _check_teacher(actor, env, config)
         joint_config = teacher_config(env, seed=seed) if config.joint else None
     return runs.distill(

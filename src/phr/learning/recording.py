@@ -75,15 +75,24 @@ def _record(teacher: Planner, vector: VectorSplit, config: PHRConfig, on_progres
         on_progress(Progress("recording the teacher", n_before + n_ended, len(starts), "episodes"))
 
     parts: list[Trajectory] = []
-    while part := starts[:PROBE_EPISODES] if not parts else starts[len(parts) :]:
+    while part := starts[len(parts) : _stage_end(len(parts), config.n_episodes)]:
         parts += collect_experience(teacher, vector, part, sample_rng=sample_rng, on_episode=on_episode).trajectories
         experience = Experience(vector.env_id, tuple(parts), actions_in=actions)
-        if config.keep in ("auto", "successes"):
+        if len(parts) >= min(PROBE_EPISODES, len(starts)) and config.keep in ("auto", "successes"):
             select_episodes(experience)  # a teacher that never succeeds is refused early
-        if not n_before:
+        if n_before < PROBE_EPISODES:
             starts = starts[: _episodes_wanted(parts, config)]
         n_before = len(parts)
     return experience
+
+
+def _stage_end(n_played: int, n_episodes: int) -> int:
+    """Return the number of episodes after which to look at how long they are, and whether the teacher succeeds.
+
+    Where few are asked for, as of images, a few of these show the length: `record_steps` bounds the memory they take.
+    """
+    few = PROBE_EPISODES if n_episodes > PROBE_EPISODES else max(1, n_episodes // 8)
+    return next((end for end in (few, PROBE_EPISODES) if n_played < end), n_episodes)
 
 
 def _episodes_wanted(probe: list[Trajectory], config: PHRConfig) -> int:

@@ -11,7 +11,7 @@ from phr.errors import UnknownModelError, UnsupportedEnvironmentError
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.learning import runs
 from phr.learning.phr_config import PHRConfig
-from phr.learning.student_presets import student_config
+from phr.learning.presets import student_config
 from phr.manifest import COMPLETE, Manifest, library_versions
 from phr.networks.policy import build_network
 from phr.networks.trunks import TrunkConfig, default_trunk

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 
 from phr.envs.split import Family, SplitEnv
-from phr.learning.teacher_presets import default_trunk_of
+from phr.learning.presets import default_trunk_of
 from phr.networks.trunks import TrunkConfig
 from phr.studies.doctor.world import SplitWorld, World
 
