@@ -55,12 +55,14 @@ class SplitEnv(ABC):
         observation_space: A Box; every observation is one array of its shape and dtype.
         n_actions: Actions are the integers 0 .. n_actions − 1; of a space that is not Discrete, its `n_outputs`.
         family: The kind of environment, by which presets are chosen.
+        shown: What an observation contains, in words; None where the observation space says it.
     """
 
     env_id: str
     observation_space: spaces.Box
     n_actions: int
     family: Family = "other"
+    shown: str | None = None
 
     @property
     def action_space(self) -> ActionSpace:
@@ -87,13 +89,6 @@ class SplitEnv(ABC):
     @abstractmethod
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Build the observation of the present state; written into `out` where given, else into a new array."""
-
-    def describe_observation(self) -> str:
-        """How the numbers of an observation are to be read where they are not the environment's own array; else empty.
-
-        One line for messages to a user whose function is given these observations.
-        """
-        return ""
 
     def forget_steps(self) -> None:
         """Count the episode's steps from here: what came before was a prefix that nobody is to pay for.
@@ -160,7 +155,7 @@ class ObservingEnv(SplitEnv):
         self._action_space = plannable(getattr(env, "action_space", None), env_id)
         self.n_actions = self._action_space.n_outputs
         self._reader = reader_of(getattr(env, "observation_space", None), env_id)
-        self.observation_space = self._reader.space
+        self.observation_space, self.shown = self._reader.space, self._reader.shown
         self._checked = CheckedEnv(env, env_id)
         self._latest: Any = None
 
@@ -215,10 +210,6 @@ class ObservingEnv(SplitEnv):
                 "too large for its dtype"
             )
         return out
-
-    def describe_observation(self) -> str:
-        """How the numbers of a re-coded observation are to be read."""
-        return self._reader.layout
 
     def bare(self) -> BareSimulator:
         """Gymnasium's own `step` and `reset`, unchecked; actions are copied, since the environment may change them."""

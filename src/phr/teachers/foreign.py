@@ -159,7 +159,7 @@ def _takes_env(factory: Callable[..., Any], name: str) -> bool:
 
 def _wrapped(name: str, policy: Any, env_id: str, backend: str, identity: str) -> Foreign:
     env = make_env(env_id)
-    teacher = teacher_of(policy, _sample_of(env), env.action_space, name, env.describe_observation())
+    teacher = teacher_of(policy, _sample_of(env), env.action_space, name, env.shown)
     env.close()
     teacher.identity = identity
     return Foreign(name, teacher, env_id, backend, identity)

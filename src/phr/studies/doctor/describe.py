@@ -154,8 +154,8 @@ def _shown(split: SplitEnv) -> str:
         return f"the whole grid as one-hot planes: {held}"
     if isinstance(split, PartialViewEnv):
         return "the agent's own view as one-hot planes, with its compass direction"
-    if layout := split.describe_observation():
-        return layout
+    if split.shown is not None:
+        return split.shown
     scaled = split.observation_space.dtype == np.uint8
     return "the observation as it is, scaled by the network" if scaled else "the observation as it is"
 
