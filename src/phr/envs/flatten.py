@@ -33,13 +33,13 @@ class Reader:
         space: The space of the arrays that are written.
         write: Check an observation and write it into an array of `space.shape` and `space.dtype`. Raises `OutsideError`.
         holds_floats: Whether the environment's own floats are written, which have to be checked for NaN and infinity.
-        layout: How the numbers of a re-coded observation are to be read, in one line; empty where it is shown as it is.
+        shown: What the array contains and how to read it, in one line; None where it is the environment's own.
     """
 
     space: spaces.Box
     write: _Write
     holds_floats: bool
-    layout: str = ""
+    shown: str | None = None
 
 
 def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
@@ -68,8 +68,8 @@ def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
         return Reader(box, _numbers(space, ""), space.dtype.kind == "f")
     if isinstance(space, spaces.Discrete):
         shift = f" + {space.start}" if space.start else ""
-        layout = f"observations are one-hot rows of Discrete({space.n}): obs.argmax(-1){shift} returns the numbers"
-        return Reader(spaces.Box(0.0, 1.0, (int(space.n),), np.float32), _one_hot(space, ""), False, layout)
+        shown = f"one-hot rows of Discrete({space.n}); obs.argmax(-1){shift} returns the numbers"
+        return Reader(spaces.Box(0.0, 1.0, (int(space.n),), np.float32), _one_hot(space, ""), False, shown)
     if not isinstance(space, spaces.Dict | spaces.Tuple | spaces.MultiDiscrete | spaces.MultiBinary):
         raise UnsupportedEnvironmentError(
             f"{env_id}: observation space {space} is not supported: expected Box, Discrete, MultiDiscrete, MultiBinary, or "
@@ -78,7 +78,7 @@ def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
     part = _part(space, env_id, ())
     if part is None or not part.box.low.size:
         raise UnsupportedEnvironmentError(f"{env_id}: observation space {space} is not supported: it holds no number")
-    return Reader(part.box, part.write, part.box.dtype.kind == "f", f"observations are {_layout(space, part)}")
+    return Reader(part.box, part.write, part.box.dtype.kind == "f", _layout(space, part))
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _layout(space: spaces.Space[Any], part: _Part) -> str:
     for name, size, kind in part.leaves:
         named.append(f"{name} [{first}:{first + size}]{f' {kind}' if kind else ''}")
         first += size
-    return f"flattened as by gymnasium.spaces.flatten, entries in the space's order: {', '.join(named)}"
+    return f"rows of gymnasium.spaces.flatten, entries in the space's order: {', '.join(named)}"
 
 
 def _entries(writes: _Writes, where: str) -> _Write:

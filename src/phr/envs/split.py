@@ -141,13 +141,6 @@ class SplitEnv(ABC):
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Build the observation of the present state; written into `out` where given, else into a new array."""
 
-    def describe_observation(self) -> str:
-        """How the numbers of an observation are to be read where they are not the environment's own array; else empty.
-
-        One line for messages to a user whose function is given these observations.
-        """
-        return ""
-
     def forget_steps(self) -> None:
         """Count the episode's steps from here: what came before was a prefix that nobody is to pay for.
 
@@ -220,7 +213,7 @@ class ObservingEnv(SplitEnv):
         self._action_space = plannable(getattr(env, "action_space", None), env_id)
         self.n_actions = self._action_space.n_outputs
         self._reader = reader_of(getattr(env, "observation_space", None), env_id)
-        self.observation_space = self._reader.space
+        self.observation_space, self.shown = self._reader.space, self._reader.shown
         self._checked = CheckedEnv(env, env_id)
         self._latest: Any = None
 
@@ -275,10 +268,6 @@ class ObservingEnv(SplitEnv):
                 "too large for its dtype"
             )
         return out
-
-    def describe_observation(self) -> str:
-        """How the numbers of a re-coded observation are to be read."""
-        return self._reader.layout
 
     def bare(self) -> BareSimulator:
         """Gymnasium's own `step` and `reset`, unchecked; actions are copied, since the environment may change them."""

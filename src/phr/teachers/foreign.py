@@ -174,7 +174,7 @@ def _wrapped(
         sample = _sample_of(env)
         choose(sample, env.action_space)
         spec = ObservationSpec.of(env.observation_space)
-        teacher = teacher_of(policy, sample, spec, env.action_space, name, env.describe_observation())
+        teacher = teacher_of(policy, sample, spec, env.action_space, name, env.shown)
     teacher.identity = identity
     return Foreign(name, teacher, env_id, backend, identity)
 

@@ -187,7 +187,12 @@ def module_policy(module: nn.Module, name: str) -> Policy:
 
 
 def teacher_of(
-    policy: Any, sample: NDArray[Any], obs_spec: ObservationSpec, actions: int | ActionSpace, name: str, layout: str = ""
+    policy: Any,
+    sample: NDArray[Any],
+    obs_spec: ObservationSpec,
+    actions: int | ActionSpace,
+    name: str,
+    shown: str | None = None,
 ) -> PolicyTeacher:
     """Wrap a policy after asking it once: its answer decides whether it gives logits, probabilities or actions.
 
@@ -197,7 +202,7 @@ def teacher_of(
         obs_spec: What these observations are.
         actions: The action space, or its size.
         name: For messages.
-        layout: How the observations are to be read (`SplitEnv.describe_observation`), for messages.
+        shown: What the observations contain (`SplitEnv.shown`), for messages.
 
     Raises:
         IncompatibleModelError: If it cannot be asked, or answers neither logits nor actions, or answers the same
@@ -206,14 +211,14 @@ def teacher_of(
     module = policy if isinstance(policy, nn.Module) else None
     ask: Policy = policy if module is None else module_policy(module, name)
     _check_arguments(policy if module is None else module.forward, name)
-    shown = f" ({layout})" if layout else ""
+    read = "" if shown is None else f" (observations: {shown})"
     many = " (a function is given a numpy array of many observations: torch.as_tensor(obs) makes a tensor of it)"
-    first, second = (_ask(ask, sample, name, (many if module is None else "") + shown) for _ in range(2))
+    first, second = (_ask(ask, sample, name, (many if module is None else "") + read) for _ in range(2))
     answer = as_array(first, name)
     try:
         answers = kind_of(answer, len(sample), as_space(actions), name)
     except IncompatibleModelError as error:  # a wrong shape may come from misread observations
-        raise IncompatibleModelError(f"{error}{shown}") from error
+        raise IncompatibleModelError(f"{error}{read}") from error
     again = as_array(second, name)
     if answer.shape != again.shape or not _are_same(answer, again):
         raise IncompatibleModelError(

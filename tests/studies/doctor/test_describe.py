@@ -54,10 +54,10 @@ def test_atari() -> None:
 @pytest.mark.parametrize(
     ("env_id", "shown"),
     [
-        ("FrozenLake-v1", "observations are one-hot rows of Discrete(16): obs.argmax(-1) returns the numbers"),
+        ("FrozenLake-v1", "one-hot rows of Discrete(16); obs.argmax(-1) returns the numbers"),
         (
             "tests.envs.test_flatten:make_rover",
-            "observations are flattened as by gymnasium.spaces.flatten, entries in the "
+            "rows of gymnasium.spaces.flatten, entries in the "
             "space's order: state.battery [0:1], state.cell [1:4] one-hot, picture [4:8]",
         ),
         ("CartPole-v1", "the observation as it is"),

@@ -132,8 +132,6 @@ def _shown(split: SplitEnv) -> str:
     """What becomes of the environment's observation before a network sees it."""
     if split.shown is not None:
         return split.shown
-    if layout := split.describe_observation():
-        return layout
     scaled = split.observation_space.dtype == np.uint8
     return "the observation as it is, scaled by the network" if scaled else "the observation as it is"
 
