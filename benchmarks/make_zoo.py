@@ -23,7 +23,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ import tyro
 from phr import api
 from phr.cli.display import ProgressBar, say
 from phr.files import read_json, read_jsonl, write_text
+from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import student_config
 from phr.learning.settings import said_settings
 from phr.manifest import COMPLETE
@@ -170,7 +171,9 @@ def unusual(model: Model) -> list[str]:
     assert model.directory is not None  # it is in the zoo
     settings: dict[str, Any] = read_json(model.directory / "config.json")["settings"]
     usual = json.loads(json.dumps(said_settings(student_config(model.env_id, HORIZON, seed=SEED))))
-    return [f" --{name.replace('_', '-')} {value}" for name, value in settings.items() if value != usual.get(name)]
+    known = {entry.name for entry in fields(PHRConfig)}  # a model may be older than a setting's name
+    unlike = {name: value for name, value in settings.items() if name in known and value != usual.get(name)}
+    return [f" --{name.replace('_', '-')} {value}" for name, value in unlike.items()]
 
 
 def from_oracle(name: str, model: Model) -> list[str]:

@@ -24,7 +24,7 @@ from phr.teachers.foreign import Reading, name_of
 from phr.teachers.policy import PolicyTeacher, kind_of, teacher_of
 from phr.teachers.references import resolve
 from tests.exported import corridor_file
-from tests.helpers import TablePlanner
+from tests.helpers import CorridorEnv, TablePlanner
 from tests.trained import CORRIDOR, corridor_student
 
 N_CELLS, N_ACTIONS = 5, 2
@@ -511,3 +511,54 @@ def test_a_teacher_is_loaded_to_be_asked() -> None:
     assert teacher.plan(OBS).batch_size == N_CELLS
     with pytest.raises(UnknownModelError, match="has no network to load"):
         phr.load(f"{HERE}:make_logits")
+
+
+class Strict(CorridorEnv):
+    """The corridor that raises for every step, and counts how many of its kind are open."""
+
+    n_open = n_made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Strict.n_open += 1
+        Strict.n_made += 1
+
+    def step(self, action: Any) -> Any:
+        raise ValueError("illegal")
+
+    def close(self) -> None:
+        Strict.n_open -= 1
+
+
+def make_strict() -> Any:
+    return Strict()
+
+
+def sighted_factory(env: Any) -> Callable[..., Any]:
+    assert Strict.n_open == 1
+    assert env.unwrapped.cell == 0
+    return logits
+
+
+def plain_factory() -> Callable[..., Any]:
+    assert Strict.n_open == 0
+    return logits
+
+
+@pytest.mark.parametrize("reference", [logits, nn.Linear(5, 2), f"{HERE}:sighted_factory", f"{HERE}:plain_factory"])
+def test_a_policy_is_read_without_any_action_and_its_environments_are_closed(reference: Any) -> None:
+    Strict.n_made = 0
+    resolve(reference, env_id=f"{HERE}:make_strict")
+    assert Strict.n_open == 0 < Strict.n_made
+
+
+@pytest.mark.parametrize("reference", [lambda _obs: "nothing", f"{HERE}:failing_factory", f"{HERE}:logits"])
+def test_the_environments_of_a_policy_that_is_refused_are_closed(reference: Any) -> None:
+    Strict.n_made = 0
+    with pytest.raises(IncompatibleModelError):
+        resolve(reference, env_id=f"{HERE}:make_strict")
+    assert Strict.n_open == 0 < Strict.n_made
+
+
+def failing_factory(env: Any) -> Any:
+    raise RuntimeError(f"nothing for {env}")

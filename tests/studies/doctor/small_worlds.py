@@ -40,6 +40,21 @@ class Coins(gymnasium.Env[Obs, Any]):
         return self._look(), 1.0, self._steps == 12, False, {}
 
 
+class OnlyOne(Coins):
+    """Coins of a simulator that can be open once."""
+
+    n_open = 0
+
+    def __init__(self) -> None:
+        if OnlyOne.n_open:
+            raise OSError("in use")
+        OnlyOne.n_open += 1
+        super().__init__()
+
+    def close(self) -> None:
+        OnlyOne.n_open -= 1
+
+
 class ManyCoins(Coins):
     """The same with a continuous action."""
 

@@ -10,6 +10,7 @@ import pytest
 import phr
 from phr.errors import SettingError
 from tests.helpers import always_right
+from tests.studies.doctor import small_worlds
 
 ROOM = "tests.studies.doctor.small_worlds"
 KEYS = {
@@ -87,3 +88,11 @@ def test_impossible_numbers_are_refused() -> None:
     for wrong in impossible:
         with pytest.raises(SettingError):
             phr.doctor(f"{ROOM}:Coins", **wrong)
+
+
+def test_a_simulator_that_can_be_open_once_is_examined_and_closed() -> None:
+    found = phr.doctor(f"{ROOM}:OnlyOne", lambda obs: (obs[:, 0] > 0).astype(int), episodes=2)
+    assert found.failures == {}
+    assert found.replay is not None
+    assert found.replay.repeats
+    assert small_worlds.OnlyOne.n_open == 0
