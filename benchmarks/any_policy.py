@@ -1,12 +1,12 @@
-"""How much of a policy that others trained a student keeps, and how many looks it saves.
+"""Measure how much of a third-party policy's return a student keeps, and how many looks it saves.
 
     .venv/bin/python benchmarks/any_policy.py --out runs/any-policy
 
-One row each: a teacher is trained (`examples/train_sb3_teacher.py`, or `phr train` on grids), distilled with the settings
-that `phr distill TEACHER --env-id ID --horizon n` takes by itself, and both play the same 100 episodes greedily, the student
-executing its whole plans: the episodes of `phr evaluate MODEL --env-id ID --runs 100 --episodes 1 --seed 1000`. Prints a
-Markdown table and writes it beside a JSON of each row; exit code 1 if a row misses its target. A row that is there is not
-done again, nor is a teacher; `--teachers` takes trained ones from elsewhere.
+For each row it trains a teacher (`examples/train_sb3_teacher.py`, or `phr train` on grids) and distils it with the defaults
+of `phr distill TEACHER --env-id ID --horizon n`. Both then play the same 100 episodes greedily, the student with whole
+plans: the episodes of `phr evaluate MODEL --env-id ID --runs 100 --episodes 1 --seed 1000`. A look is one network evaluation
+on a fresh observation. Prints a Markdown table and writes it, with one JSON file per row; exit code 1 if a row misses its
+target. Existing rows and teachers are reused; `--teachers` uses teachers from another directory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from phr.teachers.references import resolve
 
 TRAIN_SB3 = Path(__file__).parent.parent / "examples" / "train_sb3_teacher.py"
 SEED = 1000
-"""Of the evaluation; no training draws from its streams."""
+"""Seed of the evaluation; training never uses its random streams."""
 LANES = 50
 
 Kind = Literal["return", "cost", "grid"]
@@ -54,17 +54,17 @@ class TeacherFailedError(PhrError):
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """An environment, whose policy is distilled there, and what is asked of the student.
+    """An environment, its teacher, and the targets of the student.
 
     Attributes:
-        name: Of its files, and for `--only`.
-        env_id: Where.
-        teacher: Who trains it; a file of Stable-Baselines3, or a run directory of phr where it is `phr A2C`.
+        name: Name of its files, and for `--only`.
+        env_id: Environment id.
+        teacher: Algorithm; a Stable-Baselines3 file, or a run directory of phr if it is `phr A2C`.
         horizon: n, predicted and executed.
-        kind: What is kept: of a return, student / teacher; of a cost, teacher / student; on a grid, successes.
-        saved: Least ratio of evaluations per step, teacher / student.
-        kept: Least part that is kept.
-        longer: Most that a grid's episodes may grow, as a factor.
+        kind: Definition of "kept": for a return, student / teacher; for a cost, teacher / student; on a grid, successes.
+        saved: Minimum ratio of evaluations per step, teacher / student.
+        kept: Minimum share that is kept.
+        longer: Maximum ratio of episode lengths on a grid.
     """
 
     name: str
@@ -106,26 +106,26 @@ ROWS = (
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train, distil, play both, print what was kept and saved."""
+    """Train, distil, play teacher and student, print what was kept and saved."""
 
     only: tuple[str, ...] = ()
-    """Names of rows; all by default."""
+    """Names of rows (default: all)."""
     out: Path = Path("runs/any-policy")
-    """Where teachers, students, one JSON for each row and any-policy.md go."""
+    """Output directory for teachers, students, one JSON file per row, and any-policy.md."""
     teachers: Path | None = None
-    """A folder of trained teachers: NAME.zip, or a run directory NAME."""
+    """A directory of trained teachers: NAME.zip, or a run directory NAME."""
     episodes: int = 100
-    """Episodes that each of both plays."""
+    """Episodes for each of teacher and student."""
     seed: int = 0
-    """Of both trainings."""
+    """Seed of both trainings."""
 
 
 def main(arguments: Arguments, rows: Sequence[Row] = ROWS) -> int:
-    """Do what is missing, print, write."""
+    """Compute missing rows, print and write the table."""
     torch.set_num_threads(1)
     names = {row.name for row in rows}
     if unknown := set(arguments.only) - names:
-        raise UsageError(f"there is no row {sorted(unknown)[0]!r}; choose from {', '.join(sorted(names))}")
+        raise UsageError(f"--only must be among {', '.join(sorted(names))}; got {sorted(unknown)[0]!r}")
     found: list[tuple[Row, dict[str, Any]]] = []
     failed = False
     for row in rows:
@@ -143,21 +143,23 @@ def main(arguments: Arguments, rows: Sequence[Row] = ROWS) -> int:
 
 
 def measured_once(row: Row, arguments: Arguments) -> dict[str, Any]:
-    """A row, measured where it is not there; judged by what is asked for now.
+    """Return a row, measured if it is missing, judged by the current targets.
 
     Raises:
-        UsageError: If the one that is there was measured otherwise.
+        UsageError: If the existing one was measured with other arguments.
     """
     file = arguments.out / f"{row.name}.json"
     result: dict[str, Any] = once(file, partial(measure, row, arguments))
     for name, asked in _said(row, arguments).items():
         if (there := result.get(name)) != asked:
-            raise UsageError(f"{file} was measured with {name} {there}, not {asked}; remove it, or give another --out")
+            raise UsageError(
+                f"{file} was measured with {name} {there!r}, expected {asked!r}; remove it, or choose another --out"
+            )
     return {**result, **verdict(row, result["of_teacher"], result["of_student"])}
 
 
 def _said(row: Row, arguments: Arguments) -> dict[str, Any]:
-    """What a measured row says of itself, and is known by."""
+    """Return the arguments that a measured row records."""
     return {
         "env_id": row.env_id,
         "teacher": row.teacher,
@@ -169,11 +171,11 @@ def _said(row: Row, arguments: Arguments) -> dict[str, Any]:
 
 
 def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
-    """One row, from the teacher's training to both evaluations."""
+    """Measure one row, from the teacher's training to both evaluations."""
     teacher = trained_teacher(row, arguments)
     out = arguments.out / "students" / row.name
     if out.exists():
-        shutil.rmtree(out)  # of a call that was killed; the time of going on would be that of the rest alone
+        shutil.rmtree(out)  # from a killed call; resuming would time only the remainder
     began = time.perf_counter()
     with ProgressBar() as bar:
         student = api.distill(
@@ -201,7 +203,7 @@ def measure(row: Row, arguments: Arguments) -> dict[str, Any]:
 
 
 def trained_teacher(row: Row, arguments: Arguments) -> Path:
-    """The teacher's file or folder, trained where it is missing.
+    """Return the teacher's file or directory, trained if it is missing.
 
     Raises:
         TeacherFailedError: If the script that trains it fails.
@@ -216,26 +218,24 @@ def trained_teacher(row: Row, arguments: Arguments) -> Path:
     if not file.exists():
         command = [sys.executable, str(TRAIN_SB3), row.env_id, "--out", str(file), "--seed", str(arguments.seed)]
         if (code := subprocess.run(command, check=False).returncode) != 0:
-            raise TeacherFailedError(f"{' '.join(command)} failed with exit code {code}; its own words are above")
+            raise TeacherFailedError(f"{' '.join(command)} failed with exit code {code}; see its output above")
     return file
 
 
 def play(planner: Planner, env_id: str, starts: Sequence[Start]) -> Episodes:
-    """One greedy episode from each start, whole plans executed."""
-    vector = make_vector(env_id, min(LANES, len(starts)))
-    episodes = play_episodes(planner, vector, starts)
-    vector.close()
-    return episodes
+    """Play one greedy episode from each start, with whole plans."""
+    with make_vector(env_id, min(LANES, len(starts))) as vector:
+        return play_episodes(planner, vector, starts)
 
 
 def summary(episodes: Episodes) -> dict[str, Any]:
-    """What was collected, with the interval of its mean, and the looks that it took."""
+    """Return mean return with its interval, length, success rate and evaluations per step."""
     low, high = stratified_bootstrap([episodes.returns], np.random.default_rng(0))
     return {
         "return_mean": float(episodes.returns.mean()),
         "return_ci95": [low, high],
         "length_mean": float(episodes.lengths.mean()),
-        "success_rate": float(episodes.success.mean()),
+        "success_rate": None if episodes.n_successes is None else episodes.n_successes / len(episodes.success),
         "evaluations_per_step": float(episodes.evaluations.sum() / episodes.lengths.sum()),
         "returns": episodes.returns.tolist(),
         "lengths": episodes.lengths.tolist(),
@@ -243,10 +243,10 @@ def summary(episodes: Episodes) -> dict[str, Any]:
 
 
 def verdict(row: Row, teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
-    """What was saved and kept, and whether it is what the row asks for.
+    """Return what was saved and kept, and whether the row meets its targets.
 
-    A teacher that collects less than nothing where returns count, or something where costs do, has nothing to be kept: a
-    ratio would praise the worse student.
+    Nothing is kept of a teacher with a negative return where returns count, or a positive one where costs do: the ratio
+    would favour the worse student.
     """
     saved = teacher["evaluations_per_step"] / student["evaluations_per_step"]
     key = "success_rate" if row.kind == "grid" else "return_mean"
@@ -280,11 +280,11 @@ COLUMNS = (
 
 
 def table_of(found: Sequence[tuple[Row, dict[str, Any]]]) -> Table:
-    """One line for each row that was measured."""
+    """Return the table, one line per measured row."""
     played = " or ".join(str(n) for n in sorted({result["episodes"] for _, result in found})) or "No"
     note = (
         f"{played} greedy episodes of each, the same for teacher and student, with bootstrap intervals of the mean; "
-        "whole plans of n actions are executed. Saved: ratio of evaluations per step. Kept: student / teacher; of costs "
+        "whole plans of n actions are executed. Saved: ratio of evaluations per step. Kept: student / teacher; for costs "
         "(negative returns) teacher / student; on grids the ratio of success rates."
     )
     return Table("", COLUMNS, tuple(_line(row, result) for row, result in found), note)

@@ -1,4 +1,4 @@
-"""What a decision of an Atari game costs, in processor time, beside Gymnasium's own preprocessing.
+"""Measure the processor time of a decision in an Atari game, compared with Gymnasium's preprocessing.
 
 .venv/bin/python benchmarks/atari_costs.py --env-id PongDeterministic-v4
 """
@@ -15,31 +15,30 @@ import numpy as np
 import tyro
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 
-from phr.envs.atari import AtariSplitEnv
-from phr.envs.atari_vector import AtariVector
+from phr.envs.atari import AtariSplitEnv, AtariVector
 from phr.envs.registry import make_env
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure all ways in turn, and print the median of the rounds."""
+    """Measure all variants in turn, and print the median of the rounds."""
 
     env_id: str = "PongDeterministic-v4"
     """An Atari id."""
     rounds: int = 9
-    """Every way is measured once a round, so that all meet the machine at the same speed."""
+    """Number of rounds; each measures every variant once, so that all run at the same machine speed."""
     decisions: int = 400
-    """Of every way and round; fewer than a game."""
+    """Decisions per variant and round; fewer than a game."""
 
 
 def main(arguments: Arguments) -> None:
-    """Microseconds of one thread per decision."""
+    """Print microseconds of one thread per decision."""
     ours: Any = make_env(arguments.env_id)
     if not isinstance(ours, AtariSplitEnv):
-        raise SystemExit(f"{arguments.env_id} is no Atari id")
+        raise SystemExit(f"--env-id must be an Atari id, got {arguments.env_id!r}")
     plain = gymnasium.make(f"ALE/{_pascal(ours.game)}-v5", frameskip=1, repeat_action_probability=ours.settings.sticky)
     field = FrameStackObservation(AtariPreprocessing(plain), 4)
-    vector = AtariVector(arguments.env_id, 8, "same_step")
+    vector = AtariVector(ours, 8)
     vector.reset()
     bare, out = ours.bare(), np.empty((4, 84, 84), np.uint8)
     actions = np.random.default_rng(0).integers(ours.n_actions, size=arguments.decisions).tolist()
@@ -47,7 +46,7 @@ def main(arguments: Arguments) -> None:
     def look_every(commitment: int) -> Callable[[], None]:
         def play() -> None:
             for index, action in enumerate(actions):
-                ours.advance(action, commitment - 1 - index % commitment)
+                ours.advance(action)
                 if index % commitment == commitment - 1:
                     ours.observe(out)
 

@@ -1,4 +1,4 @@
-"""Measures the grey of every NTSC colour number off the emulator: the table in src/phr/envs/atari_palette.py.
+"""Measure the grey value of every NTSC colour number in the emulator: the table in src/phr/envs/atari_palette.py.
 
 .venv/bin/python benchmarks/atari_palette.py
 """
@@ -18,11 +18,11 @@ N_COLOURS = 128
 
 
 def main() -> None:
-    """Play every game at random, note what each colour becomes, and compare with the table."""
+    """Play every game at random, record the grey value of each colour, and compare with the table."""
     rng = np.random.default_rng(0)
     greys: dict[int, int] = {}
     for rom in sorted(roms.get_all_rom_ids()):
-        if f"ALE/{rom_id_to_name(rom)}-v5" not in gymnasium.registry:  # a game for two
+        if f"ALE/{rom_id_to_name(rom)}-v5" not in gymnasium.registry:  # a two-player game
             continue
         ALEInterface.setLoggerMode(LoggerMode.Error)
         ale = ALEInterface()

@@ -1,10 +1,10 @@
-"""Do the default settings work, or only the seed they were tuned on?
+"""Check the default settings on seeds that they were not tuned on.
 
     .venv/bin/python benchmarks/fresh_seeds.py --out runs/fresh-seeds --seeds 11 12 13
 
-Trains teacher and student of both grids with default settings for each seed (what `phr train` and `phr distill --horizon
-16` do) and plays every start once at commitment 1, 4, 8 and 16. Prints a Markdown table; exit code 1 if a seed misses its
-target. An interrupted call goes on where it was.
+Trains teacher and student of both grids with default settings for each seed (as `phr train` and `phr distill --horizon 16`)
+and plays every start once at commitment 1, 4, 8 and 16. Prints a Markdown table; exit code 1 if a seed misses its target. An
+interrupted call resumes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from phr.studies.worlds import all_starts, optimum
 HORIZON = 16
 LENGTH_TOLERANCE = 1.01
 EVALUATIONS = {CROSSING: {4: 4.1, 8: 2.1, 16: 1.05}, FOUR_ROOMS: {}}
-"""At most so many evaluations an episode, by commitment."""
+"""Maximum evaluations per episode, by commitment."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Arguments:
     """Train and distil with fresh seeds and default settings."""
 
     out: Path = Path("runs/fresh-seeds")
-    """Where the runs go."""
+    """Output directory of the runs."""
     seeds: tuple[int, ...] = (11, 12, 13)
-    """Seeds that no setting was tuned on."""
+    """Seeds on which no setting was tuned."""
 
 
 COLUMNS = (
@@ -54,7 +54,7 @@ COLUMNS = (
 
 
 def main(arguments: Arguments) -> int:
-    """Train, play, print; returns the exit code."""
+    """Train, play and print; return the exit code."""
     torch.set_num_threads(1)
     layout = StudyLayout(arguments.out)
     places = [(env_id, seed) for seed in arguments.seeds for env_id in (CROSSING, FOUR_ROOMS)]
@@ -65,7 +65,7 @@ def main(arguments: Arguments) -> int:
 
 
 def train(layout: StudyLayout, places: Sequence[tuple[str, int]]) -> None:
-    """A teacher and a student for every environment and seed."""
+    """Train a teacher and a student for every environment and seed."""
     teachers = [
         TeacherJob(env_id=env_id, seed=seed, directory=layout.teacher(env_id, seed), total_timesteps=None)
         for env_id, seed in places
@@ -86,7 +86,7 @@ def train(layout: StudyLayout, places: Sequence[tuple[str, int]]) -> None:
 
 
 def play(layout: StudyLayout, env_id: str, seed: int) -> list[tuple[str, ...]]:
-    """Every start once, by the teacher and by the student at each commitment: a row each."""
+    """Play every start once with the teacher and with the student at each commitment; return one row each."""
     best, student = optimum(env_id), layout.student(env_id, "cross_entropy", HORIZON, seed)
     rows: list[tuple[str, ...]] = []
     for path, n in ((layout.teacher(env_id, seed), 1), *((student, n) for n in (4, 8, 16))):

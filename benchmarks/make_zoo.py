@@ -1,18 +1,18 @@
-"""Make the zoo from a finished study: teacher and student of both grids, each with its card.
+"""Create the zoo from a finished study: teacher and student of both grids, each with its card.
 
     make reproduce
     .venv/bin/python benchmarks/make_zoo.py --study runs/reproduce --out zoo
 
-Takes the models of seed 0, evaluates them with nothing beside them, and writes
+Evaluates the models of seed 0, one at a time, and writes
 `zoo/NAME/{model.safetensors, manifest.json, config.json, README.md, curve.png, COMPLETE}`.
 
-The reference networks of `phr bench`, whose widths are fixed so that figures can be compared, are distilled here, from the
-search oracle:
+`--references` distils the reference networks of `phr bench` from the search oracle; their widths are fixed so that figures
+can be compared:
 
     .venv/bin/python benchmarks/make_zoo.py --references --out zoo
 
-Models trained by hand are filed from a folder that holds the runs `teacher` and `student`; the teacher may have been trained
-further from a run `first`:
+`--runs` adds models trained by hand, from a directory that contains the runs `teacher` and `student`; the teacher may
+continue a run `first`:
 
     .venv/bin/python benchmarks/make_zoo.py --runs runs/pong --family pong --out zoo
 """
@@ -23,7 +23,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ import tyro
 from phr import api
 from phr.cli.display import ProgressBar, say
 from phr.files import read_json, read_jsonl, write_text
+from phr.learning.phr_config import PHRConfig
+from phr.learning.presets import student_config
 from phr.learning.settings import said_settings
-from phr.learning.student_presets import student_config
 from phr.manifest import COMPLETE
 from phr.report.figures import curve
 from phr.storage.model import Model, load_model, save_model
@@ -44,29 +45,29 @@ from phr.studies.profiles import CROSSING, FOUR_ROOMS
 
 NAMES = {"crossing": CROSSING, "four-rooms": FOUR_ROOMS}
 Origin = Callable[[str, Model], list[str]]
-"""(name, model) → the lines of its card that say where it comes from."""
+"""(name, model) → the lines of its card that describe its origin."""
 LOSS, HORIZON, SEED = "cross_entropy", 16, 0
 COMMITMENTS = (1, 4, 8, 16)
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Evaluate and file the models of a study."""
+    """Evaluate the models of a study and add them to the zoo."""
 
     study: Path = Path("runs/reproduce")
     """A finished study of phr reproduce."""
     references: bool = False
-    """Distil the bench's reference students instead, into runs/references."""
+    """Distil the reference students of `phr bench` instead, into runs/references."""
     runs: Path | None = None
-    """File the runs `teacher` and `student` of this folder instead, those that are finished."""
+    """Add the finished runs `teacher` and `student` of this directory instead."""
     family: str = "pong"
-    """What to call those: zoo:FAMILY-teacher and zoo:FAMILY-student."""
+    """Name of those models: zoo:FAMILY-teacher and zoo:FAMILY-student."""
     out: Path = Path("zoo")
-    """Where the models go."""
+    """Output directory."""
 
 
 def main(arguments: Arguments) -> int:
-    """File the models, one after another."""
+    """Add the models to the zoo, one after another."""
     if arguments.references:
         return file_references(arguments.out)
     if arguments.runs is not None:
@@ -83,21 +84,21 @@ def main(arguments: Arguments) -> int:
 
 
 def file_references(out: Path) -> int:
-    """Distil and file the reference students; a start that one does not solve is a failure."""
+    """Distil the reference students and add them to the zoo; fail if one misses a start."""
     for name, env_id in REFERENCES.items():
         run = Path("runs/references") / name
         with ProgressBar() as bar:
             model = distil_reference(env_id, run, on_progress=bar)
         solved = solved_starts(model, COMMITMENTS)
         if solved is None or solved[0] < solved[1]:
-            say(f"{name} solves {solved} of its starts; it is not filed")
+            say(f"{name} is not added: it must solve all starts, got {solved}")
             return 1
         file_model(run, out / name, COMMITMENTS, from_oracle)
     return 0
 
 
 def file_model(run: Path, place: Path, commitments: tuple[int, ...], origin: Origin, *, teacher: str | None = None) -> None:
-    """Copy a run's model into the zoo and write its card; `teacher` is what a student's own is called there."""
+    """Copy a run's model into the zoo and write its card; `teacher` is the zoo name of a student's teacher."""
     model = load_model(run)
     if teacher is not None and model.manifest.kind == "student":
         manifest = replace(model.manifest, notes={**model.manifest.notes, "teacher": teacher})
@@ -112,31 +113,31 @@ def file_model(run: Path, place: Path, commitments: tuple[int, ...], origin: Ori
     for twin in ("curve.svg", "curve-dark.png"):
         (place / twin).unlink(missing_ok=True)
     write_text(place / "README.md", card(place.name, filed, commitments, origin(place.name, filed)))
-    say(f"filed {place}")
+    say(f"added {place}")
 
 
 def from_study(name: str, model: Model) -> list[str]:
-    """Where a study's model comes from, and what a user types to train it again."""
+    """Describe the origin of a study's model, with the commands that train it again."""
     return [
         f"A {model.manifest.kind} for `{model.env_id}`, horizon {model.horizon}, seed {SEED}, trained by `make reproduce`.",
-        "The same by hand, with default settings:",
+        "The equivalent commands, with default settings:",
         "",
         *commands(model, f"runs/{name.rpartition('-')[0]}-"),
     ]
 
 
 def by_hand(name: str, model: Model) -> list[str]:
-    """Where a model comes from that was trained outside a study, and what trains it again."""
+    """Describe the origin of a model trained outside a study, with the commands that train it again."""
     return [
-        f"A {model.manifest.kind} for `{model.env_id}`, horizon {model.horizon}, seed {SEED}, with default settings but for "
-        "those said here:",
+        f"A {model.manifest.kind} for `{model.env_id}`, horizon {model.horizon}, seed {SEED}, with default settings "
+        "except for the options below:",
         "",
         *commands(model, f"runs/{name.rpartition('-')[0]}/", " --threads 2", trained_further(name, model)),
     ]
 
 
 def trained_further(name: str, model: Model) -> dict[str, Any] | None:
-    """The settings with which the family's teacher was trained further, None if it was not; it is filed beside the model."""
+    """Return the settings of the second training of the family's teacher (beside the model), None if there was none."""
     file = (
         None if model.directory is None else model.directory.with_name(f"{name.rpartition('-')[0]}-teacher") / "config.json"
     )
@@ -145,13 +146,13 @@ def trained_further(name: str, model: Model) -> dict[str, Any] | None:
 
 
 def commands(model: Model, runs: str, words: str = "", further: dict[str, Any] | None = None) -> list[str]:
-    """What trains a model again, as a block of shell commands.
+    """Return the commands that train a model again, as a block of shell commands.
 
     Args:
-        model: Which.
-        runs: Begins the names of folders.
-        words: End a line.
-        further: Settings of a second training of the teacher, where there was one.
+        model: The model.
+        runs: Prefix of the run directories.
+        words: Further options at the end of each command.
+        further: Settings of a second training of the teacher, if there was one.
     """
     train = f"phr train --env-id {model.env_id} --seed {SEED}"
     if further is None:
@@ -166,15 +167,17 @@ def commands(model: Model, runs: str, words: str = "", further: dict[str, Any] |
 
 
 def unusual(model: Model) -> list[str]:
-    """The settings of a student that are not those that `phr distill` takes by itself, as its options."""
-    assert model.directory is not None  # it was filed
+    """Return the settings of a student that differ from the defaults of `phr distill`, as options."""
+    assert model.directory is not None  # it is in the zoo
     settings: dict[str, Any] = read_json(model.directory / "config.json")["settings"]
     usual = json.loads(json.dumps(said_settings(student_config(model.env_id, HORIZON, seed=SEED))))
-    return [f" --{name.replace('_', '-')} {value}" for name, value in settings.items() if value != usual.get(name)]
+    known = {entry.name for entry in fields(PHRConfig)}  # a model may be older than a setting's name
+    unlike = {name: value for name, value in settings.items() if name in known and value != usual.get(name)}
+    return [f" --{name.replace('_', '-')} {value}" for name, value in unlike.items()]
 
 
 def from_oracle(name: str, model: Model) -> list[str]:
-    """Where a reference student comes from, and what makes it again."""
+    """Describe the origin of a reference student, with the command that creates it again."""
     return [
         f"The reference network of `phr bench` for `{model.env_id}`: 3×3 convolutions 32-64-64, fully connected 512, "
         f"horizon {model.horizon}, seed {SEED}, distilled from the search oracle by",
@@ -186,7 +189,7 @@ def from_oracle(name: str, model: Model) -> list[str]:
 
 
 def card(name: str, model: Model, commitments: tuple[int, ...], origin: list[str]) -> str:
-    """The model's card, in Markdown."""
+    """Return the model's card, in Markdown."""
     manifest = model.manifest
     lines = [
         f"# zoo:{name}",
@@ -202,20 +205,20 @@ def card(name: str, model: Model, commitments: tuple[int, ...], origin: list[str
         "|---:|---|---:|---:|---:|---:|---:|---|",
         *(row(model, n) for n in commitments),
         "",
-        "![The training's curve](curve.png)",
+        "![Training curve](curve.png)",
         "",
     ]
     return "\n".join(lines)
 
 
 def describe(model: Model, commitment: int) -> str:
-    """The machine, by its own name."""
+    """Return the processor's name and the torch version."""
     machine = api.evaluate(model, commitment=commitment, steps=200, runs=1).machine
     return f"{machine['cpu']}, torch {machine['versions']['torch']}"
 
 
 def row(model: Model, commitment: int) -> str:
-    """One line of the card's table."""
+    """Return one line of the card's table."""
     found = api.evaluate(model, commitment=commitment, steps=20_000, runs=5)
     every = api.evaluate_all_starts(model, commitment=commitment)
     low, high = found.return_ci95 or (float("nan"), float("nan"))

@@ -1,9 +1,9 @@
-"""A study's folder in one small file: results and descriptions, without weights, recordings and figures.
+"""Pack a study's directory into one small file: results and descriptions, without weights, recordings and figures.
 
     .venv/bin/python benchmarks/pack_study.py --study runs/paper --out docs/results/paper/study.tar.gz
 
-Only training seeds that are done are packed. Unpacked into a folder, `phr report` draws the page again from it, and the
-command that made the study goes on with the other seeds. The same results give the same bytes.
+Only finished training seeds are packed. After unpacking, `phr report` redraws the page, and the command that created the
+study continues with the other seeds. The same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from phr.studies.reproduce import Reproduction, finished_seeds, is_study
 from phr.studies.workbench import SETTINGS
 
 DESCRIPTIONS = (COMPLETE, CONFIG, MANIFEST, "metrics.jsonl")
-"""What is kept of a model's folder."""
+"""Files kept from a model's directory."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Arguments:
     """Pack a study of `phr reproduce`."""
 
     study: Path
-    """Its folder."""
+    """Directory of the study."""
     out: Path
-    """A `.tar.gz`."""
+    """Output file, `.tar.gz`."""
 
 
 def main(arguments: Arguments) -> int:
-    """Collect, pack, say how much it is."""
+    """Collect, pack, print the size."""
     if not is_study(arguments.study):
-        raise UsageError(f"{arguments.study} holds no study of phr reproduce")
+        raise UsageError(f"{arguments.study} must be a study of phr reproduce")
     profile = Profile.from_json(read_json(arguments.study / SETTINGS)["profile"])
     done = finished_seeds(profile, StudyLayout(arguments.study))
     if not done:
-        raise UsageError(f"no training seed of {arguments.study} is done")
+        raise UsageError(f"{arguments.study} has no finished training seed")
     files = sorted(set(files_of(Reproduction(replace(profile, seeds=done), StudyLayout(arguments.study)))))
     packed = pack(arguments.study, files)
     write_bytes(arguments.out, packed)
@@ -59,7 +59,7 @@ def main(arguments: Arguments) -> int:
 
 
 def files_of(study: Reproduction) -> Iterator[Path]:
-    """The settings, every result, and what is kept of each model."""
+    """Yield the settings, every result, and the kept files of each model."""
     yield study.layout.root / SETTINGS
     yield from study.files()
     for job in [*study.jobs.teachers(), *study.jobs.students()]:
@@ -68,7 +68,7 @@ def files_of(study: Reproduction) -> Iterator[Path]:
 
 
 def pack(root: Path, files: list[Path]) -> bytes:
-    """A compressed archive of these files, named from the root; nobody's name and no time is in it."""
+    """Return a compressed archive of these files, with paths relative to the root and without user names or times."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
         for file in files:

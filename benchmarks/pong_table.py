@@ -1,11 +1,11 @@
-"""What students keep of a Pong teacher, and how restlessly they act.
+"""Measure how much of a Pong teacher's return students keep, and their jitter.
 
     .venv/bin/python benchmarks/pong_table.py --teacher zoo:pong-teacher --students zoo:pong-student runs/pong-kl
 
-Teacher, students and action repeat (the teacher's action n times) play greedily, at commitment 1, 4, 8 and 16 as far as
-their horizon goes, two test sets of 30 games: one after each number of idle frames, and one after idle frames and 20 to 60
-random actions (the games of `phr evaluate MODEL --runs 1 --episodes 30 --random-prefix 20:60`). Both again with sticky
-actions. Prints Markdown tables; an interrupted call goes on where it was.
+Teacher, students and action repeat (the teacher's action n times) play greedily at commitment 1, 4, 8 and 16, up to their
+horizon. There are two test sets of 30 games: one game after each number of idle frames, and games after idle frames and 20
+to 60 random actions (the games of `phr evaluate MODEL --runs 1 --episodes 30 --random-prefix 20:60`). Both are repeated with
+sticky actions. Prints Markdown tables; an interrupted call resumes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from phr.envs.registry import make_env, with_option
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import UsageError
 from phr.evaluation.episodes import make_vector, play_episodes
-from phr.evaluation.jitter import measure_jitter, paddle_directions
+from phr.evaluation.jitter import measure_jitter
 from phr.evaluation.starts import distinct_starts, unseen_starts
 from phr.files import write_text
 from phr.progress import Progress
@@ -49,7 +49,7 @@ N_GAMES = 30
 
 @dataclass(frozen=True)
 class Arguments:
-    """Play both test sets and print what was kept."""
+    """Play both test sets and print the share of the teacher's return kept."""
 
     teacher: str = "zoo:pong-teacher"
     """A run directory or zoo:NAME."""
@@ -58,13 +58,13 @@ class Arguments:
     commitments: tuple[int, ...] = (1, 4, 8, 16)
     """Actions executed per look."""
     sticky: tuple[float, ...] = (0.0, 0.25)
-    """Probabilities that a frame repeats the action of the frame before it; a table for each."""
+    """Probabilities that a frame repeats the previous frame's action; one table each."""
     prefix: tuple[int, int] = (20, 60)
-    """Fewest and most random actions of the second test set."""
+    """Minimum and maximum number of random actions of the second test set."""
     seed: int = 0
-    """Of the second test set; the evaluation's seed that plays the same games."""
+    """Seed of the second test set; `phr evaluate` with this seed plays the same games."""
     out: Path = Path("runs/pong-table")
-    """Where results go: one file for each policy, commitment, test set and stickiness, and pong-table.md."""
+    """Output directory: one file per policy, commitment, test set and stickiness, and pong-table.md."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Row:
 
     Attributes:
         policy: Its name in the table.
-        identity: Tells its weights from others', in the name of its result files.
-        planner: Who acts.
+        identity: Identifies its weights in the names of its result files.
+        planner: The planner that acts.
         n: Actions executed per look.
     """
 
@@ -85,7 +85,7 @@ class Row:
 
 
 def main(arguments: Arguments) -> int:
-    """Play what is missing, print, write."""
+    """Play missing games, print and write the tables."""
     torch.set_num_threads(1)
     teacher = find(arguments.teacher)
     env_id = teacher.env_id
@@ -107,7 +107,7 @@ def main(arguments: Arguments) -> int:
 
 
 def find(reference: str) -> Model:
-    """The model that a reference stands for; a `UsageError` where it stands for none."""
+    """Return the model of a reference; raise `UsageError` if the reference has no network."""
     model = resolve(reference).model
     if model is None:
         raise UsageError(f"{reference} has no network; give a run directory or zoo:NAME")
@@ -115,14 +115,14 @@ def find(reference: str) -> Model:
 
 
 def check_pong(env_id: str) -> None:
-    """Refuse a teacher of another game: the directions of a paddle mean nothing there."""
+    """Refuse a teacher of another game, which has no paddle directions."""
     env: Any = make_env(env_id)
     if not isinstance(env, AtariSplitEnv) or env.game != "pong":
-        raise UsageError(f"{env_id} is not Pong")
+        raise UsageError(f"the teacher's environment must be Pong, got {env_id!r}")
 
 
 def rows_of(teacher: Model, arguments: Arguments) -> Iterator[Row]:
-    """Teacher, students, action repeat; each at every commitment that it can do."""
+    """Yield teacher, students and action repeat, each at every commitment that it supports."""
     identity = teacher.sha256[:12]
     yield Row(TEACHER, f"teacher-{identity}", teacher.planner, 1)
     for reference in arguments.students:
@@ -137,7 +137,7 @@ def rows_of(teacher: Model, arguments: Arguments) -> Iterator[Row]:
 
 
 def starts_of(which: str, env_id: str, arguments: Arguments) -> list[Start]:
-    """A test set; the idle starts are enumerated without sticky actions, which begin after them."""
+    """Return a test set; the idle starts are enumerated without sticky actions, which begin after them."""
     env = make_env(with_option(env_id, "sticky", 0))
     if which == IDLE:
         return distinct_starts(env)
@@ -145,7 +145,7 @@ def starts_of(which: str, env_id: str, arguments: Arguments) -> list[Start]:
 
 
 def result_name(row: Row, env_id: str, which: str, sticky: float, arguments: Arguments) -> str:
-    """The file of a result: everything that it depends on is in its name."""
+    """Return the file name of a result; it contains everything that the result depends on."""
     low, high = arguments.prefix
     starts = which if which == IDLE else f"{which} {low}to{high} seed{arguments.seed}"
     return slug(f"{row.identity} {env_id} n{row.n} {starts} sticky{sticky:g}.json")
@@ -153,16 +153,16 @@ def result_name(row: Row, env_id: str, which: str, sticky: float, arguments: Arg
 
 @cache
 def games(env_id: str) -> VectorSplit:
-    """Thirty emulators, made once for all policies."""
+    """Return thirty emulators, created once for all policies."""
     return make_vector(env_id, N_GAMES)
 
 
 def play(row: Row, env_id: str, starts: Any, sticky: float) -> dict[str, Any]:
-    """A test set, all games at once."""
+    """Play a test set, all games at once."""
     vector = games(with_option(env_id, "sticky", sticky))
     env: Any = vector.envs[0]
     episodes = play_episodes(row.planner, vector, starts(), commitment=row.n)
-    directions = paddle_directions(env.action_names)
+    directions = env.action_effects()
     return {
         "returns": episodes.returns.tolist(),
         "lengths": episodes.lengths.tolist(),
@@ -173,7 +173,7 @@ def play(row: Row, env_id: str, starts: Any, sticky: float) -> dict[str, Any]:
 
 
 def table_of(rows: Sequence[Row], found: dict[tuple[str, int, str, float], dict[str, float]], sticky: float) -> Table:
-    """One row for each policy and commitment; rates over both test sets."""
+    """Return one row per policy and commitment; rates over both test sets."""
     columns = (
         Column("policy"),
         Column("n", "number"),
@@ -195,10 +195,10 @@ def table_of(rows: Sequence[Row], found: dict[tuple[str, int, str, float], dict[
         lines.append(tuple(cells))
     note = (
         f"Means of greedy games: one after each number of idle frames, {N_GAMES} after idle frames and random actions. "
-        "Changes: steps that push the paddle otherwise than the step before. Reversals: steps that push against the latest "
-        "push."
+        "Changes: steps whose push on the paddle differs from the step before. Reversals: steps that push against the "
+        "latest push."
     )
-    title = f"Sticky actions {sticky:g}" if sticky else "No sticky actions"
+    title = f"Sticky actions {sticky:g}" if sticky else "Without sticky actions"
     return Table(title, columns, tuple(lines), note, grouped=True)
 
 

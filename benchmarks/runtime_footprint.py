@@ -1,8 +1,8 @@
-"""What does a robot need to run an exported plan? A fresh environment with the base install, against torch.
+"""Measure size, start-up, memory and time of the ONNX runtime in a fresh environment, compared with torch.
 
 .venv/bin/python benchmarks/runtime_footprint.py --model zoo:crossing-student
 
-Builds an environment of its own in a temporary folder (pip needs an index), so it takes a minute.
+Creates a virtual environment in a temporary directory (pip requires a package index), so it takes a minute.
 """
 
 from __future__ import annotations
@@ -61,28 +61,28 @@ print(json.dumps({"seconds": ready, "cpu_seconds": ready_cpu, "peak_mb": peak / 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Print size, start, memory and the time of a look, for onnxruntime and for torch."""
+    """Print size, start-up time, memory and the time of a look (one network evaluation), for onnxruntime and for torch."""
 
     model: str = "zoo:crossing-student"
     """A run directory or zoo:NAME."""
     repeats: int = 5
-    """Fresh interpreters each; the median is printed."""
+    """Fresh interpreters per backend; the median is printed."""
 
 
 def megabytes(folder: Path) -> float:
-    """Size of all files below a folder, in 10^6 bytes."""
+    """Return the size of all files below a directory, in 10^6 bytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink()) / 1e6
 
 
 def size_here(*names: str) -> float:
-    """Size of installed distributions of this interpreter, in 10^6 bytes."""
+    """Return the size of installed distributions of this interpreter, in 10^6 bytes."""
     chosen = {each.metadata["Name"].lower(): each for each in distributions()}
     files = [Path(str(file.locate())) for name in names for file in chosen[name].files or []]
     return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
 
 
 def fresh(folder: Path) -> Path:
-    """An environment with phr's base install; returns its interpreter."""
+    """Create an environment with phr's base installation; return its interpreter."""
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
@@ -92,7 +92,7 @@ def fresh(folder: Path) -> Path:
 
 
 def measured(python: str, backend: str, model: Path, repeats: int) -> dict[str, float]:
-    """Medians over fresh interpreters, one thread, away from the checkout."""
+    """Return medians over fresh interpreters, with one thread, outside the checkout."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" or backend == "torch"}
     environment["OMP_NUM_THREADS"] = "1"
     command = [python, "-c", MEASURE, backend, str(model)]
@@ -107,7 +107,7 @@ def main(arguments: Arguments) -> None:
     """Export, install, measure, print."""
     model = api.load(arguments.model)
     if model.directory is None:
-        sys.exit("give a model that lies in a folder")
+        sys.exit(f"--model must be a run directory or zoo:NAME, got {arguments.model!r}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         written = api.export_onnx(model, folder / "model.onnx", int8=True)

@@ -1,4 +1,4 @@
-"""How sure is a trained teacher? Why the paper's soft losses saturate (docs/method.md).
+"""Measure the certainty of a trained teacher, which saturates the paper's soft losses (docs/method.md).
 
 .venv/bin/python benchmarks/teacher_certainty.py --teacher zoo:crossing-teacher
 """
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 import numpy as np
 import tyro
 
+from phr.learning.presets import student_config
 from phr.learning.recording import record_teacher
-from phr.learning.student_presets import student_config
 from phr.plan import CategoricalPlan
 from phr.teachers.references import resolve
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Print how improbable a teacher finds the actions it does not take."""
+    """Print the improbability, in nats, of the actions that a teacher does not choose."""
 
     teacher: str = "zoo:crossing-teacher"
     """A run directory or zoo:NAME."""
     episodes: int = 300
-    """Greedy episodes from varied starts."""
+    """Number of greedy episodes from varied starts."""
 
 
 def main(arguments: Arguments) -> None:
-    """Record, sort each row, print medians in nats."""
+    """Record the teacher, sort each distribution, print medians in nats."""
     actor = resolve(arguments.teacher)
     config = student_config(actor.env_id, 1, n_episodes=arguments.episodes)
     experience, _ = record_teacher(actor.planner, actor.env_id, config)

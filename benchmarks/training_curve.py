@@ -1,9 +1,9 @@
-"""Return over steps and over minutes of a training, from its TensorBoard files.
+"""Plot the return of a training over steps and over minutes, from its TensorBoard files.
 
     .venv/bin/python benchmarks/training_curve.py --run runs/pong/first runs/pong/teacher --out docs/results/pong-teacher
 
-Writes `steps.png` and `minutes.png` (with their SVG and dark twins) and `curve.csv`, and prints twenty rows of it. Minutes
-count while the training ran: silences of more than two minutes and the pause before a `--resume` are left out.
+Writes `steps.png` and `minutes.png` (with SVG and dark variants) and `curve.csv`, and prints twenty rows of it. Minutes
+exclude interruptions: gaps of more than two minutes and the pause before a `--resume`.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from phr.report.figures import curve
 
 RETURN, GREEDY = "episode_return", "greedy_return"
 STOPPED = 2.0
-"""Minutes of silence that mean that the training stood still; it says something every few seconds."""
+"""A gap of so many minutes is an interruption; a running training writes every few seconds."""
 NAMES = {RETURN: "sampled return", GREEDY: "greedy return"}
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Draw a training's return over steps and minutes."""
+    """Plot a training's return over steps and minutes."""
 
     run: tuple[Path, ...]
-    """A run directory of phr train; after it, those that trained its teacher further, one after another."""
+    """A run directory of phr train, followed by the runs that continued its training, in order."""
     out: Path
-    """Where the figures and the table go."""
+    """Output directory of the figures and the table."""
 
 
 Row = dict[str, float]
 
 
 def main(arguments: Arguments) -> int:
-    """Read, draw, write, print."""
+    """Read the runs, plot, write and print."""
     rows = list[Row]()
     for run in arguments.run:
         found = rows_of(run / "tensorboard")
         if not found:
-            raise UsageError(f"{run} has no TensorBoard files with a return in them")
+            raise UsageError(f"{run} must contain TensorBoard files with returns, got none")
         rows = following(rows, found)
     for counter, name in (("timesteps", "steps"), ("minutes", "minutes")):
         of_counter = [{key: value for key, value in row.items() if key in (counter, *NAMES)} for row in rows]
@@ -63,7 +63,7 @@ def main(arguments: Arguments) -> int:
 
 
 def following(rows: list[Row], later: list[Row]) -> list[Row]:
-    """The rows of two trainings, the later of which began where the first ended."""
+    """Return the rows of two trainings, the second of which continued the first."""
     if not rows:
         return later
     ends = {counter: max(row[counter] for row in rows) for counter in ("timesteps", "minutes")}
@@ -71,7 +71,7 @@ def following(rows: list[Row], later: list[Row]) -> list[Row]:
 
 
 def rows_of(folder: Path) -> list[Row]:
-    """One row for each return that was written, in the order of training; a resumed run replaces what it redid."""
+    """Return one row per recorded return, in the order of training; a resumed run replaces repeated steps."""
     rows: dict[tuple[float, str], Row] = {}
     minutes = 0.0
     for file in sorted(folder.glob("events.*")):
@@ -86,7 +86,7 @@ def rows_of(folder: Path) -> list[Row]:
 
 
 def scalars(file: Path) -> Iterator[tuple[float, float, str, float]]:
-    """(wall time in seconds, step, name, value) of every scalar; the first event of a file has none, but a time."""
+    """Yield (wall time in seconds, step, name, value) of every scalar; the first event of a file has only a time."""
     for event in EventFileLoader(str(file)).Load():
         if not event.summary.value:
             yield event.wall_time, 0.0, "", 0.0
@@ -96,7 +96,7 @@ def scalars(file: Path) -> Iterator[tuple[float, float, str, float]]:
 
 
 def to_csv(rows: list[Row]) -> str:
-    """The table as a file."""
+    """Return the table as CSV text."""
     text = io.StringIO()
     writer = csv.DictWriter(text, ("timesteps", "minutes", RETURN, GREEDY), lineterminator="\n")
     writer.writeheader()

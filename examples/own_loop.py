@@ -1,4 +1,4 @@
-"""A loop that owns its clock, 50 times a second; needs phr, numpy and onnxruntime: python examples/own_loop.py FILE.onnx."""
+"""Run a control loop at 50 Hz; requires phr, numpy and onnxruntime: python examples/own_loop.py FILE.onnx."""
 
 import sys
 import time
@@ -10,12 +10,12 @@ from phr.acting.agent import HorizonAgent
 from phr.acting.runtime import load_runtime
 
 if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
-    sys.exit(f"there is no file {sys.argv[1]}" if sys.argv[1:] else __doc__)
+    sys.exit(f"FILE.onnx must be an existing file, got {sys.argv[1]!r}" if sys.argv[1:] else __doc__)
 planner = load_runtime(sys.argv[1])
-agent = HorizonAgent(planner, planner.commitment)  # as many actions per look as the model's maker chose
+agent = HorizonAgent(planner, planner.commitment)  # the commitment recorded in the file
 tick = time.perf_counter()
 for step in range(50):
-    # Sensors are read, and the network is asked, only when the plan has run out. Here they show zeros.
+    # Read the sensors and run the network only when the plan has ended. This example reads zeros.
     obs = np.zeros(planner.obs_shape, planner.obs_dtype) if agent.needs_observation else None
     print("step", step, "looked" if obs is not None else "blind", "action", agent.act(obs))
     tick += 0.02

@@ -1,7 +1,7 @@
 """Train a Stable-Baselines3 teacher: python examples/train_sb3_teacher.py CartPole-v1 --out teachers/cartpole.zip.
 
-Settings are those of rl-baselines3-zoo (https://github.com/DLR-RM/rl-baselines3-zoo, hyperparams/*.yml, MIT); where they
-were changed, a comment says so. Needs `pip install stable-baselines3`.
+The settings are those of rl-baselines3-zoo (https://github.com/DLR-RM/rl-baselines3-zoo, hyperparams/*.yml, MIT); comments
+mark changes. Requires `pip install stable-baselines3`.
 """
 
 import argparse
@@ -16,17 +16,17 @@ from stable_baselines3.common.env_util import make_vec_env
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the zoo knows of one environment."""
+    """Settings of rl-baselines3-zoo for one environment."""
 
     algorithm: type[PPO] | type[DQN] | type[SAC]
     steps: int
     n_envs: int = 1
     own: dict[str, Any]
-    """The algorithm's arguments."""
+    """Arguments of the algorithm."""
 
 
 def falling(start: float) -> Callable[[float], float]:
-    """A rate that falls linearly to zero, `lin_…` in the zoo."""
+    """Return a schedule that decreases linearly to zero, `lin_…` in rl-baselines3-zoo."""
     return lambda remaining: start * remaining
 
 
@@ -40,13 +40,13 @@ SETTINGS = {
             **{"learning_rate": falling(0.001), "clip_range": falling(0.2)},
         },
     ),
-    "Acrobot-v1": Settings(  # the zoo takes 1,000,000 steps, and VecNormalize
+    "Acrobot-v1": Settings(  # rl-baselines3-zoo uses 1,000,000 steps and VecNormalize
         algorithm=PPO,
         steps=300_000,
         n_envs=16,
         own={"n_steps": 256, "gae_lambda": 0.94, "gamma": 0.99, "n_epochs": 4},
     ),
-    "MountainCar-v0": Settings(  # the zoo updates its target network every 5000 steps
+    "MountainCar-v0": Settings(  # rl-baselines3-zoo updates the target network every 5000 steps
         algorithm=DQN,
         steps=120_000,
         own={
@@ -55,20 +55,20 @@ SETTINGS = {
             **{"exploration_fraction": 0.2, "exploration_final_eps": 0.07, "policy_kwargs": {"net_arch": [256, 256]}},
         },
     ),
-    "LunarLander-v3": Settings(  # of LunarLander-v2
+    "LunarLander-v3": Settings(  # settings of LunarLander-v2
         algorithm=PPO,
         steps=1_000_000,
         n_envs=16,
         own={"n_steps": 1024, "batch_size": 64, "gae_lambda": 0.98, "gamma": 0.999, "n_epochs": 4, "ent_coef": 0.01},
     ),
     "Pendulum-v1": Settings(algorithm=SAC, steps=20_000, own={"learning_rate": 1e-3}),
-    # The zoo takes 1,000,000 steps.
+    # rl-baselines3-zoo uses 1,000,000 steps.
     "HalfCheetah-v5": Settings(algorithm=SAC, steps=60_000, own={"learning_starts": 10_000}),
 }
 
 
 def train(env_id: str, out: Path, *, steps: int | None = None, seed: int = 0) -> None:
-    """Train and save."""
+    """Train a teacher and save it."""
     settings = SETTINGS[env_id]
     envs = make_vec_env(env_id, settings.n_envs, seed=seed)
     model = settings.algorithm("MlpPolicy", envs, seed=seed, device="cpu", **settings.own)
@@ -80,8 +80,8 @@ def train(env_id: str, out: Path, *, steps: int | None = None, seed: int = 0) ->
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train a Stable-Baselines3 teacher.")
     parser.add_argument("env_id", choices=SETTINGS)
-    parser.add_argument("--out", type=Path, required=True, help="where the .zip goes")
-    parser.add_argument("--steps", type=int, help="instead of those of the settings")
+    parser.add_argument("--out", type=Path, required=True, help="output file, .zip")
+    parser.add_argument("--steps", type=int, help="environment steps (default: those of the settings)")
     parser.add_argument("--seed", type=int, default=0)
-    said = parser.parse_args()
-    train(said.env_id, said.out, steps=said.steps, seed=said.seed)
+    arguments = parser.parse_args()
+    train(arguments.env_id, arguments.out, steps=arguments.steps, seed=arguments.seed)

@@ -80,8 +80,43 @@ def test_units_are_half_the_range_where_it_ends() -> None:
     assert at.bounded.tolist() == [True, True, False, False]
     huge = Continuous((-3e38,), (3e38,), (1,)).bounds
     assert (huge.unit.tolist(), huge.center.tolist()) == ([1], [0])
+    for half in (5e-8, 1e6, 1e30):
+        at = Continuous((-half,), (half,), (1,)).bounds
+        assert (at.unit.tolist(), at.bounded.tolist()) == ([float(np.float32(half))], [True])
     assert Continuous((1.0,), (1.0,), (1,)).bounds.unit.tolist() == [1]
     assert Continuous((0.0,), (1e-45,), (1,)).bounds.unit.tolist() == [1]  # half of it is no float32
+
+
+def test_numbers_without_bounds_are_counted_in_what_was_recorded() -> None:
+    actions = np.zeros((4, 2, 2), np.float32)
+    actions[:, 0, 0] = [1, -1, 1, -1]
+    actions[:, 1, 0] = 5e6 + np.array([2, -2, 2, -2])
+    actions[:, 1, 1] = 7
+    space = BOX.measured_on(actions)
+    assert space.bounds.center.tolist() == [0, 0.5, 5e6, 7]
+    assert space.bounds.unit.tolist() == [2, 0.5, 2, 7]  # one number never varied
+    assert (space, hash(space)) == (BOX, hash(BOX))
+    assert json.loads(json.dumps(space.to_json()))["recorded"][2] == [5e6, 2.0]
+    again = action_space_from_json(json.loads(json.dumps(space.to_json())), 4)
+    assert isinstance(again, Continuous)
+    assert again.recorded == space.recorded
+    still = BOX.measured_on(np.zeros((3, 2, 2), np.float32)).bounds
+    assert still.unit.tolist() == [2, 0.5, 1, 1]
+    assert still.center.tolist() == [0, 0.5, 0, 3]
+    bounded = Continuous((-1.0,), (1.0,), (1,))
+    assert bounded.measured_on(np.full((3, 1), 0.5)) is bounded
+
+
+@given(st.sampled_from([1e-40, 1e-7, 1.0, 1e5, 1e30]), st.floats(-1, 1, width=32), st.integers(0, 100))
+def test_agreement_does_not_depend_on_units(unit: float, apart: float, seed: int) -> None:
+    numbers = np.random.default_rng(seed).normal(size=(50, 1))
+    other = numbers + apart
+    found = []
+    for factor in (1.0, unit):
+        one, two = ((factor * each).astype(np.float32) for each in (numbers, other))
+        found.append(Continuous((-INF,), (INF,), (1,)).measured_on(one).agree(one, two))
+    clear = np.abs(np.abs(apart) - CLOSE * numbers.std()) > 1e-3
+    assert not clear or (found[0] == found[1]).all()
 
 
 def test_actions_agree_within_a_part_of_the_range() -> None:
@@ -171,6 +206,10 @@ def test_spaces_that_make_no_sense_are_refused(make: Any) -> None:
         ({"kind": "multi_discrete", "nvec": "ab"}, 3),
         ({"kind": "continuous", "low": [0], "high": [1], "shape": [1]}, 3),
         ({"kind": "continuous", "low": [0], "high": [1]}, 1),
+        ({"kind": "continuous", "low": [None], "high": [None], "shape": [1], "recorded": [[0, 0]]}, 1),
+        ({"kind": "continuous", "low": [None], "high": [None], "shape": [1], "recorded": [[0]]}, 1),
+        ({"kind": "continuous", "low": [None], "high": [None], "shape": [1], "recorded": [0, 1]}, 1),
+        ({"kind": "continuous", "low": [None], "high": [None], "shape": [1], "recorded": [[0, float("nan")]]}, 1),
     ],
 )
 def test_descriptions_that_were_edited_are_refused(values: Any, n_outputs: int) -> None:

@@ -232,8 +232,8 @@ def test_unknown_words_are_refused() -> None:
     """In a fresh interpreter: under pytest the types are checked first."""
     ran = subprocess.run([sys.executable, "-c", WRONG_WORDS], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines() == [
-        "unknown loss 'huber'; choose one of squared, squared_logits, kl, forward_kl, cross_entropy, gaussian",
-        "unknown trunk_mode 'melted'; choose one of shared, anchored, frozen, own",
+        "loss must be one of 'squared', 'squared_logits', 'kl', 'forward_kl', 'cross_entropy', 'gaussian'; got 'huber'",
+        "trunk_mode must be one of 'shared', 'anchored', 'frozen', 'own'; got 'melted'",
         "unknown backend 'tensorrt'; choose one of torch, onnx",
-        "unknown optimizer 'sgd'; choose one of rmsprop, adam",
+        "optimizer must be one of 'rmsprop', 'adam'; got 'sgd'",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from phr.actions import ActionSpace, action_space_from_json, whole_numbers
 from phr.errors import CorruptFileError, InvalidDataError
 from phr.files import read_json, sha256_of, write_json
+from phr.observations import ObservationSpec
 
 FORMAT = "phr-model-1"
 MANIFEST = "manifest.json"
@@ -62,6 +64,11 @@ class Manifest:
         """
         return action_space_from_json(self.action_space, self.n_actions)
 
+    @property
+    def obs_spec(self) -> ObservationSpec:
+        """What the model reads."""
+        return ObservationSpec(self.obs_shape, np.dtype(self.obs_dtype), float(self.network.get("obs_scale", 1.0)))
+
     def write(self, directory: Path) -> None:
         """Write `manifest.json`."""
         write_json(directory / MANIFEST, self.to_json())
@@ -107,6 +114,9 @@ class Manifest:
                 raise TypeError(f"{name} is {getattr(self, name)!r}")
         if any(Path(name).name != name for name in self.files):
             raise ValueError("it names a file of another folder")
+        scale: Any = self.network.get("obs_scale", 1.0)
+        if type(scale) not in (int, float) or not 0 < scale < math.inf:
+            raise ValueError(f"obs_scale must be a positive number, got {scale!r}")
         for name in ("label_smoothing", "first_smoothing"):
             smoothing = self.network.get(name, 0.0)
             if type(smoothing) not in (int, float) or not 0 <= smoothing < 1:

@@ -12,13 +12,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper
 
-from phr.acting.agent import HorizonAgent
+from phr.acting.agent import HorizonAgent, VectorHorizonAgent
 from phr.acting.commitment import ConfidentCommitment
 from phr.acting.onnx_file import read_onnx, seal
 from phr.acting.runtime import OnnxPlanner, load_runtime
-from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError
+from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError, PhrError
 from phr.networks.policy import blank_network
 from phr.protocols import Planner
 from phr.storage.model import Model
@@ -85,21 +86,54 @@ def test_an_observation_is_not_written_to_and_may_lie_anyhow(planner: OnnxPlanne
     np.testing.assert_allclose(planner.plan(table.T[2:3]).outputs, expected[2:3], rtol=0, atol=1e-4)
 
 
+ROW = np.array([0.5, -1.0, 2.0, 0.25, 1.5], np.float32)
+GIVEN = [
+    ROW, ROW.astype(np.float64), ROW.astype(np.float16), ROW.astype(">f8"), ROW.tolist(), tuple(ROW.tolist()),
+    [1, 0, 0, 0, 0],
+    ROW[::-1].copy()[::-1], np.repeat(ROW, 2)[::2], torch.from_numpy(ROW), torch.from_numpy(ROW).double(), ROW[None],
+    ROW[:, None], ROW[:4], ROW[0], ROW.astype(np.uint8), ROW > 0, ROW.astype(np.int64), ROW.astype(complex), ["a"] * 5,
+    [[1.0], [1.0, 2.0]], None, np.full(5, np.nan), np.full(5, 1e39), np.full(5, np.inf, np.float32), {}, "obs",
+    torch.zeros(5, requires_grad=True), np.zeros((0, 5), np.float32), np.ma.array(ROW), [torch.zeros(())] * 5,
+]  # fmt: skip
+
+
+def outcome(planner: Planner, how: str, obs: Any) -> Any:
+    """What a loop sees: the plan, or the error and its message."""
+    try:
+        if how == "plan":
+            return planner.plan(obs).mode().tolist()
+        if how == "agent":
+            agent = HorizonAgent(planner)
+            return [agent.act(obs) for _ in range(planner.horizon)]
+        vector = VectorHorizonAgent(planner, n_envs=1)
+        return [vector.act(obs if step == 0 else None).tolist() for step in range(planner.horizon)]
+    except PhrError as error:
+        return type(error), str(error)
+
+
+@pytest.mark.parametrize("index", range(len(GIVEN)))
+@pytest.mark.parametrize("how", ["plan", "agent", "vector"])
+def test_torch_and_the_exported_file_take_and_refuse_the_same(planner: OnnxPlanner, how: str, index: int) -> None:
+    obs = GIVEN[index]
+    if how != "agent":
+        obs = obs[None] if isinstance(obs, np.ndarray | torch.Tensor) else [obs]
+    assert outcome(planner, how, obs) == outcome(corridor_student().planner, how, obs)
+
+
 @pytest.mark.parametrize(
     ("obs", "got"),
     [
-        (np.zeros((1, 5)), r"float64 of shape \(1, 5\)"),
-        (np.zeros((1, 5), np.uint8), r"uint8 of shape \(1, 5\)"),
-        (np.zeros((1, 5), ">f4"), r">f4 of shape \(1, 5\)"),
-        (np.zeros((1, 4), np.float32), r"float32 of shape \(1, 4\)"),
-        (np.zeros(5, np.float32), r"float32 of shape \(5,\)"),
-        (np.zeros((0, 5), np.float32), r"float32 of shape \(0, 5\)"),
-        (np.zeros((2, 5, 1), np.float32), r"float32 of shape \(2, 5, 1\)"),
+        (np.zeros((1, 5), np.uint8), r"uint8 of shape \(5,\)\. Pass observations as the environment gives them\."),
+        (np.zeros((1, 4), np.float32), r"float32 of shape \(4,\)\. Pass .*"),
+        (np.zeros(5, np.float32), r"float32 of shape \(\)\. Add a batch axis: obs\[None\]\."),
+        (np.zeros((0, 5), np.float32), r"an empty batch"),
+        (np.zeros((2, 5, 1), np.float32), r"float32 of shape \(5, 1\)\. Pass .*"),
     ],
 )
 def test_other_observations_are_refused(planner: OnnxPlanner, obs: Any, got: str) -> None:
-    with pytest.raises(InvalidDataError, match=rf"^the model reads float32 of shape \(batch, 5\), got {got}$"):
-        planner.plan(obs)
+    for each in (planner, corridor_student().planner):
+        with pytest.raises(InvalidDataError, match=rf"^an observation must be float32 of shape \(5,\); got {got}$"):
+            each.plan(obs)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -107,10 +141,10 @@ def test_other_observations_are_refused(planner: OnnxPlanner, obs: Any, got: str
 def test_what_is_not_finite_is_refused(planner: OnnxPlanner, batch_size: int, bad: float) -> None:
     obs = np.zeros((batch_size, 5), np.float32)
     obs[-1, 2] = bad
-    with pytest.raises(NonFiniteError, match="the observation holds a NaN or an infinity"):
+    with pytest.raises(NonFiniteError, match=r"^an observation contains NaN or Inf \(as float32\)$"):
         planner.plan(obs)
     huge = np.tile(np.array([1, -1, 1, -1, 1], np.float32) * np.float32(3e38), (batch_size, 1))
-    with pytest.raises(NonFiniteError, match="the network answered with a NaN or an infinity"):
+    with pytest.raises(NonFiniteError, match="^the network's output contains NaN or Inf$"):
         planner.plan(huge)
 
 

@@ -49,7 +49,7 @@ def test_every_policy_has_its_row(played: Played) -> None:
     student = played.arguments.students[0]
     policies = ["teacher | 1", f"{student} | 1", f"{student} | 4", "action repeat | 4", "action repeat | 8"]
     assert [line.removeprefix("| ").rsplit(" | ", 7)[0] for line in found] == 2 * policies
-    assert "### No sticky actions" in played.printed
+    assert "### Without sticky actions" in played.printed
     assert "### Sticky actions 0.25" in played.printed
 
 
@@ -83,5 +83,5 @@ def test_what_was_played_is_not_played_again(played: Played, monkeypatch: pytest
 
 
 def test_another_game_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not Pong"):
+    with pytest.raises(UsageError, match="must be Pong"):
         main(Arguments(teacher=str(saved(corridor_teacher(), tmp_path / "teacher")), out=tmp_path / "table"))

@@ -51,5 +51,5 @@ def test_a_later_training_begins_where_the_first_ended(run: Path, tmp_path: Path
 
 
 def test_a_run_without_returns_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no TensorBoard files"):
+    with pytest.raises(UsageError, match="must contain TensorBoard files"):
         main(Arguments(run=(tmp_path,), out=tmp_path))

@@ -71,31 +71,37 @@ NEW_STUDENT = ("distill", "teacher", "--horizon", 4, "--out", "new")
 FOUR_CELLS = ("--env-id", "tests.cli.test_wrong_words:make_four_cells")
 
 WRONG = {
-    "unknown command": (("trian",), "there is no command 'trian'; did you mean train?"),
+    "unknown command": (("trian",), "unknown command 'trian'; did you mean train?"),
     "unknown command, far": (
         ("fly",),
         "choose one of train, distill, evaluate, export, convert, report, reproduce, bench, doctor",
     ),
-    "unknown command, dashes": (("--hlep",), "there is no command '--hlep'; did you mean --help?"),
-    "unknown option": ((*NEW_TRAIN, "--gama", 1), "there is no option --gama; did you mean --gamma?"),
-    "unknown option, far": ((*NEW_TRAIN, "--quux", 1), "there is no option --quux; see phr train --help"),
-    "a positional word is no option": ((*NEW_STUDENT, "--teachr", 1), "there is no option --teachr; see phr distill --help"),
-    "one word too many": (("evaluate", "student", "5"), "'5' is one word too many; see phr evaluate --help"),
+    "unknown command, dashes": (("--hlep",), "unknown command '--hlep'; did you mean --help?"),
+    "unknown option": ((*NEW_TRAIN, "--gama", 1), "unknown option --gama; did you mean --gamma?"),
+    "unknown option, far": ((*NEW_TRAIN, "--quux", 1), "unknown option --quux; see phr train --help"),
+    "a positional word is no option": ((*NEW_STUDENT, "--teachr", 1), "unknown option --teachr; see phr distill --help"),
+    "unexpected argument": (("evaluate", "student", "5"), "unexpected argument '5'; see phr evaluate --help"),
     "missing option": (("train", "--env-id", CORRIDOR), "missing: --out DIR; see phr train --help"),
     "missing options": (("train",), "missing: --env-id ID, --out DIR; see"),
     "missing teacher": (("distill", "--horizon", 4, "--out", "new"), "there is nothing to learn from; give a TEACHER"),
     "missing value": (("train", "--env-id", CORRIDOR, "--out"), "--out needs a value; see phr train --help"),
-    "not a number": ((*NEW_TRAIN, "--seed", "x"), "--seed needs a whole number, got 'x'; see"),
-    "not whole, with an exponent": ((*NEW_TRAIN, "--n-envs", "1e-1"), "--n-envs needs a whole number, got '1e-1'; see"),
-    "not a whole number": ((*NEW_TRAIN, "--n-envs", "1.5"), "--n-envs needs a whole number, got '1.5'; see"),
-    "not a rate": ((*NEW_TRAIN, "--learning-rate", "fast"), "--learning-rate needs a number, got 'fast'; see"),
+    "not a number": ((*NEW_TRAIN, "--seed", "x"), "--seed must be a whole number; got 'x'; see"),
+    "not whole, with an exponent": ((*NEW_TRAIN, "--n-envs", "1e-1"), "--n-envs must be a whole number; got '1e-1'; see"),
+    "not a whole number": ((*NEW_TRAIN, "--n-envs", "1.5"), "--n-envs must be a whole number; got '1.5'; see"),
+    "not a rate": ((*NEW_TRAIN, "--learning-rate", "fast"), "--learning-rate must be a number; got 'fast'; see"),
     "unknown loss": (
         (*NEW_STUDENT, "--loss", "huber"),
-        "--loss cannot be 'huber'; choose one of cross-entropy, forward-kl, gaussian, kl, squared, squared-logits; see",
+        "--loss must be one of squared, squared-logits, kl, forward-kl, cross-entropy, gaussian; got 'huber'; see",
     ),
-    "almost a loss": ((*NEW_STUDENT, "--loss", "squard"), "--loss cannot be 'squard'; did you mean squared?"),
-    "unknown trunk mode": ((*NEW_STUDENT, "--trunk-mode", "melted"), "--trunk-mode cannot be 'melted'; choose one of"),
-    "unknown profile": (("reproduce", "--profile", "fast", "--out", "new"), "cannot be 'fast'; choose one of paper, quick"),
+    "almost a loss": ((*NEW_STUDENT, "--loss", "squard"), "gaussian; got 'squard'; see phr distill --help"),
+    "unknown trunk mode": (
+        (*NEW_STUDENT, "--trunk-mode", "melted"),
+        "must be one of shared, anchored, frozen, own; got 'melted'",
+    ),
+    "unknown profile": (
+        ("reproduce", "--profile", "fast", "--out", "new"),
+        "must be one of quick, paper; got 'fast'",
+    ),
     "no teacher in the zoo": (
         ("reproduce", "--profile", "paper", "--out", "new"),
         "has no zoo:pong-teacher, the teacher of PongDeterministic-v4; add --from-scratch to train one for each seed",
@@ -120,11 +126,11 @@ WRONG = {
     ),
     "no stride": ((*NEW_STUDENT, "--window-stride", 0), "window_stride must be >= 1, got 0"),
     "no weight": ((*NEW_STUDENT, "--loss-weight", 0), "loss_weight must be positive, got 0.0"),
-    "no width": ((*NEW_STUDENT, "--width", 0), "width must lie in 1..8,192, got 0"),
-    "all too wide": ((*NEW_STUDENT, "--width", "1e9"), "width must lie in 1..8,192, got 1,000,000,000"),
-    "width, shared": ((*NEW_STUDENT, "--width", 8, "--trunk-mode", "shared"), "trunk_mode is 'anchored', got 'shared'"),
-    "width, joint": ((*NEW_STUDENT, "--width", 8, "--joint"), "trunk_mode is 'anchored', got 'shared'"),
-    "endless number": ((*NEW_TRAIN, "--total-timesteps", "1e999999999"), "needs a whole number, got '1e999999999'"),
+    "no width": ((*NEW_STUDENT, "--width", 0), "width must lie in [1, 8192], got 0"),
+    "all too wide": ((*NEW_STUDENT, "--width", "1e9"), "width must lie in [1, 8192], got 1000000000"),
+    "width, shared": ((*NEW_STUDENT, "--width", 8, "--trunk-mode", "shared"), "trunk_mode must be 'anchored', got 'shared'"),
+    "width, joint": ((*NEW_STUDENT, "--width", 8, "--joint"), "trunk_mode must be 'anchored', got 'shared'"),
+    "endless number": ((*NEW_TRAIN, "--total-timesteps", "1e999999999"), "must be a whole number; got '1e999999999'"),
     "joint oracle": (
         (
             "distill",
@@ -141,9 +147,9 @@ WRONG = {
         ),
         "joint training goes on with A2C, so it needs a teacher that phr trained",
     ),
-    "joint, frozen": ((*NEW_STUDENT, "--joint", "--trunk-mode", "frozen"), "trunk_mode is 'shared', got 'frozen'"),
+    "joint, frozen": ((*NEW_STUDENT, "--joint", "--trunk-mode", "frozen"), "trunk_mode must be 'shared', got 'frozen'"),
     "rounds below none": ((*NEW_STUDENT, "--refine", -1), "refine must be >= 0, got -1"),
-    "rounds in words": ((*NEW_STUDENT, "--refine", "some"), "--refine needs a whole number, got 'some'; see"),
+    "rounds in words": ((*NEW_STUDENT, "--refine", "some"), "--refine must be a whole number; got 'some'; see"),
     "rounds without windows": ((*NEW_STUDENT, "--refine", 1, "--refine-windows", 0), "refine_windows must be >= 1, got 0"),
     "rounds without steps": ((*NEW_STUDENT, "--refine", 1, "--refine-updates", 0), "refine_updates must be >= 1, got 0"),
     "joint, refined": ((*NEW_STUDENT, "--joint", "--refine", 1), "refinement asks a teacher that stands still, joint"),
@@ -160,7 +166,7 @@ WRONG = {
     "commitment 0": (("evaluate", "student", "--commitment", 0), "commitment must lie in 1..4"),
     "commitment in words": (
         ("evaluate", "student", "--commitment", "all"),
-        "--commitment needs a whole number or auto, got 'all'; see",
+        "--commitment must be a whole number or auto; got 'all'",
     ),
     "negative seed, distill": ((*NEW_STUDENT, "--seed", -1), "seed must be >= 0, got -1"),
     "negative seed, evaluate": (("evaluate", "student", "--seed", -1), "seed must be >= 0, got -1"),
@@ -177,7 +183,14 @@ WRONG = {
     "no runs": (("evaluate", "student", "--runs", 0), "runs must be >= 1, got 0"),
     "no steps to play": (("evaluate", "student", "--steps", 0), "steps must be >= 1, got 0"),
     "steps and episodes": (("evaluate", "student", "--steps", 9, "--episodes", 9), "give steps or episodes, not both"),
-    "prefix in words": (("evaluate", "student", "--random-prefix", "some"), "--random-prefix is LO:HI"),
+    "prefix in words": (
+        ("evaluate", "student", "--random-prefix", "some"),
+        "must be LO:HI, two whole numbers; got 'some'",
+    ),
+    "keep in words": ((*NEW_STUDENT, "--keep", "best"), "--keep"),
+    "keep beyond": ((*NEW_STUDENT, "--keep", "1.5"), "keep must be one of 'auto', 'all', 'successes', or a quantile"),
+    "no copies": ((*NEW_STUDENT, "--n-envs", 0), "n_envs must be >= 1, got 0"),
+    "prefix of a student in words": ((*NEW_STUDENT, "--random-prefix", "some"), "must be LO:HI, two whole numbers"),
     "prefix upside down": (
         ("evaluate", "student", "--random-prefix", "5:2"),
         "random_prefix needs 0 <= low <= high, got 5:2",
@@ -266,9 +279,18 @@ def test_a_teacher_without_success_exits_with_1_and_leaves_the_folder_free(phr: 
         lost.plan_head.weight.zero_()
         lost.plan_head.bias.copy_(torch.tensor([1.0, 0.0]))  # to the left, always
     save_model(folder / "lost", lost, corridor_teacher().manifest)
-    message = refused(phr, folder, 1, "distill", "lost", *NEW_STUDENT[2:], "--n-episodes", 4)
+    words = (*NEW_STUDENT[2:], "--n-episodes", 4, "--random-prefix", "0:0")
+    reported = ("distill", "teacher", *words, "--env-id", "tests.helpers:make_contrary")
+    message = refused(phr, folder, 1, *reported)
     assert message.startswith("none of 4 episodes was a success (")
-    assert phr(*NEW_STUDENT, "--n-updates", 1, "--n-episodes", 8).code == 0
+    message = refused(phr, folder, 2, "distill", "lost", *words, "--keep", "successes")
+    assert message.startswith("keep='successes' needs to know which episodes were successes, and the environment reports")
+    assert phr(*reported, "--n-updates", 1, "--keep", "all").code == 0
+    outcome = phr("distill", "lost", *words[:2], "--out", "other", *words[4:], "--n-updates", 1, "--n-envs", 2)
+    assert outcome.code == 0
+    reason = "kept all 4 episodes, because success is unknown: the environment reports info['is_success'] for none of its"
+    assert outcome.out.count(reason) == 2, "before the training, and beside the result"
+    assert outcome.out.rindex(reason) < outcome.out.index("agreement with the teacher")
 
 
 def test_an_oracle_before_a_door_exits_with_1(phr: Phr, folder: Path) -> None:
@@ -333,8 +355,8 @@ def make_broken() -> gymnasium.Env[Any, Any]:
 
 def test_an_observation_that_is_not_finite_exits_with_1(phr: Phr, folder: Path) -> None:
     outcome = phr("train", "--env-id", "tests.cli.test_wrong_words:make_broken", "--out", "new")
-    message = "tests.cli.test_wrong_words:make_broken: the observation holds a NaN or an infinity"
-    assert (outcome.code, outcome.err) == (1, f"phr: {message}\n")
+    message = "tests.cli.test_wrong_words:make_broken: reset() returned an observation that contains NaN, infinity or "
+    assert (outcome.code, outcome.err) == (1, f"phr: {message}a number too large for its dtype\n")
 
 
 def fail(*_args: Any, **_kwargs: Any) -> None:

@@ -23,8 +23,8 @@ PONG = "PongDeterministic-v4"
 
 
 @functools.cache
-def slow(game_id: str, frame_skip: int) -> SlowAtari:
-    return SlowAtari(game_id, frame_skip)
+def slow(game_id: str, frame_skip: int, fire: bool = False) -> SlowAtari:
+    return SlowAtari(game_id, frame_skip, fire)
 
 
 def ram(env: AtariSplitEnv) -> bytes:
@@ -41,12 +41,13 @@ plans_of = st.lists(st.lists(st.integers(0, 17), min_size=1, max_size=18), min_s
         (PONG, "ALE/Pong-v5", 4),
         ("SpaceInvadersDeterministic-v4", "ALE/SpaceInvaders-v5", 3),
         ("BreakoutNoFrameskip-v4?frame_skip=2", "ALE/Breakout-v5", 2),
+        ("BreakoutDeterministic-v4?fire=life", "ALE/Breakout-v5", 4),
         ("ALE/Amidar-v5?sticky=0", "ALE/Amidar-v5", 4),  # restoring a state of it is not exact
         ("ALE/Pacman-v5?sticky=0", "ALE/Pacman-v5", 4),  # a PAL game, of 250 lines
     ],
 )
 def test_every_look_is_what_the_slow_way_shows(env_id: str, game_id: str, frame_skip: int) -> None:
-    env, plain = atari(env_id), slow(game_id, frame_skip)
+    env, plain = atari(env_id), slow(game_id, frame_skip, env_id.endswith("fire=life"))
     rng = np.random.default_rng(0)
     for n_noops, commitment in ((1, 1), (7, 3), (30, 4), (2, 5), (15, 16)):
         env.begin(n_noops)
@@ -64,7 +65,9 @@ def test_every_look_is_what_the_slow_way_shows(env_id: str, game_id: str, frame_
 
 
 @given(
-    env_id=st.sampled_from([PONG, "ALE/Breakout-v5", "Seaquest-v0", "ALE/Pong-v5?max_frames=160"]),
+    env_id=st.sampled_from(
+        [PONG, "ALE/Breakout-v5", "ALE/Breakout-v5?fire=life", "Seaquest-v0", "ALE/Pong-v5?max_frames=160"]
+    ),
     seed=st.integers(0, 2**31 - 1),
     plans=plans_of,
 )
@@ -119,7 +122,7 @@ def test_the_old_pong_and_ours_play_the_same_game() -> None:
     rng, points = np.random.default_rng(1), 0
     for action in rng.integers(6, size=400).tolist():
         screen, reward, terminated, truncated, _ = old.step(action)
-        assert env.advance(action, 9) == (reward, terminated, truncated, {})
+        assert env.advance(action) == (reward, terminated, truncated, {})
         assert ram(env) == old.ale.getRAM().tobytes()
         points += reward != 0
     assert points > 3
@@ -170,7 +173,9 @@ def played_frames(env: AtariSplitEnv, monkeypatch: pytest.MonkeyPatch) -> list[i
     monkeypatch.setattr(
         env,
         "_ale",
-        SimpleNamespace(act=act, game_over=ale.game_over, restoreState=ale.restoreState, getScreen=ale.getScreen),
+        SimpleNamespace(
+            act=act, game_over=ale.game_over, lives=ale.lives, restoreState=ale.restoreState, getScreen=ale.getScreen
+        ),
     )
     return told
 
@@ -205,7 +210,7 @@ def test_a_varying_frame_skip_lasts_two_to_four_frames(monkeypatch: pytest.Monke
 
 
 def test_fire_is_pressed_before_the_idle_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    env = atari("BreakoutDeterministic-v4?fire_reset=1&noop_max=3")
+    env = atari("BreakoutDeterministic-v4?fire=reset&noop_max=3")
     told = played_frames(env, monkeypatch)
     env.begin(2)
     assert told == [1, 0, 0]
@@ -213,6 +218,88 @@ def test_fire_is_pressed_before_the_idle_frames(monkeypatch: pytest.MonkeyPatch)
     told = played_frames(plain, monkeypatch)
     plain.begin(2)
     assert told == [0, 0]
+
+
+LIFE = "BreakoutDeterministic-v4?fire=life"
+
+
+def test_fire_is_pressed_after_the_idle_frames_and_after_each_lost_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = atari(LIFE)
+    lives = env._ale.lives
+    noop, fire, right = [0] * 4, [1] * 4, [3] * 4
+    told = played_frames(env, monkeypatch)
+    env.begin(2)
+    assert told == [0, 0, *fire, *right]
+    n_lost, before, ended = 0, lives(), False
+    while not ended:
+        told.clear()
+        _, ended, _, _ = env.advance(0)
+        n_lost += lives() < before
+        assert told == (noop + noop + fire + right if 0 < lives() < before else noop)
+        before = lives()
+    assert n_lost == 5
+
+
+def test_what_the_pressed_buttons_win_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = atari(LIFE)
+    env.begin(2)
+    monkeypatch.setattr(env, "_decide", {0: 1, 1: 10, 2: 100, 3: 1000}.__getitem__)
+    assert env.advance(3)[0] == 1000
+    monkeypatch.setattr(env, "_lives", env._ale.lives() + 1)
+    assert env.advance(3)[0] == 1000 + 1 + 10 + 100
+    assert env.advance(3)[0] == 1000
+
+
+def test_without_fire_nothing_happens_in_breakout() -> None:
+    """A policy that was trained with FIRE pressed for it never presses it."""
+    outcomes = {}
+    for fire in ("no", "reset", "life"):
+        env = atari(f"BreakoutDeterministic-v4?fire={fire}&max_frames=6000")
+        env.reset(0)
+        _, terminated, truncated, _ = run_plan(env, [0] * 1500, [])
+        outcomes[fire] = (terminated, truncated, env._ale.lives())
+    assert outcomes == {"no": (False, True, 5), "reset": (False, True, 4), "life": (True, False, 0)}
+
+
+@pytest.mark.parametrize("game", ["Breakout", "Seaquest", "BeamRider"])
+def test_lives_go_on_as_in_the_wrappers_of_stable_baselines(game: str) -> None:
+    wrappers = pytest.importorskip("stable_baselines3.common.atari_wrappers")
+
+    class Counter(gymnasium.Wrapper[Any, Any, Any, Any]):
+        total = 0.0
+
+        def step(self, action: Any) -> Any:
+            obs, reward, *rest = self.env.step(action)
+            self.total += float(reward)
+            return obs, reward, *rest
+
+    env = atari(f"{game}NoFrameskip-v4?fire=life&noop_max=7")
+    counter = Counter(gymnasium.make(f"{game}NoFrameskip-v4"))
+    peer = wrappers.AtariWrapper(counter, noop_max=7)
+    core: Any = counter.unwrapped
+    peer.reset(seed=0)
+    env.begin(core.ale.getEpisodeFrameNumber() - 8)  # all but FIRE and the action after it
+    rng, total, n_lost = np.random.default_rng(0), 0.0, 0
+    for action in rng.integers(env.n_actions, size=1500).tolist():
+        assert ram(env) == core.ale.getRAM().tobytes()
+        reward, ended, *_ = env.advance(action)
+        _, _, lost, *_ = peer.step(action)
+        if ended:
+            break
+        if lost:
+            n_lost += 1
+            peer.reset()
+        total += reward
+        assert total == counter.total
+    assert n_lost >= 2
+
+
+def test_a_game_without_a_fire_button_is_played_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = atari("MsPacmanDeterministic-v4?fire=life")
+    told = played_frames(env, monkeypatch)
+    env.begin(3)
+    assert told == [0, 0, 0]
+    assert env.native_refusal() is None
 
 
 def test_an_episode_is_cut_off_after_its_frames_and_a_prefix_does_not_count() -> None:
@@ -275,9 +362,10 @@ def test_a_look_prepares_only_what_its_stack_shows_and_nobody_has_seen(monkeypat
     assert counts == [1, 1, 2, 2, 4, 4, 4, 4]
 
 
-def test_the_bare_simulator_plays_the_same_game() -> None:
-    env = atari("ALE/Pong-v5")
-    actions = [2, 3, 5] * 20
+@pytest.mark.parametrize("env_id", ["ALE/Pong-v5", "ALE/Breakout-v5?fire=life"])
+def test_the_bare_simulator_plays_the_same_game(env_id: str) -> None:
+    env = atari(env_id)
+    actions = [2, 3, 0] * 60
     env.reset(5)
     run_plan(env, actions, [])
     expected = ram(env)
@@ -297,3 +385,38 @@ def test_the_environment_renders_the_present_screen() -> None:
     assert after.shape == (210, 160, 3)
     assert (after != before).any()
     env.close()
+
+
+def test_the_paddle_moves_where_the_directions_say() -> None:
+    env = make_env(PONG)
+    directions = env.action_effects()
+    assert directions is not None
+    assert directions.tolist() == [0, 0, 1, -1, 1, -1]
+    rows: dict[int, float] = {}
+    for action in range(env.n_actions):
+        env.reset(0)
+        for _ in range(20):
+            env.advance(0)
+        for _ in range(4):
+            env.advance(action)
+        frame = env.observe()[-1, 15:80, 70:80]  # the field on the player's side
+        rows[action] = float(np.argwhere(frame > 120)[:, 0].mean())
+    assert rows[0] == pytest.approx(rows[1], abs=1)
+    for action in (2, 4):
+        assert rows[action] < rows[0] - 3, "up"
+    for action in (3, 5):
+        assert rows[action] > rows[0] + 3, "down"
+
+
+def test_only_pongs_actions_have_a_known_effect() -> None:
+    assert atari("BreakoutDeterministic-v4").action_effects() is None
+    assert make_env("CartPole-v1").action_effects() is None
+
+
+@pytest.mark.parametrize(
+    ("env_id", "steps_per_second", "step_limit"),
+    [(PONG, 15, 27_000), ("Pong-v4", 20, 54_000), ("SpaceInvadersDeterministic-v4?max_frames=3000", 20, 1000)],
+)
+def test_the_pace_is_the_consoles(env_id: str, steps_per_second: float, step_limit: int) -> None:
+    env = atari(env_id)
+    assert (env.steps_per_second, env.timing.step_limit) == (steps_per_second, step_limit)

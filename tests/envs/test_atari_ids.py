@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ale_py
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.wrappers import TimeLimit
+from gymnasium.wrappers import PassiveEnvChecker, TimeLimit
 
 from phr.envs.atari import AtariSplitEnv
 from phr.envs.atari_ids import AtariSettings, register_old_names
@@ -59,13 +60,21 @@ def test_a_near_miss_of_an_old_name_is_named() -> None:
         ("sticky=often", "sticky=often is no value of this option"),
         ("noop_max=-1", "noop_max must be >= 0"),
         ("frame_skip=0", "frame_skip must be >= 1, got 0"),
-        ("fire_reset=yes", "fire_reset=yes is no value"),
+        ("fire=yes", "fire must be one of 'no', 'reset', 'life'; got 'yes'"),
+        ("fire_reset=yes", "Atari has no option 'fire_reset'; choose one of frame_skip, sticky, noop_max, fire, max_frames"),
         ("colour=1", "Atari has no option 'colour'; choose one of frame_skip, sticky"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         make_env(f"ALE/Pong-v5?{options}")
+
+
+@pytest.mark.parametrize(
+    ("options", "fire"), [("", "no"), ("?fire=life", "life"), ("?fire_reset=1", "reset"), ("?fire_reset=0", "no")]
+)
+def test_who_presses_fire(options: str, fire: str) -> None:
+    assert atari(f"BreakoutDeterministic-v4{options}").settings.fire == fire
 
 
 def test_only_atari_has_sticky_actions() -> None:
@@ -82,10 +91,54 @@ def test_an_option_replaces_what_the_id_said() -> None:
 def test_what_someone_else_prepared_is_respected() -> None:
     core = gymnasium.make("ALE/Pong-v5", disable_env_checker=True)
     assert isinstance(split_env(core, "plain"), AtariSplitEnv)
-    assert isinstance(split_env(TimeLimit(core, 10), "limited"), ObservingEnv)
     seen = make_env("ALE/Pong-v5", obs_type="ram")
     assert isinstance(seen, ObservingEnv)
+    assert seen.stepping == "plain path: it does not show pictures alone, or its actions are continuous"
     assert seen.observation_space.shape == (128,)
+
+
+class Mirror(PassiveEnvChecker):
+    """Turns the picture round."""
+
+    def step(self, action: Any) -> Any:
+        obs, *rest = super().step(action)
+        return obs[:, ::-1], *rest
+
+
+def patched_core() -> gymnasium.Env[Any, Any]:
+    env = gymnasium.make("ALE/Pong-v5")
+    core: Any = env.unwrapped
+    plain = core.step
+    core.step = lambda action: (plain(action)[0], 1.0, False, False, {})
+    return env
+
+
+def patched_wrapper() -> gymnasium.Env[Any, Any]:
+    env: Any = gymnasium.make("ALE/Pong-v5")
+    plain = env.step
+    env.step = lambda action: (plain(action)[0], 1.0, False, False, {})
+    return env  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: TimeLimit(gymnasium.make("ALE/Pong-v5"), 10), "wrapper gymnasium.wrappers.common.TimeLimit is not on the"),
+        (lambda: Mirror(gymnasium.make("ALE/Pong-v5")), "wrapper tests.envs.test_atari_ids.Mirror is not on the list"),
+        (patched_core, "a method of AtariEnv was replaced"),
+        (patched_wrapper, "a method of OrderEnforcing was replaced"),
+    ],
+)
+def test_a_changed_game_is_played_as_it_was_changed(make: Callable[[], gymnasium.Env[Any, Any]], reason: str) -> None:
+    env, plain = split_env(make(), "changed"), make()
+    assert isinstance(env, ObservingEnv)
+    assert env.stepping.startswith(f"plain path: {reason}")
+    env.reset(0)
+    plain.reset(seed=0)
+    for action in (2, 3, 1):
+        obs, reward, *_ = plain.step(action)
+        assert env.advance(action)[0] == reward
+        np.testing.assert_array_equal(env.observe(), obs)
 
 
 @pytest.mark.parametrize("game", ["Pong", "KungFuMaster", "Seaquest"])

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from phr.envs.atari_vector import AtariVector
+from phr.envs.atari import AtariVector
+from phr.envs.registry import make_env
 from phr.envs.training_vector import TrainingVector
 from phr.envs.vector import VectorSplit
-from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
+from phr.errors import InvalidDataError, UnsupportedEnvironmentError
 from tests.envs.atari_reference import atari
 
 
@@ -19,7 +21,7 @@ def seeds(env: int, turn: int) -> int:
 
 
 def native(env_id: str, n_envs: int = 2) -> AtariVector:
-    return AtariVector(env_id, n_envs, "same_step", seeds)
+    return AtariVector(atari(env_id), n_envs, seeds)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,7 @@ def native(env_id: str, n_envs: int = 2) -> AtariVector:
     [
         "PongDeterministic-v4",
         "SpaceInvadersDeterministic-v4",
-        "BreakoutDeterministic-v4?fire_reset=1",
+        "BreakoutDeterministic-v4?fire=reset",
     ],
 )
 def test_native_and_single_show_the_same_pixels_and_pay_the_same(env_id: str) -> None:
@@ -52,7 +54,7 @@ def test_native_and_single_show_the_same_pixels_and_pay_the_same(env_id: str) ->
 
 def begin(vector: AtariVector, env: Any) -> None:
     """The native environment draws its idle frames itself, of which FIRE is the first, and never fewer than that."""
-    env.begin(max(int(vector.n_noops[0]) - env.settings.fire_reset, 0))
+    env.begin(max(int(vector.n_noops[0]) - (env.settings.fire == "reset"), 0))
 
 
 def test_rewards_are_the_games_own() -> None:
@@ -76,14 +78,13 @@ def test_a_cut_off_game_keeps_its_last_observation_and_starts_at_once(short: Ata
     assert not any(step.done.any() or step.final_obs for step in steps[:-1])
     assert steps[-1].truncated.all()
     assert not steps[-1].terminated.any()
-    assert steps[-1].real.all()
     assert sorted(steps[-1].final_obs) == [0, 1, 2]
     shown = short.observe()
     for index, last in steps[-1].final_obs.items():
         assert last.shape == (4, 84, 84)
         assert last.any(axis=(1, 2)).all()  # four frames of the old game
         assert shown[index].any(axis=(1, 2)).tolist() == [False, False, False, True]  # the first of a new one
-    assert short.advance(np.zeros(3, np.int64)).real.all()
+    assert not short.advance(np.zeros(3, np.int64)).done.any()
 
 
 def test_a_terminated_game_has_no_last_observation() -> None:
@@ -136,21 +137,25 @@ def test_training_may_step_either_vector() -> None:
         vector.reset()
         vector.send(np.zeros(1, np.int64))
         step = vector.receive()
-        assert [array.shape for array in (step.rewards, step.terminated, step.truncated, step.real)] == [(1,)] * 4
+        assert [array.shape for array in (step.rewards, step.terminated, step.truncated)] == [(1,)] * 3
         assert vector.observe(out=np.empty((1, 4, 84, 84), np.uint8)).any()
         assert json.loads(json.dumps(vector.state())) == vector.state()
 
 
-@pytest.mark.parametrize("autoreset", ["next_step", "disabled", "sometimes"])
-def test_other_modes_are_refused(autoreset: str) -> None:
-    with pytest.raises(SettingError, match=autoreset):
-        AtariVector("PongDeterministic-v4", 1, autoreset)
-
-
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pong-v4"])
-def test_other_environments_are_refused(env_id: str) -> None:
-    with pytest.raises(UnsupportedEnvironmentError, match=f"{env_id} is no Atari game with a fixed frame skip"):
-        AtariVector(env_id, 1, "same_step")
+@pytest.mark.parametrize(
+    ("env_id", "kwargs", "reason"),
+    [
+        ("Pong-v4", {}, "its frame skip is fixed"),
+        ("BreakoutDeterministic-v4?fire=life", {}, "it does not press FIRE after a lost life"),
+        ("PongDeterministic-v4", {"mode": 1}, "it plays the default mode and difficulty only"),
+        ("PongDeterministic-v4", {"difficulty": 1}, "it plays the default mode and difficulty only"),
+    ],
+)
+def test_what_the_native_emulators_cannot_play_is_refused(env_id: str, kwargs: Any, reason: str) -> None:
+    single: Any = make_env(env_id, **kwargs)
+    with pytest.raises(UnsupportedEnvironmentError, match=f"^{re.escape(env_id)}: .* cannot play it: {reason}$"):
+        AtariVector(single, 1)
+    assert single.native_vectors(2, seeds) is None
 
 
 def test_it_must_be_reset_first_and_hold_a_game() -> None:

@@ -1,23 +1,29 @@
 from __future__ import annotations
 
 import functools
+import re
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import wrappers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from minigrid.core.mission import MissionSpace
+from minigrid import wrappers as grid_wrappers
 from minigrid.core.world_object import Ball, WorldObj
 from minigrid.envs.crossing import CrossingEnv
+from minigrid.envs.doorkey import DoorKeyEnv
+from minigrid.envs.empty import EmptyEnv
 from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 
-from phr.envs.minigrid_split import FullViewEnv, mission_codes, plane_layout
+from phr.envs.four_rooms import FourRoomsEnv
+from phr.envs.minigrid_split import FullViewEnv, plain_reason, plane_layout
 from phr.envs.planes import FULL, WALKING, layout_of
 from phr.envs.registry import make_env, split_env
-from phr.envs.split import SplitEnv
+from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import UnsupportedEnvironmentError
 from tests.envs.grid_reference import n_plain, reference_planes, simulator
 
@@ -62,7 +68,7 @@ TASTE = np.array([1, 1, 3, 2, 1, 2, 0.3])
 
 
 @functools.cache
-def cached_env(env_id: str, view: Any = "full") -> SplitEnv:
+def cached_env(env_id: str, view: Any = None) -> SplitEnv:
     return make_env(env_id, view)
 
 
@@ -166,15 +172,7 @@ def test_a_mission_outside_its_space_is_refused(view: Any) -> None:
         env.observe()
 
 
-def test_every_mission_has_a_code_of_its_own() -> None:
-    space = MissionSpace(lambda color, kind: f"get the {color} {kind}", [["red", "blue", "grey"], ["key", "ball"]])
-    codes = mission_codes(space, "toy")
-    assert codes["get the blue key"].tolist() == [0, 1, 0, 1, 0]
-    assert len(codes) == len({code.tobytes() for code in codes.values()}) == 6
-
-
 def test_a_mission_that_never_changes_takes_no_planes() -> None:
-    assert mission_codes(MissionSpace(lambda: "go"), "toy") == {}
     assert cached_env("MiniGrid-SimpleCrossingS9N1-v0").observation_space.shape == (7, 9, 9)
 
 
@@ -204,9 +202,9 @@ def test_stepping_never_builds_minigrids_view(monkeypatch: pytest.MonkeyPatch) -
     def fail(*_args: Any, **_kwargs: Any) -> None:
         pytest.fail("somebody looked")
 
+    env = make_env("MiniGrid-DoorKey-5x5-v0")
     monkeypatch.setattr(MiniGridEnv, "gen_obs", fail)
     monkeypatch.setattr(MiniGridEnv, "gen_obs_grid", fail)
-    env = make_env("MiniGrid-DoorKey-5x5-v0")
     env.reset(0)
     for action in range(env.n_actions):
         env.advance(action)
@@ -250,8 +248,7 @@ def test_only_the_very_classes_go_without_colours_and_doors() -> None:
     assert plane_layout(gymnasium.make("MiniGrid-LavaCrossingS9N1-v0")) is WALKING
     assert plane_layout(Extended()) is FULL
     assert plane_layout(CrossingEnv(obstacle_type=Ball)) is FULL
-    assert plane_layout(gymnasium.Wrapper(CrossingEnv())) is WALKING  # Gymnasium's own adds nothing
-    assert plane_layout(OwnWrapper(CrossingEnv())) is FULL
+    assert plane_layout(gymnasium.Wrapper(CrossingEnv())) is WALKING
     assert (layout_of(7), layout_of(30), layout_of(41), layout_of(29)) == (WALKING, FULL, FULL, None)
 
 
@@ -261,7 +258,7 @@ def test_an_object_that_nobody_knows_is_named() -> None:
             super().__init__("ball", "red")
             self.type = "statue"
 
-    env = FullViewEnv(OwnWrapper(CrossingEnv()), "mine")
+    env = FullViewEnv(DoorKeyEnv(), "mine")
     env.reset(0)
     simulator(env).grid.set(3, 3, Statue())
     with pytest.raises(UnsupportedEnvironmentError, match="mine: its grid holds .*statue.*; phr knows wall, floor, door"):
@@ -273,13 +270,241 @@ def test_an_object_that_nobody_knows_is_named() -> None:
         env.observe()
 
 
-class OwnWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A user's own, which may do anything."""
-
-
 def test_only_minigrid_is_taken() -> None:
-    with pytest.raises(UnsupportedEnvironmentError, match="CartPole-v1 is not a MiniGrid environment"):
+    with pytest.raises(UnsupportedEnvironmentError, match="CartPole-v1 cannot take .*: it is not a MiniGrid environment"):
         FullViewEnv(gymnasium.make("CartPole-v1"), "CartPole-v1")
+
+
+GRIDS = [env_id for env_id in gymnasium.registry if env_id.startswith(("MiniGrid-", "PHR/"))]
+
+
+def test_all_of_minigrids_own_environments_take_the_fast_path() -> None:
+    assert len(GRIDS) > 80
+    for env_id in GRIDS:
+        assert plain_reason(gymnasium.make(env_id)) is None
+
+
+def crossing(**kwargs: Any) -> gymnasium.Env[Any, Any]:
+    return gymnasium.make("MiniGrid-LavaCrossingS9N1-v0", **kwargs)
+
+
+LISTED: list[Callable[[], gymnasium.Env[Any, Any]]] = [
+    lambda: gymnasium.Wrapper(crossing()),
+    lambda: wrappers.TimeLimit(crossing(), 7),
+    lambda: wrappers.RecordEpisodeStatistics(crossing()),
+    lambda: wrappers.ClipReward(crossing(), 0, 0.5),
+    lambda: wrappers.NormalizeReward(crossing()),
+    lambda: wrappers.RenderCollection(crossing(render_mode="rgb_array")),
+    lambda: grid_wrappers.ActionBonus(crossing()),
+    lambda: grid_wrappers.PositionBonus(crossing(), 0.5),
+    lambda: grid_wrappers.NoDeath(crossing(), ("lava",), -0.25),
+    lambda: grid_wrappers.ReseedWrapper(crossing(), (3, 4)),
+    lambda: grid_wrappers.NoDeath(gymnasium.make("MiniGrid-Dynamic-Obstacles-6x6-v0"), ("ball",)),
+    lambda: grid_wrappers.ActionBonus(wrappers.TimeLimit(gymnasium.make("MiniGrid-DoorKey-5x5-v0"), 30)),
+]
+
+
+@pytest.mark.parametrize("make", LISTED)
+def test_wrappers_on_the_list_work_and_the_grid_is_seen_whole(
+    make: Callable[[], gymnasium.Env[Any, Any]],
+) -> None:
+    env, plain, rng = split_env(make(), "listed"), make(), np.random.default_rng(0)
+    assert isinstance(env, FullViewEnv)
+    layout = plane_layout(plain)
+    env.reset(5)
+    plain.reset(seed=5)
+    for _ in range(150):
+        action = random_action(env, rng)
+        _, reward, *expected = plain.step(action)
+        gained, *outcome = env.advance(action)
+        assert (gained, outcome[:2]) == (float(reward), expected[:2])
+        fresh = np.zeros_like(env.observe())
+        layout.encode_grid(simulator(env).grid.grid, fresh)
+        np.testing.assert_array_equal(env.observe()[: layout.agent], fresh[: layout.agent])
+        if any(expected[:2]):
+            env.reset()
+            plain.reset()
+
+
+class Bonus(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Pays for a goal in view."""
+
+    def step(self, action: Any) -> Any:
+        obs, reward, *rest = self.env.step(action)
+        return obs, float(reward) + float((obs["image"][..., 0] == 8).any()), *rest
+
+
+class Blindfold(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Hides the goal."""
+
+    def reset(self, **kwargs: Any) -> Any:
+        obs, info = self.env.reset(**kwargs)
+        return self._hidden(obs), info
+
+    def step(self, action: Any) -> Any:
+        obs, *rest = self.env.step(action)
+        return self._hidden(obs), *rest
+
+    def _hidden(self, obs: Any) -> Any:
+        return {**obs, "image": np.where(obs["image"] == 8, 1, obs["image"]).astype(np.uint8)}
+
+
+class Judge(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Asks MiniGrid for the view itself."""
+
+    def step(self, action: Any) -> Any:
+        obs, _, *rest = self.env.step(action)
+        core: Any = self.unwrapped
+        return obs, float(core.gen_obs()["image"].sum()), *rest
+
+
+class OwnLimit(wrappers.TimeLimit):
+    """A subclass of one on the list, which reads the view."""
+
+    def step(self, action: Any) -> Any:
+        obs, _, *rest = super().step(action)
+        return obs, float(obs["image"].sum()), *rest
+
+
+class OwnStep(EmptyEnv):
+    """Reads its own view."""
+
+    def step(self, action: Any) -> Any:
+        obs, _, *rest = super().step(action)
+        return obs, float(obs["image"].sum()), *rest
+
+
+class OwnView(EmptyEnv):
+    """Shows nothing."""
+
+    def gen_obs(self) -> Any:
+        seen: Any = super().gen_obs()  # type: ignore[no-untyped-call]
+        return {**seen, "image": np.zeros((7, 7, 3), np.uint8)}
+
+
+class OwnReward(EmptyEnv):
+    """Pays for what is in view."""
+
+    def _reward(self) -> float:
+        core: Any = self
+        return float(core.gen_obs()["image"].sum())
+
+
+def empty(**kwargs: Any) -> Any:
+    return gymnasium.make("MiniGrid-Empty-5x5-v0", disable_env_checker=True, **kwargs)
+
+
+def patched_view() -> gymnasium.Env[Any, Any]:
+    env: gymnasium.Env[Any, Any] = empty()
+    core: Any = env.unwrapped
+    plain = core.gen_obs
+    core.gen_obs = lambda: {**plain(), "direction": 3}
+    return env
+
+
+def patched_step() -> gymnasium.Env[Any, Any]:
+    env = wrappers.TimeLimit(empty(), 9)
+    plain = env.step
+
+    def step(action: Any) -> Any:
+        obs, _, *rest = plain(action)
+        return obs, float(obs["image"].sum()), *rest
+
+    env.step = step  # type: ignore[method-assign]
+    return env
+
+
+def spoofed() -> gymnasium.Env[Any, Any]:
+    kind: Any = type("EmptyEnv", (OwnView,), {"__module__": "minigrid.envs.empty"})
+    env: gymnasium.Env[Any, Any] = kind(size=5)
+    return env
+
+
+def paid_by_view() -> gymnasium.Env[Any, Any]:
+    env = empty()
+    core = env.unwrapped
+    return wrappers.TransformReward(env, lambda _reward: float(core.gen_obs()["image"].sum()))
+
+
+UNLISTED: list[tuple[Callable[[], gymnasium.Env[Any, Any]], str]] = [
+    (lambda: Bonus(empty()), "wrapper tests.envs.test_minigrid_split.Bonus is not on the list"),
+    (lambda: Blindfold(empty()), "wrapper .*Blindfold is not on the list"),
+    (lambda: wrappers.TimeLimit(Judge(empty()), 50), "wrapper .*Judge is not on the list"),
+    (lambda: OwnLimit(empty(), 50), "wrapper .*OwnLimit is not on the list"),
+    (lambda: OwnStep(size=5), "class .*OwnStep is not one of MiniGrid's own"),
+    (lambda: OwnView(size=5), "class .*OwnView is not one of MiniGrid's own"),
+    (lambda: OwnReward(size=5), "class .*OwnReward is not one of MiniGrid's own"),
+    (spoofed, "class minigrid.envs.empty.EmptyEnv is not one of MiniGrid's own"),
+    (patched_view, "a method of minigrid.envs.empty.EmptyEnv was replaced"),
+    (patched_step, "a method of .*TimeLimit was replaced"),
+    (paid_by_view, "wrapper .*TransformReward is not on the list"),
+    (lambda: grid_wrappers.ImgObsWrapper(empty()), "wrapper minigrid.wrappers.ImgObsWrapper is not on the list"),
+    (lambda: wrappers.StickyAction(empty(), 0.5), "wrapper .*StickyAction is not on the list"),  # hides a toggle
+    (lambda: grid_wrappers.StochasticActionWrapper(empty()), "wrapper .*StochasticActionWrapper is not on the list"),
+]
+
+
+@pytest.mark.parametrize(("make", "reason"), UNLISTED)
+@pytest.mark.parametrize("view", [None, "partial"])
+def test_whatever_may_read_the_view_is_left_as_it_is(
+    make: Callable[[], gymnasium.Env[Any, Any]], reason: str, view: Any
+) -> None:
+    env, plain = split_env(make(), "own", view), make()
+    assert isinstance(env, ObservingEnv)
+    assert re.fullmatch(f"plain path: {reason}.*", env.stepping)
+    env.reset(2)
+    shown, _ = plain.reset(seed=2)
+    seen = []
+    for action in (2, 2, 1, 2):
+        image = shown["image"] if isinstance(shown, dict) else shown
+        seen.append(env.observe())
+        assert image.astype(seen[-1].dtype).tobytes() in seen[-1].tobytes()
+        shown, reward, *expected = plain.step(action)
+        assert env.advance(action) == (float(reward), *expected)
+    assert (8 in np.array(seen)) == ("Blindfold" not in reason and "OwnView" not in reason and make is not spoofed)
+
+
+@pytest.mark.parametrize(("make", "reason"), UNLISTED)
+def test_a_whole_grid_cannot_be_asked_of_them(make: Callable[[], gymnasium.Env[Any, Any]], reason: str) -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match=f"^own: view 'full' needs the fast path of grids, but {reason}"):
+        split_env(make(), "own", "full")
+    with pytest.raises(UnsupportedEnvironmentError, match=f"^own cannot take the fast path of grids: {reason}"):
+        FullViewEnv(make(), "own")
+
+
+@pytest.mark.parametrize("name", ["step", "reset", "gen_obs", "_reward"])
+@pytest.mark.parametrize("kind", [MiniGridEnv, EmptyEnv])
+def test_a_class_that_was_patched_takes_the_plain_path(name: str, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = getattr(kind, name)
+
+    @functools.wraps(plain)
+    def own(*args: Any, **kwargs: Any) -> Any:
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(kind, name, own)
+    assert plain_reason(empty()) == "a method of minigrid.envs.empty.EmptyEnv was replaced"
+    monkeypatch.setattr(kind, name, functools.partialmethod(own))
+    if name != "_reward":
+        assert plain_reason(empty()) == "a method of minigrid.envs.empty.EmptyEnv was replaced"
+
+
+def test_the_four_rooms_may_not_be_patched_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FourRoomsEnv, "gen_obs", lambda _env: {}, raising=False)
+    assert "FourRoomsEnv was replaced" in (plain_reason(FourRoomsEnv()) or "")
+
+
+def test_another_observation_space_takes_the_plain_path() -> None:
+    env: Any = wrappers.TimeLimit(empty(), 5)
+    env.observation_space = gymnasium.spaces.Dict({"image": env.observation_space["image"]})
+    assert plain_reason(env) == "a wrapper replaced its observation space"
+
+
+def test_an_environment_may_be_split_twice() -> None:
+    core = empty()
+    views = [split_env(core, "one", "full"), *(split_env(core, "one", "partial") for _ in range(2))]
+    views[2].reset(0)
+    np.testing.assert_array_equal(views[1].observe(), views[2].observe())
+    assert views[1].observe()[:11].sum() == 49
 
 
 def test_rendering_still_works() -> None:

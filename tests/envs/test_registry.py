@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from gymnasium.wrappers import FlattenObservation, TimeLimit
 from minigrid.wrappers import FullyObsWrapper, ImgObsWrapper
 
 from phr.actions import Continuous
+from phr.envs.factories import imports_code
 from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
-from phr.envs.registry import make_env, split_env
+from phr.envs.registry import make_env, make_gym_env, split_env
 from phr.envs.split import ObservingEnv
-from phr.errors import MissingExtraError, UnknownEnvironmentError, UnsupportedEnvironmentError
+from phr.envs.vector import make_training_vectors
+from phr.errors import MissingExtraError, SettingError, UnknownEnvironmentError, UnsupportedEnvironmentError
 from tests.helpers import CorridorEnv
 
 
@@ -32,7 +35,7 @@ def test_near_misses_are_named(env_id: str, near: str) -> None:
         make_env(env_id)
 
 
-@pytest.mark.parametrize("env_id", ["Qqqqqqqq", "", "no/such thing!", "no_such_module:Env-v0"])
+@pytest.mark.parametrize("env_id", ["Qqqqqqqq", "", "no/such thing!", "tests.helpers:", "tests.helpers:no such thing"])
 def test_what_resembles_nothing_is_refused_without_a_hint(env_id: str) -> None:
     with pytest.raises(UnknownEnvironmentError, match="there is no environment") as caught:
         make_env(env_id)
@@ -46,9 +49,94 @@ def test_a_factory_is_called_with_what_it_is_given() -> None:
     assert [env.advance(0)[2] for _ in range(3)] == [False, False, True]
 
 
+OTHER_PACKAGE = """
+import gymnasium
+cart = "gymnasium.envs.classic_control:CartPoleEnv"
+gymnasium.register("Own/Pole-v3", entry_point=cart, max_episode_steps=30)
+gymnasium.register("OwnPole-v0", entry_point=cart, max_episode_steps=20)
+gymnasium.register("OwnPole-v1", entry_point=cart, max_episode_steps=25)
+gymnasium.register("OwnPole_unversioned", entry_point=cart, max_episode_steps=40)
+gymnasium.register("made_twice", entry_point=cart, max_episode_steps=50)
+
+def made_twice():
+    return gymnasium.make("Own/Pole-v3", max_episode_steps=60)
+"""
+
+
+@pytest.fixture
+def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A package that registers environments when it is imported, and was not imported yet."""
+    (tmp_path / "own_room").mkdir()
+    (tmp_path / "own_room" / "__init__.py").touch()
+    (tmp_path / "own_room" / "other_package.py").write_text(OTHER_PACKAGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = dict(gymnasium.registry)
+    yield "own_room.other_package"
+    gymnasium.registry.clear()
+    gymnasium.registry.update(before)
+    for name in ("own_room", "own_room.other_package"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "max_steps"),
+    [
+        ("Own/Pole-v3", 30),
+        ("OwnPole-v0", 20),
+        ("OwnPole", 25),  # the latest version
+        ("OwnPole_unversioned", 40),  # looks like a factory
+        ("made_twice", 60),  # is one
+    ],
+)
+def test_a_name_with_its_module_is_what_gymnasium_makes_of_it(name: str, max_steps: int, other_package: str) -> None:
+    env_id = f"{other_package}:{name}"
+    env = make_env(env_id)
+    assert env.env_id == env_id
+    assert imports_code(env_id)
+    limit: Any = env.gym_env
+    assert (limit._max_episode_steps, env.observation_space.shape) == (max_steps, (4,))
+    if name != "made_twice":
+        again: Any = gymnasium.make(env_id)
+        while not isinstance(again, TimeLimit):
+            again = again.env
+        assert again._max_episode_steps == max_steps
+    made: Any = make_gym_env(env_id)
+    assert made._max_episode_steps == max_steps
+
+
+def test_a_near_miss_in_another_module_is_named_with_the_module(other_package: str) -> None:
+    with pytest.raises(UnknownEnvironmentError, match=f"'{other_package}:Own/Pole-v4'; did you mean {other_package}:Own/P"):
+        make_env(f"{other_package}:Own/Pole-v4")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kind"),
+    [
+        ("minigrid:MiniGrid-Empty-5x5-v0?view=partial", PartialViewEnv),
+        ("phr:PHR/FourRooms-v0", FullViewEnv),
+        ("CartPole", ObservingEnv),
+    ],
+)
+def test_families_are_known_by_every_name(env_id: str, kind: type) -> None:
+    env = make_env(env_id)
+    assert (type(env), env.env_id) == (kind, env_id)
+
+
+@pytest.mark.parametrize("env_id", ["ale_py:ALE/Pong-v5?sticky=0", "ale_py:PongDeterministic-v4", "ALE/Pong?sticky=0"])
+def test_games_are_known_by_every_name(env_id: str) -> None:
+    env = make_env(env_id)
+    assert (env.family, env.env_id) == ("atari", env_id)
+    vector = make_training_vectors(lambda: make_env(env_id), 1, lambda _env, _episode: 0)[0]
+    assert (vector.env_id, vector.exact_resume) == (env_id, False)
+
+
 @pytest.mark.parametrize(
     ("env_id", "message"),
     [
+        ("no_such_module:Env-v0", "cannot import 'no_such_module'; is its folder on PYTHONPATH"),
+        ("no_such_module:Own/Env-v0?view=full", "cannot import 'no_such_module'; is its folder on PYTHONPATH"),
+        (":Env-v0", ":Env-v0: importing '' failed with ValueError"),
+        ("a:b:Env-v0", "cannot import 'a'"),
         ("no_such_module:make", "cannot import 'no_such_module'; is its folder on PYTHONPATH"),
         ("tests.no_such_module:make", "cannot import 'tests.no_such_module'"),
         ("tests.helpers:no_such_name", "module 'tests.helpers' has no 'no_such_name'"),
@@ -85,9 +173,25 @@ def test_continuous_actions_are_known(env_id: str) -> None:
     assert make_env(env_id).action_space == Continuous.between(box.low, box.high)
 
 
+class Talking(CorridorEnv):
+    """Shows texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space: Any = gymnasium.spaces.Text(9)
+
+
 def test_other_observations_are_refused() -> None:
-    with pytest.raises(UnsupportedEnvironmentError, match="Blackjack-v1: observation space Tuple.* is not supported"):
-        make_env("Blackjack-v1")
+    with pytest.raises(UnsupportedEnvironmentError, match="Talking: observation space Text.* is not supported"):
+        make_env("tests.envs.test_registry:Talking")
+
+
+def test_a_tuple_of_numbers_is_known() -> None:
+    env = make_env("Blackjack-v1")
+    plain = gymnasium.make("Blackjack-v1")
+    env.reset(3)
+    obs, _ = plain.reset(seed=3)
+    np.testing.assert_array_equal(env.observe(), gymnasium.spaces.flatten(plain.observation_space, obs), strict=True)
 
 
 def test_unknown_settings_are_refused() -> None:
@@ -149,6 +253,29 @@ def test_an_observation_wrapper_is_respected() -> None:
     assert isinstance(env, ObservingEnv)
     env.reset(0)
     np.testing.assert_array_equal(env.observe(), plain.reset(seed=0)[0])
+
+
+@pytest.mark.parametrize("view", ["full", "partial"])
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "tests.helpers:make_corridor"])
+def test_only_minigrid_has_views(env_id: str, view: Any) -> None:
+    message = f"{env_id}.*: it has no option 'view'; options are for Atari and MiniGrid ids"
+    with pytest.raises(UnsupportedEnvironmentError, match=message):
+        make_env(env_id, view)
+    with pytest.raises(UnsupportedEnvironmentError, match=message):
+        make_env(f"{env_id}?view={view}")
+    with pytest.raises(UnknownEnvironmentError, match="there is no view 'half'; choose one of full, partial"):
+        make_env(f"{env_id}?view=half")
+
+
+def test_atari_has_no_views() -> None:
+    with pytest.raises(SettingError, match="Atari has no option 'view'"):
+        make_env("ALE/Pong-v5?view=full")
+
+
+def test_an_environment_says_which_path_its_steps_take() -> None:
+    assert make_env("PHR/FourRooms-v0").stepping.startswith("fast path: MiniGrid's simulator alone")
+    assert make_env("PHR/FourRooms-v0?view=partial").stepping.startswith("fast path: MiniGrid's simulator alone")
+    assert make_env("CartPole-v1").stepping.startswith("plain path: Gymnasium's own step")
 
 
 def test_any_other_environment_observes_at_every_step() -> None:

@@ -35,29 +35,13 @@ def walk(vector: VectorSplit, *actions: int) -> Any:
     return step
 
 
-def test_next_step_inserts_a_dummy_transition() -> None:
-    vector = corridors("next_step")
-    step = walk(vector, *[RIGHT] * 4)
-    assert step.terminated.all()
-    assert step.real.all()
-    assert step.rewards.tolist() == [1, 1]
-    assert cells(vector) == [4, 4]  # still at the end
-    step = walk(vector, RIGHT)  # ignored
-    assert not step.real.any()
-    assert not step.done.any()
-    assert step.rewards.tolist() == [0, 0]
-    assert cells(vector) == [0, 0]
-    assert walk(vector, RIGHT).real.all()
-    assert cells(vector) == [1, 1]
-
-
 def test_same_step_resets_at_once() -> None:
     vector = corridors("same_step")
     step = walk(vector, *[RIGHT] * 4)
     assert step.terminated.all()
     assert step.final_obs == {}  # a terminated state has no value
     assert cells(vector) == [0, 0]
-    assert walk(vector, RIGHT).real.all()
+    walk(vector, RIGHT)
     assert cells(vector) == [1, 1]
 
 
@@ -85,7 +69,8 @@ def test_disabled_leaves_the_reset_to_the_caller() -> None:
     vector.reset(np.array([True, False]))
     assert cells(vector) == [0, 4]
     step = vector.advance(np.array([RIGHT, RIGHT]), np.array([True, False]))
-    assert step.real.tolist() == [True, False]
+    assert not step.done.any()
+    assert cells(vector) == [1, 4]
 
 
 @pytest.mark.parametrize("autoreset", ["same_step", "disabled"])
@@ -96,7 +81,7 @@ def test_an_environment_must_be_reset_before_its_first_step(autoreset: str) -> N
 
 
 def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(SettingError, match="unknown autoreset mode 'Next'; choose one of next_step, same_step, disabled"):
+    with pytest.raises(SettingError, match="unknown autoreset mode 'Next'; choose one of same_step, disabled"):
         VectorSplit([corridor()], "Next")
 
 
@@ -104,7 +89,7 @@ def test_only_the_masked_environments_move_and_are_seen() -> None:
     vector = corridors("disabled", n_envs=3)
     mask = np.array([True, False, True])
     step = vector.advance(np.full(3, RIGHT, np.int64), mask)
-    assert step.real.tolist() == mask.tolist()
+    assert step.rewards.tolist() == [0, 0, 0]
     assert cells(vector) == [1, 0, 1]
     assert vector.observe(np.array([False, True, True])).argmax(axis=1).tolist() == [0, 1]
     out = np.empty((2, 5), np.float32)
@@ -144,26 +129,19 @@ def test_environments_of_one_vector_must_agree() -> None:
         VectorSplit([], "disabled")
 
 
-@given(seed=st.integers(0, 10_000), autoreset=st.sampled_from(["next_step", "same_step"]), n_steps=st.integers(0, 60))
-def test_a_vector_equals_its_environments_stepped_alone(seed: int, autoreset: str, n_steps: int) -> None:
-    vector = VectorSplit([noisy(), noisy()], autoreset, numbered_seeds)
+@given(seed=st.integers(0, 10_000), n_steps=st.integers(0, 60))
+def test_a_vector_equals_its_environments_stepped_alone(seed: int, n_steps: int) -> None:
+    vector = VectorSplit([noisy(), noisy()], "same_step", numbered_seeds)
     vector.reset()
     rng = np.random.default_rng(seed)
     plan = rng.integers(3, size=(n_steps, 2))
     rewards = np.array([vector.advance(actions).rewards for actions in plan]).reshape(n_steps, 2)
     for index in range(2):
-        env, episode, waiting = noisy(), 0, False
+        env, episode = noisy(), 0
         env.reset(numbered_seeds(index, 0))
         for k in range(n_steps):
-            reward, ended = 0.0, False
-            if waiting:
-                waiting = False
-                ended = True
-            else:
-                reward, *ends, _ = env.advance(int(plan[k, index]))
-                if any(ends):
-                    waiting, ended = autoreset == "next_step", autoreset == "same_step"
-            if ended:
+            reward, *ends, _ = env.advance(int(plan[k, index]))
+            if any(ends):
                 episode += 1
                 env.reset(numbered_seeds(index, episode))
             assert rewards[k, index] == np.float32(reward)
@@ -174,20 +152,19 @@ def futures(vector: VectorSplit, seed: int) -> list[Any]:
     rng, seen = np.random.default_rng(seed), []
     for _ in range(25):
         step = vector.advance(rng.integers(3, size=vector.n_envs))
-        seen.append((vector.observe().tolist(), step.rewards.tolist(), step.terminated.tolist(), step.real.tolist()))
+        seen.append((vector.observe().tolist(), step.rewards.tolist(), step.terminated.tolist()))
     return seen
 
 
 @given(
     seed=st.integers(0, 10_000),
-    autoreset=st.sampled_from(["next_step", "same_step"]),
     n_steps=st.integers(0, 40),
     env_id=st.sampled_from(["tests.helpers:make_noisy", "MiniGrid-Dynamic-Obstacles-5x5-v0"]),
 )
 @settings(max_examples=20)
-def test_a_restored_vector_has_the_same_future(seed: int, autoreset: str, n_steps: int, env_id: str) -> None:
+def test_a_restored_vector_has_the_same_future(seed: int, n_steps: int, env_id: str) -> None:
     def fresh() -> VectorSplit:
-        return VectorSplit([make_env(env_id) for _ in range(2)], autoreset, numbered_seeds)
+        return VectorSplit([make_env(env_id) for _ in range(2)], "same_step", numbered_seeds)
 
     rng, vector = np.random.default_rng(seed), fresh()
     vector.reset()
@@ -201,19 +178,15 @@ def test_a_restored_vector_has_the_same_future(seed: int, autoreset: str, n_step
         assert futures(other, seed) == expected
 
 
-@pytest.mark.parametrize("autoreset", ["next_step", "disabled"])
-def test_an_ended_episode_is_restored_as_ended(autoreset: str) -> None:
-    vector = corridors(autoreset)
+def test_an_ended_episode_is_restored_as_ended() -> None:
+    vector = corridors("disabled")
     walk(vector, *[RIGHT] * 4)
     state = vector.state()
-    other = corridors(autoreset)
+    other = corridors("disabled")
     other.restore(state)
     assert cells(other) == [4, 4]
-    if autoreset == "next_step":
-        assert not walk(other, RIGHT).real.any()
-    else:
-        with pytest.raises(InvalidDataError, match="no running episode"):
-            walk(other, RIGHT)
+    with pytest.raises(InvalidDataError, match="no running episode"):
+        walk(other, RIGHT)
 
 
 def test_what_was_never_reset_is_restored_as_such() -> None:
@@ -273,17 +246,16 @@ def test_an_episode_may_begin_as_the_caller_likes() -> None:
     assert cells(vector) == [0, 2]
 
 
-@pytest.mark.parametrize("autoreset", ["next_step", "same_step"])
-def test_every_episode_begins_with_the_prefix_of_the_schedule(autoreset: str) -> None:
+def test_every_episode_begins_with_the_prefix_of_the_schedule() -> None:
     def schedule(env: int, episode: int) -> tuple[int, ...]:
         return (RIGHT,) * (env + episode)
 
-    vector = VectorSplit([corridor(), corridor()], autoreset, numbered_seeds, schedule)
+    vector = VectorSplit([corridor(), corridor()], "same_step", numbered_seeds, schedule)
     vector.reset()
     assert cells(vector) == [0, 1]
-    walk(vector, *[RIGHT] * (5 if autoreset == "next_step" else 4))
+    walk(vector, *[RIGHT] * 4)
     assert cells(vector)[0] == 1
-    other = VectorSplit([corridor(), corridor()], autoreset, numbered_seeds, schedule)
+    other = VectorSplit([corridor(), corridor()], "same_step", numbered_seeds, schedule)
     other.restore(vector.state())
     assert cells(other) == cells(vector)
 

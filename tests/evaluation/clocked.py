@@ -61,13 +61,11 @@ class ClockedEnv(SplitEnv):
         self.env_id, self.n_actions = "clocked", 2
         self.observation_space = spaces.Box(0, 1, (1,), np.float32)
         self.simulator = Simulator(clock)
-        self.told: list[int] = []
 
     def reset(self, seed: int | None = None) -> None:
         self.simulator.reset(seed=seed)
 
-    def advance(self, action: int, blind_for: int = 0) -> Advance:
-        self.told.append(blind_for)
+    def advance(self, action: int) -> Advance:
         _, reward, terminated, truncated, info = self.simulator.step(action)
         return reward, terminated, truncated, info
 

@@ -23,6 +23,8 @@ from phr.evaluation.evaluate import EvaluationSettings, check_fits, evaluate_pla
 from phr.evaluation.machine import describe_machine
 from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
+from phr.observations import ObservationSpec
+from phr.plan import CategoricalPlan
 from tests.evaluation import clocked
 from tests.helpers import TablePlanner, always_right, corridor
 
@@ -273,11 +275,38 @@ def test_cart_pole_has_no_success() -> None:
 
 def test_a_model_must_fit() -> None:
     env = corridor()
-    check_fits(always_right(), env, expected_shape=(5,))
+    check_fits(always_right(), env)  # it has no `obs_spec`
     with pytest.raises(IncompatibleModelError, match="the model has 3 actions, corridor has 2"):
         evaluate(TablePlanner(np.zeros((5, 1, 3))))
-    with pytest.raises(IncompatibleModelError, match=r"observations of shape \(4,\), corridor gives \(5,\)"):
-        check_fits(always_right(), env, expected_shape=(4,))
+
+
+class Reader(TablePlanner):
+    """Walks to the right, and says what it reads."""
+
+    def __init__(self, obs_spec: ObservationSpec) -> None:
+        super().__init__(CategoricalPlan.from_actions(np.ones((5, 1), np.int64), 2).logits)
+        self.obs_spec = obs_spec
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "scale", "fits"),
+    [
+        ((5,), "float32", 1.0, True),
+        ((5,), "float64", 1.0, True),
+        ((4,), "float32", 1.0, False),
+        ((5, 1), "float32", 1.0, False),
+        ((5,), "uint8", 1.0, False),
+        ((5,), "int64", 1.0, False),
+        ((5,), "float32", 1 / 255, False),
+    ],
+)
+def test_a_model_must_fit_the_observations(shape: tuple[int, ...], dtype: str, scale: float, fits: bool) -> None:
+    planner = Reader(ObservationSpec(shape, np.dtype(dtype), scale))
+    if fits:
+        check_fits(planner, corridor())
+        return
+    with pytest.raises(IncompatibleModelError, match=r"the model reads .*; corridor gives float32 of shape \(5,\)"):
+        evaluate(planner)
 
 
 def test_impossible_settings_are_refused() -> None:

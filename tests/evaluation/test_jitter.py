@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from phr.envs.registry import make_env
 from phr.errors import InvalidDataError
-from phr.evaluation.jitter import Jitter, measure_jitter, paddle_directions
+from phr.evaluation.jitter import Jitter, measure_jitter
 
 EFFECTS = st.lists(st.lists(st.sampled_from([-1, 0, 1]), max_size=12), min_size=1, max_size=4)
 
@@ -53,23 +52,3 @@ def test_jitter_by_hand() -> None:
     assert measure_jitter(arrays([1, 1], [-1, -1])) == Jitter(0.0, 0.0), "episodes have nothing to do with each other"
     with pytest.raises(InvalidDataError, match="an effect is -1, 0 or 1, got 3"):
         measure_jitter(arrays([0, 3]))
-
-
-def test_the_paddle_moves_where_the_directions_say() -> None:
-    env = make_env("PongDeterministic-v4")
-    directions = paddle_directions(env.action_names)  # type: ignore[attr-defined]
-    assert directions.tolist() == [0, 0, 1, -1, 1, -1]
-    rows: dict[int, float] = {}
-    for action in range(env.n_actions):
-        env.reset(0)
-        for _ in range(20):
-            env.advance(0)
-        for _ in range(4):
-            env.advance(action)
-        frame = env.observe()[-1, 15:80, 70:80]  # the field on the player's side
-        rows[action] = float(np.argwhere(frame > 120)[:, 0].mean())
-    assert rows[0] == pytest.approx(rows[1], abs=1)
-    for action in (2, 4):
-        assert rows[action] < rows[0] - 3, "up"
-    for action in (3, 5):
-        assert rows[action] > rows[0] + 3, "down"

@@ -13,6 +13,7 @@ from phr.evaluation.episodes import play_episodes
 from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner
 from phr.evaluation.starts import distinct_starts, play_all_starts, unseen_starts
 from phr.evaluation.timed import Limit, RunOptions
+from phr.plan import CategoricalPlan
 from phr.seeding import Streams
 from phr.teachers.baselines import RandomPlanner
 from phr.teachers.oracle import OraclePlanner, optimal_lengths
@@ -68,10 +69,21 @@ def test_what_is_not_solved_is_counted_too() -> None:
     right = play_all_starts(always_right(horizon=3), env_id, [Start(0), Start(0, (1,))])
     assert (right.n_solved, right.length_mean, right.evaluations_per_episode) == (2, 3.5, 1.5)
     left = play_all_starts(TablePlanner.of_actions([[LEFT]] * 5, 2), env_id, [Start(0)])
-    assert (left.n_solved, left.return_mean, left.length_mean) == (0, 0, 20)
+    assert (left.n_solved, left.return_mean, left.length_mean) == (None, 0, 20)  # no reward that is not 0
     assert "optimum" not in str(left)
     assert str(right).startswith("all 2 starts: 2 solved")
-    assert str(left).startswith("the only start: 0 solved")
+    assert str(left).startswith("the only start: success unknown, length")
+
+
+def test_a_grid_that_is_never_solved_has_no_solved_start() -> None:
+    class Spinning:
+        horizon, n_actions = 16, 3
+
+        def plan(self, obs: Any) -> CategoricalPlan:
+            return CategoricalPlan.from_actions(np.zeros((len(obs), 16), np.int64), 3)
+
+    lost = play_all_starts(Spinning(), "PHR/FourRooms-v0", [Start(0)])
+    assert (lost.n_solved, lost.return_mean) == (0, 0)
 
 
 def test_the_environments_word_on_success_counts() -> None:

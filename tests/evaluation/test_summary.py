@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from phr.errors import BrokenEnvironmentError
 from phr.evaluation.bound import TimeBound
 from phr.evaluation.starts import StartsResult
 from phr.evaluation.summary import Evaluation
@@ -20,8 +21,8 @@ def made_up(*returns: list[float], **record: Any) -> Evaluation:
             episodes=len(values),
             returns=values,
             score=float(sum(values)),
-            said=[None] * len(values),
-            successes=[value > 0 for value in values],
+            reported=[None] * len(values),
+            last_rewards=values,
             seconds_wall=1.0 + index,
             reward_low=0.0,
             reward_high=1.0,
@@ -109,20 +110,42 @@ def test_rates_are_totals_over_totals() -> None:
         ({"reward_low": 1.0}, None),  # CartPole: every reward is positive
         ({"reward_low": -1.0, "reward_high": -1.0}, None),  # costs
         ({"terminated": [False] * 2}, None),  # no episode ends by itself
-        ({"reward_low": 1.0, "said": [True, False]}, 0.5),  # but the environment's word always counts
-        ({"reward_low": 1.0, "said": [True, None]}, None),  # of every episode, that is
-        ({"reward_high": 0.0, "terminated": [False] * 2, "successes": [False] * 2}, 0.0),  # never solved
+        ({"reward_low": 1.0, "reported": [True, False]}, 0.5),  # but what the environment reports always counts
+        ({"reward_low": 1.0, "reported": [True, None]}, None),  # of every episode, that is
+        ({"reward_high": 0.0, "terminated": [False] * 2, "last_rewards": [0.0] * 2}, None),  # all rewards are 0
+        ({"reward_high": 0.0, "terminated": [False] * 2, "reported": [False] * 2}, 0.0),  # never solved
     ],
 )
 def test_success_is_told_only_where_it_means_something(record: dict[str, Any], rate: float | None) -> None:
-    assert made_up([1.0, 0.0], **record).success_rate == rate
+    evaluation = made_up([1.0, 0.0], **{"lengths": [10] * 2, "looks": [10] * 2, "seconds_env": 1.0, **record})
+    assert evaluation.success_rate == evaluation.to_json()["success_rate"] == rate
+    line = next(line for line in str(evaluation).splitlines() if line.startswith("  success "))
+    assert line.split(maxsplit=1)[1].startswith("unknown: the environment reports " if rate is None else f"{rate:.2%}")
+
+
+def test_success_is_a_mean_over_runs_that_finished_an_episode() -> None:
+    assert made_up([1.0, 0.0], [], [1.0]).success_rate == 0.75
+    assert made_up([], []).success_rate is None
+
+
+def test_what_did_not_go_as_asked_is_printed_at_the_end() -> None:
+    records = [RunRecord(0), RunRecord(1)]
+    for record, n in zip(records, (2, 1), strict=True):
+        record.close_episode([0.0, 1.0], 1, True, None)
+        record.close_run([], 1, 1.0, 0.5)
+        for _ in range(n):
+            record.remarks.prefix_left_out(BrokenEnvironmentError(f"run {record.seed}"))
+    evaluation = replace(made_up(), runs=tuple(records))
+    last = str(evaluation).splitlines()[-1]
+    assert last.startswith("  warning        3 episodes began without their random prefix")
+    assert "(the first: run 0)" in last
 
 
 def test_a_walker_that_falls_on_a_negative_reward_does_not_make_success_known() -> None:
     record = RunRecord(0)
     for _ in range(9):
-        record.close_episode([-0.1] + [2.0] * 20, 5, False, {})
-    record.close_episode([1.0, 1.0, -0.5], 3, True, {})
+        record.close_episode([-0.1] + [2.0] * 20, 5, False, None)
+    record.close_episode([1.0, 1.0, -0.5], 3, True, None)
     record.close_run([], 50, 1.0, 0.5)
     assert replace(made_up(), runs=(record,)).success_rate is None
 

@@ -48,7 +48,7 @@ def test_a_run_equals_a_slow_loop(seed: int, commitment: int, n_steps: int) -> N
 
     env, agent = slippery(), HorizonAgent(planner, commitment)
     env.reset(seed)
-    returns, lengths, looks, successes = [], [], [], []
+    returns, lengths, looks, ends = [], [], [], []
     total = length = n_looks = 0.0
     for _ in range(n_steps):
         n_looks += agent.needs_observation
@@ -58,13 +58,15 @@ def test_a_run_equals_a_slow_loop(seed: int, commitment: int, n_steps: int) -> N
             returns.append(total)
             lengths.append(int(length))
             looks.append(int(n_looks))
-            successes.append(terminated and reward > 0)
+            ends.append((terminated, reward))
             total = length = n_looks = 0.0
             agent.reset()
             env.reset()
     assert record.steps == n_steps
     assert record.episodes == len(returns)
-    assert (record.returns, record.lengths, record.looks, record.successes) == (returns, lengths, looks, successes)
+    assert (record.returns, record.lengths, record.looks) == (returns, lengths, looks)
+    assert list(zip(record.terminated, record.last_rewards, strict=True)) == ends
+    assert record.reported == [None] * len(ends)
     assert record.score == sum(returns) + total
     assert record.evaluations == agent.evaluations == sum(looks) + n_looks
     assert record.looks == [math.ceil(length / commitment) for length in record.lengths]
@@ -87,7 +89,7 @@ def test_the_optimal_corridor(commitment: int) -> None:
     assert record.returns == [1, 1, 1]
     assert record.lengths == [4, 4, 4]
     assert record.looks == [math.ceil(4 / commitment)] * 3
-    assert record.successes == [True] * 3
+    assert (record.terminated, record.last_rewards) == ([True] * 3, [1.0] * 3)
     assert (record.reward_low, record.reward_high, any(record.terminated)) == (0, 1, True)
 
 
@@ -107,14 +109,14 @@ def test_observing_always_changes_nothing_but_the_time(env_id: str) -> None:
     assert plain.episodes > 2
 
 
-def test_nobody_is_called_blind_who_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("observe_always", "n_observed"), [(False, 1), (True, 3)])
+def test_observations_are_built_once_a_plan_unless_wanted_at_every_step(
+    observe_always: bool, n_observed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = clocked.install(monkeypatch)
     env, planner = clocked.ClockedEnv(clock), clocked.ClockedPlanner(clock)
-    run(env, planner, Limit(steps=3))
-    assert env.told == [2, 1, 0]  # the run ends in mid-plan: nobody looks after its last step either
-    env.told.clear()
-    run(env, planner, Limit(steps=3), observe_always=True)
-    assert env.told == [0, 0, 0]
+    run(env, planner, Limit(steps=3), observe_always=observe_always)
+    assert clock.counts["observe"] == n_observed
 
 
 def test_runs_with_the_same_seed_meet_the_same_episodes_whatever_the_agent_does() -> None:
@@ -214,17 +216,17 @@ def test_the_trace_tells_every_action_and_every_end() -> None:
 
 def test_the_environments_word_on_success_counts() -> None:
     record = run(noisy(says_success=True), TablePlanner.of_actions([[1]] * 3, 3), Limit(episodes=30))
-    assert record.said == record.successes
-    assert len(set(record.successes)) == 2
-    assert run(corridor(), always_right(), Limit(episodes=2)).said == [None, None]
+    assert record.reported == [reward > 0 for reward in record.last_rewards]
+    assert len(set(record.reported)) == 2
+    assert run(corridor(), always_right(), Limit(episodes=2)).reported == [None, None]
 
 
 def test_the_environments_word_counts_against_the_reward() -> None:
     env = make_env("tests.helpers:make_contrary")
     record = run(env, always_right(horizon=3), Limit(episodes=3))
-    assert (record.returns, record.successes) == ([1] * 3, [False] * 3)
+    assert (record.returns, record.reported) == ([1] * 3, [False] * 3)
     record = run(env, TablePlanner.of_actions([[0]] * 5, 2), Limit(episodes=3))
-    assert (record.returns, record.successes) == ([0] * 3, [True] * 3)
+    assert (record.returns, record.reported) == ([0] * 3, [True] * 3)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +294,7 @@ class Meddling(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 class InPlace(ObservingEnv):
     """Hands the very array on, as an environment of another family may."""
 
-    def advance(self, action: Any, blind_for: int = 0) -> Advance:
+    def advance(self, action: Any) -> Advance:
         return self.gym_env.step(action)[1:]  # type: ignore[return-value]
 
 

@@ -137,7 +137,7 @@ def test_a_description_that_lacks_an_entry_is_refused(path: Path, name: str) -> 
 @pytest.mark.parametrize(
     ("entry", "value", "message"),
     [
-        ("format", "phr-experience-1", "an older phr and does not name its teacher; record it again"),
+        ("format", "phr-experience-1", "does not describe phr experience"),
         ("origin", {"teacher": "oracle"}, "this origin of experience was not written by phr: 'prefix'"),
         ("origin", {"teacher": "oracle", "prefix": [0, 1]}, "was not written by phr: .*missing"),
         ("origin", "oracle", "was not written by phr"),

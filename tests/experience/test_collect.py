@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from phr.envs.lanes import random_starts
 from phr.envs.registry import split_env
 from phr.envs.vector import Start, VectorSplit
-from phr.errors import InvalidDataError, NoSuccessError, SettingError
+from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError, NoSuccessError, SettingError
 from phr.experience import collect
 from phr.experience.collect import collect_experience
-from phr.experience.success import select_successful
+from phr.experience.success import select_episodes
 from phr.experience.trajectory import Trajectory
 from phr.experience.windows import windows_of
 from phr.plan import CategoricalPlan, FloatArray, IntArray
-from tests.helpers import LEFT, RIGHT, TablePlanner, always_right, corridor, make_contrary, noisy
+from tests.helpers import LEFT, RIGHT, CorridorEnv, TablePlanner, always_right, corridor, make_contrary, noisy
 
 
 class LinearTeacher:
@@ -98,16 +98,74 @@ def test_success_is_taken_from_the_last_info() -> None:
     experience = collect_experience(LinearTeacher(), vector, [Start(seed) for seed in range(20)])
     for trajectory in experience.trajectories:
         assert trajectory.is_success is bool(trajectory.rewards[-1] > 0)
-    assert select_successful(experience).reason.endswith("the environment's is_success")
+    assert select_episodes(experience).reason.endswith("successes as the environment reports them")
+
+
+class Overflowing(LinearTeacher):
+    """Answers with a NaN or an infinity where the first number it sees is large."""
+
+    name = "overflowing"
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self._value = value
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        logits = super().plan(obs).logits.copy()
+        logits[obs[:, 0] > 1.5, 0, 1] = self._value
+        return CategoricalPlan(logits)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_teacher_whose_plan_is_not_finite_is_refused_at_that_step(value: float) -> None:
+    starts = [Start(seed) for seed in range(20)]
+    first = min(
+        (step, episode)
+        for episode, start in enumerate(starts[:4])
+        for step, obs in enumerate(one_by_one(LinearTeacher(), start)[0])
+        if obs[0] > 1.5
+    )
+    vector = VectorSplit([noisy() for _ in range(4)], "disabled")
+    message = rf"plan of the teacher overflowing contains NaN or Inf at step {first[0]} of episode {first[1]} "
+    with pytest.raises(NonFiniteError, match=message):
+        collect_experience(Overflowing(value), vector, starts)
+
+
+class RefusingEnv(CorridorEnv):
+    """The corridor that raises for a step to the left, like a board for an illegal move."""
+
+    def step(self, action: np.int64) -> Any:
+        if action != RIGHT:
+            raise ValueError(f"illegal move {action}")
+        return super().step(action)
+
+
+def test_prefixes_that_hold_an_illegal_action_are_left_out_and_counted() -> None:
+    starts = [Start(0, prefix) for prefix in ((RIGHT,), (RIGHT, LEFT), (LEFT,), (), (RIGHT, RIGHT))]
+    vector = VectorSplit([split_env(RefusingEnv(), "refusing") for _ in range(2)], "disabled")
+    recorded = collect_experience(always_right(), vector, starts)
+    assert recorded.lengths.tolist() == [3, 4, 4, 4, 2]
+    assert vector.remarks.n_prefixes_left_out == 2
+    (line,) = vector.remarks.lines()
+    assert line.startswith("2 episodes began without their random prefix, because the environment refused one of its ")
+    assert "(the first: refusing: step() raised ValueError: illegal move 0)" in line
+
+
+def test_an_illegal_action_of_the_teacher_names_environment_call_and_step() -> None:
+    teacher = TablePlanner.of_actions([[RIGHT], [RIGHT], [LEFT], [LEFT], [LEFT]], 2)
+    vector = VectorSplit([split_env(RefusingEnv(), "refusing")], "disabled")
+    message = r"^refusing: step\(\) raised ValueError: illegal move 0 \(step 3 of an episode\)$"
+    with pytest.raises(BrokenEnvironmentError, match=message):
+        collect_experience(teacher, vector, [Start(0)])
 
 
 def test_the_environments_word_on_success_counts() -> None:
     vector = VectorSplit([split_env(make_contrary(), "contrary")], "disabled")
     right = collect_experience(always_right(), vector, [Start(0)])
     left = collect_experience(TablePlanner.of_actions([[LEFT]] * 5, 2), vector, [Start(0)])
-    assert select_successful(left).keep.tolist() == [True]
-    with pytest.raises(NoSuccessError, match="the environment's is_success"):
-        select_successful(right)
+    assert select_episodes(left).keep.tolist() == [True]
+    with pytest.raises(NoSuccessError, match="as the environment reports them"):
+        select_episodes(right)
 
 
 def test_a_sampling_teacher_follows_its_rng() -> None:

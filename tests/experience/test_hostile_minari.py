@@ -91,7 +91,10 @@ HOSTILE: dict[str, tuple[Callable[[Any, Path], None], str]] = {
     "halves": (put("actions", np.array([0.5] * 4)), "needs whole-numbered actions"),
     "no end": (put("terminations", np.zeros(0, bool)), "cannot be read: IndexError"),
     "no rewards": (put("rewards", None), "cannot be read: KeyError"),
-    "a NaN": (put("observations", np.array([[0, 0], [0, np.nan]] + [[0, 0]] * 3, np.float32)), "observation of step 1 of 4"),
+    "a NaN": (
+        put("observations", np.array([[0, 0], [0, np.nan]] + [[0, 0]] * 3, np.float32)),
+        "obs contains NaN or Inf at step 1 of 4",
+    ),
     "no episode": (lambda file, _folder: file.pop("episode_0"), "it claims 2 episodes and holds 1"),
     "a loop": (lambda file, _folder: file["episode_0"].__setitem__("infos/again", file["episode_0"]), "lies within itself"),
 }

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phr.envs.vector import Autoreset, VectorSplit
-from phr.errors import InvalidDataError, SettingError
+from phr.envs.registry import split_env
+from phr.envs.vector import VectorSplit
+from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError, SettingError
 from phr.experience.student_states import StudentStates, StudentWindows
 from phr.plan import CategoricalPlan
 from phr.protocols import Planner
@@ -188,10 +191,85 @@ def test_nobody_looks_while_a_plan_runs() -> None:
     assert 5 <= student.n_looks <= 15
 
 
-@pytest.mark.parametrize("mode", [Autoreset.SAME_STEP, Autoreset.NEXT_STEP])
-def test_environments_that_reset_themselves_are_refused(mode: Autoreset) -> None:
-    with pytest.raises(SettingError, match=f"need autoreset 'disabled', got '{mode.value}'"):
-        StudentStates(Linear(2, 1), Linear(1, 2), VectorSplit([noisy()], mode), np.random.default_rng(0))
+def test_environments_that_reset_themselves_are_refused() -> None:
+    with pytest.raises(SettingError, match="need autoreset 'disabled', got 'same_step'"):
+        StudentStates(Linear(2, 1), Linear(1, 2), VectorSplit([noisy()], "same_step"), np.random.default_rng(0))
+
+
+class Board(gymnasium.Env[Any, Any]):
+    """Shows which of its four actions is legal, and raises on any other."""
+
+    observation_space, action_space = spaces.Box(0, 1, (4,), np.float32), spaces.Discrete(4)
+
+    def _obs(self) -> Any:
+        return np.eye(4, dtype=np.float32)[self._legal]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self._n, self._legal = 0, int(self.np_random.integers(4))
+        return self._obs(), {}
+
+    def step(self, action: Any) -> Any:
+        if action != self._legal:
+            raise ValueError(f"illegal move {action}")
+        self._n, self._legal = self._n + 1, (self._legal + 1) % 4
+        return self._obs(), 1.0, False, self._n == 12, {}
+
+
+LEGAL = [[(state + step) % 4 for step in range(3)] for state in range(4)]
+WRONG_FROM_1 = [plan if state != 1 else [plan[0], 0, 0] for state, plan in enumerate(LEGAL)]
+
+
+def board_states(plans: list[list[int]], teacher: Planner) -> tuple[StudentStates, VectorSplit]:
+    vector = VectorSplit([split_env(Board(), "board") for _ in range(8)], "disabled", seed_of)
+    return StudentStates(TablePlanner.of_actions(plans, 4), teacher, vector, np.random.default_rng(0)), vector
+
+
+def test_episodes_in_which_the_student_errs_are_abandoned_and_counted() -> None:
+    teacher = TablePlanner.of_actions([plan[:1] for plan in LEGAL], 4)
+    right, wrong = board_states(LEGAL, teacher), board_states(WRONG_FROM_1, teacher)
+    n_windows, n_wrong = 0, 0
+    for _ in range(20):
+        n_windows += len(right[0].turn())
+        windows = wrong[0].turn()
+        n_wrong += len(windows)
+        shown = windows.obs.argmax(1)
+        steps = (shown[:, None] + np.arange(3)) % 4
+        np.testing.assert_array_equal(windows.actions[windows.valid], steps[windows.valid])
+    assert right[1].remarks.lines() == []
+    assert 0 < wrong[1].remarks.n_abandoned <= 20 * 8 - n_wrong
+    assert n_wrong < n_windows
+    (line,) = wrong[1].remarks.lines()
+    assert line.startswith(f"{wrong[1].remarks.n_abandoned:,} episodes of refinement were abandoned")
+    assert "board: step() raised ValueError: illegal move 0" in line
+
+
+def test_an_illegal_action_of_the_teacher_is_an_error() -> None:
+    states, _ = board_states(LEGAL, TablePlanner.of_actions([[0]] * 4, 4))
+    with pytest.raises(BrokenEnvironmentError, match=r"board: step\(\) raised ValueError: illegal .* \(step \d+ of an"):
+        [states.turn() for _ in range(5)]
+
+
+def test_a_teacher_that_is_not_finite_is_refused() -> None:
+    logits = np.zeros((4, 1, 4))
+    logits[2, 0, 3] = np.nan
+    states, _ = board_states(LEGAL, TablePlanner(logits))
+    with pytest.raises(NonFiniteError, match=r"teacher TablePlanner contains NaN or Inf at step \d .* after a plan of the"):
+        [states.turn() for _ in range(5)]
+
+
+def test_windows_say_which_episode_they_are_of() -> None:
+    """Four steps a window, twelve an episode: the third turn begins another one at the latest."""
+    states, _ = board_states(LEGAL, TablePlanner.of_actions([plan[:1] for plan in LEGAL], 4))
+    seen: list[list[int]] = [[] for _ in range(8)]
+    for _ in range(12):
+        windows = states.turn()
+        for env, episode in zip(windows.envs.tolist(), windows.episodes.tolist(), strict=True):
+            seen[env].append(episode)
+    for episodes in seen:
+        assert episodes == sorted(episodes)
+        assert 12 * 2 // 12 <= episodes[-1] < 12
+        assert max(np.bincount(episodes)) <= 12 // 4 + 1
 
 
 def windows_of(**change: Any) -> StudentWindows:
@@ -201,6 +279,7 @@ def windows_of(**change: Any) -> StudentWindows:
         "teacher_logits": np.zeros((2, 3, 2), np.float32),
         "valid": np.ones((2, 3), bool),
         "envs": np.arange(2),
+        "episodes": np.zeros(2, np.int64),
     }
     return StudentWindows(**{**arrays, **change})
 
@@ -209,13 +288,27 @@ def windows_of(**change: Any) -> StudentWindows:
     ("change", "message"),
     [
         ({"valid": np.ones((2, 4), bool)}, r"disagree about \(n, horizon\): \[\(2, 3\), \(2, 4\)\]"),
-        ({"obs": np.zeros((3, 5), np.float32)}, "3 observations, 2 environments, 2 plans"),
+        (
+            {"obs": np.zeros((3, 5), np.float32)},
+            r"one entry each in every array, got {'obs': 3, 'actions': 2, 'envs': 2, 'episodes': 2}",
+        ),
         ({"valid": np.zeros((2, 3), bool)}, "the first step of every window must be valid"),
     ],
 )
 def test_windows_that_disagree_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidDataError, match=message):
         windows_of(**change)
+
+
+@pytest.mark.parametrize("name", ["obs", "teacher_logits", "actions"])
+def test_windows_that_are_not_finite_are_refused_where_their_steps_are_valid(name: str) -> None:
+    values = np.zeros(windows_of().__getattribute__(name).shape, np.float32)
+    values[1, 2] = np.nan
+    change: dict[str, Any] = {name: values}
+    with pytest.raises(NonFiniteError, match=f"^{name} of windows of student states contains NaN or Inf$"):
+        windows_of(**change)
+    if name != "obs":
+        windows_of(**change, valid=np.array([[True] * 3, [True, True, False]]))
 
 
 def test_keys_tell_windows_apart_by_what_they_show_and_ask_for() -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from phr.errors import InvalidDataError
+from phr.errors import InvalidDataError, NonFiniteError
 from phr.experience.trajectory import Experience
 from tests.experience.builders import experience, trajectory
 
@@ -21,6 +22,29 @@ def test_every_array_needs_one_entry_per_step(name: str) -> None:
     one = trajectory([0.0, 0.0, 1.0])
     with pytest.raises(InvalidDataError, match=f"one entry per step in every array, got .*'{name}': 2"):
         replace(one, **{name: getattr(one, name)[:2]})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("name", ["obs", "actions", "teacher_logits", "rewards"])
+def test_numbers_that_are_not_finite_are_refused_with_their_step(name: str, value: float) -> None:
+    one = trajectory([0.0, 0.5, 1.0])
+    arrays: dict[str, Any] = {"actions": np.zeros((3, 3)), name: np.array(getattr(one, name), np.float64)}
+    if name == "actions":
+        arrays[name] = np.zeros((3, 3))
+    arrays[name].reshape(3, -1)[2, 0] = value
+    if name == "obs" and np.isfinite(value):
+        assert replace(one, **arrays).obs[2, 0] == value, "observations keep their number type"
+        return
+    with pytest.raises(NonFiniteError, match=rf"{name} contains NaN or Inf at step 2 of 3 \(from 0\)"):
+        replace(one, **arrays)
+
+
+def test_data_that_holds_arrays_compares_by_identity() -> None:
+    one, same = trajectory([0.0, 1.0]), trajectory([0.0, 1.0])
+    assert one != same
+    assert one == one
+    assert len({one, same}) == 2
+    assert experience(one) != experience(same)
 
 
 def test_an_empty_episode_is_refused() -> None:

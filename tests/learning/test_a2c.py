@@ -16,10 +16,13 @@ from phr.envs.split import SplitEnv
 from phr.errors import NonFiniteError, SettingError
 from phr.evaluation.episodes import Episodes
 from phr.evaluation.starts import distinct_starts, play_all_starts
-from phr.learning import greedy
+from phr.learning import a2c, greedy
 from phr.learning.a2c import A2C, A2CConfig
 from phr.learning.greedy import BestBy, GreedyTest
+from phr.learning.rollout import Rollout
+from phr.networks.policy import build_network
 from phr.networks.torch_planner import TorchPlanner
+from phr.networks.trunks import TrunkConfig
 from phr.seeding import Streams
 from tests.helpers import corridor, make_corridor, noisy
 from tests.trained import CORRIDOR, a2c_config, corridor_teacher
@@ -47,7 +50,7 @@ def test_the_corridor_is_learnt_to_its_optimum() -> None:
 
 def test_adam_learns_it_too() -> None:
     training = trained(60, optimizer="adam", learning_rate=3e-3)
-    result = play_all_starts(TorchPlanner(training.network), CORRIDOR, distinct_starts(corridor(), patience=0))
+    result = play_all_starts(TorchPlanner(training.network, "float32"), CORRIDOR, distinct_starts(corridor(), patience=0))
     assert result.length_mean == 4
 
 
@@ -109,7 +112,7 @@ def test_the_best_may_be_the_one_that_collects_fastest(best_by: BestBy) -> None:
 
     def played(*_arguments: Any, **_options: Any) -> Episodes:
         returns, lengths = next(outcomes)
-        return Episodes(np.array(returns), np.array(lengths), np.array(lengths), np.ones(2, bool), ())
+        return Episodes(np.array(returns), np.array(lengths), np.array(lengths), (True, True), ())
 
     test = GreedyTest(corridor, network, 2, Streams(0), best_by=best_by)
     kept = []
@@ -147,6 +150,88 @@ def test_rate_and_entropy_bonus_fall_linearly() -> None:
     assert rates == pytest.approx([0.8, 0.7, 0.6, 0.5])
 
 
+def test_the_entropy_bonus_of_each_update_falls_linearly(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, real = list[float](), a2c.rollout_loss
+
+    def listening(*arguments: Any) -> Any:
+        given.append(arguments[-1])
+        return real(*arguments)
+
+    monkeypatch.setattr(a2c, "rollout_loss", listening)
+    training = A2C(corridor, a2c_config(total_timesteps=64 * 4, ent_coef=0.8, ent_coef_end=0.5, learning_rate_end=0.1))
+    while not training.done:
+        training.update()
+    assert given == pytest.approx([0.8, 0.7, 0.6, 0.5])
+
+
+def one_update(**settings: Any) -> tuple[A2C, dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, float]]:
+    """A training after one update, its weights before, the gradient that autograd finds for the loss, and the metrics."""
+    training, twin = (A2C(noisy, a2c_config(total_timesteps=640, precision="float32", **settings)) for _ in range(2))
+    before, config, network = weights(training), twin.config, twin.network
+    metrics = training.update()
+    rollout = twin.collector.collect(torch.inference_mode()(network.policy_and_value))
+    logits, values = network.policy_and_value(rollout.obs[:-1].flatten(0, 1))
+    with torch.inference_mode():
+        _, following = network.policy_and_value(rollout.following_obs())
+    loss, _ = a2c.rollout_loss(rollout, logits, values, following, config, config.ent_coef)
+    found = torch.autograd.grad(loss, list(network.parameters()))
+    return training, before, dict(zip(dict(network.named_parameters()), found, strict=True)), metrics
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
+@pytest.mark.parametrize("max_grad_norm", [1e-2, 1e6])
+def test_one_step_is_the_optimizers_on_the_clipped_gradient(optimizer: str, max_grad_norm: float) -> None:
+    """The first step: RMSprop divides by √(0.01 g²), as its α is 0.99; Adam by |g|."""
+    settings = {"learning_rate": 0.25, "optimizer_eps": 1e-3, "vf_coef": 0.75, "ent_coef": 0.1}
+    training, before, full, metrics = one_update(optimizer=optimizer, max_grad_norm=max_grad_norm, **settings)
+    norm = torch.stack([value.norm() for value in full.values()]).norm().item()
+    assert metrics["grad_norm"] == pytest.approx(norm, rel=1e-3)
+    assert norm > 1e-1
+    for name, value in training.network.state_dict().items():
+        gradient = full[name] * min(1.0, max_grad_norm / norm)
+        divisor = gradient.abs() * (0.1 if optimizer == "rmsprop" else 1.0) + 1e-3
+        torch.testing.assert_close(value, before[name] - 0.25 * gradient / divisor, rtol=1e-3, atol=1e-3, msg=name)
+
+
+def test_the_loss_of_a_rollout_by_hand() -> None:
+    """Two steps of one environment; the second is cut off, and its last state is worth 5."""
+    rollout = Rollout(
+        obs=torch.zeros(3, 1, 1),
+        logits=torch.zeros(2, 2),
+        values=torch.tensor([0.5, 0.25]),
+        actions=torch.tensor([[0], [1]]),
+        rewards=torch.tensor([[1.0], [2.0]]),
+        terminated=torch.tensor([[False], [False]]),
+        truncated=torch.tensor([[False], [True]]),
+        final_obs={(1, 0): np.ones(1, np.float32)},
+    )
+    config = a2c_config(gamma=0.5, gae_lambda=0.5, vf_coef=0.75)
+    logits = torch.tensor([[0.75, 0.25], [0.5, 0.5]]).log()
+    loss, parts = a2c.rollout_loss(rollout, logits, torch.tensor([1.0, 2.0]), torch.tensor([9.0, 5.0]), config, 0.1)
+    second = 2.0 + 0.5 * 5.0 - 0.25
+    first = 1.0 + 0.5 * 0.25 - 0.5 + 0.25 * second
+    policy = -(math.log(0.75) * first + math.log(0.5) * second) / 2
+    value = ((1.0 - first - 0.5) ** 2 + (2.0 - second - 0.25) ** 2) / 2
+    entropy = (-0.75 * math.log(0.75) - 0.25 * math.log(0.25) + math.log(2)) / 2
+    assert parts == pytest.approx({"loss/policy": policy, "loss/value": value, "entropy": entropy})
+    assert loss.item() == pytest.approx(policy + 0.75 * value - 0.1 * entropy)
+
+
+def test_a_cloned_student_that_normalises_is_trained_on_its_own_logits() -> None:
+    """Offsets of 100 and scales of 50: without the statistics A2C would see another policy."""
+    network = build_network((3,), 3, 1, TrunkConfig(kind="mlp", width=16), seed=0, normalize=True)
+    network.trunk.set_statistics(np.random.default_rng(0).normal(100, 50, (64, 3)).astype(np.float32))
+    with torch.no_grad():
+        network.plan_head.weight.mul_(100)
+    training = A2C(noisy, a2c_config(), network=network)
+    obs = torch.from_numpy(np.random.default_rng(1).normal(100, 50, (16, 3)).astype(np.float32))
+    for _ in range(2):
+        expected = [part.detach() for part in network.policy_and_value(obs)]
+        torch.testing.assert_close(training.act(obs), tuple(expected))
+        training._tape.refresh()
+        training.update()
+
+
 def test_progress_is_told_in_steps() -> None:
     training = trained(2, total_timesteps=200)
     progress = training.progress()
@@ -178,8 +263,8 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were() -> None:
         ({"total_timesteps": 0}, "total_timesteps must be >= 1, got 0"),
         ({"n_envs": 0}, "n_envs must be >= 1, got 0"),
         ({"n_evaluations": 0}, "n_evaluations must be >= 1"),
-        ({"gamma": 1.1}, r"gamma lies in \[0, 1\], got 1.1"),
-        ({"gae_lambda": -0.1}, r"gae_lambda lies in \[0, 1\], got -0.1"),
+        ({"gamma": 1.1}, r"gamma must lie in \[0, 1\], got 1.1"),
+        ({"gae_lambda": -0.1}, r"gae_lambda must lie in \[0, 1\], got -0.1"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
         ({"learning_rate": math.nan}, "learning_rate must be finite, got nan"),
         ({"ent_coef": math.inf}, "ent_coef must be finite, got inf"),

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from phr.envs.atari_vector import AtariVector
+from phr.envs.atari import AtariVector
 from phr.envs.registry import make_env
 from phr.learning.a2c import A2C, A2CConfig
+from phr.learning.presets import ATARI_TRUNK, default_trunk_of, teacher_config
 from phr.learning.rollout import RolloutCollector
 from phr.learning.runs import train_teacher
-from phr.learning.teacher_presets import ATARI_TRUNK, default_trunk_of, teacher_config
 from phr.networks.trunks import TrunkConfig
 from phr.seeding import Streams
 
@@ -52,7 +52,7 @@ def test_a_few_updates_of_the_nature_network_in_pong() -> None:
 
 
 def test_rewards_and_ends_flow_as_the_games_give_them() -> None:
-    breakout = "BreakoutDeterministic-v4?fire_reset=1"
+    breakout = "BreakoutDeterministic-v4?fire=reset"
     rollout = collector(breakout, 400).collect(lambda obs: (torch.zeros(len(obs), 4), torch.zeros(len(obs))))
     assert rollout.rewards.max() >= 1
     assert rollout.terminated.any()

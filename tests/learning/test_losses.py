@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
 from phr.errors import EmptyBatchError
-from phr.learning.losses import ROW_LOSSES, PlanLoss, a2c_losses, cross_entropy_plan_loss, kl_plan_loss, plan_loss, smoothed
+from phr.learning.losses import ROW_LOSSES, PlanLoss, plan_loss, smoothed
 
 each_loss = pytest.mark.parametrize("kind", ROW_LOSSES)
 soft_losses = pytest.mark.parametrize("kind", [kind for kind in ROW_LOSSES if kind != "cross_entropy"])
@@ -31,8 +31,8 @@ class Batch:
     def actions(self) -> Tensor:
         return self.teacher.argmax(-1)
 
-    def loss(self, kind: PlanLoss) -> Tensor:
-        return plan_loss(kind, self.student, self.teacher, self.actions, self.valid)
+    def loss(self, kind: PlanLoss, smoothing: float = 0.0) -> Tensor:
+        return plan_loss(kind, self.student, self.teacher, self.actions, self.valid, smoothing=smoothing)
 
     def joined(self, other: Batch, axis: int = 0) -> Batch:
         return Batch(*(torch.cat([getattr(self, n), getattr(other, n)], axis) for n in ("student", "teacher", "valid")))
@@ -111,9 +111,8 @@ def test_losses_by_hand(kind: PlanLoss, expected: float) -> None:
 @given(batch=batches())
 def test_kl_is_student_to_teacher_unless_forward(batch: Batch) -> None:
     q, p = Categorical(logits=batch.student), Categorical(logits=batch.teacher)
-    for forward, divergence in ((False, kl_divergence(q, p)), (True, kl_divergence(p, q))):
-        loss = kl_plan_loss(batch.student, batch.teacher, batch.valid, forward=forward)
-        assert loss.item() == pytest.approx(divergence[batch.valid].mean().item(), abs=1e-9)
+    assert batch.loss("kl").item() == pytest.approx(kl_divergence(q, p)[batch.valid].mean().item(), abs=1e-9)
+    assert batch.loss("forward_kl").item() == pytest.approx(kl_divergence(p, q)[batch.valid].mean().item(), abs=1e-9)
 
 
 @each_loss
@@ -176,8 +175,7 @@ def test_smoothed_cross_entropy_is_that_of_the_smoothed_labels(batch: Batch, smo
     nats = [
         -float(labels[row, step] @ batch.student[row, step].log_softmax(-1)) for row, step in batch.valid.nonzero().tolist()
     ]
-    found = cross_entropy_plan_loss(batch.student, batch.actions, batch.valid, smoothing=smoothing)
-    assert found.item() == pytest.approx(sum(nats) / len(nats), rel=1e-6, abs=1e-9)
+    assert batch.loss("cross_entropy", smoothing).item() == pytest.approx(sum(nats) / len(nats), rel=1e-6, abs=1e-9)
 
 
 @each_loss
@@ -200,38 +198,5 @@ def test_smoothing_mixes_with_the_uniform_row(batch: Batch, smoothing: float) ->
 def test_smoothing_bounds_what_a_ruled_out_action_can_cost() -> None:
     student, teacher = torch.tensor([[[0.0, 50.0]]]), torch.tensor([[[50.0, 0.0]]])
     valid = torch.tensor([[True]])
-    assert kl_plan_loss(student, teacher, valid).item() == pytest.approx(50)
-    assert kl_plan_loss(student, smoothed(teacher, 0.1), valid).item() == pytest.approx(math.log(2 / 0.1))
-
-
-def test_a2c_losses_by_hand() -> None:
-    logits = torch.tensor([[0.75, 0.25], [0.5, 0.5]]).log()
-    policy_loss, value_loss, entropy = a2c_losses(
-        logits, torch.tensor([1.0, 2.0]), torch.tensor([0, 1]), torch.tensor([2.0, -1.0]), torch.tensor([4.0, 2.0])
-    )
-    assert policy_loss.item() == pytest.approx(-(2 * math.log(0.75) - math.log(0.5)) / 2)
-    assert value_loss.item() == pytest.approx(9 / 2)
-    entropies = [-0.75 * math.log(0.75) - 0.25 * math.log(0.25), math.log(2)]
-    assert entropy.item() == pytest.approx(sum(entropies) / 2)
-
-
-@given(seed=st.integers(0, 2**32), n=st.integers(1, 6), n_actions=st.integers(2, 4))
-def test_the_policy_gradient_is_its_closed_form(seed: int, n: int, n_actions: int) -> None:
-    rng = np.random.default_rng(seed)
-    logits = torch.from_numpy(rng.normal(size=(n, n_actions))).requires_grad_(True)
-    actions, advantages = torch.from_numpy(rng.integers(n_actions, size=n)), torch.from_numpy(rng.normal(size=n))
-    zeros = torch.zeros(n, dtype=torch.float64)
-    a2c_losses(logits, zeros, actions, advantages, zeros)[0].backward()
-    one_hot = torch.nn.functional.one_hot(actions, n_actions)
-    expected = (logits.softmax(-1) - one_hot) * advantages[:, None] / n
-    torch.testing.assert_close(logits.grad, expected.detach())
-
-
-@given(seed=st.integers(0, 2**32))
-def test_a_doubled_rollout_has_the_same_losses(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    logits, actions = torch.from_numpy(rng.normal(size=(5, 3))), torch.from_numpy(rng.integers(3, size=5))
-    values, advantages, returns = torch.from_numpy(rng.normal(size=(3, 5)))
-    once = a2c_losses(logits, values, actions, advantages, returns)
-    twice = a2c_losses(*(torch.cat([part, part]) for part in (logits, values, actions, advantages, returns)))
-    torch.testing.assert_close(once, twice)
+    assert Batch(student, teacher, valid).loss("kl").item() == pytest.approx(50)
+    assert Batch(student, smoothed(teacher, 0.1), valid).loss("kl").item() == pytest.approx(math.log(2 / 0.1))

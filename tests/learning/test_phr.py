@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from phr.errors import EmptyBatchError, HorizonError, IncompatibleModelError, In
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.learning.losses import ROW_LOSSES, PlanLoss
 from phr.learning.phr import PHR
-from phr.learning.phr_config import TRUNK_MODES, PHRConfig, TrunkMode
+from phr.learning.phr_config import PHRConfig, TrunkMode
 from phr.learning.window_data import WindowData, each_once
 from phr.networks.config import NetworkConfig
 from phr.networks.policy import PlanNetwork, build_network
@@ -25,6 +25,7 @@ from tests.helpers import corridor
 from tests.trained import CORRIDOR, TRUNK, corridor_experience, corridor_student, corridor_teacher, phr_config
 
 EVERY_CELL = torch.eye(5)
+TRUNK_MODES: tuple[TrunkMode, ...] = get_args(TrunkMode)
 
 
 def student(**settings: Any) -> PHR:
@@ -61,7 +62,7 @@ def test_every_loss_distils_plans_that_are_optimal_when_executed_whole(loss: Pla
 
 @pytest.mark.parametrize("mode", TRUNK_MODES)
 def test_every_trunk_mode_distils_optimal_plans(mode: TrunkMode) -> None:
-    planner = TorchPlanner(trained(trunk_mode=mode).network)
+    planner = TorchPlanner(trained(trunk_mode=mode).network, "float32")
     result = play_all_starts(planner, CORRIDOR, distinct_starts(corridor(), patience=0))
     assert (result.length_mean, result.evaluations_per_episode) == (4, 1)
 
@@ -138,7 +139,7 @@ def test_only_heads_that_learnt_smoothed_labels_have_the_smoothing_taken_out(mod
 @pytest.mark.parametrize("mode", ["frozen", "own"])
 def test_a_head_1_that_stays_the_teachers_is_as_sure_as_the_teacher(mode: TrunkMode) -> None:
     teacher, obs = corridor_teacher().planner, EVERY_CELL.numpy()
-    planned = TorchPlanner(student(trunk_mode=mode, teacher_smoothing=0.3).network).plan(obs)
+    planned = TorchPlanner(student(trunk_mode=mode, teacher_smoothing=0.3).network, "float32").plan(obs)
     np.testing.assert_allclose(planned.confidence()[:, 0], teacher.plan(obs).confidence()[:, 0], rtol=1e-5)
 
 
@@ -289,6 +290,75 @@ def test_the_rate_rises_and_then_falls_along_a_half_cosine(n_updates: int, warmu
     assert rates == pytest.approx([*rise, 1.0, 0.5 + np.sqrt(0.125), 0.5, 0.5 - np.sqrt(0.125)])
 
 
+def gradients(distillation: PHR) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in distillation.network.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("mode", TRUNK_MODES)
+def test_one_step_is_adamw_on_the_clipped_gradient(mode: TrunkMode) -> None:
+    """The trunk's weights decay, its biases and the heads do not. Adam's first step is the rate times g / (|g| + 1e-8)."""
+    settings: dict[str, Any] = {"trunk_mode": mode, "weight_decay": 0.25, "learning_rate": 0.1, "max_grad_norm": 1e-3}
+    distillation, twin = student(**settings, warmup=0.0), student(**settings, warmup=0.0)
+    before = weights(distillation.network)
+    metrics = distillation.update()
+    twin.loss().backward()
+    full = gradients(twin)
+    norm = torch.stack([value.norm() for value in full.values()]).norm().item()
+    assert metrics["grad_norm"] == pytest.approx(norm, rel=1e-5)
+    assert norm > 10 * 1e-3
+    clipped = gradients(distillation)
+    assert clipped.keys() == full.keys()
+    n_decayed = 0
+    for name, value in distillation.network.state_dict().items():
+        if name not in full:
+            assert torch.equal(value, before[name]), name
+            continue
+        torch.testing.assert_close(clipped[name], full[name] * (1e-3 / norm), rtol=1e-3, atol=1e-10)
+        decays = name.startswith("trunk.") and name.endswith("weight")
+        n_decayed += decays
+        shrunk = before[name] * (1 - 0.1 * 0.25) if decays else before[name]
+        torch.testing.assert_close(value, shrunk - 0.1 * clipped[name] / (clipped[name].abs() + 1e-8), msg=name)
+    assert n_decayed == (0 if mode == "frozen" else 2)
+
+
+def test_a_short_gradient_is_not_clipped() -> None:
+    distillation, twin = student(max_grad_norm=1e6), student(max_grad_norm=1e6)
+    distillation.update()
+    twin.loss().backward()
+    for name, value in gradients(distillation).items():
+        torch.testing.assert_close(value, gradients(twin)[name])
+
+
+@pytest.mark.parametrize("loss", ROW_LOSSES)
+@pytest.mark.parametrize("mode", ["shared", "anchored"])
+def test_the_loss_is_lambda_times_the_mean_over_smoothed_steps(loss: PlanLoss, mode: TrunkMode) -> None:
+    """Each row of the teacher is mixed with the uniform one; of cross-entropy, each label."""
+    epsilon = 0.3
+    distillation = student(loss=loss, trunk_mode=mode, teacher_smoothing=epsilon, loss_weight=2.5, batch_size=16)
+    plain = student(loss=loss, trunk_mode=mode, teacher_smoothing=0.0, batch_size=16)
+    obs, logits, actions, valid = plain.data.draw_batch(plain.rng, 16)  # the same batch: the seed is the same
+    total, n_steps = 0.0, 0
+    with torch.inference_mode():
+        planned = distillation.network(obs).double()
+    for row, step in valid.nonzero().tolist():
+        if step == 0 and mode == "shared":
+            continue
+        q = planned[row, step].softmax(-1)
+        p = logits[row, step].double().softmax(-1)
+        mixed = (1 - epsilon) * p + epsilon / 2
+        label = torch.full((2,), epsilon / 2, dtype=torch.float64)
+        label[actions[row, step]] += 1 - epsilon
+        total += {
+            "squared": (q - mixed).square().sum(),
+            "squared_logits": (planned[row, step] - logits[row, step]).square().sum(),
+            "kl": (q * (q / mixed).log()).sum(),
+            "forward_kl": (mixed * (mixed / q).log()).sum(),
+            "cross_entropy": -(label * q.log()).sum(),
+        }[loss].item()
+        n_steps += 1
+    assert distillation.loss().item() == pytest.approx(2.5 * total / n_steps, rel=1e-4)
+
+
 def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were() -> None:
     distillation = trained(2)
     with torch.no_grad():
@@ -332,18 +402,19 @@ def test_a_teacher_that_sampled_is_labelled_with_what_it_did() -> None:
         ({"n_updates": 0}, "n_updates must be >= 1, got 0"),
         ({"loss_weight": 0.0}, "loss_weight must be positive, got 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate must be finite, got nan"),
-        ({"success_quantile": 1.0}, r"success_quantile lies in \[0, 1\), got 1.0"),
+        ({"keep": 1.5}, r"keep must be one of 'auto', 'all', 'successes', or a quantile .*; got 1.5"),
+        ({"n_envs": 0}, "n_envs must be >= 1, got 0"),
         ({"copy_scale": 0.0}, "copy_scale must be positive, got 0.0"),
-        ({"teacher_smoothing": 1.0}, r"teacher_smoothing lies in \[0, 1\), got 1.0"),
-        ({"warmup": -0.1}, r"warmup lies in \[0, 1\), got -0.1"),
+        ({"teacher_smoothing": 1.0}, r"teacher_smoothing must lie in \[0, 1\), got 1.0"),
+        ({"warmup": -0.1}, r"warmup must lie in \[0, 1\), got -0.1"),
         ({"prefix": (-1, 2)}, "prefix needs 0 <= low <= high, got -1:2"),
-        ({"prefix_share": 1.5}, r"prefix_share lies in \[0, 1\], got 1.5"),
-        ({"refine_noise": -0.1}, r"refine_noise lies in \[0, 1\], got -0.1"),
-        ({"seed": -1}, "seed must be >= 0, got -1"),
+        ({"prefix_share": 1.5}, r"prefix_share must lie in \[0, 1\], got 1.5"),
+        ({"refine_noise": -0.1}, r"refine_noise must lie in \[0, 1\], got -0.1"),
+        ({"seed": -1}, "a seed must be >= 0, got -1"),
         *(
             (
                 {"joint": True, "trunk_mode": mode},
-                rf"A2C moves trunk and head 1 \(Eq. 12\): trunk_mode is 'shared', got '{mode}'",
+                rf"A2C moves trunk and head 1 \(Eq. 12\): trunk_mode must be 'shared', got '{mode}'",
             )
             for mode in ("anchored", "frozen", "own")
         ),

@@ -5,14 +5,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.wrappers import TimeLimit
 
-from phr.errors import IncompatibleModelError
+from phr.errors import IncompatibleModelError, NoSuccessError
+from phr.experience.success import Keep
 from phr.experience.trajectory import Experience
+from phr.experience.windows import windows_of
 from phr.learning.recording import check_experience, named, record_teacher
 from phr.storage.model import load_model
 from tests.experience.builders import experience as made_up
 from tests.experience.builders import trajectory
-from tests.helpers import LEFT, RIGHT, TablePlanner
+from tests.helpers import LEFT, RIGHT, CorridorEnv, TablePlanner, always_right
 from tests.trained import CORRIDOR, corridor_experience, corridor_teacher, phr_config, saved
 
 
@@ -40,6 +43,56 @@ def test_a_share_of_the_episodes_begins_plainly() -> None:
     assert set(starts(0.0)) == {0}
     assert set(starts(1.0)) == {0, 1}, "one step left at the wall, or right"
     assert starts(1.0).count(0) < starts(0.5).count(0) < 60
+
+
+class Half(CorridorEnv):
+    """Reports every second episode as a failure, whatever happened; each shows which one it is."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        obs, info = super().reset(seed=seed)
+        self.fails = bool(self.np_random.integers(2))
+        return obs, info
+
+    def step(self, action: Any) -> Any:
+        obs, reward, ends, cut, info = super().step(action)
+        return obs, reward + 2.0 * self.fails, ends, cut, {**info, "is_success": not self.fails}
+
+
+def make_half() -> Any:
+    return TimeLimit(Half(), 20)
+
+
+@pytest.mark.parametrize(("keep", "fails"), [("auto", {False}), ("successes", {False}), ("all", {False, True})])
+def test_a_recorded_failure_is_dropped_from_what_is_learnt(keep: Keep, fails: set[bool]) -> None:
+    """A failed episode pays 2 a step more, by which every window of it would be known."""
+    config = phr_config(n_episodes=40, prefix=(0, 0), keep=keep)
+    recorded, selection = record_teacher(always_right(), "tests.learning.test_recording:make_half", config)
+    assert {float(trajectory.rewards[0]) >= 2 for trajectory in recorded.trajectories} == fails
+    assert len(recorded.trajectories) == selection.keep.sum() == (40 if keep == "all" else len(recorded.trajectories))
+    assert 0 < len(recorded.trajectories) < 40 or keep == "all"
+    windows = windows_of(recorded, 4)
+    assert {reward >= 2 for reward in recorded.joined("rewards")[windows.steps].ravel().tolist()} == fails
+
+
+def test_a_quantile_keeps_the_best_of_what_was_recorded() -> None:
+    config = phr_config(n_episodes=40, prefix=(0, 0), keep=0.99)
+    recorded, selection = record_teacher(always_right(), "tests.learning.test_recording:make_half", config)
+    assert {trajectory.episode_return for trajectory in recorded.trajectories} == {9.0}, "the best are the failures here"
+    assert not selection.is_success
+
+
+def test_a_teacher_that_never_succeeds_is_refused_after_the_first_episodes_unless_all_are_kept() -> None:
+    done: list[int] = []
+    words = {"n_episodes": 300, "prefix": (0, 0)}
+    with pytest.raises(NoSuccessError, match="none of 128 episodes"):
+        record_teacher(always_right(), "tests.helpers:make_contrary", phr_config(**words))
+    recorded, _ = record_teacher(
+        always_right(),
+        "tests.helpers:make_contrary",
+        phr_config(**words, keep="all"),
+        on_progress=lambda progress: done.append(progress.done),
+    )
+    assert len(recorded.trajectories) == done[-1] == 300
 
 
 def check(experience: Experience, env_id: str = CORRIDOR, teacher_id: str = "", **settings: Any) -> None:
@@ -98,3 +151,14 @@ def test_experience_of_other_spaces_is_refused(change: Any, message: str) -> Non
     changed = replace(recorded, trajectories=tuple(change(t) for t in recorded.trajectories), actions_in=None)
     with pytest.raises(IncompatibleModelError, match=message):
         check(changed)
+
+
+@pytest.mark.parametrize(
+    ("n_episodes", "record_steps", "expected"),
+    [(64, 10**6, 64), (64, 100, 25), (64, 1, 8), (128, 1, 16), (200, 1, 128), (200, 4 * 150, 150), (3, 1, 1)],
+)
+def test_no_more_is_recorded_than_the_steps_wanted(n_episodes: int, record_steps: int, expected: int) -> None:
+    """Each episode has four steps; an eighth of the episodes, at most 128, are played to know that."""
+    config = phr_config(n_episodes=n_episodes, record_steps=record_steps, prefix=(0, 0))
+    experience, _ = record_teacher(corridor_teacher().planner, CORRIDOR, config)
+    assert len(experience.trajectories) == expected

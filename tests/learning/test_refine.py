@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,16 @@ import torch
 from torch import Tensor
 
 from phr.envs.vector import Start
-from phr.errors import HorizonError, InvalidDataError, SettingError
+from phr.errors import HorizonError, SettingError
 from phr.evaluation.episodes import make_vector, play_episodes
+from phr.experience.logged import space_of
 from phr.learning import runs
 from phr.learning.driver import Trainable
 from phr.learning.phr import PHR
 from phr.learning.phr_config import PHRConfig
 from phr.learning.recording import record_teacher
 from phr.learning.refine import Refinement
+from phr.learning.refinement_round import RefinementRound
 from phr.networks.policy import build_network
 from phr.networks.torch_planner import TorchPlanner
 from phr.networks.trunks import TrunkConfig
@@ -51,7 +54,8 @@ def refinement(
     planner, chosen = planner or teacher(), config(**settings)
     experience, _ = record_teacher(planner, env_id, chosen)
     start = build_network(experience.obs_shape, planner.n_actions, 1, trunk, seed=chosen.seed)
-    return Refinement(PHR(start, experience, chosen), planner, env_id, say=(said if said is not None else []).append)
+    student, say = PHR(start, experience, chosen), (said if said is not None else []).append
+    return Refinement(student, planner, env_id, space_of(experience), say=say)
 
 
 def ended(training: Refinement) -> Refinement:
@@ -81,7 +85,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 def right_states(training: Refinement) -> list[bool]:
     """For each state of the mud whether the student plans the shortest way."""
-    planner = TorchPlanner(training.student.network)
+    planner = TorchPlanner(training.student.network, "float32")
     plans = planner.plan(np.eye(2 * N, dtype=np.float32)).mode().tolist()
     return [plan[: len(best)] == best[:4] for plan, best in ((plans[s], best_actions(s)) for s in range(2 * N))]
 
@@ -251,11 +255,110 @@ def make_hurried() -> Any:
     return make_corridor(max_steps=4)
 
 
-def test_where_no_plan_ends_within_an_episode_there_is_nothing_to_refine() -> None:
+def test_where_no_plan_ends_within_an_episode_refinement_is_skipped() -> None:
+    training = ended(refinement(ONE_STEP, TablePlanner.of_actions([[RIGHT]] * 2, 2), refine_windows=4))
+    assert training.skipped.startswith(
+        f"refinement was skipped: 0 plans of the student ended within an episode of {ONE_STEP}"
+    )
+    assert (training.n_updates, training.reports) == (4, [])
+    assert (training.progress().done, training.progress().total) == (4, 4)
+
+
+def test_hopeless_rounds_are_given_up_early() -> None:
+    """Of a thousand plans none ended within an episode: the other hundred thousand are not played."""
+    training = refinement(ONE_STEP, TablePlanner.of_actions([[RIGHT]] * 2, 2), refine_windows=100_000)
+    n_turns = 0
+    while not training.done:
+        n_turns += training.update() == {}
+    assert n_turns == 1024 // 64
+
+
+@pytest.mark.parametrize("horizon", [1, 8])
+def test_a_skipped_refinement_is_said_at_the_end_and_noted(horizon: int, tmp_path: Path) -> None:
+    said: list[str] = []
     planner = TablePlanner.of_actions([[RIGHT]] * 2, 2)
-    training = refinement(ONE_STEP, planner, refine_windows=4)
-    with pytest.raises(InvalidDataError, match=f"0 plans of the student ended within an episode of {ONE_STEP}.*leave"):
+    for resume in (False, True):
+        said.clear()
+        model = runs.distill(
+            planner, ONE_STEP, config(horizon=horizon), tmp_path, start=TRUNK, say=said.append, resume=resume
+        )
+        assert said[-1].startswith("refinement was skipped: 0 plans of the student ended within an episode")
+        assert model.manifest.notes["warnings"][-1] == said[-1]
+        assert model.manifest.notes["refinement"] == []
+
+
+def test_episodes_shorter_than_the_horizon_are_refined_as_far_as_they_go() -> None:
+    """Two steps an episode, plans of eight: those cut after one step leave the teacher one."""
+    env_id = "tests.learning.test_refine:make_two_steps"
+    training = ended(refinement(env_id, always_right(), horizon=8, refine=1, refine_windows=20))
+    assert training.skipped == ""
+    _, _, _, valid = training.windows.batch(torch.arange(len(training.windows)))
+    assert valid[:, 0].all()
+    assert not valid[:, 1:].any()
+
+
+def make_two_steps() -> Any:
+    """The corridor, cut off after two steps."""
+    from tests.helpers import make_corridor
+
+    return make_corridor(max_steps=2)
+
+
+@pytest.mark.parametrize(("n_envs", "n_windows"), [(1, 60), (3, 60), (8, 60), (None, 400)])
+def test_windows_held_out_are_never_trained_on(n_envs: int | None, n_windows: int) -> None:
+    """In a world that never shows the same twice every window is known by what it shows."""
+    env_id = "tests.helpers:make_noisy"
+    training = refinement(
+        env_id, TablePlanner.random(np.random.default_rng(0), 3, 1, 3), n_envs=n_envs, refine_windows=n_windows, horizon=2
+    )
+    held_out: set[bytes] = set()
+    trained: set[bytes] = set()
+    n_rounds = 0
+
+    def rows(obs: Tensor) -> set[bytes]:
+        return {row.tobytes() for row in obs.numpy()}
+
+    batch = training.windows.batch
+
+    def seen(chosen: Tensor) -> Any:
+        found = batch(chosen)
+        trained.update(rows(found[0]))
+        return found
+
+    training.windows.batch = seen  # type: ignore[method-assign, assignment]
+    while not training.done:
+        if len(training.reports) > n_rounds:
+            n_rounds += 1
+            aside = training._held_out
+            assert len(aside) == training.reports[-1]["held_out"] > 0
+            held_out |= rows(aside.batch(torch.arange(len(aside)))[0])
+        training.update()
+    assert n_rounds == 2
+    kept = rows(batch(torch.arange(len(training.windows)))[0])
+    assert trained <= kept
+    assert len(kept) + len(held_out) == 2 * n_windows
+    assert not held_out & (kept | trained)
+    share = len(held_out) / (2 * n_windows)
+    assert 0.05 < share < 0.35
+
+
+def test_several_windows_of_one_episode_are_held_out_together() -> None:
+    """With one environment every eighth episode only measures, the second first."""
+    training = refinement(CORRIDOR, always_right(), n_envs=1, refine=1, refine_windows=50, n_updates=1, refine_updates=1)
+    sides: dict[int, set[bool]] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        whole = RefinementRound._held_out
+
+        def spied(played: RefinementRound, windows: Any) -> Any:
+            aside = whole(played, windows)
+            for episode, side in zip(windows.episodes.tolist(), aside.tolist(), strict=True):
+                sides.setdefault(episode, set()).add(side)
+            return aside
+
+        patch.setattr(RefinementRound, "_held_out", spied)
         ended(training)
+    assert max(sides) > 16
+    assert all(found == {episode % 8 == 1} for episode, found in sides.items())
 
 
 @pytest.mark.parametrize(
@@ -265,7 +368,7 @@ def test_where_no_plan_ends_within_an_episode_there_is_nothing_to_refine() -> No
         ({"refine_windows": 0}, SettingError, "refine_windows must be >= 1, got 0"),
         ({"refine_updates": 0}, SettingError, "refine_updates must be >= 1, got 0"),
         ({"refine_plans": 0}, SettingError, "refine_plans must be >= 1, got 0"),
-        ({"refine_share": 0.0}, SettingError, r"refine_share lies in \(0, 1\], got 0.0"),
+        ({"refine_share": 0.0}, SettingError, r"refine_share must lie in \(0, 1\], got 0.0"),
         ({"refine": 1, "joint": True, "trunk_mode": "shared"}, SettingError, "joint training moves it; leave one of"),
         ({"refine": 1, "sample_labels": True}, SettingError, "sample_labels a sampling one; leave one of"),
         ({"refine": 1, "horizon": 1, "trunk_mode": "own"}, HorizonError, "needs a horizon >= 2, got 1"),

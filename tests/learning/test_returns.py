@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from phr.learning.returns import gae_advantages
+from phr.learning.returns import a2c_losses, gae_advantages
 
 
 @dataclass(frozen=True)
@@ -121,3 +122,36 @@ def test_an_end_that_is_both_has_no_future() -> None:
     part = of_one([1.0], [0.0], last_value=10.0)
     part.truncated[0] = part.terminated[0] = True
     assert part.advantages(gamma=1.0, gae_lambda=1.0).item() == 1.0
+
+
+def test_a2c_losses_by_hand() -> None:
+    logits = torch.tensor([[0.75, 0.25], [0.5, 0.5]]).log()
+    policy_loss, value_loss, entropy = a2c_losses(
+        logits, torch.tensor([1.0, 2.0]), torch.tensor([0, 1]), torch.tensor([2.0, -1.0]), torch.tensor([4.0, 2.0])
+    )
+    assert policy_loss.item() == pytest.approx(-(2 * math.log(0.75) - math.log(0.5)) / 2)
+    assert value_loss.item() == pytest.approx(9 / 2)
+    entropies = [-0.75 * math.log(0.75) - 0.25 * math.log(0.25), math.log(2)]
+    assert entropy.item() == pytest.approx(sum(entropies) / 2)
+
+
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 6), n_actions=st.integers(2, 4))
+def test_the_policy_gradient_is_its_closed_form(seed: int, n: int, n_actions: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits = torch.from_numpy(rng.normal(size=(n, n_actions))).requires_grad_(True)
+    actions, advantages = torch.from_numpy(rng.integers(n_actions, size=n)), torch.from_numpy(rng.normal(size=n))
+    zeros = torch.zeros(n, dtype=torch.float64)
+    a2c_losses(logits, zeros, actions, advantages, zeros)[0].backward()
+    one_hot = torch.nn.functional.one_hot(actions, n_actions)
+    expected = (logits.softmax(-1) - one_hot) * advantages[:, None] / n
+    torch.testing.assert_close(logits.grad, expected.detach())
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_doubled_rollout_has_the_same_losses(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits, actions = torch.from_numpy(rng.normal(size=(5, 3))), torch.from_numpy(rng.integers(3, size=5))
+    values, advantages, returns = torch.from_numpy(rng.normal(size=(3, 5)))
+    once = a2c_losses(logits, values, actions, advantages, returns)
+    twice = a2c_losses(*(torch.cat([part, part]) for part in (logits, values, actions, advantages, returns)))
+    torch.testing.assert_close(once, twice)

@@ -4,28 +4,44 @@ import gc
 import os
 import signal
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.wrappers import TimeLimit
 
-from phr.errors import CorruptFileError, IncompatibleModelError, NonFiniteError, NoSuccessError, OutputDirectoryError
+from phr.errors import (
+    CorruptFileError,
+    IncompatibleModelError,
+    InvalidDataError,
+    NonFiniteError,
+    NoSuccessError,
+    OutputDirectoryError,
+    SettingError,
+    UnsupportedEnvironmentError,
+)
 from phr.experience.trajectory import Trajectory
 from phr.files import read_json, read_jsonl
 from phr.learning import driver, runs
 from phr.learning.a2c import A2C
 from phr.learning.driver import run_training
+from phr.learning.joint import JointTraining
 from phr.learning.phr import PHR
 from phr.learning.recording import record_teacher
 from phr.learning.refine import Refinement
 from phr.manifest import Manifest
+from phr.networks.trunks import TrunkConfig
 from phr.storage.model import Model, load_model
-from tests.helpers import LEFT, RIGHT, TablePlanner, always_right
+from tests.helpers import LEFT, RIGHT, CorridorEnv, TablePlanner, always_right, make_corridor
 from tests.trained import CORRIDOR, TRUNK, a2c_config, corridor_experience, corridor_student, corridor_teacher, phr_config
+
+CONTRARY = "tests.helpers:make_contrary"
+"""Reports the goal as a failure."""
 
 
 def train(directory: Path | None = None, *, resume: bool = False, **settings: Any) -> Model:
@@ -66,7 +82,9 @@ def snapshot(directory: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, kind: type[A2C] | type[PHR], at: int, work: Callable[[], Model]) -> None:
+def interrupted(
+    monkeypatch: pytest.MonkeyPatch, kind: type[A2C | PHR | JointTraining], at: int, work: Callable[[], Model]
+) -> None:
     """Do the work, and press Ctrl-C in the middle of one update."""
     update = kind.update
 
@@ -152,7 +170,7 @@ def test_ctrl_c_changes_nothing_that_is_learnt(
 def test_an_interrupted_joint_training_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distill(tmp_path / "straight", joint=True, trunk_mode="shared")
     part = tmp_path / "part"
-    interrupted(monkeypatch, A2C, 5, lambda: distill(part, joint=True, trunk_mode="shared"))
+    interrupted(monkeypatch, JointTraining, 5, lambda: distill(part, joint=True, trunk_mode="shared"))
     distill(part, joint=True, trunk_mode="shared", resume=True)
     assert model_bytes(part) == model_bytes(tmp_path / "straight")
 
@@ -324,17 +342,17 @@ def test_nothing_is_written_without_a_folder(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("planner", "error", "message"),
+    ("planner", "env_id", "error", "message"),
     [
-        (TablePlanner.of_actions([[LEFT]] * 5, 2), NoSuccessError, "none of 64 episodes was a success"),
-        (TablePlanner.of_actions([[0]] * 5, 3), IncompatibleModelError, "the teacher has 3 actions, .* has 2"),
+        (always_right(), CONTRARY, NoSuccessError, "none of 64 episodes was a success"),
+        (TablePlanner.of_actions([[0]] * 5, 3), CORRIDOR, IncompatibleModelError, "the teacher has 3 actions, .* has 2"),
     ],
 )
 def test_a_teacher_that_is_no_use_leaves_the_folder_free(
-    tmp_path: Path, planner: TablePlanner, error: type[Exception], message: str
+    tmp_path: Path, planner: TablePlanner, env_id: str, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        runs.distill(planner, CORRIDOR, phr_config(prefix=(0, 0)), tmp_path, start=TRUNK)
+        runs.distill(planner, env_id, phr_config(prefix=(0, 0)), tmp_path, start=TRUNK)
     assert list(tmp_path.iterdir()) == []
     assert distill(tmp_path, seed=1).directory == tmp_path
 
@@ -418,7 +436,144 @@ def test_a_narrow_student_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_failed_run_leaves_no_folder(tmp_path: Path) -> None:
-    lost = TablePlanner.of_actions([[LEFT]] * 5, 2)
     with pytest.raises(NoSuccessError):
-        runs.distill(lost, CORRIDOR, phr_config(n_episodes=4, prefix=(0, 0)), tmp_path / "a" / "b", start=TRUNK)
+        runs.distill(always_right(), CONTRARY, phr_config(n_episodes=4, prefix=(0, 0)), tmp_path / "a" / "b", start=TRUNK)
     assert not list(tmp_path.iterdir())
+
+
+class Counted(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Counts how many environments are open, and how many may be."""
+
+    opened = closed = at_once = 0
+    most = 10**6
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        if Counted.opened - Counted.closed >= Counted.most:
+            raise OSError("the simulator is in use")
+        Counted.opened += 1
+        Counted.at_once = max(Counted.at_once, Counted.opened - Counted.closed)
+        super().__init__(env)
+
+    def close(self) -> None:
+        Counted.closed += 1
+        super().close()
+
+
+def make_counted() -> Any:
+    return Counted(make_corridor())
+
+
+@pytest.fixture
+def counted() -> Iterator[type[Counted]]:
+    """The counts, from zero on."""
+    Counted.opened = Counted.closed = Counted.at_once = 0
+    yield Counted
+    Counted.most = 10**6
+    assert Counted.opened == Counted.closed > 0, "every environment is closed once"
+
+
+COUNTED = "tests.learning.test_runs:make_counted"
+REFINED = {"refine": 2, "refine_windows": 20, "refine_updates": 2, "n_updates": 4}
+
+
+class Failing:
+    """Acts as the corridor's optimal planner so many times, then fails."""
+
+    horizon, n_actions = 1, 2
+
+    def __init__(self, n: int) -> None:
+        self._n, self._planner = n, always_right()
+
+    def plan(self, obs: Any) -> Any:
+        self._n -= 1
+        if self._n < 0:
+            raise InvalidDataError("failed")
+        return self._planner.plan(obs)
+
+
+def test_every_environment_of_a_distillation_is_closed(counted: type[Counted]) -> None:
+    runs.distill(always_right(), COUNTED, phr_config(**REFINED, prefix=(0, 0)), start=TRUNK)
+    assert counted.at_once == 64
+
+
+@pytest.mark.parametrize("n", [0, 2, 4, 6])
+def test_every_environment_is_closed_where_the_teacher_fails(counted: type[Counted], n: int) -> None:
+    """While it is recorded, for four steps, or afterwards in refinement."""
+    config = phr_config(**REFINED, prefix=(0, 0), n_episodes=8)
+    with pytest.raises(InvalidDataError, match="failed"):
+        runs.distill(Failing(n), COUNTED, config, start=TRUNK)
+
+
+def test_every_environment_of_joint_training_is_closed(counted: type[Counted]) -> None:
+    config = phr_config(joint=True, trunk_mode="shared", n_updates=2, n_episodes=4)
+    runs.distill(
+        corridor_teacher().planner, COUNTED, config, start=corridor_teacher().network, joint_config=a2c_config(n_envs=2)
+    )
+
+
+def test_every_environment_of_stage_one_is_closed(counted: type[Counted]) -> None:
+    runs.train_teacher(COUNTED, a2c_config(total_timesteps=128, n_evaluations=1))
+    with pytest.raises(SettingError, match="a 'grid' trunk"):
+        runs.train_teacher(COUNTED, a2c_config(trunk=TrunkConfig(kind="grid")))
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_as_many_copies_serve_as_can_be_open(counted: type[Counted], most: int) -> None:
+    counted.most = most
+    said: list[str] = []
+    model = runs.distill(always_right(), COUNTED, phr_config(**REFINED, prefix=(0, 0)), start=TRUNK, say=said.append)
+    assert counted.at_once == most
+    assert sum("could be opened side by side" in line for line in said) == 1
+    assert said[-1].startswith(f"{COUNTED}: only {most} of 64 copies could be opened side by side (")
+    assert f"n_envs={most}" in said[-1]
+    assert model.manifest.notes["warnings"] == said[-1:]
+    assert all(report["held_out"] > 0 for report in model.manifest.notes["refinement"])
+
+
+def test_the_number_of_copies_is_a_setting(counted: type[Counted]) -> None:
+    said: list[str] = []
+    config = phr_config(**REFINED, prefix=(0, 0), n_envs=5)
+    model = runs.distill(always_right(), COUNTED, config, start=TRUNK, say=said.append)
+    assert counted.at_once == 5
+    assert "warnings" not in model.manifest.notes
+
+
+def test_a_copy_that_cannot_be_opened_closes_the_others_of_stage_one(counted: type[Counted]) -> None:
+    counted.most = 3
+    with pytest.raises(UnsupportedEnvironmentError, match="the simulator is in use"):
+        runs.train_teacher(COUNTED, a2c_config(n_envs=4))
+
+
+def test_unknown_success_is_said_at_the_end_too(tmp_path: Path) -> None:
+    lost = TablePlanner.of_actions([[LEFT]] * 5, 2)
+    for keep, warned in (("auto", True), ("all", False), (0.5, False)):
+        said: list[str] = []
+        model = runs.distill(lost, CORRIDOR, phr_config(n_episodes=4, n_updates=2, keep=keep), start=TRUNK, say=said.append)
+        assert model.manifest.notes.get("warnings", []) == said[1:] == said[:1] * warned
+        assert said[0].startswith("kept all 4 episodes" if keep != 0.5 else "kept 4 of 4 episodes: returns of at least 0")
+    with pytest.raises(SettingError, match="keep='successes' needs to know .* every reward is 0"):
+        runs.distill(lost, CORRIDOR, phr_config(n_episodes=4, n_updates=2, keep="successes"), tmp_path / "a", start=TRUNK)
+    assert not (tmp_path / "a").exists()
+
+
+def test_refused_prefixes_of_recording_and_refinement_are_counted_together() -> None:
+    said: list[str] = []
+    config = phr_config(**REFINED, prefix=(1, 1), n_envs=2, n_episodes=40)
+    model = runs.distill(always_right(), "tests.learning.test_runs:make_one_way", config, start=TRUNK, say=said.append)
+    (line,) = model.manifest.notes["warnings"]
+    assert said[-1] == line
+    assert int(line.split()[0]) > 20
+    assert "step() raised ValueError: one way" in line
+
+
+class OneWay(CorridorEnv):
+    """The corridor that raises for steps to the left."""
+
+    def step(self, action: Any) -> Any:
+        if action != RIGHT:
+            raise ValueError("one way")
+        return super().step(action)
+
+
+def make_one_way() -> Any:
+    return TimeLimit(OneWay(), 20)

@@ -25,6 +25,7 @@ def windows(n: int, first: int = 0, n_valid: int = 4) -> StudentWindows:
         teacher_logits=np.sin(np.arange(first * 8, (first + n) * 8)).reshape(n, 4, 2).astype(np.float32),
         valid=np.tile(np.arange(4) < n_valid, (n, 1)),
         envs=np.zeros(n, np.int64),
+        episodes=np.zeros(n, np.int64),
     )
 
 

@@ -24,8 +24,8 @@ from phr.evaluation.episodes import make_vector, play_episodes
 from phr.experience.archive import load_experience, save_experience
 from phr.experience.logged import load_logged
 from phr.learning.phr_config import PHRConfig
+from phr.learning.presets import student_config
 from phr.learning.recording import record_teacher
-from phr.learning.student_presets import student_config
 from phr.manifest import Manifest
 from phr.networks.config import NetworkConfig
 from phr.protocols import Planner
@@ -113,7 +113,7 @@ def test_repeating_one_action_is_worse_than_a_plan() -> None:
 def test_refinement_trains_on_where_the_plans_led(name: str) -> None:
     said: list[str] = []
     env_id, _, policy = WORLDS[name]
-    loss = student_config(env_id, HORIZON, action_space=WORLDS[name][1]).loss
+    loss = student_config(env_id, HORIZON).loss
     rounds: dict[str, Any] = {"refine": 1, "refine_windows": 128, "refine_updates": 20}
     model = phr.distill(policy, env_id=env_id, horizon=HORIZON, say=said.append, **{**QUICK, "n_updates": 200, **rounds})
     report = model.manifest.notes["refinement"][0]
@@ -354,12 +354,12 @@ def test_an_edited_manifest_is_refused() -> None:
 def test_normalised_observations_are_cut_off_and_still_ones_left_alone() -> None:
     network = student("point", "squared").network
     assert network.config.normalize
-    assert network.trunk.obs_deviation[2] == 1
+    assert network.trunk.obs_limit.tolist() == [10, 10, 1]
     assert network.trunk.obs_deviation[1] > 100
-    far = torch.tensor([[1e6, 0.0, 7.0], [1e9, 0.0, 7.0]], dtype=torch.float64)
+    far = torch.tensor([[1e6, 0.0, 7.0], [1e9, 0.0, 8.0]], dtype=torch.float64)
     prepared = network.trunk.prepare(far, torch.float32)
     assert prepared[:, 0].tolist() == [10, 10]
-    assert prepared[:, 2].tolist() == [0, 0]
+    assert prepared[:, 2].tolist() == [0, 1]
 
 
 def test_the_toys_are_what_they_say() -> None:

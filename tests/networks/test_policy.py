@@ -16,12 +16,12 @@ from torch import Tensor
 from phr.acting.agent import HorizonAgent
 from phr.actions import Continuous
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
-from phr.learning.vector_losses import gaussian_plan_loss
+from phr.learning.losses import plan_loss
 from phr.networks.action_scale import ActionScale
 from phr.networks.config import NetworkConfig
 from phr.networks.policy import PlanNetwork, build_network, extend_teacher
 from phr.networks.torch_planner import TorchPlanner
-from phr.networks.trunks import TrunkConfig, TrunkKind
+from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
 
 TRUNK = TrunkConfig(kind="mlp", width=8)
@@ -94,7 +94,7 @@ def test_later_heads_may_be_less_sure_but_of_the_same_action(copy_scale: float, 
 @pytest.mark.parametrize("horizon", [1, 4])
 def test_at_commitment_1_an_extended_teacher_acts_like_the_teachers_argmax(horizon: int) -> None:
     teacher = network()
-    agent = HorizonAgent(TorchPlanner(extend_teacher(teacher, horizon)), 1)
+    agent = HorizonAgent(TorchPlanner(extend_teacher(teacher, horizon), "float32"), 1)
     acted = [agent.act(obs) for obs in OBS.numpy()]
     assert acted == teacher(OBS)[:, 0].argmax(-1).tolist()
     assert len(set(acted)) > 1
@@ -170,15 +170,6 @@ def test_a_description_with_an_unknown_entry_is_refused() -> None:
         NetworkConfig.from_json({**network().config.to_json(), "colour": "red"})
 
 
-@pytest.mark.parametrize(("kind", "scale"), [("atari", 1 / 255), ("grid", 1.0), ("mlp", 1.0)])
-def test_an_older_description_means_what_it_meant(kind: TrunkKind, scale: float) -> None:
-    """Then the scale followed from the trunk, and channels came first."""
-    config = NetworkConfig(obs_shape=(4, 36, 36), n_actions=2, horizon=1, trunk=TrunkConfig(kind=kind))
-    values = config.to_json()
-    del values["obs_scale"], values["channels_last"]
-    assert NetworkConfig.from_json(values) == replace(config, obs_scale=scale)
-
-
 ZOO = sorted((Path(__file__).parents[2] / "zoo").glob("*/COMPLETE"))
 
 
@@ -218,7 +209,8 @@ def descended(raw: float, distance: float) -> float:
     answered = torch.tensor([[[distance, raw]]], requires_grad=True)
     outputs = ActionScale(ANYTHING)(answered)
     valid = torch.ones(1, 1, dtype=torch.bool)
-    gaussian_plan_loss(outputs[..., :1], outputs[..., 1:], torch.zeros(1, 1, 1), valid, ANYTHING.bounds).backward()
+    taken = torch.zeros(1, 1, 1)
+    plan_loss("gaussian", outputs, taken, taken, valid, ANYTHING).backward()
     assert answered.grad is not None
     return -answered.grad[0, 0, 1].item()
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phr.errors import SettingError
@@ -141,10 +143,85 @@ def test_another_width_takes_the_channels_along() -> None:
         grid.scaled_to(0)
 
 
-def test_observations_are_normalised_after_they_are_scaled() -> None:
-    obs = np.random.default_rng(0).integers(0, 256, (500, 6), np.uint8)
-    trunk = Trunk((6,), TrunkConfig(kind="mlp", width=4), obs_scale=1 / 255, normalize=True)
+def normalising(obs: NDArray[Any], **settings: Any) -> Trunk:
+    """A small trunk with the statistics of these observations."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        trunk = Trunk(obs.shape[1:], TrunkConfig(kind="mlp", width=4), normalize=True, **settings)
     trunk.set_statistics(obs)
-    prepared = trunk.prepare(torch.from_numpy(obs), torch.float32)
-    torch.testing.assert_close(prepared.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
-    torch.testing.assert_close(prepared.std(0, correction=0), torch.ones(6), atol=1e-5, rtol=0)
+    return trunk
+
+
+def prepared(trunk: Trunk, obs: NDArray[Any]) -> NDArray[Any]:
+    return trunk.prepare(torch.from_numpy(obs), torch.float32).numpy()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 255])
+def test_observations_are_normalised_whatever_their_scale(scale: float) -> None:
+    obs = np.random.default_rng(0).integers(0, 256, (500, 6), np.uint8)
+    found = prepared(normalising(obs, obs_scale=scale), obs)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, (obs - obs.mean(axis=0)) / obs.std(axis=0), rtol=0, atol=1e-6)
+
+
+OFFSETS = st.floats(-1e7, 1e7) | st.sampled_from([0.0, 5_572_094.0, -1e12])
+FACTORS = st.floats(-9, 9).map(lambda exponent: 10.0**exponent) | st.sampled_from([1e-300, 2e-7, 1e300])
+
+
+@given(st.integers(0, 1000), OFFSETS, FACTORS, st.sampled_from([1.0, -1.0]))
+def test_features_do_not_depend_on_units(seed: int, offset: float, factor: float, sign: float) -> None:
+    """Up to the digits that the offset itself leaves to the numbers."""
+    numbers = np.random.default_rng(seed).normal(size=(64, 3))
+    numbers[:, 2] = numbers[0, 2]
+    moved = offset * np.array([1.0, 0.5, 2.0]) + sign * factor * numbers
+    digits_left = np.spacing(np.abs(moved).max()) / factor
+    assume(digits_left < 1e-4)
+    one, other = normalising(numbers), normalising(moved)
+    np.testing.assert_allclose(prepared(one, numbers), sign * prepared(other, moved), rtol=0, atol=1e-5 + 10 * digits_left)
+    if sign > 0:
+        features, same = one(torch.from_numpy(numbers)), other(torch.from_numpy(moved))
+        torch.testing.assert_close(features, same, rtol=0, atol=1e-4 + 100 * digits_left)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64", "int64", "float64"])
+def test_digits_that_float32_does_not_hold_are_kept(dtype: str) -> None:
+    first = 40_000 if dtype == "uint16" else 3_000_000_000
+    obs = (first + np.arange(5)[:, None]).astype(dtype)
+    np.testing.assert_allclose(prepared(normalising(obs), obs)[:, 0], np.arange(-2, 3) / np.sqrt(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("obs", "shown"),
+    [
+        ([3.0, 3.0, 3.0], [3.0, 3.5, 2.0]),
+        ([0.0, 0.0, 0.0], [0.0, 1e-9, -1e9]),
+        ([1.0, np.nextafter(1.0, 2.0), 1.0], [1.0, 2.0, 0.0]),  # rounding is no change
+        ([5e6, 5e6, 5e6], [5e6, 5e6 + 1, 5e6 - 1]),
+    ],
+)
+def test_a_number_that_never_varied_says_whether_it_moved(obs: list[float], shown: list[float]) -> None:
+    column, later = np.array(obs)[:, None], np.array(shown)[:, None]
+    trunk = normalising(column)
+    np.testing.assert_allclose(prepared(trunk, column), 0.0, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(prepared(trunk, later)[:, 0], [0, 1, -1], rtol=0, atol=1e-3)
+
+
+def test_whole_numbers_and_single_bits_vary() -> None:
+    bits = np.zeros((1000, 2), bool)
+    bits[7, 0] = True
+    found = prepared(normalising(bits), bits)
+    assert found[7, 0] == 10
+    assert found[0, 0] == pytest.approx(-0.0316, rel=1e-2)
+    assert not found[:, 1].any()
+    later = prepared(normalising(bits), np.ones((1, 2), bool))
+    assert later.tolist() == [[10, 1]]
+
+
+def test_statistics_are_kept_in_float64() -> None:
+    obs = (5_572_094.0 + np.random.default_rng(0).normal(size=(50, 2))).astype(np.float64)
+    trunk = normalising(obs)
+    np.testing.assert_allclose(trunk.obs_mean, obs.mean(axis=0), rtol=1e-15)
+    np.testing.assert_allclose(trunk.obs_deviation, obs.std(axis=0), rtol=1e-9)
+    copy = normalising(np.zeros((2, 2)))
+    copy.load_state_dict(trunk.state_dict())
+    np.testing.assert_array_equal(prepared(copy, obs), prepared(trunk, obs))

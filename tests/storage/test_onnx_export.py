@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
 
 from phr.acting.onnx_file import read_onnx
 from phr.acting.runtime import OnnxPlanner, load_runtime
@@ -21,11 +23,13 @@ from phr.errors import ExportMismatchError, MissingExtraError, OutputDirectoryEr
 from phr.manifest import Manifest
 from phr.networks.policy import PlanNetwork, build_network, extend_teacher
 from phr.networks.trunks import TrunkConfig
+from phr.observations import ObservationSpec
 from phr.plan import CategoricalPlan, NetworkPlan
 from phr.storage import onnx_export as exporting
 from phr.storage.model import Model
-from phr.storage.onnx_export import export_manifest, export_onnx, onnx_bytes
-from phr.storage.parity import BATCH_SIZES, ROUNDINGS, check_parity, rounding_of
+from phr.storage.onnx_export import export_manifest, export_onnx, onnx_bytes, onnx_planner
+from phr.storage.onnx_int8 import quantize
+from phr.storage.parity import BATCH_SIZES, ROUNDINGS, Agreement, check_parity, rounding_of
 from tests.exported import corridor_graph
 from tests.helpers import TablePlanner
 from tests.trained import corridor_student
@@ -101,6 +105,85 @@ def test_every_kind_of_network_is_exported_with_its_preprocessing_inside(tmp_pat
         unit = 2000.0 if make is wide else 1.0
         np.testing.assert_allclose(planner.plan(obs).outputs / unit, expected.outputs / unit, rtol=0, atol=1e-4)
         assert planner.action_space.agree(planner.plan(obs).mode(), expected.mode()).all()
+
+
+def centred(offset: float, factor: float, dtype: str) -> tuple[Model, NDArray[Any]]:
+    """A normalising network over numbers at this offset, in this unit, and observations that it was made for."""
+    obs = (offset + factor * np.random.default_rng(0).uniform(-1, 1, (256, 3))).astype(dtype)
+    network = build_network((3,), 2, 2, TrunkConfig(kind="mlp", width=8), seed=0, normalize=True)
+    network.trunk.set_statistics(obs)
+    with torch.no_grad():
+        network.plan_head.weight *= 100.0
+    return model_of(network, dtype), obs
+
+
+@pytest.mark.parametrize(
+    ("offset", "factor", "dtype"),
+    [
+        (5_572_094.0, 0.2, "float64"),
+        (0.0, 2e-7, "float32"),
+        (0.0, 1e-9, "float64"),
+        (1e12, 5.0, "int64"),
+        (3e9, 1e3, "uint32"),
+        (1e15, 1e3, "uint64"),
+        (30_000, 2e4, "uint16"),
+        (1.0, 1e-3, "float16"),
+    ],
+)
+def test_centring_is_exported_exactly(offset: float, factor: float, dtype: str) -> None:
+    """The oracle is the same network over the same numbers, centred in float64 beforehand."""
+    model, obs = centred(offset, factor, dtype)
+    planner = onnx_planner(model)
+    logits = planner.plan(obs).outputs
+    np.testing.assert_allclose(logits, model.planner.plan(obs).outputs, rtol=0, atol=1e-4)
+    numbers = obs.astype(np.float64) - float(int(offset) if np.dtype(dtype).kind in "iu" else offset)
+    plain = build_network((3,), 2, 2, TrunkConfig(kind="mlp", width=8), seed=0)
+    plain.load_state_dict({key: value for key, value in model.network.state_dict().items() if "obs_" not in key})
+    scaled = ((numbers - numbers.mean(axis=0)) / numbers.std(axis=0)).astype(np.float32)
+    np.testing.assert_allclose(logits, plain(torch.from_numpy(scaled)).detach(), rtol=0, atol=1e-3)
+    assert logits.std() > 0.1
+
+
+def test_random_observations_lie_where_a_normalising_network_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, obs = centred(5_572_094.0, 0.2, "float64")
+    met: list[NDArray[Any]] = []
+
+    def watched(_torch: Any, _onnx: Any, obs: NDArray[Any], **_: Any) -> Agreement:
+        met.append(obs)
+        return Agreement(len(obs), 0.0, 0.0)
+
+    monkeypatch.setattr(exporting, "check_parity", watched)
+    onnx_planner(model)
+    near = np.abs(met[0] - obs.mean(axis=0)) < 1.0
+    assert near.all(axis=1).mean() == 0.5
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16"])
+def test_every_number_type_is_exported(dtype: str) -> None:
+    network = build_network((3,), 2, 2, TrunkConfig(kind="mlp", width=8), seed=0)
+    planner = onnx_planner(model_of(network, dtype))  # compares with torch
+    assert planner.obs_dtype == np.dtype(dtype)
+
+
+@pytest.mark.parametrize("high", [1, 255])
+def test_the_scale_of_bytes_is_in_the_graph(high: int) -> None:
+    space = spaces.Box(0, high, (4, 5, 5), np.uint8)
+    network = build_network(space, 3, 2, TrunkConfig(kind="grid", channels=(4,), width=16), seed=0)
+    with torch.no_grad():
+        network.plan_head.weight *= 100.0
+    model = model_of(network)
+    planner, obs = onnx_planner(model), space.sample()[None]
+    plain = build_network((4, 5, 5), 3, 2, TrunkConfig(kind="grid", channels=(4,), width=16), seed=0)
+    plain.load_state_dict(network.state_dict())
+    expected = plain(torch.from_numpy(obs / np.float32(high))).detach()
+    np.testing.assert_allclose(planner.plan(obs).outputs, expected, rtol=0, atol=1e-4)
+    assert planner.obs_spec == model.planner.obs_spec == ObservationSpec.of(space)
+
+
+def test_int8_keeps_the_centring_exact() -> None:
+    model, obs = centred(5_572_094.0, 0.2, "float64")
+    _, cost = quantize(onnx_bytes(model), model.manifest, obs)
+    assert cost.agreement > 0.9
 
 
 def test_a_network_in_training_is_exported_as_the_finished_one() -> None:

@@ -10,6 +10,9 @@ from minigrid.core.mission import MissionSpace
 from minigrid.core.world_object import Goal
 from minigrid.minigrid_env import MiniGridEnv
 
+from phr.envs import minigrid_split
+from phr.envs.patches import methods_of
+
 ALLEY = "tests.studies.alley:make_alley"
 LENGTH, BEST_RETURN = 4, 1 - 0.9 * 4 / 20
 
@@ -28,6 +31,9 @@ class AlleyEnv(MiniGridEnv):
         self.put_obj(Goal(), 5, 1)
         self.agent_pos, self.agent_dir = (1, 1), 0
         self.mission = "walk"
+
+
+minigrid_split._OWN_CLASSES[AlleyEnv] = methods_of(AlleyEnv)  # else it would take the plain path
 
 
 def make_alley(**kwargs: Any) -> AlleyEnv:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from phr.cli import main
-from phr.learning import student_presets, teacher_presets
+from phr.learning import presets
 from phr.networks.trunks import TrunkConfig
 from phr.studies import reproduce as reproduce_module
 from phr.studies.profiles import PROFILES
@@ -23,8 +23,7 @@ def quick_alley() -> Iterator[pytest.MonkeyPatch]:
     teacher = {"trunk": TrunkConfig(kind="mlp", width=32), "reward_scale": 10.0, "n_evaluations": 2, "eval_episodes": 1}
     student = {"n_episodes": 32, "batch_size": 32}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(teacher_presets._PRESETS, ALLEY, teacher)
-        patch.setitem(student_presets._BY_ENVIRONMENT, ALLEY, lambda _horizon: student)
+        patch.setitem(presets._KNOWN, ALLEY, presets.Preset(teacher=teacher, student=lambda _horizon: student))
         patch.setattr(reproduce_module, "run_jobs", run_here)
         yield patch
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from phr.learning.student_presets import student_config
+from phr.learning.presets import student_config
 from phr.studies.ablations import ABLATIONS, Ablation, Outcome
 from phr.studies.verdicts import Verdict
 

@@ -51,7 +51,7 @@ def test_recordings_are_made_once_for_all_that_share_them(tmp_path: Path) -> Non
         sharing = [student.config for student in students if student.experience == job.file]
         assert sharing
         for config in sharing:
-            for name in ("seed", "n_episodes", "prefix", "sample_labels", "success_quantile"):
+            for name in ("seed", "n_episodes", "prefix", "sample_labels", "keep"):
                 assert getattr(config, name) == getattr(job.config, name)
     with pytest.raises(SettingError, match="shares no recording"):
         replace(students[0], experience=None).recording()

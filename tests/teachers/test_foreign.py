@@ -16,12 +16,15 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 import phr
+from phr.actions import Continuous, MultiDiscrete
 from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError, UnknownModelError, UsageError
+from phr.observations import ObservationSpec
+from phr.plan import CategoricalPlan
 from phr.teachers.foreign import Reading, name_of
-from phr.teachers.policy import PolicyTeacher
+from phr.teachers.policy import PolicyTeacher, kind_of, teacher_of
 from phr.teachers.references import resolve
 from tests.exported import corridor_file
-from tests.helpers import TablePlanner
+from tests.helpers import CorridorEnv, TablePlanner
 from tests.trained import CORRIDOR, corridor_student
 
 N_CELLS, N_ACTIONS = 5, 2
@@ -154,6 +157,36 @@ def test_what_is_no_policy_is_refused(policy: Callable[..., Any], message: str) 
         resolve(policy, env_id=CORRIDOR)
 
 
+Q_TABLE = np.random.default_rng(0).random((N_CELLS, N_ACTIONS))
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        lambda obs: Q_TABLE[obs].argmax(-1),  # IndexError: floats
+        lambda obs: Q_TABLE[obs.astype(int)].argmax(-1),  # an action for each number of the row
+        lambda obs: float(obs[0]),  # TypeError
+    ],
+)
+def test_a_table_over_numbers_is_told_that_it_is_given_one_hot_rows(policy: Callable[..., Any]) -> None:
+    message = r"\(observations: one-hot rows of Discrete\(5\); obs.argmax\(-1\) returns the numbers\)$"
+    with pytest.raises(IncompatibleModelError, match=message):
+        resolve(policy, env_id=CORRIDOR)
+    teacher = resolve(lambda obs: Q_TABLE[obs.argmax(-1)], env_id=CORRIDOR).planner
+    np.testing.assert_array_equal(teacher.plan(OBS).mode()[:, 0], Q_TABLE.argmax(-1))
+
+
+def test_a_function_of_a_dict_is_told_the_order_of_its_entries() -> None:
+    message = r"cannot be asked: IndexError: .* order: state.battery \[0:1\], state.cell \[1:4\] one-hot, picture \[4:8\]\)$"
+    with pytest.raises(IncompatibleModelError, match=message):
+        resolve(lambda obs: obs["state"]["cell"], env_id="tests.envs.test_flatten:make_rover")
+
+
+def test_nothing_is_said_of_observations_that_are_shown_as_they_are() -> None:
+    with pytest.raises(IncompatibleModelError, match=r"torch\.as_tensor\(obs\) makes a tensor of it\)$"):
+        resolve(lambda obs: obs["state"], env_id="tests.helpers:make_noisy")
+
+
 def test_actions_and_logits_outside_their_range_are_refused() -> None:
     with pytest.raises(InvalidDataError, match=r"answered none of its 2 actions: actions lie in 7..7, but there are 2"):
         resolve(lambda obs: 7 * actions(obs), env_id=CORRIDOR)
@@ -172,8 +205,121 @@ def test_a_policy_that_fails_later_is_named() -> None:
 def test_a_policy_that_changes_its_mind_is_told() -> None:
     answers = [logits, logits, actions]
     teacher = resolve(lambda obs: answers.pop(0)(obs), env_id=CORRIDOR).planner
-    with pytest.raises(InvalidDataError, match="answers now logits, now actions"):
+    with pytest.raises(InvalidDataError, match="must always answer logits; now it answered actions"):
         teacher.plan(OBS)
+
+
+PROBS = np.array([0.0, 1 / 3, 2 / 3])
+
+
+def test_probabilities_are_no_logits() -> None:
+    """A softmax over them would make every policy nearly uniform."""
+    answers = np.array([[0.25, 0.75], [1.0, 0.0]], np.float32)
+    teacher = resolve(lambda obs: answers[obs.argmax(axis=1) % 2], env_id=CORRIDOR).planner
+    assert isinstance(teacher, PolicyTeacher)
+    assert (teacher.answers, teacher.action_only) == ("probabilities", False)
+    plan = teacher.plan(OBS[:2])
+    assert isinstance(plan, CategoricalPlan)
+    np.testing.assert_allclose(plan.probs[:, 0], answers, rtol=1e-6, atol=1e-12)
+    assert np.isfinite(plan.outputs).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "answers"),
+    [
+        ([0.25, 0.75], "probabilities"),
+        ([0.25, 0.7502], "probabilities"),
+        ([0.25, 0.70], "logits"),
+        ([-0.25, 1.25], "logits"),
+        ([1.0, 3.0], "logits"),
+    ],
+)
+def test_logits_and_probabilities_are_told_apart(row: list[float], answers: str) -> None:
+    teacher = resolve(lambda obs: np.tile(np.array(row, np.float32), (len(obs), 1)), env_id=CORRIDOR).planner
+    assert isinstance(teacher, PolicyTeacher)
+    assert teacher.answers == answers
+    plan = teacher.plan(OBS)
+    assert isinstance(plan, CategoricalPlan)
+    exp = np.exp(np.log(row) if answers == "probabilities" else np.array(row))
+    np.testing.assert_allclose(plan.probs[0, 0], exp / exp.sum(), rtol=1e-5)
+
+
+def test_one_row_that_is_no_distribution_makes_them_logits() -> None:
+    answers = np.array([[0.25, 0.75], [0.5, 0.75]], np.float32)
+    teacher = resolve(lambda obs: answers[obs.argmax(axis=1) % 2], env_id=CORRIDOR).planner
+    assert isinstance(teacher, PolicyTeacher)
+    assert teacher.answers == "logits"
+    assert (teacher.plan(OBS[:1]).outputs == answers[0]).all()  # also where a batch holds distributions alone
+
+
+def test_probabilities_that_stop_being_some_are_refused() -> None:
+    answers = [np.array(row, np.float32) for row in ([0.5, 0.5], [0.5, 0.5], [0.5, 0.6])]
+    teacher = resolve(lambda obs: np.tile(answers.pop(0), (len(obs), 1)), env_id=CORRIDOR).planner
+    with pytest.raises(InvalidDataError, match="must always answer probabilities; now it answered logits"):
+        teacher.plan(OBS)
+
+
+def test_every_component_of_several_choices_is_a_distribution() -> None:
+    space = MultiDiscrete((2, 3))
+    both = np.tile(np.concatenate([[0.25, 0.75], PROBS]), (4, 1))
+    assert kind_of(both, 4, space, "it") == "probabilities"
+    whole = np.tile(np.concatenate([[0.5, 0.0], [0.25, 0.25, 0.0]]), (4, 1))
+    assert kind_of(whole, 4, space, "it") == "logits"
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int64])
+def test_actions_with_an_axis_of_their_own(dtype: Any) -> None:
+    teacher = resolve(lambda obs: actions(obs)[:, None].astype(dtype), env_id=CORRIDOR).planner
+    assert isinstance(teacher, PolicyTeacher)
+    assert teacher.action_only
+    found = teacher.plan(OBS).mode()
+    assert found.shape == (N_CELLS, 1)
+    assert found.dtype == np.int64
+    assert (found == 1).all()
+
+
+def test_a_teacher_checks_what_it_is_asked_about() -> None:
+    teacher = resolve(logits, env_id=CORRIDOR).planner
+    assert isinstance(teacher, PolicyTeacher)
+    with pytest.raises(
+        InvalidDataError, match=r"an observation must be float32 of shape \(5,\); got float32 of shape \(4,\)"
+    ):
+        teacher.plan(OBS[:, :4])
+    np.testing.assert_array_equal(teacher.plan(OBS.tolist()).mode(), teacher.plan(OBS.astype(np.float64)).mode())
+
+
+def test_a_module_in_float64_is_shown_all_digits() -> None:
+    met: list[Tensor] = []
+
+    class Double(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+        def forward(self, obs: Tensor) -> Tensor:
+            met.append(obs)
+            return torch.tensor([[1.0, 3.0]]).repeat(len(obs), 1)
+
+    sample = np.full((2, 1), 5_572_094.2)
+    teacher_of(Double(), sample, ObservationSpec((1,), np.dtype(float)), 2, "it")
+    assert met[0].tolist() == sample.tolist()
+
+
+@pytest.mark.parametrize(("unit", "sampled"), [(1.0, True), (1e-7, True), (1e5, True), (1.0, False), (1e-7, False)])
+def test_sampling_is_noticed_in_any_unit(unit: float, sampled: bool) -> None:
+    rng = np.random.default_rng(0)
+    space = Continuous((-unit,), (unit,), (1,))
+    sample, spec = np.zeros((8, 1), np.float32), ObservationSpec((1,), np.dtype(np.float32))
+
+    def policy(obs: NDArray[Any]) -> NDArray[Any]:
+        noise = rng.normal(size=(len(obs), 1)) * (0.1 if sampled else 1e-7)
+        return (unit * (0.5 + noise)).astype(np.float32)
+
+    if not sampled:
+        assert teacher_of(policy, sample, spec, space, "it").action_only
+        return
+    with pytest.raises(IncompatibleModelError, match="answers the same observations differently"):
+        teacher_of(policy, sample, spec, space, "it")
 
 
 def needs_two(one: Any, two: Any) -> Any: ...
@@ -246,7 +392,7 @@ def test_an_onnx_file_of_another_maker(tmp_path: Path, answer: str, batch: str |
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ({"inputs": 2}, "has 2 inputs and 1 outputs; a policy that phr can distil has one of each"),
+        ({"inputs": 2}, "has 2 inputs; a policy that phr can distil has one"),
         ({"width": 7}, r"reads float32 of shape \['batch', 7\], got float32 of \(16, 5\)"),
         ({"batch": 3}, "reads batches of 3 only; export it with a dynamic batch"),
     ],
@@ -254,6 +400,69 @@ def test_an_onnx_file_of_another_maker(tmp_path: Path, answer: str, batch: str |
 def test_an_onnx_file_that_does_not_fit_is_refused(tmp_path: Path, shape: dict[str, Any], message: str) -> None:
     with pytest.raises(IncompatibleModelError, match=message):
         resolve(small_graph(tmp_path, **shape), env_id=CORRIDOR)
+
+
+def graph_of(folder: Path, answers: dict[str, NDArray[Any]]) -> Path:
+    """An ONNX file with one output for each of these rows, the same for every observation."""
+    seen = helper.make_tensor_value_info("in", TensorProto.FLOAT, ["batch", N_CELLS])
+    nodes, weights, said = [helper.make_node("Shape", ["in"], ["n"], start=0, end=1)], [], []
+    for name, row in answers.items():
+        weights.append(numpy_helper.from_array(row[None], f"{name}_row"))
+        weights.append(numpy_helper.from_array(np.array(row.shape, np.int64), f"{name}_sides"))
+        nodes.append(helper.make_node("Concat", ["n", f"{name}_sides"], [f"{name}_shape"], axis=0))
+        nodes.append(helper.make_node("Expand", [f"{name}_row", f"{name}_shape"], [name]))
+        kind = helper.np_dtype_to_tensor_dtype(row.dtype)
+        said.append(helper.make_tensor_value_info(name, kind, ["batch", *row.shape]))
+    graph = helper.make_graph(nodes, "g", [seen], said, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / "several.onnx")
+    return folder / "several.onnx"
+
+
+ACTION, LOGITS, VALUE, LOG_PROB = np.array(1), RIGHT, np.array([0.5], np.float32), np.array(-0.1, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [
+        ({"action": ACTION, "value": VALUE, "log_prob": LOG_PROB}, "actions"),
+        ({"value": VALUE, "log_prob": LOG_PROB, "action": ACTION[None]}, "actions"),
+        ({"value": VALUE, "probs": np.array([0.25, 0.75], np.float32)}, "probabilities"),
+        ({"value": VALUE, "logits": LOGITS}, "logits"),
+        ({"impossible": np.array(7), "logits": LOGITS}, "logits"),
+    ],
+)
+def test_of_several_outputs_the_one_that_fits_is_taken(tmp_path: Path, answers: dict[str, NDArray[Any]], kind: str) -> None:
+    teacher = resolve(graph_of(tmp_path, answers), env_id=CORRIDOR).planner
+    assert isinstance(teacher, PolicyTeacher)
+    assert teacher.answers == kind
+    np.testing.assert_array_equal(teacher.plan(OBS).mode(), np.ones((N_CELLS, 1)))
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (
+            {"value": VALUE, "log_prob": LOG_PROB},
+            r"has 2 outputs, of which 0 fit 2 actions: 'value' \(float32 of shape \(16, 1\)\)",
+        ),
+        (
+            {"action": ACTION, "logits": LOGITS},
+            "has 2 outputs, of which 2 fit 2 actions: 'action' .*, 'logits' .*Export the",
+        ),
+    ],
+)
+def test_outputs_of_which_none_or_several_fit_are_named(
+    tmp_path: Path, answers: dict[str, NDArray[Any]], message: str
+) -> None:
+    with pytest.raises(IncompatibleModelError, match=message):
+        resolve(graph_of(tmp_path, answers), env_id=CORRIDOR)
+
+
+def test_the_output_that_fits_may_still_be_broken(tmp_path: Path) -> None:
+    path = graph_of(tmp_path, {"value": VALUE, "logits": np.array([np.nan, 0], np.float32)})
+    with pytest.raises(NonFiniteError, match="answered with a NaN"):
+        resolve(path, env_id=CORRIDOR)
 
 
 def test_an_onnx_file_of_another_maker_needs_an_environment(tmp_path: Path) -> None:
@@ -302,3 +511,54 @@ def test_a_teacher_is_loaded_to_be_asked() -> None:
     assert teacher.plan(OBS).batch_size == N_CELLS
     with pytest.raises(UnknownModelError, match="has no network to load"):
         phr.load(f"{HERE}:make_logits")
+
+
+class Strict(CorridorEnv):
+    """The corridor that raises for every step, and counts how many of its kind are open."""
+
+    n_open = n_made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Strict.n_open += 1
+        Strict.n_made += 1
+
+    def step(self, action: Any) -> Any:
+        raise ValueError("illegal")
+
+    def close(self) -> None:
+        Strict.n_open -= 1
+
+
+def make_strict() -> Any:
+    return Strict()
+
+
+def sighted_factory(env: Any) -> Callable[..., Any]:
+    assert Strict.n_open == 1
+    assert env.unwrapped.cell == 0
+    return logits
+
+
+def plain_factory() -> Callable[..., Any]:
+    assert Strict.n_open == 0
+    return logits
+
+
+@pytest.mark.parametrize("reference", [logits, nn.Linear(5, 2), f"{HERE}:sighted_factory", f"{HERE}:plain_factory"])
+def test_a_policy_is_read_without_any_action_and_its_environments_are_closed(reference: Any) -> None:
+    Strict.n_made = 0
+    resolve(reference, env_id=f"{HERE}:make_strict")
+    assert Strict.n_open == 0 < Strict.n_made
+
+
+@pytest.mark.parametrize("reference", [lambda _obs: "nothing", f"{HERE}:failing_factory", f"{HERE}:logits"])
+def test_the_environments_of_a_policy_that_is_refused_are_closed(reference: Any) -> None:
+    Strict.n_made = 0
+    with pytest.raises(IncompatibleModelError):
+        resolve(reference, env_id=f"{HERE}:make_strict")
+    assert Strict.n_open == 0 < Strict.n_made
+
+
+def failing_factory(env: Any) -> Any:
+    raise RuntimeError(f"nothing for {env}")

@@ -83,7 +83,7 @@ def test_two_files_are_two_teachers(tmp_path: Path) -> None:
         teachers.append(phr.load_teacher(tmp_path / f"{name}.zip", env_id=env_id("vector")))
     one, other = teachers
     assert identity_of(one) == resolve(tmp_path / "A2C.zip", env_id=env_id("vector")).identity
-    words = {**QUICK, "env_id": env_id("vector"), "success_quantile": 0.0}
+    words = {**QUICK, "env_id": env_id("vector"), "keep": "auto"}
     first = phr.distill(one, out=tmp_path / "run", save_experience=tmp_path / "one.npz", **words)
     assert phr.distill(one, out=tmp_path / "run", resume=True, **words).sha256 == first.sha256
     with pytest.raises(OutputDirectoryError, match="holds another run"):

@@ -19,8 +19,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from phr.errors import CorruptFileError, IncompatibleModelError, SettingError
 from phr.teachers.continuous import ContinuousTeacher
 from phr.teachers.policy import PolicyTeacher
-from phr.teachers.sb3 import read_sb3
-from phr.teachers.sb3_description import describe
+from phr.teachers.sb3 import _check_bounds, read_sb3
+from phr.teachers.sb3_description import SpaceText, describe
 from phr.teachers.sb3_file import read_sb3_file
 from tests.teachers import sb3_models
 from tests.teachers.sb3_models import env_id, made, observations
@@ -296,6 +296,62 @@ def test_actions_between_other_bounds_are_refused(tmp_path: Path, algorithm: str
     with pytest.raises(IncompatibleModelError, match=message) as caught:
         read_sb3(path, env_id("narrow"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("unit", "low", "fits"), [(1e-7, 0.0, False), (1e-7, -0.9999, True), (1e6, -1.01, False), (1.0, -1.0, True)]
+)
+def test_bounds_are_compared_in_their_own_unit(unit: float, low: float, fits: bool) -> None:
+    told = SpaceText("Box", (1,), "float32", low=(low * unit,), high=(unit,))
+    acted = spaces.Box(-unit, unit, (1,), np.float32)
+    if fits:
+        _check_bounds("it", told, acted, "X-v0")
+        return
+    with pytest.raises(IncompatibleModelError, match="was trained with lowest actions"):
+        _check_bounds("it", told, acted, "X-v0")
+
+
+@pytest.mark.parametrize("algorithm", ["A2C", "PPO"])
+def test_squash_output_without_state_dependent_exploration_only_scales(tmp_path: Path, algorithm: str) -> None:
+    """As Stable-Baselines3 did before 2.2; its `unscale_action` is the oracle."""
+    model = made(algorithm, "continuous")
+    path = rewritten(saved(model, tmp_path), data=in_settings("policy_kwargs", squash_output=True))
+    teacher, _ = read_sb3(path, env_id("continuous"))
+    obs = observations(sb3_models.VECTOR, 64)
+    with torch.no_grad():
+        means = model.policy.get_distribution(model.policy.obs_to_tensor(obs)[0]).distribution.mean.numpy()
+    scaled = model.policy.unscale_action(means)
+    assert (np.abs(means) > 1).any()
+    found = teacher.plan(obs).mode()[:, 0]
+    np.testing.assert_allclose(found, np.clip(scaled, sb3_models.RANGE.low, sb3_models.RANGE.high), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("algorithm", ["DQN", "SAC", "PPO"])
+def test_any_memory_layout_is_read(tmp_path: Path, algorithm: str) -> None:
+    name = "continuous" if algorithm == "SAC" else "vector"
+    teacher, _ = read_sb3(saved(made(algorithm, name), tmp_path), env_id(name))
+    obs = observations(sb3_models.VECTOR, 8)
+    expected = teacher.plan(obs).mode()
+    fixed = obs.copy()
+    fixed.setflags(write=False)
+    for each in (fixed, obs[:, ::-1].copy()[:, ::-1], np.asfortranarray(obs), obs.astype(np.float64), obs.tolist()):
+        np.testing.assert_array_equal(teacher.plan(each).mode(), expected)
+
+
+def test_actions_have_the_number_type_that_phr_plans_in(tmp_path: Path) -> None:
+    for algorithm in ("SAC", "PPO"):
+        teacher, _ = read_sb3(saved(made(algorithm, "continuous"), tmp_path), env_id("continuous"))
+        assert isinstance(teacher, ContinuousTeacher)
+        teacher.low, teacher.high = teacher.low.astype(np.float64), teacher.high.astype(np.float64)
+        assert teacher.actions(observations(sb3_models.VECTOR, 2)).dtype == np.float32
+
+
+def test_bytes_of_another_scale_are_refused(tmp_path: Path) -> None:
+    planes = in_settings("observation_space", high="[[[1 1 1]\n ...\n [1 1 1]]]", high_repr="1")
+    path = rewritten(saved(made("A2C", "image", "CnnPolicy"), tmp_path), data=planes)
+    with pytest.raises(IncompatibleModelError, match="reads Box of uint8, .* gives uint8 of"):
+        read_sb3(path, env_id("image"))
 
 
 @pytest.mark.parametrize("low", [None, "[-2. ... 1.]", "[-2. 0.]", 3, "[a b c]"])

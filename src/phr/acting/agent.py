@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from phr.acting.commitment import Commitment, CommitmentLike, FixedCommitment, resolve_commitment, rule_lengths
 from phr.actions import action_space_of, one_by_one
 from phr.errors import InvalidDataError
+from phr.observations import ObservationSpec, as_array
 from phr.plan import ActionArray, IntArray, Plan
 from phr.protocols import Planner
 
@@ -25,6 +26,8 @@ class _Acting:
         rng: np.random.Generator | None,
     ) -> None:
         self.planner = planner
+        spec: ObservationSpec | None = getattr(planner, "obs_spec", None)
+        self._obs_dtype = None if spec is None else spec.dtype
         self.commitment = resolve_commitment(commitment, planner.horizon)
         self.deterministic = deterministic
         self.evaluations = 0
@@ -93,25 +96,29 @@ class HorizonAgent(_Acting):
         """Drop the rest of the plan; call it whenever an episode ends."""
         self._pending.clear()
 
-    def decide(self, obs: NDArray[Any]) -> list[Any]:
+    def decide(self, obs: Any) -> list[Any]:
         """Look once: the actions to execute before looking again.
 
         Args:
-            obs: One observation, without a batch axis.
+            obs: One observation, without a batch axis; for what is taken and refused see `ObservationSpec.check`.
 
         Returns:
             Between 1 and `horizon` actions: ints, or arrays of the action space's shape.
 
         Raises:
             HorizonError: If a commitment rule returns anything but whole numbers in 1 .. horizon.
+            InvalidDataError: If it is not what the planner reads.
+            NonFiniteError: If it contains NaN or Inf.
         """
+        if not isinstance(obs, np.ndarray):
+            obs = as_array(obs, self._obs_dtype)
         plan = self.planner.plan(obs[None])
         self.evaluations += 1
         lengths = self._lengths(plan)
         length = lengths if isinstance(lengths, int) else int(lengths[0])
         return one_by_one(self._choose(plan)[0, :length])
 
-    def act(self, obs: NDArray[Any] | None = None) -> Any:
+    def act(self, obs: Any = None) -> Any:
         """Return the next action, as `space.sample()` would: a numpy scalar, or an array that is the caller's to change.
 
         Args:
@@ -167,7 +174,7 @@ class VectorHorizonAgent(_Acting):
         """Drop the plans of all environments, or of those whose episode ended."""
         self._stop[slice(None) if mask is None else mask] = 0
 
-    def act(self, obs: NDArray[Any] | None = None, mask: NDArray[np.bool_] | None = None) -> ActionArray:
+    def act(self, obs: Any = None, mask: NDArray[np.bool_] | None = None) -> ActionArray:
         """The next action of every environment.
 
         Args:
@@ -182,7 +189,9 @@ class VectorHorizonAgent(_Acting):
         """
         acting = np.ones(self.n_envs, bool) if mask is None else mask
         looking = np.flatnonzero(self.needs_observation & acting)
-        n_given = 0 if obs is None else len(obs)
+        if obs is not None and not isinstance(obs, np.ndarray):
+            obs = as_array(obs, self._obs_dtype)
+        n_given = 0 if obs is None or not obs.ndim else len(obs)
         if n_given != len(looking):
             raise InvalidDataError(f"{len(looking)} environments need an observation, got {n_given}")
         if obs is not None and n_given:

@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from phr.acting.onnx_file import read_onnx
-from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError
+from phr.errors import CorruptFileError, NonFiniteError
 from phr.manifest import Manifest
 from phr.plan import NetworkPlan, Smoothing, smoothing_of_steps
 
@@ -53,13 +52,13 @@ class OnnxPlanner:
     """
 
     def __init__(self, data: bytes, manifest: Manifest, name: str = "this model") -> None:
-        self.manifest, self.identity = manifest, hashlib.sha256(data).hexdigest()
+        self.manifest, self.identity, self.obs_spec = manifest, hashlib.sha256(data).hexdigest(), manifest.obs_spec
         self.action_space, self._smoothing = manifest.actions, _smoothing_of(manifest)
         try:
             self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors have no other base
             raise CorruptFileError(f"{name} is no graph that onnxruntime can run: {error}") from error
-        self.obs_dtype = self._checked_dtype(name)
+        self._check_interface(name)
         self._input = np.zeros((1, *self.obs_shape), self.obs_dtype)
         self._output = np.zeros((1, self.horizon, self.n_actions), np.float32)
         self._binding = self._bind()
@@ -92,26 +91,25 @@ class OnnxPlanner:
     @property
     def obs_shape(self) -> tuple[int, ...]:
         """Shape of one observation."""
-        return self.manifest.obs_shape
+        return self.obs_spec.shape
 
-    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
+    @property
+    def obs_dtype(self) -> np.dtype[Any]:
+        """Number type of an observation."""
+        return self.obs_spec.dtype
+
+    def plan(self, obs: Any) -> NetworkPlan:
         """Evaluate the network once for a batch of observations.
 
         Args:
-            obs: Shape `(batch, *obs_shape)`, of `obs_dtype`; the cast and the scaling are in the graph.
+            obs: Shape `(batch, *obs_shape)`; for what is taken and refused see `ObservationSpec.check`. The scaling is in
+                the graph.
 
         Raises:
             InvalidDataError: If shape or number type are others.
-            NonFiniteError: If an observation or a logit is not finite.
+            NonFiniteError: If an observation or an output is not finite.
         """
-        if obs.dtype != self.obs_dtype or obs.shape[1:] != self.obs_shape or not len(obs):
-            raise InvalidDataError(
-                f"the model reads {self.obs_dtype} of shape (batch, {', '.join(map(str, self.obs_shape))}), "
-                f"got {obs.dtype} of shape {obs.shape}"
-            )
-        # Rounding to whole numbers would hide a NaN from the logits of an int8 file.
-        if self.obs_dtype.kind == "f" and not np.isfinite(obs).all():
-            raise NonFiniteError("the observation holds a NaN or an infinity")
+        obs = self.obs_spec.check(obs)
         if len(obs) == 1:
             self._input[...] = obs
             self._session.run_with_iobinding(self._binding)
@@ -119,23 +117,19 @@ class OnnxPlanner:
         else:
             logits = self._session.run([PLAN_LOGITS], {OBS: np.ascontiguousarray(obs)})[0]
         if not np.isfinite(logits).all():
-            raise NonFiniteError("the network answered with a NaN or an infinity")
+            raise NonFiniteError("the network's output contains NaN or Inf")
         return self.action_space.plan(logits, self._smoothing)
 
-    def _checked_dtype(self, name: str) -> np.dtype[Any]:
-        """The input's number type, after comparing what the graph says with what the manifest says."""
+    def _check_interface(self, name: str) -> None:
+        """Compare names, shapes and number types of the graph with those of the manifest."""
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         said = [(OBS, [*self.obs_shape]), (PLAN_LOGITS, [self.horizon, self.n_actions])]
         found = [(each.name, each.shape[1:]) for each in (*inputs, *outputs)]
         if found != said:
             raise CorruptFileError(f"{name}: the manifest says {said}, the graph {found}")
         types = [NUMPY_TYPES.get(each.type, each.type) for each in (*inputs, *outputs)]
-        if types != [self.manifest.obs_dtype, "float32"]:
-            raise CorruptFileError(
-                f"{name}: the manifest says {self.manifest.obs_dtype} in and float32 out, the graph {types}"
-            )
-        dtype: np.dtype[Any] = np.dtype(types[0])
-        return dtype
+        if types != [str(self.obs_dtype), "float32"]:
+            raise CorruptFileError(f"{name}: the manifest says {self.obs_dtype} in and float32 out, the graph {types}")
 
     def _bind(self) -> Any:
         binding = self._session.io_binding()
@@ -149,8 +143,8 @@ class OnnxPlanner:
 
 NUMPY_TYPES = {
     "tensor(bool)": "bool", "tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(int16)": "int16",
-    "tensor(int32)": "int32", "tensor(int64)": "int64", "tensor(float16)": "float16", "tensor(float)": "float32",
-    "tensor(double)": "float64",
+    "tensor(int32)": "int32", "tensor(int64)": "int64", "tensor(uint16)": "uint16", "tensor(uint32)": "uint32",
+    "tensor(uint64)": "uint64", "tensor(float16)": "float16", "tensor(float)": "float32", "tensor(double)": "float64",
 }  # fmt: skip
 """onnxruntime's names of number types → numpy's."""
 

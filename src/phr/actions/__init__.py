@@ -55,7 +55,15 @@ def _continuous(values: dict[str, Any]) -> Continuous:
         tuple(edge if value is None else _bound(value) for value in _listed(values[name]))
         for name, edge in (("low", -math.inf), ("high", math.inf))
     )
-    return Continuous(low, high, whole_numbers(values["shape"]))
+    recorded = None if "recorded" not in values else tuple(_mean_and_unit(pair) for pair in _listed(values["recorded"]))
+    return Continuous(low, high, whole_numbers(values["shape"]), recorded)
+
+
+def _mean_and_unit(pair: Any) -> tuple[float, float]:
+    mean, unit = (_bound(value) for value in _listed(pair))
+    if not np.float32(unit) > 0:
+        raise ValueError(f"{unit!r} is no unit")
+    return mean, unit
 
 
 def _bound(value: Any) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,8 +14,8 @@ from phr.actions.space import ActionSpace
 from phr.errors import InvalidDataError
 from phr.plan import Bounds, ContinuousPlan, Smoothing
 
-_BOUNDED = 1e6
-"""A range wider than this is a way of writing 'anything'."""
+_LARGEST = float(np.finfo(np.float32).max)
+"""A range that float32 does not hold is a way of writing 'anything'."""
 
 CLOSE = 0.1
 """Continuous actions agree where they are no farther apart than this part of half the range."""
@@ -29,16 +29,20 @@ class Continuous(ActionSpace):
         low: Least value of every number, the array flattened.
         high: Greatest.
         shape: Of one action.
+        recorded: Mean and spread of each number in a teacher's actions (`measured_on`): the center and the unit of those
+            whose range has no end. It plays no part in comparing spaces.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
     shape: tuple[int, ...]
+    recorded: tuple[tuple[float, float], ...] | None = field(default=None, compare=False)
 
     dtype = np.dtype(np.float32)
 
     def __post_init__(self) -> None:
         fits = all(side > 0 for side in self.shape) and len(self.low) == len(self.high) == math.prod(self.shape)
+        fits = fits and (self.recorded is None or len(self.recorded) == len(self.low))
         if not fits or not all(low <= high for low, high in zip(self.low, self.high, strict=True)):
             raise InvalidDataError(
                 f"continuous actions of shape {self.shape} need as many bounds, low <= high, got {self.low} and {self.high}"
@@ -57,6 +61,20 @@ class Continuous(ActionSpace):
         down, up = np.where(none_between, nearest_low, down), np.where(none_between, nearest_high, up)
         return cls(tuple(down.ravel().tolist()), tuple(up.ravel().tolist()), low.shape)
 
+    def measured_on(self, actions: NDArray[Any]) -> Continuous:
+        """The space with the mean and the standard deviation of recorded actions, shape `(n, *shape)`.
+
+        A number that never varied has its own size as its unit, or 1 if it is 0.
+        """
+        if self.bounds.bounded.all():
+            return self
+        numbers = actions.reshape(len(actions), -1).astype(np.float64)
+        means, spreads = numbers.mean(axis=0), numbers.std(axis=0)
+        varies = spreads > np.abs(means) * np.finfo(np.float32).eps
+        units = np.where(varies, spreads, np.where(means != 0, np.abs(means), 1.0))
+        units = np.maximum(units, np.finfo(np.float32).tiny)
+        return replace(self, recorded=tuple(zip(means.tolist(), units.tolist(), strict=True)))
+
     @property
     def n_outputs(self) -> int:
         """The numbers of one action; a policy that tells its spread answers twice as many."""
@@ -72,9 +90,10 @@ class Continuous(ActionSpace):
         low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             wide = high.astype(np.float64) - low
-            bounded = ((wide / 2).astype(np.float32) > 0) & (wide <= _BOUNDED)
-            center = np.where(bounded, low + wide / 2, np.clip(0.0, low, high)).astype(np.float32)
-            unit = np.where(bounded, wide / 2, 1.0).astype(np.float32)
+            bounded = ((wide / 2).astype(np.float32) > 0) & (wide <= _LARGEST)
+            means, units = ([0.0], [1.0]) if self.recorded is None else zip(*self.recorded, strict=True)
+            center = np.where(bounded, low + wide / 2, np.clip(means, low, high)).astype(np.float32)
+            unit = np.where(bounded, wide / 2, units).astype(np.float32)
         return Bounds(low, high, center, unit, bounded, self.shape)
 
     def plan(self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0) -> ContinuousPlan:
@@ -110,7 +129,10 @@ class Continuous(ActionSpace):
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; None stands for no bound."""
         low, high = ([value if math.isfinite(value) else None for value in side] for side in (self.low, self.high))
-        return {"kind": "continuous", "low": low, "high": high, "shape": list(self.shape)}
+        values: dict[str, Any] = {"kind": "continuous", "low": low, "high": high, "shape": list(self.shape)}
+        if self.recorded is not None:
+            values["recorded"] = [list(pair) for pair in self.recorded]
+        return values
 
     def __str__(self) -> str:
         low, high = min(self.low), max(self.high)

@@ -19,8 +19,7 @@ from phr.files import sha256_of
 from phr.learning import runs
 from phr.learning.losses import losses_for
 from phr.learning.phr_config import PHRConfig
-from phr.learning.student_presets import fresh_trunk, fresh_trunk_of, student_config
-from phr.learning.teacher_presets import further_config, teacher_config
+from phr.learning.presets import fresh_trunk, further_config, student_config, teacher_config
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner
@@ -70,17 +69,17 @@ def train_teacher(
         NonFiniteError: If a loss or gradient is not finite; the last good checkpoint stays.
     """
     use_threads(threads)
-    env = make_env(env_id)
-    if start is None:
-        config, model = teacher_config(env, seed=seed, **settings), None
-    else:
-        model = start if isinstance(start, Model) else load(start)
-        if model.horizon > 1:
-            raise IncompatibleModelError(
-                f"{start} plans {model.horizon} actions from one look; only a teacher is trained further"
-            )
-        check_fits(model.planner, env, expected_shape=model.manifest.obs_shape)
-        config = further_config(env, model.network.config.trunk, seed=seed, **settings)
+    with make_env(env_id) as env:
+        if start is None:
+            config, model = teacher_config(env, seed=seed, **settings), None
+        else:
+            model = start if isinstance(start, Model) else load(start)
+            if model.horizon > 1:
+                raise IncompatibleModelError(
+                    f"{start} plans {model.horizon} actions from one look; only a teacher is trained further"
+                )
+            check_fits(model.planner, env)
+            config = further_config(env, model.network.config.trunk, seed=seed, **settings)
     return runs.train_teacher(env_id, config, _path(out), start=model, resume=resume, on_progress=on_progress, say=say)
 
 
@@ -122,14 +121,18 @@ def distill(
         normalize: Statistics of the observations that a `.zip` was trained with (`convert_vecnormalize`).
         threads: Threads of torch.
         on_progress: Told while recording and after each update.
-        say: Told which episodes were kept, and why, and what each round of refinement found and changed.
+        say: Told which episodes were kept, and why, what each round of refinement found and changed, and at the end what
+            did not go as asked.
         **settings: Fields of `PHRConfig` (`loss`, `window_stride`, `loss_weight`, `width`, `refine`, ...). `width=W` gives
             the student a fresh trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that
-            the student's own plans lead to.
+            the student's own plans lead to; `keep` chooses the episodes to learn from; `n_envs` is how many environments are
+            open side by side.
 
     Raises:
         HorizonError: If the horizon is below 1.
         NoSuccessError: If the teacher succeeded in no episode.
+        NonFiniteError: If the teacher answers with a NaN or an infinity.
+        BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
         IncompatibleModelError: If teacher, environment and experience do not fit.
         SettingError: If settings make no sense, alone or together.
         UsageError: As for `train_teacher`.
@@ -139,10 +142,9 @@ def distill(
         if (save_experience, activation, normalize) != (None, None, None):
             raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
         logged = load_logged(experience, env_id)
-        space, actions = logged.observation_space, logged.action_space
         settings = {**settings, "refine": settings.get("refine") or 0}  # nobody is there to be asked again
-        trunk = fresh_trunk(space)
-        config = student_config(logged.env_id, horizon, action_space=actions, fresh=trunk, seed=seed, **settings)
+        trunk = fresh_trunk(logged)
+        config = student_config(logged, horizon, trunk, seed=seed, **settings)
         return runs.distill_logged(logged, config, _path(out), start=trunk, resume=resume, on_progress=on_progress, say=say)
     actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
     if actor.model is None and not actor.identity and (resume or experience is not None):
@@ -150,12 +152,13 @@ def distill(
             f"nothing tells {actor.reference} from another policy of that name, so neither a run nor recorded episodes can "
             "be known to be its own; give it an attribute `identity`, a text that changes whenever its answers do"
         )
-    env = make_env(actor.env_id)
-    start = actor.model.network if actor.model else fresh_trunk_of(env)
-    is_fresh = isinstance(start, TrunkConfig) or settings.get("width") is not None
-    fresh = (start if isinstance(start, TrunkConfig) else start.config.trunk) if is_fresh else None
-    config = student_config(actor.env_id, horizon, action_space=env.action_space, fresh=fresh, seed=seed, **settings)
-    _check_teacher(actor, env, config)
+    with make_env(actor.env_id) as env:  # and closed before any other is opened: some simulators allow one at a time
+        start = actor.model.network if actor.model else fresh_trunk(env)
+        is_fresh = isinstance(start, TrunkConfig) or settings.get("width") is not None
+        fresh = (start if isinstance(start, TrunkConfig) else start.config.trunk) if is_fresh else None
+        config = student_config(env, horizon, fresh, seed=seed, **settings)
+        _check_teacher(actor, env, config)
+        joint_config = teacher_config(env, seed=seed) if config.joint else None
     return runs.distill(
         actor.planner,
         actor.env_id,
@@ -164,7 +167,7 @@ def distill(
         start=start,
         teacher_name=actor.reference if actor.model is None or actor.model.directory else "",
         teacher_id=actor.model.sha256 if actor.model else actor.identity,
-        joint_config=teacher_config(env, seed=seed) if config.joint else None,
+        joint_config=joint_config,
         experience=None if experience is None else _recorded(experience),
         save_experience_to=_path(save_experience),
         experience_id="" if experience is None else sha256_of(Path(experience).with_suffix(".npz")),
@@ -179,7 +182,7 @@ def _check_teacher(actor: Actor, env: SplitEnv, config: PHRConfig) -> None:
     if actor.action_only:
         allowed = losses_for(env.action_space, action_only=True)
         check_soft(actor.reference, config.loss, allowed, sample_labels=config.sample_labels)
-    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
+    check_fits(actor.planner, env)
     if config.joint and actor.model is None:
         raise IncompatibleModelError("joint training goes on with A2C, so it needs a teacher that phr trained")
     if actor.model is None and config.trunk_mode != "anchored":

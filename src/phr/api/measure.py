@@ -10,7 +10,6 @@ from typing import Any
 from phr.acting.commitment import Commitment, CommitmentLike, resolve_commitment
 from phr.api.threads import threads_restored, use_threads
 from phr.envs.registry import make_env, with_option
-from phr.envs.split import SplitEnv
 from phr.errors import HorizonError, SettingError
 from phr.evaluation.evaluate import EvaluationSettings, check_fits, evaluate_planner
 from phr.evaluation.machine import describe_machine
@@ -100,7 +99,7 @@ def evaluate(
     # The starts go first: too many of them must not cost the results of long runs.
     every = _every_start(actor, where, settings.commitment) if all_starts else None
     with make_env(where) as env:
-        _check_fits(actor, env)
+        check_fits(actor.planner, env)
         result = evaluate_planner(
             actor.planner,
             env,
@@ -117,10 +116,6 @@ def _resolved(model: Any, env_id: str | None, horizon: int | None, backend: Back
     if horizon is not None:
         check_whole("horizon", horizon, 1, HorizonError)
     return resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=reading)
-
-
-def _check_fits(actor: Actor, env: SplitEnv) -> None:
-    check_fits(actor.planner, env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
 
 
 def _check_words(
@@ -169,7 +164,7 @@ def evaluate_all_starts(
 def _every_start(actor: Actor, env_id: str, commitment: CommitmentLike | Commitment | None) -> StartsResult:
     resolve_commitment(commitment, actor.planner.horizon)  # a wrong one is refused before the starts are searched for
     with make_env(env_id) as env:
-        _check_fits(actor, env)
+        check_fits(actor.planner, env)
         starts = distinct_starts(env)
         optimal = optimal_lengths(env, starts) if env_id in SOLVABLE_IDS else None
     return play_all_starts(actor.planner, env_id, starts, commitment=commitment, optimal_lengths=optimal)

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import difflib
 import sys
 import traceback
+from collections.abc import Collection
 from dataclasses import fields
-from typing import Any
+from typing import Any, NoReturn, get_type_hints
 
 import tyro
+from tyro import _errors as tyro_errors  # its maker's hook for parse errors; pyproject.toml pins tyro for it
 
 from phr.cli.commands import COMMANDS, Command, describe
-from phr.cli.complaints import complaint, near_miss, one_line
-from phr.cli.words import POSITIONAL, WORDS
+from phr.cli.words import READERS, command_of, is_positional, options_of
 from phr.errors import PhrError, UsageError
 
-_RESUME = "; --resume goes on from the last checkpoint, or begins where there was none yet"
+_RESUME = "; --resume continues from the last checkpoint, or starts where there was none yet"
 _GOES_ON = {
     "train": _RESUME,
-    "distill": f"{_RESUME}; episodes are recorded anew",
+    "distill": f"{_RESUME}; episodes are recorded again",
     "bench": "; finished sections are written",
-    "reproduce": "; the same command goes on with what is missing",
+    "reproduce": "; the same command continues with what is missing",
 }
-_CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+_CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 
 
 def run(words: list[str]) -> int:
@@ -44,16 +44,16 @@ def run(words: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        sys.stderr.write(f"phr: {type(error).__name__}: {one_line(str(error))} (run again with --debug for the traceback)\n")
+        sys.stderr.write(f"phr: {type(error).__name__}: {_one_line(error)} (run again with --debug for the traceback)\n")
         return 1
     return 0
 
 
 def parse(words: list[str]) -> Command:
-    """The command that the words stand for.
+    """Build the command that the words name.
 
     Raises:
-        UsageError: If they stand for none, in one line.
+        UsageError: If they name none, or a value is wrong; one line.
         SystemExit: After printing help or the version.
     """
     if not words or words[0] in ("-h", "--help", "help"):
@@ -66,27 +66,65 @@ def parse(words: list[str]) -> Command:
         raise SystemExit(0)
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
-        hint = near_miss(name, [*COMMANDS, "--help", "--version"], f"choose one of {', '.join(COMMANDS)}")
-        raise UsageError(f"there is no command {name!r}; {hint}")
-    box = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(box):
-            return tyro.cli(COMMANDS[name], prog=f"phr {name}", args=rest, config=_CONFIG, registry=WORDS)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        said = complaint(box.getvalue(), _options(COMMANDS[name]))
-        raise UsageError(said if said.endswith("?") else f"{said}; see phr {name} --help") from None
+        hint = _near(name, [*COMMANDS, "--help", "--version"]) or f"choose one of {', '.join(COMMANDS)}"
+        raise UsageError(f"unknown command {name!r}; {hint}")
+    command, options = COMMANDS[name], options_of(COMMANDS[name])
+
+    def refuse(event: tyro_errors.ParseErrorEvent) -> NoReturn:
+        said = _complaint(event, options)
+        raise UsageError(said if said.endswith("?") else f"{said}; see phr {name} --help")
+
+    with tyro_errors.on_parse_error(refuse):
+        built: Command = command_of(
+            command, tyro.cli(options, prog=f"phr {name}", args=rest, config=_CONFIG, registry=READERS)
+        )
+    return built
 
 
-def _options(command: Any) -> list[str]:
-    """Every option of a command, with its dashes."""
-    named = [field.name for field in fields(command) if field.type not in POSITIONAL]
-    return [*(f"--{name.replace('_', '-')}" for name in named), "--help", "--debug"]
+def _complaint(event: tyro_errors.ParseErrorEvent, options: type[Any]) -> str:
+    """Say in one sentence why words were rejected."""
+    match event:
+        case tyro_errors.UnrecognizedArgs(tokens=[first, *_]):
+            if not first.startswith("-"):
+                return f"unexpected argument {first!r}"
+            known = [_option(each.name) for each in fields(options) if not is_positional(_kind(options, each.name))]
+            hint = _near(first, [*known, "--help", "--debug"])
+            return f"unknown option {first}" + (f"; {hint}" if hint else "")
+        case tyro_errors.MissingArgs(missing_arguments=missing):
+            return f"missing: {', '.join(_written(options, each.arg.field.intern_name) for each in missing)}"
+        case tyro_errors.BadValue(argument=argument):
+            return f"{_option(argument.field.intern_name)} needs a value"
+        case tyro_errors.InstantiationFailure(message=message, argument=argument) if argument is not None:
+            return f"{_option(argument.field.intern_name)} {_one_line(message)}"
+    return "the arguments were not understood"
+
+
+def _kind(options: type[Any], name: str) -> Any:
+    return get_type_hints(options, include_extras=True)[name]
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _written(options: type[Any], name: str) -> str:
+    """An option and its placeholder, or a positional argument's placeholder alone."""
+    kind = _kind(options, name)
+    placeholder = next((each.metavar for each in kind.__metadata__ if getattr(each, "metavar", None)), "")
+    return placeholder if is_positional(kind) else f"{_option(name)} {placeholder}".strip()
+
+
+def _near(wrong: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(wrong, known, n=1)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 def _fail(error: PhrError, debug: bool, code: int) -> int:
     if debug:
         traceback.print_exc()
-    sys.stderr.write(f"phr: {one_line(str(error))}\n")
+    sys.stderr.write(f"phr: {_one_line(error)}\n")
     return code

@@ -1,25 +1,34 @@
-"""Kinds of words that commands share, with the placeholders that `--help` shows for them."""
+"""Kinds of words that commands share: how they are read, and the placeholders that `--help` shows for them.
+
+A command is a dataclass. Where it names a configuration (`SETTINGS = "module:Class"`), every field of that becomes an option
+too, with the field's own name and docstring, so no setting is out of reach and none has two names.
+"""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields, make_dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import docstring_parser
 import tyro
 
 from phr.errors import SettingError
 
 
-def word(metavar: str, help: str | None = None) -> Any:  # tyro's own word for it
-    """How an option looks in `--help`; defaults are told in its help text, in words, where they tell something."""
+def word(metavar: str, help: str | None = None) -> Any:  # tyro's own name for it
+    """Say how an option looks in `--help`; help texts state defaults themselves, where a reader needs them."""
     return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
 
 
 Count = Annotated[int, word("N")]
 OptionalCount = Annotated[int | None, word("N")]
-OptionalNumber = Annotated[float | None, word("X")]
 EnvId = Annotated[str, word("ID")]
 OptionalEnvId = Annotated[str | None, word("ID")]
 Folder = Annotated[Path, word("DIR")]
@@ -30,74 +39,239 @@ OptionalFile = Annotated[Path | None, word("FILE")]
 Teacher = Annotated[tyro.conf.Positional[str | None], word("TEACHER")]
 Episodes = Annotated[str | None, word("FILE")]
 Activation = Annotated[
-    str | None, word("NAME", "Activation function of a Stable-Baselines3 .zip that does not tell it: tanh, relu, ...")
+    str | None, word("NAME", "Activation function of a Stable-Baselines3 .zip that does not record it: tanh, relu, ...")
 ]
 Normalize = Annotated[
-    Path | None, word("FILE.npz", "Statistics of the observations that a .zip was trained with, from phr convert.")
+    Path | None, word("FILE.npz", "Observation statistics that a .zip was trained with, as phr convert writes them.")
 ]
 Examined = Annotated[tyro.conf.Positional[str], word("ENV_ID")]
 PickleFile = Annotated[tyro.conf.Positional[Path], word("FILE.pkl")]
 StatisticsFile = Annotated[Path, word("FILE.npz")]
 ModelReference = Annotated[tyro.conf.Positional[str], word("MODEL")]
 Reported = Annotated[tyro.conf.Positional[str], word("DIR")]
-POSITIONAL = ("Teacher", "ModelReference", "Reported", "PickleFile", "Examined")
-"""The kinds that stand without an option before them."""
+OptionalRange = Annotated[tuple[int, int] | None, word("LO:HI")]
 Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
-Seed = Annotated[int, word("S", "Fixes all that is random (default 0).")]
-Threads = Annotated[int, word("N", "Threads to compute with (default 1).")]
+Seed = Annotated[int, word("S", "Seed of everything random (default: 0).")]
+Threads = Annotated[int, word("N", "Threads to compute with (default: 1).")]
 Resume = Annotated[
     bool,
     tyro.conf.arg(
-        help="Start where there is nothing, go on where there is a part, do nothing where all is done.",
+        help="Continue an interrupted run from its checkpoint; start one where there is none; leave a finished one.",
         help_behavior_hint="",
     ),
 ]
 
+_PLACEHOLDERS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", bool: "yes|no", tuple[int, int]: "LO:HI"}
 
-WORDS = tyro.constructors.ConstructorRegistry()
-"""How words become values where Python's own way is too strict."""
+_ALIASES = {"prefix": ("--random-prefix",)}
+"""`phr evaluate` calls it so."""
+
+
+def options_of(command: type[Any]) -> type[Any]:
+    """Make the flat dataclass that tyro parses: the command's own fields, then one option for each of its `SETTINGS`.
+
+    A setting that is left out is None (False for a flag): its value is then the preset's.
+    """
+    kinds, documented = get_type_hints(command, include_extras=True), _documented(command)
+    own = {each.name: each for each in fields(command) if each.name != "settings"}
+    options = [(name, _with_help(kinds[name], documented.get(name, "")), each.default) for name, each in own.items()]
+    if named := getattr(command, "SETTINGS", None):
+        module, _, name = named.partition(":")
+        config = getattr(importlib.import_module(module), name)  # torch, which other commands need not wait for
+        options += [_setting(config, each) for each in fields(config) if each.name not in own and _is_word(config, each)]
+    rows: list[Any] = [(name, kind) for name, kind, default in options if default is MISSING]
+    rows += [(name, kind, default) for name, kind, default in options if default is not MISSING]
+    made = make_dataclass(command.__name__, rows, frozen=True, kw_only=True)
+    made.__doc__ = inspect.getdoc(command)
+    return made
+
+
+def command_of(command: type[Any], parsed: Any) -> Any:
+    """Build the command from what `options_of` parsed; the settings that were given go into its field `settings`."""
+    values = vars(parsed)
+    own = {each.name for each in fields(command)}
+    untouched = {each.name: each.default for each in fields(parsed)}
+    given = {name: value for name, value in values.items() if name not in own and value is not untouched[name]}
+    settings = {"settings": given} if "settings" in own else {}
+    return command(**{name: value for name, value in values.items() if name in own}, **settings)
+
+
+def is_positional(kind: Any) -> bool:
+    """Whether a field of this type stands without an option before it."""
+    return tyro.conf.Positional in getattr(kind, "__metadata__", ())
+
+
+def _documented(kind: type[Any]) -> dict[str, str]:
+    """The docstrings below a dataclass's fields, each on one line."""
+    return {
+        each.arg_name: " ".join((each.description or "").split()) for each in docstring_parser.parse_from_object(kind).params
+    }
+
+
+def _with_help(kind: Any, text: str) -> Any:
+    """The type with a help text, unless it has one."""
+    configured = not text or any(getattr(each, "help", None) for each in getattr(kind, "__metadata__", ()))
+    return kind if configured else Annotated[kind, tyro.conf.arg(help=text)]
+
+
+def _is_word(config: type[Any], each: Field[Any]) -> bool:
+    """Whether a setting can be written as one word; nested configurations cannot."""
+    kinds = _kinds(get_type_hints(config)[each.name])
+    return all(kind in (int, float, str, bool, tuple[int, int]) or get_origin(kind) is Literal for kind in kinds)
+
+
+def _kinds(kind: Any) -> list[Any]:
+    """The members of a union but None, or the one type that it is."""
+    is_union = get_origin(kind) in (Union, UnionType)
+    return [each for each in get_args(kind) if each is not type(None)] if is_union else [kind]
+
+
+def _plain(kind: Any) -> Any:
+    """`T` of `T | None`."""
+    kinds = _kinds(kind)
+    return kinds[0] if len(kinds) == 1 else kind
+
+
+def _setting(config: type[Any], each: Field[Any]) -> tuple[str, Any, Any]:
+    """One setting as an option: name, type with its help, default."""
+    text, kind = _documented(config).get(each.name, ""), _plain(get_type_hints(config)[each.name])
+    if kind is bool and each.default is False:
+        return each.name, Annotated[bool, tyro.conf.arg(help=text, help_behavior_hint="")], False
+    if each.default is MISSING:
+        return each.name, Annotated[kind, word(_PLACEHOLDERS[kind], text)], MISSING
+    if each.default is not None:
+        text = f"{text} (default: {_shown(each.default)})"
+    aliases = _ALIASES.get(each.name)
+    looks = tyro.conf.arg(metavar=_PLACEHOLDERS.get(kind), help=text, help_behavior_hint="", aliases=aliases)
+    return each.name, Annotated[kind | None, tyro.conf.FlagConversionOff, looks], None
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value[0]}:{value[1]}" if isinstance(value, tuple) else str(value).replace("_", "-")
+
+
+READERS = tyro.constructors.ConstructorRegistry()
+"""How words become values where Python's own way is too strict, with messages for people."""
+
+_Spec = tyro.constructors.PrimitiveConstructorSpec[Any]
+
+
+def _reads(metavar: str, read: Callable[[str], Any], kind: Any) -> _Spec:
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: read(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, kind),  # None: left out
+        str_from_instance=lambda value: [_shown(value)],
+    )
+
+
+@READERS.primitive_rule
+def _reader(info: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
+    kind = _plain(info.type)
+    if kind is int:
+        return _reads("N", whole_number, int)
+    if kind is float:
+        return _reads("X", number, float)
+    if kind is bool:
+        return _reads("yes|no", _yes_or_no, bool)
+    if kind is str:
+        return _reads("TEXT", str, str)
+    if kind is Path:
+        return _reads("PATH", Path, Path)
+    if kind == tuple[int, int]:
+        return _reads("LO:HI", whole_range, tuple)
+    if get_origin(kind) is Literal:
+        return _reads("|".join(map(_shown, get_args(kind))), lambda text: _choice(text, get_args(kind)), object)
+    if (kinds := _kinds(kind)) and [get_origin(each) or each for each in kinds] == [Literal, float]:
+        choices = get_args(kinds[0])
+        return _reads("|".join([*map(_shown, choices), "X"]), lambda text: _choice_or_number(text, choices), object)
+    return None
+
 
 _MOST_DIGITS = 18
 
 
-@WORDS.primitive_rule
-def _whole_numbers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[int] | None:
-    if info.type is not int:
-        return None
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="INT",
-        instance_from_str=lambda words: whole_number(words[0]),
-        is_instance=lambda value: isinstance(value, int),
-        str_from_instance=lambda value: [str(value)],
-    )
-
-
 def whole_number(text: str) -> int:
-    """The number that a text says: `1000`, `1_000`, `1,000` or `1e3`.
+    """Read `1000`, `1_000`, `1,000` or `1e3`.
 
     Raises:
-        ValueError: In Python's words, if it is not whole or has more than 18 digits.
+        ValueError: If it is not a whole number of at most 18 digits.
     """
-    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", text):
-        text = text.replace(",", "")
+    wrong = f"must be a whole number; got {text!r}"
+    plain = text.replace(",", "") if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", text) else text
     try:
-        number = Decimal(text)
+        value = Decimal(plain)
     except InvalidOperation:
-        return int(text)
+        raise ValueError(wrong) from None
     # The exponent first: 1e999999999 is a whole number that no memory holds.
-    if not number.is_finite() or number.adjusted() >= _MOST_DIGITS or number != number.to_integral_value():
-        raise ValueError(f"invalid literal for int() with base 10: {text!r}")
-    return int(number)
+    if not value.is_finite() or value.adjusted() >= _MOST_DIGITS or value != value.to_integral_value():
+        raise ValueError(wrong)
+    return int(value)
 
 
-def prefix_range(text: str) -> tuple[int, int]:
-    """The two numbers of LO:HI.
+def number(text: str) -> float:
+    """Read a number.
 
     Raises:
-        SettingError: If the text is something else.
+        ValueError: If it is none.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"must be a number; got {text!r}") from None
+
+
+def whole_range(text: str) -> tuple[int, int]:
+    """Read the two numbers of LO:HI.
+
+    Raises:
+        ValueError: If the text is something else.
     """
     low, colon, high = text.partition(":")
     if not (colon and low.isdecimal() and high.isdecimal()):
-        raise SettingError(f"--random-prefix is LO:HI, two whole numbers, got {text!r}")
+        raise ValueError(f"must be LO:HI, two whole numbers; got {text!r}")
     return int(low), int(high)
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError(f"must be yes or no; got {text!r}")
+    return text == "yes"
+
+
+def _choice(text: str, choices: tuple[Any, ...]) -> Any:
+    """One of the choices; a dash may stand for an underscore, as in option names."""
+    for choice in choices:
+        if _shown(choice) == _shown(text):
+            return choice
+    raise ValueError(f"must be one of {', '.join(map(_shown, choices))}; got {text!r}")
+
+
+def _choice_or_number(text: str, choices: tuple[Any, ...]) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return _choice(text, choices)
+    except ValueError:
+        raise ValueError(f"must be one of {', '.join(map(_shown, choices))}, or a number; got {text!r}") from None
+
+
+def commitment(text: str | None) -> int | Literal["auto"] | None:
+    """Read a number of actions, or `auto`.
+
+    Raises:
+        SettingError: If it is neither.
+    """
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    try:
+        return whole_number(text)
+    except ValueError:
+        raise SettingError(f"--commitment must be a whole number or auto; got {text!r}") from None

@@ -10,22 +10,30 @@ Preprocessing follows `ale_py.vector_env.AtariVectorEnv`: grey, maximum of a dec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from ale_py import Action, roms
 from ale_py.env import AtariEnv
+from ale_py.vector_env import AtariVectorEnv
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from phr.cores import available_cores
 from phr.envs.atari_ids import AtariSettings
 from phr.envs.atari_palette import grey_table
-from phr.envs.split import Advance, BareSimulator, SplitEnv, discrete_size
-from phr.errors import MissingExtraError, UnsupportedEnvironmentError
+from phr.envs.split import Advance, BareSimulator, SplitEnv, Timing, discrete_size
+from phr.envs.training_vector import SeedSchedule, VectorStep
+from phr.errors import InvalidDataError, MissingExtraError, UnsupportedEnvironmentError
 from phr.seeding import reseed
 
 SIZE, STACK = 84, 4
+
+_FRAMES_PER_SECOND = 60.0
+"""Of the console."""
 
 _NOOP, _FIRE = Action.NOOP.value, Action.FIRE.value
 _CHECKED_FRAMES = 120
@@ -50,6 +58,8 @@ class AtariSplitEnv(SplitEnv):
     """
 
     family = "atari"
+    stepping = "fast path: the emulator alone; frames are prepared only when an observation is built"
+    shown = "four grey frames, the newest last, each the maximum of a decision's last two screens"
 
     def __init__(self, env: AtariEnv, env_id: str, settings: AtariSettings | None = None) -> None:
         try:
@@ -78,12 +88,14 @@ class AtariSplitEnv(SplitEnv):
         self.full_action_space = len(self._actions) == len(self._ale.getLegalActionSet())
         self._varies = settings.sticky > 0 or isinstance(settings.frame_skip, tuple)
         self._plain = [(action,) * _longest(settings.frame_skip) for action in self._actions]
-        self._fire = settings.fire_reset and _FIRE in self._actions
+        fires = settings.fire if _FIRE in self._actions else "no"
+        self._fires_first, self._fires_on = fires == "reset", fires == "life"
+        self._launch = [self._actions.index(_FIRE), *range(2, len(self._actions))][:2] if self._fires_on else []
         # Without a palette the emulator itself turns screens grey when they are copied.
         self._read = self._ale.getScreen if self._grey is not None else self._ale.getScreenGrayscale
         self._read(self._first_screen)
         self._snapshot: Any = self._exact_snapshot()
-        self._head = self._pending = self._elapsed = self.n_noops = 0
+        self._head = self._pending = self._elapsed = self._lives = self.n_noops = 0
         self._last_action = _NOOP
 
     @property
@@ -95,6 +107,49 @@ class AtariSplitEnv(SplitEnv):
     def action_names(self) -> list[str]:
         """What each action presses, in ale-py's words: NOOP, FIRE, RIGHT, LEFT, RIGHTFIRE, ..."""
         return list(self._env.get_action_meanings())
+
+    @property
+    def timing(self) -> Timing:
+        """As the settings say, in place of Gymnasium's layers."""
+        skip = self.settings.frame_skip
+        limit = self.settings.max_frames // (skip if isinstance(skip, int) else skip[0])
+        return Timing(frame_skip=skip, sticky=self.settings.sticky, idle_starts=self.settings.noop_max, step_limit=limit)
+
+    @property
+    def steps_per_second(self) -> float:
+        """The pace of the console."""
+        skip = self.settings.frame_skip
+        return _FRAMES_PER_SECOND / (skip if isinstance(skip, int) else (skip[0] + skip[1] - 1) / 2)
+
+    def action_effects(self) -> NDArray[np.int64] | None:
+        """In Pong, where each action pushes the paddle: 1 for RIGHT (up), −1 for LEFT (down), 0 for the others."""
+        if self.game != "pong":
+            return None
+        return np.array([("RIGHT" in name) - ("LEFT" in name) for name in self.action_names], np.int64)
+
+    def native_vectors(self, n_envs: int, seeds: SeedSchedule) -> Sequence[AtariVector] | None:
+        """Games in ale-py's own threads; None where those cannot play this one.
+
+        Where there are two cores they come in two groups: while one is played the policy computes actions for the other.
+        """
+        if self.native_refusal() is not None:
+            return None
+        cores = available_cores()
+        n_groups = 2 if cores > 1 and n_envs > 1 else 1
+        sizes = [n_envs // n_groups + (group < n_envs % n_groups) for group in range(n_groups)]
+        starts = [sum(sizes[:group]) for group in range(n_groups)]
+        threads = max(1, cores // n_groups)
+        return [AtariVector(self, size, _from(start, seeds), threads) for size, start in zip(sizes, starts, strict=True)]
+
+    def native_refusal(self) -> str | None:
+        """Return what ale-py's native vector lacks to play this game; None where it can."""
+        if not isinstance(self.settings.frame_skip, int):
+            return "its frame skip is fixed"
+        if self._fires_on:
+            return "it does not press FIRE after a lost life"
+        if self._env._game_mode or self._env._game_difficulty:
+            return "it plays the default mode and difficulty only"
+        return None
 
     def _load(self) -> None:
         """The emulator as it stands after Gymnasium's `reset`, with its own sticky actions and limit switched off."""
@@ -140,22 +195,33 @@ class AtariSplitEnv(SplitEnv):
                 self._restart()
         self.n_noops = n_noops
         self._raw[0] = 0
-        if n_noops or self._fire:
+        if n_noops or self._fires_first:
             self._read(self._raw[0, 1])
         else:
             self._raw[0, 1] = self._first_screen  # a restored emulator shows nothing before it has run
         self._frames[:] = 0
-        self._head, self._pending, self._elapsed, self._last_action = 0, 1, 0, _NOOP
+        self._head, self._pending, self._last_action = 0, 1, _NOOP
+        for press in self._launch:
+            self._decide(press)
+        self._elapsed, self._lives = 0, self._ale.lives()
 
     def _restart(self) -> None:
         if self._snapshot is None:
             self._load()
         else:
             self._ale.restoreState(self._snapshot)
-        if self._fire:
+        if self._fires_first:
             self._ale.act(_FIRE)
 
-    def advance(self, action: Any, blind_for: int = 0) -> Advance:
+    def advance(self, action: Any) -> Advance:
+        """Play one decision, and those that follow a lost life under `fire=life`; their rewards and frames count."""
+        reward = self._decide(action)
+        if self._fires_on:
+            reward += self._launch_after_lost_life()
+        terminated = self._ale.game_over()
+        return float(reward), terminated, not terminated and self._elapsed >= self.settings.max_frames, {}
+
+    def _decide(self, action: Any) -> int:
         """Play the frames of one decision. The emulator stands still once the game is over, so none is cut short."""
         frames = self._varied(action) if self._varies else self._plain[action]
         act = self._ale.act
@@ -172,8 +238,17 @@ class AtariSplitEnv(SplitEnv):
         reward += act(frames[-1])
         self._read(after)
         self._elapsed += len(frames)
-        terminated = self._ale.game_over()
-        return float(reward), terminated, not terminated and self._elapsed >= self.settings.max_frames, {}
+        return reward
+
+    def _launch_after_lost_life(self) -> int:
+        """Play NOOP, FIRE and the action after it, each for one decision, if the last one took a life; return the reward.
+
+        Source:
+            Stable-Baselines3's `FireResetEnv` and `EpisodicLifeEnv`. Some games have 0 lives for a few frames before they
+            are over: nothing is pressed then.
+        """
+        before, self._lives = self._lives, self._ale.lives()
+        return sum(map(self._decide, (0, *self._launch))) if 0 < self._lives < before else 0
 
     def _varied(self, action: Any) -> tuple[int, ...]:
         """The frames of a decision under sticky actions or a varying frame skip."""
@@ -239,6 +314,8 @@ class AtariSplitEnv(SplitEnv):
             for frame in self._varied(action) if self._varies else self._plain[action]:
                 act(frame)
             self._pending += 1
+            if self._fires_on:
+                self._launch_after_lost_life()
 
         def observe() -> NDArray[Any]:
             for back in range(min(self._pending, STACK)):
@@ -247,6 +324,154 @@ class AtariSplitEnv(SplitEnv):
             return self.observe()
 
         return BareSimulator(step, self.reset, observe)
+
+
+class AtariVector:
+    """Many games of one kind in ale-py's own threads; every frame is prepared, seen or not. What training on Atari steps.
+
+    It differs from a `VectorSplit` of `AtariSplitEnv` in three ways. Episodes begin with 0 .. noop_max − 1 idle frames
+    instead of 1 .. noop_max. In the last observation of an episode the newest frame is the one before, in part. And its
+    state cannot be saved: `restore` begins new episodes, so a resumed training is not, bit for bit, the uninterrupted one.
+
+    Args:
+        single: A game of this kind; only its settings are used.
+        n_envs: Games side by side.
+        seeds: (game, round) → seed of a game; the round counts calls of `reset` and `restore`, because the games reset
+            themselves. None is a seed that nobody knows.
+        n_threads: Threads that step the games.
+
+    Raises:
+        UnsupportedEnvironmentError: If the native emulators cannot play it (`AtariSplitEnv.native_refusal`).
+        InvalidDataError: If there is no game.
+    """
+
+    exact_resume = False
+    """`restore` begins new episodes."""
+
+    def __init__(
+        self,
+        single: AtariSplitEnv,
+        n_envs: int,
+        seeds: SeedSchedule = lambda _i, _k: None,
+        n_threads: int = 1,
+    ) -> None:
+        if n_envs < 1:
+            raise InvalidDataError("a vector of environments needs at least one")
+        refusal, frame_skip = single.native_refusal(), single.settings.frame_skip
+        if refusal is not None or not isinstance(frame_skip, int):
+            raise UnsupportedEnvironmentError(f"{single.env_id}: ale-py's native vector cannot play it: {refusal}")
+        self.env_id, self.n_envs = single.env_id, n_envs
+        self.observation_space, self.n_actions = single.observation_space, single.n_actions
+        settings = single.settings
+        self._env: Any = AtariVectorEnv(  # every argument with a surprising default is spelled out
+            single.game,
+            n_envs,
+            num_threads=n_threads,
+            max_num_frames_per_episode=settings.max_frames,
+            repeat_action_probability=settings.sticky,
+            full_action_space=single.full_action_space,
+            autoreset_mode=AutoresetMode.SAME_STEP,
+            img_height=SIZE,
+            img_width=SIZE,
+            grayscale=True,
+            stack_num=STACK,
+            frameskip=frame_skip,
+            maxpool=True,
+            noop_max=settings.noop_max,
+            episodic_life=False,
+            life_loss_info=False,
+            reward_clipping=False,
+            use_fire_reset=settings.fire == "reset",
+        )
+        self._seeds, self._round = seeds, -1
+        self._latest: NDArray[np.uint8] | None = None
+        self._under_way = False
+        self.n_noops = np.zeros(n_envs, np.int64)
+        """Idle frames with which each running episode began."""
+
+    def reset(self) -> None:
+        """Start an episode in every game."""
+        self._round += 1
+        seeds = [self._seeds(index, self._round) for index in range(self.n_envs)]
+        # The emulator's seeds have 31 bits, and −1 means none.
+        native = np.array([-1 if seed is None else seed % 2**31 for seed in seeds])
+        self._latest, info = self._env.reset(seed=native)
+        self.n_noops = np.array(info["episode_frame_number"], np.int64)
+
+    def advance(self, actions: NDArray[np.int64]) -> VectorStep:
+        """Move every game by one action; one that ends starts again at once.
+
+        Raises:
+            InvalidDataError: If `reset` was never called.
+        """
+        self.send(actions)
+        return self.receive()
+
+    def send(self, actions: NDArray[np.int64]) -> None:
+        """Begin to move every game by one action; the threads play while the caller does something else.
+
+        Raises:
+            InvalidDataError: If `reset` was never called, or the last step was not received.
+        """
+        if self._latest is None:
+            raise InvalidDataError("reset the vector before it is advanced")
+        if self._under_way:
+            raise InvalidDataError("receive the last step before the next one is sent")
+        self._env.send(actions)
+        self._under_way = True
+
+    def receive(self) -> VectorStep:
+        """What the actions sent last led to.
+
+        Raises:
+            InvalidDataError: If none were sent.
+        """
+        if not self._under_way:
+            raise InvalidDataError("send actions before their outcome is received")
+        self._under_way = False
+        self._latest, rewards, terminated, truncated, info = self._env.recv()
+        done = terminated | truncated
+        self.n_noops[done] = info["episode_frame_number"][done]
+        return VectorStep(
+            rewards=rewards.astype(np.float32),
+            terminated=terminated,
+            truncated=truncated,
+            # One dense array for all games whenever any ended; only what was cut off has a value.
+            final_obs={int(index): info["final_obs"][index] for index in np.flatnonzero(truncated & ~terminated)},
+            infos={int(index): {} for index in np.flatnonzero(done)},
+        )
+
+    def observe(self, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Observations of all games, shape `(n_envs, 4, 84, 84)`; `out` where given.
+
+        Raises:
+            InvalidDataError: If `reset` was never called.
+        """
+        if self._latest is None:
+            raise InvalidDataError("reset the vector before it is looked at")
+        if out is None:
+            return self._latest.copy()
+        out[...] = self._latest
+        return out
+
+    def state(self) -> list[dict[str, Any]]:
+        """How often each game was begun; the native emulators cannot be saved."""
+        return [{"round": self._round}] * self.n_envs
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        """Begin new episodes, with seeds that the saved training had not used."""
+        self._round = max(entry["round"] for entry in state)
+        self.reset()
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._env.close()
+        self._env = None  # the threads end with the object
+
+
+def _from(first: int, seeds: SeedSchedule) -> SeedSchedule:
+    """The seeds of the environments from this one on."""
+    return lambda env, episode: seeds(first + env, episode)
 
 
 def _longest(frame_skip: int | tuple[int, int]) -> int:

@@ -18,6 +18,8 @@ _STICKINESS = {"v0": 0.25, "v4": 0.0}
 _MAX_FRAMES = 108_000
 """Half an hour of the game."""
 _FIELD_FRAME_SKIP = 4
+_SPELLINGS = {("fire_reset", "0"): ("fire", "no"), ("fire_reset", "1"): ("fire", "reset")}
+"""ale-py's name of an option, for which an id may be searched and replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +36,10 @@ class AtariSettings:
     """Probability that a frame repeats the action of the frame before it instead of the one chosen."""
     noop_max: int = 30
     """An episode begins with 1 .. noop_max idle frames; 0 is none."""
-    fire_reset: bool = False
-    """Press FIRE for one frame before the idle ones, where the game has that button."""
+    fire: str = "no"
+    """When FIRE is pressed for the policy, in games that have that button. `no`: never. `reset`: for one frame before the
+    idle ones, as ale-py's vector environment does. `life`: after the idle frames and after each lost life, as
+    Stable-Baselines3's `FireResetEnv` with `EpisodicLifeEnv` does; but here a lost life does not end the episode."""
     max_frames: int = _MAX_FRAMES
     """Frames after which an episode is cut off, idle ones not counted."""
 
@@ -45,6 +49,8 @@ class AtariSettings:
             raise SettingError(f"frame_skip must be >= 1, got {self.frame_skip}")
         if not 0 <= self.sticky <= 1:
             raise SettingError(f"sticky is a probability between 0 and 1, got {self.sticky}")
+        if self.fire not in ("no", "reset", "life"):
+            raise SettingError(f"fire must be one of 'no', 'reset', 'life'; got {self.fire!r}")
         if self.noop_max < 0 or self.max_frames < 1:
             raise SettingError(f"noop_max must be >= 0 and max_frames >= 1, got {self.noop_max} and {self.max_frames}")
 
@@ -62,17 +68,18 @@ class AtariSettings:
             sticky=round(env.ale.getFloat("repeat_action_probability"), 6),  # the emulator keeps a float32
             max_frames=env.ale.getInt("max_num_frames_per_episode") or _MAX_FRAMES,
         )
-        return replace(registered, **{name: _parse(name, text) for name, text in (options or {}).items()})
+        given = dict(_SPELLINGS.get(option, option) for option in (options or {}).items())
+        return replace(registered, **{name: _parse(name, text) for name, text in given.items()})
 
 
 def _parse(name: str, text: str) -> Any:
-    kinds: dict[str, Callable[[str], Any]] = {"sticky": float, "fire_reset": {"0": False, "1": True}.__getitem__}
+    kinds: dict[str, Callable[[str], Any]] = {"sticky": float, "fire": str}
     names = [field.name for field in fields(AtariSettings)]
     if name not in names:
         raise SettingError(f"Atari has no option {name!r}; choose one of {', '.join(names)}")
     try:
         return kinds.get(name, int)(text)
-    except (ValueError, KeyError):
+    except ValueError:
         raise SettingError(f"{name}={text} is no value of this option") from None
 
 

@@ -1,8 +1,9 @@
-"""`package.module:name`: things of the user's own, found by name."""
+"""`package.module:name`: the user's own code, found by name."""
 
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import Any
 
 from phr.errors import UsageError
@@ -35,20 +36,31 @@ def env_id_of_file(found: str, said: str | None, name: str) -> str:
     return found if said is None else said
 
 
-def find_factory(reference: str, unknown: type[UsageError]) -> Any:
-    """Import the module and take the name out of it.
+def import_named(reference: str, unknown: type[UsageError]) -> ModuleType:
+    """Import the module of `package.module:name` and return it.
 
     Args:
-        reference: `package.module:name`.
-        unknown: Raised, with one line, where it leads nowhere.
+        reference: The module, a colon, and anything.
+        unknown: Raised, with one line, if the module cannot be imported.
     """
-    module, _, name = reference.partition(":")
+    module = reference.partition(":")[0]
     try:
-        found = importlib.import_module(module)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise unknown(f"{reference}: cannot import {error.name!r}; is its folder on PYTHONPATH?") from error
     except Exception as error:  # the module is the user's own: anything may happen in it
         raise unknown(f"{reference}: importing {module!r} failed with {type(error).__name__}: {error}") from error
+
+
+def find_factory(reference: str, unknown: type[UsageError]) -> Any:
+    """Import the module of `package.module:name` and return what it calls `name`.
+
+    Args:
+        reference: As above.
+        unknown: Raised, with one line, if the module cannot be imported or has no such name.
+    """
+    module, _, name = reference.partition(":")
+    found = import_named(reference, unknown)
     try:
         return getattr(found, name)
     except AttributeError as error:

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import gymnasium
+from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
-from phr.envs.factories import find_factory, is_factory
+from phr.envs.factories import find_factory, import_named, is_factory
+from phr.envs.patches import is_patched
 from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import MissingExtraError, PhrError, UnknownEnvironmentError, UnsupportedEnvironmentError
 
@@ -25,17 +27,20 @@ _OLD_ATARI_NAME = re.compile(rf"[A-Za-z0-9]+{_OLD_ATARI_FLAVOUR.pattern}|[A-Z][A
 _EXTRAS = {"ale_py": "atari", "Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "minigrid": "train"}
 
 
-def make_env(env_id: str, view: View = "full", **kwargs: Any) -> SplitEnv:
+def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
     """Make an environment by name.
 
     Args:
-        env_id: A Gymnasium id, or `package.module:factory` naming a function that returns a Gymnasium environment. A
-            MiniGrid id may end in `?view=partial`, an Atari id in options like `?sticky=0.25&noop_max=0` (`AtariSettings`).
-        view: For MiniGrid without observation wrappers: the whole grid, or the agent's own view.
+        env_id: A Gymnasium id, also with the module that registers it, `module:Id-v0`; or `package.module:factory` naming
+            a function that returns a Gymnasium environment. A MiniGrid id may end in `?view=partial`, an Atari id in options
+            like `?sticky=0.25&noop_max=0` (`AtariSettings`).
+        view: For MiniGrid: 'full' is the whole grid, for environments on the fast path only; 'partial' is the agent's own
+            view. By default the whole grid on the fast path, else what the environment shows.
         **kwargs: Passed on to the environment (render_mode, ...).
 
     Returns:
-        The environment with its step split in two; MiniGrid and Atari get the fast way, any other observes at each step.
+        The environment with its step split in two. MiniGrid's and Atari's own environments take a fast path; any other
+        builds an observation at each step.
 
     Raises:
         UnknownEnvironmentError: If there is no such id or factory; near misses are named.
@@ -45,7 +50,7 @@ def make_env(env_id: str, view: View = "full", **kwargs: Any) -> SplitEnv:
     """
     name, options = _split_options(env_id)
     chosen: Any = options.pop("view", view)
-    if chosen not in get_args(View):
+    if chosen is not None and chosen not in get_args(View):
         raise UnknownEnvironmentError(f"{env_id}: there is no view {chosen!r}; choose one of {', '.join(get_args(View))}")
     return split_env(make_gym_env(name, **kwargs), env_id, chosen, options)
 
@@ -53,7 +58,13 @@ def make_env(env_id: str, view: View = "full", **kwargs: Any) -> SplitEnv:
 def make_gym_env(env_id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     """Make the Gymnasium environment alone, also one that phr cannot act in; for arguments and errors see `make_env`."""
     name, _ = _split_options(env_id)
-    return _call_factory(name, kwargs) if is_factory(name) else _make_registered(name, kwargs)
+    module, colon, registered = name.rpartition(":")
+    if not colon:
+        return _make_registered("", name, kwargs)
+    found = import_named(name, UnknownEnvironmentError)
+    if is_factory(name) and (hasattr(found, registered) or _with_version(registered) not in gymnasium.registry):
+        return _call_factory(name, kwargs)
+    return _make_registered(f"{module}:", registered, kwargs)
 
 
 def with_option(env_id: str, name: str, value: object) -> str:
@@ -72,34 +83,55 @@ def _split_options(env_id: Any) -> tuple[str, dict[str, str]]:
 
 
 def split_env(
-    env: gymnasium.Env[Any, Any], env_id: str, view: View = "full", options: Mapping[str, str] | None = None
+    env: gymnasium.Env[Any, Any], env_id: str, view: View | None = None, options: Mapping[str, str] | None = None
 ) -> SplitEnv:
     """Split the step of a Gymnasium environment that was made elsewhere.
 
     Args:
         env: The environment.
         env_id: What to call it.
-        view: For MiniGrid.
+        view: For MiniGrid; see `make_env`.
         options: For Atari: fields of `AtariSettings`, as text.
 
     Raises:
         UnsupportedEnvironmentError: If phr cannot act in it, or it has no such option.
         SettingError: If an option has a value that makes no sense.
     """
-    if _is_plain_atari(env):
+    given = dict(options or {})
+    reason = _plain_atari_reason(env) if _is_atari(env) else None
+    if _is_atari(env) and reason is None:
         from phr.envs.atari import AtariSplitEnv
         from phr.envs.atari_ids import AtariSettings
 
         core: Any = env.unwrapped
-        return AtariSplitEnv(core, env_id, AtariSettings.of(core, options))
-    if options:
-        known = "view is its only one" if _shows_plain_minigrid(env) else "options are for Atari and MiniGrid ids"
-        raise UnsupportedEnvironmentError(f"{env_id}: it has no option {next(iter(options))!r}; {known}")
-    if _shows_plain_minigrid(env):
-        from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
+        return AtariSplitEnv(core, env_id, AtariSettings.of(core, given if view is None else {"view": view, **given}))
+    is_grid = _is_minigrid(env)
+    if view is not None and not is_grid:
+        given["view"] = view
+    if given:
+        known = "view is its only one" if is_grid else "options are for Atari and MiniGrid ids"
+        raise UnsupportedEnvironmentError(f"{env_id}: it has no option {next(iter(given))!r}; {known}")
+    return _split_grid(env, env_id, view) if is_grid else _plain(env, env_id, reason)
 
-        return FullViewEnv(env, env_id) if view == "full" else PartialViewEnv(env, env_id)
-    return ObservingEnv(env, env_id)
+
+def _split_grid(env: gymnasium.Env[Any, Any], env_id: str, view: View | None) -> SplitEnv:
+    from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv, plain_reason
+
+    reason = plain_reason(env)
+    if reason is None:
+        return PartialViewEnv(env, env_id) if view == "partial" else FullViewEnv(env, env_id)
+    if view == "full":
+        raise UnsupportedEnvironmentError(
+            f"{env_id}: view 'full' needs the fast path of grids, but {reason}. Leave the view out to see what it shows"
+        )
+    return _plain(env, env_id, reason)
+
+
+def _plain(env: gymnasium.Env[Any, Any], env_id: str, reason: str | None) -> SplitEnv:
+    split = ObservingEnv(env, env_id)
+    if reason is not None:
+        split.stepping = f"plain path: {reason}"
+    return split
 
 
 def _call_factory(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
@@ -115,12 +147,14 @@ def _call_factory(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any
     return env
 
 
-def _make_registered(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    _import_family(env_id)
+def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    """Make a registered environment; `module` is what was written before the name, for the messages."""
+    _import_family(name)
+    env_id = module + name
     try:
-        spec = copy.deepcopy(gymnasium.spec(env_id))
+        spec = copy.deepcopy(gymnasium.spec(_with_version(name)))
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        raise UnknownEnvironmentError(_unknown_message(env_id)) from error
+        raise UnknownEnvironmentError(_unknown_message(module, name)) from error
     spec.order_enforce = False
     spec.disable_env_checker = True
     try:
@@ -129,6 +163,17 @@ def _make_registered(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, 
         raise MissingExtraError(f"{env_id} needs a package that is not installed ({error}); {_pip_line(error)}") from error
     except (TypeError, OSError) as error:
         raise UnsupportedEnvironmentError(f"{env_id} cannot be made with {kwargs}: {error}") from error
+
+
+def _with_version(name: str) -> str:
+    """Return the id; for a name without version the latest one, as `gymnasium.make` does.
+
+    Raises:
+        gymnasium.error.Error: If it does not look like an id.
+    """
+    namespace, plain, version = parse_env_id(name)
+    latest = find_highest_version(namespace, plain) if version is None else None
+    return name if latest is None else get_env_id(namespace, plain, latest)
 
 
 def _import_family(env_id: str) -> None:
@@ -164,33 +209,34 @@ def _pip_line(error: Exception) -> str:
     return f"pip install 'phr[{extra}]'"
 
 
-def _unknown_message(env_id: str) -> str:
-    near = difflib.get_close_matches(env_id, list(gymnasium.registry), n=3, cutoff=0.6)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"there is no environment {env_id!r}{hint}"
+def _unknown_message(module: str, name: str) -> str:
+    near = difflib.get_close_matches(name, list(gymnasium.registry), n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(module + env_id for env_id in near)}?" if near else ""
+    return f"there is no environment {module + name!r}{hint}"
 
 
-def _is_plain_atari(env: gymnasium.Env[Any, Any]) -> bool:
-    """Whether this is ale-py's environment as it makes it: pictures, nothing wrapped around that changes what it does."""
-    core: Any = env.unwrapped
-    layer: Any = env
-    while isinstance(layer, OrderEnforcing | PassiveEnvChecker):
-        layer = layer.env
-    return (
-        type(core).__module__ == "ale_py.env"
-        and layer is core
-        and (core._obs_type, core.sound_obs, core.continuous) == ("rgb", False, False)
-    )
-
-
-def _shows_plain_minigrid(env: gymnasium.Env[Any, Any]) -> bool:
-    """Whether this is MiniGrid, and no wrapper touches what it shows (time limits and reward wrappers do not)."""
-    core: Any = env.unwrapped
-    if not any(base.__module__ == "minigrid.minigrid_env" for base in type(core).__mro__):
-        return False
+def _plain_atari_reason(env: gymnasium.Env[Any, Any]) -> str | None:
+    """Return why ale-py's environment is stepped as Gymnasium does it; None where phr can drive its emulator directly."""
     layer: Any = env
     while isinstance(layer, gymnasium.Wrapper):
-        if isinstance(layer, gymnasium.ObservationWrapper):
-            return False
+        kind = type(layer)
+        if kind not in (OrderEnforcing, PassiveEnvChecker):
+            return f"wrapper {kind.__module__}.{kind.__qualname__} is not on the list of those that leave a game alone"
+        if is_patched(layer):
+            return f"a method of {kind.__qualname__} was replaced"
         layer = layer.env
-    return env.observation_space is core.observation_space
+    if is_patched(layer):
+        return "a method of AtariEnv was replaced"
+    if (layer._obs_type, layer.sound_obs, layer.continuous) != ("rgb", False, False):
+        return "it does not show pictures alone, or its actions are continuous"
+    return None
+
+
+def _is_atari(env: gymnasium.Env[Any, Any]) -> bool:
+    """Whether this is a game of ale-py, wrapped or not; asked without importing ale-py."""
+    return type(env.unwrapped).__module__ == "ale_py.env"
+
+
+def _is_minigrid(env: gymnasium.Env[Any, Any]) -> bool:
+    """Whether this is a MiniGrid environment, wrapped or not; asked without importing MiniGrid."""
+    return any(base.__module__ == "minigrid.minigrid_env" for base in type(env.unwrapped).__mro__)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Literal
 
 import gymnasium
@@ -20,8 +19,10 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
-from phr.envs.flat_dict import FlatDict
-from phr.errors import NonFiniteError, UnsupportedEnvironmentError
+from phr.envs.contract import CheckedEnv
+from phr.envs.flatten import OutsideError, reader_of
+from phr.envs.training_vector import SeedSchedule, TrainingVector
+from phr.errors import BrokenEnvironmentError, NonFiniteError, UnsupportedEnvironmentError
 from phr.seeding import reseed
 
 Advance = tuple[float, bool, bool, dict[str, Any]]
@@ -30,6 +31,27 @@ Advance = tuple[float, bool, bool, dict[str, Any]]
 
 Family = Literal["grid", "atari", "other"]
 """MiniGrid seen by phr's own fast path, an Atari game, anything else."""
+
+
+_UNKNOWN_PACE = 15.0
+"""Steps a second of a film where nothing is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How a simulator turns actions into frames.
+
+    Attributes:
+        frame_skip: Frames that an action lasts; a pair is a range (upper end excluded) that each action draws from.
+        sticky: Probability that a frame repeats the previous frame's action.
+        idle_starts: An episode begins with 1 .. so many idle frames; 0 is none.
+        step_limit: Steps after which an episode is cut off.
+    """
+
+    frame_skip: int | tuple[int, int]
+    sticky: float
+    idle_starts: int
+    step_limit: int
 
 
 @dataclass(frozen=True)
@@ -55,30 +77,61 @@ class SplitEnv(ABC):
         observation_space: A Box; every observation is one array of its shape and dtype.
         n_actions: Actions are the integers 0 .. n_actions − 1; of a space that is not Discrete, its `n_outputs`.
         family: The kind of environment, by which presets are chosen.
+        stepping: Which path its steps take: 'fast path: ...' or 'plain path: ...', with the reason.
+        shown: What an observation contains, in words; None where the observation space says it.
+        shows_whole_grid: Whether an observation is the planes of a whole grid (`phr.envs.planes`): the oracle can read it,
+            and paths can be drawn in it.
     """
 
     env_id: str
     observation_space: spaces.Box
     n_actions: int
     family: Family = "other"
+    stepping: str = "plain path: Gymnasium's own step, which builds an observation every time"
+    shown: str | None = None
+    shows_whole_grid: bool = False
 
     @property
     def action_space(self) -> ActionSpace:
         """What its actions are; Discrete unless a subclass says otherwise."""
         return Discrete(self.n_actions)
 
+    @property
+    def timing(self) -> Timing | None:
+        """Frames, chance and limits of a simulator that phr drives itself; None where Gymnasium's layers define them."""
+        return None
+
+    @property
+    def steps_per_second(self) -> float:
+        """Pace at which a person would watch it: Gymnasium's `render_fps` by default."""
+        return float(self.gym_env.metadata.get("render_fps", _UNKNOWN_PACE))
+
+    def action_effects(self) -> NDArray[np.int64] | None:
+        """Return what each action does, as a direction 1 or −1, 0 for none; None where that is not known."""
+        return None
+
+    def native_vectors(self, n_envs: int, seeds: SeedSchedule) -> Sequence[TrainingVector] | None:
+        """Return vectors that step many environments like this one faster than one by one; None where there are none.
+
+        Args:
+            n_envs: Environments in all vectors together; they are numbered through.
+            seeds: The seed of every episode.
+
+        Raises:
+            InvalidDataError: If `n_envs` is below 1.
+        """
+        return None
+
     @abstractmethod
     def reset(self, seed: int | None = None) -> None:
         """Start an episode; without a seed the environment's own generator goes on."""
 
     @abstractmethod
-    def advance(self, action: Any, blind_for: int = 0) -> Advance:
+    def advance(self, action: Any) -> Advance:
         """Move the world by one action.
 
         Args:
             action: The action to take: a whole number, or an array where the action space says so.
-            blind_for: How many further steps will be taken before anyone looks. A hint: an environment that stacks frames
-                may skip those that nobody will see.
 
         Returns:
             Reward, terminated, truncated, info.
@@ -139,10 +192,15 @@ class SplitEnv(ABC):
 class ObservingEnv(SplitEnv):
     """Any Gymnasium environment: it observes at every step, and what nobody asks for is thrown away.
 
+    The observation is what the environment returned, in the form of `gymnasium.spaces.flatten`; `phr.envs.flatten.reader_of`
+    says how each space is written. In short: a Box as it is, a Discrete one as a one-hot float32 row, a Dict, Tuple,
+    MultiDiscrete or MultiBinary one as Gymnasium's flat vector, in the dtype of `gymnasium.spaces.flatten_space`.
+
+    Everything that the environment returns is checked (`phr.envs.contract.CheckedEnv`); actions reach it as copies, as its
+    `action_space.sample()` would give them.
+
     Args:
-        env: An environment with a Discrete, MultiDiscrete or Box action space and a Box, Discrete or Dict observation
-            space. A Discrete observation becomes a one-hot float32 vector, a lone number a vector of one, a Dict one flat
-            float32 vector (see `phr.envs.flat_dict`).
+        env: An environment with a Discrete, MultiDiscrete or Box action space.
         env_id: The id it was made from.
 
     Raises:
@@ -152,25 +210,11 @@ class ObservingEnv(SplitEnv):
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         self._env = env
         self.env_id = env_id
-        self._action_space = plannable(env.action_space, env_id)
+        self._action_space = plannable(getattr(env, "action_space", None), env_id)
         self.n_actions = self._action_space.n_outputs
-        space = env.observation_space
-        self._one_hot = isinstance(space, spaces.Discrete)
-        self._first = 0
-        self._flat = FlatDict(space, env_id) if isinstance(space, spaces.Dict) else None
-        if isinstance(space, spaces.Discrete):
-            self._first = int(space.start)
-            self.observation_space = spaces.Box(0.0, 1.0, (int(space.n),), np.float32)
-        elif isinstance(space, spaces.Box) and space.low.size:
-            lone = not space.shape
-            self.observation_space = spaces.Box(space.low[None], space.high[None], dtype=space.dtype) if lone else space
-        elif self._flat is not None:
-            self.observation_space = self._flat.space
-        else:
-            raise UnsupportedEnvironmentError(
-                f"{env_id}: observation space {space} is not supported; phr reads Box and Discrete ones, and Dicts "
-                "of these (wrap it, e.g. with gymnasium.wrappers.FlattenObservation)"
-            )
+        self._reader = reader_of(getattr(env, "observation_space", None), env_id)
+        self.observation_space, self.shown = self._reader.space, self._reader.shown
+        self._checked = CheckedEnv(env, env_id)
         self._latest: Any = None
 
     @property
@@ -184,37 +228,58 @@ class ObservingEnv(SplitEnv):
         return self._env
 
     def reset(self, seed: int | None = None) -> None:
-        """Start an episode."""
-        self._latest, _ = self._env.reset(seed=seed)
+        """Start an episode.
 
-    def advance(self, action: Any, blind_for: int = 0) -> Advance:
-        """Move the world by one action; its reward is checked for NaN."""
-        self._latest, reward, terminated, truncated, info = self._env.step(action)
-        reward = float(reward)
-        if not isfinite(reward):
-            raise NonFiniteError(f"{self.env_id}: the reward is a NaN or an infinity")
-        return reward, bool(terminated), bool(truncated), info
+        Raises:
+            BrokenEnvironmentError: If the environment fails or breaks Gymnasium's contract.
+        """
+        self._latest = self._checked.reset(seed)
+
+    def advance(self, action: Any) -> Advance:
+        """Move the world by one action.
+
+        Raises:
+            BrokenEnvironmentError: If the environment fails or breaks Gymnasium's contract.
+            NonFiniteError: If the reward is NaN or infinite.
+        """
+        self._latest, reward, terminated, truncated, info = self._checked.step(action)
+        return reward, terminated, truncated, info
 
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """The latest observation, checked for NaN."""
+        """The latest observation.
+
+        Raises:
+            BrokenEnvironmentError: If it is no element of the environment's observation space; nothing is broadcast,
+                wrapped or truncated to fit.
+            NonFiniteError: If it contains NaN or infinity.
+        """
         if out is None:
             out = np.empty(self.observation_space.shape, self.observation_space.dtype)
-        if self._one_hot:
-            out[:] = 0
-            out[int(self._latest) - self._first] = 1
-        else:
-            if self._flat is None:
-                out[...] = self._latest
-            else:
-                self._flat.write(self._latest, out)
-            if out.dtype.kind == "f" and not np.isfinite(out).all():
-                raise NonFiniteError(f"{self.env_id}: the observation holds a NaN or an infinity")
+        try:
+            self._reader.write(self._latest, out)
+        except OutsideError as error:
+            raise BrokenEnvironmentError(
+                f"{self.env_id}: {self._checked.last_call} returned an observation outside its observation space: {error}. "
+                "Return what env.observation_space describes, or correct the space."
+            ) from error
+        if self._reader.holds_floats and not np.isfinite(out).all():
+            raise NonFiniteError(
+                f"{self.env_id}: {self._checked.last_call} returned an observation that contains NaN, infinity or a number "
+                "too large for its dtype"
+            )
         return out
 
+    def bare(self) -> BareSimulator:
+        """Gymnasium's own `step` and `reset`, unchecked; actions are copied, since the environment may change them."""
+        step, reset, as_sampled = self._env.step, self._env.reset, self._checked.as_sampled
 
-def is_atari(env: SplitEnv) -> bool:
-    """Whether this is a game of ale-py, asked without importing it: it may not be installed."""
-    return type(env).__module__ == "phr.envs.atari"
+        def bare_step(action: Any) -> None:
+            self._latest = step(as_sampled(action))[0]
+
+        def bare_reset(seed: int | None) -> None:
+            self._latest = reset(seed=seed)[0]
+
+        return BareSimulator(bare_step, bare_reset, self.observe)
 
 
 def discrete_size(space: spaces.Space[Any], env_id: str) -> int:
@@ -234,7 +299,7 @@ def _takes_float32(space: spaces.Box) -> bool:
     return space.dtype.kind == "f" and np.can_cast(np.float32, space.dtype)
 
 
-def plannable(space: spaces.Space[Any], name: str) -> ActionSpace:
+def plannable(space: spaces.Space[Any] | None, name: str) -> ActionSpace:
     """Gymnasium's action space as phr's.
 
     Args:
@@ -270,10 +335,9 @@ def run_plan(env: SplitEnv, actions: Sequence[Any], rewards: list[float]) -> Adv
     Returns:
         What the last executed step returned.
     """
-    advance, append, blind_for = env.advance, rewards.append, len(actions)
+    advance, append = env.advance, rewards.append
     for action in actions:
-        blind_for -= 1
-        step = advance(action, blind_for)
+        step = advance(action)
         append(step[0])
         if step[1] or step[2]:
             break

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -11,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.actions import one_by_one
+from phr.envs.remarks import Remarks
 from phr.envs.split import SplitEnv
-from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
-
-SeedSchedule = Callable[[int, int], int | None]
-"""(environment, episode) → seed of that episode, or None to let the environment's own generator go on."""
+from phr.envs.training_vector import SeedSchedule, TrainingVector, VectorStep
+from phr.errors import BrokenEnvironmentError, InvalidDataError, SettingError, UnsupportedEnvironmentError
 
 PrefixSchedule = Callable[[int, int], Sequence[Any]]
 """(environment, episode) → actions played before that episode counts."""
@@ -25,34 +25,42 @@ PrefixSchedule = Callable[[int, int], Sequence[Any]]
 class Start:
     """How an episode begins: a seed, and actions played before anyone counts (nor does the environment's step limit).
 
-    A prefix that would end the episode is left out as a whole, and the episode begins right after its reset. So seed and
-    prefix alone decide the episode; nothing depends on what was played before, and no start is doomed by half a prefix.
+    A prefix that would end the episode, or that holds an action which the environment refuses, is left out as a whole, and
+    the episode begins right after its reset. So seed and prefix alone decide the episode; nothing depends on what was
+    played before, and no start is doomed by half a prefix.
     """
 
     seed: int | None
     prefix: tuple[Any, ...] = ()
 
-    def enter(self, env: SplitEnv) -> None:
-        """Bring an environment to this start."""
+    def enter(self, env: SplitEnv) -> BrokenEnvironmentError | None:
+        """Bring an environment to this start; returns what `play_prefix` returns."""
         env.reset(self.seed)
-        self.play_prefix(env)
+        return self.play_prefix(env)
 
-    def play_prefix(self, env: SplitEnv) -> None:
-        """The second half of `enter`, in an environment that was just reset to the seed."""
-        for action in self.prefix:
-            _, terminated, truncated, _ = env.advance(action)
-            if terminated or truncated:
-                env.reset(self.seed)
-                return
+    def play_prefix(self, env: SplitEnv) -> BrokenEnvironmentError | None:
+        """Play the prefix in an environment that was just reset to the seed.
+
+        Returns:
+            The error with which the environment refused an action, so that the prefix was left out; else None.
+        """
+        try:
+            for action in self.prefix:
+                _, terminated, truncated, _ = env.advance(action)
+                if terminated or truncated:
+                    env.reset(self.seed)
+                    return None
+        except BrokenEnvironmentError as error:
+            env.reset(self.seed)
+            return error
         if self.prefix:
             env.forget_steps()
+        return None
 
 
 class Autoreset(StrEnum):
-    """What happens when an episode ends (Gymnasium's three modes)."""
+    """What happens when an episode ends; names as in Gymnasium, whose third mode has no user here."""
 
-    NEXT_STEP = "next_step"
-    """The next `advance` resets: a dummy transition whose action is ignored and whose reward is 0."""
     SAME_STEP = "same_step"
     """The episode's last `advance` resets at once; a truncated episode's last observation is kept aside."""
     DISABLED = "disabled"
@@ -71,33 +79,6 @@ class Autoreset(StrEnum):
             raise SettingError(f"unknown autoreset mode {name!r}; choose one of {', '.join(m.value for m in cls)}") from None
 
 
-@dataclass(frozen=True)
-class VectorStep:
-    """What one `advance` of all environments yielded; every array has shape `(n_envs,)`.
-
-    Attributes:
-        rewards: float32; 0 where `real` is False.
-        terminated: The episode ended for good.
-        truncated: The episode was cut off.
-        real: False where nothing was executed: a masked environment, or the dummy transition of `NEXT_STEP`.
-        final_obs: Environment → last observation of an episode that was truncated in this step (`SAME_STEP` only; a
-            terminated state has no value, so nobody needs its observation).
-        infos: Environment → info, for episodes that ended in this step.
-    """
-
-    rewards: NDArray[np.float32]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-    real: NDArray[np.bool_]
-    final_obs: dict[int, NDArray[Any]] = field(default_factory=dict)
-    infos: dict[int, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def done(self) -> NDArray[np.bool_]:
-        """The episode ended, either way."""
-        return self.terminated | self.truncated
-
-
 class VectorSplit:
     """A batch of environments of one kind.
 
@@ -107,6 +88,7 @@ class VectorSplit:
         seeds: The seed of every episode. With a schedule that never returns None the state of all environments can be
             saved and restored exactly, by replaying the running episodes.
         prefixes: Uncounted actions at the beginning of every episode; none by default.
+        remarks: Collects what did not go as asked; new ones by default.
 
     Raises:
         InvalidDataError: If there is no environment.
@@ -123,6 +105,7 @@ class VectorSplit:
         autoreset: str | Autoreset,
         seeds: SeedSchedule = lambda _i, _k: None,
         prefixes: PrefixSchedule = lambda _i, _k: (),
+        remarks: Remarks | None = None,
     ) -> None:
         if not envs:
             raise InvalidDataError("a vector of environments needs at least one")
@@ -140,10 +123,53 @@ class VectorSplit:
         self.n_actions, self.action_space = first.n_actions, first.action_space
         self.autoreset = Autoreset.parse(autoreset)
         self._seeds, self._prefixes = seeds, prefixes
+        self.remarks = Remarks() if remarks is None else remarks
         self._episodes = [-1] * self.n_envs
         self._history: list[list[Any]] = [[] for _ in envs]
         self._ended = np.ones(self.n_envs, bool)
         self._sent: VectorStep | None = None
+
+    @classmethod
+    def open(
+        cls,
+        make: Callable[[], SplitEnv],
+        n_envs: int,
+        autoreset: str | Autoreset,
+        seeds: SeedSchedule = lambda _i, _k: None,
+        prefixes: PrefixSchedule = lambda _i, _k: (),
+        remarks: Remarks | None = None,
+    ) -> VectorSplit:
+        """Make environments and put them side by side.
+
+        Some simulators can be open only once, or a few times. Where a further copy fails to open, those that are open
+        serve, and `remarks` says so. Every environment is closed again where an error is raised.
+
+        Args:
+            make: Makes one environment.
+            n_envs: How many are wanted, >= 1.
+            autoreset: As for the class, like what follows.
+            seeds: As for the class.
+            prefixes: As for the class.
+            remarks: As for the class.
+
+        Raises:
+            InvalidDataError: If none is wanted.
+            UnsupportedEnvironmentError: If their spaces differ, or the first cannot be made.
+        """
+        remarks = Remarks() if remarks is None else remarks
+        with ExitStack() as opened:
+            envs: list[SplitEnv] = []
+            while len(envs) < n_envs:
+                try:
+                    envs.append(opened.enter_context(make()))
+                except Exception as error:  # whatever the simulator raises
+                    if not envs:
+                        raise
+                    remarks.fewer_copies(envs[0].env_id, len(envs), n_envs, error)
+                    break
+            vector = cls(envs, autoreset, seeds, prefixes, remarks)
+            opened.pop_all()
+        return vector
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Start an episode in every environment, or in those of the mask."""
@@ -155,37 +181,50 @@ class VectorSplit:
         self._episodes[index] += 1
         self._history[index] = []
         self._ended[index] = False
-        start.enter(self.envs[index])
+        if (refusal := start.enter(self.envs[index])) is not None:
+            self.remarks.prefix_left_out(refusal)
 
     def _reset_one(self, index: int) -> None:
         episode = self._episodes[index] + 1
         start = Start(self._seeds(index, episode), tuple(self._prefixes(index, episode)))
         self.begin(index, start)
 
-    def advance(self, actions: NDArray[Any], mask: NDArray[np.bool_] | None = None, blind_for: int = 0) -> VectorStep:
+    def advance(
+        self, actions: NDArray[Any], mask: NDArray[np.bool_] | None = None, *, abandon_refused: bool = False
+    ) -> VectorStep:
         """Move every environment (or those of the mask) by one action.
 
         Args:
             actions: Shape `(n_envs, *action_shape)`; entries outside the mask are ignored.
             mask: Which environments move; all by default.
-            blind_for: Further steps before anyone looks; see `SplitEnv.advance`.
+            abandon_refused: Where an environment refuses its action, end the episode as truncated and note it in
+                `remarks`, instead of raising; for actions that may be wrong.
 
         Raises:
-            InvalidDataError: If an ended episode would be advanced although the mode is `DISABLED`.
+            InvalidDataError: If an environment has no running episode.
+            BrokenEnvironmentError: If an environment raises, or breaks its contract; the step is named.
         """
         rewards = np.zeros(self.n_envs, np.float32)
-        terminated, truncated, real = (np.zeros(self.n_envs, bool) for _ in range(3))
+        terminated, truncated = np.zeros(self.n_envs, bool), np.zeros(self.n_envs, bool)
         final_obs: dict[int, NDArray[Any]] = {}
         infos: dict[int, dict[str, Any]] = {}
         listed = one_by_one(actions)
         for index in range(self.n_envs) if mask is None else np.flatnonzero(mask).tolist():
             if self._ended[index]:
-                self._start_again(index)
-                continue
+                raise InvalidDataError(
+                    f"environment {index} has no running episode; reset it (autoreset is {self.autoreset.value!r})"
+                )
             action = listed[index]
-            reward, ends, cut, info = self.envs[index].advance(action, blind_for)
+            try:
+                reward, ends, cut, info = self.envs[index].advance(action)
+            except BrokenEnvironmentError as error:
+                if not abandon_refused:
+                    number = len(self._history[index]) + 1
+                    raise BrokenEnvironmentError(f"{error} (step {number} of an episode)") from error
+                self.remarks.abandoned(error)
+                reward, ends, cut, info = 0.0, False, True, {}
             self._history[index].append(action)
-            rewards[index], real[index] = reward, True
+            rewards[index] = reward
             if ends or cut:
                 terminated[index], truncated[index], infos[index] = ends, cut, info
                 self._ended[index] = True
@@ -193,7 +232,7 @@ class VectorSplit:
                     if cut and not ends:
                         final_obs[index] = self.envs[index].observe()
                     self._reset_one(index)
-        return VectorStep(rewards, terminated, truncated, real, final_obs, infos)
+        return VectorStep(rewards, terminated, truncated, final_obs, infos)
 
     def send(self, actions: NDArray[Any]) -> None:
         """`advance` for those who fetch its answer later."""
@@ -209,13 +248,6 @@ class VectorSplit:
         if sent is None:
             raise InvalidDataError("send actions before their outcome is received")
         return sent
-
-    def _start_again(self, index: int) -> None:
-        if self.autoreset is not Autoreset.NEXT_STEP:
-            raise InvalidDataError(
-                f"environment {index} has no running episode; reset it (autoreset is {self.autoreset.value!r})"
-            )
-        self._reset_one(index)
 
     def observe(self, mask: NDArray[np.bool_] | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Observations of all environments, or of those in the mask, in order.
@@ -262,9 +294,10 @@ class VectorSplit:
                 )
 
     def close(self) -> None:
-        """Close every environment."""
-        for env in self.envs:
-            env.close()
+        """Close every environment, also where closing one of them fails."""
+        with ExitStack() as opened:
+            for env in reversed(self.envs):
+                opened.callback(env.close)
 
     def __enter__(self) -> VectorSplit:
         return self
@@ -272,3 +305,34 @@ class VectorSplit:
     def __exit__(self, *_error: object) -> None:
         """Close every environment, also after an error."""
         self.close()
+
+
+def make_training_vectors(
+    make: Callable[[], SplitEnv], n_envs: int, seeds: SeedSchedule, prefixes: PrefixSchedule | None = None
+) -> list[TrainingVector]:
+    """Return the fastest vectors for training in an environment; an ended episode starts again at once.
+
+    A family may have vectors of its own (`SplitEnv.native_vectors`). Without them, and with prefixes, environments are
+    stepped one by one.
+
+    Args:
+        make: Makes one environment.
+        n_envs: Environments stepped side by side.
+        seeds: The seed of every episode.
+        prefixes: Uncounted actions at the beginning of every episode.
+
+    Returns:
+        One or more; the environments are numbered through.
+
+    Raises:
+        InvalidDataError: If no environment is asked for.
+    """
+    with ExitStack() as opened:
+        first = opened.enter_context(make())
+        native = first.native_vectors(n_envs, seeds) if prefixes is None else None
+        if native is not None:
+            return list(native)
+        envs = [first, *(opened.enter_context(make()) for _ in range(n_envs - 1))]
+        vector = VectorSplit(envs, Autoreset.SAME_STEP, seeds, prefixes or (lambda _env, _episode: ()))
+        opened.pop_all()
+    return [vector]

@@ -14,12 +14,14 @@ from phr.acting.commitment import Commitment, CommitmentLike
 from phr.actions import one_by_one
 from phr.envs.lanes import Lanes
 from phr.envs.registry import make_env
-from phr.envs.vector import Autoreset, Start, VectorSplit
-from phr.experience.success import episode_success, said_success
+from phr.envs.remarks import Remarks
+from phr.envs.training_vector import SeedSchedule
+from phr.envs.vector import Autoreset, PrefixSchedule, Start, VectorSplit
+from phr.experience.success import count_successes, judge_episodes, reported_success
 from phr.protocols import Planner
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Episodes:
     """Outcomes of whole episodes, one entry each, in the order of their seeds.
 
@@ -27,15 +29,20 @@ class Episodes:
         returns: Sums of rewards, float64.
         lengths: Steps.
         evaluations: Looks.
-        success: Whether it was one (see `episode_success`).
+        success: Whether each was a success; None where that is unknown (see `judge_episodes`).
         actions: What was executed, one array of the episode's length each.
     """
 
     returns: NDArray[np.float64]
     lengths: NDArray[np.int64]
     evaluations: NDArray[np.int64]
-    success: NDArray[np.bool_]
+    success: tuple[bool | None, ...]
     actions: tuple[NDArray[Any], ...]
+
+    @property
+    def n_successes(self) -> int | None:
+        """How many were successes; None where it is unknown of any of them."""
+        return count_successes(self.success)
 
 
 def play_episodes(
@@ -59,7 +66,9 @@ def play_episodes(
     n = len(starts)
     agent = VectorHorizonAgent(planner, commitment, n_envs=vector.n_envs)
     returns, lengths, looks = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
-    success = np.zeros(n, bool)
+    last_rewards, terminated = np.zeros(n), np.zeros(n, bool)
+    reported: list[bool | None] = [None] * n
+    low, high = float("inf"), float("-inf")
     actions: list[list[Any]] = [[] for _ in starts]
     lanes = Lanes(vector, starts)
     while (running := lanes.running).any():
@@ -71,16 +80,41 @@ def play_episodes(
         playing, ended = lanes.episode[running], step.done
         for episode, action in zip(playing.tolist(), one_by_one(chosen[running]), strict=True):
             actions[episode].append(action)
-        returns[playing] += step.rewards[running]
+        rewards = step.rewards[running]
+        low, high = min(low, float(rewards.min())), max(high, float(rewards.max()))
+        returns[playing] += rewards
         lengths[playing] += 1
         for lane in np.flatnonzero(ended).tolist():
-            said, last = said_success(step.infos[lane]), float(step.rewards[lane])
-            success[lanes.episode[lane]] = episode_success(said, terminated=bool(step.terminated[lane]), last_reward=last)
+            episode, ends, last = lanes.episode[lane], bool(step.terminated[lane]), float(step.rewards[lane])
+            terminated[episode], last_rewards[episode] = ends, last
+            reported[episode] = reported_success(vector.envs[lane], step.infos[lane], terminated=ends, last_reward=last)
         agent.reset(ended)
         lanes.begin_next(ended)
-    return Episodes(returns, lengths, looks, success, tuple(np.array(taken, vector.action_space.dtype) for taken in actions))
+    judged = judge_episodes(
+        reported,
+        terminated=terminated.tolist(),
+        last_rewards=last_rewards.tolist(),
+        returns=returns,
+        reward_range=(low, high),
+    )
+    executed = tuple(np.array(taken, vector.action_space.dtype) for taken in actions)
+    return Episodes(returns, lengths, looks, judged.success, executed)
 
 
-def make_vector(env_id: str, n_envs: int) -> VectorSplit:
-    """New environments for playing lists of episodes."""
-    return VectorSplit([make_env(env_id) for _ in range(n_envs)], Autoreset.DISABLED)
+def make_vector(
+    env_id: str,
+    n_envs: int,
+    seeds: SeedSchedule = lambda _i, _k: None,
+    prefixes: PrefixSchedule = lambda _i, _k: (),
+    remarks: Remarks | None = None,
+) -> VectorSplit:
+    """Open environments for playing episodes side by side, `n_envs` or as many as can be open at once (`VectorSplit.open`).
+
+    Args:
+        env_id: Where.
+        n_envs: How many are wanted.
+        seeds: As for `VectorSplit`, like what follows.
+        prefixes: As for `VectorSplit`.
+        remarks: As for `VectorSplit`.
+    """
+    return VectorSplit.open(lambda: make_env(env_id), n_envs, Autoreset.DISABLED, seeds, prefixes, remarks)

@@ -17,6 +17,7 @@ from phr.evaluation.starts import run_randomness
 from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
 from phr.numbers import check_whole, is_whole
+from phr.observations import ObservationSpec
 from phr.protocols import Planner
 from phr.seeding import Streams
 
@@ -57,20 +58,18 @@ class EvaluationSettings:
         Streams(self.seed)
 
 
-def check_fits(planner: Planner, env: SplitEnv, *, expected_shape: tuple[int, ...] | None = None) -> None:
-    """Refuse a planner made for other spaces; one that tells its `obs_shape` needs no `expected_shape`.
+def check_fits(planner: Planner, env: SplitEnv) -> None:
+    """Refuse a planner made for other spaces. Observations are compared where the planner has an `obs_spec`.
 
     Raises:
-        IncompatibleModelError: If actions or observations differ.
+        IncompatibleModelError: If actions differ, or the shape, number type or scale of observations.
     """
     actions = action_space_of(planner)
     if actions != env.action_space:
         raise IncompatibleModelError(f"the model has {actions}, {env.env_id} has {env.action_space}")
-    expected_shape = getattr(planner, "obs_shape", None) if expected_shape is None else expected_shape
-    if expected_shape is not None and expected_shape != env.observation_space.shape:
-        raise IncompatibleModelError(
-            f"the model reads observations of shape {expected_shape}, {env.env_id} gives {env.observation_space.shape}"
-        )
+    spec: ObservationSpec | None = getattr(planner, "obs_spec", None)
+    if spec is not None:
+        spec.check_space(env.observation_space, env.env_id)
 
 
 def evaluate_planner(

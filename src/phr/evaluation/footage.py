@@ -10,15 +10,11 @@ from numpy.typing import NDArray
 
 from phr.acting.agent import HorizonAgent
 from phr.acting.commitment import CommitmentLike
-from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
 from phr.envs.registry import make_env
-from phr.envs.split import SplitEnv, is_atari
+from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
 from phr.errors import InvalidDataError, UnsupportedEnvironmentError
 from phr.protocols import Planner
-
-_GRID_PACE, _UNKNOWN_PACE, _ATARI_FRAMES = 4.0, 15.0, 60.0
-"""Steps a second: slow enough to follow on grids; where nothing is known; frames a second of the console."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +64,6 @@ def make_filmed_env(env_id: str) -> SplitEnv:
         raise UnsupportedEnvironmentError(f"{env_id} cannot be filmed: {error}") from error
     if env.gym_env.render_mode != "rgb_array":
         raise UnsupportedEnvironmentError(f"{env_id} cannot be filmed: it has no render mode rgb_array")
-    if isinstance(env, FullViewEnv):
-        core: Any = env.gym_env.unwrapped
-        core.highlight = False  # MiniGrid marks the agent's own view, which is not what the policy sees
     return env
 
 
@@ -107,7 +100,7 @@ def shoot(
         looked=np.array(looked),
         rewards=np.array(rewards),
         commitment=planner.horizon if commitment is None else commitment,
-        steps_per_second=_pace(env),
+        steps_per_second=env.steps_per_second,
         ended=ended,
     )
 
@@ -117,12 +110,3 @@ def _picture(env: SplitEnv) -> NDArray[np.uint8]:
     if not isinstance(picture, np.ndarray):
         raise UnsupportedEnvironmentError(f"{env.env_id} cannot be filmed: it renders {type(picture).__name__}, not pixels")
     return np.array(picture, np.uint8)
-
-
-def _pace(env: SplitEnv) -> float:
-    if isinstance(env, FullViewEnv | PartialViewEnv):
-        return _GRID_PACE
-    if is_atari(env):
-        settings: Any = getattr(env, "settings", None)
-        return _ATARI_FRAMES / float(np.mean(settings.frame_skip))
-    return float(env.gym_env.metadata.get("render_fps", _UNKNOWN_PACE))

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.envs.split import SplitEnv, is_atari
 from phr.errors import InvalidDataError
 
 
@@ -59,20 +57,3 @@ def measure_jitter(episodes: Sequence[NDArray[np.int64]]) -> Jitter:
     if not n_steps:
         raise InvalidDataError(f"jitter is measured between steps, but none of {len(episodes)} episodes has two")
     return Jitter(n_changes / n_steps, n_reversals / n_steps)
-
-
-def action_effects(env: SplitEnv) -> NDArray[np.int64] | None:
-    """What each action of an environment does, as `measure_jitter` wants it; None but in Pong, where it is known."""
-    atari: Any = env
-    if not is_atari(env) or atari.game != "pong":
-        return None
-    return paddle_directions(atari.action_names)
-
-
-def paddle_directions(action_names: Sequence[str]) -> NDArray[np.int64]:
-    """Where each of Pong's actions pushes the paddle: 1 for RIGHT (up), −1 for LEFT (down), 0 for the others.
-
-    Args:
-        action_names: As ale-py calls them; the button FIRE beside a direction changes nothing.
-    """
-    return np.array([("RIGHT" in name) - ("LEFT" in name) for name in action_names], np.int64)

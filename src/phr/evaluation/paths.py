@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from phr.acting.agent import HorizonAgent
 from phr.acting.commitment import CommitmentLike
-from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.planes import PlaneLayout, layout_of
 from phr.envs.split import SplitEnv
 from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmentError
-from phr.experience.success import episode_success, said_success
+from phr.experience.success import judge_episodes, reported_success
 from phr.protocols import Planner
 
 Place = tuple[int, int, int]
@@ -86,7 +85,7 @@ class LearnedPath:
         places: Where the agent stood before the first action and after each action.
         actions: What it did.
         looked: For each action, whether the policy was evaluated right before it.
-        solved: The episode was a success (see `episode_success`).
+        solved: The episode was a success; None where that is unknown (see `judge_episodes`).
 
     Raises:
         InvalidDataError: If the lists do not fit each other or the map, or the first action followed no look.
@@ -99,7 +98,7 @@ class LearnedPath:
     places: tuple[Place, ...]
     actions: tuple[int, ...]
     looked: tuple[bool, ...]
-    solved: bool
+    solved: bool | None
 
     def __post_init__(self) -> None:
         n = len(self.actions)
@@ -152,7 +151,7 @@ class LearnedPath:
                 places=tuple((int(x), int(y), int(direction)) for x, y, direction in values["places"]),
                 actions=tuple(int(action) for action in values["actions"]),
                 looked=tuple(bool(flag) for flag in values["looked"]),
-                solved=bool(values["solved"]),
+                solved=None if values["solved"] is None else bool(values["solved"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptFileError(f"this is not a learned path as phr writes it: {error!r}") from error
@@ -208,19 +207,27 @@ def trace_path(
         UnsupportedEnvironmentError: If the environment is not a grid in full view.
         HorizonError: If the commitment is outside 1 .. horizon.
     """
-    if not isinstance(env, FullViewEnv):
+    if not env.shows_whole_grid:
         raise UnsupportedEnvironmentError(f"{env.env_id}: a path can be drawn only of a MiniGrid environment in full view")
     agent = HorizonAgent(planner, commitment)
     env.reset(seed)
     obs = env.observe()
     layout, places, actions, looked = read_layout(obs), [read_place(obs)], [], []
-    reward, terminated, truncated = 0.0, False, False
-    info: dict[str, Any] = {}
+    rewards: list[float] = []
+    terminated, truncated, info = False, False, dict[str, Any]()
     while not (terminated or truncated):
         looked.append(agent.needs_observation)
         actions.append(int(agent.act(obs if looked[-1] else None)))
         reward, terminated, truncated, info = env.advance(actions[-1])
+        rewards.append(reward)
         places.append(read_place(obs := env.observe()))
+    judged = judge_episodes(
+        [reported_success(env, info, terminated=terminated, last_reward=rewards[-1])],
+        terminated=[terminated],
+        last_rewards=rewards[-1:],
+        returns=[sum(rewards)],
+        reward_range=(min(rewards), max(rewards)),
+    )
     return LearnedPath(
         env_id=env.env_id,
         title=title,
@@ -229,5 +236,5 @@ def trace_path(
         places=tuple(places),
         actions=tuple(actions),
         looked=tuple(looked),
-        solved=episode_success(said_success(info), terminated=terminated, last_reward=reward),
+        solved=judged.success[0],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,12 +11,11 @@ import numpy as np
 from phr.acting.commitment import Commitment, CommitmentLike
 from phr.actions import ActionSpace
 from phr.envs.lanes import endless_starts
-from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
-from phr.envs.vector import Autoreset, Start, VectorSplit
+from phr.envs.vector import Start
 from phr.errors import SettingError, UnsupportedEnvironmentError
-from phr.evaluation.episodes import play_episodes
-from phr.evaluation.jitter import Jitter, action_effects, measure_jitter
+from phr.evaluation.episodes import make_vector, play_episodes
+from phr.evaluation.jitter import Jitter, measure_jitter
 from phr.protocols import Planner
 from phr.seeding import Streams
 
@@ -93,16 +91,16 @@ class StartsResult:
 
     Attributes:
         n_starts: Starts there are.
-        n_solved: Starts from which it succeeded (see `episode_success`).
+        n_solved: Starts from which it succeeded; None where success is unknown (see `judge_episodes`).
         return_mean: Mean return over all starts.
         length_mean: Mean steps over all starts.
         evaluations_per_episode: Mean looks over all starts.
         optimal_length_mean: The shortest possible, None where no oracle knows it.
-        jitter: How restlessly it acted; None where nobody knows what the actions do (see `action_effects`).
+        jitter: How restlessly it acted; None where nobody knows what the actions do (`SplitEnv.action_effects`).
     """
 
     n_starts: int
-    n_solved: int
+    n_solved: int | None
     return_mean: float
     length_mean: float
     evaluations_per_episode: float
@@ -112,8 +110,9 @@ class StartsResult:
     def __str__(self) -> str:
         optimum = "" if self.optimal_length_mean is None else f" (optimum {self.optimal_length_mean:.3f})"
         which = "the only start" if self.n_starts == 1 else f"all {self.n_starts} starts"
+        solved = "success unknown" if self.n_solved is None else f"{self.n_solved} solved"
         return (
-            f"{which}: {self.n_solved} solved, length {self.length_mean:.3f}{optimum}, "
+            f"{which}: {solved}, length {self.length_mean:.3f}{optimum}, "
             f"return {self.return_mean:.5f}, {self.evaluations_per_episode:.3f} evaluations an episode"
         )
 
@@ -138,15 +137,12 @@ def play_all_starts(
         n_envs: Episodes played side by side on grids and in Atari; elsewhere one environment plays them all, for some
             simulators can be open only once.
     """
-    with ExitStack() as opened:
-        envs = [opened.enter_context(make_env(env_id))]
-        n_more = 0 if envs[0].family == "other" else min(n_envs, len(starts)) - 1
-        envs += [opened.enter_context(make_env(env_id)) for _ in range(n_more)]
-        effects = action_effects(envs[0])
-        episodes = play_episodes(planner, VectorSplit(envs, Autoreset.DISABLED), starts, commitment=commitment)
+    with make_vector(env_id, min(n_envs, len(starts))) as vector:
+        effects = vector.envs[0].action_effects()
+        episodes = play_episodes(planner, vector, starts, commitment=commitment)
     return StartsResult(
         n_starts=len(starts),
-        n_solved=int(episodes.success.sum()),
+        n_solved=episodes.n_successes,
         return_mean=float(episodes.returns.mean()),
         length_mean=float(episodes.lengths.mean()),
         evaluations_per_episode=float(episodes.evaluations.mean()),

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from phr.envs.remarks import Remarks
 from phr.evaluation.bound import ENOUGH_SECONDS, TOLERATED_FRACTION, TimeBound, is_enough_to_judge
 from phr.evaluation.starts import StartsResult
 from phr.evaluation.statistics import stratified_bootstrap
 from phr.evaluation.timed import RunRecord
-from phr.experience.success import ending_is_failing, last_reward_tells_success
+from phr.experience.success import Judgement, judge_episodes
 from phr.seeding import Streams
 
 _RUN_KEYS = (
@@ -51,12 +51,13 @@ class Evaluation:
     all_starts: StartsResult | None = None
     bound_failure: str | None = None
 
+    @property
+    def remarks(self) -> Remarks:
+        """What did not go as asked, all runs together."""
+        return Remarks.of([run.remarks for run in self.runs])
+
     def _total(self, name: str) -> float:
         return float(sum(getattr(run, name) for run in self.runs))
-
-    def _each(self, name: str) -> NDArray[Any]:
-        """One entry for each whole episode of all runs."""
-        return np.array([each for run in self.runs for each in getattr(run, name)])
 
     def _mean(self, name: str) -> float | None:
         """Mean over runs of a run's mean; None if no episode was finished."""
@@ -82,15 +83,25 @@ class Evaluation:
         return self._mean("lengths")
 
     @property
+    def success(self) -> Judgement:
+        """Which of the whole episodes, those of all runs one after another, were successes."""
+        reported, terminated, last_rewards, returns = (
+            [each for run in self.runs for each in getattr(run, name)]
+            for name in ("reported", "terminated", "last_rewards", "returns")
+        )
+        low, high = min(run.reward_low for run in self.runs), max(run.reward_high for run in self.runs)
+        return judge_episodes(
+            reported, terminated=terminated, last_rewards=last_rewards, returns=returns, reward_range=(low, high)
+        )
+
+    @property
     def success_rate(self) -> float | None:
-        """Fraction of successful episodes; None where success cannot be told."""
-        if any(word is None for run in self.runs for word in run.said):
-            low, high = min(run.reward_low for run in self.runs), max(run.reward_high for run in self.runs)
-            success, terminated = self._each("successes").astype(bool), self._each("terminated").astype(bool)
-            told = last_reward_tells_success(low, high, any_terminated=bool(terminated.any()))
-            if not told or ending_is_failing(success, terminated, self._each("returns")):
-                return None
-        return self._mean("successes")
+        """Mean over runs of the fraction of successes; None where success is unknown, or no episode was finished."""
+        success = self.success
+        if success.n_successes is None or not success.success:
+            return None
+        ends = np.cumsum([run.episodes for run in self.runs])[:-1]
+        return float(np.mean([np.mean(part) for part in np.split(np.array(success.success, bool), ends) if len(part)]))
 
     @property
     def seconds_per_100k_steps(self) -> float:
@@ -155,8 +166,8 @@ class Evaluation:
                 f"  return         {self.return_mean:.4f}  [{interval[0]:.4f}, {interval[1]:.4f}]  (95 % bootstrap)"
             )
             lines.append(f"  length         {self.length_mean:.3f} steps, {int(self._total('episodes')):,} episodes")
-            if self.success_rate is not None:
-                lines.append(f"  success        {self.success_rate:.2%}")
+            rate = f"unknown: {self.success.reason}" if self.success_rate is None else f"{self.success_rate:.2%}"
+            lines.append(f"  success        {rate}")
             lines.append(
                 f"  evaluations    {self.evaluations_per_episode:.3f} an episode, {self.evaluations_per_step:.4f} a step"
             )
@@ -181,6 +192,7 @@ class Evaluation:
             lines.append(f"  {self.all_starts}")
         if self.bound_warning is not None:
             lines.append(f"  warning        {self.bound_warning}")
+        lines += [f"  warning        {line}" for line in self.remarks.lines()]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import numpy as np
 
 from phr.acting.agent import HorizonAgent
 from phr.envs.lanes import PATIENCE, endless, endless_starts
+from phr.envs.remarks import Remarks
 from phr.envs.split import Advance, SplitEnv, run_plan
 from phr.envs.vector import Start
 from phr.errors import SettingError
-from phr.experience.success import episode_success, said_success
+from phr.experience.success import reported_success
 from phr.numbers import check_whole, is_whole
 
 
@@ -50,8 +51,8 @@ class RunRecord:
         lengths: Their steps.
         looks: Their evaluations.
         terminated: Whether they ended by themselves rather than by a limit.
-        said: What the environment itself said of success; None where it said nothing.
-        successes: Whether they were (see `episode_success`).
+        last_rewards: Rewards of their last steps.
+        reported: What the environment reports about their success; None where it reports nothing (`reported_success`).
         score: Sum of all rewards.
         evaluations: Network calls.
         seconds_wall: Acting, stepping and resetting, without the random prefixes and without keeping this record.
@@ -66,8 +67,8 @@ class RunRecord:
     lengths: list[int] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
     terminated: list[bool] = field(default_factory=list)
-    said: list[bool | None] = field(default_factory=list)
-    successes: list[bool] = field(default_factory=list)
+    last_rewards: list[float] = field(default_factory=list)
+    reported: list[bool | None] = field(default_factory=list)
     score: float = 0.0
     evaluations: int = 0
     seconds_wall: float = 0.0
@@ -79,6 +80,8 @@ class RunRecord:
     """Executed actions, one list per look; −1 after the last action of an episode. Copies, kept only on request."""
     starts: list[Start] = field(default_factory=list, repr=False)
     """How each episode of the trace began; its actions are copies too."""
+    remarks: Remarks = field(default_factory=Remarks, repr=False)
+    """What did not go as asked."""
 
     def collect(self, rewards: list[float]) -> float:
         """Note the range of an episode's rewards; returns their sum."""
@@ -92,15 +95,15 @@ class RunRecord:
         self.reward_low, self.reward_high = low, high
         return total
 
-    def close_episode(self, rewards: list[float], looks: int, terminated: bool, info: dict[str, Any]) -> None:
-        """Enter a whole episode: its rewards, its evaluations, how it ended and the info of its last step."""
+    def close_episode(self, rewards: list[float], looks: int, terminated: bool, reported: bool | None) -> None:
+        """Enter a whole episode: its rewards, its evaluations, how it ended and what `reported_success` returned."""
         self.episodes += 1
         self.returns.append(self.collect(rewards))
         self.lengths.append(len(rewards))
         self.looks.append(looks)
         self.terminated.append(terminated)
-        self.said.append(said_success(info))
-        self.successes.append(episode_success(self.said[-1], terminated=terminated, last_reward=rewards[-1]))
+        self.last_rewards.append(rewards[-1])
+        self.reported.append(reported)
 
     def close_run(self, rewards: list[float], evaluations: int, wall: float, policy: float) -> None:
         """Enter the sums, a last, unfinished episode's rewards among them, and the seconds."""
@@ -197,7 +200,8 @@ def timed_run(
         if ended:
             agent.reset()
             closed = clock()
-            record.close_episode(rewards, looks, terminated, info)
+            reported = reported_success(env, info, terminated=terminated, last_reward=rewards[-1])
+            record.close_episode(rewards, looks, terminated, reported)
             uncounted += clock() - closed
             looks, rewards = 0, []
             episodes_left -= 1
@@ -234,5 +238,6 @@ def _enter(env: SplitEnv, starts: Iterator[Start], options: RunOptions, record: 
     drawn = clock()
     env.reset(start.seed)
     entered = clock()
-    start.play_prefix(env)
+    if (refusal := start.play_prefix(env)) is not None:
+        record.remarks.prefix_left_out(refusal)
     return drawn - begin + clock() - entered

@@ -16,7 +16,6 @@ from phr.experience.trajectory import Experience, Trajectory
 from phr.files import atomic_path, read_json, sha256_of, write_json
 
 _FORMAT = "phr-experience-2"
-_NAMELESS_FORMAT = "phr-experience-1"
 _ARRAYS = ("obs", "actions", "teacher_logits", "rewards")
 
 
@@ -62,8 +61,6 @@ def load_experience(path: Path) -> Experience:
     """
     path = path.with_suffix(".npz")
     description = read_json(path.with_suffix(".json"))
-    if isinstance(description, dict) and description.get("format") == _NAMELESS_FORMAT:
-        raise CorruptFileError(f"{path} was written by an older phr and does not name its teacher; record it again")
     described = isinstance(description, dict) and description.get("format") == _FORMAT
     if not described or not {"env_id", "origin", "sha256"} <= description.keys():
         raise CorruptFileError(f"{path.with_suffix('.json')} does not describe phr experience")
@@ -84,7 +81,7 @@ def load_experience(path: Path) -> Experience:
         ]  # what was executed, cut off at the bounds
     cuts = np.cumsum(arrays["lengths"])[:-1]
     parts = {name: np.split(arrays[name], cuts) for name in _ARRAYS}
-    said = [None if flag < 0 else bool(flag) for flag in arrays["is_success"]]
+    reported = [None if flag < 0 else bool(flag) for flag in arrays["is_success"]]
     trajectories = tuple(
         Trajectory(
             obs=parts["obs"][i],
@@ -93,7 +90,7 @@ def load_experience(path: Path) -> Experience:
             rewards=parts["rewards"][i],
             terminated=bool(arrays["terminated"][i]),
             truncated=bool(arrays["truncated"][i]),
-            is_success=said[i],
+            is_success=reported[i],
         )
         for i in range(len(arrays["lengths"]))
     )

@@ -11,8 +11,8 @@ import numpy as np
 from phr.actions import ActionSpace, one_by_one
 from phr.envs.lanes import Lanes
 from phr.envs.vector import Start, VectorSplit
-from phr.errors import InvalidDataError
-from phr.experience.success import said_success
+from phr.errors import InvalidDataError, NonFiniteError
+from phr.experience.success import reported_success
 from phr.experience.trajectory import Experience, Trajectory
 from phr.plan import FloatArray, NetworkPlan, Plan
 from phr.protocols import Planner
@@ -38,6 +38,10 @@ def collect_experience(
 
     Returns:
         Trajectories in the order of `starts`.
+
+    Raises:
+        NonFiniteError: If the teacher answers with a NaN or an infinity.
+        BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
     """
     lanes = Lanes(vector, starts)
     space = vector.action_space
@@ -48,6 +52,9 @@ def collect_experience(
         obs = vector.observe(running)
         plan = teacher.plan(obs)
         logits = teacher_logits_of(plan)
+        if not (finite := np.isfinite(logits).all(axis=1)).all():
+            episode = lanes.episode[running][int(finite.argmin())]
+            raise non_finite_plan(teacher, f"step {len(recorders[episode].rewards)} of episode {episode} (both from 0)")
         chosen = plan.mode() if sample_rng is None else plan.sample(sample_rng)
         actions[running] = chosen[:, 0]
         step = vector.advance(actions, running)
@@ -55,9 +62,10 @@ def collect_experience(
         for row, lane in enumerate(np.flatnonzero(running).tolist()):
             recorders[lanes.episode[lane]].add(obs[row], taken[lane], logits[row].copy(), float(step.rewards[lane]))
         for lane in np.flatnonzero(step.done).tolist():
-            ended[lanes.episode[lane]] = recorders.pop(lanes.episode[lane]).trajectory(
-                bool(step.terminated[lane]), bool(step.truncated[lane]), step.infos[lane]
-            )
+            recorder = recorders.pop(lanes.episode[lane])
+            terminated, info = bool(step.terminated[lane]), step.infos[lane]
+            success = reported_success(vector.envs[lane], info, terminated=terminated, last_reward=recorder.rewards[-1])
+            ended[lanes.episode[lane]] = recorder.trajectory(terminated, bool(step.truncated[lane]), success)
         lanes.begin_next(step.done)
         if step.done.any():
             on_episode(len(ended))
@@ -73,6 +81,12 @@ def teacher_logits_of(plan: Plan) -> FloatArray:
     if not isinstance(plan, NetworkPlan):
         raise InvalidDataError(f"experience needs a teacher with logits over actions, got a {type(plan).__name__}")
     return plan.outputs[:, 0]
+
+
+def non_finite_plan(teacher: Planner, where: str) -> NonFiniteError:
+    """Return the error for a teacher that answers with a NaN or an infinity; `where` names the step."""
+    name = getattr(teacher, "name", "") or type(teacher).__name__
+    return NonFiniteError(f"the plan of the teacher {name} contains NaN or Inf at {where}; its outputs must be finite")
 
 
 class _Recorder:
@@ -91,7 +105,7 @@ class _Recorder:
         self.logits.append(logits)
         self.rewards.append(reward)
 
-    def trajectory(self, terminated: bool, truncated: bool, info: dict[str, Any]) -> Trajectory:
+    def trajectory(self, terminated: bool, truncated: bool, is_success: bool | None) -> Trajectory:
         return Trajectory(
             obs=np.stack(self.obs),
             actions=np.array(self.actions, self._space.dtype),
@@ -99,5 +113,5 @@ class _Recorder:
             rewards=np.array(self.rewards, np.float32),
             terminated=terminated,
             truncated=truncated,
-            is_success=said_success(info),
+            is_success=is_success,
         )

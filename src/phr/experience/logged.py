@@ -17,7 +17,7 @@ from phr.experience.trajectory import Experience
 from phr.files import sha256_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Logged:
     """Episodes and their spaces.
 
@@ -89,9 +89,8 @@ def space_of(experience: Experience) -> spaces.Box:
 
 
 def _in_environment(logged: Logged, env_id: str) -> Logged:
-    env = make_env(env_id)
-    space, actions = env.observation_space, env.action_space
-    env.close()
+    with make_env(env_id) as env:
+        space, actions = env.observation_space, env.action_space
     own = logged.observation_space
     found, expected = (own.shape, str(own.dtype), logged.action_space), (space.shape, str(space.dtype), actions)
     if found != expected:

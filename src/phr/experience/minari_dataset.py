@@ -21,6 +21,7 @@ from phr.errors import (
     UnsupportedEnvironmentError,
 )
 from phr.experience.hdf5 import check_hdf5
+from phr.experience.success import success_word
 from phr.experience.trajectory import Experience, Trajectory
 from phr.files import read_json
 
@@ -136,7 +137,7 @@ def _trajectory(
         rewards=np.asarray(episode.rewards, np.float32),
         terminated=terminated,
         truncated=bool(episode.truncations[-1]) or not terminated,  # a log that breaks off was cut
-        is_success=_success(episode.infos),
+        is_success=_success(episode.infos, name),
     )
 
 
@@ -150,6 +151,7 @@ def _observations(seen: NDArray[Any], space: spaces.Space[Any], box: spaces.Box)
     return np.ascontiguousarray(seen, box.dtype)
 
 
-def _success(infos: Any) -> bool | None:
-    said = infos.get("is_success") if isinstance(infos, dict) else None
-    return None if said is None or not len(said) else bool(said[-1])
+def _success(infos: Any, name: str) -> bool | None:
+    """What the info of an episode's last step reports; infos hold one entry a step."""
+    reported = infos.get("is_success") if isinstance(infos, dict) else None
+    return None if reported is None or not len(reported) else success_word(reported[-1], f"the dataset {name!r}")

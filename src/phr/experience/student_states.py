@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.envs.vector import Autoreset, VectorSplit
-from phr.errors import InvalidDataError, SettingError
-from phr.experience.collect import teacher_logits_of
+from phr.errors import InvalidDataError, NonFiniteError, SettingError
+from phr.experience.collect import non_finite_plan, teacher_logits_of
 from phr.protocols import Planner
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StudentWindows:
     """Windows that begin where a student's plan ended; each holds one observation and the teacher's steps from it.
 
@@ -25,9 +25,11 @@ class StudentWindows:
         teacher_logits: Its outputs at the observations that these actions met, float32, shape `(n, horizon, n_outputs)`.
         valid: False where the episode had ended, shape `(n, horizon)`.
         envs: Which environment of the vector each comes from, int64, shape `(n,)`.
+        episodes: Which episode of that environment, from 0, int64, shape `(n,)`.
 
     Raises:
         InvalidDataError: If the shapes disagree, or a window has no first step.
+        NonFiniteError: If an observation, or an action or a logit of a valid step, is not finite.
     """
 
     obs: NDArray[Any]
@@ -35,17 +37,21 @@ class StudentWindows:
     teacher_logits: NDArray[np.float32]
     valid: NDArray[np.bool_]
     envs: NDArray[np.int64]
+    episodes: NDArray[np.int64]
 
     def __post_init__(self) -> None:
         plans = {self.actions.shape[:2], self.valid.shape, self.teacher_logits.shape[:2]}
         if len(plans) != 1:
             raise InvalidDataError(f"actions, valid and logits of windows disagree about (n, horizon): {sorted(plans)}")
-        if not len(self.obs) == len(self.envs) == len(self.actions):
-            raise InvalidDataError(
-                f"windows disagree: {len(self.obs)} observations, {len(self.envs)} environments, {len(self.actions)} plans"
-            )
+        n_each = {name: len(getattr(self, name)) for name in ("obs", "actions", "envs", "episodes")}
+        if len(set(n_each.values())) != 1:
+            raise InvalidDataError(f"windows need one entry each in every array, got {n_each}")
         if not self.valid[:, 0].all():
             raise InvalidDataError("the first step of every window must be valid")
+        steps = {"actions": self.actions[self.valid], "teacher_logits": self.teacher_logits[self.valid]}
+        for name, values in {"obs": self.obs, **steps}.items():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise NonFiniteError(f"{name} of windows of student states contains NaN or Inf")
 
     def __len__(self) -> int:
         return len(self.obs)
@@ -53,7 +59,12 @@ class StudentWindows:
     def subset(self, rows: NDArray[np.bool_] | slice) -> StudentWindows:
         """The windows of a mask or a slice."""
         return StudentWindows(
-            self.obs[rows], self.actions[rows], self.teacher_logits[rows], self.valid[rows], self.envs[rows]
+            self.obs[rows],
+            self.actions[rows],
+            self.teacher_logits[rows],
+            self.valid[rows],
+            self.envs[rows],
+            self.episodes[rows],
         )
 
     def keys(self) -> list[bytes]:
@@ -78,7 +89,8 @@ class StudentStates:
 
     **What is recorded.** A window begins at the state itself and holds the greedy teacher's next `horizon` actions, taken
     in closed loop in this very episode. Nothing is cloned, so the answer is a true one in a stochastic environment too. An
-    episode that ends cuts its window short (`valid`); a plan in which it ends leaves none, since nobody looks then.
+    episode that ends cuts its window short (`valid`); a plan in which it ends leaves none, since nobody looks then. An
+    episode whose environment refuses an action of the student is abandoned; the vector's `remarks` count them.
 
     **Variety.** Where nothing is random, the same states come again and again. With `noise`, an action of a plan is now and
     then a random one, and the teacher answers from a step aside.
@@ -115,6 +127,7 @@ class StudentStates:
             raise SettingError(f"student states need autoreset 'disabled', got {vector.autoreset.value!r}")
         self._student, self._teacher, self._vector, self._rng = student, teacher, vector, rng
         self._most_plans, self._noise = most_plans, noise
+        self._episodes = np.zeros(vector.n_envs, np.int64)
         vector.reset()
 
     def _no_actions(self, *shape: int) -> NDArray[Any]:
@@ -122,11 +135,17 @@ class StudentStates:
         return np.zeros((*shape, *space.shape), space.dtype)
 
     def turn(self) -> StudentWindows:
-        """Student, then teacher, once in every environment; at most one window each, in the environments' order."""
+        """Student, then teacher, once in every environment; at most one window each, in the environments' order.
+
+        Raises:
+            NonFiniteError: If the teacher answers with a NaN or an infinity.
+            BrokenEnvironmentError: If an environment refuses an action of the teacher, or breaks its contract.
+        """
         running = np.ones(self._vector.n_envs, bool)
         self._follow_student(running)
         windows = self._record_teacher(running)
         self._vector.reset(~running)
+        self._episodes += ~running
         return windows
 
     def _follow_student(self, running: NDArray[np.bool_]) -> None:
@@ -144,8 +163,7 @@ class StudentStates:
                 moving &= step < commitments
                 if not moving.any():
                     break
-                blind_for = int(commitments[moving].min()) - step - 1
-                ended = self._vector.advance(actions[:, step], moving, blind_for).done
+                ended = self._vector.advance(actions[:, step], moving, abandon_refused=True).done
                 moving &= ~ended
                 running &= ~ended
 
@@ -170,10 +188,12 @@ class StudentStates:
             if not running.any():
                 break
             rows, plan = running[envs], self._teacher.plan(seen)
-            actions[rows, step], valid[rows, step] = plan.mode()[:, 0], True
             logits[rows, step] = teacher_logits_of(plan)
+            if not np.isfinite(logits[rows, step]).all():
+                raise non_finite_plan(self._teacher, f"step {step} (from 0) after a plan of the student")
+            actions[rows, step], valid[rows, step] = plan.mode()[:, 0], True
             chosen[running] = actions[rows, step]
             running &= ~self._vector.advance(chosen, running).done
             if step + 1 < horizon:
                 seen = self._vector.observe(running)
-        return StudentWindows(sources, actions, logits, valid, envs)
+        return StudentWindows(sources, actions, logits, valid, envs, self._episodes[envs])

@@ -1,48 +1,164 @@
-"""What success of an episode is, and which episodes are worth learning from."""
+"""Success of episodes, in three values: yes, no, unknown (None). Which episodes are worth learning from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from numbers import Real
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.errors import NoSuccessError, SettingError
+from phr.envs.split import SplitEnv
+from phr.errors import BrokenEnvironmentError, NoSuccessError, SettingError
 from phr.experience.trajectory import Experience
 
+KeepWord = Literal["auto", "all", "successes"]
+Keep = KeepWord | float
+"""Which recorded episodes are kept. `auto`: the successes, or all of them where success is unknown. `all`. `successes`: an
+error where success is unknown. A number q from 0 to 1: those whose return is not below the quantile q of all returns."""
 
-def said_success(info: Mapping[str, Any]) -> bool | None:
-    """What the environment itself says of an episode in its last step's info; None where it says nothing."""
-    return bool(info["is_success"]) if "is_success" in info else None
 
-
-def episode_success(said: bool | None, *, terminated: bool, last_reward: float) -> bool:
-    """Whether an episode was a success; recording, evaluation and drawn paths all ask here.
+def success_word(value: object, where: str) -> bool | None:
+    """Read one value of `info["is_success"]`.
 
     Args:
-        said: From `said_success`; where the environment gives its word, it counts, whatever the rewards were.
-        terminated: The episode ended by itself rather than by a limit.
-        last_reward: Reward of its last step.
+        value: True, False, 0 or 1 of any number type, or an array of one of these; anything else means that nothing is
+            known: None, NaN, other numbers, text.
+        where: What gave the value, for the message.
 
-    Returns:
-        The environment's word, else whether it terminated with a positive last reward. Whether the latter means anything
-        is another question, which takes many episodes: see `last_reward_tells_success`.
+    Raises:
+        BrokenEnvironmentError: If it holds more than one element.
+    """
+    if isinstance(value, list | tuple) or hasattr(value, "__array__"):
+        elements = np.asarray(value, object)
+        if elements.size > 1:
+            raise BrokenEnvironmentError(
+                f"{where}: info['is_success'] must be one value for the episode, got {elements.size} elements; return a bool"
+            )
+        value = elements.item() if elements.size else None
+    is_word = isinstance(value, Real | np.bool_) and value in (0, 1)
+    return bool(value) if is_word else None
+
+
+def reported_success(env: SplitEnv, info: Mapping[str, Any], *, terminated: bool, last_reward: float) -> bool | None:
+    """Return what an environment reports about an episode that has ended; None where it reports nothing.
+
+    Args:
+        env: The environment; MiniGrid reports through its reward, which is positive at the goal and 0 for every other end.
+        info: Of the last step. `info["is_success"]` is the report, as in Stable-Baselines3.
+        terminated: The episode ended by itself rather than by a limit.
+        last_reward: Reward of the last step.
+
+    Raises:
+        BrokenEnvironmentError: If the report holds more than one element.
+    """
+    word = success_word(info.get("is_success"), f"{env.env_id}: step()")
+    if word is None and env.family == "grid" and last_reward >= 0:
+        return terminated and last_reward > 0
+    return word
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """Which episodes of a set were successes.
+
+    Attributes:
+        success: One entry an episode; None where it is unknown.
+        reason: How it is known, or why it is unknown.
+    """
+
+    success: tuple[bool | None, ...]
+    reason: str
+
+    @property
+    def n_successes(self) -> int | None:
+        """How many were successes; None where it is unknown of any of them."""
+        return count_successes(self.success)
+
+
+def count_successes(success: Sequence[bool | None]) -> int | None:
+    """Return how many episodes were successes; None where it is unknown of any of them."""
+    return None if None in success else sum(map(bool, success))
+
+
+def judge_episodes(
+    reported: Sequence[bool | None],
+    *,
+    terminated: Sequence[bool],
+    last_rewards: Sequence[float],
+    returns: Sequence[float] | NDArray[Any],
+    reward_range: tuple[float, float],
+) -> Judgement:
+    """Decide which episodes of a set were successes; recording, evaluation, starts and paths all ask here.
+
+    What the environment reports counts. Where it reports nothing, an episode was a success if it terminated with a positive
+    last reward, provided that this rule separates good episodes from bad ones. It does not where every reward is 0 or every
+    reward is positive (CartPole), where rewards are costs (Acrobot), where no episode ends by itself (HalfCheetah), and
+    where episodes end because something failed (see `_ending_is_failing`).
+
+    Args:
+        reported: From `reported_success`.
+        terminated: Whether the episodes ended by themselves rather than by a limit.
+        last_rewards: Rewards of their last steps.
+        returns: Sums of their rewards.
+        reward_range: Least and greatest reward of any step.
 
     Source:
-        The rule without a word is that of Wagner et al. 2021 (arXiv:2106.10075).
+        The rule is that of Wagner et al. 2021 (arXiv:2106.10075).
     """
-    return terminated and last_reward > 0 if said is None else said
+    if None not in reported:
+        return Judgement(tuple(reported), "successes as the environment reports them")
+    by_rule = tuple(
+        ended and last > 0 if word is None else word
+        for word, ended, last in zip(reported, terminated, last_rewards, strict=True)
+    )
+    against = _against_the_rule(np.array(by_rule, bool), np.array(terminated, bool), np.array(returns), reward_range)
+    if against is None:
+        return Judgement(by_rule, "terminated with a positive last reward")
+    n, n_reported = len(reported), sum(word is not None for word in reported)
+    words = f"for {n_reported} of {n} episodes only" if n_reported else "for none of its episodes"
+    return Judgement(tuple(reported), f"the environment reports info['is_success'] {words}, and {against}")
 
 
-@dataclass(frozen=True)
+def _against_the_rule(
+    by_rule: NDArray[np.bool_], terminated: NDArray[np.bool_], returns: NDArray[Any], reward_range: tuple[float, float]
+) -> str | None:
+    """Why a positive last reward at termination does not mean success in a set of episodes; None where it does."""
+    low, high = reward_range
+    if low == high == 0:
+        return "every reward is 0"
+    if high <= 0:
+        return "no reward is positive"
+    if low > 0:
+        return "every reward is positive"
+    if not terminated.any():
+        return "no episode terminated, only limits ended them"
+    return "episodes seem to end by failing" if _ending_is_failing(by_rule, terminated, returns) else None
+
+
+def _ending_is_failing(success: NDArray[np.bool_], terminated: NDArray[np.bool_], returns: NDArray[Any]) -> bool:
+    """Whether episodes end by themselves because something failed, whatever they had collected before.
+
+    A walker that falls ends so on a positive reward (Hopper, Walker2d), one that keeps going is cut off with more. Where
+    none ended on a positive reward, a fall may have cost something (Ant), and all that ended by themselves are compared
+    with those that were cut off. Games that are played until they are lost (Breakout, Flappy Bird) have no other end: there
+    the episodes pay more on the way than their end takes back.
+    """
+    if not success.any() and terminated.any() and returns.mean() > 0:
+        return True
+    ended = success if success.any() else terminated
+    return bool(ended.any() and not ended.all() and returns[ended].mean() < returns[~ended].mean())
+
+
+@dataclass(frozen=True, eq=False)
 class Selection:
     """A choice among trajectories.
 
     Attributes:
         keep: One entry per trajectory.
-        is_success: Whether `keep` means success; False where it is a mere ranking by return, or no filter at all.
+        is_success: Whether `keep` means success; False where episodes were kept for another reason.
         reason: One sentence for the user.
     """
 
@@ -51,79 +167,65 @@ class Selection:
     reason: str
 
 
-def select_successful(experience: Experience, *, quantile: float = 0.0) -> Selection:
-    """Choose the episodes to learn from.
+def check_keep(keep: object) -> None:
+    """Refuse what is no `Keep`.
 
-    Successes (see `episode_success`), where the environment said so of every episode or the last reward tells; else the
-    best episodes by return, or all of them.
+    Raises:
+        SettingError: If it is neither a word of `KeepWord` nor a number from 0 to 1.
+    """
+    if isinstance(keep, str) and keep in get_args(KeepWord):
+        return
+    if isinstance(keep, bool) or not isinstance(keep, Real) or not 0.0 <= float(keep) <= 1.0:
+        words = ", ".join(map(repr, get_args(KeepWord)))
+        raise SettingError(f"keep must be one of {words}, or a quantile of returns from 0 to 1; got {keep!r}")
+
+
+def judge_experience(experience: Experience) -> Judgement:
+    """Decide which recorded episodes were successes."""
+    trajectories, rewards = experience.trajectories, experience.joined("rewards")
+    return judge_episodes(
+        [each.is_success for each in trajectories],
+        terminated=[each.terminated for each in trajectories],
+        last_rewards=[float(each.rewards[-1]) for each in trajectories],
+        returns=[each.episode_return for each in trajectories],
+        reward_range=(float(rewards.min()), float(rewards.max())),
+    )
+
+
+def select_episodes(experience: Experience, keep: Keep = "auto") -> Selection:
+    """Choose the episodes to learn from.
 
     Args:
         experience: What the teacher did.
-        quantile: Where success means nothing, episodes below this quantile of returns are dropped; 0 keeps all.
+        keep: Which of them; see `Keep`.
 
     Raises:
-        NoSuccessError: If success can be told and no episode was one.
-        SettingError: If the quantile is outside [0, 1).
+        NoSuccessError: If successes are to be kept, success is known, and no episode was one.
+        SettingError: If `keep` is not one of its values, or is `successes` and success is unknown.
     """
-    if not 0.0 <= quantile < 1.0:
-        raise SettingError(f"a quantile lies in [0, 1), got {quantile}")
-    trajectories = experience.trajectories
-    success = np.array(
-        [episode_success(t.is_success, terminated=t.terminated, last_reward=float(t.rewards[-1])) for t in trajectories]
-    )
-    if all(t.is_success is not None for t in trajectories):
-        return _checked(success, "the environment's is_success")
-    returns = np.array([t.episode_return for t in trajectories])
-    rewards, terminated = experience.joined("rewards"), np.array([t.terminated for t in trajectories])
-    told = last_reward_tells_success(float(rewards.min()), float(rewards.max()), any_terminated=bool(terminated.any()))
-    if told and not ending_is_failing(success, terminated, returns):
-        return _checked(success, "terminated with a positive last reward")
-    keep = returns >= np.quantile(returns, quantile)
-    what = f"the best {1 - quantile:.0%} by return" if quantile > 0 else "all"
-    return Selection(
-        keep, False, f"kept {keep.sum()} of {len(keep)} episodes: {what}; the last reward does not tell success here"
-    )
-
-
-def last_reward_tells_success(lowest: float, highest: float, *, any_terminated: bool) -> bool:
-    """Whether "terminated with a positive last reward" separates good episodes from bad ones.
-
-    It does not where every reward is positive (CartPole), where rewards are costs (Acrobot), and where positive rewards come
-    along without any episode ever ending by itself (HalfCheetah).
-
-    Args:
-        lowest: Smallest reward of any step.
-        highest: Largest reward of any step.
-        any_terminated: Whether some episode ended by itself.
-    """
-    if lowest > 0 or (highest <= 0 and lowest < 0):
-        return False
-    return any_terminated or highest <= 0
-
-
-def ending_is_failing(success: NDArray[np.bool_], terminated: NDArray[np.bool_], returns: NDArray[np.float64]) -> bool:
-    """Whether episodes end by themselves because something failed, whatever they had collected before.
-
-    A walker that falls ends so on a positive reward (Hopper, Walker2d), one that keeps going is cut off with more. Where
-    none ended on a positive reward, a fall may have cost something (Ant), and all that ended by themselves are held against
-    those that were cut off. Games that are played until they are lost (Breakout, Flappy Bird) know no other end: there the
-    episodes pay more on the way than their end takes back.
-
-    Args:
-        success: What `episode_success` says without the environment's word.
-        terminated: Whether the same episodes ended by themselves.
-        returns: Of the same episodes.
-    """
-    if not success.any() and terminated.any() and returns.mean() > 0:
-        return True
-    ended = success if success.any() else terminated
-    return bool(ended.any() and not ended.all() and returns[ended].mean() < returns[~ended].mean())
-
-
-def _checked(keep: NDArray[np.bool_], criterion: str) -> Selection:
-    if not keep.any():
-        raise NoSuccessError(
-            f"none of {len(keep)} episodes was a success ({criterion}); train the teacher longer, or choose another (or, "
-            "where rewards tell nothing, let the environment say info['is_success'] in its last step)"
+    check_keep(keep)
+    n = len(experience.trajectories)
+    if keep == "all":
+        return Selection(np.ones(n, bool), False, f"kept all {n} episodes, as asked (keep='all')")
+    if not isinstance(keep, str):
+        returns = np.array([each.episode_return for each in experience.trajectories])
+        least = float(np.quantile(returns, keep))
+        best = returns >= least
+        return Selection(
+            best, False, f"kept {best.sum()} of {n} episodes: returns of at least {least:.6g}, their quantile {keep:g}"
         )
-    return Selection(keep, True, f"kept {keep.sum()} of {len(keep)} episodes: {criterion}")
+    judged = judge_experience(experience)
+    if judged.n_successes is None:
+        if keep == "successes":
+            raise SettingError(
+                f"keep='successes' needs to know which episodes were successes, and {judged.reason}; use keep='all' or a "
+                "quantile of returns, or let the environment report info['is_success'] in its last step"
+            )
+        return Selection(np.ones(n, bool), False, f"kept all {n} episodes, because success is unknown: {judged.reason}")
+    if not judged.n_successes:
+        raise NoSuccessError(
+            f"none of {n} episodes was a success ({judged.reason}); train the teacher longer or choose another, or keep "
+            "episodes whatever their outcome with keep='all'"
+        )
+    kept = np.array(judged.success, bool)
+    return Selection(kept, True, f"kept {judged.n_successes} of {n} episodes: {judged.reason}")

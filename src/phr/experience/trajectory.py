@@ -17,7 +17,7 @@ _KINDS = {"obs": "biuf", "actions": "iuf", "teacher_logits": "f", "rewards": "bi
 """Numpy's kinds of numbers that the arrays may hold."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trajectory:
     """One episode. The terminal observation takes no action, so it is not part of it.
 
@@ -29,14 +29,14 @@ class Trajectory:
         rewards: float32, shape `(length,)`.
         terminated: The last step ended the episode for good.
         truncated: The last step was cut off by a limit.
-        is_success: What the environment itself said (`info["is_success"]`), None where it said nothing.
+        is_success: What the environment reports (see `reported_success`); None where it reports nothing.
 
     Actions, logits and rewards of other number types of their kind are brought to these.
 
     Raises:
         InvalidDataError: If the arrays disagree about the length or hold no numbers, the episode is empty or has not ended,
             or a discrete action is outside the logits' range.
-        NonFiniteError: If an observation holds a NaN or an infinity.
+        NonFiniteError: If an observation, an action, a logit or a reward is not finite, or too large for float32.
     """
 
     obs: NDArray[Any]
@@ -60,17 +60,18 @@ class Trajectory:
                 raise InvalidDataError(f"the {name.replace('_', ' ')} of a trajectory are {found}, not numbers of its kind")
         if self.actions.ndim == 1:
             Discrete(self.teacher_logits.shape[1]).check(self.actions)
-        self._refuse_endless()
         whole = self.actions.dtype.kind in "iu"
         dtypes = {"actions": np.int64 if whole else np.float32, "teacher_logits": np.float32, "rewards": np.float32}
         for name, dtype in {**dtypes, "obs": self.obs.dtype.newbyteorder("=")}.items():
-            object.__setattr__(self, name, getattr(self, name).astype(dtype, copy=False))
+            with np.errstate(over="ignore"):  # what float32 does not hold is refused below
+                object.__setattr__(self, name, getattr(self, name).astype(dtype, copy=False))
+            self._refuse_non_finite(name)
 
-    def _refuse_endless(self) -> None:
-        finite = np.isfinite(self.obs.reshape(self.length, -1)).all(axis=1)
-        if not finite.all():
+    def _refuse_non_finite(self, name: str) -> None:
+        values = getattr(self, name)
+        if values.dtype.kind == "f" and not (finite := np.isfinite(values.reshape(self.length, -1)).all(axis=1)).all():
             step = int(finite.argmin())
-            raise NonFiniteError(f"the observation of step {step} of {self.length} (from 0) holds a NaN or an infinity")
+            raise NonFiniteError(f"{name} contains NaN or Inf at step {step} of {self.length} (from 0)")
 
     @property
     def length(self) -> int:
@@ -83,7 +84,7 @@ class Trajectory:
         return float(self.rewards.sum())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Experience:
     """Trajectories of one teacher in one environment.
 

@@ -15,7 +15,7 @@ from phr.errors import HorizonError, InvalidDataError, NoWindowError, SettingErr
 from phr.experience.trajectory import Experience
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Windows:
     """Windows over joined trajectories.
 

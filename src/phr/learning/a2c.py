@@ -6,24 +6,24 @@ Source: Mnih et al. 2016 (arXiv:1602.01783), synchronous; as in Wagner et al. 20
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from phr.envs.split import SplitEnv
-from phr.errors import NonFiniteError, SettingError
+from phr.errors import NonFiniteError
 from phr.learning.greedy import BestBy, GreedyTest
-from phr.learning.losses import a2c_losses
 from phr.learning.replay import collector_state, restore_collector
-from phr.learning.returns import gae_advantages
+from phr.learning.returns import a2c_losses, gae_advantages
 from phr.learning.rollout import Rollout, RolloutCollector
-from phr.learning.settings import check_settings
+from phr.learning.settings import Count, Fraction, FractionBelowOne, NotNegative, Positive, check_settings, no_type_check
 from phr.networks.flat import FlatParameters
 from phr.networks.policy import PlanNetwork, build_network
-from phr.networks.precision import PRECISIONS, Precision, compute_dtype
+from phr.networks.precision import Precision, compute_dtype
 from phr.networks.tape import Tape
 from phr.networks.trunks import TrunkConfig
 from phr.progress import Progress
@@ -31,48 +31,49 @@ from phr.seeding import Streams
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
 
 
+@no_type_check
 @dataclass(frozen=True, kw_only=True)
 class A2CConfig:
     """Settings of stage 1, by Stable-Baselines3's names."""
 
-    total_timesteps: int = 1_000_000
+    total_timesteps: Count = 1_000_000
     """Environment steps to train for."""
-    n_envs: int = 16
+    n_envs: Count = 16
     """Environments stepped side by side."""
-    n_steps: int = 8
+    n_steps: Count = 8
     """Steps of each environment between two updates."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """At the start of training; falls linearly."""
-    learning_rate_end: float = 0.1
+    learning_rate_end: NotNegative = 0.1
     """Fraction of the learning rate that is left at the end."""
-    warmup: float = 0.0
+    warmup: FractionBelowOne = 0.0
     """Fraction of the updates over which the rate first rises. RMSprop's averages begin at zero and make its first steps ten
     times as long as later ones; weights that are trained already do not survive that."""
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per step."""
-    gae_lambda: float = 0.95
+    gae_lambda: Fraction = 0.95
     """0: one-step errors; 1: Monte-Carlo returns."""
-    ent_coef: float = 0.01
+    ent_coef: NotNegative = 0.01
     """Weight of the entropy bonus at the start of training; falls linearly."""
-    ent_coef_end: float = 0.1
+    ent_coef_end: NotNegative = 0.1
     """Fraction of the entropy bonus that is left at the end."""
-    vf_coef: float = 0.5
+    vf_coef: NotNegative = 0.5
     """Weight of the value loss."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: Positive = 0.5
     """Gradients are scaled down to this norm."""
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     """RMSprop (α = 0.99) as in the paper's time, or Adam."""
-    optimizer_eps: float = 1e-8
+    optimizer_eps: Positive = 1e-8
     """Added to the optimizer's denominator. Sparse rewards make tiny gradients; a large value would drown them."""
-    reward_scale: float = 1.0
+    reward_scale: Positive = 1.0
     """Rewards are multiplied by this before the losses see them; sparse ones need it to be heard beside the entropy
     bonus."""
     prefix: tuple[int, int] = (0, 0)
     """Fewest and most random, uncounted actions before each training episode. They keep every part of the world visited, so
     that the first way found is not the only one ever tried."""
-    n_evaluations: int = 10
+    n_evaluations: Count = 10
     """Greedy evaluations over the second half of training; the weights of the best one are the teacher."""
-    eval_episodes: int = 200
+    eval_episodes: Count = 200
     """Episodes of each."""
     best_by: BestBy = "return"
     """What the best evaluation has most of: `return`, or `return_per_step`, where a game is won in any case and time is what
@@ -86,18 +87,7 @@ class A2CConfig:
     """Fixes weights, environments and sampling."""
 
     def __post_init__(self) -> None:
-        check_settings(
-            self,
-            at_least_one=("total_timesteps", "n_envs", "n_steps", "n_evaluations", "eval_episodes"),
-            positive=("learning_rate", "max_grad_norm", "reward_scale"),
-            not_negative=("learning_rate_end", "ent_coef", "ent_coef_end", "vf_coef", "optimizer_eps"),
-            choices={"optimizer": ("rmsprop", "adam"), "precision": PRECISIONS, "best_by": get_args(BestBy)},
-        )
-        for name in ("gamma", "gae_lambda"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise SettingError(f"{name} lies in [0, 1], got {getattr(self, name)}")
-        if not 0.0 <= self.warmup < 1.0:
-            raise SettingError(f"warmup lies in [0, 1), got {self.warmup}")
+        check_settings(self)
 
     @property
     def rollout_size(self) -> int:
@@ -115,8 +105,51 @@ class A2CConfig:
         return frozenset(int(u) for u in np.linspace(self.n_updates / 2, self.n_updates, self.n_evaluations + 1)[1:])
 
 
-ExtraLoss = Callable[[], Tensor]
-"""A further term of the loss (joint training adds the plan loss here)."""
+def make_collector(make: Callable[[], SplitEnv], config: A2CConfig) -> RolloutCollector:
+    """Return the environments that rollouts come from."""
+    return RolloutCollector(
+        make,
+        n_envs=config.n_envs,
+        n_steps=config.n_steps,
+        reward_scale=config.reward_scale,
+        prefix=config.prefix,
+        streams=Streams(config.seed),
+    )
+
+
+def recent_episodes(averages: dict[str, float]) -> str:
+    """Return the averages of `RolloutCollector.averages` in words, nothing before the first episode has ended."""
+    return f"return {averages['episode_return']:.3f}, length {averages['episode_length']:.1f}" if averages else ""
+
+
+def rollout_loss(
+    rollout: Rollout, logits: Tensor, values: Tensor, following: Tensor, config: A2CConfig, ent_coef: float
+) -> tuple[Tensor, dict[str, float]]:
+    """Return the loss of one rollout, L = L_policy + vf_coef · L_value − ent_coef · entropy, and its parts.
+
+    Args:
+        rollout: What the present weights have just acted.
+        logits: Those of head 1 at the rollout's observations, with a gradient; shape `(n_steps · n_envs, n_actions)`.
+        values: Those of the value head, with a gradient; shape `(n_steps · n_envs,)`.
+        following: The values of `rollout.following_obs()`.
+        config: Settings.
+        ent_coef: The present weight of the entropy bonus.
+    """
+    baseline = rollout.values.detach()
+    advantages = gae_advantages(
+        rollout.rewards,
+        baseline.view_as(rollout.rewards),
+        rollout.next_values(following),
+        rollout.terminated,
+        rollout.truncated,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+    ).flatten()
+    policy_loss, value_loss, entropy = a2c_losses(
+        logits, values, rollout.actions.flatten(), advantages, advantages + baseline
+    )
+    loss = policy_loss + config.vf_coef * value_loss - ent_coef * entropy
+    return loss, {"loss/policy": policy_loss.item(), "loss/value": value_loss.item(), "entropy": entropy.item()}
 
 
 class A2C:
@@ -125,39 +158,35 @@ class A2C:
     Args:
         make: Makes one environment.
         config: Settings.
-        network: Trained further instead of a fresh one; its heads beyond the first need an `extra_loss` (joint training).
-        extra_loss: Added to every loss.
+        network: Trained further instead of a fresh one; its heads beyond the first are left as they are.
+
+    Raises:
+        IncompatibleModelError: If the network has layers or actions that stage 1 cannot train.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], SplitEnv],
-        config: A2CConfig,
-        *,
-        network: PlanNetwork | None = None,
-        extra_loss: ExtraLoss | None = None,
-    ) -> None:
+    def __init__(self, make: Callable[[], SplitEnv], config: A2CConfig, *, network: PlanNetwork | None = None) -> None:
         self.config = config
         self.n_updates = 0
         self._evaluation_updates = config.evaluation_updates
-        self._extra_loss, streams = extra_loss, Streams(config.seed)
-        self.collector = RolloutCollector(
-            make,
-            n_envs=config.n_envs,
-            n_steps=config.n_steps,
-            reward_scale=config.reward_scale,
-            prefix=config.prefix,
-            streams=streams,
-        )
-        weights_seed = streams.integer("teacher-weights")
-        space, n_actions = self.collector.observation_space, self.collector.n_actions
-        self.network = network or build_network(space, n_actions, 1, config.trunk, seed=weights_seed)
-        self.greedy = GreedyTest(make, self.network, config.eval_episodes, streams, best_by=config.best_by)
-        self._flat = FlatParameters(self.network)
-        self._tape = Tape(
-            self.network, compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
-        )
-        self.optimizer = self._make_optimizer()
+        streams = Streams(config.seed)
+        self.collector = make_collector(make, config)
+        with ExitStack() as opened:
+            opened.callback(self.collector.close)
+            weights_seed = streams.integer("teacher-weights")
+            space, n_actions = self.collector.observation_space, self.collector.n_actions
+            self.network = network or build_network(space, n_actions, 1, config.trunk, seed=weights_seed)
+            self.greedy = GreedyTest(make, self.network, config.eval_episodes, streams, best_by=config.best_by)
+            opened.callback(self.greedy.close)
+            self._flat = FlatParameters(self.network)
+            self._tape = Tape(
+                self.network, compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
+            )
+            self.optimizer = self._make_optimizer()
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Close all environments, those of the greedy tests included."""
+        self._opened.close()
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         rate, eps = self.config.learning_rate, self.config.optimizer_eps
@@ -176,25 +205,22 @@ class A2C:
         return self.n_updates >= self.config.n_updates
 
     def progress(self) -> Progress:
-        """Where the training stands."""
-        recent = self.collector.averages()
-        note = f"return {recent['episode_return']:.3f}, length {recent['episode_length']:.1f}" if recent else ""
-        return Progress(
-            "training the teacher", self.timesteps, self.config.n_updates * self.config.rollout_size, "timesteps", note
-        )
+        """Return the timesteps taken so far, and the recent returns."""
+        total = self.config.n_updates * self.config.rollout_size
+        return Progress("training the teacher", self.timesteps, total, "timesteps", recent_episodes(self.averages()))
 
     def _annealed(self, start: float, end_fraction: float) -> float:
         return start * (1.0 - (1.0 - end_fraction) * self.n_updates / self.config.n_updates)
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The rate of the next step."""
         rising = self.config.warmup * self.config.n_updates
         rate = self._annealed(self.config.learning_rate, self.config.learning_rate_end)
         return rate if self.n_updates + 1 >= rising else rate * (self.n_updates + 1) / rising
 
     def update(self) -> dict[str, float]:
-        """One rollout and one gradient step; now and then a greedy evaluation.
+        """Collect one rollout, take one gradient step, and evaluate the greedy policy where it is due.
 
         Returns:
             The losses and the gradient norm; the greedy return where it was measured.
@@ -208,15 +234,15 @@ class A2C:
         return metrics
 
     def act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of head 1 and state values, kept until `learn` has used them up."""
+        """Return logits of head 1 and state values, and keep what `learn` needs of the layers."""
         return self._tape.forward(obs)
 
     def averages(self) -> dict[str, float]:
-        """Mean return and length of recent training episodes."""
+        """Return mean return and length of recent training episodes."""
         return self.collector.averages()
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
-        """One gradient step from a rollout that the present weights have just acted.
+        """Take one gradient step from a rollout that the present weights have just acted.
 
         Returns:
             The losses and the gradient norm.
@@ -224,36 +250,13 @@ class A2C:
         Raises:
             NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
         """
-        config = self.config
         logits, values = rollout.logits.requires_grad_(), rollout.values.requires_grad_()
-        advantages = self._advantages(rollout)
-        policy_loss, value_loss, entropy = a2c_losses(
-            logits, values, rollout.actions.flatten(), advantages, advantages + values.detach()
-        )
-        loss = policy_loss + config.vf_coef * value_loss - self._annealed(config.ent_coef, config.ent_coef_end) * entropy
-        self._flat.gradient.zero_()
-        d_logits, d_values = torch.autograd.grad(loss, (logits, values))
-        self._tape.backward(d_logits, d_values)
-        if self._extra_loss is not None:
-            extra = self._extra_loss()
-            extra.backward()
-            loss = loss + extra.detach()
-        grad_norm = self._step(loss.item())
-        losses = {"loss/policy": policy_loss.item(), "loss/value": value_loss.item(), "entropy": entropy.item()}
-        return losses | {"grad_norm": grad_norm}
-
-    def _advantages(self, rollout: Rollout) -> Tensor:
         _, following = self._tape.forward(rollout.following_obs(), record=False)
-        advantages = gae_advantages(
-            rollout.rewards,
-            rollout.values.detach().view_as(rollout.rewards),
-            rollout.next_values(following),
-            rollout.terminated,
-            rollout.truncated,
-            gamma=self.config.gamma,
-            gae_lambda=self.config.gae_lambda,
-        )
-        return advantages.flatten()
+        ent_coef = self._annealed(self.config.ent_coef, self.config.ent_coef_end)
+        loss, parts = rollout_loss(rollout, logits, values, following, self.config, ent_coef)
+        self._flat.gradient.zero_()
+        self._tape.backward(*torch.autograd.grad(loss, (logits, values)))
+        return parts | {"grad_norm": self._step(loss.item())}
 
     def _step(self, loss: float) -> float:
         norm = self._flat.clip_gradient(self.config.max_grad_norm)
@@ -267,7 +270,7 @@ class A2C:
         return norm
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that `restore` needs to go on, bit for bit where the environments can be brought back."""
+        """Return all that `restore` needs to continue, bit for bit where the environments can be replayed."""
         tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
         best, greedy = self.greedy.checkpoint()
         return tensors | best, {"n_updates": self.n_updates, "collector": collector_state(self.collector), **greedy}

@@ -1,4 +1,7 @@
-"""Running a training to its end: checkpoints, metrics, interruption and resuming, the same for both stages."""
+"""Running a training to its end: checkpoints, metrics, interruption and resuming, the same for both stages.
+
+Metrics are for people (TensorBoard) and for programs (JSON lines).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from phr.errors import NonFiniteError
-from phr.learning.metrics import MetricsWriter
 from phr.progress import OnProgress, Progress, silent
 from phr.storage.run_directory import RunDirectory
 
@@ -129,3 +131,38 @@ class DeferredInterrupt:
             signal.signal(signal.SIGINT, self._previous)
         if self.requested and error is None:
             raise KeyboardInterrupt
+
+
+class MetricsWriter:
+    """Writes `metrics.jsonl` and, where TensorBoard is installed, event files into the run's folder.
+
+    Args:
+        run: The run's folder; None writes nothing.
+        done: Units done so far; what an interrupted run drew beyond them is taken back, so that no curve doubles.
+    """
+
+    def __init__(self, run: RunDirectory | None, done: int = 0) -> None:
+        self._run = run
+        self._board: Any = None
+        if run is not None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                return
+            self._board = SummaryWriter(str(run.path / "tensorboard"), purge_step=done + 1)
+
+    def __enter__(self) -> MetricsWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def write(self, update: int, progress: Progress, values: dict[str, float]) -> None:
+        """One row: the update's number, the units done (`timesteps` or `updates`), and the values."""
+        if self._run is None:
+            return
+        self._run.append_metrics([{"update": update, progress.unit: progress.done, **values}])
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, progress.done)

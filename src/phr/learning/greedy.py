@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from phr.envs.remarks import Remarks
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Autoreset, Start, VectorSplit
 from phr.evaluation.episodes import play_episodes
@@ -34,6 +35,7 @@ class GreedyTest:
         best: The best weights so far.
         best_return: Their mean return; −∞ before the first test.
         best_score: What they are the best by; −∞ before the first test.
+        remarks: What did not go as asked.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class GreedyTest:
         self._make, self._network, self._n_episodes, self._streams = make, network, n_episodes, streams
         self._best_by = best_by
         self._vector: VectorSplit | None = None
+        self.remarks = Remarks()
         self.best: dict[str, Tensor] = {}
         self.best_return = self.best_score = -np.inf
         self._keep()
@@ -59,9 +62,10 @@ class GreedyTest:
         """Mean return of the present weights; they are kept if none did better before."""
         if self._vector is None:
             n_envs = min(32, self._n_episodes)
-            self._vector = VectorSplit([self._make() for _ in range(n_envs)], Autoreset.DISABLED)
+            self._vector = VectorSplit.open(self._make, n_envs, Autoreset.DISABLED, remarks=self.remarks)
         starts = [Start(self._streams.integer("eval-env", index)) for index in range(self._n_episodes)]
-        episodes = play_episodes(TorchPlanner(self._network), self._vector, starts, commitment=1)
+        planner = TorchPlanner(self._network, self._vector.observation_space.dtype)
+        episodes = play_episodes(planner, self._vector, starts, commitment=1)
         self._network.train()
         mean = float(episodes.returns.mean())
         score = mean if self._best_by == "return" else float(episodes.returns.sum() / episodes.lengths.sum())
@@ -69,6 +73,12 @@ class GreedyTest:
             self.best_return, self.best_score = mean, score
             self._keep()
         return mean
+
+    def close(self) -> None:
+        """Close the environments of the tests."""
+        if self._vector is not None:
+            self._vector.close()
+            self._vector = None
 
     def best_network(self) -> PlanNetwork:
         """A copy with the best weights."""

@@ -19,7 +19,7 @@ from phr.learning.phr_config import PHRConfig
 from phr.learning.student_windows import MixedWindows, StudentWindowData
 from phr.learning.window_data import WindowData, each_once, smoothing_of
 from phr.networks.policy import PlanNetwork, extend_teacher
-from phr.networks.precision import channels_last, compute_dtype
+from phr.networks.precision import channels_last, compute_dtype, computing_in
 from phr.progress import Progress
 from phr.seeding import Streams, rng_from_state, rng_state
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
@@ -46,8 +46,8 @@ class PHR:
     """
 
     def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig) -> None:
-        self.space = experience.action_space
-        expected, found = (start.config.obs_shape, start.config.actions), (experience.obs_shape, self.space)
+        self.space = start.config.actions  # with the units that the network was built for
+        expected, found = (start.config.obs_shape, self.space), (experience.obs_shape, experience.action_space)
         if expected != found:
             raise IncompatibleModelError(
                 f"the network reads observations {expected[0]} and has {expected[1]}, "
@@ -92,7 +92,7 @@ class PHR:
 
     def _freeze(self) -> None:
         """Switch off the gradients that the trunk mode forbids; head 1 is kept out of the loss by `WindowData.regressed`."""
-        self.network.value_head.requires_grad_(False)
+        self.network.value_head.requires_grad_(self.config.joint)
         if self.config.trunk_mode == "frozen":
             self.network.trunk.requires_grad_(False)
         if self.network.first_trunk is not None:
@@ -114,7 +114,7 @@ class PHR:
         return untouched or self.n_updates >= self.config.total_updates
 
     def progress(self) -> Progress:
-        """Where the distillation stands."""
+        """Return the updates done so far, and the latest loss."""
         return Progress(
             f"distilling, horizon {self.config.horizon}, {self.config.loss}",
             self.n_updates,
@@ -124,23 +124,26 @@ class PHR:
         )
 
     def loss(self) -> Tensor:
-        """λ times the plan loss of one random batch."""
+        """Return λ times the plan loss of one random batch."""
         obs, teacher_logits, teacher_actions, valid = self._batches.draw_batch(self.rng, self.config.batch_size)
         obs, which = each_once(obs) if self._repetitive else (obs, None)
-        with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
+        with self.computing():
             plan_logits = self.network(obs if self.network.config.channels_last else channels_last(obs)).float()
         plan_logits = plan_logits if which is None else plan_logits[which]
-        regressed = self.data.regressed(valid)
         loss = plan_loss(
             self.config.loss,
             plan_logits,
             teacher_logits,
             teacher_actions,
-            regressed,
+            self.data.regressed(valid),
             self.space,
             smoothing=self.network.config.label_smoothing,
         )
         return self.config.loss_weight * loss
+
+    def computing(self) -> torch.autocast:
+        """Return the context that the network's passes run in: the number type of `config.precision`."""
+        return computing_in(self._dtype)
 
     def _learning_rate(self) -> float:
         begin, length = self.config.phase(self.n_updates)
@@ -151,17 +154,23 @@ class PHR:
         return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
 
     def update(self) -> dict[str, float]:
-        """One gradient step.
+        """Take one gradient step on the plan loss; see `step`."""
+        return self.step(self.loss())
+
+    def step(self, plan: Tensor, further: Tensor | None = None) -> dict[str, float]:
+        """Take one AdamW step.
+
+        Args:
+            plan: What `loss` returned.
+            further: A loss to add to it; joint training adds that of A2C.
 
         Returns:
-            The loss and the gradient norm.
+            The plan loss and the gradient norm.
 
         Raises:
             NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        loss = self.loss()
+        loss = plan if further is None else plan + further
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm))
@@ -169,23 +178,26 @@ class PHR:
             raise NonFiniteError(
                 f"loss {loss.item():.3g}, gradient norm {norm:.3g} at update {self.n_updates}; lower learning_rate"
             )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
         self.optimizer.step()
         self.n_updates += 1
-        self._latest_loss = loss.item()
+        self._latest_loss = plan.item()
         return {"loss/plan": self._latest_loss, "grad_norm": norm}
 
     def averages(self) -> dict[str, float]:
-        """Nothing: the loss says it all."""
+        """Return nothing: the loss is in every row of metrics."""
         return {}
 
     def agreement(self, data: WindowData | StudentWindowData | None = None, max_windows: int = 4096) -> list[float]:
-        """Per head, the fraction of valid steps whose most likely action is the teacher's, over evenly spaced windows.
+        """Return, for each head, the fraction of valid steps whose most likely action is the teacher's.
 
-        Continuous actions are the teacher's where every number is within a twentieth of its range (`actions.CLOSE`).
+        The windows are evenly spaced. Continuous actions are the teacher's where every number is within a twentieth of its
+        range (`actions.CLOSE`).
 
         Args:
             data: The windows; those of the teacher's own episodes by default.
-            max_windows: Look at no more than so many.
+            max_windows: Most windows that are compared.
         """
         data = self.data if data is None else data
         rows = torch.linspace(0, len(data) - 1, min(max_windows, len(data))).long()
@@ -199,7 +211,7 @@ class PHR:
         return [float(value) for value in agree / counted.clamp(min=1)]
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that `restore` needs to go on bit for bit."""
+        """Return all that `restore` needs to continue bit for bit."""
         tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
         return tensors, {"n_updates": self.n_updates, "rng": rng_state(self.rng)}
 
@@ -211,9 +223,5 @@ class PHR:
         """
         restore_network(self.network, tensors)
         restore_optimizer(self.optimizer, tensors)
-        self.restore_rng(state)
-
-    def restore_rng(self, state: dict[str, Any]) -> None:
-        """Put back the position in the stream of batches alone (joint training keeps network and optimizer elsewhere)."""
         self.n_updates = state["n_updates"]
         self.rng = rng_from_state(state["rng"])

@@ -8,12 +8,14 @@ from dataclasses import replace
 from phr.actions import action_space_of
 from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
+from phr.envs.remarks import Remarks
 from phr.envs.split import SplitEnv
+from phr.envs.vector import VectorSplit
 from phr.errors import IncompatibleModelError
 from phr.evaluation.episodes import make_vector
 from phr.experience.collect import collect_experience
 from phr.experience.origin import Origin
-from phr.experience.success import Selection, select_successful
+from phr.experience.success import Selection, select_episodes
 from phr.experience.trajectory import Experience, Trajectory
 from phr.learning.phr_config import PHRConfig
 from phr.manifest import library_versions
@@ -21,58 +23,76 @@ from phr.progress import OnProgress, Progress, silent
 from phr.protocols import Planner
 from phr.seeding import Streams
 
-COLLECTING_ENVS = 64
-"""Environments played side by side while a teacher is recorded."""
-
 PROBE_EPISODES = 128
-"""If not one of the first so many episodes is a success, no more are played: failing takes the longest."""
+"""If none of the first so many episodes is a success, no more are played: failing takes the longest."""
 
 
 def record_teacher(
-    teacher: Planner, env_id: str, config: PHRConfig, *, on_progress: OnProgress = silent
+    teacher: Planner,
+    env_id: str,
+    config: PHRConfig,
+    *,
+    on_progress: OnProgress = silent,
+    remarks: Remarks | None = None,
 ) -> tuple[Experience, Selection]:
-    """Let the teacher act from varied starts and keep its successful episodes.
+    """Let the teacher act from varied starts and keep the episodes that `config.keep` asks for.
 
     Args:
         teacher: Acts greedily, or samples where `config.sample_labels` says so.
         env_id: Where.
         config: Says how many episodes, and how their starts are varied.
         on_progress: Told while the episodes are played.
+        remarks: Collects what did not go as asked.
 
     Returns:
         The kept episodes, and why these.
 
     Raises:
         IncompatibleModelError: If the teacher does not fit the environment.
-        NoSuccessError: If no episode was a success.
+        NoSuccessError: If successes are to be kept, success is known, and no episode was one.
+        SettingError: If `config.keep` is `successes` and success is unknown.
+        NonFiniteError: If the teacher answers with a NaN or an infinity.
+        BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
     """
-    streams = Streams(config.seed)
-    vector = make_vector(env_id, min(COLLECTING_ENVS, config.n_episodes))
-    actions = action_space_of(teacher)
+    with make_vector(env_id, min(config.side_by_side, config.n_episodes), remarks=remarks) as vector:
+        experience = _record(teacher, vector, config, on_progress)
+    selection = select_episodes(experience, config.keep)
+    return experience.subset(selection.keep), selection
+
+
+def _record(teacher: Planner, vector: VectorSplit, config: PHRConfig, on_progress: OnProgress) -> Experience:
+    """All episodes, the first of them as a probe."""
+    streams, actions = Streams(config.seed), action_space_of(teacher)
     if vector.action_space != actions:
-        raise IncompatibleModelError(f"the teacher has {actions}, {env_id} has {vector.action_space}")
+        raise IncompatibleModelError(f"the teacher has {actions}, {vector.env_id} has {vector.action_space}")
     seeds = [streams.integer("record-env", index) for index in range(config.n_episodes)]
     rng = streams.rng("record-prefix")
     starts = random_starts(seeds, vector.action_space, rng, prefix=config.prefix, share=config.prefix_share)
     sample_rng = streams.rng("record-actions") if config.sample_labels else None
-
     n_before = 0
 
     def on_episode(n_ended: int) -> None:
         on_progress(Progress("recording the teacher", n_before + n_ended, len(starts), "episodes"))
 
     parts: list[Trajectory] = []
-    while part := starts[:PROBE_EPISODES] if not parts else starts[len(parts) :]:
+    while part := starts[len(parts) : _stage_end(len(parts), config.n_episodes)]:
         parts += collect_experience(teacher, vector, part, sample_rng=sample_rng, on_episode=on_episode).trajectories
-        # A teacher that never succeeds is refused early.
-        select_successful(Experience(env_id, tuple(parts), actions_in=actions))
-        if not n_before:
+        experience = Experience(vector.env_id, tuple(parts), actions_in=actions)
+        if len(parts) >= min(PROBE_EPISODES, len(starts)) and config.keep in ("auto", "successes"):
+            select_episodes(experience)  # a teacher that never succeeds is refused early
+        if n_before < PROBE_EPISODES:
             starts = starts[: _episodes_wanted(parts, config)]
         n_before = len(parts)
-    vector.close()
-    experience = Experience(env_id, tuple(parts), actions_in=actions)
-    selection = select_successful(experience, quantile=config.success_quantile)
-    return experience.subset(selection.keep), selection
+    return experience
+
+
+def _stage_end(n_played: int, n_episodes: int) -> int:
+    """Return the number of episodes after which to look at how long they are, and whether the teacher succeeds.
+
+    Where few are asked for, as of images, a few of these show the length: `record_steps` bounds the memory they take.
+    """
+    few = PROBE_EPISODES if n_episodes > PROBE_EPISODES else max(1, n_episodes // 8)
+    return next((end for end in (few, PROBE_EPISODES) if n_played < end), n_episodes)
 
 
 def _episodes_wanted(probe: list[Trajectory], config: PHRConfig) -> int:
@@ -122,7 +142,8 @@ def check_experience(experience: Experience, env_id: str, config: PHRConfig, *, 
         raise IncompatibleModelError(
             f"the experience was recorded from {how} teacher, the settings ask for {wanted} (sample_labels)"
         )
-    _check_spaces(experience, make_env(env_id))
+    with make_env(env_id) as env:
+        _check_spaces(experience, env)
 
 
 def _described(name: str, identity: str) -> str:
@@ -134,7 +155,6 @@ def _check_spaces(experience: Experience, env: SplitEnv) -> None:
     obs = experience.trajectories[0].obs
     found = (experience.obs_shape, str(obs.dtype), experience.action_space)
     expected = (space.shape, str(space.dtype), env.action_space)
-    env.close()
     if found != expected:
         raise IncompatibleModelError(
             f"the experience has observations {found[0]} of {found[1]} and {found[2]}, "

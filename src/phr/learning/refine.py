@@ -14,12 +14,13 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from gymnasium import spaces
 from torch import Tensor
 
-from phr.envs.registry import make_env
-from phr.errors import InvalidDataError
+from phr.envs.remarks import Remarks
 from phr.learning.phr import PHR
 from phr.learning.refinement_round import RefinementRound
 from phr.learning.student_windows import MixedWindows, StudentWindowData
@@ -40,22 +41,34 @@ class Refinement:
         student: The distillation; its settings say how many rounds.
         teacher: Looked at every step; its most likely action counts.
         env_id: Where.
+        obs_space: Of its observations.
         say: Told what each round found and what it changed, one line at a time.
+        remarks: Collects what did not go as asked.
+
+    Attributes:
+        skipped: Why there is nothing to refine; empty where there is.
     """
 
     def __init__(
-        self, student: PHR, teacher: Planner, env_id: str, *, say: Callable[[str], None] = lambda _line: None
+        self,
+        student: PHR,
+        teacher: Planner,
+        env_id: str,
+        obs_space: spaces.Box,
+        *,
+        say: Callable[[str], None] = lambda _line: None,
+        remarks: Remarks | None = None,
     ) -> None:
         self.student, self._teacher, self._env_id, self._say = student, teacher, env_id, say
+        self._remarks = Remarks() if remarks is None else remarks
+        self.skipped = ""
         self.reports: list[dict[str, Any]] = []
         """What is known of each round: its windows, and the agreement before and after it, head by head."""
         self._played: list[dict[str, Tensor]] = []
         self._n_ready = 0
         self._round: RefinementRound | None = None
         config = student.config
-        env = make_env(env_id)
-        self._space, self._actions = env.observation_space, env.action_space
-        env.close()
+        self._space, self._actions = obs_space, student.space
         self.windows = self._no_windows(config.refine * config.refine_windows, unique=True)
         self._held_out = self._no_windows(config.refine_windows, unique=False)
 
@@ -70,11 +83,13 @@ class Refinement:
 
     @property
     def done(self) -> bool:
-        """Whether the last round has reached its end."""
-        return self.student.done
+        """Whether the last round has reached its end, or there is nothing to refine."""
+        return bool(self.skipped) or self.student.done
 
     def progress(self) -> Progress:
         """Where the round that is played stands, else where the gradient steps do."""
+        if self.skipped:
+            return replace(self.student.progress(), total=self.n_updates)
         if self._round is None:
             return self.student.progress()
         stage = f"refinement, round {self._round.number} of {self.student.config.refine}: playing the student"
@@ -87,12 +102,14 @@ class Refinement:
     def update(self) -> dict[str, float]:
         """One turn of a round, which returns nothing; where no round is to be played, one gradient step.
 
+        Where no plan of the student ends within an episode there is nothing to refine: `skipped` says so, and all is done.
+
         Returns:
             The loss and the gradient norm; with the first and the last step of a round also what it found and changed.
 
         Raises:
-            InvalidDataError: If no plan of the student ends within an episode.
-            NonFiniteError: If the loss or the gradient is not finite.
+            NonFiniteError: If the loss or the gradient is not finite, or the teacher's plan is not.
+            BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
         """
         config = self.student.config
         if self.n_updates == config.n_updates + len(self._played) * config.refine_updates:
@@ -118,24 +135,32 @@ class Refinement:
             self._round = self._open_round(self._n_ready + 1)
         self._round.turn(self.windows, self._held_out)
         if self._round.done:
-            self._finish_playing(self._round)
-            self._round = None
+            played = self._round
+            self.close()
+            self._finish_playing(played)
             self._n_ready += 1
 
     def _open_round(self, number: int) -> RefinementRound:
         network = blank_network(self.student.network.config)
         restore_network(network, self._played[number - 1], prefix="")
-        return RefinementRound(number, TorchPlanner(network), self._teacher, self._env_id, self.student, len(self.windows))
+        actor, n_before = TorchPlanner(network, self._space.dtype), len(self.windows)
+        return RefinementRound(number, actor, self._teacher, self._env_id, self.student, n_before, self._remarks)
+
+    def close(self) -> None:
+        """Close the environments of a round that is being played."""
+        if self._round is not None:
+            self._round.close()
+            self._round = None
 
     def _finish_playing(self, played: RefinementRound) -> None:
         """Enter what a round found, and mix its windows in; one that was played before is compared with what it was."""
-        played.close()
         config = self.student.config
         if not len(self.windows):
-            raise InvalidDataError(
-                f"{played.n_windows} plans of the student ended within an episode of {self._env_id} and left nothing to "
-                "regress, so there is nothing to refine; leave refinement out"
+            self.skipped = (
+                f"refinement was skipped: {played.n_windows} plans of the student ended within an episode of {self._env_id} "
+                "and left nothing to regress; episodes are too short for it"
             )
+            return
         self.student.draw_from(MixedWindows(self.student.data, self.windows, config.refine_share))
         title = f"refinement, round {played.number} of {config.refine}"
         if len(self.reports) >= played.number:

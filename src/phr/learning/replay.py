@@ -30,7 +30,6 @@ def restore_collector(collector: RolloutCollector, state: dict[str, Any]) -> Non
         InvalidDataError: If the environments then show something else.
     """
     collector.restore(state)
-    # Checkpoints from before the hash was kept have none.
     if _SEEN in state and state[_SEEN] != _obs_sha256(collector):
         raise InvalidDataError(
             f"{collector.env_id}: replaying the running episodes led to other observations: its seed does not "

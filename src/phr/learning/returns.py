@@ -1,9 +1,10 @@
-"""Value targets of stage 1: generalised advantage estimation."""
+"""The mathematics of stage 1: advantages and the losses of A2C, as pure functions."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -45,3 +46,33 @@ def gae_advantages(
         running = deltas[step] + carries[step] * running
         advantages[step] = running
     return advantages
+
+
+def a2c_losses(
+    action_logits: Float[Tensor, "batch n_actions"],
+    values: Float[Tensor, " batch"],
+    actions: Int[Tensor, " batch"],
+    advantages: Float[Tensor, " batch"],
+    returns: Float[Tensor, " batch"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+    """Policy loss, value loss and entropy of one rollout, each a mean over its steps.
+
+    Args:
+        action_logits: Unnormalised log-probabilities of head 1.
+        values: V(s_t).
+        actions: The actions taken.
+        advantages: Their advantages, treated as constants.
+        returns: Value targets, treated as constants.
+
+    Returns:
+        −E[log π(a_t|s_t) A_t], E[(V(s_t) − R_t)²] and the mean entropy in nats.
+
+    Source:
+        Mnih et al. 2016 (arXiv:1602.01783), as in Wagner et al. 2021, Eq. 4-5 and Algorithm 1 (stage 1).
+    """
+    log_probs = action_logits.log_softmax(-1)
+    chosen = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    policy_loss = -(chosen * advantages).mean()
+    value_loss = F.mse_loss(values, returns)
+    entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
+    return policy_loss, value_loss, entropy

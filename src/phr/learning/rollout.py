@@ -15,14 +15,15 @@ from torch import Tensor
 
 from phr.envs.lanes import random_prefix
 from phr.envs.split import SplitEnv
-from phr.envs.training_vector import TrainingVector, make_training_vectors
+from phr.envs.training_vector import TrainingVector
+from phr.envs.vector import make_training_vectors
 from phr.seeding import Streams, rng_from_state, rng_state
 
 RECENT_EPISODES = 200
 """Finished episodes that the running averages cover."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rollout:
     """A slice of n_steps × n_envs.
 

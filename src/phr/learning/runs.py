@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gymnasium import spaces
 
+from phr.actions import Continuous
 from phr.envs.registry import make_env
-from phr.envs.split import SplitEnv
-from phr.envs.training_vector import TrainingVector
+from phr.envs.remarks import Remarks
 from phr.errors import IncompatibleModelError, OutputDirectoryError, SettingError
 from phr.experience.archive import save_experience
 from phr.experience.logged import Logged
-from phr.experience.success import Selection, select_successful
+from phr.experience.success import Selection, select_episodes
 from phr.experience.trajectory import Experience
 from phr.learning.a2c import A2C, A2CConfig
 from phr.learning.driver import Trainable, run_training
@@ -72,10 +73,12 @@ def train_teacher(
     if run is not None and run.is_complete:
         return load_own(run.path, env_id)
     network = None if start is None else extend_teacher(start.network, 1)
-    training = A2C(lambda: make_env(env_id), config, network=network)
-    if run is not None and run.has_checkpoint and not training.collector.exact_resume:
-        say(f"{env_id}: native games cannot be saved; resuming begins a new episode in each, not the one it was in")
-    run_training(training, run, on_progress=on_progress)
+    with closing(A2C(lambda: make_env(env_id), config, network=network)) as training:
+        if run is not None and run.has_checkpoint and not training.collector.exact_resume:
+            say(f"{env_id}: native games cannot be saved; resuming begins a new episode in each, not the one it was in")
+        run_training(training, run, on_progress=on_progress)
+    for line in training.greedy.remarks.lines():
+        say(line)
     notes: dict[str, Any] = {
         "timesteps": training.timesteps,
         "greedy_return": training.greedy.best_return,
@@ -83,7 +86,8 @@ def train_teacher(
     }
     if start is not None and start.directory is not None:
         notes["started_from"] = start.directory.name
-    return _finish(training.greedy.best_network(), run, "teacher", training.collector.vectors[0], notes)
+    space = training.collector.observation_space
+    return _finish(training.greedy.best_network(), run, "teacher", env_id, space, notes)
 
 
 def distill(
@@ -120,14 +124,18 @@ def distill(
         save_experience_to: Where to keep the episodes that were recorded and kept (.npz, with a JSON beside it).
         resume: Go on where there is a part; return the model where all is done.
         on_progress: Told while recording and after each update.
-        say: Told the reason of the success filter, and what each round of refinement found and changed.
+        say: Told which episodes were kept, and why, what each round of refinement found and changed, and at the end what
+            did not go as asked; the last is also among the manifest's notes, as `warnings`.
+
+    No more than one vector of environments is open at a time, and none afterwards.
 
     Raises:
         OutputDirectoryError: If the folder holds something else, or a finished run whose episodes are to be saved now.
         IncompatibleModelError: If teacher, environment and experience do not fit.
         NoSuccessError: If the teacher succeeded in no episode.
-        InvalidDataError: If refinement is asked for and no plan of the student ends within an episode.
-        NonFiniteError: If a loss or gradient is not finite.
+        SettingError: If successes are to be kept and success is unknown.
+        NonFiniteError: If a loss or gradient is not finite, or the teacher's plan is not.
+        BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
     """
     identity = teacher_id or teacher_name
     settings = {"command": "distill", "env_id": env_id, "teacher": identity, "settings": said_settings(config)}
@@ -141,26 +149,37 @@ def distill(
                 f"{run.path} holds a finished run, whose episodes were not kept in {save_experience_to}; leave "
                 "save_experience out, or record them anew in another folder"
             )
-        return load_own(run.path, env_id)
+        return _warned(load_own(run.path, env_id), say)
+    with make_env(env_id) as env:
+        space = env.observation_space
+    remarks = Remarks()
     if experience is None:
-        experience, selection = record_teacher(teacher, env_id, config, on_progress=on_progress)
+        experience, selection = record_teacher(teacher, env_id, config, on_progress=on_progress, remarks=remarks)
         experience = named(experience, config, teacher=teacher_name, teacher_id=identity)
     else:
-        selection = select_successful(experience, quantile=config.success_quantile)
+        selection = select_episodes(experience, config.keep)
         experience = experience.subset(selection.keep)
     say(selection.reason)
     if save_experience_to is not None:
         save_experience(experience, save_experience_to)
-    env = make_env(env_id)
-    student = PHR(_network(start, env.observation_space, experience, config), experience, config)
+    student = PHR(_network(start, space, experience, config), experience, config)
     del experience  # the student's windows hold a copy
-    training = _training(student, teacher, env_id, joint_config, say)
-    run_training(training, run, on_progress=on_progress)
-    notes = _notes(student, teacher_name, selection)
+    with ExitStack() as opened:
+        training: Trainable = student
+        if config.refine:
+            refinement = Refinement(student, teacher, env_id, space, say=say, remarks=remarks)
+            training = opened.enter_context(closing(refinement))
+        elif config.joint:
+            training = opened.enter_context(closing(_joint_training(student, env_id, joint_config)))
+        run_training(training, run, on_progress=on_progress)
+    warnings = [*_warnings(selection, config), *remarks.lines()]
+    if config.refine and refinement.skipped:
+        warnings.append(refinement.skipped)
+    notes = _notes(student, teacher_name, selection, warnings)
     notes["teacher_parameters"] = parameter_count(teacher)
-    if isinstance(training, Refinement):
-        notes["refinement"] = training.reports
-    return _finish(student.network, run, "student", env, notes)
+    if config.refine:
+        notes["refinement"] = refinement.reports
+    return _warned(_finish(student.network, run, "student", env_id, space, notes), say)
 
 
 def distill_logged(
@@ -204,24 +223,38 @@ def distill_logged(
     }
     run = _open_run(directory, settings, resume)
     if run is not None and run.is_complete:
-        return replace(load_own(run.path, logged.env_id), hearsay=logged.hearsay)
-    selection = select_successful(logged.experience, quantile=config.success_quantile)
+        return _warned(replace(load_own(run.path, logged.env_id), hearsay=logged.hearsay), say)
+    selection = select_episodes(logged.experience, config.keep)
     say(selection.reason)
     space, experience = logged.observation_space, logged.experience.subset(selection.keep)
     network = _network(start, space, experience, config)
     student = PHR(network, experience, config)
     run_training(student, run, on_progress=on_progress)
-    model = _finish(student.network, run, "student", logged, _notes(student, logged.name, selection))
-    return replace(model, hearsay=logged.hearsay)
+    notes = _notes(student, logged.name, selection, _warnings(selection, config))
+    model = _finish(student.network, run, "student", logged.env_id, space, notes)
+    return _warned(replace(model, hearsay=logged.hearsay), say)
 
 
-def _notes(student: PHR, teacher_name: str, selection: Selection) -> dict[str, Any]:
+def _warnings(selection: Selection, config: PHRConfig) -> list[str]:
+    """What changes the meaning of the result: success was to decide which episodes are kept, and is unknown."""
+    return [selection.reason] if config.keep == "auto" and not selection.is_success else []
+
+
+def _warned(model: Model, say: Say) -> Model:
+    """Print the model's warnings, the last thing before its result."""
+    for line in model.manifest.notes.get("warnings", []):
+        say(line)
+    return model
+
+
+def _notes(student: PHR, teacher_name: str, selection: Selection, warnings: list[str]) -> dict[str, Any]:
     return {
         "teacher": teacher_name,
         "loss": student.config.loss,
         "seed": student.config.seed,
         "selection": selection.reason,
         "agreement_per_head": [round(value, 5) for value in student.agreement()],
+        **({"warnings": warnings} if warnings else {}),
     }
 
 
@@ -235,13 +268,16 @@ def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Ex
             return start
         start = start.config.trunk
     trunk = start if config.width is None else start.scaled_to(config.width)
+    actions = experience.action_space
+    if isinstance(actions, Continuous):
+        actions = actions.measured_on(experience.joined("actions"))
     network = build_network(
         space,
-        n_outputs_for(config.loss, experience.action_space),
+        n_outputs_for(config.loss, actions),
         1,
         trunk,
         seed=Streams(config.seed).integer("student-weights"),
-        action_space=experience.action_space,
+        action_space=actions,
         normalize=trunk.kind == "mlp",
     )
     if network.config.normalize:
@@ -249,11 +285,7 @@ def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Ex
     return network
 
 
-def _training(student: PHR, teacher: Planner, env_id: str, joint_config: A2CConfig | None, say: Say) -> Trainable:
-    if student.config.refine:
-        return Refinement(student, teacher, env_id, say=say)
-    if not student.config.joint:
-        return student
+def _joint_training(student: PHR, env_id: str, joint_config: A2CConfig | None) -> JointTraining:
     if joint_config is None:
         raise IncompatibleModelError("joint training goes on with A2C, so it needs a teacher that phr trained")
     return JointTraining(lambda: make_env(env_id), student, joint_config)
@@ -267,14 +299,15 @@ def _finish(
     network: PlanNetwork,
     run: RunDirectory | None,
     kind: ModelKind,
-    env: SplitEnv | TrainingVector | Logged,
+    env_id: str,
+    space: spaces.Box,
     notes: dict[str, Any],
 ) -> Model:
     manifest = Manifest(
         kind=kind,
-        env_id=env.env_id,
-        obs_shape=env.observation_space.shape,
-        obs_dtype=str(env.observation_space.dtype),
+        env_id=env_id,
+        obs_shape=space.shape,
+        obs_dtype=str(space.dtype),
         n_actions=network.config.n_actions,
         action_space=network.config.actions.to_json(),
         horizon=network.config.horizon,

@@ -88,18 +88,15 @@ class NetworkConfig:
     def from_json(cls, values: dict[str, Any]) -> NetworkConfig:
         """The configuration that `to_json` wrote.
 
-        Descriptions from before `obs_scale` was one of their entries mean what they meant then: `atari` trunks read bytes.
-
         Raises:
             IncompatibleModelError: If keys are missing or unknown.
         """
         try:
             trunk = TrunkConfig(**{**values["trunk"], "channels": tuple(values["trunk"]["channels"])})
-            then = {"obs_scale": 1 / 255 if trunk.kind == "atari" else 1.0}
             said = values.get("action_space")
             actions = None if said is None else action_space_from_json(said, values["n_actions"])
             shape = whole_numbers(values["obs_shape"])
             whole_numbers([values["n_actions"], values["horizon"]])
-            return cls(**{**then, **values, "obs_shape": shape, "trunk": trunk, "action_space": actions})
+            return cls(**{**values, "obs_shape": shape, "trunk": trunk, "action_space": actions})
         except (KeyError, TypeError, ValueError, AttributeError, InvalidDataError) as error:
             raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error

@@ -1,11 +1,12 @@
-"""How numbers that an environment shows enter a network: which scale they have, and which axis holds the channels."""
+"""How the observations of a space enter a network: their scale, and which axis holds the channels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from gymnasium import spaces
+
+from phr import observations
 
 Observations = spaces.Box | Sequence[int]
 """A space, or the bare shape of one observation: channels first, numbers as they are."""
@@ -19,10 +20,8 @@ def shape_of(obs: Observations) -> tuple[int, ...]:
 
 
 def scale_of(obs: Observations) -> float:
-    """The factor that brings bytes of 0 .. 255 to 0 .. 1; 1 for 0/1 planes, floats and everything else."""
-    if not isinstance(obs, spaces.Box) or obs.dtype != np.uint8:
-        return 1.0
-    return 1 / 255 if (obs.low == 0).all() and (obs.high == 255).all() else 1.0
+    """The factor that maps bytes 0 .. 255 to 0 .. 1; 1 for a bare shape, 0/1 planes, floats and everything else."""
+    return observations.scale_of(obs) if isinstance(obs, spaces.Box) else 1.0
 
 
 def is_channels_last(obs: Observations) -> bool:

@@ -1,18 +1,17 @@
-"""What layers compute in while training."""
+"""The number type that layers compute in while training."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 Precision = Literal["auto", "float32", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def compute_dtype(precision: Precision, *, convolutions: bool) -> torch.dtype:
-    """The number type of a precision.
+    """Return the number type of a precision.
 
     Args:
         precision: `auto` is bfloat16 for convolutions where the CPU multiplies it natively, since that takes half the time;
@@ -28,6 +27,11 @@ def compute_dtype(precision: Precision, *, convolutions: bool) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
+def computing_in(dtype: torch.dtype) -> torch.autocast:
+    """Return a context in which layers compute in this type; weights, gradients and losses stay float32."""
+    return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+
+
 def channels_last(x: Tensor) -> Tensor:
-    """Images with their channels last in memory, the layout that convolutions run fastest in; anything else as it is."""
+    """Return images with their channels last in memory, the layout that convolutions are fastest in; else `x` itself."""
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x

@@ -1,12 +1,14 @@
-"""Head 1 and the value head, run slice by slice while acting and differentiated in one go.
+"""Head 1 and the value head, run slice by slice while acting and differentiated in one backward pass.
 
-An on-policy update asks for the gradient at the very weights that acted, so what the layers answered while acting is kept,
-and the update begins with the backward pass. Compared with running the forward pass again this saves a quarter of an A2C
-update's arithmetic; the passes themselves may run in bfloat16, with weights and gradients kept in float32.
+An on-policy update needs the gradient at the very weights that acted, so the layers' outputs are kept while acting and the
+update begins with the backward pass. This is the one place where derivatives are written by hand: together with
+`FlatParameters` it saves a quarter to a third of A2C's time on a grid (LOG.md). The passes may run in bfloat16; weights and
+gradients stay float32.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -14,6 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from phr.actions import Discrete
+from phr.errors import IncompatibleModelError
 from phr.networks.policy import PlanNetwork
 from phr.networks.precision import channels_last
 
@@ -21,14 +25,24 @@ from phr.networks.precision import channels_last
 class Tape:
     """Forward passes that are remembered until `backward` uses them up.
 
+    It computes what `PlanNetwork.policy_and_value` computes, for the layers that `Trunk` builds: convolutions and fully
+    connected layers with a bias, each followed by a leaky ReLU.
+
     Args:
-        network: Whose first head and value head are run; gradients end in its parameters' `.grad`.
+        network: Whose first head and value head are run; gradients are added to its parameters' `.grad`.
         dtype: What the layers compute in.
+
+    Raises:
+        IncompatibleModelError: If the network has another kind of layer, or its actions are not Discrete.
     """
 
     def __init__(self, network: PlanNetwork, dtype: torch.dtype = torch.float32) -> None:
+        if not isinstance(network.config.actions, Discrete):
+            raise IncompatibleModelError(f"stage 1 trains networks over Discrete actions, got {network.config.actions}")
         self._trunk = network.trunk_of_first
-        self._layers = [m for m in self._trunk.layers if isinstance(m, nn.Conv2d | nn.Linear)]  # each has a bias
+        self._layers = _modelled(self._trunk.layers)
+        # The scale of the observations goes into the weights that read them: bytes need no multiplication then.
+        self._scale = 1.0 if self._trunk.normalize else self._trunk.scale
         self._plan_head, self._value_head = network.plan_head, network.value_head
         self._n_actions = network.config.n_actions
         self._dtype = dtype
@@ -38,22 +52,21 @@ class Tape:
 
     @torch.inference_mode()
     def refresh(self) -> None:
-        """Read the network's parameters anew, and forget what others answered; to be called whenever they have changed."""
+        """Read the network's parameters again, and forget what is recorded; to be called whenever they have changed."""
         self._slices.clear()
         self._n_seen = 0
         n = self._n_actions
         heads = torch.cat([self._plan_head.weight[:n], self._value_head.weight])
         biases = torch.cat([self._plan_head.bias[:n], self._value_head.bias])
         first, *others = self._layers
-        # The scale of the observations goes into the weights that read them: bytes need no multiplication then.
-        pairs = [(first.weight * self._trunk.scale, _bias(first)), *((layer.weight, _bias(layer)) for layer in others)]
+        pairs = [(first.weight * self._scale, _bias(first)), *((layer.weight, _bias(layer)) for layer in others)]
         self._weights = [(channels_last(w.to(self._dtype)), b.to(self._dtype)) for w, b in [*pairs, (heads, biases)]]
 
     @torch.inference_mode()
     def forward(
         self, obs: Shaped[Tensor, "batch *shape"], *, record: bool = True
     ) -> tuple[Float[Tensor, "batch n_actions"], Float[Tensor, " batch"]]:
-        """Logits of head 1 and state values, float32.
+        """Return logits of head 1 and state values, float32.
 
         Args:
             obs: One slice of observations.
@@ -74,11 +87,14 @@ class Tape:
         return out[:, :-1], out[:, -1]
 
     def _as_numbers(self, obs: Tensor, record: bool) -> Tensor:
-        """Observations as the first layer reads them, but for their scale; recorded ones are written where they stay."""
-        x = obs.movedim(-1, 1) if self._trunk.channels_last else obs
-        # Turning bytes round is cheaper than turning float32; for bfloat16 it is the other way about.
-        bytes_first = x.dtype is torch.uint8 and self._dtype is torch.float32
-        x = channels_last(x) if bytes_first else x.to(self._dtype)
+        """Observations as the first layer reads them, but for `_scale`; recorded ones are written where they stay."""
+        if self._trunk.normalize:
+            x = self._trunk.prepare(obs, torch.float32).to(self._dtype)
+        else:
+            x = obs.movedim(-1, 1) if self._trunk.channels_last else obs
+            # Turning bytes round is cheaper than turning float32; for bfloat16 it is the other way about.
+            bytes_first = x.dtype is torch.uint8 and self._dtype is torch.float32
+            x = channels_last(x) if bytes_first else x.to(self._dtype)
         return self._room(x.shape).copy_(x) if record else channels_last(x.to(self._dtype))
 
     def _room(self, shape: Sequence[int]) -> Tensor:
@@ -122,11 +138,37 @@ class Tape:
             else:
                 d_weight, d_bias = gradient.t() @ x.flatten(1), gradient.sum(0)
                 gradient = gradient @ weight if index > 0 else gradient
-            _add_gradient(layer.weight, d_weight if index > 0 else d_weight * self._trunk.scale)
+            _add_gradient(layer.weight, d_weight if index > 0 else d_weight * self._scale)
             _add_gradient(_bias(layer), d_bias)
 
 
 _SLOPE = nn.LeakyReLU().negative_slope
+
+
+def _modelled(layers: nn.Sequential) -> list[nn.Conv2d | nn.Linear]:
+    """Return the layers that have weights.
+
+    Raises:
+        IncompatibleModelError: If there is one that `forward` and `backward` do not compute.
+    """
+    found: list[nn.Conv2d | nn.Linear] = []
+    parts = [layer for layer in layers if not isinstance(layer, nn.Flatten)]  # every linear layer reads its input flat
+    for layer, activation in itertools.zip_longest(parts[::2], parts[1::2]):
+        leaky = isinstance(activation, nn.LeakyReLU) and activation.negative_slope == _SLOPE
+        if not (leaky and isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None and _is_plain(layer)):
+            raise IncompatibleModelError(
+                f"stage 1 cannot train the layers {layer} and {activation}: it has no gradient for them"
+            )
+        found.append(layer)
+    return found
+
+
+def _is_plain(layer: nn.Conv2d | nn.Linear) -> bool:
+    """Whether a convolution has no other options than strides and a number of zeros around the image."""
+    if isinstance(layer, nn.Linear):
+        return True
+    options = layer.dilation, layer.groups, layer.padding_mode
+    return options == ((1, 1), 1, "zeros") and not isinstance(layer.padding, str)
 
 
 def _conv_backward(

@@ -23,8 +23,8 @@ _FAR = 10.0
 tiny, and a state off the teacher's way would drown all others."""
 _NATURE_SIDE = 36
 """The Nature network's convolutions, without padding, leave nothing of a smaller image."""
-_STILL = 1e-6
-"""A number that varies less does not vary."""
+_JITTER = 1024.0
+"""A number that never varied is counted in so many of its smallest steps, so that rounding errors stay small."""
 _GRID_SIDE, _GRID_LARGEST_SIDE = 4, 84
 """The grid trunk halves an image once, so its fully connected layer grows with the image."""
 
@@ -114,7 +114,8 @@ class Trunk(nn.Module):
         config: Which layers.
         obs_scale: Observations are multiplied by this.
         channels_last: Images are `(height, width, channels)`, else `(channels, height, width)`; an `mlp` does not care.
-        normalize: Subtract a mean and divide by a deviation, which `set_statistics` gives.
+        normalize: Subtract a mean and divide by a deviation, which `set_statistics` computes. This is done in float64 and
+            makes the features independent of the units of the observation; `obs_scale` has no effect then.
 
     Raises:
         SettingError: If the observation does not fit the kind of trunk.
@@ -135,8 +136,9 @@ class Trunk(nn.Module):
         self.n_features = config.width
         self.scale, self.channels_last, self.normalize = obs_scale, channels_last, normalize
         if normalize:
-            self.register_buffer("obs_mean", torch.zeros(self.obs_shape))
-            self.register_buffer("obs_deviation", torch.ones(self.obs_shape))
+            self.register_buffer("obs_mean", torch.zeros(self.obs_shape, dtype=torch.float64))
+            self.register_buffer("obs_deviation", torch.ones(self.obs_shape, dtype=torch.float64))
+            self.register_buffer("obs_limit", torch.full(self.obs_shape, _FAR, dtype=torch.float64))
         if config.kind == "mlp":
             layers: list[nn.Module] = [nn.Flatten()]
             n_in = math.prod(obs_shape)
@@ -160,22 +162,38 @@ class Trunk(nn.Module):
 
     obs_mean: Tensor
     obs_deviation: Tensor
+    obs_limit: Tensor
 
     def set_statistics(self, obs: NDArray[Any]) -> None:
-        """Mean and deviation of every number of observations `(n, *obs_shape)`; one that never changes counts as is."""
-        mean = self.scale * obs.mean(axis=0, dtype=np.float64)
-        deviation = self.scale * obs.std(axis=0, dtype=np.float64)
-        self.obs_mean.copy_(torch.from_numpy(mean))
-        self.obs_deviation.copy_(torch.from_numpy(np.where(deviation > _STILL, deviation, 1.0)))
+        """Set mean and deviation of every number from observations of shape `(n, *obs_shape)`.
+
+        A number whose values differ by no more than the resolution of its type does not vary. Nothing is known of its unit,
+        so the first layer reads whether it moved: 0, or up to ±1 for a later change.
+        """
+        step = _rounding(obs)
+        low, high = (side.astype(np.float64) for side in (obs.min(axis=0), obs.max(axis=0)))
+        # From the middle of the range, in units of half of it: exact for any offset, and no square under- or overflows.
+        middle, half = low / 2 + high / 2, high / 2 - low / 2
+        varies = half > step / 2
+        numbers = (obs - middle) / np.where(varies, half, 1.0)
+        still = np.where(step > 0, _JITTER * step, 1.0)
+        self.obs_mean.copy_(torch.from_numpy(middle + np.where(varies, half * numbers.mean(axis=0), 0.0)))
+        self.obs_deviation.copy_(torch.from_numpy(np.where(varies, half * numbers.std(axis=0), still)))
+        self.obs_limit.copy_(torch.from_numpy(np.where(varies, _FAR, 1.0)))
 
     def prepare(self, obs: Shaped[Tensor, "batch *shape"], dtype: torch.dtype) -> Shaped[Tensor, "batch *prepared"]:
-        """Observations of any number type, as the first layer reads them: numbers of this type, scaled, channels first."""
+        """Observations of any number type, as the first layer reads them: numbers of this type, scaled, channels first.
+
+        The mean is subtracted in float64, before anything is rounded to `dtype`.
+        """
         return self._prepare(obs, dtype, self.scale)
 
     def _prepare(self, obs: Tensor, dtype: torch.dtype, scale: float) -> Tensor:
-        numbers = obs.to(dtype) * scale if scale != 1.0 else obs.to(dtype)
         if self.normalize:
-            numbers = ((numbers - self.obs_mean) / self.obs_deviation).clamp(-_FAR, _FAR)
+            normal = (obs.double() - self.obs_mean) / self.obs_deviation
+            numbers = torch.minimum(torch.maximum(normal, -self.obs_limit), self.obs_limit).to(dtype)
+        else:
+            numbers = obs.to(dtype) * scale if scale != 1.0 else obs.to(dtype)
         return numbers.movedim(-1, 1) if self.channels_last else numbers
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
@@ -196,3 +214,11 @@ class Trunk(nn.Module):
         if torch.is_autocast_enabled("cpu") and not self.normalize:
             return torch.get_autocast_dtype("cpu")
         return next(self.parameters()).dtype
+
+
+def _rounding(obs: NDArray[Any]) -> NDArray[np.float64]:
+    """A unit in the last place of the largest value of each number; 0 for whole numbers, which are exact."""
+    if obs.dtype.kind != "f":
+        return np.zeros(obs.shape[1:])
+    step: NDArray[np.float64] = np.spacing(np.abs(obs).max(axis=0)).astype(np.float64)
+    return np.maximum(step, np.finfo(np.float64).tiny)  # a subnormal divisor may be flushed to 0

@@ -44,7 +44,7 @@ class Plan(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OfOutputs:
     """What plans have in common that hold a network's outputs, float32, shape `(batch, horizon, n)`."""
 

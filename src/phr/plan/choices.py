@@ -19,7 +19,7 @@ def smoothing_of_steps(smoothing: float, first: float | None, horizon: int) -> S
     return smoothing if first is None else (first, *(smoothing,) * (horizon - 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CategoricalPlan(OfOutputs):
     """A plan over discrete actions (the paper's policy vector, Eq. 1).
 
@@ -78,7 +78,7 @@ class CategoricalPlan(OfOutputs):
         return told
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MultiCategoricalPlan(OfOutputs):
     """A plan over several choices at once, independent of each other.
 

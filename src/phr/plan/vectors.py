@@ -19,8 +19,8 @@ class Bounds:
     Attributes:
         low: Least values; may be −∞.
         high: Greatest values; may be ∞.
-        center: The middle of the range; where it has no end, 0 or the bound next to it.
-        unit: Half the range, in which distances count; 1 where it has no end.
+        center: The middle of the range; where it has no end, the mean of recorded actions, else 0 or the bound next to it.
+        unit: Half the range, in which distances count; where it has no end, the spread of recorded actions, else 1.
         bounded: Whether the range has two ends.
         shape: Of one action.
     """
@@ -33,7 +33,7 @@ class Bounds:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ContinuousPlan(OfOutputs):
     """A plan over vectors of numbers.
 

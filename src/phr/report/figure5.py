@@ -171,7 +171,7 @@ def _write_words(figure: Figure, path: LearnedPath, theme: Theme, left: float, h
     n_actions, n_looks = len(path.actions), path.evaluations
     title = path.title or env_name(path.env_id)
     looks = f"{n_looks} evaluation{'s' if n_looks != 1 else ''}"
-    ending = "goal reached" if path.solved else "goal not reached"
+    ending = {True: "goal reached", False: "goal not reached", None: "success unknown"}[path.solved]
     result = f"n = {path.commitment}: {n_actions} actions, {looks}, {ending}"
     figure.text(
         left,

@@ -36,7 +36,7 @@ class Model:
     @property
     def planner(self) -> TorchPlanner:
         """The network as a planner."""
-        return TorchPlanner(self.network)
+        return TorchPlanner(self.network, self.manifest.obs_dtype)
 
     @property
     def sha256(self) -> str:

@@ -10,7 +10,7 @@ import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,8 @@ from phr.acting.runtime import OBS, PLAN_LOGITS, OnnxPlanner, load_runtime
 from phr.actions import Continuous
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
-from phr.errors import MissingExtraError, OutputDirectoryError, SettingError, UsageError
+from phr.errors import IncompatibleModelError, MissingExtraError, OutputDirectoryError, SettingError, UsageError
+from phr.evaluation.evaluate import check_fits
 from phr.experience.observations import meet_observations, random_observations
 from phr.files import atomic_path, ensure_directory
 from phr.manifest import Manifest, library_versions
@@ -86,18 +87,19 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False, env_id: str | No
     if out.is_dir():
         raise OutputDirectoryError(f"{out} is a folder; name a file")
     env, without_env = _environment(model, env_id)
-    if int8 and env is None:
-        raise UsageError(f"int8 chooses its ranges on real observations, but {without_env}")
-    manifest, data = export_manifest(model), onnx_bytes(model)
-    exported, rng = OnnxPlanner(data, manifest), Streams(0).rng("export-observations")
-    random = random_observations(_space_of(model) if env is None else env.observation_space, N_RANDOM, rng)
-    continuous = isinstance(manifest.actions, Continuous)
-    parity = Parity(_compared_at_random(model, exported, random), without_env=without_env, continuous=continuous)
-    if env is not None:
-        real = meet_observations(model.planner, env, N_REAL_INT8 if int8 else N_REAL, rng)
-        # Logits are small where a network was trained; continuous actions are as large as their range.
-        rounding = rounding_of(model.network, real[:N_REAL]) if continuous else 0.0
-        parity = replace(parity, real=check_parity(model.planner, exported, real[:N_REAL], rounding=rounding))
+    with nullcontext() if env is None else env:
+        if int8 and env is None:
+            raise UsageError(f"int8 chooses its ranges on real observations, but {without_env}")
+        manifest, data = export_manifest(model), onnx_bytes(model)
+        exported, rng = OnnxPlanner(data, manifest), Streams(0).rng("export-observations")
+        random = _random_observations(model, _space_of(model) if env is None else env.observation_space, rng)
+        continuous = isinstance(manifest.actions, Continuous)
+        parity = Parity(_compared_at_random(model, exported, random), without_env=without_env, continuous=continuous)
+        if env is not None:
+            real = meet_observations(model.planner, env, N_REAL_INT8 if int8 else N_REAL, rng)
+            # Logits are small where a network was trained; continuous actions are as large as their range.
+            rounding = rounding_of(model.network, real[:N_REAL]) if continuous else 0.0
+            parity = replace(parity, real=check_parity(model.planner, exported, real[:N_REAL], rounding=rounding))
     _write(out, data, manifest)
     if env is None or not int8:
         return Export(out, parity)
@@ -117,7 +119,7 @@ def onnx_planner(model: Model) -> OnnxPlanner:
         ExportMismatchError: If it differs from torch.
     """
     planner = OnnxPlanner(onnx_bytes(model), export_manifest(model))
-    _compared_at_random(model, planner, random_observations(_space_of(model), N_RANDOM, Streams(0).rng("export")))
+    _compared_at_random(model, planner, _random_observations(model, _space_of(model), Streams(0).rng("export")))
     return planner
 
 
@@ -193,21 +195,36 @@ def _write(out: Path, data: bytes, manifest: Manifest) -> None:
 
 
 def _environment(model: Model, env_id: str | None) -> tuple[SplitEnv | None, str]:
-    manifest = model.manifest
     try:
         env = make_env(model.where(env_id))
     except UsageError as error:
         return None, str(error)
-    space = env.observation_space
-    if (space.shape, str(space.dtype), env.action_space) != (manifest.obs_shape, manifest.obs_dtype, manifest.actions):
+    try:
+        check_fits(model.planner, env)
+    except IncompatibleModelError:
+        env.close()
         return None, f"{env.env_id} has other spaces here than the model was made for"
     return env, ""
 
 
 def _space_of(model: Model) -> spaces.Box:
-    """The observation space as far as a manifest tells it: images go to 255, one-hot planes to 1, floats anywhere."""
+    """The observation space as far as the manifest records it: bytes end at 255 or 1, other numbers are unbounded."""
     manifest = model.manifest
     dtype: Any = np.dtype(manifest.obs_dtype)
     if dtype.kind == "f":
         return spaces.Box(-np.inf, np.inf, manifest.obs_shape, dtype)
-    return spaces.Box(0, 1 if model.network.config.obs_scale == 1.0 else 255, manifest.obs_shape, dtype)
+    if dtype.itemsize > 1:
+        limits = np.iinfo(dtype)
+        return spaces.Box(limits.min, limits.max, manifest.obs_shape, dtype)
+    return spaces.Box(0, 1 if manifest.obs_spec.scale == 1.0 else 255, manifest.obs_shape, dtype)
+
+
+def _random_observations(model: Model, space: spaces.Box, rng: np.random.Generator) -> NDArray[Any]:
+    """Random elements of a space, half of them around the mean that a normalising network was trained on."""
+    obs, trunk = random_observations(space, N_RANDOM, rng), model.network.trunk
+    if not trunk.normalize:
+        return obs
+    rows = obs[::2]
+    near = trunk.obs_mean.numpy() + trunk.obs_deviation.numpy() * rng.normal(size=rows.shape)
+    rows[...] = np.clip(near, space.low, space.high).astype(obs.dtype)
+    return obs

@@ -190,7 +190,7 @@ def _path_section(results: Results, env_id: str) -> Section:
         path = results.path(env_id, n)
         picture = figure5(path, results.layout.figure(f"figure-5-{env_id}-n{n}"))
         looks = counted(path.evaluations, "evaluation")
-        outcome = "reached the goal" if path.solved else "did not reach the goal"
+        outcome = {True: "reached the goal", False: "did not reach the goal", None: "success unknown"}[path.solved]
         figures.append(PageFigure(picture, f"n = {n}: {len(path.actions)} actions, {looks}, {outcome}."))
     text = (
         f"The path of the student trained with {series_name(results.profile.losses[0])}. A number is the action that led "

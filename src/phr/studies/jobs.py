@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from phr.learning.phr_config import PHRConfig
-from phr.learning.student_presets import student_config
+from phr.learning.presets import student_config
 from phr.studies.ablations import ABLATIONS
 from phr.studies.layout import StudyLayout
 from phr.studies.profiles import ZOO_TEACHERS, Profile

@@ -80,13 +80,11 @@ def _summary(model: Model) -> str:
 def _results_section(model: Model, shown: list[int]) -> Section:
     """What a few greedy episodes come to, from the same starts for every n."""
     starts = [Start(seed) for seed in range(SHOWN_SEED, SHOWN_SEED + N_EPISODES)]
-    vector = make_vector(model.env_id, len(starts))
     try:
-        played = {n: play_episodes(model.planner, vector, starts, commitment=n) for n in shown}
+        with make_vector(model.env_id, len(starts)) as vector:
+            played = {n: play_episodes(model.planner, vector, starts, commitment=n) for n in shown}
     except UnsupportedEnvironmentError as error:
         return Section(heading="Results", paragraphs=[f"There are none: {error}."])
-    finally:
-        vector.close()
     headings = ["n", "return", "steps an episode", "evaluations an episode"]
     rows = [
         [str(n), *(number(float(each.mean())) for each in (one.returns, one.lengths, one.evaluations))]
@@ -95,7 +93,7 @@ def _results_section(model: Model, shown: list[int]) -> Section:
     if is_grid(model.env_id):
         headings.append("goals reached")
         for row, one in zip(rows, played.values(), strict=True):
-            row.append(f"{one.success.sum()} of {N_EPISODES}")
+            row.append("unknown" if one.n_successes is None else f"{one.n_successes} of {N_EPISODES}")
     note = f"Means of {N_EPISODES} greedy episodes, seeds {starts[0].seed} to {starts[-1].seed} for every n."
     columns = tuple(Column(heading, "number") for heading in headings)
     return Section(heading="Results", tables=[Table("", columns, tuple(map(tuple, rows)), note=note)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from phr.learning.losses import PlanLoss
 from phr.report.names import env_name, series_name
@@ -61,14 +62,23 @@ def starts_table(results: Results, env_id: str) -> Table:
     return (_grid_table if is_grid(env_id) else _game_table)(results, env_id)
 
 
-def _every_start(results: Results, env_id: str) -> Iterator[tuple[str, int, dict[str, float]]]:
-    """Series, n, and what the students of all seeds reached: sums of starts, means of the rest."""
+def _every_start(results: Results, env_id: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Series, n, and what the students of all seeds reached: sums of starts, means of the rest; None for unknown."""
     for series in (TEACHER, *results.profile.losses):
         for n in (1,) if series == TEACHER else results.profile.horizons:
             found = results.starts(env_id, series, n)
-            sums = {key: float(sum(one[key] for one in found)) for key in ("n_starts", "n_solved")}
+            sums = {key: _sum([one[key] for one in found]) for key in ("n_starts", "n_solved")}
             means = ("length_mean", "return_mean", "evaluations_per_episode")
             yield series, n, sums | {key: sum(one[key] for one in found) / len(found) for key in means}
+
+
+def _sum(values: list[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _solved(found: dict[str, Any]) -> str:
+    return "unknown" if found["n_solved"] is None else f"{found['n_solved']} of {found['n_starts']}"
 
 
 def _grid_table(results: Results, env_id: str) -> Table:
@@ -87,7 +97,7 @@ def _grid_table(results: Results, env_id: str) -> Table:
         (
             series_name(series),
             str(n),
-            f"{found['n_solved']:.0f} of {found['n_starts']:.0f}",
+            _solved(found),
             f"{found['length_mean']:.3f}",
             times(found["length_mean"] / best["length_mean"]),
             f"{found['evaluations_per_episode']:.3f}",
@@ -124,7 +134,7 @@ def _game_table(results: Results, env_id: str) -> Table:
             str(n),
             number(found["return_mean"], 2),
             percent(found["return_mean"] / teacher if teacher > 0 else None),
-            f"{found['n_solved']:.0f} of {found['n_starts']:.0f}",
+            _solved(found),
             number(found["length_mean"], 1),
             number(found["evaluations_per_episode"], 1),
         )
@@ -172,7 +182,7 @@ def _rates(results: Results, env_id: str, series: str, n: int, key: str) -> list
 def _calmness(results: Results, env_id: str, series: str, n: int, key: str) -> list[float]:
     """The same, higher where calmer, of those students that won at least half of their games."""
     found = results.starts(env_id, series, n)
-    return [-each["jitter"][key] for each in found if 2 * each["n_solved"] >= each["n_starts"]]
+    return [-each["jitter"][key] for each in found if 2 * (each["n_solved"] or 0) >= each["n_starts"]]
 
 
 def _softer_is_calmer(results: Results, env_id: str, n: int, key: str) -> str:

@@ -20,10 +20,9 @@ from phr.files import read_json, sha256_of, write_json
 from phr.learning import runs
 from phr.learning.a2c import A2CConfig
 from phr.learning.phr_config import PHRConfig
+from phr.learning.presets import student_config, teacher_config
 from phr.learning.recording import named, record_teacher
 from phr.learning.settings import said_settings
-from phr.learning.student_presets import student_config
-from phr.learning.teacher_presets import teacher_config
 from phr.manifest import COMPLETE
 from phr.protocols import Planner
 from phr.storage.model import CONFIG, MODEL, Model, load_model, save_model

@@ -6,13 +6,11 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
 from phr.errors import UnsupportedEnvironmentError
 from phr.evaluation.episodes import make_vector, play_episodes
-from phr.evaluation.jitter import action_effects
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.protocols import Planner
 from phr.seeding import Streams
@@ -30,7 +28,7 @@ PONG_RETURN, PONG_POINTS_PER_STEP = 21.0, 0.0129
 def is_grid(env_id: str) -> bool:
     """Whether it is a grid seen whole, whose paths and ablations tell something."""
     env = make_env(env_id)
-    found = isinstance(env, FullViewEnv)
+    found = env.shows_whole_grid
     env.close()
     return found
 
@@ -55,7 +53,7 @@ def optimum(env_id: str) -> dict[str, Any]:
 
 
 def _perfect_pong(env: SplitEnv, starts: list[Start]) -> dict[str, Any]:
-    if action_effects(env) is None:
+    if env.action_effects() is None:
         raise UnsupportedEnvironmentError(f"{env.env_id}: a study knows the best possible result on grids and in Pong only")
     length = PONG_RETURN / PONG_POINTS_PER_STEP
     return {
@@ -77,8 +75,8 @@ def all_starts(planner: Planner, env_id: str, best: dict[str, Any], commitment: 
 def random_return(env_id: str) -> float:
     """Mean return of uniformly random actions."""
     streams = Streams(0)
-    vector = make_vector(env_id, min(32, RANDOM_EPISODES))
     starts = [Start(streams.integer("random-env", index)) for index in range(RANDOM_EPISODES)]
-    planner = RandomPlanner(vector.n_actions, streams.rng("random-actions"))
-    episodes = play_episodes(planner, vector, starts)
+    with make_vector(env_id, min(32, RANDOM_EPISODES)) as vector:
+        planner = RandomPlanner(vector.n_actions, streams.rng("random-actions"))
+        episodes = play_episodes(planner, vector, starts)
     return float(episodes.returns.mean())

@@ -11,6 +11,8 @@ from torch import nn
 
 from phr.actions import Continuous
 from phr.errors import NonFiniteError
+from phr.networks.torch_planner import tensor_of
+from phr.observations import ObservationSpec
 from phr.plan import ContinuousPlan
 
 
@@ -22,7 +24,7 @@ class ContinuousTeacher:
         low: Lowest action, of the action space's shape and number type.
         high: Highest action.
         squashed: The numbers lie in [−1, 1] and are scaled to [low, high]; otherwise they are cut off there.
-        obs_shape: Shape of one observation.
+        obs_spec: What it reads.
         name: For messages.
 
     Attributes:
@@ -40,30 +42,33 @@ class ContinuousTeacher:
         high: NDArray[Any],
         *,
         squashed: bool,
-        obs_shape: tuple[int, ...],
+        obs_spec: ObservationSpec,
         name: str,
     ) -> None:
         self.module, self.low, self.high, self.squashed, self.name = module, low, high, squashed, name
-        self.obs_shape = obs_shape
+        self.obs_spec = obs_spec
         self.action_space = Continuous.between(low, high)
         self.n_actions = self.action_space.n_outputs
 
-    def plan(self, obs: NDArray[Any]) -> ContinuousPlan:
+    def plan(self, obs: Any) -> ContinuousPlan:
         """Ask the policy once for a batch of observations; for errors see `actions`."""
         return self.action_space.certain(self.actions(obs)[:, None])
 
-    def actions(self, obs: NDArray[Any]) -> NDArray[Any]:
-        """The most likely actions (the means), shape `(batch, *action_shape)`.
+    def actions(self, obs: Any) -> NDArray[Any]:
+        """The most likely actions (the means), float32, shape `(batch, *action_shape)`.
 
         Raises:
-            NonFiniteError: If a number is not finite.
+            InvalidDataError: If the observations are others than it reads.
+            NonFiniteError: If an observation or an action is not finite.
         """
+        obs = self.obs_spec.check(obs)
         with torch.inference_mode():
-            numbers = self.module(torch.from_numpy(obs)).numpy().reshape(-1, *self.low.shape)
+            numbers = self.module(tensor_of(obs)).numpy().reshape(-1, *self.low.shape)
+        if self.squashed:
+            numbers = self.low + 0.5 * (numbers + 1.0) * (self.high - self.low)
         if not np.isfinite(numbers).all():
             raise NonFiniteError(f"{self.name} answered with a NaN or an infinity")
-        if self.squashed:
-            scaled: NDArray[Any] = self.low + 0.5 * (numbers + 1.0) * (self.high - self.low)
-            return scaled
-        cut: NDArray[Any] = np.clip(numbers, self.low, self.high)
+        at = self.action_space.bounds
+        low, high = at.low.reshape(self.low.shape), at.high.reshape(self.low.shape)
+        cut: NDArray[Any] = np.clip(numbers, low, high).astype(self.action_space.dtype)
         return cut

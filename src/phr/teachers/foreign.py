@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from phr.actions import ActionSpace
 from phr.envs.factories import find_factory, is_factory
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
+from phr.observations import ObservationSpec
 from phr.protocols import Planner
 from phr.teachers.continuous import ContinuousTeacher
 from phr.teachers.identity import identity_of
@@ -26,8 +28,8 @@ from phr.teachers.sb3 import read_sb3
 from phr.teachers.zoo import ZOO_PREFIX
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".cleanrl_model", ".joblib")
-_SAMPLE = 16
-"""Observations that a policy is asked about before it is believed."""
+_SAMPLE, _RESETS = 16, 4
+"""A policy is first asked about so many observations at once, the first ones of so many episodes, over and over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,7 @@ def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Foreig
         from phr.teachers.foreign_onnx import read_foreign_onnx  # onnxruntime, which others need not wait for
 
         policy, identity = read_foreign_onnx(Path(name))
-        return _wrapped(name, policy, _named(name, env_id), "onnx", identity)
+        return _wrapped(name, policy, _named(name, env_id), "onnx", identity, choose=policy.choose_output)
     if is_sb3(reference):
         if not Path(name).is_file():
             raise UnknownModelError(f"there is no file {name}")
@@ -160,24 +162,30 @@ def _takes_env(factory: Callable[..., Any], name: str) -> bool:
     return bool(needed) or next((each.name for each in parameters), "") == "env"
 
 
-def _wrapped(name: str, policy: Any, env_id: str, backend: str, identity: str) -> Foreign:
+def _wrapped(
+    name: str,
+    policy: Any,
+    env_id: str,
+    backend: str,
+    identity: str,
+    choose: Callable[[NDArray[Any], ActionSpace], None] = lambda _sample, _actions: None,
+) -> Foreign:
     with make_env(env_id) as env:
-        teacher = teacher_of(policy, _sample_of(env), env.action_space, name)
+        sample = _sample_of(env)
+        choose(sample, env.action_space)
+        spec = ObservationSpec.of(env.observation_space)
+        teacher = teacher_of(policy, sample, spec, env.action_space, name, env.shown)
     teacher.identity = identity
     return Foreign(name, teacher, env_id, backend, identity)
 
 
 def _sample_of(env: SplitEnv) -> NDArray[Any]:
-    """A few observations that random play meets."""
-    rng = np.random.default_rng(0)
-    seen = []
-    env.reset(0)
-    for seed in range(1, _SAMPLE + 1):
-        seen.append(env.observe().copy())
-        _, terminated, truncated, _ = env.advance(env.action_space.sample(rng))
-        if terminated or truncated:
-            env.reset(seed)
-    return np.stack(seen)
+    """First observations of a few episodes, repeated; no action is played, because not every one may be legal."""
+    first = []
+    for seed in range(_RESETS):
+        env.reset(seed)
+        first.append(env.observe().copy())
+    return np.stack([first[index % _RESETS] for index in range(_SAMPLE)])
 
 
 def _named(name: str, env_id: str | None) -> str:

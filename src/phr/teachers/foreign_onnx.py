@@ -1,4 +1,4 @@
-"""ONNX files of other makers: one input, one output, logits or actions."""
+"""ONNX files of other makers: one input, and one output that holds logits, probabilities or actions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from phr.acting.onnx_file import read_plain_onnx
 from phr.acting.runtime import NUMPY_TYPES, session_options
-from phr.errors import CorruptFileError, IncompatibleModelError
+from phr.actions import ActionSpace
+from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, NonFiniteError
+from phr.teachers.policy import kind_of
 
 
 class OnnxPolicy:
@@ -24,7 +26,7 @@ class OnnxPolicy:
 
     Raises:
         CorruptFileError: If onnxruntime cannot run it.
-        IncompatibleModelError: If it has other than one input and one output.
+        IncompatibleModelError: If it has other than one input.
     """
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -33,19 +35,61 @@ class OnnxPolicy:
             self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors have no other base
             raise CorruptFileError(f"{name} is no graph that onnxruntime can run: {error}") from error
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1:
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
             raise IncompatibleModelError(
-                f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; a policy that phr can distil has one of each "
-                "(recurrent and action-masked ones have more)"
+                f"{name} has {len(inputs)} inputs; a policy that phr can distil has one (recurrent and action-masked ones "
+                "have more)"
             )
+        self._outputs = [each.name for each in self._session.get_outputs()]
+        self._output = 0
         self._input, self._shape = inputs[0].name, inputs[0].shape
         if inputs[0].type not in NUMPY_TYPES:
             raise IncompatibleModelError(f"{name} reads {inputs[0].type}, not numbers")
         self._dtype = np.dtype(NUMPY_TYPES[inputs[0].type])
 
+    def choose_output(self, sample: NDArray[Any], space: ActionSpace) -> None:
+        """Answer from now on with the one output that holds logits, probabilities or actions.
+
+        Stable-Baselines3's documentation exports three: actions, values and log-probabilities.
+
+        Args:
+            sample: Observations, shape `(batch, *obs_shape)`.
+            space: What the actions are.
+
+        Raises:
+            IncompatibleModelError: If none of several outputs fits, or more than one does.
+        """
+        if len(self._outputs) == 1:
+            return
+        answers = self._ask(sample)
+        fitting = [index for index, answer in enumerate(answers) if self._fits(answer, len(sample), space)]
+        if len(fitting) != 1:
+            found = ", ".join(
+                f"{name!r} ({answer.dtype} of shape {answer.shape})"
+                for name, answer in zip(self._outputs, answers, strict=True)
+            )
+            raise IncompatibleModelError(
+                f"{self._name} has {len(self._outputs)} outputs, of which {len(fitting)} fit {space}: {found}. Export the "
+                "logits or the actions alone."
+            )
+        self._output = fitting[0]
+
+    def _fits(self, answer: NDArray[Any], batch: int, space: ActionSpace) -> bool:
+        try:
+            kind_of(answer, batch, space, self._name)
+        except (IncompatibleModelError, InvalidDataError):
+            return False
+        except NonFiniteError:
+            return True  # its shape fits; the caller will be told
+        return True
+
     def __call__(self, obs: NDArray[Any]) -> NDArray[Any]:
-        """What the graph answers to a batch of observations.
+        """What the graph answers to a batch of observations; for errors see `_ask`."""
+        return self._ask(obs)[self._output]
+
+    def _ask(self, obs: NDArray[Any]) -> list[NDArray[Any]]:
+        """Every output for a batch of observations.
 
         Raises:
             IncompatibleModelError: If it reads other observations, or fails on these.
@@ -65,10 +109,10 @@ class OnnxPolicy:
             )
         parts = np.split(obs, len(obs)) if one_by_one else [obs]
         try:
-            answers = [self._session.run(None, {self._input: part})[0] for part in parts]
-        except Exception as error:
+            answers = zip(*(self._session.run(None, {self._input: part}) for part in parts), strict=True)
+            return [np.concatenate([np.atleast_1d(part) for part in answer]) for answer in answers]
+        except Exception as error:  # onnxruntime's own, or parts of different shapes
             raise IncompatibleModelError(f"{self._name} cannot be run: {error}") from error
-        return np.concatenate([np.asarray(answer) for answer in answers])
 
 
 def read_foreign_onnx(path: Path) -> tuple[OnnxPolicy, str]:
@@ -80,7 +124,7 @@ def read_foreign_onnx(path: Path) -> tuple[OnnxPolicy, str]:
     Raises:
         UnknownModelError: If there is no such file.
         CorruptFileError: If it is no whole ONNX model, or keeps tensors in other files.
-        IncompatibleModelError: If it has other than one input and one output.
+        IncompatibleModelError: If it has other than one input.
     """
     data = read_plain_onnx(path)
     return OnnxPolicy(data, str(path)), hashlib.sha256(data).hexdigest()

@@ -18,7 +18,7 @@ from phr.files import atomic_path, sha256_of
 _FORMAT = "phr-normalization-1"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Normalization:
     """(obs − mean) / √(var + epsilon), cut off at ± clip_obs.
 

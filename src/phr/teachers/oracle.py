@@ -38,7 +38,7 @@ SOLVABLE_IDS = (
 """Ids whose every start the oracle is known to solve (tested)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GridState:
     """What the oracle reads from one observation.
 

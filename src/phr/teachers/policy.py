@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from phr.actions import ActionSpace, Continuous, as_space
+from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete, as_space
 from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, PhrError, SettingError
-from phr.networks.torch_planner import TorchPlanner
+from phr.networks.torch_planner import TorchPlanner, tensor_of
+from phr.observations import ObservationSpec
 from phr.plan import NetworkPlan
 
 Policy = Callable[[NDArray[Any]], Any]
-"""A batch of observations → logits `(batch, n_outputs)`, or actions `(batch, *action_shape)`."""
+"""A batch of observations → logits or probabilities `(batch, n_outputs)`, or actions `(batch, *action_shape)`."""
+
+Answers = Literal["logits", "probabilities", "actions"]
+"""What a policy answers with."""
 
 _LARGEST = float(np.finfo(np.float32).max)
+_LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
+_SUM_TO_ONE = 1e-3
+"""Rows of probabilities that another library rounded differ from 1 by less."""
+_SAME = 1e-4
+"""Two answers to the same observations differ by less, as a part of the largest number: threads add up in any order."""
 
 
 class PolicyTeacher:
@@ -28,8 +37,8 @@ class PolicyTeacher:
     Args:
         policy: Numpy in; numpy or a tensor out.
         actions: The action space, or its size.
-        action_only: It answers actions instead of logits, so a plan is certain of them and soft losses mean nothing.
-        obs_shape: Shape of one observation.
+        answers: What it answers with. Actions alone make a plan certain of them, and soft losses mean nothing.
+        obs_spec: What it reads.
         name: For messages.
         module: The torch module behind it, where there is one.
 
@@ -45,32 +54,38 @@ class PolicyTeacher:
         policy: Policy,
         actions: int | ActionSpace,
         *,
-        action_only: bool,
-        obs_shape: tuple[int, ...],
+        answers: Answers,
+        obs_spec: ObservationSpec,
         name: str,
         module: nn.Module | None = None,
     ) -> None:
         self.action_space = as_space(actions)
         self.n_actions = self.action_space.n_outputs
-        self.action_only = action_only
-        self.obs_shape = obs_shape
+        self.answers: Answers = answers
+        self.action_only = answers == "actions"
+        self.obs_spec = obs_spec
         self.name = name
         self.module = module
         self._policy = policy
 
-    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
+    def plan(self, obs: Any) -> NetworkPlan:
         """Ask the policy once for a batch of observations.
 
         Raises:
-            NonFiniteError: If a logit is not finite.
-            InvalidDataError: If it answers something else than it did at first.
+            NonFiniteError: If an observation or a logit is not finite.
+            InvalidDataError: If the observations are others than it reads, or it answers something else than at first.
             IncompatibleModelError: If it fails.
         """
+        obs = self.obs_spec.check(obs)
         answer = as_array(_ask(self._policy, obs, self.name), self.name)
-        if kind_of(answer, len(obs), self.action_space, self.name) != self.action_only:
-            raise InvalidDataError(f"{self.name} answers now logits, now actions")
+        found = kind_of(answer, len(obs), self.action_space, self.name)
+        if found != self.answers and not (self.answers == "logits" and found == "probabilities"):
+            raise InvalidDataError(f"{self.name} must always answer {self.answers}; now it answered {found}")
         if self.action_only:
-            return self.action_space.certain(answer.astype(self.action_space.dtype)[:, None])
+            actions = answer.reshape(len(obs), *self.action_space.shape).astype(self.action_space.dtype)
+            return self.action_space.certain(actions[:, None])
+        if self.answers == "probabilities":
+            answer = np.log(np.maximum(answer, _LEAST_PROBABILITY))
         return self.action_space.plan(answer.astype(np.float32)[:, None])
 
 
@@ -115,8 +130,11 @@ def as_array(answer: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def kind_of(answer: NDArray[Any], batch: int, space: ActionSpace, name: str) -> bool:
-    """Whether an answer holds actions (True) or logits (False); continuous actions are never anything else.
+def kind_of(answer: NDArray[Any], batch: int, space: ActionSpace, name: str) -> Answers:
+    """What an answer holds.
+
+    Floats of the right shape are continuous actions, else probabilities where all rows are distributions, else logits.
+    Whole numbers are actions, also where a Discrete action has an axis of its own, `(batch, 1)`.
 
     Raises:
         IncompatibleModelError: If it is neither.
@@ -127,13 +145,14 @@ def kind_of(answer: NDArray[Any], batch: int, space: ActionSpace, name: str) -> 
     if answer.dtype.kind == "f" and answer.shape == (shape if continuous else (batch, space.n_outputs)):
         if not (np.abs(answer) <= _LARGEST).all():  # a NaN is not either
             raise NonFiniteError(f"{name} answered with a NaN, an infinity, or a number that float32 does not hold")
-        return continuous
-    if answer.dtype.kind in "iu" and answer.shape == shape and not continuous:
+        return "actions" if continuous else "probabilities" if _are_distributions(answer, space) else "logits"
+    column = isinstance(space, Discrete) and answer.shape == (batch, 1)
+    if answer.dtype.kind in "iu" and (answer.shape == shape or column) and not continuous:
         try:
-            space.check(answer)
+            space.check(answer.reshape(shape))
         except InvalidDataError as error:
             raise InvalidDataError(f"{name} answered none of its {space}: {error}") from error
-        return True
+        return "actions"
     logits = "" if continuous else f"logits ({batch}, {space.n_outputs}) or whole-numbered "
     raise IncompatibleModelError(
         f"{name} answers {answer.dtype} of shape {answer.shape} to {batch} observations; expected float {logits}actions "
@@ -141,8 +160,14 @@ def kind_of(answer: NDArray[Any], batch: int, space: ActionSpace, name: str) -> 
     )
 
 
+def _are_distributions(answer: NDArray[Any], space: ActionSpace) -> bool:
+    sizes = space.nvec if isinstance(space, MultiDiscrete) else (space.n_outputs,)
+    sums = [part.sum(axis=1) for part in np.split(answer, np.cumsum(sizes)[:-1], axis=1)]
+    return bool((answer >= 0).all()) and bool((np.abs(np.stack(sums) - 1) <= _SUM_TO_ONE).all())
+
+
 def module_policy(module: nn.Module, name: str) -> Policy:
-    """A torch module as a policy: it is shown float32 tensors, in inference mode.
+    """A torch module as a policy: it is shown tensors of its parameters' number type, in inference mode.
 
     Raises:
         IncompatibleModelError: If it holds recurrent layers.
@@ -152,23 +177,32 @@ def module_policy(module: nn.Module, name: str) -> Policy:
             f"{name} has recurrent layers; it carries a state from step to step, which cannot be distilled"
         )
     module.eval()
-    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    first = next((parameter for parameter in module.parameters() if parameter.is_floating_point()), torch.empty(0))
 
     def ask(obs: NDArray[Any]) -> Any:
         with torch.inference_mode():
-            return module(torch.from_numpy(obs).float().to(device))
+            return module(tensor_of(obs).to(first.dtype).to(first.device))
 
     return ask
 
 
-def teacher_of(policy: Any, sample: NDArray[Any], actions: int | ActionSpace, name: str) -> PolicyTeacher:
-    """Wrap a policy after asking it once: what it answers decides whether it gives logits or actions.
+def teacher_of(
+    policy: Any,
+    sample: NDArray[Any],
+    obs_spec: ObservationSpec,
+    actions: int | ActionSpace,
+    name: str,
+    shown: str | None = None,
+) -> PolicyTeacher:
+    """Wrap a policy after asking it once: its answer decides whether it gives logits, probabilities or actions.
 
     Args:
         policy: A torch module or any other callable.
         sample: Observations to ask it about, shape `(batch, *obs_shape)`.
+        obs_spec: What these observations are.
         actions: The action space, or its size.
         name: For messages.
+        shown: What the observations contain (`SplitEnv.shown`), for messages.
 
     Raises:
         IncompatibleModelError: If it cannot be asked, or answers neither logits nor actions, or answers the same
@@ -177,17 +211,28 @@ def teacher_of(policy: Any, sample: NDArray[Any], actions: int | ActionSpace, na
     module = policy if isinstance(policy, nn.Module) else None
     ask: Policy = policy if module is None else module_policy(module, name)
     _check_arguments(policy if module is None else module.forward, name)
-    hint = " (a function is given a numpy array of many observations: torch.as_tensor(obs) makes a tensor of it)"
-    first, second = (_ask(ask, sample, name, "" if module is not None else hint) for _ in range(2))
+    read = "" if shown is None else f" (observations: {shown})"
+    many = " (a function is given a numpy array of many observations: torch.as_tensor(obs) makes a tensor of it)"
+    first, second = (_ask(ask, sample, name, (many if module is None else "") + read) for _ in range(2))
     answer = as_array(first, name)
-    action_only = kind_of(answer, len(sample), as_space(actions), name)
+    try:
+        answers = kind_of(answer, len(sample), as_space(actions), name)
+    except IncompatibleModelError as error:  # a wrong shape may come from misread observations
+        raise IncompatibleModelError(f"{error}{read}") from error
     again = as_array(second, name)
-    if answer.shape != again.shape or not np.allclose(answer, again, rtol=1e-4, atol=1e-4):  # threads add up in any order
+    if answer.shape != again.shape or not _are_same(answer, again):
         raise IncompatibleModelError(
             f"{name} answers the same observations differently: it samples or keeps a state; return logits, or the most "
             "likely action"
         )
-    return PolicyTeacher(ask, actions, action_only=action_only, obs_shape=sample.shape[1:], name=name, module=module)
+    return PolicyTeacher(ask, actions, answers=answers, obs_spec=obs_spec, name=name, module=module)
+
+
+def _are_same(answer: NDArray[Any], again: NDArray[Any]) -> bool:
+    """Whether two answers of one shape are equal up to rounding."""
+    if answer.dtype.kind != "f":
+        return bool((answer == again).all())
+    return bool((np.abs(answer - again) <= _SAME * np.abs(answer).max(initial=0.0)).all())
 
 
 def _check_arguments(function: Callable[..., Any], name: str) -> None:

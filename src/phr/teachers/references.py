@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from phr.envs.factories import env_id_of_file
-from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.registry import make_env
 from phr.errors import SettingError, UsageError
 from phr.experience.minari_dataset import MINARI_PREFIX
@@ -149,6 +148,6 @@ def _oracle(env_id: str | None, horizon: int) -> Actor:
     if env_id is None:
         raise UsageError(f"the oracle needs --env-id; it solves {', '.join(SOLVABLE_IDS)}")
     with make_env(env_id) as env:
-        if not isinstance(env, FullViewEnv):
+        if not env.shows_whole_grid:
             raise UsageError(f"the oracle reads grids seen whole, not {env_id}; it solves {', '.join(SOLVABLE_IDS)}")
         return Actor(ORACLE, OraclePlanner(env.n_actions, horizon), env_id, "search", identity=ORACLE)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from phr.actions import MultiDiscrete
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, NonFiniteError
+from phr.networks.torch_planner import tensor_of
+from phr.observations import ObservationSpec, scale_of
 from phr.teachers.continuous import ContinuousTeacher
 from phr.teachers.normalization import Normalization
 from phr.teachers.policy import PolicyTeacher
@@ -22,7 +24,8 @@ from phr.teachers.sb3_file import Sb3File, read_sb3_file
 from phr.teachers.sb3_network import Sb3Network
 
 PRINTED = 1e-3
-"""A bound is read from the text that numpy printed; digits that a setting of numpy's left out are no difference."""
+"""A bound is read from the text that numpy printed. Digits that a print option left out make no difference: so large a part
+of the bound, or of half the range."""
 
 
 def read_sb3(
@@ -72,7 +75,7 @@ def _discrete(file: Sb3File, description: Description, env_id: str, normalizatio
 
     def ask(obs: NDArray[Any]) -> NDArray[Any]:
         with torch.inference_mode():
-            answer: NDArray[Any] = network(torch.from_numpy(obs)).numpy()
+            answer: NDArray[Any] = network(tensor_of(obs)).numpy()
         if not action_only:
             return answer
         if not np.isfinite(answer).all():  # an action chosen from NaN would look like any other
@@ -80,7 +83,14 @@ def _discrete(file: Sb3File, description: Description, env_id: str, normalizatio
         best: NDArray[Any] = answer.argmax(-1)
         return best
 
-    return PolicyTeacher(ask, actions, action_only=action_only, obs_shape=seen.shape, name=file.name, module=network)
+    return PolicyTeacher(
+        ask,
+        actions,
+        answers="actions" if action_only else "logits",
+        obs_spec=ObservationSpec.of(env.observation_space),
+        name=file.name,
+        module=network,
+    )
 
 
 def _continuous(
@@ -96,13 +106,17 @@ def _continuous(
         raise IncompatibleModelError(f"{file.name} has actions {description.actions}, {env_id} has {acted}")
     _check_bounds(file.name, description.actions, acted, env_id)
     squashed = description.family != "actor_critic" or description.squash_output
-    return ContinuousTeacher(network, acted.low, acted.high, squashed=squashed, obs_shape=seen.shape, name=file.name)
+    spec = ObservationSpec.of(seen)
+    return ContinuousTeacher(network, acted.low, acted.high, squashed=squashed, obs_spec=spec, name=file.name)
 
 
 def _check_bounds(name: str, trained: SpaceText, acted: spaces.Box, env_id: str) -> None:
     """Refuse actions between other bounds, where the file spells them out: its answers are scaled to them."""
+    with np.errstate(over="ignore"):
+        half = (acted.high.astype(np.float64) - acted.low).ravel() / 2
+    rounded = PRINTED * np.where(np.isfinite(half), half, 0.0)
     for side, told, bound in (("lowest", trained.low, acted.low), ("highest", trained.high, acted.high)):
-        if told is not None and not np.allclose(told, bound.ravel(), rtol=PRINTED, atol=1e-6):
+        if told is not None and not np.isclose(told, bound.ravel(), rtol=PRINTED, atol=rounded).all():
             raise IncompatibleModelError(
                 f"{name} was trained with {side} actions {_few(told)}, {env_id} has {_few(bound.ravel())}; "
                 "give the environment the wrappers that it was trained in"
@@ -144,8 +158,10 @@ def _is_turned_round(name: str, trained: SpaceText, seen: spaces.Box, env_id: st
 
 
 def _same_numbers(trained: SpaceText, seen: spaces.Box) -> bool:
-    """Whether both count in the same way: a policy trained on bytes does not read fractions."""
+    """Whether both have the same number type and scale: a policy trained on bytes reads neither fractions nor 0/1 planes."""
     if trained.dtype is None or trained.kind == "Discrete":
         return True
+    if trained.dtype == str(seen.dtype) == "uint8":
+        return trained.is_bytes == (scale_of(seen) != 1.0)
     floats = np.issubdtype(seen.dtype, np.floating)
     return (trained.dtype.startswith("float") and floats) or trained.dtype == str(seen.dtype)

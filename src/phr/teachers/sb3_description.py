@@ -77,7 +77,8 @@ class Description:
         observations: What it reads.
         actions: What it answers.
         normalize_images: Bytes are divided by 255.
-        squash_output: Continuous actions of `actor_critic` go through tanh and are scaled to their range.
+        squash_output: Continuous actions of `actor_critic` are scaled from [−1, 1] to their range; with state-dependent
+            exploration they go through tanh before.
         clip_mean: SAC with state-dependent exploration cuts its means off there.
     """
 

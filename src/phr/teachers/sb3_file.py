@@ -34,7 +34,7 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, 
 """What Python's reader says of a broken file; RuntimeError has NotImplementedError below it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sb3File:
     """The parts of a `.zip` that can be read safely.
 

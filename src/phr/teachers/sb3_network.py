@@ -168,9 +168,18 @@ def _squash(weights: Weights, description: Description) -> list[nn.Module]:
             # With state-dependent exploration the mean is cut off before it is squashed.
             cut = "actor.mu.0.weight" in weights and description.clip_mean > 0
             return [*([nn.Hardtanh(-description.clip_mean, description.clip_mean)] if cut else []), nn.Tanh()]
-        case "actor_critic" if description.squash_output and description.actions.kind == "Box":
+        case "actor_critic" if description.squash_output and _explores_by_state(weights):
             return [nn.Tanh()]
     return []
+
+
+def _explores_by_state(weights: Weights) -> bool:
+    """Whether a policy with continuous actions has state-dependent exploration (gSDE): its noise is a matrix then.
+
+    Before 2.2 Stable-Baselines3 took `squash_output` without gSDE too; it scaled the actions, but applied no tanh. Later
+    versions refuse it.
+    """
+    return "log_std" in weights and weights["log_std"].ndim == 2
 
 
 def _head(weights: Weights, prefix: str) -> list[nn.Linear]:

@@ -10,7 +10,7 @@ import torch
 from phr.envs.registry import make_env
 from phr.errors import UnsupportedEnvironmentError
 from phr.learning.a2c import A2CConfig
-from phr.learning.teacher_presets import teacher_config
+from phr.learning.presets import teacher_config
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig
 from phr.studies.bench.sb3 import (

@@ -33,9 +33,9 @@ def fresh(env_id: str, **trunk: Any) -> PlanNetwork:
 def test_predict_solves_the_42_layouts_as_our_network_does() -> None:
     network = teacher()
     starts = distinct_starts(make_env(CROSSING))
-    ours = play_all_starts(TorchPlanner(network), CROSSING, starts, commitment=1)
+    ours = play_all_starts(TorchPlanner(network, "uint8"), CROSSING, starts, commitment=1)
     loop = PredictLoop(CROSSING, network)
-    planner, env = TorchPlanner(network), make_env(CROSSING)
+    planner, env = TorchPlanner(network, "uint8"), make_env(CROSSING)
     n_steps, n_solved = 0, 0
     for start in starts:
         assert start.seed is not None
@@ -53,7 +53,7 @@ def test_predict_solves_the_42_layouts_as_our_network_does() -> None:
 def test_the_predict_loop_collects_what_our_timed_run_collects() -> None:
     network = teacher()
     record = PredictLoop(CROSSING, network).run(200, seed=5)
-    agent = HorizonAgent(TorchPlanner(network), commitment=1)
+    agent = HorizonAgent(TorchPlanner(network, "uint8"), commitment=1)
     ours = timed_run(make_env(CROSSING), agent, Limit(steps=200), seed=5, rng=np.random.default_rng(0))
     assert (record.steps, record.episodes, record.lengths) == (200, ours.episodes, ours.lengths)
     assert record.score == pytest.approx(ours.score)

@@ -10,8 +10,8 @@ import torch
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, UnknownModelError
 from phr.learning.a2c import A2C
+from phr.learning.presets import teacher_config
 from phr.learning.rollout import Rollout
-from phr.learning.teacher_presets import teacher_config
 from phr.networks.trunks import TrunkConfig
 from phr.report.tables import to_markdown
 from phr.studies.bench.contestants import spread

@@ -40,6 +40,21 @@ class Coins(gymnasium.Env[Obs, Any]):
         return self._look(), 1.0, self._steps == 12, False, {}
 
 
+class OnlyOne(Coins):
+    """Coins of a simulator that can be open once."""
+
+    n_open = 0
+
+    def __init__(self) -> None:
+        if OnlyOne.n_open:
+            raise OSError("in use")
+        OnlyOne.n_open += 1
+        super().__init__()
+
+    def close(self) -> None:
+        OnlyOne.n_open -= 1
+
+
 class ManyCoins(Coins):
     """The same with a continuous action."""
 
@@ -75,6 +90,27 @@ class OddCoins(Coins):
     def __init__(self) -> None:
         super().__init__()
         self.action_space = spaces.Box(0, 9, (2,), np.int64)
+
+
+class Rescaling(Coins):
+    """Doubles the array of the action that it is given; the sum of its numbers is the reward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def step(self, action: Any) -> Step:
+        action *= 2
+        obs, _, terminated, truncated, info = super().step(action)
+        return obs, float(action.sum()), terminated, truncated, info
+
+
+class OddRescaling(Rescaling):
+    """The same with actions that phr does not plan over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.Box(-9, 9, (2,), np.int64)
 
 
 class Breaking(Coins):

@@ -20,7 +20,8 @@ def test_any_environment() -> None:
     found = describe(make_world("CartPole-v1"))
     assert found.made_by == "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
     assert (found.wrappers, found.step_limit, found.frame_skip, found.sticky) == (("TimeLimit",), 500, None, 0)
-    assert (found.way, found.shown, found.shown_shape) == ("generic", "the observation as it is", (4,))
+    assert (found.family, found.shown, found.shown_shape) == ("other", "the observation as it is", (4,))
+    assert found.stepping == "plain path: Gymnasium's own step, which builds an observation every time"
     assert (found.network, found.action_space) == ("mlp, 2 layers of 64", "Discrete(2)")
 
 
@@ -34,7 +35,8 @@ def test_any_environment() -> None:
 )
 def test_a_grid(env_id: str, shape: tuple[int, ...], shown: str) -> None:
     found = describe(make_world(env_id))
-    assert (found.way, found.shown_shape) == ("minigrid", shape)
+    assert (found.family, found.shown_shape) == ("grid", shape)
+    assert (found.stepping or "").startswith("fast path: MiniGrid's simulator alone")
     assert shown in (found.shown or "")
     assert found.action_names[:3] == ("left", "right", "forward")
     assert len(found.action_names) == (3 if "Rooms" in env_id else 7)
@@ -44,12 +46,22 @@ def test_a_grid(env_id: str, shape: tuple[int, ...], shown: str) -> None:
 def test_atari() -> None:
     pytest.importorskip("ale_py")
     found = describe(make_world("PongDeterministic-v4?sticky=0.25&noop_max=5"))
-    assert (found.way, found.frame_skip, found.sticky, found.idle_starts) == ("atari", 4, 0.25, 5)
+    assert (found.family, found.frame_skip, found.sticky, found.idle_starts) == ("atari", 4, 0.25, 5)
+    assert (found.stepping or "").startswith("fast path: the emulator alone")
     assert (found.step_limit, found.shown_shape, found.action_names[0]) == (27_000, (4, 84, 84), "NOOP")
 
 
 @pytest.mark.parametrize(
-    ("env_id", "shown"), [("FrozenLake-v1", "the number, one-hot"), ("tests.helpers:make_corridor", "the number, one-hot")]
+    ("env_id", "shown"),
+    [
+        ("FrozenLake-v1", "one-hot rows of Discrete(16); obs.argmax(-1) returns the numbers"),
+        (
+            "tests.envs.test_flatten:make_rover",
+            "rows of gymnasium.spaces.flatten, entries in the "
+            "space's order: state.battery [0:1], state.cell [1:4] one-hot, picture [4:8]",
+        ),
+        ("CartPole-v1", "the observation as it is"),
+    ],
 )
 def test_what_becomes_of_the_observation(env_id: str, shown: str) -> None:
     assert describe(make_world(env_id)).shown == shown
@@ -61,8 +73,18 @@ def test_wrappers_are_seen() -> None:
     assert found.wrappers[0] == "StickyAction"
 
 
+def make_sticky_grid() -> gymnasium.Env[Any, Any]:
+    return StickyAction(gymnasium.make("MiniGrid-Empty-5x5-v0", disable_env_checker=True), 0.3)
+
+
+def test_a_grid_on_the_plain_path_says_why() -> None:
+    found = describe(make_world("tests.studies.doctor.test_describe:make_sticky_grid"))
+    assert (found.family, found.shown_shape) == ("other", (151,))
+    assert (found.stepping or "").startswith("plain path: wrapper gymnasium.wrappers.stateful_action.StickyAction is not on")
+
+
 def test_where_phr_cannot_act() -> None:
     found = describe(make_world("tests.studies.doctor.small_worlds:OddCoins"))
-    assert (found.way, found.shown, found.network) == (None, None, None)
+    assert (found.family, found.stepping, found.shown, found.network) == (None, None, None, None)
     assert (found.step_limit, "Box(0, 9" in found.action_space) == (None, True)
     assert "action space Box" in (found.refusal or "")

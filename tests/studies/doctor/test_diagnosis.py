@@ -10,12 +10,13 @@ import pytest
 import phr
 from phr.errors import SettingError
 from tests.helpers import always_right
+from tests.studies.doctor import small_worlds
 
 ROOM = "tests.studies.doctor.small_worlds"
 KEYS = {
     "resolves_to": {
         "made_by", "wrappers", "step_limit", "frame_skip", "sticky", "idle_starts", "observation_space", "action_space",
-        "action_names", "way", "shown", "shown_shape", "shown_dtype", "network", "refusal",
+        "action_names", "family", "stepping", "shown", "shown_shape", "shown_dtype", "network", "refusal",
     },
     "checker": {"passed", "error", "warnings"},
     "replay": {
@@ -65,9 +66,10 @@ def test_an_environment_that_breaks_keeps_what_was_found_before() -> None:
     assert "stopped at an error" in page
     assert found.check.error is not None
     assert found.check.error.says == "RuntimeError: boom"
-    assert page.count("stopped  at an error: RuntimeError: boom") == 2  # random actions, and the teacher's
+    stopped = f"{ROOM}:Breaking: step() raised RuntimeError: boom"
+    assert page.count(f"stopped  at an error: {stopped}") == 2  # random actions, and the teacher's
     assert (plain["replay"], plain["teacher"], found.advice) == (None, None, None)
-    assert plain["failures"] == dict.fromkeys(("the same actions again", "the teacher's episodes"), "RuntimeError: boom")
+    assert plain["failures"] == dict.fromkeys(("the same actions again", "the teacher's episodes"), stopped)
     assert phr.doctor(f"{ROOM}:Coins", episodes=1).to_json()["failures"] == {}
 
 
@@ -86,3 +88,11 @@ def test_impossible_numbers_are_refused() -> None:
     for wrong in impossible:
         with pytest.raises(SettingError):
             phr.doctor(f"{ROOM}:Coins", **wrong)
+
+
+def test_a_simulator_that_can_be_open_once_is_examined_and_closed() -> None:
+    found = phr.doctor(f"{ROOM}:OnlyOne", lambda obs: (obs[:, 0] > 0).astype(int), episodes=2)
+    assert found.failures == {}
+    assert found.replay is not None
+    assert found.replay.repeats
+    assert small_worlds.OnlyOne.n_open == 0

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phr.errors import UnsupportedEnvironmentError, UsageError
+from phr.errors import BrokenEnvironmentError, UnsupportedEnvironmentError, UsageError
 from phr.studies.doctor.world import PlainWorld, SplitWorld, fingerprint, fork, make_world, play, play_again
+from tests.studies.doctor.small_worlds import OddCoins
 
 COINS = "tests.studies.doctor.small_worlds:Coins"
 NUMBERS = st.integers(0, 3) | st.floats(0, 1) | st.text(max_size=2)
@@ -50,6 +52,28 @@ def test_a_fork_keeps_the_past_and_throws_other_dice(env_id: str, kind: type) ->
             future.append(fingerprint(world.observe()))
         futures.add(tuple(future))
     assert len(futures) > 15
+
+
+@pytest.mark.parametrize("name", ["Rescaling", "OddRescaling"])
+def test_an_environment_that_changes_its_actions_is_replayed(name: str) -> None:
+    world = make_world(f"tests.studies.doctor.small_worlds:{name}")
+    action = world.action_space.sample()
+    before = action.copy()
+    episode = play(world, 3, lambda _obs: action, 100)
+    np.testing.assert_array_equal(action, before)
+    assert episode.episode_return == pytest.approx(12 * 2 * float(before.sum()))
+    assert play_again(world, 3, episode.actions) == episode
+
+
+def test_a_world_that_phr_cannot_act_in_is_checked_too() -> None:
+    class Paying(OddCoins):
+        def step(self, action: Any) -> Any:
+            return (*super().step(action)[:1], None, False, False, {})
+
+    world = PlainWorld(Paying(), "odd", "because")
+    world.reset(0)
+    with pytest.raises(BrokenEnvironmentError, match=r"^odd: step\(\) returned a wrong reward: expected one real number"):
+        world.step(world.action_space.sample())
 
 
 def test_patience_ends_before_the_episode_does() -> None:

@@ -16,9 +16,10 @@ from phr.cli.words import (
     OptionalCount,
     OptionalEnvId,
     OptionalFile,
+    OptionalRange,
     Seed,
     Threads,
-    prefix_range,
+    commitment,
     word,
 )
 from phr.files import check_file_target, write_json
@@ -35,7 +36,7 @@ class Evaluate:
     """Where to act; the model's own environment by default. Needed for policies of others, and if it is code."""
     activation: Activation = None
     normalize: Normalize = None
-    commitment: Annotated[int | Literal["auto"] | None, word("N|auto")] = None
+    commitment: Annotated[str | None, word("N|auto")] = None
     """Actions executed per look, or auto; by default what the model's manifest says, else its whole horizon."""
     steps: OptionalCount = None
     """Steps of each run (default 100,000)."""
@@ -47,7 +48,7 @@ class Evaluate:
     """Actions that the oracle plans (default 1); a network's horizon is its own."""
     backend: Annotated[Literal["torch", "onnx"] | None, word("torch|onnx")] = None
     """What computes a network's plans: torch (default), or onnx, which an exported file always runs on."""
-    random_prefix: Annotated[str, word("LO:HI")] = "0:0"
+    random_prefix: OptionalRange = None
     """So many random, uncounted actions before each episode (default 0:0)."""
     sticky: Annotated[float | None, word("P")] = None
     """Atari: probability that a frame repeats the action before it; as the id says by default."""
@@ -72,7 +73,7 @@ class Evaluate:
             result = phr.evaluate(
                 self.model,
                 env_id=self.env_id,
-                commitment=self.commitment,
+                commitment=commitment(self.commitment),
                 steps=self.steps,
                 episodes=self.episodes,
                 runs=self.runs,
@@ -81,7 +82,7 @@ class Evaluate:
                 backend=self.backend,
                 deterministic=not self.sample,
                 observe_always=self.observe_always,
-                random_prefix=prefix_range(self.random_prefix),
+                random_prefix=self.random_prefix or (0, 0),
                 sticky=self.sticky,
                 all_starts=self.all_starts,
                 bound=not self.no_bound,

@@ -118,7 +118,7 @@ def compiled_planner(arena: Arena) -> TorchPlanner:
     if find_compiler() is None:
         raise CompilerError("no compiler")
     network: Any = torch.compile(arena.model.network, dynamic=False)
-    planner = TorchPlanner(network)
+    planner = TorchPlanner(network, arena.model.manifest.obs_dtype)
     arena.env.reset(arena.seed)
     obs = arena.env.observe()[None]
     try:

@@ -15,8 +15,7 @@ from typing import Any
 from phr.envs.registry import make_env
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.learning import runs
-from phr.learning.student_presets import student_config
-from phr.learning.teacher_presets import teacher_config
+from phr.learning.presets import student_config, teacher_config
 from phr.progress import OnProgress, silent
 from phr.report.names import env_name
 from phr.report.numbers import number

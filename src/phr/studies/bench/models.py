@@ -11,7 +11,7 @@ from phr.errors import UnknownModelError, UnsupportedEnvironmentError
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.learning import runs
 from phr.learning.phr_config import PHRConfig
-from phr.learning.student_presets import student_config
+from phr.learning.presets import student_config
 from phr.manifest import COMPLETE, Manifest, library_versions
 from phr.networks.policy import build_network
 from phr.networks.trunks import TrunkConfig, default_trunk
@@ -125,7 +125,7 @@ def quarter_of(model: Model) -> Model:
 def solved_starts(model: Model, commitments: Sequence[int]) -> tuple[int, int] | None:
     """How many of an environment's starts a student solves at the worst of these commitments, of how many.
 
-    None where the starts are too many to play each.
+    None where the starts are too many to play each, or success is unknown.
 
     Raises:
         UsageError: If the environment cannot be made.
@@ -135,5 +135,6 @@ def solved_starts(model: Model, commitments: Sequence[int]) -> tuple[int, int] |
         starts = distinct_starts(env)
     except UnsupportedEnvironmentError:
         return None
-    results = [play_all_starts(model.planner, model.env_id, starts, commitment=n) for n in commitments]
-    return min(result.n_solved for result in results), len(starts)
+    solved = [play_all_starts(model.planner, model.env_id, starts, commitment=n).n_solved for n in commitments]
+    known = [n for n in solved if n is not None]
+    return (min(known), len(starts)) if known and len(known) == len(solved) else None

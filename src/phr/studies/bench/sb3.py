@@ -11,10 +11,8 @@ from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 from minigrid.wrappers import FullyObsWrapper, ImgObsWrapper
 from torch import Tensor
 
-from phr.envs.minigrid_split import FullViewEnv
 from phr.envs.planes import layout_of
 from phr.envs.registry import make_env
-from phr.envs.split import is_atari
 from phr.errors import MissingExtraError, UnsupportedEnvironmentError
 from phr.learning.a2c import A2CConfig
 from phr.networks.config import NetworkConfig
@@ -95,7 +93,7 @@ def make_env_for_sb3(env_id: str) -> gymnasium.Env[Any, Any]:
     Raises:
         UnsupportedEnvironmentError: If it is no grid seen whole.
     """
-    if not isinstance(make_env(env_id), FullViewEnv):
+    if not make_env(env_id).shows_whole_grid:
         raise UnsupportedEnvironmentError(f"{env_id}: the peer is measured on grids seen whole and on Atari games")
     return ImgObsWrapper(FullyObsWrapper(gymnasium.make(env_id)))
 
@@ -115,7 +113,7 @@ def make_vec_env_for_sb3(env_id: str, n_envs: int, stepping: Stepping, seed: int
     vec_env_cls: type[DummyVecEnv | SubprocVecEnv] = DummyVecEnv if stepping == "DummyVecEnv" else SubprocVecEnv
     kwargs = {"start_method": "fork"} if stepping == "SubprocVecEnv" else {}
     example = make_env(env_id)
-    if is_atari(example):
+    if example.family == "atari":
         game = _without_skip(example)
         vec_env = make_atari_env(game, n_envs, seed, vec_env_cls=vec_env_cls, vec_env_kwargs=kwargs)
         return VecFrameStack(vec_env, n_stack=4)

@@ -19,7 +19,7 @@ from phr.cores import available_cores
 from phr.envs.registry import make_env
 from phr.errors import UnknownModelError
 from phr.learning.a2c import A2C, A2CConfig
-from phr.learning.teacher_presets import teacher_config
+from phr.learning.presets import teacher_config
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.precision import Precision, compute_dtype
 from phr.networks.trunks import TrunkConfig

@@ -55,7 +55,7 @@ def ask(reference: Any, world: World, reading: Reading) -> Asked:
     if not isinstance(world, SplitWorld):
         raise IncompatibleModelError(f"{name_of(reference)} cannot act here: {world.refusal}")
     actor = resolve(reference, env_id=world.env_id, reading=reading)
-    check_fits(actor.planner, world.env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)
+    check_fits(actor.planner, world.env)
 
     def act(obs: Any) -> Any:
         return one_by_one(actor.planner.plan(obs[None]).mode()[:, 0])[0]

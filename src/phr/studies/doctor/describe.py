@@ -5,22 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 
-from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
-from phr.envs.planes import WALKING
-from phr.envs.split import SplitEnv, is_atari
-from phr.learning.teacher_presets import default_trunk_of
+from phr.envs.split import Family, SplitEnv
+from phr.learning.presets import default_trunk_of
 from phr.networks.trunks import TrunkConfig
 from phr.studies.doctor.world import SplitWorld, World
-
-_N_WALKING = WALKING.n_planes
-Way = Literal["minigrid", "atari", "generic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +40,10 @@ class Description:
     """As Gymnasium prints it."""
     action_names: tuple[str, ...]
     """What the actions are called, where the environment tells."""
-    way: Way | None
-    """How phr steps it; None where it cannot."""
+    family: Family | None
+    """The kind of environment, by which presets are chosen; None where phr cannot act."""
+    stepping: str | None
+    """How phr steps it, 'fast path: ...' or 'plain path: ...'; None where it cannot."""
     shown: str | None
     """What the network sees, in words."""
     shown_shape: tuple[int, ...] | None
@@ -76,7 +73,8 @@ def describe(world: World) -> Description:
         observation_space=_text(world.gym_env.observation_space),
         action_space=_text(world.action_space),
         action_names=_action_names(core, world.action_space),
-        way=None if split is None else _way(split),
+        family=None if split is None else split.family,
+        stepping=None if split is None else split.stepping,
         shown=None if split is None else _shown(split),
         shown_shape=None if space is None else space.shape,
         shown_dtype=None if space is None else str(space.dtype),
@@ -99,16 +97,15 @@ def _step_limit(layers: list[Any], split: SplitEnv | None) -> int | None:
     own = getattr(layers[-1], "max_steps", None)
     if isinstance(own, int):
         limits.append(own)
-    if (settings := _atari_settings(split)) is not None:
-        skip = settings.frame_skip
-        limits.append(settings.max_frames // (skip if isinstance(skip, int) else skip[0]))
+    if split is not None and split.timing is not None:
+        limits.append(split.timing.step_limit)
     return min(limits, default=None)
 
 
 def _timing(layers: list[Any], split: SplitEnv | None) -> tuple[int | tuple[int, int] | None, float, int]:
-    """Frame skip, stickiness and idle frames: as phr's Atari plays them, else as the layers say."""
-    if (settings := _atari_settings(split)) is not None:
-        return settings.frame_skip, settings.sticky, settings.noop_max
+    """Frame skip, stickiness and idle frames: as phr drives the simulator, else as the layers say."""
+    if split is not None and split.timing is not None:
+        return split.timing.frame_skip, split.timing.sticky, split.timing.idle_starts
     sticky = [float(getattr(layer, "repeat_action_probability", 0.0)) for layer in layers]
     skips = [skip for layer in layers if isinstance(skip := getattr(layer, "frame_skip", None), int)]
     if type(layers[-1]).__module__ == "ale_py.env":  # wrapped, so phr leaves the emulator as it is
@@ -121,12 +118,6 @@ def _timing(layers: list[Any], split: SplitEnv | None) -> tuple[int | tuple[int,
     return (math.prod(skips) if skips else None), max(sticky), max(idle)
 
 
-def _atari_settings(split: SplitEnv | None) -> Any:
-    """The settings of phr's own Atari, None for anything else; asked without importing ale-py."""
-    game: Any = split
-    return game.settings if split is not None and is_atari(split) else None
-
-
 def _action_names(core: Any, space: spaces.Space[Any]) -> tuple[str, ...]:
     """What Atari and MiniGrid call their actions; a grid may allow only the first few of them."""
     if hasattr(core, "get_action_meanings"):
@@ -137,29 +128,12 @@ def _action_names(core: Any, space: spaces.Space[Any]) -> tuple[str, ...]:
     return ()
 
 
-def _way(split: SplitEnv) -> Way:
-    if is_atari(split):
-        return "atari"
-    return "minigrid" if isinstance(split, FullViewEnv | PartialViewEnv) else "generic"
-
-
 def _shown(split: SplitEnv) -> str:
     """What becomes of the environment's observation before a network sees it."""
-    if is_atari(split):
-        return "four grey frames, the newest last, each the maximum of a decision's last two screens"
-    if isinstance(split, FullViewEnv):
-        held = (
-            "walls, goals, lava and the agent" if split.observation_space.shape[0] == _N_WALKING else "all that it may hold"
-        )
-        return f"the whole grid as one-hot planes: {held}"
-    if isinstance(split, PartialViewEnv):
-        return "the agent's own view as one-hot planes, with its compass direction"
-    space = split.gym_env.observation_space
-    if isinstance(space, spaces.Discrete):
-        return "the number, one-hot"
-    if isinstance(space, spaces.Dict):
-        return "the entries, flattened and joined in the order of their keys"
-    return "the observation as it is" if space.dtype != np.uint8 else "the observation as it is, scaled by the network"
+    if split.shown is not None:
+        return split.shown
+    scaled = split.observation_space.dtype == np.uint8
+    return "the observation as it is, scaled by the network" if scaled else "the observation as it is"
 
 
 def _trunk(trunk: TrunkConfig) -> str:

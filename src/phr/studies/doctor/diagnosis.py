@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from phr.errors import PhrError, SettingError
+from phr.errors import BrokenEnvironmentError, PhrError, SettingError
 from phr.progress import Progress
 from phr.seeding import Streams
 from phr.studies.doctor.asked import ask
@@ -18,7 +19,7 @@ from phr.studies.doctor.error_tolerance import ERRORS, ErrorTolerance, bear_erro
 from phr.studies.doctor.looking_away import HORIZONS, LONGEST, LookingAway, look_away
 from phr.studies.doctor.page import Row, checker_rows, environment_rows, error_row, replay_rows, teacher_rows
 from phr.studies.doctor.replay import Replay, examine_replay
-from phr.studies.doctor.world import make_world
+from phr.studies.doctor.world import World, make_world
 from phr.teachers.foreign import NOTHING_SAID, Reading
 
 _REPLAY, _TEACHER, _ERRORS = "the same actions again", "the teacher's episodes", "the teacher's errors"
@@ -123,29 +124,35 @@ def examine(
     Streams(seed)
     if n_episodes < 1 or max_steps < 1:
         raise SettingError(f"an examination needs at least one episode of one step, got {n_episodes} of {max_steps}")
-    with warnings.catch_warnings():  # the checker tells them
-        warnings.simplefilter("ignore")
-        world = make_world(env_id)
+    with closing(_quietly_made(env_id)) as closed:  # before another is opened: some simulators allow one at a time
+        pass
     failures: dict[str, str] = {}
     asked = None
-    if teacher is not None:  # which looks at a few observations of the environment
-        asked = _unless_it_breaks(_TEACHER, failures, partial(ask, teacher, world, reading), but=(PhrError,))
+    if teacher is not None:  # which looks at a few observations of an environment of its own
+        asked = _unless_it_breaks(_TEACHER, failures, partial(ask, teacher, closed, reading), but=(PhrError,))
     on_progress(Progress("Gymnasium's checker", 0, 4, "parts"))
     checked = check(env_id)
     on_progress(Progress("playing again", 1, 4, "parts"))
     played: dict[str, Any] = {"seed": seed, "n_episodes": n_episodes, "max_steps": max_steps}
-    replay = _unless_it_breaks(_REPLAY, failures, partial(examine_replay, world, **played))
-    away, borne = None, None
-    if asked is not None:
-        on_progress(Progress("watching the teacher", 2, 4, "parts"))
-        twins = replay is not None and replay.forks is not None
-        away = _unless_it_breaks(_TEACHER, failures, partial(look_away, world, asked, twins=twins, **played))
-    if asked is not None and away is not None:
-        on_progress(Progress("disturbing the teacher", 3, 4, "parts"))
-        borne = _unless_it_breaks(_ERRORS, failures, partial(bear_errors, world, asked, **played))
-    description = describe(world)
-    world.close()
+    with closing(_quietly_made(env_id)) as world:
+        replay = _unless_it_breaks(_REPLAY, failures, partial(examine_replay, world, **played))
+        away, borne = None, None
+        if asked is not None:
+            on_progress(Progress("watching the teacher", 2, 4, "parts"))
+            twins = replay is not None and replay.forks is not None
+            away = _unless_it_breaks(_TEACHER, failures, partial(look_away, world, asked, twins=twins, **played))
+        if asked is not None and away is not None:
+            on_progress(Progress("disturbing the teacher", 3, 4, "parts"))
+            borne = _unless_it_breaks(_ERRORS, failures, partial(bear_errors, world, asked, **played))
+        description = describe(world)
     return Diagnosis(env_id, seed, description, checked, replay, away, borne, failures)
+
+
+def _quietly_made(env_id: str) -> World:
+    """The environment; its warnings are for the checker to report."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make_world(env_id)
 
 
 def _unless_it_breaks(
@@ -154,6 +161,8 @@ def _unless_it_breaks(
     """What an examination found; an error that stopped it is noted instead, `but` for those that the user is to hear."""
     try:
         return examination()
+    except BrokenEnvironmentError as error:  # what the doctor is for
+        failures[part] = str(error)
     except but:
         raise
     except PhrError as error:

@@ -10,11 +10,6 @@ from phr.studies.doctor.error_tolerance import ERRORS, ErrorTolerance
 from phr.studies.doctor.looking_away import HORIZONS, LookingAway
 from phr.studies.doctor.replay import Replay
 
-_STEPPED = {
-    "minigrid": "MiniGrid's fast way: a view is built when somebody looks, from the cells that changed",
-    "atari": "Atari's fast way: the emulator alone, frames are prepared when somebody looks",
-    "generic": "Gymnasium's own way: it observes at each step, and what nobody asks for is thrown away",
-}
 _LONG = 160
 """Characters of a space's text that the page shows; the JSON holds them all."""
 
@@ -30,12 +25,12 @@ def environment_rows(found: Description) -> list[Row]:
         ("actions", _short(found.action_space) + names),
         ("observation", _short(found.observation_space)),
     ]
-    if found.way is not None and found.shown_shape is not None:
+    if found.stepping is not None and found.shown_shape is not None:
         shape = "×".join(map(str, found.shown_shape)) or "one number"
         rows += [
             ("a network sees", f"{shape} {found.shown_dtype}: {found.shown}"),
             ("a fresh network", found.network or NOTHING),
-            ("stepped by", _STEPPED[found.way]),
+            ("stepped by", found.stepping),
         ]
     rows.append(("step limit", NOTHING if found.step_limit is None else f"{found.step_limit:,}"))
     if found.frame_skip is not None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from phr.errors import UnsupportedEnvironmentError
 from phr.seeding import Streams
@@ -69,7 +67,7 @@ def examine_replay(world: World, *, seed: int, n_episodes: int, max_steps: int) 
     """Play random actions, and play them again.
 
     The second time is in another environment and in the opposite order, so that nothing that is carried from episode to
-    episode goes unseen.
+    episode goes unseen; where only one can be open at a time, in the same.
 
     Args:
         world: Where.
@@ -81,9 +79,11 @@ def examine_replay(world: World, *, seed: int, n_episodes: int, max_steps: int) 
     seeds = [streams.integer("doctor-start", index) for index in range(n_episodes)]
     choose = random_choice(world, streams.integer("doctor-actions"))
     episodes = [play(world, start, choose, max_steps) for start in seeds]
-    again = make_world(world.env_id)
-    replayed = [play_again(again, episode.seed, episode.actions) for episode in reversed(episodes)][::-1]
-    again.close()
+    with ExitStack() as opened:
+        again = world
+        with suppress(Exception):  # whatever a simulator raises that can be open only once
+            again = opened.enter_context(closing(make_world(world.env_id)))
+        replayed = [play_again(again, episode.seed, episode.actions) for episode in reversed(episodes)][::-1]
     found = (first_difference(k, *pair) for k, pair in enumerate(zip(episodes, replayed, strict=True)))
     difference = next((each for each in found if each is not None), None)
     changed, refused = None, None
@@ -112,12 +112,7 @@ def random_choice(world: World, seed: int) -> Choose:
     """Uniformly random actions, from a generator of their own."""
     space = copy.deepcopy(world.action_space)
     space.seed(seed)
-
-    def choose(_obs: Any) -> Any:
-        action = space.sample()
-        return int(action) if isinstance(action, np.integer) else action
-
-    return choose
+    return lambda _obs: space.sample()
 
 
 def first_difference(index: int, before: Episode, after: Episode) -> Difference | None:

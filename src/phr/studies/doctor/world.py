@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from phr.envs.contract import CheckedEnv
 from phr.envs.registry import make_env, make_gym_env
 from phr.envs.split import SplitEnv
 from phr.errors import UnsupportedEnvironmentError
@@ -109,6 +110,7 @@ class PlainWorld(World):
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str, refusal: str) -> None:
         self._env, self.env_id, self.refusal = env, env_id, refusal
+        self._checked = CheckedEnv(env, env_id)
         self._latest: Any = None
 
     @property
@@ -118,12 +120,12 @@ class PlainWorld(World):
 
     def reset(self, seed: int) -> None:
         """Start an episode."""
-        self._latest, _ = self._env.reset(seed=seed)
+        self._latest = self._checked.reset(seed)
 
     def step(self, action: Any) -> tuple[float, bool, bool]:
         """Reward, terminated, truncated."""
-        self._latest, reward, terminated, truncated, _ = self._env.step(action)
-        return float(reward), bool(terminated), bool(truncated)
+        self._latest, reward, terminated, truncated, _ = self._checked.step(action)
+        return reward, terminated, truncated
 
     def observe(self) -> Any:
         """The latest observation, as the environment gave it."""

@@ -1,0 +1,177 @@
+"""The one door through which everything that a Gymnasium environment returns or raises reaches phr.
+
+Gymnasium checks little by default, and numpy broadcasts, wraps and truncates without a word. So a half-migrated `reset()`,
+a reward of two numbers or an old four-tuple would become wrong numbers somewhere else. Here they become one line that names
+the environment, the call, what was expected and what came.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from math import isfinite
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from phr.errors import BrokenEnvironmentError, NonFiniteError, PhrError
+
+Step = tuple[Any, float, bool, bool, dict[str, Any]]
+"""Observation, reward, terminated, truncated, info."""
+
+
+class CheckedEnv:
+    """A Gymnasium environment whose `reset` and `step` return what Gymnasium's contract says, or raise an error.
+
+    Observations are not checked here but where they are read (`phr.envs.flatten`), so that an observation that nobody
+    requests costs nothing.
+
+    Args:
+        env: The environment.
+        env_id: Its name in error messages.
+
+    Attributes:
+        last_call: `reset()` or `step()`, the call that returned the latest observation.
+        as_sampled: Returns a copy of an action as `env.action_space.sample()` gives them: numpy scalars for Discrete, arrays
+            of the space's dtype. An environment may keep or change what it is given, and call numpy's methods on it.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
+        self._env: Any = env  # whatever it returns is checked
+        self._env_id = env_id
+        self.as_sampled = _copier(getattr(env, "action_space", None))
+        self.last_call = "reset()"
+
+    def reset(self, seed: int | None) -> Any:
+        """Start an episode and return its first observation.
+
+        Raises:
+            BrokenEnvironmentError: If the environment raises an error, does not accept `seed`, or returns anything but
+                `(observation, info)`.
+        """
+        self.last_call = "reset()"
+        try:
+            result = self._env.reset(seed=seed)
+        except PhrError:
+            raise
+        except Exception as error:  # the user's own code
+            signature = _outdated_reset(self._env) if isinstance(error, TypeError) else None
+            if signature is None:
+                raise self._raised(error) from error
+            raise self._broken(
+                f"must accept the keyword arguments seed and options: expected reset(self, *, seed=None, options=None), "
+                f"got {signature}. Begin it with super().reset(seed=seed)."
+            ) from error
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise self._broken(
+                f"must return (observation, info): expected a tuple of length 2, got {described(result)}. "
+                "Return the observation and a dict, which may be empty."
+            )
+        obs, info = result
+        self._check_info(info)
+        return obs
+
+    def step(self, action: Any) -> Step:
+        """Take a copy of the action and return Gymnasium's five values, as Python's own types.
+
+        Raises:
+            BrokenEnvironmentError: If the environment raises an error, or returns anything else.
+            NonFiniteError: If the reward is NaN or infinite.
+        """
+        self.last_call = "step()"
+        copied = self.as_sampled(action)
+        try:
+            result = self._env.step(copied)
+        except PhrError:
+            raise
+        except Exception as error:  # the user's own code
+            raise self._raised(error) from error
+        if not isinstance(result, tuple) or len(result) != 5:
+            raise self._broken(
+                "must return (observation, reward, terminated, truncated, info): expected a tuple of length 5, "
+                f"got {described(result)}. Gymnasium's API has two flags, terminated and truncated, in place of done."
+            )
+        obs, reward, terminated, truncated, info = result
+        if type(reward) is not float:
+            reward = self._number(reward)
+        if not isfinite(reward):
+            raise NonFiniteError(f"{self._env_id}: step() returned a reward that is NaN or infinite")
+        if type(terminated) is not bool:
+            terminated = self._flag("terminated", terminated)
+        if type(truncated) is not bool:
+            truncated = self._flag("truncated", truncated)
+        if type(info) is not dict:
+            self._check_info(info)
+        return obs, reward, terminated, truncated, info
+
+    def _number(self, value: Any) -> float:
+        """A reward that is a Python or numpy number, or an array without axes; never one of several or of length 1."""
+        array = as_array(value)
+        if array is None or array.shape or array.dtype.kind not in "biuf":
+            raise self._broken(f"returned a wrong reward: expected one real number, got {described(value)}. Return a float.")
+        return float(array)
+
+    def _flag(self, name: str, value: Any) -> bool:
+        """A flag that is a boolean without axes; the whole numbers 0 and 1 are as clear."""
+        array = as_array(value)
+        if array is None or array.shape or array.dtype.kind not in "biu" or array not in (0, 1):
+            raise self._broken(f"returned a wrong {name}: expected True or False, got {described(value)}. Return a bool.")
+        return bool(array)
+
+    def _check_info(self, info: Any) -> None:
+        if not isinstance(info, dict):
+            raise self._broken(f"returned a wrong info: expected a dict, got {described(info)}. Return {{}} if it is empty.")
+
+    def _raised(self, error: Exception) -> BrokenEnvironmentError:
+        return self._broken(f"raised {type(error).__name__}: {' '.join(str(error).split())}")
+
+    def _broken(self, what: str) -> BrokenEnvironmentError:
+        return BrokenEnvironmentError(f"{self._env_id}: {self.last_call} {what}")
+
+
+def described(value: Any) -> str:
+    """What a value is, in a few words for a message: dtype and shape of arrays, length of tuples, else its `repr`."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} of shape {value.shape}"
+    if isinstance(value, tuple | list | dict):
+        return f"a {type(value).__name__} of length {len(value)}"
+    if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic):
+        return f"a {type(value).__name__} of shape {tuple(value.shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"a value of type {type(value).__name__}"
+
+
+def as_array(value: Any) -> NDArray[Any] | None:
+    """The value as an array, None where numpy refuses it (ragged lists, tensors on another device)."""
+    try:
+        return np.asarray(value)
+    except Exception:  # whatever an `__array__` of the user's raises
+        return None
+
+
+def _copier(space: spaces.Space[Any] | None) -> Callable[[Any], Any]:
+    if isinstance(space, spaces.Discrete):
+        scalar: Callable[[Any], Any] = space.dtype.type
+        return scalar
+    if isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
+        dtype = space.dtype
+        return lambda action: np.array(action, dtype)
+    return copy.deepcopy
+
+
+def _outdated_reset(env: Any) -> str | None:
+    """The signature of the layer whose `reset` cannot be called as Gymnasium calls it; None where every layer's can."""
+    layer, options = env, dict[str, Any]()
+    while True:
+        signature = inspect.signature(layer.reset)
+        try:
+            signature.bind(seed=None, **options)
+        except TypeError:
+            return f"{type(layer).__name__}.reset{signature}"
+        if not isinstance(layer, gymnasium.Wrapper):
+            return None
+        layer, options = layer.env, {"options": None}  # wrappers hand on both

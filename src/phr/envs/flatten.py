@@ -1,0 +1,272 @@
+"""Observations of any supported space as one array: checked against the space, in the form of `gymnasium.spaces.flatten`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from phr.envs.contract import as_array, described
+from phr.envs.missions import mission_codes
+from phr.errors import UnsupportedEnvironmentError
+
+_Write = Callable[[Any, NDArray[Any]], None]
+"""Check a value of a space and write it into an array of as many numbers."""
+
+_Writes = Mapping[Any, tuple[_Write, slice]]
+"""Key → what writes the entry, and its place in the joined vector."""
+
+
+class OutsideError(Exception):
+    """A value is no element of its space; the message says what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the observations of one space.
+
+    Attributes:
+        space: The space of the arrays that are written.
+        write: Check an observation and write it into an array of `space.shape` and `space.dtype`. Raises `OutsideError`.
+        holds_floats: Whether the environment's own floats are written, which have to be checked for NaN and infinity.
+        shown: What the array contains and how to read it, in one line; None where it is the environment's own.
+    """
+
+    space: spaces.Box
+    write: _Write
+    holds_floats: bool
+    shown: str | None = None
+
+
+def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
+    """Return the reader of an observation space.
+
+    A Box keeps its shape and dtype, but a single number becomes a vector of one. A Discrete observation becomes a one-hot
+    float32 vector. A Dict, Tuple, MultiDiscrete or MultiBinary observation becomes the vector that
+    `gymnasium.spaces.flatten(space, obs)` returns, in the dtype of `flatten_space(space)`: entries in the space's own order,
+    Discrete and MultiDiscrete ones one-hot. MiniGrid's missions, which Gymnasium cannot flatten, become one-hot codes of
+    their words in the same place; a mission that never changes is left out.
+
+    A value must have the exact shape of its space, and integers and booleans must survive the cast to its dtype; only floats
+    may be rounded. The bounds of a Box are not checked: many environments exceed the `low` and `high` that they declare,
+    without harm.
+
+    Args:
+        space: The environment's observation space.
+        env_id: For the messages.
+
+    Raises:
+        UnsupportedEnvironmentError: For Text, Sequence, Graph and other spaces, also inside a Dict or Tuple; for missions
+            that cannot be enumerated; if nothing is left to show.
+    """
+    if isinstance(space, spaces.Box) and space.low.size:
+        box = space if space.shape else spaces.Box(space.low[None], space.high[None], dtype=space.dtype)
+        return Reader(box, _numbers(space, ""), space.dtype.kind == "f")
+    if isinstance(space, spaces.Discrete):
+        shift = f" + {space.start}" if space.start else ""
+        shown = f"one-hot rows of Discrete({space.n}); obs.argmax(-1){shift} returns the numbers"
+        return Reader(spaces.Box(0.0, 1.0, (int(space.n),), np.float32), _one_hot(space, ""), False, shown)
+    if not isinstance(space, spaces.Dict | spaces.Tuple | spaces.MultiDiscrete | spaces.MultiBinary):
+        raise UnsupportedEnvironmentError(
+            f"{env_id}: observation space {space} is not supported: expected Box, Discrete, MultiDiscrete, MultiBinary, or "
+            "a Dict or Tuple of these. Wrap it, e.g. in gymnasium.wrappers.TransformObservation."
+        )
+    part = _part(space, env_id, ())
+    if part is None or not part.box.low.size:
+        raise UnsupportedEnvironmentError(f"{env_id}: observation space {space} is not supported: it holds no number")
+    return Reader(part.box, part.write, part.box.dtype.kind == "f", _layout(space, part))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One entry of an observation: its flat space, what writes it, and its leaves (name, numbers, kind) in order."""
+
+    box: spaces.Box
+    write: _Write
+    leaves: tuple[tuple[str, int, str], ...]
+
+
+def _part(space: spaces.Space[Any], env_id: str, path: tuple[Any, ...]) -> _Part | None:
+    """The entry at `path`; None for a mission that never changes."""
+    name = ".".join(map(str, path))
+    where = f"entry {name!r}: " if path else ""
+    if isinstance(space, spaces.Dict):
+        return _group(space.spaces, lambda writes: _entries(writes, where), env_id, path)
+    if isinstance(space, spaces.Tuple):
+        items = dict(enumerate(space.spaces))
+        return _group(items, lambda writes: _items(writes, len(items), where), env_id, path)
+    if type(space).__name__.endswith("MissionSpace"):
+        codes = mission_codes(space, env_id)
+        if not codes:
+            return None
+        size = len(next(iter(codes.values())))
+        return _Part(spaces.Box(0, 1, (size,), np.uint8), _mission(codes, where), ((name, size, "one-hot words"),))
+    write, kind = None, ""
+    if isinstance(space, spaces.Box):
+        write = _numbers(space, where)
+    elif isinstance(space, spaces.MultiBinary):
+        write = _bits(space, where)
+    elif isinstance(space, spaces.Discrete):
+        write, kind = _one_hot(space, where), "one-hot"
+    elif isinstance(space, spaces.MultiDiscrete):
+        write, kind = _one_hots(space, where), "one-hot"
+    box = None if write is None else spaces.flatten_space(space)
+    if write is None or not isinstance(box, spaces.Box):
+        raise UnsupportedEnvironmentError(
+            f"{env_id}: entry {name!r} of its observation is {space}, which is not supported: expected Box, Discrete, "
+            "MultiDiscrete or MultiBinary entries, or MiniGrid's missions. Drop it, e.g. with "
+            "gymnasium.wrappers.FilterObservation."
+        )
+    return _Part(box, write, ((name, box.shape[0], kind),))
+
+
+def _group(
+    entries: Mapping[Any, spaces.Space[Any]], join: Callable[[_Writes], _Write], env_id: str, path: tuple[Any, ...]
+) -> _Part | None:
+    """The entries of a Dict or Tuple one after another, as `flatten_space` and `flatten` join them."""
+    found = {key: part for key, entry in entries.items() if (part := _part(entry, env_id, (*path, key))) is not None}
+    if not found:
+        return None
+    boxes = [part.box for part in found.values()]
+    box = spaces.Box(
+        np.concatenate([box.low for box in boxes]),
+        np.concatenate([box.high for box in boxes]),
+        dtype=np.result_type(*(box.dtype for box in boxes)).type,
+    )
+    leaves = tuple(leaf for part in found.values() for leaf in part.leaves)
+    writes = {key: (part.write, place) for (key, part), place in zip(found.items(), _places(boxes), strict=True)}
+    return _Part(box, join(writes), leaves)
+
+
+def _places(boxes: list[spaces.Box]) -> Iterator[slice]:
+    first = 0
+    for box in boxes:
+        yield slice(first, first + box.shape[0])
+        first += box.shape[0]
+
+
+def _layout(space: spaces.Space[Any], part: _Part) -> str:
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        hot = " (one-hot, component after component)" if part.leaves[0][2] else ""
+        return f"rows of gymnasium.spaces.flatten({' '.join(str(space).split())}){hot}"
+    named, first = list[str](), 0
+    for name, size, kind in part.leaves:
+        named.append(f"{name} [{first}:{first + size}]{f' {kind}' if kind else ''}")
+        first += size
+    return f"rows of gymnasium.spaces.flatten, entries in the space's order: {', '.join(named)}"
+
+
+def _entries(writes: _Writes, where: str) -> _Write:
+    """Dict observations; keys beside those of the space are ignored, as Gymnasium's `flatten` does."""
+
+    def write(value: Any, out: NDArray[Any]) -> None:
+        if not isinstance(value, Mapping):
+            raise OutsideError(f"{where}expected a dict, got {described(value)}")
+        for key, (write_entry, place) in writes.items():
+            if key not in value:
+                raise OutsideError(f"{where}expected the key {key!r}, got {', '.join(map(repr, value)) or 'no key'}")
+            write_entry(value[key], out[place])
+
+    return write
+
+
+def _items(writes: _Writes, length: int, where: str) -> _Write:
+    def write(value: Any, out: NDArray[Any]) -> None:
+        if isinstance(value, np.ndarray) and value.shape:  # as Gymnasium's Tuple takes it
+            value = [*value]
+        if not isinstance(value, tuple | list) or len(value) != length:
+            raise OutsideError(f"{where}expected a tuple of length {length}, got {described(value)}")
+        for index, (write_item, place) in writes.items():
+            write_item(value[index], out[place])
+
+    return write
+
+
+def _exactly(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> NDArray[Any]:
+    """The value as an array of exactly this shape and dtype; nothing is broadcast, wrapped or truncated.
+
+    A float that overflows to infinity is left to the caller's check for infinities, which every observation passes anyway.
+    """
+    if type(value) is np.ndarray and value.dtype == dtype and value.shape == shape:
+        return value
+    array = as_array(value)
+    if array is None or array.shape != shape or array.dtype.kind not in "biuf":
+        came = described(value if array is None or not array.shape else array)
+        raise OutsideError(f"{where}expected {dtype} of shape {shape}, got {came}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype)
+    if dtype.kind != "f" and (lost := cast != array).any():
+        raise OutsideError(f"{where}expected numbers that {dtype} can hold, got {array[lost].flat[0].item()!r}")
+    return cast
+
+
+def _numbers(space: spaces.Box, where: str) -> _Write:
+    shape, dtype = space.shape, space.dtype
+
+    def write(value: Any, out: NDArray[Any]) -> None:
+        out[...] = _exactly(value, shape, dtype, where).reshape(out.shape)
+
+    return write
+
+
+def _bits(space: spaces.MultiBinary, where: str) -> _Write:
+    shape, dtype = space.shape, space.dtype
+
+    def write(value: Any, out: NDArray[Any]) -> None:
+        bits = _exactly(value, shape, dtype, where)
+        if (bad := (bits != 0) & (bits != 1)).any():
+            raise OutsideError(f"{where}expected 0 or 1, got {bits[bad].flat[0]}")
+        out[...] = bits.reshape(out.shape)
+
+    return write
+
+
+def _one_hot(space: spaces.Discrete, where: str) -> _Write:
+    """A whole number as one row; floats and booleans are refused, as `Discrete.contains` refuses them."""
+    n, start = int(space.n), int(space.start)
+
+    def write(value: Any, out: NDArray[Any]) -> None:
+        if type(value) is not int and not isinstance(value, np.integer):
+            array = as_array(value)
+            if array is None or array.shape or array.dtype.kind not in "iu":
+                raise OutsideError(f"{where}expected a whole number from {start} to {start + n - 1}, got {described(value)}")
+            value = array
+        index = int(value) - start
+        if not 0 <= index < n:
+            raise OutsideError(f"{where}expected a whole number from {start} to {start + n - 1}, got {int(value)}")
+        out[...] = 0
+        out[index] = 1
+
+    return write
+
+
+def _one_hots(space: spaces.MultiDiscrete, where: str) -> _Write:
+    shape, dtype, nvec, start = space.shape, space.dtype, space.nvec.astype(np.int64), space.start.astype(np.int64)
+    first = np.concatenate([[0], np.cumsum(nvec.ravel())[:-1]])
+
+    def write(value: Any, out: NDArray[Any]) -> None:
+        index = _exactly(value, shape, dtype, where).astype(np.int64) - start
+        if (bad := (index < 0) | (index >= nvec)).any():
+            component = int(bad.ravel().argmax())
+            low, n = int(start.flat[component]), int(nvec.flat[component])
+            raise OutsideError(
+                f"{where}component {component}: expected a whole number from {low} to {low + n - 1}, "
+                f"got {int(index.flat[component]) + low}"
+            )
+        out[...] = 0
+        out[first + index.ravel()] = 1
+
+    return write
+
+
+def _mission(codes: Mapping[str, NDArray[np.uint8]], where: str) -> _Write:
+    def write(value: Any, out: NDArray[Any]) -> None:
+        if not isinstance(value, str) or value not in codes:
+            raise OutsideError(f"{where}expected a mission of its MissionSpace, got {described(value)}")
+        out[...] = codes[value]
+
+    return write

@@ -1,0 +1,125 @@
+"""What a model reads: shape, number type and scale of an observation, and the one check of them at every door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError
+
+_BYTES = 255
+
+
+def scale_of(space: Any) -> float:
+    """The factor that maps bytes 0 .. 255 to 0 .. 1; 1 for 0/1 planes, floats and everything else.
+
+    Args:
+        space: A `gymnasium.spaces.Box`; its type is not named, because a robot has no Gymnasium.
+    """
+    is_bytes = space.dtype == np.uint8 and bool((space.low == 0).all()) and bool((space.high == _BYTES).all())
+    return 1 / _BYTES if is_bytes else 1.0
+
+
+@dataclass(frozen=True)
+class ObservationSpec:
+    """Shape, number type and scale of the observations that a model reads.
+
+    Args:
+        shape: Of one observation.
+        dtype: Its number type.
+        scale: The factor that the model applies first (`scale_of`): 1/255 for bytes 0 .. 255, else 1.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", np.dtype(self.dtype).newbyteorder("="))
+
+    @classmethod
+    def of(cls, space: Any) -> ObservationSpec:
+        """The observations of a `gymnasium.spaces.Box`."""
+        return cls(tuple(space.shape), np.dtype(space.dtype), scale_of(space))
+
+    def check(self, obs: Any) -> NDArray[Any]:
+        """A batch of observations as an array of this number type.
+
+        Floats of another width are cast. Whole numbers and bools must have this very type, because another type means
+        another scale. Any memory layout and byte order is read.
+
+        Args:
+            obs: Shape `(batch, *shape)`: an array, a CPU tensor, or nested lists.
+
+        Raises:
+            InvalidDataError: If shape or number type are others, or the batch is empty.
+            NonFiniteError: If a number is NaN or infinite, or too large for this number type.
+        """
+        if type(obs) is not np.ndarray:
+            obs = as_array(obs, self.dtype)
+        if obs.ndim != len(self.shape) + 1 or obs.shape[1:] != self.shape or not len(obs) or not self._reads(obs.dtype):
+            raise InvalidDataError(self._refusal(obs))
+        if obs.dtype != self.dtype:
+            with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
+                obs = obs.astype(self.dtype)
+        if self.dtype.kind == "f" and not np.isfinite(obs).all():
+            raise NonFiniteError(f"an observation contains NaN or Inf (as {self.dtype})")
+        checked: NDArray[Any] = obs
+        return checked
+
+    def check_space(self, space: Any, name: str) -> None:
+        """Refuse an environment whose observations this model does not read.
+
+        Args:
+            space: Its observation space.
+            name: Its id, for the message.
+
+        Raises:
+            IncompatibleModelError: If shape, number type or scale differ.
+        """
+        found = ObservationSpec.of(space)
+        if found.shape != self.shape or found.scale != self.scale or not self._reads(found.dtype):
+            raise IncompatibleModelError(
+                f"the model reads observations {self}; {name} gives {found}. Wrap the environment so that it gives the "
+                "observations that the model was made for."
+            )
+
+    def _reads(self, dtype: np.dtype[Any]) -> bool:
+        return dtype == self.dtype or dtype.kind == self.dtype.kind == "f" or dtype.newbyteorder("=") == self.dtype
+
+    def _refusal(self, obs: NDArray[Any]) -> str:
+        expected = f"an observation must be {self.dtype} of shape {self.shape}"
+        if obs.ndim and not len(obs):
+            return f"{expected}; got an empty batch"
+        found = f"{expected}; got {obs.dtype} of shape {obs.shape[1:]}"
+        if obs.shape == self.shape:
+            return f"{found}. Add a batch axis: obs[None]."
+        return f"{found}. Pass observations as the environment gives them."
+
+    def __str__(self) -> str:
+        if self.scale != 1.0:
+            return f"{self.dtype} of shape {self.shape}, values 0 .. {1 / self.scale:g}"
+        return f"{self.dtype} of shape {self.shape}" + (", values as they are" if self.dtype == np.uint8 else "")
+
+
+def as_array(obs: Any, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
+    """Anything that numpy reads as an array; whole numbers in lists become `dtype` where it holds them exactly.
+
+    Raises:
+        InvalidDataError: If numpy cannot read it: lists of unequal lengths, tensors on another device.
+    """
+    if isinstance(obs, np.ndarray):
+        return np.asarray(obs)
+    try:
+        array = np.asarray(obs)
+    except Exception as error:  # numpy's and torch's own, of many kinds
+        reason = str(error).splitlines()[0]
+        raise InvalidDataError(f"an observation must be an array of numbers; got {type(obs).__name__} ({reason})") from error
+    if dtype is None or not isinstance(obs, list | tuple) or array.dtype.kind not in "iu":
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype)
+    return cast if (cast == array).all() else array
