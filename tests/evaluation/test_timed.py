@@ -232,7 +232,7 @@ def test_the_environments_word_counts_against_the_reward() -> None:
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({}, "say how many steps or episodes"),
+        ({}, "give the number of steps or of episodes"),
         ({"steps": 1, "episodes": 1}, "give steps or episodes, not both; got steps=1, episodes=1"),
         ({"steps": 0}, "steps must be >= 1, got 0"),
         ({"episodes": 0}, "episodes must be >= 1, got 0"),

@@ -16,7 +16,7 @@ CommitmentLike = int | Literal["auto"]
 
 @runtime_checkable
 class Commitment(Protocol):
-    """A rule that says, for each plan of a batch, how many of its actions to execute."""
+    """A rule that returns, for each plan of a batch, how many of its actions to execute."""
 
     def lengths(self, plan: Plan) -> IntArray:
         """Actions to execute, each in 1 .. plan.horizon, shape `(batch,)`."""
@@ -70,7 +70,7 @@ class ConfidentCommitment:
 
 
 def resolve_commitment(commitment: CommitmentLike | Commitment | None, horizon: int) -> Commitment:
-    """Return the rule that a number, a word or None stands for.
+    """Return the commitment rule that a number, a word or None means.
 
     Args:
         commitment: A number of actions, `"auto"`, a rule, or None for the whole horizon.

@@ -63,7 +63,7 @@ def evaluate(
         horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
         backend: What computes a network's plans: `torch` by default; `onnx`, which an exported file always runs on.
         deterministic: Take the most likely actions; otherwise sample.
-        observe_always: Build every observation, also those nobody looks at.
+        observe_always: Build every observation, also those that no look uses.
         random_prefix: Fewest and most random, uncounted actions before each episode.
         sticky: Atari: probability that a frame repeats the action before it; as the id says by default.
         all_starts: Also play every different start once (see `evaluate_all_starts`); greedily and from the starts as they
@@ -167,4 +167,5 @@ def _every_start(actor: Actor, env_id: str, commitment: CommitmentLike | Commitm
         check_fits(actor.planner, env)
         starts = distinct_starts(env)
         optimal = optimal_lengths(env, starts) if env_id in SOLVABLE_IDS else None
-    return play_all_starts(actor.planner, env_id, starts, commitment=commitment, optimal_lengths=optimal)
+        n_envs = 1 if env.family == "other" else 32  # a simulator of the user's may allow only one open copy
+    return play_all_starts(actor.planner, env_id, starts, commitment=commitment, optimal_lengths=optimal, n_envs=n_envs)

@@ -273,8 +273,10 @@ class ObservingEnv(SplitEnv):
         """Gymnasium's own `step` and `reset`, unchecked; actions are copied, since the environment may change them."""
         step, reset, as_sampled = self._env.step, self._env.reset, self._checked.as_sampled
 
-        def bare_step(action: Any) -> None:
-            self._latest = step(as_sampled(action))[0]
+        def bare_step(action: Any) -> Any:
+            answer = step(as_sampled(action))
+            self._latest = answer[0]
+            return answer
 
         def bare_reset(seed: int | None) -> None:
             self._latest = reset(seed=seed)[0]

@@ -190,5 +190,5 @@ def bounds_of_runs(measured: Sequence[TimeBound]) -> tuple[TimeBound, ...]:
 
 
 def is_enough_to_judge(seconds: Sequence[float]) -> bool:
-    """Whether runs of these lengths tell a mistake in the bound from the noise of a shared machine."""
+    """Whether runs of these lengths are enough to distinguish a mistake in the bound from the noise of a shared machine."""
     return len(seconds) >= ENOUGH_RUNS and min(seconds) >= ENOUGH_SECONDS

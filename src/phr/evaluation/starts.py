@@ -134,8 +134,7 @@ def play_all_starts(
         starts: From `distinct_starts`.
         commitment: Actions executed per look.
         optimal_lengths: The shortest possible length from each start, where known.
-        n_envs: Episodes played side by side on grids and in Atari; elsewhere one environment plays them all, for some
-            simulators can be open only once.
+        n_envs: Most episodes played side by side.
     """
     with make_vector(env_id, min(n_envs, len(starts))) as vector:
         effects = vector.envs[0].action_effects()

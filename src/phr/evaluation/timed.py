@@ -33,7 +33,7 @@ class Limit:
     def __post_init__(self) -> None:
         given = {name: value for name in ("steps", "episodes") if (value := getattr(self, name)) is not None}
         if len(given) != 1:
-            what = "give steps or episodes, not both" if given else "say how many steps or episodes"
+            what = "give steps or episodes, not both" if given else "give the number of steps or of episodes"
             raise SettingError(f"{what}; got steps={self.steps}, episodes={self.episodes}")
         for name, value in given.items():
             check_whole(name, value, 1)
@@ -119,7 +119,7 @@ class RunOptions:
 
     Attributes:
         prefix: Fewest and most random, uncounted actions before each episode.
-        observe_always: Build every observation, also those nobody looks at (what the paper's agents do).
+        observe_always: Build every observation, also those that no look uses (what the paper's agents do).
         keep_trace: Keep the executed actions.
 
     Raises:

@@ -33,11 +33,11 @@ class Evaluate:
     model: ModelReference
     """A run directory, zoo:NAME, a FILE.onnx, a Stable-Baselines3 FILE.zip, module:factory, or oracle."""
     env_id: OptionalEnvId = None
-    """Where to act; the model's own environment by default. Needed for policies of others, and if it is code."""
+    """Where to act (default: the model's own environment). Required for third-party policies and for module:factory."""
     activation: Activation = None
     normalize: Normalize = None
     commitment: Annotated[str | None, word("N|auto")] = None
-    """Actions executed per look, or auto; by default what the model's manifest says, else its whole horizon."""
+    """Actions executed per look, or auto (default: the commitment in the model's manifest, else its whole horizon)."""
     steps: OptionalCount = None
     """Steps of each run (default 100,000)."""
     episodes: OptionalCount = None
@@ -51,11 +51,11 @@ class Evaluate:
     random_prefix: OptionalRange = None
     """So many random, uncounted actions before each episode (default 0:0)."""
     sticky: Annotated[float | None, word("P")] = None
-    """Atari: probability that a frame repeats the action before it; as the id says by default."""
+    """Atari: probability that a frame repeats the action before it; by default that of the id."""
     sample: Flag = False
     """Sample actions instead of taking the most likely ones."""
     observe_always: Flag = False
-    """Build every observation, also those nobody looks at."""
+    """Build every observation, also those that no look uses."""
     no_bound: Flag = False
     """Do not measure the time bound: no run is replayed."""
     all_starts: Flag = False
