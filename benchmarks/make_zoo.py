@@ -35,12 +35,12 @@ from phr.files import read_json, read_jsonl, write_text
 from phr.learning.settings import said_settings
 from phr.learning.student_presets import student_config
 from phr.manifest import COMPLETE
-from phr.report.figures import curve
 from phr.storage.model import Model, load_model, save_model
-from phr.studies.bench.models import REFERENCES, distil_reference, solved_starts
-from phr.studies.layout import StudyLayout
-from phr.studies.model_page import STUDENT_CURVE, TEACHER_CURVE
-from phr.studies.profiles import CROSSING, FOUR_ROOMS
+from phr_studies.bench.models import REFERENCES, distil_reference, solved_starts
+from phr_studies.report.figures import curve
+from phr_studies.report.model_page import STUDENT_CURVE, TEACHER_CURVE
+from phr_studies.reproduce.layout import StudyLayout
+from phr_studies.reproduce.profiles import CROSSING, FOUR_ROOMS
 
 NAMES = {"crossing": CROSSING, "four-rooms": FOUR_ROOMS}
 Origin = Callable[[str, Model], list[str]]

@@ -23,10 +23,10 @@ from phr.errors import UsageError
 from phr.files import read_json, write_bytes
 from phr.manifest import COMPLETE, MANIFEST
 from phr.storage.model import CONFIG
-from phr.studies.layout import StudyLayout
-from phr.studies.profiles import Profile
-from phr.studies.reproduce import Reproduction, finished_seeds, is_study
-from phr.studies.workbench import SETTINGS
+from phr_studies.reproduce.layout import StudyLayout
+from phr_studies.reproduce.profiles import Profile
+from phr_studies.reproduce.study import Reproduction, finished_seeds, is_study
+from phr_studies.workbench import SETTINGS
 
 DESCRIPTIONS = (COMPLETE, CONFIG, MANIFEST, "metrics.jsonl")
 """What is kept of a model's folder."""

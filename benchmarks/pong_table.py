@@ -32,15 +32,15 @@ from phr.evaluation.starts import distinct_starts, unseen_starts
 from phr.files import write_text
 from phr.progress import Progress
 from phr.protocols import Planner
-from phr.report.names import series_name
-from phr.report.numbers import number, percent
-from phr.report.points import ACTION_REPEAT, TEACHER
-from phr.report.tables import Column, Table, to_markdown
 from phr.storage.model import Model
-from phr.studies.layout import slug
-from phr.studies.workbench import once
-from phr.teachers.baselines import RepeatPlanner
 from phr.teachers.references import resolve
+from phr_studies.baselines import RepeatPlanner
+from phr_studies.report.names import series_name
+from phr_studies.report.numbers import number, percent
+from phr_studies.report.points import ACTION_REPEAT, TEACHER
+from phr_studies.report.tables import Column, Table, to_markdown
+from phr_studies.reproduce.layout import slug
+from phr_studies.workbench import once
 
 IDLE, UNSEEN = "idle frames", "random actions"
 """The two test sets."""

@@ -14,8 +14,8 @@ from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner
 from phr.evaluation.starts import distinct_starts, play_all_starts, unseen_starts
 from phr.evaluation.timed import Limit, RunOptions
 from phr.seeding import Streams
-from phr.teachers.baselines import RandomPlanner
 from phr.teachers.oracle import OraclePlanner, optimal_lengths
+from phr_studies.baselines import RandomPlanner
 from tests.helpers import LEFT, TablePlanner, always_right, corridor
 
 CROSSING = "MiniGrid-SimpleCrossingS9N1-v0"

@@ -15,7 +15,7 @@ from __future__ import annotations
 from phr.api.export import export_onnx
 from phr.api.learn import convert_vecnormalize, distill, load, load_teacher, train_teacher
 from phr.api.measure import evaluate, evaluate_all_starts
-from phr.api.study import bench, doctor, make_report, reproduce
+from phr_studies.api import bench, doctor, make_report, reproduce
 
 __all__ = [
     "bench",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from phr.cli.commands.bench import Bench
 from phr.cli.commands.convert import Convert
 from phr.cli.commands.distill import Distill
-from phr.cli.commands.doctor import Doctor
 from phr.cli.commands.evaluate import Evaluate
 from phr.cli.commands.export import Export
-from phr.cli.commands.report import Report
-from phr.cli.commands.reproduce import Reproduce
 from phr.cli.commands.train import Train
+from phr_studies.commands.bench import Bench
+from phr_studies.commands.doctor import Doctor
+from phr_studies.commands.report import Report
+from phr_studies.commands.reproduce import Reproduce
 
 
 @runtime_checkable

@@ -1,0 +1,233 @@
+"""The loop itself: how long 100,000 steps take at every commitment, against the bound and against the peers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from phr.envs.registry import make_env
+from phr.errors import UsageError
+from phr.evaluation.bound import TOLERATED_FRACTION, is_enough_to_judge
+from phr.storage.onnx_export import onnx_planner
+from phr_studies.bench.contestants import Arena, Contestant, Measured, Peer, alternate, ratio, spread, summed_up
+from phr_studies.bench.models import UNTRAINED_PREFIX, bench_model, solved_starts
+from phr_studies.bench.peers import LOOP_PEERS
+from phr_studies.bench.playing import bounded_contestant, loop_contestant
+from phr_studies.report.names import env_name
+from phr_studies.report.numbers import interval, number, times
+from phr_studies.report.tables import NOTHING, Column, Table
+from phr_studies.reproduce.profiles import PONG
+
+HEADING = "Acting: time per step, and the bound"
+
+_TERMS = ("sim_us", "reset_us", "obs_us", "policy_us", "evaluations_per_step", "steps_per_episode", "bound_us", "fraction")
+_LOOKING, _ALWAYS = "looking", "observing_always"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """What is run.
+
+    Attributes:
+        models: References of the students, one table each.
+        commitments: n; those above a student's horizon are left out.
+        rounds: Of every contestant.
+        seconds_per_run: Length of a run; the bound's mistakes are judged from one second on.
+        seconds_per_bound: Length of each of the two replays beside it.
+        seconds_per_peer: Length of the runs that are judged against no bound: the peers, and observing always.
+        peers: Who else takes part.
+        seed: Of the first round.
+    """
+
+    models: tuple[str, ...] = (f"{UNTRAINED_PREFIX}{PONG}",)
+    commitments: tuple[int, ...] = (1, 2, 4, 8, 16)
+    rounds: int = 7
+    seconds_per_run: float = 1.05
+    seconds_per_bound: float = 0.6
+    seconds_per_peer: float = 0.5
+    peers: tuple[Peer, ...] = LOOP_PEERS
+    seed: int = 0
+
+
+def measure(settings: LoopSettings) -> dict[str, Any]:
+    """Every model in its own environment, one after another; a model whose environment is not installed says so."""
+    found = []
+    for reference in settings.models:
+        try:
+            found.append(_measure_model(reference, settings))
+        except UsageError as error:
+            found.append({"model": reference, "missing": str(error)})
+    return {"models": found}
+
+
+def _measure_model(reference: str, settings: LoopSettings) -> dict[str, Any]:
+    model = bench_model(reference)
+    env = make_env(model.env_id)
+    arena = Arena(model.env_id, env, model, settings.seconds_per_run, settings.seed)
+    beside, planner = replace(arena, seconds_per_run=settings.seconds_per_peer), onnx_planner(model)
+    commitments = [n for n in settings.commitments if n <= model.horizon]
+    contestants: list[Contestant] = []
+    for n in commitments:
+        contestants.append(
+            bounded_contestant(f"{_LOOKING} {n}", arena, planner, n, seconds_per_bound=settings.seconds_per_bound)
+        )
+        contestants.append(loop_contestant(f"{_ALWAYS} {n}", beside, planner, n, observe_always=True))
+    peers, missing = _prepare(settings.peers, beside)
+    rounds = alternate([*contestants, *peers], settings.rounds)
+    env.close()
+    untrained = bool(model.manifest.notes.get("untrained"))
+    return {
+        "model": reference,
+        "env_id": model.env_id,
+        "horizon": model.horizon,
+        "untrained": untrained,
+        "starts_solved": None if untrained else solved_starts(model, commitments),
+        "commitments": summary(rounds, commitments),
+        "peers": [*(peer_summary(each.name, rounds, commitments[-1]) for each in peers), *missing],
+    }
+
+
+def _prepare(peers: Sequence[Peer], arena: Arena) -> tuple[list[Contestant], list[dict[str, Any]]]:
+    """The peers that can take part, and for the others why not."""
+    ready, missing = [], []
+    for peer in peers:
+        try:
+            ready.append(peer(arena))
+        except UsageError as error:
+            missing.append({"name": peer.__name__.replace("_", " "), "missing": str(error)})
+    return ready, missing
+
+
+def summary(rounds: Mapping[str, Sequence[Measured]], commitments: Sequence[int]) -> list[dict[str, Any]]:
+    """One entry per commitment: rates, the bound's terms, and T(1)/T(n) within the rounds."""
+    entries: list[dict[str, Any]] = []
+    for n in commitments:
+        looking, always = rounds[f"{_LOOKING} {n}"], rounds[f"{_ALWAYS} {n}"]
+        entries.append(
+            {
+                "commitment": n,
+                _LOOKING: summed_up(looking),
+                _ALWAYS: summed_up(always),
+                "bound": {name: spread([each[name] for each in looking]) for name in _TERMS},
+                "is_judged": is_enough_to_judge([each["seconds_wall"] for each in looking]),
+            }
+        )
+    slowest = entries[0][_LOOKING]["seconds_per_100k_steps"]
+    for entry in entries:
+        entry["speedup"] = ratio(slowest, entry[_LOOKING]["seconds_per_100k_steps"])
+    return entries
+
+
+def peer_summary(name: str, rounds: Mapping[str, Sequence[Measured]], commitment: int) -> dict[str, Any]:
+    """A peer's rates, and how many times faster our loop is at this commitment: in score per second and in steps."""
+    ours, theirs = summed_up(rounds[f"{_LOOKING} {commitment}"]), summed_up(rounds[name])
+    return {
+        "name": name,
+        **theirs,
+        "commitment": commitment,
+        "score_ratio": ratio(ours["score_per_second"], theirs["score_per_second"]),
+        "time_ratio": ratio(theirs["seconds_per_100k_steps"], ours["seconds_per_100k_steps"]),
+    }
+
+
+def too_fast(values: Mapping[str, Any]) -> list[str]:
+    """One sentence for each row whose median run was faster than possible by more than 5 %, where enough was measured."""
+    return [
+        f"{model['env_id']} at commitment {entry['commitment']}: {entry['bound']['fraction']['median']:.2f} of the bound"
+        for model in values["models"]
+        for entry in model.get("commitments", ())
+        if entry["is_judged"] and entry["bound"]["fraction"]["median"] > TOLERATED_FRACTION
+    ]
+
+
+def tables(values: Mapping[str, Any]) -> list[Table]:
+    """Rates, the terms of the bound, and the peers."""
+    models = values["models"]
+    there = [model for model in models if "missing" not in model]
+    absent = [f"{model['model']}: {model['missing']}" for model in models if "missing" in model]
+    return [_rates(there, absent), _terms(there), *_peers(there)]
+
+
+def _rates(models: Sequence[Mapping[str, Any]], absent: Sequence[str]) -> Table:
+    columns = (
+        Column("environment"), Column("n", "number"), Column("s / 100k steps", "number"),
+        Column("lowest … highest", "interval"),
+        Column("observing always", "number"), Column("T(1)/T(n)", "number"),
+        Column("t_policy, µs", "number"), Column("score / s", "number"),
+        Column("bound, s", "number"), Column("fraction", "number"),
+    )  # fmt: skip
+    rows = []
+    for model in models:
+        for entry in model["commitments"]:
+            time = entry[_LOOKING]["seconds_per_100k_steps"]
+            score = None if model["untrained"] else entry[_LOOKING]["score_per_second"]["median"]
+            rows.append(
+                (
+                    env_name(model["env_id"]),
+                    str(entry["commitment"]),
+                    number(time["median"]),
+                    interval((time["low"], time["high"])),
+                    number(entry[_ALWAYS]["seconds_per_100k_steps"]["median"]),
+                    times(entry["speedup"]["median"]),
+                    number(entry["bound"]["policy_us"]["median"], 0),
+                    number(score),
+                    number(entry["bound"]["bound_us"]["median"] / 10),
+                    number(entry["bound"]["fraction"]["median"], 3),
+                )
+            )
+    return Table("Acting", columns, tuple(rows), note=" ".join([*map(_whose, models), *absent]), grouped=True)
+
+
+def _whose(model: Mapping[str, Any]) -> str:
+    if model["untrained"]:
+        return f"{env_name(model['env_id'])}: a random policy, whose score means nothing."
+    solved = model["starts_solved"]
+    proof = "" if solved is None else f", {solved[0]} of {solved[1]} starts solved at every n"
+    return f"{env_name(model['env_id'])}: one student of horizon {model['horizon']}{proof}."
+
+
+def _terms(models: Sequence[Mapping[str, Any]]) -> Table:
+    columns = tuple(
+        Column(text, "text" if at == 0 else "number")
+        for at, text in enumerate(
+            ("environment", "n", "t_sim, µs", "t_reset, µs", "t_obs, µs", "t_policy, µs", "E a step", "L, steps", "T, µs")
+        )
+    )
+    rows = tuple(
+        (
+            env_name(model["env_id"]),
+            str(entry["commitment"]),
+            *(number(entry["bound"][name]["median"]) for name in _TERMS[:-1]),
+        )
+        for model in models
+        for entry in model["commitments"]
+    )
+    note = "T = t_sim + t_reset/L + E·(t_obs + t_policy): the least that a step can cost here."
+    return Table("Where the bound comes from", columns, rows, note=note, grouped=True)
+
+
+def _peers(models: Sequence[Mapping[str, Any]]) -> list[Table]:
+    columns = (
+        Column("environment"), Column("peer"), Column("s / 100k steps", "number"), Column("score / s", "number"),
+        Column("phr's score / s", "number"), Column("phr's steps / s", "number"),
+    )  # fmt: skip
+    rows = []
+    for model in models:
+        for peer in model["peers"]:
+            cells = (NOTHING,) * 4
+            if "missing" not in peer:
+                score, time = peer["score_per_second"], peer["seconds_per_100k_steps"]
+                of_score = None if model["untrained"] else peer["score_ratio"]
+                cells = (
+                    number(time["median"]),
+                    number(None if model["untrained"] else score["median"]),
+                    times(None if of_score is None else of_score["median"]),
+                    times(peer["time_ratio"]["median"]),
+                )
+            name = peer["name"] if "missing" not in peer else f"{peer['name']}: {peer['missing']}"
+            rows.append((env_name(model["env_id"]), name, *cells))
+    if not rows:
+        return []
+    note = "The last two columns compare with phr at its whole horizon: the median of the ratios within the rounds."
+    return [Table("Peers in the same loop", columns, tuple(rows), note=note, grouped=True)]

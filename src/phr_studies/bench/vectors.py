@@ -1,0 +1,136 @@
+"""Many environments at once: one batch evaluates just those whose plan has run out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from phr.acting.agent import VectorHorizonAgent
+from phr.envs.registry import make_env
+from phr.envs.vector import Autoreset, VectorSplit
+from phr.errors import SettingError
+from phr.protocols import Planner
+from phr.storage.onnx_export import onnx_planner
+from phr_studies.bench.contestants import Contestant, Measured, alternate, ratio, spread
+from phr_studies.bench.models import bench_model
+from phr_studies.report.names import env_name
+from phr_studies.report.numbers import interval, number, times
+from phr_studies.report.tables import Column, Table
+
+HEADING = "Many environments at once"
+_PILOT_TICKS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorSettings:
+    """What is run.
+
+    Attributes:
+        model: Reference of the student.
+        n_envs: Sizes of the vector.
+        commitments: n; those above the student's horizon are left out.
+        rounds: Of every size and commitment.
+        seconds_per_run: Length of each.
+
+    Raises:
+        SettingError: If a vector has no environment.
+    """
+
+    model: str
+    n_envs: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    commitments: tuple[int, ...] = (1, 16)
+    rounds: int = 3
+    seconds_per_run: float = 0.5
+
+    def __post_init__(self) -> None:
+        if min(self.n_envs) < 1:
+            raise SettingError(f"a vector needs at least one environment, got {min(self.n_envs)}")
+
+
+def measure(settings: VectorSettings) -> dict[str, Any]:
+    """Every size and commitment in alternation."""
+    model = bench_model(settings.model)
+    planner = onnx_planner(model)
+    envs = [make_env(model.env_id) for _ in range(max(settings.n_envs))]
+    commitments = [n for n in settings.commitments if n <= model.horizon]
+    pairs = [(size, n) for n in commitments for size in settings.n_envs]
+    vectors = {size: VectorSplit(envs[:size], Autoreset.SAME_STEP, lambda i, k: i + 1000 * k) for size in settings.n_envs}
+    contestants = [_contestant(vectors[size], planner, size, n, settings.seconds_per_run) for size, n in pairs]
+    rounds = alternate(contestants, settings.rounds)
+    for env in envs:
+        env.close()
+    rates = {pair: spread([each["steps"] / each["seconds_wall"] for each in rounds[_name(*pair)]]) for pair in pairs}
+    rows = [
+        {
+            "n_envs": size,
+            "commitment": n,
+            "steps_per_second": rates[size, n],
+            "speedup": ratio(rates[size, n], rates[settings.n_envs[0], n]),
+            "environments_per_batch": spread([each["evaluations"] / each["batches"] for each in rounds[_name(size, n)]]),
+        }
+        for size, n in pairs
+    ]
+    return {"model": settings.model, "env_id": model.env_id, "rows": rows}
+
+
+def _name(n_envs: int, commitment: int) -> str:
+    return f"{n_envs} {commitment}"
+
+
+def _contestant(vector: VectorSplit, planner: Planner, n_envs: int, commitment: int, seconds: float) -> Contestant:
+    pilot = [play_vector(vector, planner, commitment, _PILOT_TICKS) for _ in range(2)][-1]
+    n_ticks = max(1, round(_PILOT_TICKS * seconds / pilot["seconds_wall"]))
+
+    def one_round(index: int) -> Measured:
+        return play_vector(vector, planner, commitment, n_ticks)
+
+    return Contestant(_name(n_envs, commitment), one_round)
+
+
+def play_vector(vector: VectorSplit, planner: Planner, commitment: int, n_ticks: int) -> dict[str, float]:
+    """Move all environments by so many steps; ended episodes begin again at once.
+
+    Returns:
+        `seconds_wall`, `steps`, `score`, `evaluations` (environments looked at) and `batches` (calls of the planner).
+    """
+    agent = VectorHorizonAgent(planner, commitment, n_envs=vector.n_envs)
+    vector.reset()
+    score, batches = 0.0, 0
+    begin = time.perf_counter()
+    for _ in range(n_ticks):
+        looking = agent.needs_observation
+        obs = None
+        if looking.any():
+            obs, batches = vector.observe(looking), batches + 1
+        step = vector.advance(agent.act(obs))
+        score += float(step.rewards.sum())
+        if step.infos:
+            agent.reset(step.done)
+    seconds = time.perf_counter() - begin
+    steps = n_ticks * vector.n_envs
+    return {
+        "seconds_wall": seconds, "steps": steps, "score": score, "evaluations": agent.evaluations, "batches": batches,
+    }  # fmt: skip
+
+
+def tables(values: Mapping[str, Any]) -> list[Table]:
+    """One row per commitment and size."""
+    columns = (
+        Column("n", "number"), Column("environments", "number"), Column("steps / s", "number"),
+        Column("lowest … highest", "interval"), Column("against the first", "number"), Column("in a batch", "number"),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            str(row["commitment"]),
+            str(row["n_envs"]),
+            number(row["steps_per_second"]["median"], 0),
+            interval((row["steps_per_second"]["low"], row["steps_per_second"]["high"])),
+            times(row["speedup"]["median"]),
+            number(row["environments_per_batch"]["median"]),
+        )
+        for row in values["rows"]
+    )
+    note = f"{env_name(values['env_id'])}, one process, one thread; a batch holds those whose plan has run out."
+    return [Table("Many environments", columns, rows, note=note, grouped=True)]

@@ -1,0 +1,1 @@
+"""What `phr_studies` adds to the command line."""

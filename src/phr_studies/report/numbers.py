@@ -1,0 +1,54 @@
+"""Numbers as people read them; what is unknown is a dash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from phr_studies.report.points import Interval
+from phr_studies.report.tables import NOTHING
+
+
+def number(value: float | None, decimals: int | None = None) -> str:
+    """A number with so many decimals, else with about four digits: 0.9605, 14.21, 123.4, 12,340."""
+    if value is None:
+        return NOTHING
+    if decimals is None:
+        size = abs(value)
+        decimals = 0 if size >= 999.95 else 1 if size >= 99.995 else 2 if size >= 9.9995 else 3 if size >= 0.99995 else 4
+        decimals = 0 if value == 0 else decimals
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def interval(ends: Interval | None) -> str:
+    """Both ends: `0.9601 … 0.9608`."""
+    return NOTHING if ends is None else f"{number(ends[0])} … {number(ends[1])}"
+
+
+def mean_and_range(values: Sequence[float]) -> str:
+    """The mean of several values with the lowest and the highest: `0.9841 (0.9524 … 1.000)`; one number where all agree."""
+    if not values:
+        return NOTHING
+    mean = number(sum(values) / len(values))
+    return mean if min(values) == max(values) else f"{mean} ({interval((min(values), max(values)))})"
+
+
+def percent(fraction: float | None) -> str:
+    """`100 %` only for all of it: 0.99999 is `99.99 %`, and 0.00001 is `0.01 %`, never `0 %`."""
+    if fraction is None:
+        return NOTHING
+    if fraction in (0.0, 1.0):
+        return f"{fraction:.0%}".replace("%", " %")
+    if 0 < fraction < 1:
+        fraction = min(max(fraction, 0.0001), 0.9999)
+    text = f"{100 * fraction:.2f}" if min(abs(fraction), abs(1 - fraction)) < 0.01 else f"{100 * fraction:.1f}"
+    return f"{text.rstrip('0').rstrip('.')} %".replace("-", "−")
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 evaluation`, `4 evaluations`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def times(factor: float | None) -> str:
+    """A ratio: `2.31×`."""
+    return NOTHING if factor is None else f"{factor:.2f}×" if factor < 9.995 else f"{factor:.1f}×"

@@ -1,0 +1,269 @@
+"""`phr reproduce`: from nothing to the paper's figures 4 and 5, in one folder that can be taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache, partial
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from phr.envs.factories import env_id_of_file
+from phr.envs.registry import make_env
+from phr.errors import OutputDirectoryError
+from phr.files import read_json
+from phr.progress import OnProgress, silent
+from phr.protocols import Planner
+from phr.storage.model import load_model
+from phr_studies.baselines import RepeatPlanner
+from phr_studies.films import SHOWN_SEED, film_card, film_once
+from phr_studies.paths import trace_path
+from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER
+from phr_studies.reproduce.content import PAGE, TABLES, write_report
+from phr_studies.reproduce.every_start import EveryStartJob, every_start_jobs
+from phr_studies.reproduce.jobs import StudyJobs
+from phr_studies.reproduce.layout import StudyLayout
+from phr_studies.reproduce.profiles import PROFILES, Profile
+from phr_studies.reproduce.results import Results
+from phr_studies.reproduce.work import timed_evaluation
+from phr_studies.workbench import SETTINGS, Workbench, once, run_jobs
+from phr_studies.worlds import is_grid, optimum, random_return
+
+STUDY = "reproduce"
+"""What the settings of a study of this kind say it is."""
+
+
+def reproduce(
+    profile: Profile,
+    directory: Path,
+    *,
+    command: str,
+    say: Callable[[str], None] = lambda _line: None,
+    on_progress: OnProgress = silent,
+) -> Results:
+    """Train, evaluate and report; every piece that is done already is skipped, and a whole study is left as it is.
+
+    Args:
+        profile: How much.
+        directory: The study's folder; `report.html` in it shows everything.
+        command: What the user typed, for the report.
+        say: Told what happens, one line at a time.
+        on_progress: Told how trainings go on.
+
+    Raises:
+        OutputDirectoryError: If the folder holds something else, or another study.
+        UnknownModelError: If a teacher is to be the zoo's, and the zoo has none.
+    """
+    layout = StudyLayout(directory)
+    StudyJobs(profile, layout).check_zoo()
+    bench = Workbench(directory, {"study": STUDY, "profile": profile.to_json()}, say)
+    turns = [Reproduction(replace(profile, seeds=(seed,)), layout, say) for seed in profile.seeds]
+    drawn = all((directory / name).exists() for name in (PAGE, TABLES))
+    if bench.is_complete and drawn and all(turn.is_whole() for turn in turns):
+        say("all of it is done; remove report.html to have it drawn again")
+        return Results(profile, layout)
+    bench.reopen()
+    for number, turn in enumerate(turns, start=1):
+        if turn.is_whole() and number < len(turns):
+            continue
+        if len(turns) > 1:
+            say(f"training seed {profile.seeds[number - 1]}, {number} of {len(turns)}")
+        turn.run(on_progress)
+        write_report(Results(replace(profile, seeds=profile.seeds[:number]), layout), profile, command=command)
+    bench.finish()
+    return Results(profile, layout)
+
+
+def redraw(directory: Path, *, env_id: str | None = None, say: Callable[[str], None] = lambda _line: None) -> Results:
+    """Draw the page of a study anew, from what it measured; an unfinished one shows the seeds that are done.
+
+    Args:
+        directory: The study's folder (see `is_study`).
+        env_id: An environment of it that the user names, because it is code.
+        say: Told what happens, one line at a time.
+
+    Raises:
+        CorruptFileError: If the settings were edited, or are another phr's.
+        OutputDirectoryError: If no seed of the study is finished.
+        UsageError: If the folder alone names code to run.
+    """
+    profile = Profile.from_json(read_json(directory / SETTINGS).get("profile"))
+    for found in profile.env_ids:
+        env_id_of_file(found, env_id if env_id == found else None, str(directory))
+    layout, command = StudyLayout(directory), command_of(profile, directory)
+    done = finished_seeds(profile, layout)
+    if not done:
+        first = Reproduction(replace(profile, seeds=profile.seeds[:1]), layout).missing()[0]
+        raise OutputDirectoryError(f"{directory} is not finished: {first.name} is missing; {command} goes on with it")
+    results = Results(replace(profile, seeds=done), layout)
+    write_report(results, profile, command=command)
+    return results
+
+
+def finished_seeds(profile: Profile, layout: StudyLayout) -> tuple[int, ...]:
+    """The first training seeds of a study, as many as have all of their results."""
+    turns = (Reproduction(replace(profile, seeds=(seed,)), layout) for seed in profile.seeds)
+    return tuple(turn.profile.seeds[0] for turn in takewhile(lambda turn: not turn.missing(), turns))
+
+
+def is_study(directory: Path) -> bool:
+    """Whether a folder holds a study of `phr reproduce`."""
+    settings = read_json(directory / SETTINGS) if (directory / SETTINGS).exists() else None
+    return isinstance(settings, dict) and settings.get("study") == STUDY
+
+
+def command_of(profile: Profile, directory: Path) -> str:
+    """What a user types to run a study."""
+    usual = PROFILES.get(profile.name, profile)
+    more = " --from-scratch" if usual.from_zoo and not profile.from_zoo else ""
+    return f"phr reproduce --profile {profile.name} --out {directory}{more}"
+
+
+class Reproduction:
+    """The work of a study: trains its models, then plays, traces, films and times them.
+
+    Args:
+        profile: How much; a study gives its seeds a turn each, so that the first has its figures long before the last.
+        layout: Where each file lies.
+        say: Told what happens.
+    """
+
+    def __init__(self, profile: Profile, layout: StudyLayout, say: Callable[[str], None] = lambda _line: None) -> None:
+        self.profile = profile
+        self.layout = layout
+        self.jobs = StudyJobs(profile, layout)
+        self._say = say
+
+    def run(self, on_progress: OnProgress = silent) -> None:
+        """Do what is missing; nothing where all results are there, whatever became of the models' weights since.
+
+        Args:
+            on_progress: Told how trainings go on.
+        """
+        if self.is_whole():
+            return
+        _planner.cache_clear()  # the folder may have been removed and begun anew since
+        do = partial(run_jobs, say=self._say, on_progress=on_progress)
+        students = self.jobs.students()
+        recordings = self.jobs.recordings([job for job in students if not job.is_done])
+        do(self.jobs.teachers(), what="teachers (A2C)")
+        do(recordings, what="recording teachers")
+        do(students, what="distilling students (PHR)")
+        self._find_optima()
+        do(self._every_start(), what="playing every start once")
+        self.trace_paths()
+        self.film_all()
+        self.time_all()
+
+    def is_whole(self) -> bool:
+        """Whether every model was made and every result is there; looks at files only."""
+        return not self.missing() and all(job.is_done for job in [*self.jobs.teachers(), *self.jobs.students()])
+
+    def missing(self) -> list[Path]:
+        """Results that are still to come."""
+        return [file for file in self.files() if not file.exists()]
+
+    def files(self) -> Iterator[Path]:
+        """Everything that is written beside the models and the report."""
+        profile, layout = self.profile, self.layout
+        for env_id in profile.env_ids:
+            yield from (layout.starts(env_id, name) for name in (OPTIMUM, "random"))
+            yield from (file for _, _, file in self._starts_to_play(env_id))
+            for n in profile.horizons:
+                yield from (layout.film(env_id, n), film_card(layout.film(env_id, n)))
+                if is_grid(env_id):
+                    yield layout.walked(env_id, n)
+                for series in self._series(n):
+                    for seed in profile.seeds:
+                        yield from (layout.timed(env_id, series, n, seed, number) for number in range(profile.runs))
+
+    def _series(self, n: int) -> tuple[str, ...]:
+        """What is timed at n."""
+        return (TEACHER,) if n == 1 else (ACTION_REPEAT, *self.profile.losses)
+
+    def _find_optima(self) -> None:
+        """What perfect and random play reach."""
+        for env_id in self.profile.env_ids:
+            once(self.layout.starts(env_id, OPTIMUM), partial(optimum, env_id))
+            once(self.layout.starts(env_id, "random"), partial(random_return, env_id))
+
+    def _every_start(self) -> list[EveryStartJob]:
+        """Every start once, for every model and commitment; untimed."""
+        return [
+            job
+            for env_id in self.profile.env_ids
+            for job in every_start_jobs(env_id, self.layout.starts(env_id, OPTIMUM), self._starts_to_play(env_id))
+        ]
+
+    def _starts_to_play(self, env_id: str) -> list[tuple[Path, int, Path]]:
+        """Model, commitment, result's file."""
+        profile, layout = self.profile, self.layout
+        work = [(layout.teacher(env_id, s), 1, layout.starts(env_id, f"{TEACHER}-s{s}", 1)) for s in profile.seeds]
+        work += [
+            (self.jobs.student_path(env_id, loss, n, s), n, layout.starts(env_id, f"{loss}-s{s}", n))
+            for s in profile.seeds
+            for loss in profile.losses
+            for n in profile.horizons
+        ]
+        if env_id in self.jobs.ablated:
+            work += [
+                (folder, n, layout.ablation_starts(env_id, name, label, n, s))
+                for s in profile.seeds
+                for (name, label), folder in self.jobs.ablation_students(env_id, s).items()
+                for n in profile.horizons
+            ]
+        return work
+
+    def trace_paths(self) -> None:
+        """Figure 5: the learned path of the first loss's student, at every n."""
+        loss, seed = self.profile.losses[0], self.profile.seeds[0]
+        for env_id in filter(is_grid, self.profile.env_ids):
+            for n in self.profile.horizons:
+                model = self.jobs.student_path(env_id, loss, n, seed)
+                once(self.layout.walked(env_id, n), partial(_walk, model, env_id, n))
+
+    def film_all(self) -> None:
+        """Films of the teacher (n = 1) and of the first loss's student at every other n."""
+        loss, seed = self.profile.losses[0], self.profile.seeds[0]
+        for env_id in self.profile.env_ids:
+            for n in self.profile.horizons:
+                planner = partial(self._planner_of, TEACHER if n == 1 else loss, env_id, n, seed)
+                film_once(planner, env_id, n, self.layout.film(env_id, n))
+
+    def time_all(self) -> None:
+        """Timed runs, one after another with nothing beside them; models and n alternate within every round."""
+        self._say("timing; nothing else should run on this machine now")
+        for number in range(self.profile.runs):
+            for seed in self.profile.seeds:
+                for env_id in self.profile.env_ids:
+                    for n in self.profile.horizons:
+                        self._time(env_id, seed, number, n)
+                    self._say(f"  {env_id}, seed {seed}, round {number + 1} of {self.profile.runs}")
+
+    def _time(self, env_id: str, seed: int, number: int, n: int) -> None:
+        steps, round_seed = self.profile.steps, 1000 * seed + number
+        for name in self._series(n):
+            planner = partial(self._planner_of, name, env_id, n, seed)
+            file = self.layout.timed(env_id, name, n, seed, number)
+            once(file, partial(_timed, planner, env_id, name, n, steps, round_seed))
+
+    def _planner_of(self, series: str, env_id: str, n: int, seed: int) -> Planner:
+        if series in (TEACHER, ACTION_REPEAT):
+            teacher = _planner(self.layout.teacher(env_id, seed))
+            return teacher if series == TEACHER else RepeatPlanner(teacher, n)
+        return _planner(self.jobs.student_path(env_id, series, n, seed))
+
+
+def _walk(model: Path, env_id: str, n: int) -> dict[str, Any]:
+    return trace_path(_planner(model), make_env(env_id), SHOWN_SEED, n).to_json()
+
+
+def _timed(planner: Callable[[], Planner], env_id: str, name: str, n: int, steps: int, round_seed: int) -> dict[str, Any]:
+    return timed_evaluation(planner(), env_id, name, n, steps=steps, round_seed=round_seed)
+
+
+@cache
+def _planner(directory: Path) -> Planner:
+    """A model from its run directory, read once."""
+    return load_model(directory).planner

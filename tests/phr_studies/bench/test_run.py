@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phr.errors import BoundError, MissingExtraError, SettingError, UnknownModelError
+from phr.files import read_json
+from phr_studies.bench import run
+from phr_studies.bench.run import BenchSettings, run_bench
+from phr_studies.bench.sections import SECTIONS, Request, Section
+from phr_studies.report.tables import Column, Table
+from tests.phr_studies.bench.exported import corridor_reference
+
+
+def a_section(name: str, measure: Callable[[], dict[str, Any]], warnings: tuple[str, ...] = ()) -> Section:
+    def tables(values: Mapping[str, Any]) -> list[Table]:
+        return [Table(f"Table of {name}", (Column("value"),), ((str(values["value"]),),))]
+
+    return Section(name, f"Heading of {name}", {"rounds": 1}, measure, tables, lambda _values: list(warnings))
+
+
+def settings(tmp_path: Path, **more: Any) -> BenchSettings:
+    return BenchSettings(out=tmp_path / "out", models=(corridor_reference(tmp_path),), **more)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, *sections: Section) -> None:
+    made = {section.name: (lambda _request, section=section: section) for section in sections}
+    monkeypatch.setattr(run, "SECTIONS", made)
+
+
+def test_results_are_on_the_disk_after_every_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> dict[str, Any]:
+        assert read_json(tmp_path / "out" / "bench.json")["sections"]["first"]["values"] == {"value": 1}
+        raise KeyboardInterrupt
+
+    use(monkeypatch, a_section("first", lambda: {"value": 1}), a_section("second", interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(settings(tmp_path, json=tmp_path / "copy.json"))
+    assert list(read_json(tmp_path / "copy.json")["sections"]) == ["first"]
+    page = (tmp_path / "out" / "bench.md").read_text()
+    assert "Table of first" in page
+    assert "second" not in page
+
+
+def test_what_a_section_lacks_is_noted_and_the_next_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking() -> dict[str, Any]:
+        raise MissingExtraError("no such package; pip install it")
+
+    use(monkeypatch, a_section("first", lacking), a_section("second", lambda: {"value": 2}))
+    said: list[str] = []
+    shown: list[str] = []
+    result = run_bench(settings(tmp_path), say=said.append, on_section=lambda heading, _tables: shown.append(heading))
+    assert result.values["sections"]["first"]["missing"] == "no such package; pip install it"
+    assert result.values["sections"]["second"]["values"] == {"value": 2}
+    assert shown == ["Heading of second"]
+    assert "Heading of first: left out, no such package; pip install it" in said
+    result.check()
+
+
+def test_a_run_faster_than_its_bound_is_an_error_once_all_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, a_section("first", lambda: {"value": 1}, ("Some-v0 at commitment 4: 1.20 of the bound",)))
+    result = run_bench(settings(tmp_path))
+    assert (tmp_path / "out" / "bench.json").exists()
+    with pytest.raises(BoundError, match="1.20 of the bound"):
+        result.check()
+
+
+def test_only_the_sections_asked_for_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, a_section("loops", lambda: {"value": 1}), a_section("grids", lambda: {"value": 2}))
+    result = run_bench(settings(tmp_path, sections=("grids",)))
+    assert list(result.values["sections"]) == ["grids"]
+    assert result.values["machine"]["threads"] == 1
+
+
+def test_a_quick_bench_leaves_out_what_takes_minutes_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, a_section("grids", lambda: {"value": 1}), a_section("slow", lambda: {"value": 2}))
+    monkeypatch.setattr(run, "TAKES_MINUTES", {"slow"})
+    quick = run_bench(settings(tmp_path, quick=True))
+    assert list(quick.values["sections"]) == ["grids"]
+    named = run_bench(settings(tmp_path, quick=True, sections=("slow",)))
+    assert list(named.values["sections"]) == ["slow"]
+    whole = run_bench(settings(tmp_path))
+    assert list(whole.values["sections"]) == ["grids", "slow"]
+
+
+def test_a_busy_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, a_section("first", lambda: {"value": 1}))
+    said: list[str] = []
+    monkeypatch.setattr(run, "_load_average", lambda: 2.5)
+    assert run_bench(settings(tmp_path), say=said.append).values["load_average"] == 2.5
+    assert any("load average is 2.5" in line for line in said)
+
+
+def test_wrong_words_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="no section 'loop'; choose from loops, grids"):
+        BenchSettings(out=tmp_path, sections=("loop",))
+    with pytest.raises(UnknownModelError):
+        run_bench(BenchSettings(out=tmp_path, models=(str(tmp_path / "nowhere"),)))
+    with pytest.raises(SettingError, match="rate must be positive"):
+        run_bench(settings(tmp_path, hz=(0.0,)))
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_every_section_can_be_made_from_a_request(quick: bool) -> None:
+    for name, make in SECTIONS.items():
+        section = make(Request(models=("zoo:crossing-student",), hz=(30.0,), quick=quick))
+        assert section.name == name
+        assert section.settings == json.loads(json.dumps(section.settings))
+    assert "repeat_action" in SECTIONS["loops"](Request(models=("any",))).settings["peers"]
+    assert SECTIONS["latency"](Request(models=("any",), hz=(30.0,))).settings["hz"] == [30.0]

@@ -1,0 +1,65 @@
+"""Playing again, and forks: the same moment, other dice."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phr.errors import UnsupportedEnvironmentError, UsageError
+from phr_studies.doctor.world import PlainWorld, SplitWorld, fingerprint, fork, make_world, play, play_again
+
+COINS = "tests.phr_studies.doctor.small_worlds:Coins"
+NUMBERS = st.integers(0, 3) | st.floats(0, 1) | st.text(max_size=2)
+NESTED = st.recursive(
+    NUMBERS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3)
+)
+
+
+@given(NESTED, NESTED)
+def test_fingerprints_agree_where_values_do(one: object, other: object) -> None:
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (fingerprint(one) == fingerprint(other)) == same
+
+
+def test_arrays_of_other_types_or_shapes_differ() -> None:
+    zeros = [np.zeros(4, np.float32), np.zeros(2, np.float64), np.zeros((2, 2), np.float32), np.zeros(4, np.int32)]
+    assert len({fingerprint(each) for each in zeros}) == 4
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kind"), [(COINS, SplitWorld), ("tests.phr_studies.doctor.small_worlds:OddCoins", PlainWorld)]
+)
+def test_a_fork_keeps_the_past_and_throws_other_dice(env_id: str, kind: type) -> None:
+    world = make_world(env_id)
+    assert isinstance(world, kind)
+    action = world.action_space.sample()
+    episode = play(world, 3, lambda _obs: action, 100)
+    assert (episode.length, episode.ended, episode.episode_return) == (12, True, 12.0)
+    assert play_again(world, 3, episode.actions) == episode
+    futures = set()
+    for chance in range(20):
+        fork(world, episode, 4, chance)
+        assert fingerprint(world.observe()) == episode.trace[4][3]
+        future = []
+        for action in episode.actions[4:]:
+            world.step(action)
+            future.append(fingerprint(world.observe()))
+        futures.add(tuple(future))
+    assert len(futures) > 15
+
+
+def test_patience_ends_before_the_episode_does() -> None:
+    episode = play(make_world(COINS), 0, lambda _obs: 0, 5)
+    assert (episode.length, episode.ended) == (5, False)
+
+
+def test_what_cannot_be_made_is_refused() -> None:
+    with pytest.raises(UsageError, match="did you mean CartPole-v1"):
+        make_world("CartPol-v1")
+    with pytest.raises(UnsupportedEnvironmentError, match="no option 'sticky'"):
+        make_world("CartPole-v1?sticky=0.5")
+    assert "phr plans over Discrete" in (make_world("tests.phr_studies.doctor.small_worlds:OddCoins").refusal or "")
