@@ -14,6 +14,13 @@ from phr.actions import ActionSpace, action_space_from_json, whole_numbers
 from phr.errors import CorruptFileError, InvalidDataError
 from phr.files import read_json, sha256_of, write_json
 
+__all__ = [
+    "COMPLETE",
+    "MANIFEST",
+    "Manifest",
+    "library_versions",
+]
+
 FORMAT = "phr-model-1"
 MANIFEST = "manifest.json"
 COMPLETE = "COMPLETE"

@@ -15,6 +15,11 @@ import numpy as np
 
 from phr.errors import SettingError, UnsupportedEnvironmentError
 
+__all__ = [
+    "Streams",
+    "reseed",
+]
+
 
 @dataclass(frozen=True)
 class Streams:

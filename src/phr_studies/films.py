@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from phr.envs.vector import Start
+from phr.envs import Start
 from phr.files import read_json
 from phr.protocols import Planner
 from phr_studies.footage import make_filmed_env, shoot

@@ -8,12 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.acting.agent import HorizonAgent
-from phr.acting.commitment import CommitmentLike
-from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
-from phr.envs.registry import make_env
-from phr.envs.split import SplitEnv, is_atari
-from phr.envs.vector import Start
+from phr.acting import CommitmentLike, HorizonAgent
+from phr.envs import FullViewEnv, PartialViewEnv, SplitEnv, Start, make_env
 from phr.errors import InvalidDataError, UnsupportedEnvironmentError
 from phr.protocols import Planner
 
@@ -122,7 +118,7 @@ def _picture(env: SplitEnv) -> NDArray[np.uint8]:
 def _pace(env: SplitEnv) -> float:
     if isinstance(env, FullViewEnv | PartialViewEnv):
         return _GRID_PACE
-    if is_atari(env):
+    if env.family == "atari":
         settings: Any = getattr(env, "settings", None)
         return _ATARI_FRAMES / float(np.mean(settings.frame_skip))
     return float(env.gym_env.metadata.get("render_fps", _UNKNOWN_PACE))

@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.acting.agent import HorizonAgent
-from phr.acting.commitment import CommitmentLike
-from phr.envs.minigrid_split import FullViewEnv
-from phr.envs.planes import PlaneLayout, layout_of
-from phr.envs.split import SplitEnv
+from phr.acting import CommitmentLike, HorizonAgent
+from phr.envs import FullViewEnv, PlaneLayout, SplitEnv, layout_of
 from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmentError
-from phr.experience.success import episode_success, said_success
+from phr.experience import episode_success, said_success
 from phr.protocols import Planner
 
 Place = tuple[int, int, int]

@@ -6,17 +6,12 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from phr.envs.minigrid_split import FullViewEnv
-from phr.envs.registry import make_env
-from phr.envs.split import SplitEnv
-from phr.envs.vector import Start
+from phr.envs import FullViewEnv, SplitEnv, Start, make_env
 from phr.errors import UnsupportedEnvironmentError
-from phr.evaluation.episodes import make_vector, play_episodes
-from phr.evaluation.jitter import action_effects
-from phr.evaluation.starts import distinct_starts, play_all_starts
+from phr.evaluation import action_effects, distinct_starts, make_vector, play_all_starts, play_episodes
 from phr.protocols import Planner
 from phr.seeding import Streams
-from phr.teachers.oracle import OraclePlanner, optimal_lengths
+from phr.teachers import OraclePlanner, optimal_lengths
 from phr_studies.baselines import RandomPlanner
 
 RANDOM_EPISODES = 200

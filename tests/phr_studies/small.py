@@ -63,4 +63,4 @@ def times(root: Path, *but: str) -> dict[str, int]:
 
 
 def again(root: Path, profile: Profile = TINY, say: Callable[[str], None] = lambda _line: None) -> Results:
-    return reproduce(profile, root, command="phr reproduce", say=say)
+    return reproduce(profile, out=root, say=say)

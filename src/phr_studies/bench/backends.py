@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 
-from phr.acting.runtime import OnnxPlanner
-from phr.envs.registry import make_env
+from phr.acting import OnnxPlanner
+from phr.envs import make_env
 from phr.errors import PhrError, UsageError
-from phr.experience.observations import meet_observations
-from phr.networks.torch_planner import TorchPlanner
+from phr.experience import meet_observations
+from phr.networks import TorchPlanner
 from phr.protocols import Planner
 from phr.seeding import Streams
-from phr.storage.onnx_export import export_manifest, onnx_bytes, onnx_planner
-from phr.storage.onnx_int8 import Int8Cost, quantize
+from phr.storage import Int8Cost, export_manifest, onnx_bytes, onnx_planner, quantize
 from phr_studies.bench.contestants import Arena, Contestant, Measured, alternate, ratio, spread, summed_up
 from phr_studies.bench.models import bench_model, quarter_of
 from phr_studies.bench.playing import (

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from phr.envs.split import SplitEnv
+from phr.envs import SplitEnv
 from phr.errors import InvalidDataError, SettingError
-from phr.storage.model import Model
+from phr.storage import Model
 
 Measured = Mapping[str, float]
 """What one round of one contestant yields; of loops at least `seconds_wall`, `steps` and `score`."""

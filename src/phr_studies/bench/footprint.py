@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import phr
-from phr.acting.onnx_file import seal
+from phr.acting import seal
 from phr.errors import MissingExtraError, PhrError
 from phr.files import write_bytes
-from phr.storage.model import Model, save_model
-from phr.storage.onnx_export import export_manifest, onnx_bytes
+from phr.storage import Model, export_manifest, onnx_bytes, save_model
 from phr_studies.bench.contestants import Contestant, Measured, alternate, ratio, spread
 from phr_studies.bench.models import bench_model
 from phr_studies.report.numbers import interval, number, times
@@ -31,7 +30,7 @@ import json, sys, time
 begin = time.perf_counter()
 """
 _RUNTIME = """
-from phr.acting.runtime import load_runtime
+from phr.acting import load_runtime
 imported = time.perf_counter()
 planner = load_runtime(sys.argv[1])
 assert "torch" not in sys.modules
@@ -39,7 +38,7 @@ assert "torch" not in sys.modules
 _TORCH = """
 import torch
 from pathlib import Path
-from phr.storage.model import load_model
+from phr.storage import load_model
 imported = time.perf_counter()
 torch.set_num_threads(1)
 planner = load_model(Path(sys.argv[1])).planner

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from phr.envs.registry import make_env
-from phr.evaluation.starts import distinct_starts, play_all_starts
-from phr.learning import runs
-from phr.learning.student_presets import student_config
-from phr.learning.teacher_presets import teacher_config
+import phr
+from phr.envs import make_env
+from phr.evaluation import distinct_starts, play_all_starts
+from phr.learning import teacher_config
 from phr.progress import OnProgress, silent
-from phr.storage.model import Model
+from phr.storage import Model
 from phr_studies.report.names import env_name
 from phr_studies.report.numbers import number
 from phr_studies.report.tables import Column, Table
@@ -66,30 +65,20 @@ def measure(settings: FromNothingSettings, on_progress: OnProgress = silent) -> 
 
 def _measure(settings: FromNothingSettings, out: Path, on_progress: OnProgress) -> dict[str, Any]:
     env_id, seed = settings.env_id, settings.seed
-    teacher_settings = teacher_config(make_env(env_id), seed=seed, **settings.teacher)
-    student_settings = student_config(env_id, settings.horizon, seed=seed, **settings.student)
 
     def train() -> Model:
-        return runs.train_teacher(env_id, teacher_settings, out / "teacher", on_progress=on_progress)
+        return phr.train_teacher(env_id, out=out / "teacher", seed=seed, on_progress=on_progress, **settings.teacher)
 
     teacher, seconds_teacher = _timed(train)
 
     def distil() -> Model:
-        return runs.distill(
-            teacher.planner,
-            env_id,
-            student_settings,
-            out / "student",
-            start=teacher.network,
-            teacher_name=str(teacher.directory),
-            teacher_id=teacher.sha256,
-            on_progress=on_progress,
-        )
+        horizon, folder = settings.horizon, out / "student"
+        return phr.distill(teacher, horizon=horizon, out=folder, seed=seed, on_progress=on_progress, **settings.student)
 
     student, seconds_student = _timed(distil)
     return {
         "env_id": env_id,
-        "timesteps": teacher_settings.total_timesteps,
+        "timesteps": teacher_config(make_env(env_id), **settings.teacher).total_timesteps,
         "horizon": settings.horizon,
         "teacher": {"seconds_wall": seconds_teacher, **_solved(teacher)},
         "student": {"seconds_wall": seconds_student, **_solved(student)},

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from minigrid.wrappers import FullyObsWrapper
 
-from phr.envs.registry import make_env
+from phr.envs import make_env
 from phr_studies.bench.contestants import Contestant, Measured, alternate, ratio, spread
 from phr_studies.report.names import env_name
 from phr_studies.report.numbers import interval, number, times

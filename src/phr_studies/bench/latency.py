@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from phr.acting.agent import HorizonAgent
-from phr.envs.registry import make_env
-from phr.envs.split import SplitEnv
+from phr.acting import HorizonAgent
+from phr.envs import SplitEnv, make_env
 from phr.errors import SettingError
 from phr.protocols import Planner
-from phr.storage.onnx_export import onnx_planner
+from phr.storage import onnx_planner
 from phr_studies.bench.contestants import Contestant, Measured, alternate, spread
 from phr_studies.bench.models import bench_model
 from phr_studies.report.names import env_name

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from phr.envs.registry import make_env
+from phr.envs import make_env
 from phr.errors import UsageError
-from phr.evaluation.bound import TOLERATED_FRACTION, is_enough_to_judge
-from phr.storage.onnx_export import onnx_planner
+from phr.evaluation import TOLERATED_FRACTION, is_enough_to_judge
+from phr.storage import onnx_planner
 from phr_studies.bench.contestants import Arena, Contestant, Measured, Peer, alternate, ratio, spread, summed_up
 from phr_studies.bench.models import UNTRAINED_PREFIX, bench_model, solved_starts
 from phr_studies.bench.peers import LOOP_PEERS

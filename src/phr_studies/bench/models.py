@@ -6,20 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from phr.envs.registry import make_env
+from phr.envs import make_env
 from phr.errors import UnknownModelError, UnsupportedEnvironmentError
-from phr.evaluation.starts import distinct_starts, play_all_starts
-from phr.learning import runs
-from phr.learning.phr_config import PHRConfig
-from phr.learning.student_presets import student_config
+from phr.evaluation import distinct_starts, play_all_starts
+from phr.learning import PHRConfig, distill, student_config
 from phr.manifest import COMPLETE, Manifest, library_versions
-from phr.networks.policy import build_network
-from phr.networks.trunks import TrunkConfig, default_trunk
+from phr.networks import TrunkConfig, build_network, default_trunk
 from phr.progress import OnProgress, silent
-from phr.storage.model import Model
-from phr.teachers.oracle import OraclePlanner
-from phr.teachers.references import ORACLE, resolve
-from phr.teachers.zoo import ZOO_PREFIX, zoo_directory
+from phr.storage import Model
+from phr.teachers import ORACLE, ZOO_PREFIX, OraclePlanner, resolve, zoo_directory
 
 HORIZON = 16
 UNTRAINED_PREFIX = "untrained:"
@@ -44,7 +39,7 @@ def reference_config(env_id: str) -> PHRConfig:
 def distil_reference(env_id: str, directory: Path, *, on_progress: OnProgress = silent) -> Model:
     """Distil the search oracle into a fresh reference network; goes on where there is a part."""
     oracle = OraclePlanner(make_env(env_id).n_actions)
-    return runs.distill(
+    return distill(
         oracle,
         env_id,
         reference_config(env_id),

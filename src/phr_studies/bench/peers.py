@@ -12,9 +12,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.envs.split import SplitEnv
+from phr.envs import SplitEnv
 from phr.errors import MissingExtraError
-from phr.storage.onnx_export import onnx_planner
+from phr.storage import onnx_planner
 from phr_studies.bench.contestants import Arena, Contestant, Measured, Peer
 
 REPEATS = 4

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.acting.agent import HorizonAgent
-from phr.evaluation.bound import TimeBound, least_terms, measure_bound
-from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
+from phr.acting import HorizonAgent
+from phr.evaluation import Limit, RunOptions, RunRecord, TimeBound, least_terms, measure_bound, timed_run
 from phr.plan import CategoricalPlan
 from phr.protocols import Planner
 from phr_studies.bench.contestants import Arena, Contestant, Measured

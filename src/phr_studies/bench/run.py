@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json as json_module
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from phr.cores import available_cores
 from phr.errors import BoundError, SettingError, UsageError
-from phr.evaluation.machine import describe_machine
+from phr.evaluation import describe_machine
 from phr.files import ensure_directory, write_json, write_text
 from phr.progress import OnProgress, silent
-from phr_studies.bench.models import bench_model, find_references
-from phr_studies.bench.sections import SECTIONS, TAKES_MINUTES, Request, Section
+from phr_studies.bench import backends, footprint, from_nothing, grids, latency, loops, training, vectors
+from phr_studies.bench.models import UNTRAINED_PREFIX, bench_model, find_references
 from phr_studies.report.tables import Table, to_markdown
+from phr_studies.reproduce.profiles import PONG
+from phr_studies.threads import torch_threads
 
 JSON, MARKDOWN, MODELS = "bench.json", "bench.md", "models"
 _BUSY = 0.7
@@ -28,32 +30,121 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchSettings:
-    """What is benched, and where the results go.
+class Request:
+    """What the user asked for.
 
     Attributes:
-        out: Folder of `bench.json`, `bench.md` and models that had to be distilled.
-        json: A second place for the JSON.
-        models: References of the students; the reference networks by default.
-        sections: Names of those to run; all by default, but for those that take minutes where it is to be quick.
-        hz: Rates of the control loop whose latency is measured.
-        quick: Few and short rounds: a look at everything, not figures to publish.
-
-    Raises:
-        SettingError: If there is no such section.
+        models: References of the benched students; the first stands for all where one is enough.
+        hz: Rates of the latency section.
+        quick: Few and short rounds.
+        on_progress: Told while something long goes on.
     """
 
-    out: Path
-    json: Path | None = None
-    models: tuple[str, ...] = ()
-    sections: tuple[str, ...] = ()
+    models: tuple[str, ...]
     hz: tuple[float, ...] = (50.0, 200.0, 1000.0)
     quick: bool = False
+    on_progress: OnProgress = silent
 
-    def __post_init__(self) -> None:
-        for name in self.sections:
-            if name not in SECTIONS:
-                raise SettingError(f"there is no section {name!r}; choose from {', '.join(SECTIONS)}")
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the bench that stands alone.
+
+    Attributes:
+        name: As the user types it.
+        heading: Above its tables.
+        settings: What it runs, as plain JSON values.
+        measure: Runs it; returns plain JSON values.
+        tables: What those values say.
+        warnings: What in them cannot be right; one sentence each.
+    """
+
+    name: str
+    heading: str
+    settings: dict[str, Any]
+    measure: Callable[[], dict[str, Any]]
+    tables: Callable[[Mapping[str, Any]], list[Table]]
+    warnings: Callable[[Mapping[str, Any]], list[str]] = field(default=lambda _values: [])
+
+
+def _section(name: str, module: Any, settings: Any, **more: Any) -> Section:
+    """The section of a module: `HEADING`, `measure(settings)` and `tables(values)`."""
+    return Section(name, module.HEADING, plain(settings), partial(module.measure, settings), module.tables, **more)
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """The fields of a settings dataclass as JSON knows them; functions and paths become their names."""
+    found: dict[str, Any] = json_module.loads(json_module.dumps(asdict(settings), default=_named))
+    return found
+
+
+def _named(value: Any) -> str:
+    return getattr(value, "__name__", None) or str(value)
+
+
+def _loops(request: Request) -> Section:
+    short: dict[str, Any] = {}
+    if request.quick:
+        short = {"rounds": 3, "seconds_per_run": 0.15, "seconds_per_bound": 0.05, "seconds_per_peer": 0.1}
+    settings = loops.LoopSettings(models=(*request.models, f"{UNTRAINED_PREFIX}{PONG}"), **short)
+    return _section("loops", loops, settings, warnings=loops.too_fast)
+
+
+def _grids(request: Request) -> Section:
+    return _section("grids", grids, grids.GridSettings(rounds=3, steps=1000) if request.quick else grids.GridSettings())
+
+
+def _backends(request: Request) -> Section:
+    short: dict[str, Any] = {}
+    if request.quick:
+        short = {"rounds": 3, "seconds_per_run": 0.15, "calibration": 256, "compiled": False}
+    return _section("backends", backends, backends.BackendSettings(model=request.models[0], **short))
+
+
+def _latency(request: Request) -> Section:
+    short: dict[str, Any] = {"rounds": 2, "seconds_per_run": 0.5} if request.quick else {}
+    return _section("latency", latency, latency.LatencySettings(model=request.models[0], hz=request.hz, **short))
+
+
+def _vectors(request: Request) -> Section:
+    short: dict[str, Any] = {}
+    if request.quick:
+        short = {"n_envs": (1, 4, 16, 64, 256), "rounds": 2, "seconds_per_run": 0.2}
+    return _section("vectors", vectors, vectors.VectorSettings(model=request.models[0], **short))
+
+
+def _footprint(request: Request) -> Section:
+    settings = footprint.FootprintSettings(model=request.models[0], rounds=2 if request.quick else 5)
+    return _section("footprint", footprint, settings)
+
+
+def _training(request: Request) -> Section:
+    short: dict[str, Any] = {}
+    if request.quick:
+        short = {"cases": (training.CASES[0],), "rounds": 2, "seconds_per_run": 0.3}
+    return _section("training", training, training.TrainingSettings(**short))
+
+
+def _from_nothing(request: Request) -> Section:
+    settings = from_nothing.FromNothingSettings()
+    section = _section("from_nothing", from_nothing, settings)
+    return replace(section, measure=partial(from_nothing.measure, settings, request.on_progress))
+
+
+SECTIONS: dict[str, Callable[[Request], Section]] = {
+    "loops": _loops,
+    "grids": _grids,
+    "backends": _backends,
+    "latency": _latency,
+    "vectors": _vectors,
+    "footprint": _footprint,
+    "training": _training,
+    "from_nothing": _from_nothing,
+}
+"""Name → what makes the section from a request, in the order in which they run."""
+
+TAKES_MINUTES = frozenset({"from_nothing"})
+"""Left out of a quick bench, unless the user names them."""
 
 
 @dataclass
@@ -80,52 +171,64 @@ class BenchResult:
             raise BoundError(f"faster than possible: {'; '.join(self.warnings)}; the bound is mistaken, please report it")
 
 
-def run_bench(
-    settings: BenchSettings,
+@torch_threads(1)
+def bench(
     *,
+    out: str | Path,
+    json: str | Path | None = None,
+    models: Sequence[str] = (),
+    sections: Sequence[str] = (),
+    hz: Sequence[float] = (50.0, 200.0, 1000.0),
+    quick: bool = False,
     say: Say = lambda _line: None,
     on_progress: OnProgress = silent,
     on_section: Callable[[str, Sequence[Table]], None] = lambda _heading, _tables: None,
 ) -> BenchResult:
-    """Run the sections one after another, with one thread.
+    """Measure phr on this machine, side by side with its peers; `docs/bench.md` explains each number.
 
     Args:
-        settings: Which, and where the results go.
-        say: Told what happens, one line at a time.
-        on_progress: Told while something long goes on.
-        on_section: Told each finished section's heading and tables.
+        out: Folder of `bench.json`, `bench.md` and models that have to be distilled first; written after each section.
+        json: A second place for the JSON.
+        models: References of the students to bench; the reference networks by default.
+        sections: Names of those to run; all by default, but for those that take minutes where it is to be quick.
+        hz: Rates of the control loop whose latency is measured.
+        quick: Few and short rounds: a look at everything, not figures to publish.
+        say: Called with what happens, one line at a time.
+        on_progress: Called while something long goes on.
+        on_section: Called with each finished section's heading and tables.
 
     Returns:
-        What was measured; `check` it.
+        What was measured; its `check` raises where a run was faster than possible.
 
     Raises:
+        SettingError: If there is no such section, or a rate is not positive.
         UsageError: If a model or an environment cannot be had, or the folder cannot be written.
     """
-    torch.set_num_threads(1)
-    ensure_directory(settings.out)
-    models = settings.models or find_references(settings.out / MODELS, say, on_progress)
-    for reference in models:
-        bench_model(reference)  # a wrong name is told before anything is measured
-    request = Request(models=models, hz=settings.hz, quick=settings.quick, on_progress=on_progress)
-    sections = [SECTIONS[name](request) for name in _chosen(settings)]
+    for name in sections:
+        if name not in SECTIONS:
+            raise SettingError(f"there is no section {name!r}; choose from {', '.join(SECTIONS)}")
+    out = ensure_directory(Path(out))
+    copies = [out / JSON, *([] if json is None else [Path(json)])]
+    references = tuple(models) or find_references(out / MODELS, say, on_progress)
+    for reference in references:
+        bench_model(reference)  # a wrong name is refused before anything is measured
+    left_out = TAKES_MINUTES if quick else frozenset()
+    chosen = sections or [name for name in SECTIONS if name not in left_out]
+    request = Request(models=references, hz=tuple(hz), quick=quick, on_progress=on_progress)
+    made = [SECTIONS[name](request) for name in SECTIONS if name in chosen]
     load = _load_average()
     if load is not None and load > _BUSY:
         say(f"warning: the load average is {load:.1f}; whatever runs beside the bench is part of its figures")
     machine = {**describe_machine(1), "cores": available_cores()}
-    result = BenchResult({"machine": machine, "load_average": load, "quick": settings.quick, "sections": {}})
-    for section in sections:
+    result = BenchResult({"machine": machine, "load_average": load, "quick": quick, "sections": {}})
+    for section in made:
         _run_section(section, result, say)
-        _write(result, settings)
+        for file in copies:
+            write_json(file, result.values)
+        write_text(out / MARKDOWN, to_page(result))
         if section.heading in result.tables:
             on_section(section.heading, result.tables[section.heading])
     return result
-
-
-def _chosen(settings: BenchSettings) -> list[str]:
-    """Names of the sections to run, in their order."""
-    left_out = TAKES_MINUTES if settings.quick else frozenset()
-    chosen = settings.sections or [name for name in SECTIONS if name not in left_out]
-    return [name for name in SECTIONS if name in chosen]
 
 
 def _run_section(section: Section, result: BenchResult, say: Say) -> None:
@@ -143,13 +246,6 @@ def _run_section(section: Section, result: BenchResult, say: Say) -> None:
         result.warnings += section.warnings(entry["values"])
     entry["seconds_wall"] = time.perf_counter() - begin
     result.values["sections"][section.name] = entry
-
-
-def _write(result: BenchResult, settings: BenchSettings) -> None:
-    write_json(settings.out / JSON, result.values)
-    if settings.json is not None:
-        write_json(settings.json, result.values)
-    write_text(settings.out / MARKDOWN, to_page(result))
 
 
 def to_page(result: BenchResult) -> str:

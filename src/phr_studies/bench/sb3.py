@@ -11,15 +11,10 @@ from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 from minigrid.wrappers import FullyObsWrapper, ImgObsWrapper
 from torch import Tensor
 
-from phr.envs.minigrid_split import FullViewEnv
-from phr.envs.planes import layout_of
-from phr.envs.registry import make_env
-from phr.envs.split import is_atari
+from phr.envs import FullViewEnv, layout_of, make_env
 from phr.errors import MissingExtraError, UnsupportedEnvironmentError
-from phr.learning.a2c import A2CConfig
-from phr.networks.config import NetworkConfig
-from phr.networks.policy import PlanNetwork
-from phr.networks.trunks import Trunk
+from phr.learning import A2CConfig
+from phr.networks import NetworkConfig, PlanNetwork, Trunk
 
 try:
     import stable_baselines3 as sb3
@@ -115,7 +110,7 @@ def make_vec_env_for_sb3(env_id: str, n_envs: int, stepping: Stepping, seed: int
     vec_env_cls: type[DummyVecEnv | SubprocVecEnv] = DummyVecEnv if stepping == "DummyVecEnv" else SubprocVecEnv
     kwargs = {"start_method": "fork"} if stepping == "SubprocVecEnv" else {}
     example = make_env(env_id)
-    if is_atari(example):
+    if example.family == "atari":
         game = _without_skip(example)
         vec_env = make_atari_env(game, n_envs, seed, vec_env_cls=vec_env_cls, vec_env_kwargs=kwargs)
         return VecFrameStack(vec_env, n_stack=4)

@@ -6,11 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from phr.envs.registry import make_env
-from phr.envs.split import is_atari
+from phr.envs import make_env
 from phr.errors import UnsupportedEnvironmentError
-from phr.learning.a2c import A2CConfig
-from phr.networks.policy import PlanNetwork
+from phr.learning import A2CConfig
+from phr.networks import PlanNetwork
 from phr_studies.bench.contestants import Arena, Contestant, Measured
 from phr_studies.bench.sb3 import copy_weights, make_a2c, make_env_for_sb3, make_vec_env_for_sb3
 
@@ -56,7 +55,7 @@ class PredictLoop:
 
     def __init__(self, env_id: str, network: PlanNetwork) -> None:
         self.env_id = env_id
-        self._is_atari = is_atari(make_env(env_id))
+        self._is_atari = make_env(env_id).family == "atari"
         self.env: Any = make_vec_env_for_sb3(env_id, 1, "DummyVecEnv", 0) if self._is_atari else make_env_for_sb3(env_id)
         self.model = make_a2c(A2CConfig(n_envs=1, trunk=network.config.trunk), network.config, self.env)
         copy_weights(network, self.model)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from phr.learning.a2c import A2CConfig
-from phr.networks.policy import PlanNetwork
+from phr.learning import A2CConfig
+from phr.networks import PlanNetwork
 from phr_studies.bench.sb3 import STEPPINGS, copy_weights, make_a2c, make_vec_env_for_sb3
 from phr_studies.bench.updates import PILOT_UPDATES, calibrated, timed
 

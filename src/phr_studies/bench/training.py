@@ -8,22 +8,18 @@ long episodes, or trained, with short ones and many resets.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from phr.cores import available_cores
-from phr.envs.registry import make_env
+from phr.envs import make_env
 from phr.errors import UnknownModelError
-from phr.learning.a2c import A2C, A2CConfig
-from phr.learning.teacher_presets import teacher_config
-from phr.networks.policy import PlanNetwork, build_network
-from phr.networks.precision import Precision, compute_dtype
-from phr.networks.trunks import TrunkConfig
-from phr.teachers.references import resolve
+from phr.learning import A2C, A2CConfig, teacher_config
+from phr.networks import PlanNetwork, Precision, TrunkConfig, build_network, compute_dtype
+from phr.teachers import resolve
 from phr_studies.bench.contestants import Contestant, Measured, alternate, ratio, spread
 from phr_studies.bench.models import REFERENCE_TRUNKS
 from phr_studies.bench.updates import PILOT_UPDATES, Runner, calibrated, timed
@@ -32,6 +28,7 @@ from phr_studies.report.names import env_name
 from phr_studies.report.numbers import interval, number, times
 from phr_studies.report.tables import NOTHING, Column, Table
 from phr_studies.reproduce.profiles import CROSSING, PONG
+from phr_studies.threads import torch_threads
 
 HEADING = "Training"
 OURS, OURS_FLOAT32, BARE, BARE_FLOAT32, PEER = "phr", "phr, float32", "passes", "passes, float32", "Stable-Baselines3"
@@ -92,21 +89,11 @@ def measure(settings: TrainingSettings) -> dict[str, Any]:
     cases, left_out = list[dict[str, Any]](), list[str]()
     for case in settings.cases:
         try:
-            with _threads(case.threads):
+            with torch_threads(case.threads):
                 cases.append(_measure_case(case, settings))
         except UnknownModelError as error:
             left_out.append(f"{case.env_id} with {case.weights}: {error}")
     return {"cases": cases, "left_out": left_out}
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def config_of(case: TrainingCase) -> A2CConfig:

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from phr.acting.agent import VectorHorizonAgent
-from phr.envs.registry import make_env
-from phr.envs.vector import Autoreset, VectorSplit
+from phr.acting import VectorHorizonAgent
+from phr.envs import Autoreset, VectorSplit, make_env
 from phr.errors import SettingError
 from phr.protocols import Planner
-from phr.storage.onnx_export import onnx_planner
+from phr.storage import onnx_planner
 from phr_studies.bench.contestants import Contestant, Measured, alternate, ratio, spread
 from phr_studies.bench.models import bench_model
 from phr_studies.report.names import env_name

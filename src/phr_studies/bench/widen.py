@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from phr.errors import IncompatibleModelError
-from phr.networks.policy import PlanNetwork, blank_network
-from phr.networks.trunks import TrunkConfig
+from phr.networks import PlanNetwork, TrunkConfig, blank_network
 
 
 @torch.no_grad()

@@ -10,9 +10,8 @@ import numpy as np
 
 from phr.actions import CLOSE, ActionSpace, Continuous, one_by_one
 from phr.errors import IncompatibleModelError
-from phr.evaluation.evaluate import check_fits
-from phr.teachers.foreign import Reading, name_of
-from phr.teachers.references import resolve
+from phr.evaluation import check_fits
+from phr.teachers import Reading, name_of, resolve
 from phr_studies.doctor.world import SplitWorld, World
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 from gymnasium.utils.env_checker import check_env
 
-from phr.envs.registry import make_gym_env
+from phr.envs import make_gym_env
 
 _FIXES = {
     r"dtype to be (\w+), actual type: (\w+)": r"return np.asarray(obs, \1), or wrap it in DtypeObservation",

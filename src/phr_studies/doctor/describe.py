@@ -12,11 +12,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 
-from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
-from phr.envs.planes import WALKING
-from phr.envs.split import SplitEnv, is_atari
-from phr.learning.teacher_presets import default_trunk_of
-from phr.networks.trunks import TrunkConfig
+from phr.envs import WALKING, FullViewEnv, PartialViewEnv, SplitEnv
+from phr.learning import default_trunk_of
+from phr.networks import TrunkConfig
 from phr_studies.doctor.world import SplitWorld, World
 
 _N_WALKING = WALKING.n_planes
@@ -124,7 +122,7 @@ def _timing(layers: list[Any], split: SplitEnv | None) -> tuple[int | tuple[int,
 def _atari_settings(split: SplitEnv | None) -> Any:
     """The settings of phr's own Atari, None for anything else; asked without importing ale-py."""
     game: Any = split
-    return game.settings if split is not None and is_atari(split) else None
+    return game.settings if split is not None and split.family == "atari" else None
 
 
 def _action_names(core: Any, space: spaces.Space[Any]) -> tuple[str, ...]:
@@ -138,14 +136,14 @@ def _action_names(core: Any, space: spaces.Space[Any]) -> tuple[str, ...]:
 
 
 def _way(split: SplitEnv) -> Way:
-    if is_atari(split):
+    if split.family == "atari":
         return "atari"
     return "minigrid" if isinstance(split, FullViewEnv | PartialViewEnv) else "generic"
 
 
 def _shown(split: SplitEnv) -> str:
     """What becomes of the environment's observation before a network sees it."""
-    if is_atari(split):
+    if split.family == "atari":
         return "four grey frames, the newest last, each the maximum of a decision's last two screens"
     if isinstance(split, FullViewEnv):
         held = (

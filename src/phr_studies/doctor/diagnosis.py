@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from phr.errors import PhrError, SettingError
-from phr.progress import Progress
+from phr.progress import OnProgress, Progress, silent
 from phr.seeding import Streams
-from phr.teachers.foreign import NOTHING_SAID, Reading
+from phr.teachers import Reading
 from phr_studies.doctor.asked import ask
 from phr_studies.doctor.checker import Check, check
 from phr_studies.doctor.describe import Description, describe
@@ -95,45 +96,52 @@ class Diagnosis:
         }
 
 
-def examine(
+def doctor(
     env_id: str,
     teacher: Any = None,
     *,
-    reading: Reading = NOTHING_SAID,
+    episodes: int = 8,
+    steps: int = 300,
+    activation: str | None = None,
+    normalize: str | Path | None = None,
     seed: int = 0,
-    n_episodes: int = 8,
-    max_steps: int = 300,
-    on_progress: Callable[[Progress], None],
+    on_progress: OnProgress = silent,
 ) -> Diagnosis:
-    """Examine an environment, and how long a teacher could look away in it.
+    """Examine an environment: what its id resolves to, whether it repeats, how long a teacher could act in it blindly.
 
     Args:
-        env_id: Which.
-        teacher: Any reference that `phr evaluate` takes, or None.
-        reading: What the teacher's file does not say.
+        env_id: A Gymnasium id, or `module:factory`; also one that phr cannot act in.
+        teacher: Any reference that `phr.evaluate` takes, or None.
+        episodes: Episodes of random play, and of the teacher.
+        steps: Most steps of each episode that are examined.
+        activation: As for `phr.distill`.
+        normalize: As for `phr.distill`.
         seed: Fixes all that is drawn.
-        n_episodes: Episodes of random play, and of the teacher.
-        max_steps: Most steps of each.
-        on_progress: Told what is being done.
+        on_progress: Called with what is being done.
 
     Raises:
         UsageError: If there is no such environment, or the teacher does not fit it.
         SettingError: If a number makes no sense.
     """
     Streams(seed)
-    if n_episodes < 1 or max_steps < 1:
-        raise SettingError(f"an examination needs at least one episode of one step, got {n_episodes} of {max_steps}")
+    if episodes < 1 or steps < 1:
+        raise SettingError(f"an examination needs at least one episode of one step, got {episodes} of {steps}")
     with warnings.catch_warnings():  # the checker tells them
         warnings.simplefilter("ignore")
         world = make_world(env_id)
     failures: dict[str, str] = {}
-    asked = None
+    asked, reading = None, Reading(activation=activation, normalize=normalize)
     if teacher is not None:  # which looks at a few observations of the environment
-        asked = _unless_it_breaks(_TEACHER, failures, partial(ask, teacher, world, reading), but=(PhrError,))
+        asked = _unless_it_breaks(
+            _TEACHER,
+            failures,
+            partial(ask, teacher, world, reading),
+            but=(PhrError,),
+        )
     on_progress(Progress("Gymnasium's checker", 0, 4, "parts"))
     checked = check(env_id)
     on_progress(Progress("playing again", 1, 4, "parts"))
-    played: dict[str, Any] = {"seed": seed, "n_episodes": n_episodes, "max_steps": max_steps}
+    played: dict[str, Any] = {"seed": seed, "n_episodes": episodes, "max_steps": steps}
     replay = _unless_it_breaks(_REPLAY, failures, partial(examine_replay, world, **played))
     away, borne = None, None
     if asked is not None:

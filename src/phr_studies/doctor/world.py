@@ -15,8 +15,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from phr.envs.registry import make_env, make_gym_env
-from phr.envs.split import SplitEnv
+from phr.envs import SplitEnv, make_env, make_gym_env
 from phr.errors import UnsupportedEnvironmentError
 from phr.seeding import reseed
 

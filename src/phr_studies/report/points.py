@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from phr.errors import InvalidDataError
-from phr.evaluation.statistics import frequency_averaged_score
+from phr.evaluation import frequency_averaged_score
 
 _Key = TypeVar("_Key", bound=Hashable)
 Interval = tuple[float, float]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from phr.errors import InvalidDataError
-from phr.evaluation.statistics import two_level_bootstrap, two_level_ratio_bootstrap
+from phr.evaluation import two_level_bootstrap, two_level_ratio_bootstrap
 from phr.seeding import Streams
 from phr_studies.report.points import Interval, IntervalKind, Point
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from phr.files import read_json, write_json
-from phr.storage.model import load_model
+from phr.storage import load_model
 from phr_studies.relay import Relay
 from phr_studies.reproduce.layout import StudyLayout
 from phr_studies.worlds import all_starts

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from phr.learning.phr_config import PHRConfig
-from phr.learning.student_presets import student_config
+from phr.learning import PHRConfig, student_config
 from phr_studies.reproduce.ablations import ABLATIONS
 from phr_studies.reproduce.layout import StudyLayout
 from phr_studies.reproduce.profiles import ZOO_TEACHERS, Profile

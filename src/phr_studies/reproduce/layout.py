@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from phr.learning.phr_config import PHRConfig
+from phr.learning import PHRConfig
 
 
 def slug(text: str) -> str:

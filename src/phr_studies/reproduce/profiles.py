@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from phr.envs import FOUR_ROOMS_ID
 from phr.errors import CorruptFileError, SettingError
-from phr.learning.losses import PlanLoss
+from phr.learning import PlanLoss
 
 CROSSING = "MiniGrid-SimpleCrossingS9N1-v0"
 FOUR_ROOMS = FOUR_ROOMS_ID

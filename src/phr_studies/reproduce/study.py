@@ -9,13 +9,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from phr.envs.factories import env_id_of_file
-from phr.envs.registry import make_env
+from phr.envs import env_id_of_file, make_env
 from phr.errors import OutputDirectoryError
 from phr.files import read_json
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner
-from phr.storage.model import load_model
+from phr.storage import load_model
 from phr_studies.baselines import RepeatPlanner
 from phr_studies.films import SHOWN_SEED, film_card, film_once
 from phr_studies.paths import trace_path
@@ -24,9 +23,10 @@ from phr_studies.reproduce.content import PAGE, TABLES, write_report
 from phr_studies.reproduce.every_start import EveryStartJob, every_start_jobs
 from phr_studies.reproduce.jobs import StudyJobs
 from phr_studies.reproduce.layout import StudyLayout
-from phr_studies.reproduce.profiles import PROFILES, Profile
+from phr_studies.reproduce.profiles import PROFILES, Profile, find_profile
 from phr_studies.reproduce.results import Results
 from phr_studies.reproduce.work import timed_evaluation
+from phr_studies.threads import torch_threads
 from phr_studies.workbench import SETTINGS, Workbench, once, run_jobs
 from phr_studies.worlds import is_grid, optimum, random_return
 
@@ -34,27 +34,35 @@ STUDY = "reproduce"
 """What the settings of a study of this kind say it is."""
 
 
+@torch_threads(1)
 def reproduce(
-    profile: Profile,
-    directory: Path,
+    profile: str | Profile = "quick",
     *,
-    command: str,
-    say: Callable[[str], None] = lambda _line: None,
+    out: str | Path,
+    from_scratch: bool = False,
     on_progress: OnProgress = silent,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> Results:
-    """Train, evaluate and report; every piece that is done already is skipped, and a whole study is left as it is.
+    """Run the paper's experiments from nothing and write `report.html`; an interrupted study goes on where it was.
+
+    Every piece that is done already is skipped, and a whole study is left as it is.
 
     Args:
-        profile: How much.
-        directory: The study's folder; `report.html` in it shows everything.
-        command: What the user typed, for the report.
-        say: Told what happens, one line at a time.
-        on_progress: Told how trainings go on.
+        profile: `quick`; `paper` (Pong too, every n, five seeds, the ablations); or a profile of your own.
+        out: The study's folder; `report.html` in it shows everything.
+        from_scratch: Train Pong's teacher too, one for each seed; by default it is the zoo's.
+        on_progress: Called with the progress of the trainings.
+        say: Called with what happens, one line at a time.
 
     Raises:
+        SettingError: If there is no such profile.
         OutputDirectoryError: If the folder holds something else, or another study.
         UnknownModelError: If a teacher is to be the zoo's, and the zoo has none.
     """
+    if isinstance(profile, str):
+        profile = find_profile(profile, from_scratch=from_scratch)
+    directory = Path(out)
+    command = command_of(profile, directory)
     layout = StudyLayout(directory)
     StudyJobs(profile, layout).check_zoo()
     bench = Workbench(directory, {"study": STUDY, "profile": profile.to_json()}, say)

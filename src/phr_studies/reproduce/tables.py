@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from phr.learning.losses import PlanLoss
+from phr.learning import PlanLoss
 from phr_studies.report.names import env_name, series_name
 from phr_studies.report.numbers import number, percent, times
 from phr_studies.report.points import TEACHER, Point

@@ -10,25 +10,17 @@ from typing import Any
 
 import torch
 
-from phr.envs.registry import make_env
+import phr
+from phr.envs import make_env
 from phr.errors import NoWindowError, SettingError, UnknownModelError
-from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner
-from phr.evaluation.machine import describe_machine
-from phr.evaluation.timed import Limit
-from phr.experience.archive import load_experience, save_experience
+from phr.evaluation import EvaluationSettings, Limit, describe_machine, evaluate_planner
+from phr.experience import save_experience
 from phr.files import read_json, sha256_of, write_json
-from phr.learning import runs
-from phr.learning.a2c import A2CConfig
-from phr.learning.phr_config import PHRConfig
-from phr.learning.recording import named, record_teacher
-from phr.learning.settings import said_settings
-from phr.learning.student_presets import student_config
-from phr.learning.teacher_presets import teacher_config
+from phr.learning import A2CConfig, PHRConfig, named, record_teacher, said_settings, student_config, teacher_config
 from phr.manifest import COMPLETE
 from phr.protocols import Planner
-from phr.storage.model import CONFIG, MODEL, Model, load_model, save_model
-from phr.teachers.references import resolve
-from phr.teachers.zoo import zoo_directory
+from phr.storage import CONFIG, MODEL, Model, load_model, save_model
+from phr.teachers import resolve, zoo_directory
 from phr_studies.relay import Relay
 from phr_studies.reproduce.layout import StudyLayout
 
@@ -59,8 +51,14 @@ class TeacherJob:
 
     def __call__(self, relay: Relay) -> None:
         """Train it, or find it done."""
-        torch.set_num_threads(1)
-        runs.train_teacher(self.env_id, self.config, self.directory, resume=True, on_progress=relay.named(self.name))
+        phr.train_teacher(
+            self.env_id,
+            out=self.directory,
+            seed=self.seed,
+            total_timesteps=self.total_timesteps,
+            resume=True,
+            on_progress=relay.named(self.name),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,29 +193,20 @@ class StudentJob:
         if self._no_window.exists():
             return
         try:
-            self._distill(relay)
+            phr.distill(
+                load_model(self.teacher),
+                horizon=self.horizon,
+                out=self.directory,
+                env_id=self.env_id,
+                experience=self.experience,
+                resume=True,
+                on_progress=relay.named(self.name),
+                **dict(self.settings),
+            )
         except NoWindowError as error:
             if not self.may_lack_windows:
                 raise
             write_json(self._no_window, {"no_window": str(error)})
-
-    def _distill(self, relay: Relay) -> None:
-        torch.set_num_threads(1)
-        teacher, config = load_model(self.teacher), self.config
-        runs.distill(
-            teacher.planner,
-            self.env_id,
-            config,
-            self.directory,
-            start=teacher.network,
-            teacher_name=self.teacher.name,
-            teacher_id=teacher.sha256,
-            joint_config=teacher_config(make_env(self.env_id), seed=config.seed) if config.joint else None,
-            experience=None if self.experience is None else load_experience(self.experience),
-            experience_id="" if self.experience is None else sha256_of(self.experience),
-            resume=True,
-            on_progress=relay.named(self.name),
-        )
 
 
 def _is_finished(directory: Path, config: A2CConfig | PHRConfig) -> bool:

@@ -10,8 +10,7 @@ import pytest
 from phr.errors import BoundError, MissingExtraError, SettingError, UnknownModelError
 from phr.files import read_json
 from phr_studies.bench import run
-from phr_studies.bench.run import BenchSettings, run_bench
-from phr_studies.bench.sections import SECTIONS, Request, Section
+from phr_studies.bench.run import SECTIONS, Request, Section, bench
 from phr_studies.report.tables import Column, Table
 from tests.phr_studies.bench.exported import corridor_reference
 
@@ -23,8 +22,8 @@ def a_section(name: str, measure: Callable[[], dict[str, Any]], warnings: tuple[
     return Section(name, f"Heading of {name}", {"rounds": 1}, measure, tables, lambda _values: list(warnings))
 
 
-def settings(tmp_path: Path, **more: Any) -> BenchSettings:
-    return BenchSettings(out=tmp_path / "out", models=(corridor_reference(tmp_path),), **more)
+def settings(tmp_path: Path, **more: Any) -> dict[str, Any]:
+    return dict(out=tmp_path / "out", models=(corridor_reference(tmp_path),), **more)
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *sections: Section) -> None:
@@ -39,7 +38,7 @@ def test_results_are_on_the_disk_after_every_section(tmp_path: Path, monkeypatch
 
     use(monkeypatch, a_section("first", lambda: {"value": 1}), a_section("second", interrupted))
     with pytest.raises(KeyboardInterrupt):
-        run_bench(settings(tmp_path, json=tmp_path / "copy.json"))
+        bench(**settings(tmp_path, json=tmp_path / "copy.json"))
     assert list(read_json(tmp_path / "copy.json")["sections"]) == ["first"]
     page = (tmp_path / "out" / "bench.md").read_text()
     assert "Table of first" in page
@@ -53,7 +52,7 @@ def test_what_a_section_lacks_is_noted_and_the_next_goes_on(tmp_path: Path, monk
     use(monkeypatch, a_section("first", lacking), a_section("second", lambda: {"value": 2}))
     said: list[str] = []
     shown: list[str] = []
-    result = run_bench(settings(tmp_path), say=said.append, on_section=lambda heading, _tables: shown.append(heading))
+    result = bench(**settings(tmp_path), say=said.append, on_section=lambda heading, _tables: shown.append(heading))
     assert result.values["sections"]["first"]["missing"] == "no such package; pip install it"
     assert result.values["sections"]["second"]["values"] == {"value": 2}
     assert shown == ["Heading of second"]
@@ -65,7 +64,7 @@ def test_a_run_faster_than_its_bound_is_an_error_once_all_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, a_section("first", lambda: {"value": 1}, ("Some-v0 at commitment 4: 1.20 of the bound",)))
-    result = run_bench(settings(tmp_path))
+    result = bench(**settings(tmp_path))
     assert (tmp_path / "out" / "bench.json").exists()
     with pytest.raises(BoundError, match="1.20 of the bound"):
         result.check()
@@ -73,7 +72,7 @@ def test_a_run_faster_than_its_bound_is_an_error_once_all_is_written(
 
 def test_only_the_sections_asked_for_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, a_section("loops", lambda: {"value": 1}), a_section("grids", lambda: {"value": 2}))
-    result = run_bench(settings(tmp_path, sections=("grids",)))
+    result = bench(**settings(tmp_path, sections=("grids",)))
     assert list(result.values["sections"]) == ["grids"]
     assert result.values["machine"]["threads"] == 1
 
@@ -83,11 +82,11 @@ def test_a_quick_bench_leaves_out_what_takes_minutes_unless_it_is_named(
 ) -> None:
     use(monkeypatch, a_section("grids", lambda: {"value": 1}), a_section("slow", lambda: {"value": 2}))
     monkeypatch.setattr(run, "TAKES_MINUTES", {"slow"})
-    quick = run_bench(settings(tmp_path, quick=True))
+    quick = bench(**settings(tmp_path, quick=True))
     assert list(quick.values["sections"]) == ["grids"]
-    named = run_bench(settings(tmp_path, quick=True, sections=("slow",)))
+    named = bench(**settings(tmp_path, quick=True, sections=("slow",)))
     assert list(named.values["sections"]) == ["slow"]
-    whole = run_bench(settings(tmp_path))
+    whole = bench(**settings(tmp_path))
     assert list(whole.values["sections"]) == ["grids", "slow"]
 
 
@@ -95,17 +94,17 @@ def test_a_busy_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     use(monkeypatch, a_section("first", lambda: {"value": 1}))
     said: list[str] = []
     monkeypatch.setattr(run, "_load_average", lambda: 2.5)
-    assert run_bench(settings(tmp_path), say=said.append).values["load_average"] == 2.5
+    assert bench(**settings(tmp_path), say=said.append).values["load_average"] == 2.5
     assert any("load average is 2.5" in line for line in said)
 
 
 def test_wrong_words_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="no section 'loop'; choose from loops, grids"):
-        BenchSettings(out=tmp_path, sections=("loop",))
+        bench(out=tmp_path, sections=("loop",))
     with pytest.raises(UnknownModelError):
-        run_bench(BenchSettings(out=tmp_path, models=(str(tmp_path / "nowhere"),)))
+        bench(out=tmp_path, models=(str(tmp_path / "nowhere"),))
     with pytest.raises(SettingError, match="rate must be positive"):
-        run_bench(settings(tmp_path, hz=(0.0,)))
+        bench(**settings(tmp_path, hz=(0.0,)))
 
 
 @pytest.mark.parametrize("quick", [True, False])

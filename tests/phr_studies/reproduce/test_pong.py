@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from phr import api
+import phr
 from phr.errors import OutputDirectoryError, UnknownModelError, UnsupportedEnvironmentError
 from phr.experience import success
 from phr.files import read_json, write_json
@@ -186,7 +186,7 @@ class TestDrawnAgain:
     def test_the_same_page(self, pong: Study) -> None:
         page, before = (pong.root / "report.html").read_text(encoding="utf-8"), times(pong.root)
         (pong.root / "report.html").unlink()
-        assert api.make_report(pong.root) == pong.root / "report.html"
+        assert phr.make_report(pong.root) == pong.root / "report.html"
         drawn = (pong.root / "report.html").read_text(encoding="utf-8")
         assert drawn == page.replace("<pre><code>phr reproduce<", f"<pre><code>{command_of(PROFILE, pong.root)}<")
         assert times(pong.root) == before
@@ -194,4 +194,4 @@ class TestDrawnAgain:
     def test_what_is_not_finished_is_refused(self, pong: Study, tmp_path: Path) -> None:
         (tmp_path / "settings.json").write_bytes((pong.root / "settings.json").read_bytes())
         with pytest.raises(OutputDirectoryError, match=r"optimum.json is missing; phr reproduce --profile moments --out"):
-            api.make_report(tmp_path)
+            phr.make_report(tmp_path)

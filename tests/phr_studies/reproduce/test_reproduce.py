@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phr import api
+import phr
 from phr.cli import main
 from phr.errors import OutputDirectoryError
 from phr.files import read_json, sha256_of, write_text
@@ -212,7 +212,7 @@ class TestOneSeedAfterAnother:
         assert "| teacher | 1 | 1 of 1 |" in (half / "tables.md").read_text(encoding="utf-8")
         assert not (half / "COMPLETE").exists()
         (half / "report.html").unlink()
-        api.make_report(half, env_id=ALLEY)
+        phr.make_report(half, env_id=ALLEY)
         assert (half / "report.html").read_text(encoding="utf-8").startswith("Unfinished: 1 of 2 training seeds so far; ")
 
     def test_a_seed_that_is_done_needs_its_weights_no_more(self, half: Path) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from phr.envs.registry import make_env
-from phr.envs.vector import Start
-from phr.errors import UnsupportedEnvironmentError
-from phr.evaluation.episodes import make_vector, play_episodes
-from phr.evaluation.machine import describe_machine
+import phr
+from phr.envs import Start, make_env
+from phr.errors import UnsupportedEnvironmentError, UsageError
+from phr.evaluation import describe_machine, make_vector, play_episodes
 from phr.files import read_jsonl
-from phr.storage.model import MODEL, Model
-from phr.storage.run_directory import METRICS
+from phr.storage import METRICS, MODEL, Model
+from phr.teachers import ZOO_PREFIX
 from phr_studies.films import SHOWN_SEED, film
 from phr_studies.paths import trace_path
 from phr_studies.report.figures import agreement, curve, figure5
@@ -22,6 +22,8 @@ from phr_studies.report.numbers import counted, number, percent
 from phr_studies.report.page import PageFigure, ReportContent, Section, write_page
 from phr_studies.report.tables import Column, Table
 from phr_studies.reproduce.content import PAGE
+from phr_studies.reproduce.study import is_study, redraw
+from phr_studies.threads import torch_threads
 from phr_studies.worlds import is_grid
 
 COMMITMENTS = (1, 4, 8, 16)
@@ -38,6 +40,42 @@ STUDENT_CURVE = {"loss/plan": "plan loss (nats per step)"}
 """What a curve shows: metric → its name for people."""
 
 Say = Callable[[str], None]
+
+
+@torch_threads(1)
+def make_report(
+    reference: str | Path, *, out: str | Path | None = None, env_id: str | None = None, say: Say = lambda _line: None
+) -> Path:
+    """Draw the page of a study anew, or make one for a model: its card, learned paths, films.
+
+    Args:
+        reference: The folder of a study of `phr reproduce`, a run directory, or `zoo:NAME`.
+        out: Folder of a model's page: by default `report` in its run directory, `runs/report-NAME` for the zoo's. A study's
+            page stays in its folder.
+        env_id: Where to act; the model's own environment by default. Required for folders whose environment is a
+            `module:factory`: no file runs code that the user did not name.
+        say: Called with what happens, one line at a time.
+
+    Returns:
+        The page.
+
+    Raises:
+        UnknownModelError: If the reference leads nowhere, or stands for no network.
+        CorruptFileError: If a file is missing, truncated or edited.
+        OutputDirectoryError: If the study is not finished.
+        UsageError: If a study is to be written elsewhere; if a file alone names code to run.
+    """
+    name = str(reference)
+    if is_study(Path(name)):
+        if out is not None:
+            raise UsageError(f"the page of a study belongs into its folder {name}; leave --out out")
+        redraw(Path(name), env_id=env_id, say=say)
+        return Path(name) / PAGE
+    model = phr.load(reference)
+    model = replace(model, manifest=replace(model.manifest, env_id=model.where(env_id, name)))
+    in_zoo = name.startswith(ZOO_PREFIX)
+    usual = Path("runs") / f"report-{name.removeprefix(ZOO_PREFIX)}" if in_zoo else Path(name) / "report"
+    return write_model_page(model, name, usual if out is None else Path(out), say=say)
 
 
 def write_model_page(model: Model, name: str, directory: Path, *, say: Say = lambda _line: None) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from phr import api
+import phr
 from phr.cli import main
 from phr.storage.model import load_model
 from tests.phr_studies.alley import ALLEY
@@ -17,7 +17,7 @@ from tests.trained import CORRIDOR, corridor_student, saved
 
 def test_the_page_of_a_student_on_a_grid(study: Study, tmp_path: Path) -> None:
     folder = study.layout.student(ALLEY, "cross_entropy", 4, 0)
-    page = api.make_report(folder, out=tmp_path, env_id=ALLEY)
+    page = phr.make_report(folder, out=tmp_path, env_id=ALLEY)
     assert page == tmp_path / "report.html"
     html = page.read_text(encoding="utf-8")
     told = outline(html).text
@@ -38,11 +38,11 @@ def test_the_page_of_a_student_on_a_grid(study: Study, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "films").iterdir()} == {"n1.gif", "n4.gif"}
     assert all((tmp_path / "figures" / f"{name}.png").exists() for name in ("curve", "agreement"))
     before = page.read_bytes()
-    assert api.make_report(folder, out=tmp_path, env_id=ALLEY).read_bytes() == before
+    assert phr.make_report(folder, out=tmp_path, env_id=ALLEY).read_bytes() == before
 
 
 def test_a_teacher_is_shown_at_1_alone(study: Study, tmp_path: Path) -> None:
-    page = api.make_report(study.layout.teacher(ALLEY, 0), out=tmp_path, env_id=ALLEY).read_text(encoding="utf-8")
+    page = phr.make_report(study.layout.teacher(ALLEY, 0), out=tmp_path, env_id=ALLEY).read_text(encoding="utf-8")
     assert "looks at every step" in page
     assert not (tmp_path / "figures" / "agreement.png").exists()
     assert page.count("data:image/gif;base64,") == 1
@@ -64,7 +64,7 @@ def test_refinement_is_drawn_and_told_in_a_line(tmp_path: Path) -> None:
     rounds = [{"windows": 1200, "before": [0.5] * student.horizon, "after": heads}] * 2
     notes = {"agreement_per_head": heads, "refinement": rounds}
     folder = saved(replace(student, manifest=replace(student.manifest, notes=notes)), tmp_path / "student")
-    told = outline(api.make_report(folder).read_text(encoding="utf-8")).text
+    told = outline(phr.make_report(folder).read_text(encoding="utf-8")).text
     assert "2 rounds, 2,400 windows" in told
     assert "Own states: kept back from the last round of refinement" in told
     assert "90 % of first actions, 90 % of last ones" in told
@@ -74,7 +74,7 @@ def test_the_page_of_the_zoo_lies_with_the_runs(tmp_path: Path, monkeypatch: pyt
     saved(corridor_student(), tmp_path / "zoo" / "mine")
     monkeypatch.setenv("PHR_ZOO", str(tmp_path / "zoo"))
     monkeypatch.chdir(tmp_path)
-    assert api.make_report("zoo:mine") == Path("runs/report-mine/report.html")
+    assert phr.make_report("zoo:mine") == Path("runs/report-mine/report.html")
     files = {path.name for path in (tmp_path / "zoo" / "mine").iterdir()}
     assert files == {"model.safetensors", "manifest.json", "COMPLETE"}, "the zoo is as it was"
 

@@ -1,1 +1,0 @@
-"""What `phr_studies` adds to the command line."""
