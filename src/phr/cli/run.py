@@ -7,22 +7,15 @@ import io
 import sys
 import traceback
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_type_hints
 
 import tyro
 
-from phr.cli.commands import COMMANDS, Command, describe
-from phr.cli.complaints import complaint, near_miss, one_line
+from phr.cli.commands import Command, describe, load
+from phr.cli.complaints import complaint, one_line
 from phr.cli.words import POSITIONAL, WORDS
 from phr.errors import PhrError, UsageError
 
-_RESUME = "; --resume goes on from the last checkpoint, or begins where there was none yet"
-_GOES_ON = {
-    "train": _RESUME,
-    "distill": f"{_RESUME}; episodes are recorded anew",
-    "bench": "; finished sections are written",
-    "reproduce": "; the same command goes on with what is missing",
-}
 _CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 
 
@@ -37,7 +30,7 @@ def run(words: list[str]) -> int:
     except PhrError as error:
         return _fail(error, debug, 1)
     except KeyboardInterrupt:
-        sys.stderr.write(f"phr: interrupted{_GOES_ON.get(words[0], '') if words else ''}\n")
+        sys.stderr.write(f"phr: interrupted{_after_interrupt(words)}\n")
         return 130
     except BrokenPipeError:
         return 1
@@ -65,24 +58,32 @@ def parse(words: list[str]) -> Command:
         print(f"phr {phr.__version__}")
         raise SystemExit(0)
     name, rest = words[0], words[1:]
-    if name not in COMMANDS:
-        hint = near_miss(name, [*COMMANDS, "--help", "--version"], f"choose one of {', '.join(COMMANDS)}")
-        raise UsageError(f"there is no command {name!r}; {hint}")
+    command = load(name)
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(COMMANDS[name], prog=f"phr {name}", args=rest, config=_CONFIG, registry=WORDS)
+            return tyro.cli(command, prog=f"phr {name}", args=rest, config=_CONFIG, registry=WORDS)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        said = complaint(box.getvalue(), _options(COMMANDS[name]))
+        said = complaint(box.getvalue(), _options(command))
         raise UsageError(said if said.endswith("?") else f"{said}; see phr {name} --help") from None
 
 
 def _options(command: Any) -> list[str]:
     """Every option of a command, with its dashes."""
-    named = [field.name for field in fields(command) if field.type not in POSITIONAL]
+    kinds = get_type_hints(command, include_extras=True)
+    named = [field.name for field in fields(command) if POSITIONAL not in getattr(kinds[field.name], "__metadata__", ())]
     return [*(f"--{name.replace('_', '-')}" for name in named), "--help", "--debug"]
+
+
+def _after_interrupt(words: list[str]) -> str:
+    """What the interrupted command says of going on."""
+    try:
+        goes_on: str = getattr(load(words[0]), "goes_on", "") if words else ""
+    except PhrError:
+        return ""
+    return f"; {goes_on}" if goes_on else ""
 
 
 def _fail(error: PhrError, debug: bool, code: int) -> int:

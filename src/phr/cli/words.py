@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import tyro
 
@@ -35,13 +35,11 @@ Activation = Annotated[
 Normalize = Annotated[
     Path | None, word("FILE.npz", "Statistics of the observations that a .zip was trained with, from phr convert.")
 ]
-Examined = Annotated[tyro.conf.Positional[str], word("ENV_ID")]
 PickleFile = Annotated[tyro.conf.Positional[Path], word("FILE.pkl")]
 StatisticsFile = Annotated[Path, word("FILE.npz")]
 ModelReference = Annotated[tyro.conf.Positional[str], word("MODEL")]
-Reported = Annotated[tyro.conf.Positional[str], word("DIR")]
-POSITIONAL = ("Teacher", "ModelReference", "Reported", "PickleFile", "Examined")
-"""The kinds that stand without an option before them."""
+[POSITIONAL] = get_args(tyro.conf.Positional[str])[1:]
+"""The mark of the kinds that stand without an option before them."""
 Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
 Seed = Annotated[int, word("S", "Fixes all that is random (default 0).")]
 Threads = Annotated[int, word("N", "Threads to compute with (default 1).")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import phr
 from phr.cli.display import ProgressBar, say, say_where
@@ -80,6 +80,10 @@ class Distill:
     seed: Seed = 0
     resume: Resume = False
     threads: Threads = 1
+
+    goes_on: ClassVar[str] = (
+        "--resume goes on from the last checkpoint, or begins where there was none yet; episodes are recorded anew"
+    )
 
     def run(self) -> None:
         """Distil, and say where the model is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import phr
 from phr.cli.display import ProgressBar, say, say_where
@@ -34,6 +35,8 @@ class Train:
     seed: Seed = 0
     resume: Resume = False
     threads: Threads = 1
+
+    goes_on: ClassVar[str] = "--resume goes on from the last checkpoint, or begins where there was none yet"
 
     def run(self) -> None:
         """Train, and say where the model is."""
