@@ -10,7 +10,7 @@ import pytest
 
 from phr.errors import InvalidDataError
 from phr_studies.report.figures import figure5
-from phr_studies.report.page import PageFigure, ReportContent, Section, inline, render_page, table_html, write_page
+from phr_studies.report.page import PageFigure, ReportContent, Section, inline, render_page, write_page
 from phr_studies.report.results import results_table
 from phr_studies.report.tables import Column, Table
 from tests.phr_studies.report.samples import CROSSING, fake_points, paper_path
@@ -140,13 +140,40 @@ def test_a_missing_or_broken_picture_is_refused(tmp_path: Path) -> None:
 def test_tables_mark_groups_strong_rows_verdicts_and_code() -> None:
     columns = (Column("a"), Column("n", "number"), Column("held?", "verdict"), Column("hash", "code"))
     rows = (("x", "1", "yes", "ff<"), ("y", "2", "n.a.", "–"))
-    html = table_html(Table("T", columns, rows, "N", grouped=True, strong=frozenset({1})))
+    table = Table("T", columns, rows, "N", grouped=True, strong=frozenset({1}))
+    html = render_page(ReportContent(title="T", summary="S", command="c", sections=[Section(heading="H", tables=[table])]))
     assert '<tr class="group strong"><td class="text">y</td>' in html
     assert '<td class="verdict yes">yes</td>' in html
     assert '<td class="verdict">n.a.</td>' in html
     assert "<code>ff&lt;</code>" in html
     assert '<td class="code">–</td>' in html
     assert '<p class="note">N</p>' in html
+
+
+def test_whatever_a_text_holds_is_escaped(tmp_path: Path) -> None:
+    evil = "\"'><script>alert(1)</script>`<script>`{{ 7 * 7 }}{% raw %}"
+    picture = figure5(paper_path(), tmp_path / "path.png")
+    table = Table(evil, (Column(evil), Column(evil, "code"), Column(evil, "verdict")), ((evil, evil, evil),), evil)
+    html = render_page(
+        ReportContent(
+            title=evil,
+            summary=evil,
+            command=evil,
+            machine={evil: evil},
+            highlights=[(evil, evil)],
+            sections=[Section(heading=evil, paragraphs=[evil], figures=[PageFigure(picture, evil)], tables=[table])],
+        )
+    )
+    assert "<script" not in html
+    found = outline(html)
+    assert found.text.count("{{ 7 * 7 }}{% raw %}") == 20
+
+
+def test_the_name_of_an_environment_is_escaped() -> None:
+    table = results_table("<script>Grid</script>-v0", fake_points("<script>Grid</script>-v0"))
+    html = render_page(ReportContent(title="T", summary="S", command="c", sections=[Section(heading="H", tables=[table])]))
+    assert "<h3>&lt;script&gt;Grid&lt;/script&gt;-v0</h3>" in html
+    assert "<script" not in html
 
 
 def test_inline_code_is_escaped_too() -> None:
