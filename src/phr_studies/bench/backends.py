@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,18 +18,26 @@ from phr.networks import TorchPlanner
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage import Int8Cost, export_manifest, onnx_bytes, onnx_planner, quantize
-from phr_studies.bench.contestants import Arena, Contestant, Measured, alternate, ratio, spread, summed_up
 from phr_studies.bench.models import bench_model, quarter_of
-from phr_studies.bench.playing import (
+from phr_studies.bench.rounds import (
+    Arena,
+    Contestant,
+    Measured,
     Recorder,
     Understudy,
+    alternate,
+    ends,
     loop_contestant,
     measured,
+    median,
     play,
+    ratio,
+    spread,
     steps_that_take,
+    summed_up,
 )
 from phr_studies.report.names import env_name
-from phr_studies.report.numbers import interval, number, percent, times
+from phr_studies.report.numbers import percent, times
 from phr_studies.report.tables import NOTHING, Column, Table
 
 HEADING = "What computes the plan"
@@ -160,29 +168,22 @@ def _summary(name: str, rounds: Mapping[str, list[Measured]], commitments: list[
 
 def tables(values: Mapping[str, Any]) -> list[Table]:
     """One row per backend and commitment."""
+    score = median("score_per_second")
     columns = (
-        Column("backend"), Column("n", "number"), Column("look to plan, µs", "number"), Column("s / 100k steps", "number"),
-        Column("lowest … highest", "interval"), Column("time against ONNX Runtime", "number"), Column("score / s", "number"),
-    )  # fmt: skip
-    rows = []
-    for backend in values["backends"]:
-        for entry in backend["commitments"]:
-            time = entry["seconds_per_100k_steps"]
-            rows.append(
-                (
-                    backend["name"],
-                    str(entry["commitment"]),
-                    number(entry["policy_us"]["median"]),
-                    number(time["median"]),
-                    interval((time["low"], time["high"])),
-                    times(entry["time_ratio"]["median"]),
-                    number(None if backend["name"] == QUARTER else entry["score_per_second"]["median"]),
-                )
-            )
-    rows += [(f"{name}: {why}", *(NOTHING,) * 6) for name, why in values["missing"].items()]
+        Column("backend", cell=lambda row: row["name"]),
+        Column("n", "number", lambda row: str(row["commitment"])),
+        Column("look to plan, µs", "number", median("policy_us")),
+        Column("s / 100k steps", "number", median("seconds_per_100k_steps")),
+        Column("lowest … highest", "interval", ends("seconds_per_100k_steps")),
+        Column("time against ONNX Runtime", "number", median("time_ratio", times)),
+        Column("score / s", "number", lambda row: NOTHING if row["name"] == QUARTER else score(row)),
+    )
+    rows = [{"name": backend["name"], **entry} for backend in values["backends"] for entry in backend["commitments"]]
     note = (
         f"In {env_name(values['env_id'])}, one thread, batch 1, the same weights. The network with a quarter of the units "
         "is untrained: it is evaluated while the large one's plans are played, so only its time means anything. int8 plans "
         f"{percent(values['int8']['agreement'])} of the float network's actions."
     )
-    return [Table("Backends", columns, tuple(rows), note=note, grouped=True)]
+    table = Table.of("Backends", rows, columns, note, grouped=True)
+    missing = [(f"{name}: {why}", *(NOTHING,) * (len(columns) - 1)) for name, why in values["missing"].items()]
+    return [replace(table, rows=(*table.rows, *missing))]

@@ -17,10 +17,10 @@ from phr.acting import seal
 from phr.errors import MissingExtraError, PhrError
 from phr.files import write_bytes
 from phr.storage import Model, export_manifest, onnx_bytes, save_model
-from phr_studies.bench.contestants import Contestant, Measured, alternate, ratio, spread
 from phr_studies.bench.models import bench_model
-from phr_studies.report.numbers import interval, number, times
-from phr_studies.report.tables import NOTHING, Column, Table
+from phr_studies.bench.rounds import Contestant, Measured, alternate, ends, median, ratio, spread
+from phr_studies.report.numbers import number, times, whole
+from phr_studies.report.tables import Column, Table
 
 HEADING = "Import, memory, installed size"
 RUNTIME, TORCH, NUMPY = "phr's runtime", "torch", "numpy alone, for comparison"
@@ -165,35 +165,32 @@ def _size(found: importlib.metadata.Distribution) -> int:
 
 
 def _size_of_phr() -> int:
-    """The package's own files, wherever they lie: a checkout is installed by a pointer to it."""
-    root = Path(phr.__file__).parent
-    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    """The files of both packages, wherever they lie: a checkout is installed by a pointer to it."""
+    roots = (Path(phr.__file__).parent, Path(__file__).parents[1])
+    files = (path for root in roots for path in root.rglob("*"))
+    return sum(path.stat().st_size for path in files if path.is_file() and "__pycache__" not in path.parts)
 
 
 def tables(values: Mapping[str, Any]) -> list[Table]:
     """One row per kind of process."""
-    columns = (
-        Column("process"), Column("import, s", "number"), Column("load, s", "number"), Column("both, s", "number"),
-        Column("lowest … highest", "interval"), Column("torch's, times as long", "number"),
-        Column("peak memory, MB", "number"), Column("installed, MB", "number"),
-    )  # fmt: skip
     totals = {each["name"]: sum(each["megabytes"].values()) for each in values["installed"]}
-    rows = tuple(
-        (
-            each["name"],
-            number(each["seconds_import"]["median"], 3),
-            number(each["seconds_load"]["median"], 3),
-            number(each["seconds_import_and_load"]["median"], 3),
-            interval((each["seconds_import_and_load"]["low"], each["seconds_import_and_load"]["high"])),
-            times(each["torch_ratio"]["median"]),
-            number(each["megabytes_peak"]["median"] or None, 0),
-            number(totals[each["name"]], 0) if each["name"] in totals else NOTHING,
-        )
-        for each in values["processes"]
+
+    def seconds(value: float | None) -> str:
+        return number(value, 3)
+
+    columns = (
+        Column("process", cell=lambda each: each["name"]),
+        Column("import, s", "number", median("seconds_import", seconds)),
+        Column("load, s", "number", median("seconds_load", seconds)),
+        Column("both, s", "number", median("seconds_import_and_load", seconds)),
+        Column("lowest … highest", "interval", ends("seconds_import_and_load")),
+        Column("torch's, times as long", "number", median("torch_ratio", times)),
+        Column("peak memory, MB", "number", median("megabytes_peak", lambda value: whole(value or None))),
+        Column("installed, MB", "number", lambda each: whole(totals.get(each["name"]))),
     )
     parts = [f"{each['name']}: {_largest(each['megabytes'])}" for each in values["installed"]]
     note = f"Fresh processes. Installed is all that pip brings along, in MB: {'; '.join(parts)}."
-    return [Table("Footprint", columns, rows, note=note)]
+    return [Table.of("Footprint", values["processes"], columns, note)]
 
 
 def _largest(megabytes: Mapping[str, float]) -> str:

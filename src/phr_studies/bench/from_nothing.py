@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,64 +64,43 @@ def measure(settings: FromNothingSettings, on_progress: OnProgress = silent) -> 
 
 
 def _measure(settings: FromNothingSettings, out: Path, on_progress: OnProgress) -> dict[str, Any]:
-    env_id, seed = settings.env_id, settings.seed
-
-    def train() -> Model:
-        return phr.train_teacher(env_id, out=out / "teacher", seed=seed, on_progress=on_progress, **settings.teacher)
-
-    teacher, seconds_teacher = _timed(train)
-
-    def distil() -> Model:
-        horizon, folder = settings.horizon, out / "student"
-        return phr.distill(teacher, horizon=horizon, out=folder, seed=seed, on_progress=on_progress, **settings.student)
-
-    student, seconds_student = _timed(distil)
+    env_id = settings.env_id
+    shared: dict[str, Any] = {"seed": settings.seed, "on_progress": on_progress}
+    begin = time.perf_counter()
+    teacher = phr.train_teacher(env_id, out=out / "teacher", **shared, **settings.teacher)
+    trained = time.perf_counter()
+    student = phr.distill(teacher, horizon=settings.horizon, out=out / "student", **shared, **settings.student)
+    distilled = time.perf_counter()
     return {
         "env_id": env_id,
         "timesteps": teacher_config(make_env(env_id), **settings.teacher).total_timesteps,
         "horizon": settings.horizon,
-        "teacher": {"seconds_wall": seconds_teacher, **_solved(teacher)},
-        "student": {"seconds_wall": seconds_student, **_solved(student)},
+        "teacher": {"seconds_wall": trained - begin, **_solved(teacher)},
+        "student": {"seconds_wall": distilled - trained, **_solved(student)},
     }
-
-
-def _timed(work: Callable[[], Model]) -> tuple[Model, float]:
-    begin = time.perf_counter()
-    model = work()
-    return model, time.perf_counter() - begin
 
 
 def _solved(model: Model) -> dict[str, Any]:
     """How a model fares from every start, executing all that it plans."""
     starts = distinct_starts(make_env(model.env_id))
     result = play_all_starts(model.planner, model.env_id, starts, commitment=model.horizon)
-    return {
-        "n_solved": result.n_solved,
-        "n_starts": result.n_starts,
-        "length_mean": result.length_mean,
-        "return_mean": result.return_mean,
-    }
+    names = ("n_solved", "n_starts", "length_mean", "return_mean")
+    return {name: getattr(result, name) for name in names}
 
 
 def tables(values: Mapping[str, Any]) -> list[Table]:
     """One row per stage."""
     columns = (
-        Column("stage"), Column("seconds", "number"), Column("starts solved", "number"),
-        Column("mean return", "number"), Column("mean length", "number"),
-    )  # fmt: skip
-    names = {"teacher": "1, the teacher", "student": f"2, a student of horizon {values['horizon']}"}
-    rows = tuple(
-        (
-            text,
-            number(values[stage]["seconds_wall"], 1),
-            f"{values[stage]['n_solved']} of {values[stage]['n_starts']}",
-            number(values[stage]["return_mean"]),
-            number(values[stage]["length_mean"]),
-        )
-        for stage, text in names.items()
+        Column("stage", cell=lambda row: row["stage"]),
+        Column("seconds", "number", lambda row: number(row["seconds_wall"], 1)),
+        Column("starts solved", "number", lambda row: f"{row['n_solved']} of {row['n_starts']}"),
+        Column("mean return", "number", lambda row: number(row["return_mean"])),
+        Column("mean length", "number", lambda row: number(row["length_mean"])),
     )
+    names = {"teacher": "1, the teacher", "student": f"2, a student of horizon {values['horizon']}"}
+    rows = [{"stage": text, **values[stage]} for stage, text in names.items()]
     note = (
         f"{env_name(values['env_id'])}, the presets of `phr train` ({values['timesteps']:,} steps, greedy evaluations "
         "and checkpoints included) and `phr distill`; then every start is played greedily, a plan to its end."
     )
-    return [Table("", columns, rows, note=note)]
+    return [Table.of("", rows, columns, note)]

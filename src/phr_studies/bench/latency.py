@@ -14,11 +14,11 @@ from phr.envs import SplitEnv, make_env
 from phr.errors import SettingError
 from phr.protocols import Planner
 from phr.storage import onnx_planner
-from phr_studies.bench.contestants import Contestant, Measured, alternate, spread
 from phr_studies.bench.models import bench_model
+from phr_studies.bench.rounds import Contestant, Measured, alternate, median, spread
 from phr_studies.report.names import env_name
 from phr_studies.report.numbers import number, percent
-from phr_studies.report.tables import Column, Table
+from phr_studies.report.tables import NOTHING, Column, Table
 
 HEADING = "Latency of an action"
 _WARM_UPS = 64
@@ -191,27 +191,23 @@ def summary(rounds: Sequence[Measured]) -> dict[str, Any]:
 
 def tables(values: Mapping[str, Any]) -> list[Table]:
     """One row per rate and commitment."""
+
+    def missed(show: Callable[[Mapping[str, Any]], str]) -> Callable[[Mapping[str, Any]], str]:
+        return lambda row: NOTHING if row["hz"] is None else show(row)
+
     columns = (
-        Column("rate"), Column("n", "number"), Column("p50, µs", "number"), Column("p99, µs", "number"),
-        Column("worst, µs", "number"), Column("per action, µs", "number"), Column("actions", "number"),
-        Column("deadlines missed", "number"), Column("of all", "number"),
-    )  # fmt: skip
-    rows = []
-    for row in values["rows"]:
-        missed = ("–", "–") if row["hz"] is None else (f"{row['misses']:,}", percent(row["misses"] / row["actions"]))
-        rows.append(
-            (
-                "no pauses" if row["hz"] is None else f"{row['hz']:g} Hz",
-                str(row["commitment"]),
-                *(number(row[name]["median"]) for name in ("p50_us", "p99_us")),
-                number(row["worst_us"]),
-                number(row["amortised_us"]["median"]),
-                f"{row['actions']:,}",
-                *missed,
-            )
-        )
+        Column("rate", cell=lambda row: "no pauses" if row["hz"] is None else f"{row['hz']:g} Hz"),
+        Column("n", "number", lambda row: str(row["commitment"])),
+        Column("p50, µs", "number", median("p50_us")),
+        Column("p99, µs", "number", median("p99_us")),
+        Column("worst, µs", "number", lambda row: number(row["worst_us"])),
+        Column("per action, µs", "number", median("amortised_us")),
+        Column("actions", "number", lambda row: f"{row['actions']:,}"),
+        Column("deadlines missed", "number", missed(lambda row: f"{row['misses']:,}")),
+        Column("of all", "number", missed(lambda row: percent(row["misses"] / row["actions"]))),
+    )
     note = (
         f"`act` with its look, in {env_name(values['env_id'])}. A deadline is missed where the action is not there before "
         "the next tick, whoever is to blame: the network, the simulator, or an operating system that woke the loop late."
     )
-    return [Table("Latency", columns, tuple(rows), note=note, grouped=True)]
+    return [Table.of("Latency", values["rows"], columns, note, grouped=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,12 +10,24 @@ from phr.envs import make_env
 from phr.errors import UsageError
 from phr.evaluation import TOLERATED_FRACTION, is_enough_to_judge
 from phr.storage import onnx_planner
-from phr_studies.bench.contestants import Arena, Contestant, Measured, Peer, alternate, ratio, spread, summed_up
 from phr_studies.bench.models import UNTRAINED_PREFIX, bench_model, solved_starts
 from phr_studies.bench.peers import LOOP_PEERS
-from phr_studies.bench.playing import bounded_contestant, loop_contestant
+from phr_studies.bench.rounds import (
+    Arena,
+    Contestant,
+    Measured,
+    Peer,
+    alternate,
+    bounded_contestant,
+    ends,
+    loop_contestant,
+    median,
+    ratio,
+    spread,
+    summed_up,
+)
 from phr_studies.report.names import env_name
-from phr_studies.report.numbers import interval, number, times
+from phr_studies.report.numbers import number, times, whole
 from phr_studies.report.tables import NOTHING, Column, Table
 from phr_studies.reproduce.profiles import PONG
 
@@ -145,38 +157,29 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
     """Rates, the terms of the bound, and the peers."""
     models = values["models"]
     there = [model for model in models if "missing" not in model]
-    absent = [f"{model['model']}: {model['missing']}" for model in models if "missing" in model]
-    return [_rates(there, absent), _terms(there), *_peers(there)]
-
-
-def _rates(models: Sequence[Mapping[str, Any]], absent: Sequence[str]) -> Table:
-    columns = (
-        Column("environment"), Column("n", "number"), Column("s / 100k steps", "number"),
-        Column("lowest … highest", "interval"),
-        Column("observing always", "number"), Column("T(1)/T(n)", "number"),
-        Column("t_policy, µs", "number"), Column("score / s", "number"),
-        Column("bound, s", "number"), Column("fraction", "number"),
-    )  # fmt: skip
-    rows = []
-    for model in models:
-        for entry in model["commitments"]:
-            time = entry[_LOOKING]["seconds_per_100k_steps"]
-            score = None if model["untrained"] else entry[_LOOKING]["score_per_second"]["median"]
-            rows.append(
-                (
-                    env_name(model["env_id"]),
-                    str(entry["commitment"]),
-                    number(time["median"]),
-                    interval((time["low"], time["high"])),
-                    number(entry[_ALWAYS]["seconds_per_100k_steps"]["median"]),
-                    times(entry["speedup"]["median"]),
-                    number(entry["bound"]["policy_us"]["median"], 0),
-                    number(score),
-                    number(entry["bound"]["bound_us"]["median"] / 10),
-                    number(entry["bound"]["fraction"]["median"], 3),
-                )
-            )
-    return Table("Acting", columns, tuple(rows), note=" ".join([*map(_whose, models), *absent]), grouped=True)
+    notes = [*map(_whose, there), *(f"{model['model']}: {model['missing']}" for model in models if "missing" in model)]
+    rows = [{**entry, "where": env_name(model["env_id"]), "of": model} for model in there for entry in model["commitments"]]
+    whose = (Column("environment", cell=lambda row: row["where"]), Column("n", "number", lambda row: str(row["commitment"])))
+    score = median(f"{_LOOKING}.score_per_second")
+    rates = (
+        *whose,
+        Column("s / 100k steps", "number", median(f"{_LOOKING}.seconds_per_100k_steps")),
+        Column("lowest … highest", "interval", ends(f"{_LOOKING}.seconds_per_100k_steps")),
+        Column("observing always", "number", median(f"{_ALWAYS}.seconds_per_100k_steps")),
+        Column("T(1)/T(n)", "number", median("speedup", times)),
+        Column("t_policy, µs", "number", median("bound.policy_us", whole)),
+        Column("score / s", "number", lambda row: NOTHING if row["of"]["untrained"] else score(row)),
+        Column("bound, s", "number", lambda row: number(row["bound"]["bound_us"]["median"] / 10)),
+        Column("fraction", "number", median("bound.fraction", lambda value: number(value, 3))),
+    )
+    headings = ("t_sim, µs", "t_reset, µs", "t_obs, µs", "t_policy, µs", "E a step", "L, steps", "T, µs")
+    terms = [Column(text, "number", median(f"bound.{name}")) for text, name in zip(headings, _TERMS[:-1], strict=True)]
+    note = "T = t_sim + t_reset/L + E·(t_obs + t_policy): the least that a step can cost here."
+    return [
+        Table.of("Acting", rows, rates, " ".join(notes), grouped=True),
+        Table.of("Where the bound comes from", rows, (*whose, *terms), note, grouped=True),
+        *_peers(there),
+    ]
 
 
 def _whose(model: Mapping[str, Any]) -> str:
@@ -187,47 +190,22 @@ def _whose(model: Mapping[str, Any]) -> str:
     return f"{env_name(model['env_id'])}: one student of horizon {model['horizon']}{proof}."
 
 
-def _terms(models: Sequence[Mapping[str, Any]]) -> Table:
-    columns = tuple(
-        Column(text, "text" if at == 0 else "number")
-        for at, text in enumerate(
-            ("environment", "n", "t_sim, µs", "t_reset, µs", "t_obs, µs", "t_policy, µs", "E a step", "L, steps", "T, µs")
-        )
-    )
-    rows = tuple(
-        (
-            env_name(model["env_id"]),
-            str(entry["commitment"]),
-            *(number(entry["bound"][name]["median"]) for name in _TERMS[:-1]),
-        )
-        for model in models
-        for entry in model["commitments"]
-    )
-    note = "T = t_sim + t_reset/L + E·(t_obs + t_policy): the least that a step can cost here."
-    return Table("Where the bound comes from", columns, rows, note=note, grouped=True)
-
-
 def _peers(models: Sequence[Mapping[str, Any]]) -> list[Table]:
-    columns = (
-        Column("environment"), Column("peer"), Column("s / 100k steps", "number"), Column("score / s", "number"),
-        Column("phr's score / s", "number"), Column("phr's steps / s", "number"),
-    )  # fmt: skip
-    rows = []
-    for model in models:
-        for peer in model["peers"]:
-            cells = (NOTHING,) * 4
-            if "missing" not in peer:
-                score, time = peer["score_per_second"], peer["seconds_per_100k_steps"]
-                of_score = None if model["untrained"] else peer["score_ratio"]
-                cells = (
-                    number(time["median"]),
-                    number(None if model["untrained"] else score["median"]),
-                    times(None if of_score is None else of_score["median"]),
-                    times(peer["time_ratio"]["median"]),
-                )
-            name = peer["name"] if "missing" not in peer else f"{peer['name']}: {peer['missing']}"
-            rows.append((env_name(model["env_id"]), name, *cells))
+    rows = [{**peer, "of": model} for model in models for peer in model["peers"]]
     if not rows:
         return []
+
+    def measured(cell: Callable[[Any], str], *, of_score: bool = False) -> Callable[[Any], str]:
+        """What a peer reached; a random policy's score means nothing."""
+        return lambda row: NOTHING if "missing" in row or (of_score and row["of"]["untrained"]) else cell(row)
+
+    columns = (
+        Column("environment", cell=lambda row: env_name(row["of"]["env_id"])),
+        Column("peer", cell=lambda row: f"{row['name']}: {row['missing']}" if "missing" in row else row["name"]),
+        Column("s / 100k steps", "number", measured(median("seconds_per_100k_steps"))),
+        Column("score / s", "number", measured(median("score_per_second"), of_score=True)),
+        Column("phr's score / s", "number", measured(median("score_ratio", times), of_score=True)),
+        Column("phr's steps / s", "number", measured(median("time_ratio", times))),
+    )
     note = "The last two columns compare with phr at its whole horizon: the median of the ratios within the rounds."
-    return [Table("Peers in the same loop", columns, tuple(rows), note=note, grouped=True)]
+    return [Table.of("Peers in the same loop", rows, columns, note, grouped=True)]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from phr.envs import SplitEnv
 from phr.errors import MissingExtraError
 from phr.storage import onnx_planner
-from phr_studies.bench.contestants import Arena, Contestant, Measured, Peer
+from phr_studies.bench.rounds import Arena, Contestant, Peer, units_that_take
 
 REPEATS = 4
 _PILOT_LOOKS = 100
@@ -76,13 +76,8 @@ def repeat_action(arena: Arena) -> Contestant:
                 obs, _ = env.reset()
         return {"seconds_wall": clock() - begin, "steps": view.n_steps - before, "score": score}
 
-    pilot = [run(_PILOT_LOOKS, arena.seed) for _ in range(2)][-1]
-    n_looks = max(1, round(_PILOT_LOOKS * arena.seconds_per_run / pilot["seconds_wall"]))
-
-    def one_round(index: int) -> Measured:
-        return run(n_looks, arena.seed + index)
-
-    return Contestant(f"RepeatAction, n = {REPEATS}", one_round)
+    looks = units_that_take(arena.seconds_per_run, lambda n: run(n, arena.seed)["seconds_wall"], _PILOT_LOOKS)
+    return Contestant(f"RepeatAction, n = {REPEATS}", lambda index: run(looks, arena.seed + index))
 
 
 def stable_baselines3_predict(arena: Arena) -> Contestant:
@@ -92,7 +87,7 @@ def stable_baselines3_predict(arena: Arena) -> Contestant:
         MissingExtraError: If it is not installed.
         UnsupportedEnvironmentError: If this is neither a grid seen whole nor an Atari game.
     """
-    from phr_studies.bench.sb3_predict import predict_peer
+    from phr_studies.bench.sb3 import predict_peer
 
     return predict_peer(arena)
 

@@ -1,7 +1,11 @@
-"""Stable-Baselines3 with phr's network, weights and hyperparameters, in the wrappers that its own users choose."""
+"""Stable-Baselines3 with phr's network, weights and hyperparameters, in the wrappers that its own users choose.
+
+Its `predict` loop is a peer of phr's loop, its A2C of phr's A2C.
+"""
 
 from __future__ import annotations
 
+import time
 from typing import Any, Literal, get_args
 
 import gymnasium
@@ -15,6 +19,7 @@ from phr.envs import FullViewEnv, layout_of, make_env
 from phr.errors import MissingExtraError, UnsupportedEnvironmentError
 from phr.learning import A2CConfig
 from phr.networks import NetworkConfig, PlanNetwork, Trunk
+from phr_studies.bench.rounds import PILOT_UPDATES, Arena, Contestant, units_that_take
 
 try:
     import stable_baselines3 as sb3
@@ -30,6 +35,7 @@ Stepping = Literal["DummyVecEnv", "SubprocVecEnv"]
 STEPPINGS: tuple[Stepping, ...] = get_args(Stepping)
 
 _COLORS, _STATES = 6, 4
+_PILOT_STEPS = 100
 
 
 def symbol_planes(n_planes: int) -> Tensor:
@@ -172,3 +178,111 @@ def copy_weights(network: PlanNetwork, model: sb3.A2C) -> None:
     policy.action_net.weight.copy_(network.plan_head.weight[:n_actions])
     policy.action_net.bias.copy_(network.plan_head.bias[:n_actions])
     policy.value_net.load_state_dict(network.value_head.state_dict())
+
+
+class PredictLoop:
+    """Evaluation as Stable-Baselines3's users write it: `model.predict(obs, deterministic=True)` and a step, in a loop.
+
+    A grid is stepped without a vector environment, the quicker way; a game needs one, for its frame stack.
+
+    Args:
+        env_id: A grid or an Atari game.
+        network: Whose head 1 acts.
+
+    Raises:
+        UnsupportedEnvironmentError: In any other environment.
+    """
+
+    def __init__(self, env_id: str, network: PlanNetwork) -> None:
+        self._is_atari = make_env(env_id).family == "atari"
+        self.env: Any = make_vec_env_for_sb3(env_id, 1, "DummyVecEnv", 0) if self._is_atari else make_env_for_sb3(env_id)
+        self.model = make_a2c(A2CConfig(n_envs=1, trunk=network.config.trunk), network.config, self.env)
+        copy_weights(network, self.model)
+
+    def run(self, steps: int, *, seed: int) -> dict[str, float]:
+        """Act for a number of steps from a seeded reset; later episodes go on with the environment's own generator.
+
+        Returns:
+            `seconds_wall` (predicting, stepping and resetting), `steps`, `episodes` (whole ones) and `score`.
+        """
+        run = self._run_vector if self._is_atari else self._run_single
+        begin = time.perf_counter()
+        episodes, score = run(steps, seed)
+        return {"seconds_wall": time.perf_counter() - begin, "steps": steps, "episodes": episodes, "score": score}
+
+    def _run_single(self, steps: int, seed: int) -> tuple[int, float]:
+        env, predict = self.env, self.model.predict
+        episodes, score = 0, 0.0
+        obs, _ = env.reset(seed=seed)
+        for left in range(steps, 0, -1):
+            action, _ = predict(obs, deterministic=True)
+            obs, reward, terminated, truncated, _ = env.step(action)
+            score += reward
+            if terminated or truncated:
+                episodes += 1
+                if left > 1:
+                    obs, _ = env.reset()
+        return episodes, float(score)
+
+    def _run_vector(self, steps: int, seed: int) -> tuple[int, float]:
+        env, predict = self.env, self.model.predict
+        episodes, score = 0, 0.0
+        env.seed(seed)
+        obs = env.reset()
+        for _ in range(steps):
+            action, _ = predict(obs, deterministic=True)
+            obs, rewards, dones, _ = env.step(action)
+            score += rewards[0]
+            episodes += int(dones[0])
+        return episodes, float(score)
+
+
+def predict_peer(arena: Arena) -> Contestant:
+    """The `predict` loop as one of the loops that are run side by side, with the weights of the arena's model.
+
+    Raises:
+        UnsupportedEnvironmentError: If this is neither a grid nor an Atari game.
+    """
+    loop = PredictLoop(arena.env_id, arena.model.network)
+    steps = units_that_take(arena.seconds_per_run, lambda n: loop.run(n, seed=arena.seed)["seconds_wall"], _PILOT_STEPS)
+    return Contestant("Stable-Baselines3 predict, n = 1", lambda index: loop.run(steps, seed=arena.seed + index))
+
+
+class TrainingPeer:
+    """Stable-Baselines3's A2C, stepping its environments the way that is quicker for it in a pilot run.
+
+    Args:
+        env_id: Where.
+        config: phr's settings, which it shares.
+        network: Its layers and first weights.
+        seconds: Length of the pilot runs.
+
+    Attributes:
+        stepping: The quicker way.
+        pilot: Steps a second of each way.
+    """
+
+    def __init__(self, env_id: str, config: A2CConfig, network: PlanNetwork, seconds: float) -> None:
+        self._size = config.rollout_size
+        self.pilot: dict[str, float] = {}
+        models, envs = {}, {}
+        for stepping in STEPPINGS:
+            env = envs[stepping] = make_vec_env_for_sb3(env_id, config.n_envs, stepping, config.seed)
+            self._model = models[stepping] = make_a2c(config, network.config, env, config.seed)
+            copy_weights(network, self._model)
+            n_updates = units_that_take(seconds, self.run, PILOT_UPDATES)
+            self.pilot[stepping] = n_updates * self._size / self.run(n_updates)
+        self.stepping = max(STEPPINGS, key=lambda name: self.pilot[name])
+        self._model, self._env = models[self.stepping], envs.pop(self.stepping)
+        for slower in envs.values():
+            slower.close()
+
+    def run(self, n_updates: int) -> float:
+        """Its own `learn`, where it stopped before; returns seconds."""
+        begin = time.perf_counter()
+        self._model.learn(n_updates * self._size, reset_num_timesteps=False)
+        return time.perf_counter() - begin
+
+    def close(self) -> None:
+        """Stop its environments."""
+        self._env.close()

@@ -8,7 +8,8 @@ long episodes, or trained, with short ones and many resets.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,12 +21,20 @@ from phr.errors import UnknownModelError
 from phr.learning import A2C, A2CConfig, teacher_config
 from phr.networks import PlanNetwork, Precision, TrunkConfig, build_network, compute_dtype
 from phr.teachers import resolve
-from phr_studies.bench.contestants import Contestant, Measured, alternate, ratio, spread
-from phr_studies.bench.models import REFERENCE_TRUNKS
-from phr_studies.bench.updates import PILOT_UPDATES, Runner, calibrated, timed
-from phr_studies.bench.widen import widened
+from phr_studies.bench.models import REFERENCE_TRUNKS, widened
+from phr_studies.bench.rounds import (
+    PILOT_UPDATES,
+    Contestant,
+    Measured,
+    alternate,
+    ends,
+    median,
+    ratio,
+    spread,
+    units_that_take,
+)
 from phr_studies.report.names import env_name
-from phr_studies.report.numbers import interval, number, times
+from phr_studies.report.numbers import number, times, whole
 from phr_studies.report.tables import NOTHING, Column, Table
 from phr_studies.reproduce.profiles import CROSSING, PONG
 from phr_studies.threads import torch_threads
@@ -33,6 +42,9 @@ from phr_studies.threads import torch_threads
 HEADING = "Training"
 OURS, OURS_FLOAT32, BARE, BARE_FLOAT32, PEER = "phr", "phr, float32", "passes", "passes, float32", "Stable-Baselines3"
 _NO_LEARNING, _NO_END = 1e-12, 10**9
+
+Runner = Callable[[int], float]
+"""Does so many updates and returns the seconds that they took."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,19 +131,21 @@ def network_of(case: TrainingCase, config: A2CConfig) -> PlanNetwork:
 
 
 def _measure_case(case: TrainingCase, settings: TrainingSettings) -> dict[str, Any]:
-    from phr_studies.bench.sb3_training import Peer  # an optional extra
+    from phr_studies.bench.sb3 import TrainingPeer  # an optional extra
 
     config = config_of(case)
     network = network_of(case, config)
-    peer = Peer(case.env_id, config, network, settings.seconds_per_run)  # first: it forks, best without others' threads
+    peer = TrainingPeer(
+        case.env_id, config, network, settings.seconds_per_run
+    )  # first: it forks, best before others have threads
     trainings: dict[Precision, tuple[str, str]] = {"auto": (OURS, BARE)}
     if compute_dtype("auto", convolutions=True) is not torch.float32:
         trainings["float32"] = OURS_FLOAT32, BARE_FLOAT32
     runners: dict[str, Runner] = {PEER: peer.run}
     ours = []
-    for precision, (whole, bare) in trainings.items():
+    for precision, (whole_name, bare) in trainings.items():
         training = A2C(lambda: make_env(case.env_id), replace(config, precision=precision), network=copy.deepcopy(network))
-        runners |= {whole: _updates(training), bare: bare_updates(training)}
+        runners |= {whole_name: _timed(training.update), bare: bare_updates(training)}
         ours.append(training)
     size = config.rollout_size
     contestants = [_contestant(name, run, size, settings.seconds_per_run) for name, run in runners.items()]
@@ -168,10 +182,12 @@ def ratios_of(rates: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _updates(training: A2C) -> Runner:
-    def run(n_updates: int) -> None:
+def _timed(update: Callable[[], Any]) -> Runner:
+    def run(n_updates: int) -> float:
+        begin = time.perf_counter()
         for _ in range(n_updates):
-            training.update()
+            update()
+        return time.perf_counter() - begin
 
     return run
 
@@ -182,34 +198,46 @@ def bare_updates(training: A2C) -> Runner:
     training.learn(rollout)
     rollout = replace(rollout, obs=rollout.obs.clone())
 
-    def run(n_updates: int) -> None:
-        for _ in range(n_updates):
-            answers = [training.act(obs) for obs in rollout.obs[:-1]]
-            logits, values = (torch.cat(parts) for parts in zip(*answers, strict=True))
-            training.learn(replace(rollout, logits=logits, values=values))
+    def update() -> None:
+        answers = [training.act(obs) for obs in rollout.obs[:-1]]
+        logits, values = (torch.cat(parts) for parts in zip(*answers, strict=True))
+        training.learn(replace(rollout, logits=logits, values=values))
 
-    return run
+    return _timed(update)
 
 
 def _contestant(name: str, run: Runner, rollout_size: int, seconds: float) -> Contestant:
-    run(PILOT_UPDATES)
-    n_updates = calibrated(run, seconds)
+    n_updates = units_that_take(seconds, run, PILOT_UPDATES)
 
     def one_round(_index: int) -> Measured:
-        return {"seconds_wall": timed(run, n_updates), "steps": float(n_updates * rollout_size)}
+        return {"seconds_wall": run(n_updates), "steps": float(n_updates * rollout_size)}
 
     return Contestant(name, one_round)
 
 
 def tables(values: Mapping[str, Any]) -> list[Table]:
     """One row per case."""
+
+    def layers(case: Mapping[str, Any]) -> str:
+        return f"{'-'.join(map(str, case['channels']))} / {case['width']}"
+
+    def in_float32(cell: Callable[[Any], str]) -> Callable[[Any], str]:
+        return lambda case: cell(case) if OURS_FLOAT32 in case["steps_per_second"] else NOTHING
+
     columns = (
-        Column("environment"), Column("network"), Column("weights"), Column("threads", "number"),
-        Column("phr, steps / s", "number"), Column("lowest … highest", "interval"), Column("float32", "number"),
-        Column("SB3", "number"), Column("stepped by"),
-        Column("phr / SB3", "number"), Column("float32 / SB3", "number"), Column("of the bare passes", "number"),
-    )  # fmt: skip
-    rows = tuple(_row(case) for case in values["cases"])
+        Column("environment", cell=lambda case: env_name(case["env_id"])),
+        Column("network", cell=layers),
+        Column("weights", cell=lambda case: "fresh" if case["weights"] is None else "trained"),
+        Column("threads", "number", lambda case: str(case["threads"])),
+        Column("phr, steps / s", "number", median(f"steps_per_second.{OURS}", whole)),
+        Column("lowest … highest", "interval", ends(f"steps_per_second.{OURS}")),
+        Column("float32", "number", in_float32(median(f"steps_per_second.{OURS_FLOAT32}", whole))),
+        Column("SB3", "number", median(f"steps_per_second.{PEER}", whole)),
+        Column("stepped by", cell=lambda case: case["peer_stepping"]),
+        Column("phr / SB3", "number", median("ratios.against_sb3", times)),
+        Column("float32 / SB3", "number", in_float32(median("ratios.float32_against_sb3", times))),
+        Column("of the bare passes", "number", median("ratios.of_bare_passes", lambda value: number(value, 2))),
+    )
     first = values["cases"][0] if values["cases"] else {"precision": NOTHING}
     note = (
         "Both with the same threads of torch, network, weights, hyperparameters and environments; phr "
@@ -219,29 +247,4 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
         "are stepped by ale-py's own threads."
     )
     note = " ".join([note, *(f"Left out: {text}." for text in values["left_out"])])
-    return [Table("A2C", columns, rows, note=note, grouped=True)]
-
-
-def _row(case: Mapping[str, Any]) -> tuple[str, ...]:
-    rates, ratios = case["steps_per_second"], case["ratios"]
-    ours = rates[OURS]
-    layers = "-".join(str(n) for n in case["channels"])
-    return (
-        env_name(case["env_id"]),
-        f"{layers} / {case['width']}",
-        "fresh" if case["weights"] is None else "trained",
-        str(case["threads"]),
-        number(ours["median"], 0),
-        interval((ours["low"], ours["high"])),
-        number(rates[OURS_FLOAT32]["median"], 0) if OURS_FLOAT32 in rates else NOTHING,
-        number(rates[PEER]["median"], 0),
-        case["peer_stepping"],
-        times(_median(ratios, "against_sb3")),
-        times(_median(ratios, "float32_against_sb3")),
-        number(_median(ratios, "of_bare_passes"), 2),
-    )
-
-
-def _median(ratios: Mapping[str, Any], name: str) -> float | None:
-    found = ratios.get(name)
-    return None if found is None else float(found["median"])
+    return [Table.of("A2C", values["cases"], columns, note, grouped=True)]

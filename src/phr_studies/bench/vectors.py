@@ -12,10 +12,10 @@ from phr.envs import Autoreset, VectorSplit, make_env
 from phr.errors import SettingError
 from phr.protocols import Planner
 from phr.storage import onnx_planner
-from phr_studies.bench.contestants import Contestant, Measured, alternate, ratio, spread
 from phr_studies.bench.models import bench_model
+from phr_studies.bench.rounds import Contestant, alternate, ends, median, ratio, spread, units_that_take
 from phr_studies.report.names import env_name
-from phr_studies.report.numbers import interval, number, times
+from phr_studies.report.numbers import times, whole
 from phr_studies.report.tables import Column, Table
 
 HEADING = "Many environments at once"
@@ -79,13 +79,11 @@ def _name(n_envs: int, commitment: int) -> str:
 
 
 def _contestant(vector: VectorSplit, planner: Planner, n_envs: int, commitment: int, seconds: float) -> Contestant:
-    pilot = [play_vector(vector, planner, commitment, _PILOT_TICKS) for _ in range(2)][-1]
-    n_ticks = max(1, round(_PILOT_TICKS * seconds / pilot["seconds_wall"]))
-
-    def one_round(index: int) -> Measured:
+    def run(n_ticks: int) -> dict[str, float]:
         return play_vector(vector, planner, commitment, n_ticks)
 
-    return Contestant(_name(n_envs, commitment), one_round)
+    n_ticks = units_that_take(seconds, lambda n: run(n)["seconds_wall"], _PILOT_TICKS)
+    return Contestant(_name(n_envs, commitment), lambda _index: run(n_ticks))
 
 
 def play_vector(vector: VectorSplit, planner: Planner, commitment: int, n_ticks: int) -> dict[str, float]:
@@ -117,19 +115,12 @@ def play_vector(vector: VectorSplit, planner: Planner, commitment: int, n_ticks:
 def tables(values: Mapping[str, Any]) -> list[Table]:
     """One row per commitment and size."""
     columns = (
-        Column("n", "number"), Column("environments", "number"), Column("steps / s", "number"),
-        Column("lowest … highest", "interval"), Column("against the first", "number"), Column("in a batch", "number"),
-    )  # fmt: skip
-    rows = tuple(
-        (
-            str(row["commitment"]),
-            str(row["n_envs"]),
-            number(row["steps_per_second"]["median"], 0),
-            interval((row["steps_per_second"]["low"], row["steps_per_second"]["high"])),
-            times(row["speedup"]["median"]),
-            number(row["environments_per_batch"]["median"]),
-        )
-        for row in values["rows"]
+        Column("n", "number", lambda row: str(row["commitment"])),
+        Column("environments", "number", lambda row: str(row["n_envs"])),
+        Column("steps / s", "number", median("steps_per_second", whole)),
+        Column("lowest … highest", "interval", ends("steps_per_second")),
+        Column("against the first", "number", median("speedup", times)),
+        Column("in a batch", "number", median("environments_per_batch")),
     )
     note = f"{env_name(values['env_id'])}, one process, one thread; a batch holds those whose plan has run out."
-    return [Table("Many environments", columns, rows, note=note, grouped=True)]
+    return [Table.of("Many environments", values["rows"], columns, note, grouped=True)]

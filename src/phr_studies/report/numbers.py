@@ -19,6 +19,11 @@ def number(value: float | None, decimals: int | None = None) -> str:
     return f"{value:,.{decimals}f}".replace("-", "−")
 
 
+def whole(value: float | None) -> str:
+    """A number without decimals."""
+    return number(value, 0)
+
+
 def interval(ends: Interval | None) -> str:
     """Both ends: `0.9601 … 0.9608`."""
     return NOTHING if ends is None else f"{number(ends[0])} … {number(ends[1])}"

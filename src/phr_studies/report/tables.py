@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from phr.errors import InvalidDataError, MissingExtraError
@@ -27,10 +27,12 @@ class Column:
         heading: What stands above.
         kind: `text`; `number`, set to the right; `interval`, of the number on its left, set small; `verdict`,
             coloured if it is good or bad news; `code`, set in a fixed width.
+        cell: Entry → text, for `Table.of`.
     """
 
     heading: str
     kind: Kind = "text"
+    cell: Callable[[Any], str] = field(default=str, compare=False)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,14 @@ class Table:
                 )
         if self.strong and not self.strong <= set(range(len(self.rows))):
             raise InvalidDataError(f"table {self.title!r}: strong rows {sorted(self.strong)} of {len(self.rows)} rows")
+
+    @classmethod
+    def of(
+        cls, title: str, entries: Iterable[Any], columns: Sequence[Column], note: str = "", *, grouped: bool = False
+    ) -> Table:
+        """A row for each entry, made by the columns' cells."""
+        rows = tuple(tuple(column.cell(entry) for column in columns) for entry in entries)
+        return cls(title, tuple(columns), rows, note, grouped)
 
     def begins_group(self, index: int) -> bool:
         """Whether a line parts this row from the one above it."""
