@@ -37,10 +37,8 @@ from phr.learning.student_presets import student_config
 from phr.manifest import COMPLETE
 from phr.storage.model import Model, load_model, save_model
 from phr_studies.bench.models import REFERENCES, distil_reference, solved_starts
-from phr_studies.model_page import STUDENT_CURVE, TEACHER_CURVE
-from phr_studies.report.figures import curve
-from phr_studies.reproduce.layout import StudyLayout
-from phr_studies.reproduce.profiles import CROSSING, FOUR_ROOMS
+from phr_studies.report.lines import STUDENT_CURVE, TEACHER_CURVE, curve
+from phr_studies.reproduce.profiles import CROSSING, FOUR_ROOMS, StudyLayout
 
 NAMES = {"crossing": CROSSING, "four-rooms": FOUR_ROOMS}
 Origin = Callable[[str, Model], list[str]]

@@ -15,12 +15,11 @@ from phr.files import read_jsonl
 from phr.storage import METRICS, MODEL, Model
 from phr.teachers import ZOO_PREFIX
 from phr_studies.films import SHOWN_SEED, film
-from phr_studies.paths import trace_path
-from phr_studies.report.figures import agreement, curve, figure5
-from phr_studies.report.names import env_name, series_name
-from phr_studies.report.numbers import counted, number, percent
+from phr_studies.report.figure5 import figure5, trace_path
+from phr_studies.report.lines import STUDENT_CURVE, TEACHER_CURVE, agreement, curve
 from phr_studies.report.page import PageFigure, ReportContent, Section, write_page
 from phr_studies.report.tables import Column, Table
+from phr_studies.report.text import counted, env_name, number, percent, series_name
 from phr_studies.reproduce.content import PAGE
 from phr_studies.reproduce.study import is_study, redraw
 from phr_studies.threads import torch_threads
@@ -34,10 +33,6 @@ N_EPISODES = 10
 
 HEADS, ROUNDS = "agreement_per_head", "refinement"
 """Notes of a student that hold more than a line."""
-
-TEACHER_CURVE = {"episode_return": "sampled return", "greedy_return": "greedy return"}
-STUDENT_CURVE = {"loss/plan": "plan loss (nats per step)"}
-"""What a curve shows: metric → its name for people."""
 
 Say = Callable[[str], None]
 
@@ -100,19 +95,13 @@ def write_model_page(model: Model, name: str, directory: Path, *, say: Say = lam
     machine = describe_machine(threads=1)
     content = ReportContent(
         title=name,
-        summary=_summary(model),
+        summary=f"A {model.manifest.kind} for `{model.env_id}` that "
+        + ("looks at every step." if model.horizon == 1 else f"predicts {model.horizon} actions from one look."),
         command=f"phr report {name}",
         machine={"processor": machine["cpu"], **machine["versions"]},
         sections=sections,
     )
     return write_page(content, directory / PAGE)
-
-
-def _summary(model: Model) -> str:
-    kind, where = model.manifest.kind, f"`{model.env_id}`"
-    if model.horizon == 1:
-        return f"A {kind} for {where} that looks at every step."
-    return f"A {kind} for {where} that predicts {model.horizon} actions from one look."
 
 
 def _results_section(model: Model, shown: list[int]) -> Section:
@@ -125,18 +114,16 @@ def _results_section(model: Model, shown: list[int]) -> Section:
         return Section(heading="Results", paragraphs=[f"There are none: {error}."])
     finally:
         vector.close()
-    headings = ["n", "return", "steps an episode", "evaluations an episode"]
-    rows = [
-        [str(n), *(number(float(each.mean())) for each in (one.returns, one.lengths, one.evaluations))]
-        for n, one in played.items()
+    columns = [
+        Column("n", "number", lambda found: str(found[0])),
+        Column("return", "number", lambda found: number(float(found[1].returns.mean()))),
+        Column("steps an episode", "number", lambda found: number(float(found[1].lengths.mean()))),
+        Column("evaluations an episode", "number", lambda found: number(float(found[1].evaluations.mean()))),
     ]
     if is_grid(model.env_id):
-        headings.append("goals reached")
-        for row, one in zip(rows, played.values(), strict=True):
-            row.append(f"{one.success.sum()} of {N_EPISODES}")
+        columns.append(Column("goals reached", "number", lambda found: f"{found[1].success.sum()} of {N_EPISODES}"))
     note = f"Means of {N_EPISODES} greedy episodes, seeds {starts[0].seed} to {starts[-1].seed} for every n."
-    columns = tuple(Column(heading, "number") for heading in headings)
-    return Section(heading="Results", tables=[Table("", columns, tuple(map(tuple, rows)), note=note)])
+    return Section(heading="Results", tables=[Table.of("", played.items(), columns, note)])
 
 
 def _card_section(model: Model, directory: Path) -> Section:

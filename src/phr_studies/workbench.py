@@ -5,17 +5,45 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from phr.cores import available_cores
 from phr.errors import OutputDirectoryError
 from phr.files import ensure_directory, read_json, write_json, write_text
-from phr.progress import OnProgress, silent
-from phr_studies.relay import Relay
+from phr.progress import OnProgress, Progress, silent
+
+_SECONDS_BETWEEN = 0.25
+
+
+class Relay:
+    """Puts progress reports into a queue, a few a second.
+
+    Args:
+        queue: Read by the process that draws the bars, a proxy of it in a worker; None drops everything.
+    """
+
+    def __init__(self, queue: Any = None) -> None:
+        self._queue = queue
+
+    def named(self, name: str) -> OnProgress:
+        """A callback whose reports carry the name of a piece of work."""
+        last = 0.0
+
+        def report(progress: Progress) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if self._queue is not None and (now - last > _SECONDS_BETWEEN or progress.done >= progress.total):
+                last = now
+                self._queue.put(replace(progress, stage=name))
+
+        return report
+
 
 SETTINGS = "settings.json"
 COMPLETE = "COMPLETE"
@@ -27,15 +55,13 @@ class Workbench:
     Args:
         directory: The folder; made where it is missing.
         settings: What is to be done; a study is the same study when this is equal.
-        say: Told what happens, one line at a time.
 
     Raises:
         OutputDirectoryError: If the folder holds something else, or another study.
     """
 
-    def __init__(self, directory: Path, settings: dict[str, Any], say: Callable[[str], None]) -> None:
+    def __init__(self, directory: Path, settings: dict[str, Any]) -> None:
         self.directory = ensure_directory(directory)
-        self.say = say
         path = directory / SETTINGS
         if path.exists():
             if read_json(path) != settings:

@@ -12,7 +12,7 @@ from phr.acting.agent import HorizonAgent
 from phr.envs.registry import make_env
 from phr.evaluation.bound import TimeBound, is_enough_to_judge, least_terms, measure_bound
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
-from phr_studies.baselines import RandomPlanner
+from phr_studies.worlds import RandomPlanner
 from tests.evaluation import clocked
 from tests.helpers import always_right, corridor
 

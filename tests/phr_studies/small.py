@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from phr_studies.relay import Relay
-from phr_studies.reproduce.layout import StudyLayout
-from phr_studies.reproduce.profiles import Profile
+from phr_studies.reproduce.profiles import Profile, StudyLayout
 from phr_studies.reproduce.results import Results
 from phr_studies.reproduce.study import reproduce
-from phr_studies.workbench import Job
+from phr_studies.workbench import Job, Relay
 from tests.phr_studies.alley import ALLEY
 
 TINY = Profile(

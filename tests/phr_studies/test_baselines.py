@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from phr.errors import HorizonError, InvalidDataError
 from phr.plan import CategoricalPlan, FloatArray, IntArray
 from phr.protocols import Planner
-from phr_studies.baselines import RandomPlanner, RepeatPlanner
+from phr_studies.worlds import RandomPlanner, RepeatPlanner
 from tests.helpers import LEFT, RIGHT, TablePlanner
 
 OBS = np.eye(5, dtype=np.float32)

@@ -10,8 +10,8 @@ from phr.envs.vector import Start
 from phr.errors import HorizonError, InvalidDataError, UnsupportedEnvironmentError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.teachers.oracle import OraclePlanner
-from phr_studies.baselines import RandomPlanner
-from phr_studies.footage import Footage, make_filmed_env, shoot
+from phr_studies.films import Footage, make_filmed_env, shoot
+from phr_studies.worlds import RandomPlanner
 
 CROSSING = "MiniGrid-SimpleCrossingS9N1-v0"
 PONG = "PongDeterministic-v4?max_frames=80"

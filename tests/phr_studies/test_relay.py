@@ -6,7 +6,7 @@ from queue import Queue
 import pytest
 
 from phr.progress import Progress
-from phr_studies.relay import Relay
+from phr_studies.workbench import Relay
 
 
 def progress(done: int) -> Progress:

@@ -16,9 +16,8 @@ from phr.files import read_json
 from phr.progress import Progress
 from phr.storage.model import load_model
 from phr_studies import workbench
-from phr_studies.relay import Relay
-from phr_studies.reproduce.work import TeacherJob
-from phr_studies.workbench import Job, Workbench, once, run_jobs
+from phr_studies.reproduce.jobs import TeacherJob
+from phr_studies.workbench import Job, Relay, Workbench, once, run_jobs
 from tests.trained import CORRIDOR
 
 MADE = "tests.helpers:make_corridor"
@@ -36,32 +35,32 @@ def names_in(folder: Path) -> list[str]:
 
 
 def test_a_study_is_found_again(tmp_path: Path) -> None:
-    bench = Workbench(tmp_path / "study", SETTINGS, silent)
+    bench = Workbench(tmp_path / "study", SETTINGS)
     assert read_json(tmp_path / "study" / "settings.json") == SETTINGS
-    Workbench(tmp_path / "study", SETTINGS, silent)
+    Workbench(tmp_path / "study", SETTINGS)
     bench.finish()
-    Workbench(tmp_path / "study", SETTINGS, silent)
+    Workbench(tmp_path / "study", SETTINGS)
     assert names_in(tmp_path / "study") == ["COMPLETE", "settings.json"]
 
 
 def test_another_study_is_refused_and_left_alone(tmp_path: Path) -> None:
-    Workbench(tmp_path, SETTINGS, silent)
+    Workbench(tmp_path, SETTINGS)
     with pytest.raises(OutputDirectoryError, match="holds another study; choose another folder, or remove it"):
-        Workbench(tmp_path, {**SETTINGS, "profile": {"seeds": [0]}}, silent)
+        Workbench(tmp_path, {**SETTINGS, "profile": {"seeds": [0]}})
     assert read_json(tmp_path / "settings.json") == SETTINGS
 
 
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(OutputDirectoryError, match="is not empty and holds no study of ours"):
-        Workbench(tmp_path, SETTINGS, silent)
+        Workbench(tmp_path, SETTINGS)
     assert names_in(tmp_path) == ["thesis.tex"]
 
 
 def test_broken_settings_are_named(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text("{")
     with pytest.raises(CorruptFileError, match="settings.json is not readable JSON"):
-        Workbench(tmp_path, SETTINGS, silent)
+        Workbench(tmp_path, SETTINGS)
 
 
 def test_a_value_is_made_once(tmp_path: Path) -> None:
@@ -181,11 +180,11 @@ def test_no_jobs_and_done_jobs_start_no_process(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_study_that_is_taken_up_again_is_not_done(tmp_path: Path) -> None:
-    bench = Workbench(tmp_path, SETTINGS, silent)
+    bench = Workbench(tmp_path, SETTINGS)
     found = [bench.is_complete]
     for change in (bench.finish, bench.reopen, bench.reopen):
         change()
-        found.append(Workbench(tmp_path, SETTINGS, silent).is_complete)
+        found.append(Workbench(tmp_path, SETTINGS).is_complete)
     assert found == [False, True, False, False]
 
 

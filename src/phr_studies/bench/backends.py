@@ -18,11 +18,12 @@ from phr.networks import TorchPlanner
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage import Int8Cost, export_manifest, onnx_bytes, onnx_planner, quantize
-from phr_studies.bench.models import bench_model, quarter_of
+from phr_studies.bench.models import quarter_of
 from phr_studies.bench.rounds import (
     Arena,
     Contestant,
     Measured,
+    ModelSettings,
     Recorder,
     Understudy,
     alternate,
@@ -36,32 +37,23 @@ from phr_studies.bench.rounds import (
     steps_that_take,
     summed_up,
 )
-from phr_studies.report.names import env_name
-from phr_studies.report.numbers import percent, times
 from phr_studies.report.tables import NOTHING, Column, Table
+from phr_studies.report.text import env_name, percent, times
 
 HEADING = "What computes the plan"
 ONNX, INT8, COMPILED, QUARTER = "ONNX Runtime", "ONNX Runtime, int8", "torch.compile", "a quarter of the units"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackendSettings:
+class BackendSettings(ModelSettings):
     """What is run.
 
     Attributes:
-        model: Reference of the student.
-        commitments: n; those above its horizon are left out.
-        rounds: Of every contestant.
-        seconds_per_run: Length of a run.
         calibration: Observations that int8 chooses its ranges on and is compared on.
         compiled: Whether torch.compile takes part; compiling takes a while.
         seed: Of the first round.
     """
 
-    model: str
-    commitments: tuple[int, ...] = (1, 16)
-    rounds: int = 5
-    seconds_per_run: float = 0.5
     calibration: int = 1024
     compiled: bool = True
     seed: int = 0
@@ -69,7 +61,7 @@ class BackendSettings:
 
 def measure(settings: BackendSettings) -> dict[str, Any]:
     """All backends in alternation, at every commitment."""
-    model = bench_model(settings.model)
+    model, commitments = settings.load()
     env = make_env(model.env_id)
     arena = Arena(model.env_id, env, model, settings.seconds_per_run, settings.seed)
     reference = onnx_planner(model)
@@ -81,7 +73,6 @@ def measure(settings: BackendSettings) -> dict[str, Any]:
             planners[COMPILED] = compiled_planner(arena)
         except CompilerError as error:
             missing[COMPILED] = str(error)
-    commitments = [n for n in settings.commitments if n <= model.horizon]
     contestants = [
         loop_contestant(f"{name} {n}", arena, planner, n) for n in commitments for name, planner in planners.items()
     ]

@@ -19,8 +19,8 @@ from phr.files import write_bytes
 from phr.storage import Model, export_manifest, onnx_bytes, save_model
 from phr_studies.bench.models import bench_model
 from phr_studies.bench.rounds import Contestant, Measured, alternate, ends, median, ratio, spread
-from phr_studies.report.numbers import number, times, whole
 from phr_studies.report.tables import Column, Table
+from phr_studies.report.text import number, times, whole
 
 HEADING = "Import, memory, installed size"
 RUNTIME, TORCH, NUMPY = "phr's runtime", "torch", "numpy alone, for comparison"
@@ -74,12 +74,7 @@ print(json.dumps({
 
 @dataclass(frozen=True, kw_only=True)
 class FootprintSettings:
-    """What is run.
-
-    Attributes:
-        model: Reference of the student.
-        rounds: Fresh processes of each kind; the first warms the disk's cache and is not counted.
-    """
+    """Whose model is loaded, and in how many fresh processes of each kind; one more warms the disk's cache."""
 
     model: str
     rounds: int = 5

@@ -18,9 +18,8 @@ from phr.evaluation import distinct_starts, play_all_starts
 from phr.learning import teacher_config
 from phr.progress import OnProgress, silent
 from phr.storage import Model
-from phr_studies.report.names import env_name
-from phr_studies.report.numbers import number
 from phr_studies.report.tables import Column, Table
+from phr_studies.report.text import env_name, number
 
 HEADING = "From nothing"
 

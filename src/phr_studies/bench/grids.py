@@ -14,9 +14,8 @@ from minigrid.wrappers import FullyObsWrapper
 
 from phr.envs import make_env
 from phr_studies.bench.rounds import Contestant, Measured, alternate, ends, median, ratio, spread
-from phr_studies.report.names import env_name
-from phr_studies.report.numbers import times
 from phr_studies.report.tables import Column, Table
+from phr_studies.report.text import env_name, times
 
 HEADING = "A step and a look on a grid"
 OURS = "phr, step and look"
@@ -24,14 +23,7 @@ OURS = "phr, step and look"
 
 @dataclass(frozen=True, kw_only=True)
 class GridSettings:
-    """What is run.
-
-    Attributes:
-        env_id: A MiniGrid id.
-        rounds: Of every contestant.
-        steps: Random steps of a round, the same for all.
-        seed: Of the first round's first episode.
-    """
+    """What is run: in which grid, how often, how many random steps a round, from which first seed."""
 
     env_id: str = "MiniGrid-SimpleCrossingS9N1-v0"
     rounds: int = 7

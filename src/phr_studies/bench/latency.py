@@ -14,33 +14,26 @@ from phr.envs import SplitEnv, make_env
 from phr.errors import SettingError
 from phr.protocols import Planner
 from phr.storage import onnx_planner
-from phr_studies.bench.models import bench_model
-from phr_studies.bench.rounds import Contestant, Measured, alternate, median, spread
-from phr_studies.report.names import env_name
-from phr_studies.report.numbers import number, percent
+from phr_studies.bench.rounds import Contestant, Measured, ModelSettings, alternate, median, spread
 from phr_studies.report.tables import NOTHING, Column, Table
+from phr_studies.report.text import env_name, number, percent
 
 HEADING = "Latency of an action"
 _WARM_UPS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatencySettings:
+class LatencySettings(ModelSettings):
     """What is run.
 
     Attributes:
-        model: Reference of the student.
         hz: Rates of the control loop; a loop without pauses is run as well.
-        commitments: n; those above the student's horizon are left out.
-        rounds: Of every rate and commitment.
-        seconds_per_run: Length of each.
         seed: Of the first round.
 
     Raises:
         SettingError: If a rate is not positive.
     """
 
-    model: str
     hz: tuple[float, ...] = (50.0, 200.0, 1000.0)
     commitments: tuple[int, ...] = (1, 4, 16)
     rounds: int = 3
@@ -54,19 +47,15 @@ class LatencySettings:
 
 def measure(settings: LatencySettings) -> dict[str, Any]:
     """Every rate and commitment in alternation."""
-    model = bench_model(settings.model)
+    model, commitments = settings.load()
     env, planner = make_env(model.env_id), onnx_planner(model)
     rates: list[float | None] = [None, *settings.hz]
-    pairs = [(rate, n) for rate in rates for n in settings.commitments if n <= model.horizon]
+    pairs = [(rate, n) for rate in rates for n in commitments]
     contestants = [_contestant(env, planner, n, rate, settings) for rate, n in pairs]
     rounds = alternate(contestants, settings.rounds)
     env.close()
-    rows = [{"hz": rate, "commitment": n, **summary(rounds[_name(rate, n)])} for rate, n in pairs]
+    rows = [{"hz": rate, "commitment": n, **summary(rounds[f"{rate} {n}"])} for rate, n in pairs]
     return {"model": settings.model, "env_id": model.env_id, "rows": rows}
-
-
-def _name(rate: float | None, commitment: int) -> str:
-    return f"{rate} {commitment}"
 
 
 def _contestant(
@@ -82,7 +71,7 @@ def _contestant(
         n_ticks = max(1, round(settings.seconds_per_run * rate))
         return latencies(*on_schedule(loop.act, loop.move, rate, n_ticks), 1 / rate)
 
-    return Contestant(_name(rate, commitment), one_round)
+    return Contestant(f"{rate} {commitment}", one_round)
 
 
 class _Loop:
@@ -126,17 +115,9 @@ def on_schedule(
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[list[float], list[float]]:
-    """Act at every tick of a clock that waits for nobody.
+    """Act, and then `move`, at each of `n_ticks` ticks of a clock that waits for nobody.
 
-    Ticks are `1/rate` apart and fixed beforehand. Whoever is late for one acts at once, and is judged by the tick.
-
-    Args:
-        act: Timed.
-        move: What follows it, untimed; it takes from the time until the next tick.
-        rate: Ticks a second.
-        n_ticks: How many.
-        clock: Tells the seconds.
-        sleep: Waits for so many.
+    Ticks are `1/rate` seconds apart and fixed beforehand; an action that is late for one is made at once.
 
     Returns:
         For each action the seconds that `act` took, and those from its tick until it was there: waking up and being late
@@ -159,14 +140,7 @@ def on_schedule(
 
 
 def latencies(took: Sequence[float], answered: Sequence[float], period: float | None) -> dict[str, float]:
-    """Percentiles of one round.
-
-    Args:
-        took: Seconds of each `act`.
-        answered: Seconds from the tick to the action.
-        period: Seconds between ticks; an action that is not there before the next one has missed its deadline. None where
-            nobody waits.
-    """
+    """Percentiles of one round, from what `on_schedule` returned; `period` is that between two ticks, if any."""
     us = 1e6 * np.array(took)
     return {
         "p50_us": float(np.percentile(us, 50)),

@@ -17,6 +17,7 @@ from phr_studies.bench.rounds import (
     Contestant,
     Measured,
     Peer,
+    Settings,
     alternate,
     bounded_contestant,
     ends,
@@ -26,9 +27,8 @@ from phr_studies.bench.rounds import (
     spread,
     summed_up,
 )
-from phr_studies.report.names import env_name
-from phr_studies.report.numbers import number, times, whole
 from phr_studies.report.tables import NOTHING, Column, Table
+from phr_studies.report.text import env_name, number, times, whole
 from phr_studies.reproduce.profiles import PONG
 
 HEADING = "Acting: time per step, and the bound"
@@ -38,15 +38,13 @@ _LOOKING, _ALWAYS = "looking", "observing_always"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopSettings:
-    """What is run.
+class LoopSettings(Settings):
+    """What is run; the bound's mistakes are judged where a run takes one second or more.
 
     Attributes:
         models: References of the students, one table each.
         commitments: n; those above a student's horizon are left out.
-        rounds: Of every contestant.
-        seconds_per_run: Length of a run; the bound's mistakes are judged from one second on.
-        seconds_per_bound: Length of each of the two replays beside it.
+        seconds_per_bound: Length of each of the two replays beside a run.
         seconds_per_peer: Length of the runs that are judged against no bound: the peers, and observing always.
         peers: Who else takes part.
         seed: Of the first round.
@@ -143,7 +141,7 @@ def peer_summary(name: str, rounds: Mapping[str, Sequence[Measured]], commitment
     }
 
 
-def too_fast(values: Mapping[str, Any]) -> list[str]:
+def warnings(values: Mapping[str, Any]) -> list[str]:
     """One sentence for each row whose median run was faster than possible by more than 5 %, where enough was measured."""
     return [
         f"{model['env_id']} at commitment {entry['commitment']}: {entry['bound']['fraction']['median']:.2f} of the bound"

@@ -17,13 +17,45 @@ from phr import CategoricalPlan, HorizonAgent, Model, Planner
 from phr.envs import SplitEnv
 from phr.errors import InvalidDataError, SettingError
 from phr.evaluation import Limit, RunOptions, RunRecord, TimeBound, least_terms, measure_bound, timed_run
-from phr_studies.report.numbers import interval, number
+from phr_studies.bench.models import bench_model
+from phr_studies.report.text import interval, number
 
 Measured = Mapping[str, float]
 """What one round of one contestant yields; of loops at least `seconds_wall`, `steps` and `score`."""
 
 Spread = dict[str, Any]
 """`median`, `low`, `high` and the values of all `rounds`, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a section runs.
+
+    Attributes:
+        rounds: Of every contestant.
+        seconds_per_run: Length of one round of one contestant.
+    """
+
+    rounds: int = 5
+    seconds_per_run: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings(Settings):
+    """What a section runs with one student.
+
+    Attributes:
+        model: Reference of the student.
+        commitments: n; those above its horizon are left out.
+    """
+
+    model: str
+    commitments: tuple[int, ...] = (1, 16)
+
+    def load(self) -> tuple[Model, list[int]]:
+        """The student, and the commitments that it can do."""
+        model = bench_model(self.model)
+        return model, [n for n in self.commitments if n <= model.horizon]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json as json_module
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,6 @@ class Section:
     warnings: Callable[[Mapping[str, Any]], list[str]] = field(default=lambda _values: [])
 
 
-def _section(name: str, module: Any, settings: Any, **more: Any) -> Section:
-    """The section of a module: `HEADING`, `measure(settings)` and `tables(values)`."""
-    return Section(name, module.HEADING, plain(settings), partial(module.measure, settings), module.tables, **more)
-
-
 def plain(settings: Any) -> dict[str, Any]:
     """The fields of a settings dataclass as JSON knows them; functions and paths become their names."""
     found: dict[str, Any] = json_module.loads(json_module.dumps(asdict(settings), default=_named))
@@ -82,64 +77,60 @@ def _named(value: Any) -> str:
     return getattr(value, "__name__", None) or str(value)
 
 
-def _loops(request: Request) -> Section:
-    short: dict[str, Any] = {}
-    if request.quick:
-        short = {"rounds": 3, "seconds_per_run": 0.15, "seconds_per_bound": 0.05, "seconds_per_peer": 0.1}
-    settings = loops.LoopSettings(models=(*request.models, f"{UNTRAINED_PREFIX}{PONG}"), **short)
-    return _section("loops", loops, settings, warnings=loops.too_fast)
+def _section(
+    module: Any, settings: Callable[..., Any], given: Callable[[Request], dict[str, Any]], **quick: Any
+) -> Callable[[Request], Section]:
+    """What makes the section of a module from a request.
+
+    Args:
+        module: Has `HEADING`, `measure(settings)`, `tables(values)` and perhaps `warnings(values)`.
+        settings: Its settings dataclass.
+        given: The settings that depend on the request.
+        **quick: Those of a quick bench.
+    """
+
+    def make(request: Request) -> Section:
+        chosen = settings(**given(request), **(quick if request.quick else {}))
+        measure = partial(module.measure, chosen)
+        if module is from_nothing:
+            measure = partial(measure, on_progress=request.on_progress)
+        name, more = module.__name__.rpartition(".")[2], {}
+        if hasattr(module, "warnings"):
+            more["warnings"] = module.warnings
+        return Section(name, module.HEADING, plain(chosen), measure, module.tables, **more)
+
+    return make
 
 
-def _grids(request: Request) -> Section:
-    return _section("grids", grids, grids.GridSettings(rounds=3, steps=1000) if request.quick else grids.GridSettings())
-
-
-def _backends(request: Request) -> Section:
-    short: dict[str, Any] = {}
-    if request.quick:
-        short = {"rounds": 3, "seconds_per_run": 0.15, "calibration": 256, "compiled": False}
-    return _section("backends", backends, backends.BackendSettings(model=request.models[0], **short))
-
-
-def _latency(request: Request) -> Section:
-    short: dict[str, Any] = {"rounds": 2, "seconds_per_run": 0.5} if request.quick else {}
-    return _section("latency", latency, latency.LatencySettings(model=request.models[0], hz=request.hz, **short))
-
-
-def _vectors(request: Request) -> Section:
-    short: dict[str, Any] = {}
-    if request.quick:
-        short = {"n_envs": (1, 4, 16, 64, 256), "rounds": 2, "seconds_per_run": 0.2}
-    return _section("vectors", vectors, vectors.VectorSettings(model=request.models[0], **short))
-
-
-def _footprint(request: Request) -> Section:
-    settings = footprint.FootprintSettings(model=request.models[0], rounds=2 if request.quick else 5)
-    return _section("footprint", footprint, settings)
-
-
-def _training(request: Request) -> Section:
-    short: dict[str, Any] = {}
-    if request.quick:
-        short = {"cases": (training.CASES[0],), "rounds": 2, "seconds_per_run": 0.3}
-    return _section("training", training, training.TrainingSettings(**short))
-
-
-def _from_nothing(request: Request) -> Section:
-    settings = from_nothing.FromNothingSettings()
-    section = _section("from_nothing", from_nothing, settings)
-    return replace(section, measure=partial(from_nothing.measure, settings, request.on_progress))
+def _first_model(request: Request) -> dict[str, Any]:
+    return {"model": request.models[0]}
 
 
 SECTIONS: dict[str, Callable[[Request], Section]] = {
-    "loops": _loops,
-    "grids": _grids,
-    "backends": _backends,
-    "latency": _latency,
-    "vectors": _vectors,
-    "footprint": _footprint,
-    "training": _training,
-    "from_nothing": _from_nothing,
+    "loops": _section(
+        loops,
+        loops.LoopSettings,
+        lambda request: {"models": (*request.models, f"{UNTRAINED_PREFIX}{PONG}")},
+        rounds=3,
+        seconds_per_run=0.15,
+        seconds_per_bound=0.05,
+        seconds_per_peer=0.1,
+    ),
+    "grids": _section(grids, grids.GridSettings, lambda _request: {}, rounds=3, steps=1000),
+    "backends": _section(
+        backends, backends.BackendSettings, _first_model, rounds=3, seconds_per_run=0.15, calibration=256, compiled=False
+    ),
+    "latency": _section(
+        latency, latency.LatencySettings, lambda r: {**_first_model(r), "hz": r.hz}, rounds=2, seconds_per_run=0.5
+    ),
+    "vectors": _section(
+        vectors, vectors.VectorSettings, _first_model, n_envs=(1, 4, 16, 64, 256), rounds=2, seconds_per_run=0.2
+    ),
+    "footprint": _section(footprint, footprint.FootprintSettings, _first_model, rounds=2),
+    "training": _section(
+        training, training.TrainingSettings, lambda _request: {}, cases=training.CASES[:1], rounds=2, seconds_per_run=0.3
+    ),
+    "from_nothing": _section(from_nothing, from_nothing.FromNothingSettings, lambda _request: {}),
 }
 """Name → what makes the section from a request, in the order in which they run."""
 

@@ -26,6 +26,7 @@ from phr_studies.bench.rounds import (
     PILOT_UPDATES,
     Contestant,
     Measured,
+    Settings,
     alternate,
     ends,
     median,
@@ -33,9 +34,8 @@ from phr_studies.bench.rounds import (
     spread,
     units_that_take,
 )
-from phr_studies.report.names import env_name
-from phr_studies.report.numbers import number, times, whole
 from phr_studies.report.tables import NOTHING, Column, Table
+from phr_studies.report.text import env_name, number, times, whole
 from phr_studies.reproduce.profiles import CROSSING, PONG
 from phr_studies.threads import torch_threads
 
@@ -76,17 +76,10 @@ CASES = tuple(
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """What is run.
-
-    Attributes:
-        cases: One row of the table each.
-        rounds: Of every contestant.
-        seconds_per_run: Length of each.
-    """
+class TrainingSettings(Settings):
+    """What is run, each of `cases` a row of the table."""
 
     cases: tuple[TrainingCase, ...] = CASES
-    rounds: int = 5
     seconds_per_run: float = 1.0
 
 

@@ -12,36 +12,24 @@ from phr.envs import Autoreset, VectorSplit, make_env
 from phr.errors import SettingError
 from phr.protocols import Planner
 from phr.storage import onnx_planner
-from phr_studies.bench.models import bench_model
-from phr_studies.bench.rounds import Contestant, alternate, ends, median, ratio, spread, units_that_take
-from phr_studies.report.names import env_name
-from phr_studies.report.numbers import times, whole
+from phr_studies.bench.rounds import Contestant, ModelSettings, alternate, ends, median, ratio, spread, units_that_take
 from phr_studies.report.tables import Column, Table
+from phr_studies.report.text import env_name, times, whole
 
 HEADING = "Many environments at once"
 _PILOT_TICKS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorSettings:
-    """What is run.
-
-    Attributes:
-        model: Reference of the student.
-        n_envs: Sizes of the vector.
-        commitments: n; those above the student's horizon are left out.
-        rounds: Of every size and commitment.
-        seconds_per_run: Length of each.
+class VectorSettings(ModelSettings):
+    """What is run, with vectors of the sizes `n_envs`.
 
     Raises:
         SettingError: If a vector has no environment.
     """
 
-    model: str
     n_envs: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-    commitments: tuple[int, ...] = (1, 16)
     rounds: int = 3
-    seconds_per_run: float = 0.5
 
     def __post_init__(self) -> None:
         if min(self.n_envs) < 1:
@@ -50,32 +38,27 @@ class VectorSettings:
 
 def measure(settings: VectorSettings) -> dict[str, Any]:
     """Every size and commitment in alternation."""
-    model = bench_model(settings.model)
+    model, commitments = settings.load()
     planner = onnx_planner(model)
     envs = [make_env(model.env_id) for _ in range(max(settings.n_envs))]
-    commitments = [n for n in settings.commitments if n <= model.horizon]
     pairs = [(size, n) for n in commitments for size in settings.n_envs]
     vectors = {size: VectorSplit(envs[:size], Autoreset.SAME_STEP, lambda i, k: i + 1000 * k) for size in settings.n_envs}
     contestants = [_contestant(vectors[size], planner, size, n, settings.seconds_per_run) for size, n in pairs]
     rounds = alternate(contestants, settings.rounds)
     for env in envs:
         env.close()
-    rates = {pair: spread([each["steps"] / each["seconds_wall"] for each in rounds[_name(*pair)]]) for pair in pairs}
+    rates = {pair: spread([each["steps"] / each["seconds_wall"] for each in rounds[f"{pair}"]]) for pair in pairs}
     rows = [
         {
             "n_envs": size,
             "commitment": n,
             "steps_per_second": rates[size, n],
             "speedup": ratio(rates[size, n], rates[settings.n_envs[0], n]),
-            "environments_per_batch": spread([each["evaluations"] / each["batches"] for each in rounds[_name(size, n)]]),
+            "environments_per_batch": spread([each["evaluations"] / each["batches"] for each in rounds[f"{(size, n)}"]]),
         }
         for size, n in pairs
     ]
     return {"model": settings.model, "env_id": model.env_id, "rows": rows}
-
-
-def _name(n_envs: int, commitment: int) -> str:
-    return f"{n_envs} {commitment}"
 
 
 def _contestant(vector: VectorSplit, planner: Planner, n_envs: int, commitment: int, seconds: float) -> Contestant:
@@ -83,7 +66,7 @@ def _contestant(vector: VectorSplit, planner: Planner, n_envs: int, commitment: 
         return play_vector(vector, planner, commitment, n_ticks)
 
     n_ticks = units_that_take(seconds, lambda n: run(n)["seconds_wall"], _PILOT_TICKS)
-    return Contestant(_name(n_envs, commitment), lambda _index: run(n_ticks))
+    return Contestant(f"{(n_envs, commitment)}", lambda _index: run(n_ticks))
 
 
 def play_vector(vector: VectorSplit, planner: Planner, commitment: int, n_ticks: int) -> dict[str, float]:

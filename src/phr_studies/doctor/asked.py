@@ -12,7 +12,7 @@ from phr.actions import CLOSE, ActionSpace, Continuous, one_by_one
 from phr.errors import IncompatibleModelError
 from phr.evaluation import check_fits
 from phr.teachers import Reading, name_of, resolve
-from phr_studies.doctor.world import SplitWorld, World
+from phr_studies.doctor.world import World
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def ask(reference: Any, world: World, reading: Reading) -> Asked:
         UsageError: If phr cannot act there, the reference stands for nothing that can be read, or does not fit.
         CorruptFileError: If a file was truncated or edited.
     """
-    if not isinstance(world, SplitWorld):
+    if world.env is None:
         raise IncompatibleModelError(f"{name_of(reference)} cannot act here: {world.refusal}")
     actor = resolve(reference, env_id=world.env_id, reading=reading)
     check_fits(actor.planner, world.env, expected_shape=actor.model.manifest.obs_shape if actor.model else None)

@@ -15,7 +15,7 @@ from gymnasium.wrappers import TimeLimit
 from phr.envs import WALKING, FullViewEnv, PartialViewEnv, SplitEnv
 from phr.learning import default_trunk_of
 from phr.networks import TrunkConfig
-from phr_studies.doctor.world import SplitWorld, World
+from phr_studies.doctor.world import World
 
 _N_WALKING = WALKING.n_planes
 Way = Literal["minigrid", "atari", "generic"]
@@ -60,7 +60,7 @@ class Description:
 def describe(world: World) -> Description:
     """Look at an environment from outside; no episode is played."""
     layers, core = _layers(world.gym_env)
-    split = world.env if isinstance(world, SplitWorld) else None
+    split = world.env
     space = None if split is None else split.observation_space
     kind = type(core)
     frame_skip, sticky, idle = _timing(layers, split)

@@ -20,7 +20,7 @@ from phr_studies.doctor.error_tolerance import ERRORS, ErrorTolerance, bear_erro
 from phr_studies.doctor.looking_away import HORIZONS, LONGEST, LookingAway, look_away
 from phr_studies.doctor.page import Row, checker_rows, environment_rows, error_row, replay_rows, teacher_rows
 from phr_studies.doctor.replay import Replay, examine_replay
-from phr_studies.doctor.world import make_world
+from phr_studies.doctor.world import World
 
 _REPLAY, _TEACHER, _ERRORS = "the same actions again", "the teacher's episodes", "the teacher's errors"
 
@@ -128,7 +128,7 @@ def doctor(
         raise SettingError(f"an examination needs at least one episode of one step, got {episodes} of {steps}")
     with warnings.catch_warnings():  # the checker tells them
         warnings.simplefilter("ignore")
-        world = make_world(env_id)
+        world = World(env_id)
     failures: dict[str, str] = {}
     asked, reading = None, Reading(activation=activation, normalize=normalize)
     if teacher is not None:  # which looks at a few observations of the environment

@@ -7,8 +7,8 @@ from phr_studies.doctor.describe import Description
 from phr_studies.doctor.error_tolerance import ERRORS, ErrorTolerance
 from phr_studies.doctor.looking_away import HORIZONS, LookingAway
 from phr_studies.doctor.replay import Replay
-from phr_studies.report.numbers import counted, number, percent
 from phr_studies.report.tables import NOTHING
+from phr_studies.report.text import counted, number, percent
 
 _STEPPED = {
     "minigrid": "MiniGrid's fast way: a view is built when somebody looks, from the cells that changed",

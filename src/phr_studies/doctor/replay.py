@@ -10,7 +10,7 @@ import numpy as np
 
 from phr.errors import UnsupportedEnvironmentError
 from phr.seeding import Streams
-from phr_studies.doctor.world import Choose, Episode, World, fingerprint, fork, make_world, play, play_again
+from phr_studies.doctor.world import Choose, Episode, World, fingerprint, fork, play, play_again
 
 N_STARTS = 16
 N_FORKS = 12
@@ -81,7 +81,7 @@ def examine_replay(world: World, *, seed: int, n_episodes: int, max_steps: int) 
     seeds = [streams.integer("doctor-start", index) for index in range(n_episodes)]
     choose = random_choice(world, streams.integer("doctor-actions"))
     episodes = [play(world, start, choose, max_steps) for start in seeds]
-    again = make_world(world.env_id)
+    again = World(world.env_id)
     replayed = [play_again(again, episode.seed, episode.actions) for episode in reversed(episodes)][::-1]
     again.close()
     found = (first_difference(k, *pair) for k, pair in enumerate(zip(episodes, replayed, strict=True)))

@@ -6,12 +6,10 @@ dice fall. It needs no copy of a simulator, so it works wherever replaying an ep
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 
@@ -23,128 +21,67 @@ Choose = Callable[[Any], Any]
 """Observation → action."""
 
 
-class World(ABC):
-    """What both ways of stepping have in common.
+class World:
+    """An environment stepped as phr steps it, or by Gymnasium's own step where phr cannot act.
+
+    Args:
+        env_id: Which.
 
     Attributes:
-        env_id: The id it was made from.
-        refusal: Why phr cannot act in it; None where it can.
+        env: Its step split in two; None where phr cannot act in it.
+        refusal: Why phr cannot; None where it can.
+        gym_env: The Gymnasium environment, wrappers included.
+
+    Raises:
+        UsageError: If there is no such environment, it cannot be made, or the options behind its id do not fit.
     """
 
-    env_id: str
-    refusal: str | None = None
-
-    @property
-    @abstractmethod
-    def gym_env(self) -> gymnasium.Env[Any, Any]:
-        """The Gymnasium environment, wrappers included."""
+    def __init__(self, env_id: str) -> None:
+        self.env_id = env_id
+        self.env: SplitEnv | None = None
+        self.refusal: str | None = None
+        self._latest: Any = None
+        try:
+            self.env = make_env(env_id)
+        except UnsupportedEnvironmentError as error:
+            if "?" in env_id:
+                raise
+            self.refusal = str(error)
+        self.gym_env = make_gym_env(env_id) if self.env is None else self.env.gym_env
 
     @property
     def action_space(self) -> spaces.Space[Any]:
         """What actions look like."""
         return self.gym_env.action_space
 
-    @abstractmethod
     def reset(self, seed: int) -> None:
         """Start an episode."""
+        if self.env is None:
+            self._latest, _ = self.gym_env.reset(seed=seed)
+        else:
+            self.env.reset(seed)
 
-    @abstractmethod
     def step(self, action: Any) -> tuple[float, bool, bool]:
         """Reward, terminated, truncated."""
+        if self.env is not None:
+            return self.env.advance(action)[:3]
+        self._latest, reward, terminated, truncated, _ = self.gym_env.step(action)
+        return float(reward), bool(terminated), bool(truncated)
 
-    @abstractmethod
     def observe(self) -> Any:
-        """What somebody who looks now is shown."""
+        """The observation as the network is shown it; without a network, as the environment gave it."""
+        return self._latest if self.env is None else self.env.observe()
 
-    @abstractmethod
     def reseed(self, seed: int) -> None:
         """Let chance go on from this seed, in the state as it stands."""
+        if self.env is None:
+            reseed(self.gym_env.unwrapped.np_random, seed)
+        else:
+            self.env.reseed(seed)
 
     def close(self) -> None:
         """Release what the environment holds."""
         self.gym_env.close()
-
-
-class SplitWorld(World):
-    """An environment that phr acts in.
-
-    Args:
-        env: Its step split in two.
-    """
-
-    def __init__(self, env: SplitEnv) -> None:
-        self.env, self.env_id = env, env.env_id
-
-    @property
-    def gym_env(self) -> gymnasium.Env[Any, Any]:
-        """The Gymnasium environment that was split."""
-        return self.env.gym_env
-
-    def reset(self, seed: int) -> None:
-        """Start an episode."""
-        self.env.reset(seed)
-
-    def step(self, action: Any) -> tuple[float, bool, bool]:
-        """Reward, terminated, truncated."""
-        return self.env.advance(action)[:3]
-
-    def observe(self) -> Any:
-        """The observation as the network is shown it."""
-        return self.env.observe()
-
-    def reseed(self, seed: int) -> None:
-        """Let chance go on from this seed."""
-        self.env.reseed(seed)
-
-
-class PlainWorld(World):
-    """An environment that phr cannot act in: Gymnasium's own step, whatever its spaces are.
-
-    Args:
-        env: The environment.
-        env_id: The id it was made from.
-        refusal: Why phr cannot act in it.
-    """
-
-    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str, refusal: str) -> None:
-        self._env, self.env_id, self.refusal = env, env_id, refusal
-        self._latest: Any = None
-
-    @property
-    def gym_env(self) -> gymnasium.Env[Any, Any]:
-        """The environment."""
-        return self._env
-
-    def reset(self, seed: int) -> None:
-        """Start an episode."""
-        self._latest, _ = self._env.reset(seed=seed)
-
-    def step(self, action: Any) -> tuple[float, bool, bool]:
-        """Reward, terminated, truncated."""
-        self._latest, reward, terminated, truncated, _ = self._env.step(action)
-        return float(reward), bool(terminated), bool(truncated)
-
-    def observe(self) -> Any:
-        """The latest observation, as the environment gave it."""
-        return self._latest
-
-    def reseed(self, seed: int) -> None:
-        """Let chance go on from this seed."""
-        reseed(self._env.unwrapped.np_random, seed)
-
-
-def make_world(env_id: str) -> World:
-    """Make an environment, also one that phr cannot act in.
-
-    Raises:
-        UsageError: If there is no such environment, it cannot be made, or the options behind its id do not fit.
-    """
-    try:
-        return SplitWorld(make_env(env_id))
-    except UnsupportedEnvironmentError as error:
-        if "?" in env_id:
-            raise
-        return PlainWorld(make_gym_env(env_id), env_id, str(error))
 
 
 @dataclass(frozen=True)

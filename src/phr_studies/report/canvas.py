@@ -13,8 +13,8 @@ from typing import Any
 
 from phr.errors import MissingExtraError
 from phr.files import atomic_path
-from phr_studies.report.names import dark_variant
 from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER
+from phr_studies.report.text import dark_variant
 
 try:
     import matplotlib

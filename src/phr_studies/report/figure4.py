@@ -19,8 +19,8 @@ from phr_studies.report.canvas import (
     series_styles,
     text_beside,
 )
-from phr_studies.report.names import env_name, series_name
 from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Interval, Point, find, in_order
+from phr_studies.report.text import env_name, series_name
 
 Quantity = Literal["score", "seconds"]
 
@@ -32,7 +32,7 @@ _HEADROOM = 1.14
 """The value axis ends this factor above the highest value."""
 
 
-def figure4(points: Sequence[Point], path: Path, *, title: str = "") -> Path:
+def figure4(points: Sequence[Point], path: Path) -> Path:
     """Draw throughput and time over n, one column per environment, one line per series.
 
     The teacher's n = 1 is a diamond; a series without a point of its own at n = 1 starts there. A dotted line
@@ -42,7 +42,6 @@ def figure4(points: Sequence[Point], path: Path, *, title: str = "") -> Path:
     Args:
         points: Everything to draw; columns and lines come in order of first appearance.
         path: Where the PNG goes; the SVG and the dark twin lie beside it.
-        title: Stands above; may be empty.
 
     Returns:
         The PNG.
@@ -52,10 +51,10 @@ def figure4(points: Sequence[Point], path: Path, *, title: str = "") -> Path:
     """
     if not points:
         raise InvalidDataError("a figure needs at least one point, got none")
-    return save(path, partial(_draw, points, title))
+    return save(path, partial(_draw, points))
 
 
-def _draw(points: Sequence[Point], title: str, theme: Theme) -> Figure:
+def _draw(points: Sequence[Point], theme: Theme) -> Figure:
     env_ids = in_order(points, lambda point: point.env_id)
     figure = new_figure(4.9 * len(env_ids), 6.6)
     grid = figure.subplots(2, len(env_ids), squeeze=False)
@@ -68,8 +67,6 @@ def _draw(points: Sequence[Point], title: str, theme: Theme) -> Figure:
         _panel(lower, [point for point in here if point.series != OPTIMUM] or here, "seconds", theme)
         _mark_speed(lower, here, theme)
         lower.set_xlabel("n, actions executed per look", color=theme.faint)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", color=theme.ink, fontsize=13)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The paper's Fig. 5: the learned path on its map, numbered by action."""
+"""The paper's Fig. 5: the path that a policy walks on a grid, read from what it sees, and drawn on its map."""
 
 from __future__ import annotations
 
@@ -6,10 +6,187 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from phr_studies.paths import LearnedPath
+import numpy as np
+from numpy.typing import NDArray
+
+from phr.acting import CommitmentLike, HorizonAgent
+from phr.envs import FullViewEnv, PlaneLayout, SplitEnv, layout_of
+from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmentError
+from phr.experience import episode_success, said_success
+from phr.protocols import Planner
 from phr_studies.report.canvas import DARK, LIGHT, Artist, Axes, Figure, Theme, offsetbox, patches, save
-from phr_studies.report.names import env_name
+from phr_studies.report.text import env_name
+
+Place = tuple[int, int, int]
+"""Column, row and direction (0 right, 1 down, 2 left, 3 up)."""
+
+_SYMBOLS = {"wall": "#", "lava": "~", "goal": "G"}
+"""How a map is written: one string per row of the grid, `.` where a cell is free."""
+
+
+@dataclass(frozen=True)
+class LearnedPath:
+    """One episode on a grid.
+
+    Attributes:
+        env_id: Where.
+        title: A few words about the policy; may be empty.
+        commitment: Actions executed per look, or `"auto"`.
+        map: What does not move, one string per row: `#` wall, `~` lava, `G` goal, `.` free.
+        places: Where the agent stood before the first action and after each action.
+        actions: What it did.
+        looked: For each action, whether the policy was evaluated right before it.
+        solved: The episode was a success (see `episode_success`).
+
+    Raises:
+        InvalidDataError: If the lists do not fit each other or the map, or the first action followed no look.
+    """
+
+    env_id: str
+    title: str
+    commitment: int | str
+    map: tuple[str, ...]
+    places: tuple[Place, ...]
+    actions: tuple[int, ...]
+    looked: tuple[bool, ...]
+    solved: bool
+
+    def __post_init__(self) -> None:
+        n = len(self.actions)
+        if n == 0 or len(self.looked) != n or len(self.places) != n + 1:
+            raise InvalidDataError(
+                "a path needs at least one action, a look flag for each and one place more than actions; "
+                f"got {n} actions, {len(self.looked)} flags and {len(self.places)} places"
+            )
+        if not self.looked[0]:
+            raise InvalidDataError("the first action of a path follows a look, but its flag says it does not")
+        if len({len(row) for row in self.map}) != 1:
+            raise InvalidDataError(f"the rows of a map need one length, got {[len(row) for row in self.map]}")
+        height, width = len(self.map), len(self.map[0])
+        for x, y, direction in self.places:
+            if not (0 <= x < width and 0 <= y < height and 0 <= direction < 4):
+                raise InvalidDataError(f"place ({x}, {y}, {direction}) lies outside a map of {width}x{height} cells")
+            if self.map[y][x] == _SYMBOLS["wall"]:
+                raise InvalidDataError(f"place ({x}, {y}) of the path lies inside a wall")
+
+    @property
+    def evaluations(self) -> int:
+        """How often the policy looked."""
+        return sum(self.looked)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values; the map as rows of symbols."""
+        return {
+            "env_id": self.env_id,
+            "title": self.title,
+            "commitment": self.commitment,
+            "map": list(self.map),
+            "places": [list(place) for place in self.places],
+            "actions": list(self.actions),
+            "looked": list(self.looked),
+            "solved": self.solved,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> LearnedPath:
+        """The path that `to_json` wrote.
+
+        Raises:
+            CorruptFileError: If something is missing or of another kind.
+            InvalidDataError: If the parts do not fit each other.
+        """
+        try:
+            return cls(
+                env_id=values["env_id"],
+                title=values["title"],
+                commitment=values["commitment"],
+                map=tuple(str(row) for row in values["map"]),
+                places=tuple((int(x), int(y), int(direction)) for x, y, direction in values["places"]),
+                actions=tuple(int(action) for action in values["actions"]),
+                looked=tuple(bool(flag) for flag in values["looked"]),
+                solved=bool(values["solved"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptFileError(f"this is not a learned path as phr writes it: {error!r}") from error
+
+
+def read_map(obs: NDArray[Any]) -> tuple[str, ...]:
+    """The map in one full symbolic observation, shape `(planes, height, width)`, as `LearnedPath` keeps it.
+
+    Raises:
+        InvalidDataError: If it is not such an observation.
+    """
+    planes, symbols = _planes(obs), np.full(obs.shape[1:], ".")
+    for name, symbol in _SYMBOLS.items():
+        symbols[obs[planes.object[name]] > 0] = symbol
+    return tuple("".join(row) for row in symbols)
+
+
+def read_place(obs: NDArray[Any]) -> Place:
+    """Where the agent stands in one full symbolic observation, and which way it faces.
+
+    Raises:
+        InvalidDataError: If it is not such an observation, or there is not exactly one agent.
+    """
+    agent = _planes(obs).agent
+    found = np.argwhere(obs[agent : agent + 4])
+    if len(found) != 1:
+        raise InvalidDataError(f"a grid observation shows exactly one agent, found {len(found)}")
+    direction, y, x = found[0].tolist()
+    return x, y, direction
+
+
+def _planes(obs: NDArray[Any]) -> PlaneLayout:
+    layout = layout_of(len(obs))
+    if layout is None:
+        raise InvalidDataError(f"this is no full grid observation, (planes, height, width): got shape {obs.shape}")
+    return layout
+
+
+def trace_path(
+    planner: Planner, env: SplitEnv, seed: int, commitment: CommitmentLike | None = None, *, title: str = ""
+) -> LearnedPath:
+    """Play one greedy episode and note where every action led.
+
+    The observations that tell the places are built for the record; the agent sees only those it asks for.
+
+    Args:
+        planner: Who acts.
+        env: A MiniGrid environment in full view.
+        seed: Of the episode.
+        commitment: Actions executed per look; None is the whole horizon.
+        title: A few words about the policy.
+
+    Raises:
+        UnsupportedEnvironmentError: If the environment is not a grid in full view.
+        HorizonError: If the commitment is outside 1 .. horizon.
+    """
+    if not isinstance(env, FullViewEnv):
+        raise UnsupportedEnvironmentError(f"{env.env_id}: a path can be drawn only of a MiniGrid environment in full view")
+    agent = HorizonAgent(planner, commitment)
+    env.reset(seed)
+    obs = env.observe()
+    map_, places, actions, looked = read_map(obs), [read_place(obs)], [], []
+    reward, terminated, truncated = 0.0, False, False
+    info: dict[str, Any] = {}
+    while not (terminated or truncated):
+        looked.append(agent.needs_observation)
+        actions.append(agent.act(obs if looked[-1] else None))
+        reward, terminated, truncated, info = env.advance(actions[-1])
+        places.append(read_place(obs := env.observe()))
+    return LearnedPath(
+        env_id=env.env_id,
+        title=title,
+        commitment=planner.horizon if commitment is None else commitment,
+        map=map_,
+        places=tuple(places),
+        actions=tuple(actions),
+        looked=tuple(looked),
+        solved=episode_success(said_success(info), terminated=terminated, last_reward=reward),
+    )
+
 
 Cell = tuple[int, int]
 """Column and row."""
@@ -27,19 +204,15 @@ _WORD_EMS = {False: 0.64, True: 0.7, ",": 0.36}
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 
-@dataclass(frozen=True)
-class Label:
-    """The number of an action, and whether the policy was evaluated right before it."""
-
-    number: int
-    looked: bool
+Label = tuple[int, bool]
+"""The number of an action, and whether the policy was evaluated right before it."""
 
 
 def cell_labels(path: LearnedPath) -> dict[Cell, tuple[Label, ...]]:
     """Which actions landed in which cell, in order; actions that turn or bump land where they began."""
     cells: dict[Cell, list[Label]] = {}
     for number, ((x, y, _), looked) in enumerate(zip(path.places[1:], path.looked, strict=True), start=1):
-        cells.setdefault((x, y), []).append(Label(number, looked))
+        cells.setdefault((x, y), []).append((number, looked))
     return {cell: tuple(labels) for cell, labels in cells.items()}
 
 
@@ -56,7 +229,7 @@ def label_lines(labels: Sequence[Label], per_line: int, *, most: int = 6) -> lis
         most: Numbers in a cell; of more, the first are shown and the others counted.
     """
     shown = labels if len(labels) <= most else labels[: most - 1]
-    items = [(str(label.number), label.looked) for label in shown]
+    items = [(str(number), looked) for number, looked in shown]
     if len(shown) < len(labels):
         items.append((f"+{len(labels) - len(shown)}", False))
     lines = [items[first : first + per_line] for first in range(0, len(items), per_line)]
@@ -96,7 +269,7 @@ def figure5(path: LearnedPath, file: Path) -> Path:
 
 
 def _draw(path: LearnedPath, theme: Theme) -> Figure:
-    rows, columns = path.layout.shape
+    rows, columns = len(path.map), len(path.map[0])
     width = max(columns * _CELL_INCHES, 4.0) + 2 * _MARGIN
     height = rows * _CELL_INCHES + _HEAD + _FOOT
     figure = Figure(figsize=(width, height))
@@ -116,11 +289,10 @@ def _draw(path: LearnedPath, theme: Theme) -> Figure:
 
 
 def _draw_cells(axes: Axes, path: LearnedPath, free: str) -> None:
-    rows, columns = path.layout.shape
-    for y in range(rows):
-        for x in range(columns):
-            kinds = ((path.layout.walls, _WALL), (path.layout.lava, _LAVA), (path.layout.goal, _GOAL))
-            color = next((color for cells, color in kinds if cells[y, x]), free)
+    colors = dict(zip(_SYMBOLS.values(), (_WALL, _LAVA, _GOAL), strict=True))
+    for y, row in enumerate(path.map):
+        for x, symbol in enumerate(row):
+            color = colors.get(symbol, free)
             edge = _WALL if color == _WALL else _GRID
             axes.add_patch(patches.Rectangle((x, y), 1, 1, facecolor=color, edgecolor=edge, linewidth=0.7, zorder=1))
 
@@ -158,12 +330,8 @@ def _write_labels(axes: Axes, x: int, y: int, labels: Sequence[Label], *, beside
 
 
 def _word(text: str, looked: bool, size: float) -> offsetbox.TextArea:
-    style = {
-        "color": _LOOKED if looked else _PLAIN,
-        "fontweight": "bold" if looked else "normal",
-        "fontsize": size,
-    }
-    return offsetbox.TextArea(text, textprops=style)
+    weight, color = ("bold", _LOOKED) if looked else ("normal", _PLAIN)
+    return offsetbox.TextArea(text, textprops={"color": color, "fontweight": weight, "fontsize": size})
 
 
 def _write_words(figure: Figure, path: LearnedPath, theme: Theme, left: float, height: float) -> None:

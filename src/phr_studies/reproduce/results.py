@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from phr.files import read_json, read_jsonl
-from phr_studies.paths import LearnedPath
-from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores
-from phr_studies.report.pooling import pool
-from phr_studies.report.results import AblationRow
-from phr_studies.reproduce.ablations import ABLATIONS, Outcome
-from phr_studies.reproduce.layout import StudyLayout
-from phr_studies.reproduce.profiles import Profile
+from phr.files import read_json
+from phr_studies.report.figure5 import LearnedPath
+from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores, pool
+from phr_studies.reproduce.claims import ABLATIONS, Outcome
+from phr_studies.reproduce.profiles import Profile, StudyLayout
 from phr_studies.worlds import is_grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationRow:
+    """One thing that was changed, and what became of it.
+
+    Attributes:
+        name: What was varied.
+        setting: To what.
+        claim: What the paper says of it; may be empty.
+        results: Name of a result, with its unit → one value for each training seed, none where it was not measured.
+        missing: What stands in place of results that were not measured; empty for a dash.
+        verdict: Whether the claim held; empty where there is no claim.
+    """
+
+    name: str
+    setting: str
+    claim: str
+    results: Mapping[str, Sequence[float]]
+    missing: str = ""
+    verdict: str = ""
 
 
 class Results:
@@ -130,10 +148,6 @@ class Results:
     def path(self, env_id: str, n: int) -> LearnedPath:
         """The learned path at n."""
         return LearnedPath.from_json(read_json(self.layout.walked(env_id, n)))
-
-    def metrics(self, run: Path) -> list[dict[str, Any]]:
-        """A training's metrics."""
-        return read_jsonl(run / "metrics.jsonl")
 
 
 def _share_solved(found: dict[str, Any]) -> float:

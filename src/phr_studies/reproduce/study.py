@@ -9,26 +9,25 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from phr.envs import env_id_of_file, make_env
 from phr.errors import OutputDirectoryError
+from phr.evaluation import EvaluationSettings, Limit, describe_machine, evaluate_planner
 from phr.files import read_json
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner
 from phr.storage import load_model
-from phr_studies.baselines import RepeatPlanner
 from phr_studies.films import SHOWN_SEED, film_card, film_once
-from phr_studies.paths import trace_path
+from phr_studies.report.figure5 import trace_path
 from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER
 from phr_studies.reproduce.content import PAGE, TABLES, write_report
-from phr_studies.reproduce.every_start import EveryStartJob, every_start_jobs
-from phr_studies.reproduce.jobs import StudyJobs
-from phr_studies.reproduce.layout import StudyLayout
-from phr_studies.reproduce.profiles import PROFILES, Profile, find_profile
+from phr_studies.reproduce.jobs import StudyJobs, every_start_jobs
+from phr_studies.reproduce.profiles import PROFILES, Profile, StudyLayout, find_profile
 from phr_studies.reproduce.results import Results
-from phr_studies.reproduce.work import timed_evaluation
 from phr_studies.threads import torch_threads
 from phr_studies.workbench import SETTINGS, Workbench, once, run_jobs
-from phr_studies.worlds import is_grid, optimum, random_return
+from phr_studies.worlds import RepeatPlanner, is_grid, optimum, random_return
 
 STUDY = "reproduce"
 """What the settings of a study of this kind say it is."""
@@ -65,7 +64,7 @@ def reproduce(
     command = command_of(profile, directory)
     layout = StudyLayout(directory)
     StudyJobs(profile, layout).check_zoo()
-    bench = Workbench(directory, {"study": STUDY, "profile": profile.to_json()}, say)
+    bench = Workbench(directory, {"study": STUDY, "profile": profile.to_json()})
     turns = [Reproduction(replace(profile, seeds=(seed,)), layout, say) for seed in profile.seeds]
     drawn = all((directory / name).exists() for name in (PAGE, TABLES))
     if bench.is_complete and drawn and all(turn.is_whole() for turn in turns):
@@ -128,7 +127,7 @@ def command_of(profile: Profile, directory: Path) -> str:
     return f"phr reproduce --profile {profile.name} --out {directory}{more}"
 
 
-class Reproduction:
+class Reproduction(StudyJobs):
     """The work of a study: trains its models, then plays, traces, films and times them.
 
     Args:
@@ -138,35 +137,33 @@ class Reproduction:
     """
 
     def __init__(self, profile: Profile, layout: StudyLayout, say: Callable[[str], None] = lambda _line: None) -> None:
-        self.profile = profile
-        self.layout = layout
-        self.jobs = StudyJobs(profile, layout)
+        super().__init__(profile, layout)
         self._say = say
 
     def run(self, on_progress: OnProgress = silent) -> None:
-        """Do what is missing; nothing where all results are there, whatever became of the models' weights since.
-
-        Args:
-            on_progress: Told how trainings go on.
-        """
+        """Do what is missing; nothing where all results are there, whatever became of the models' weights since."""
         if self.is_whole():
             return
         _planner.cache_clear()  # the folder may have been removed and begun anew since
         do = partial(run_jobs, say=self._say, on_progress=on_progress)
-        students = self.jobs.students()
-        recordings = self.jobs.recordings([job for job in students if not job.is_done])
-        do(self.jobs.teachers(), what="teachers (A2C)")
+        students = self.students()
+        recordings = self.recordings([job for job in students if not job.is_done])
+        do(self.teachers(), what="teachers (A2C)")
         do(recordings, what="recording teachers")
         do(students, what="distilling students (PHR)")
-        self._find_optima()
-        do(self._every_start(), what="playing every start once")
-        self.trace_paths()
-        self.film_all()
-        self.time_all()
+        every_start = []
+        for env_id in self.profile.env_ids:
+            best = self.layout.starts(env_id, OPTIMUM)
+            once(best, partial(optimum, env_id))
+            once(self.layout.starts(env_id, "random"), partial(random_return, env_id))
+            every_start += every_start_jobs(env_id, best, self._starts_to_play(env_id))
+        do(every_start, what="playing every start once")
+        self._show()
+        self._time_all()
 
     def is_whole(self) -> bool:
         """Whether every model was made and every result is there; looks at files only."""
-        return not self.missing() and all(job.is_done for job in [*self.jobs.teachers(), *self.jobs.students()])
+        return not self.missing() and all(job.is_done for job in [*self.teachers(), *self.students()])
 
     def missing(self) -> list[Path]:
         """Results that are still to come."""
@@ -182,93 +179,77 @@ class Reproduction:
                 yield from (layout.film(env_id, n), film_card(layout.film(env_id, n)))
                 if is_grid(env_id):
                     yield layout.walked(env_id, n)
-                for series in self._series(n):
-                    for seed in profile.seeds:
-                        yield from (layout.timed(env_id, series, n, seed, number) for number in range(profile.runs))
-
-    def _series(self, n: int) -> tuple[str, ...]:
-        """What is timed at n."""
-        return (TEACHER,) if n == 1 else (ACTION_REPEAT, *self.profile.losses)
-
-    def _find_optima(self) -> None:
-        """What perfect and random play reach."""
-        for env_id in self.profile.env_ids:
-            once(self.layout.starts(env_id, OPTIMUM), partial(optimum, env_id))
-            once(self.layout.starts(env_id, "random"), partial(random_return, env_id))
-
-    def _every_start(self) -> list[EveryStartJob]:
-        """Every start once, for every model and commitment; untimed."""
-        return [
-            job
-            for env_id in self.profile.env_ids
-            for job in every_start_jobs(env_id, self.layout.starts(env_id, OPTIMUM), self._starts_to_play(env_id))
-        ]
+        yield from (layout.timed(*run) for run in self._timed_runs())
 
     def _starts_to_play(self, env_id: str) -> list[tuple[Path, int, Path]]:
         """Model, commitment, result's file."""
         profile, layout = self.profile, self.layout
         work = [(layout.teacher(env_id, s), 1, layout.starts(env_id, f"{TEACHER}-s{s}", 1)) for s in profile.seeds]
         work += [
-            (self.jobs.student_path(env_id, loss, n, s), n, layout.starts(env_id, f"{loss}-s{s}", n))
+            (self.student_path(env_id, loss, n, s), n, layout.starts(env_id, f"{loss}-s{s}", n))
             for s in profile.seeds
             for loss in profile.losses
             for n in profile.horizons
         ]
-        if env_id in self.jobs.ablated:
+        if env_id in self.ablated:
             work += [
                 (folder, n, layout.ablation_starts(env_id, name, label, n, s))
                 for s in profile.seeds
-                for (name, label), folder in self.jobs.ablation_students(env_id, s).items()
+                for (name, label), folder in self.ablation_students(env_id, s).items()
                 for n in profile.horizons
             ]
         return work
 
-    def trace_paths(self) -> None:
-        """Figure 5: the learned path of the first loss's student, at every n."""
-        loss, seed = self.profile.losses[0], self.profile.seeds[0]
-        for env_id in filter(is_grid, self.profile.env_ids):
-            for n in self.profile.horizons:
-                model = self.jobs.student_path(env_id, loss, n, seed)
-                once(self.layout.walked(env_id, n), partial(_walk, model, env_id, n))
+    def _timed_runs(self) -> list[tuple[str, str, int, int, int]]:
+        """Environment, series, n, seed and round of every timed run, in their order: policies alternate within a round."""
+        profile = self.profile
+        return [
+            (env_id, series, n, seed, number)
+            for number in range(profile.runs)
+            for seed in profile.seeds
+            for env_id in profile.env_ids
+            for n in profile.horizons
+            for series in ((TEACHER,) if n == 1 else (ACTION_REPEAT, *profile.losses))
+        ]
 
-    def film_all(self) -> None:
-        """Films of the teacher (n = 1) and of the first loss's student at every other n."""
+    def _show(self) -> None:
+        """Figure 5, the learned path of the first loss's student at every n; films of it, at n = 1 of the teacher."""
         loss, seed = self.profile.losses[0], self.profile.seeds[0]
         for env_id in self.profile.env_ids:
             for n in self.profile.horizons:
+                if is_grid(env_id):
+                    student = partial(self._planner_of, loss, env_id, n, seed)
+                    once(self.layout.walked(env_id, n), partial(_walk, student, env_id, n))
                 planner = partial(self._planner_of, TEACHER if n == 1 else loss, env_id, n, seed)
                 film_once(planner, env_id, n, self.layout.film(env_id, n))
 
-    def time_all(self) -> None:
-        """Timed runs, one after another with nothing beside them; models and n alternate within every round."""
+    def _time_all(self) -> None:
+        """Timed runs, one after another with nothing beside them."""
         self._say("timing; nothing else should run on this machine now")
-        for number in range(self.profile.runs):
-            for seed in self.profile.seeds:
-                for env_id in self.profile.env_ids:
-                    for n in self.profile.horizons:
-                        self._time(env_id, seed, number, n)
-                    self._say(f"  {env_id}, seed {seed}, round {number + 1} of {self.profile.runs}")
-
-    def _time(self, env_id: str, seed: int, number: int, n: int) -> None:
-        steps, round_seed = self.profile.steps, 1000 * seed + number
-        for name in self._series(n):
-            planner = partial(self._planner_of, name, env_id, n, seed)
-            file = self.layout.timed(env_id, name, n, seed, number)
-            once(file, partial(_timed, planner, env_id, name, n, steps, round_seed))
+        runs = self._timed_runs()
+        for env_id, series, n, seed, number in runs:
+            planner = partial(self._planner_of, series, env_id, n, seed)
+            file = self.layout.timed(env_id, series, n, seed, number)
+            once(file, partial(_timed, planner, env_id, series, n, self.profile.steps, 1000 * seed + number))
+            if (series, n) == (runs[-1][1], runs[-1][2]):
+                self._say(f"  {env_id}, seed {seed}, round {number + 1} of {self.profile.runs}")
 
     def _planner_of(self, series: str, env_id: str, n: int, seed: int) -> Planner:
         if series in (TEACHER, ACTION_REPEAT):
             teacher = _planner(self.layout.teacher(env_id, seed))
             return teacher if series == TEACHER else RepeatPlanner(teacher, n)
-        return _planner(self.jobs.student_path(env_id, series, n, seed))
+        return _planner(self.student_path(env_id, series, n, seed))
 
 
-def _walk(model: Path, env_id: str, n: int) -> dict[str, Any]:
-    return trace_path(_planner(model), make_env(env_id), SHOWN_SEED, n).to_json()
+def _walk(planner: Callable[[], Planner], env_id: str, n: int) -> dict[str, Any]:
+    return trace_path(planner(), make_env(env_id), SHOWN_SEED, n).to_json()
 
 
-def _timed(planner: Callable[[], Planner], env_id: str, name: str, n: int, steps: int, round_seed: int) -> dict[str, Any]:
-    return timed_evaluation(planner(), env_id, name, n, steps=steps, round_seed=round_seed)
+def _timed(planner: Callable[[], Planner], env_id: str, name: str, n: int, steps: int, seed: int) -> dict[str, Any]:
+    """One timed run at commitment n, as the JSON of `phr evaluate`."""
+    settings = EvaluationSettings(commitment=n, limit=Limit(steps=steps), runs=1, seed=seed)
+    machine = describe_machine(torch.get_num_threads())
+    return evaluate_planner(planner(), make_env(env_id), settings, model=name, backend="torch", machine=machine).to_json()
 
 
 @cache

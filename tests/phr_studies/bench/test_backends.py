@@ -10,7 +10,7 @@ import torch
 from phr.envs.registry import make_env
 from phr_studies.bench import backends
 from phr_studies.bench.backends import BackendSettings, CompilerError, compiled_planner, find_compiler, measure, tables
-from phr_studies.bench.contestants import Arena
+from phr_studies.bench.rounds import Arena
 from phr_studies.report.tables import to_markdown
 from tests.phr_studies.bench.exported import corridor_reference
 from tests.trained import CORRIDOR, corridor_student

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from phr.errors import InvalidDataError, SettingError
-from phr_studies.bench.contestants import Contestant, alternate, ratio, spread, summed_up
+from phr_studies.bench.rounds import Contestant, alternate, ratio, spread, summed_up
 
 
 def test_contestants_take_turns_and_every_second_round_goes_backwards() -> None:

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-from phr_studies.bench.contestants import ratio
-from phr_studies.bench.grids import OURS, GridSettings, measure, stepper_of, tables, time_steps, ways
+from phr_studies.bench.grids import OURS, WAYS, GridSettings, measure, tables, time_steps
+from phr_studies.bench.rounds import ratio
 from phr_studies.report.tables import to_markdown
 
 
 def test_every_way_plays_the_same_episodes() -> None:
     settings = GridSettings(steps=700)
     actions = [2, 2, 1, 2, 0, 2, 2] * 100
-    counts = {
-        name: time_steps(stepper.reset, stepper.step, actions, 0)["episodes"]
-        for name, stepper in ((name, stepper_of(settings.env_id, way)) for name, way in ways().items())
-    }
+    counts = {name: time_steps(make(settings.env_id), actions, 0)["episodes"] for name, make in WAYS.items()}
     assert len(set(counts.values())) == 1, counts
     assert counts[OURS] > 2
 
@@ -28,7 +25,7 @@ def test_all_actions_are_taken_and_an_ended_episode_begins_anew() -> None:
         left[0] -= 1
         return left[0] == 0
 
-    found = time_steps(reset, step, [0] * 7, seed=10)
+    found = time_steps((reset, step), [0] * 7, seed=10)
     assert (found["steps"], found["episodes"], resets) == (7, 3, [10, 11, 12])
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from phr.errors import MissingExtraError
 from phr_studies.bench import loops
-from phr_studies.bench.contestants import Arena, Contestant, spread
-from phr_studies.bench.loops import LoopSettings, measure, peer_summary, summary, tables, too_fast
+from phr_studies.bench.loops import LoopSettings, measure, peer_summary, summary, tables, warnings
 from phr_studies.bench.peers import repeat_action
+from phr_studies.bench.rounds import Arena, Contestant, spread
 from phr_studies.report.tables import to_markdown
 from tests.phr_studies.bench.exported import corridor_reference, torch_for_onnx
 
@@ -73,14 +73,14 @@ def test_only_long_enough_runs_can_be_too_fast() -> None:
         entry = {"commitment": 4, "bound": {"fraction": spread([0.5, fraction, 2.0])}, "is_judged": is_judged}
         return {"models": [{"env_id": "Some-v0", "commitments": [entry]}, {"model": "gone", "missing": "why"}]}
 
-    assert too_fast(values(1.06, is_judged=True)) == ["Some-v0 at commitment 4: 1.06 of the bound"]
-    assert too_fast(values(1.06, is_judged=False)) == []
-    assert too_fast(values(1.05, is_judged=True)) == []
+    assert warnings(values(1.06, is_judged=True)) == ["Some-v0 at commitment 4: 1.06 of the bound"]
+    assert warnings(values(1.06, is_judged=False)) == []
+    assert warnings(values(1.05, is_judged=True)) == []
 
 
 def test_pong_acts_at_random_and_its_score_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     torch_for_onnx(monkeypatch)
-    monkeypatch.setattr("phr_studies.bench.playing._PILOT_STEPS", 4)
+    monkeypatch.setattr("phr_studies.bench.rounds._PILOT_STEPS", 4)
     settings = LoopSettings(
         commitments=(1, 16), rounds=1, seconds_per_run=0.001, seconds_per_bound=0.001, seconds_per_peer=0.001, peers=()
     )

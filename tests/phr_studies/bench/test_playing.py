@@ -4,9 +4,8 @@ import pytest
 
 from phr.envs.registry import make_env
 from phr.evaluation.timed import RunOptions
-from phr_studies.bench.contestants import Arena
 from phr_studies.bench.models import quarter_of
-from phr_studies.bench.playing import Recorder, Understudy, bounded_contestant, loop_contestant, play, steps_that_take
+from phr_studies.bench.rounds import Arena, Recorder, Understudy, bounded_contestant, loop_contestant, play, steps_that_take
 from tests.helpers import TablePlanner
 from tests.trained import CORRIDOR, corridor_student
 

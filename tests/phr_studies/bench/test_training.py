@@ -13,7 +13,7 @@ from phr.learning.a2c import A2C
 from phr.learning.rollout import Rollout
 from phr.learning.teacher_presets import teacher_config
 from phr.networks.trunks import TrunkConfig
-from phr_studies.bench.contestants import spread
+from phr_studies.bench.rounds import spread
 from phr_studies.bench.training import (
     BARE,
     BARE_FLOAT32,

@@ -8,7 +8,7 @@ import torch
 from phr.errors import IncompatibleModelError
 from phr.networks.policy import build_network
 from phr.networks.trunks import TrunkConfig
-from phr_studies.bench.widen import widened
+from phr_studies.bench.models import widened
 
 SHAPES = {"grid": (5, 9, 7), "atari": (4, 84, 84)}
 SMALL: dict[str, Any] = {"channels": (2, 3, 4), "width": 5}

@@ -15,7 +15,7 @@ from phr.actions import Continuous, Discrete
 from phr.teachers.foreign import NOTHING_SAID
 from phr_studies.doctor.asked import ask
 from phr_studies.doctor.error_tolerance import ERRORS, ErrorTolerance, bear_errors, err_by
-from phr_studies.doctor.world import make_world
+from phr_studies.doctor.world import World
 from tests.phr_studies.doctor.small_worlds import follow
 
 ROOM = "tests.phr_studies.doctor.small_worlds"
@@ -23,7 +23,7 @@ N_STEPS = 12
 
 
 def borne(env_id: str, teacher: Any, n_episodes: int, max_steps: int = 100) -> ErrorTolerance:
-    world = make_world(env_id)
+    world = World(env_id)
     return bear_errors(world, ask(teacher, world, NOTHING_SAID), seed=0, n_episodes=n_episodes, max_steps=max_steps)
 
 

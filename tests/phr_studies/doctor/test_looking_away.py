@@ -13,7 +13,7 @@ from phr.errors import IncompatibleModelError, UsageError
 from phr.teachers.foreign import NOTHING_SAID
 from phr_studies.doctor.asked import Asked, ask
 from phr_studies.doctor.looking_away import HORIZONS, LONGEST, LookingAway, look_away, right_for_share
-from phr_studies.doctor.world import make_world
+from phr_studies.doctor.world import World
 from tests.helpers import always_right, make_corridor
 from tests.phr_studies.doctor.small_worlds import Coins, follow
 
@@ -29,7 +29,7 @@ def make_slippery() -> object:
 
 
 def watched(env_id: str, teacher: object, *, twins: bool = True, seed: int = 0) -> LookingAway:
-    world = make_world(env_id)
+    world = World(env_id)
     asked = ask(teacher, world, NOTHING_SAID)
     return look_away(world, asked, twins=twins, seed=seed, n_episodes=4, max_steps=40)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from phr_studies.doctor.replay import N_FORKS, N_STARTS, Difference, Replay, examine_replay, first_difference, random_choice
-from phr_studies.doctor.world import Episode, make_world
+from phr_studies.doctor.world import Episode, World
 
 ROOM = "tests.phr_studies.doctor.small_worlds"
 
 
 def examined(env_id: str, seed: int = 0) -> Replay:
-    return examine_replay(make_world(env_id), seed=seed, n_episodes=3, max_steps=40)
+    return examine_replay(World(env_id), seed=seed, n_episodes=3, max_steps=40)
 
 
 def test_a_deterministic_world() -> None:
@@ -54,7 +54,7 @@ def test_the_first_difference_is_named() -> None:
 
 
 def test_random_actions_are_the_seeds_and_leave_the_space_alone() -> None:
-    world = make_world(f"{ROOM}:ManyCoins")
+    world = World(f"{ROOM}:ManyCoins")
     world.action_space.seed(9)
     before = world.action_space.np_random.bit_generator.state
     one, other = (

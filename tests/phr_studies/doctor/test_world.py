@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phr.errors import UnsupportedEnvironmentError, UsageError
-from phr_studies.doctor.world import PlainWorld, SplitWorld, fingerprint, fork, make_world, play, play_again
+from phr_studies.doctor.world import World, fingerprint, fork, play, play_again
 
 COINS = "tests.phr_studies.doctor.small_worlds:Coins"
 NUMBERS = st.integers(0, 3) | st.floats(0, 1) | st.text(max_size=2)
@@ -30,12 +30,10 @@ def test_arrays_of_other_types_or_shapes_differ() -> None:
     assert len({fingerprint(each) for each in zeros}) == 4
 
 
-@pytest.mark.parametrize(
-    ("env_id", "kind"), [(COINS, SplitWorld), ("tests.phr_studies.doctor.small_worlds:OddCoins", PlainWorld)]
-)
-def test_a_fork_keeps_the_past_and_throws_other_dice(env_id: str, kind: type) -> None:
-    world = make_world(env_id)
-    assert isinstance(world, kind)
+@pytest.mark.parametrize(("env_id", "acts"), [(COINS, True), ("tests.phr_studies.doctor.small_worlds:OddCoins", False)])
+def test_a_fork_keeps_the_past_and_throws_other_dice(env_id: str, acts: bool) -> None:
+    world = World(env_id)
+    assert (world.env is not None) == (world.refusal is None) == acts
     action = world.action_space.sample()
     episode = play(world, 3, lambda _obs: action, 100)
     assert (episode.length, episode.ended, episode.episode_return) == (12, True, 12.0)
@@ -53,13 +51,13 @@ def test_a_fork_keeps_the_past_and_throws_other_dice(env_id: str, kind: type) ->
 
 
 def test_patience_ends_before_the_episode_does() -> None:
-    episode = play(make_world(COINS), 0, lambda _obs: 0, 5)
+    episode = play(World(COINS), 0, lambda _obs: 0, 5)
     assert (episode.length, episode.ended) == (5, False)
 
 
 def test_what_cannot_be_made_is_refused() -> None:
     with pytest.raises(UsageError, match="did you mean CartPole-v1"):
-        make_world("CartPol-v1")
+        World("CartPol-v1")
     with pytest.raises(UnsupportedEnvironmentError, match="no option 'sticky'"):
-        make_world("CartPole-v1?sticky=0.5")
-    assert "phr plans over Discrete" in (make_world("tests.phr_studies.doctor.small_worlds:OddCoins").refusal or "")
+        World("CartPole-v1?sticky=0.5")
+    assert "phr plans over Discrete" in (World("tests.phr_studies.doctor.small_worlds:OddCoins").refusal or "")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from phr_studies.paths import Layout, LearnedPath
+from phr_studies.report.figure5 import LearnedPath
 from phr_studies.report.points import Point
 
 CROSSING = "MiniGrid-SimpleCrossingS9N1-v0"
@@ -66,12 +66,8 @@ def fake_point(env_id: str, series: str, n: int, *, seconds: float, kept: float 
 
 def paper_path() -> LearnedPath:
     """The path of the paper's Fig. 5: commitment 4, 16 actions, one of them wasted."""
-    walls = np.ones((9, 9), bool)
-    walls[1:8, 1:8] = False
-    walls[1:8, 6] = True
-    walls[4, 6] = False
-    goal = np.zeros((9, 9), bool)
-    goal[7, 7] = True
+    walls, open_row = "#.....#.#", "#.......#"
+    rows = ("#" * 9, *[walls] * 3, open_row, *[walls] * 2, "#.....#G#", "#" * 9)
     right, down = 0, 1
     places = [(1, 1, right), (2, 1, right), (3, 1, right), (3, 1, right), (3, 1, down)]
     places += [(3, 2, down), (3, 3, down), (3, 4, down), (3, 4, right)]
@@ -81,7 +77,7 @@ def paper_path() -> LearnedPath:
         env_id=CROSSING,
         title="",
         commitment=4,
-        layout=Layout(walls, np.zeros((9, 9), bool), goal),
+        map=rows,
         places=tuple(places),
         actions=(2, 2, 6, 1, 2, 2, 2, 0, 2, 2, 2, 2, 1, 2, 2, 2),
         looked=tuple(index % 4 == 0 for index in range(16)),

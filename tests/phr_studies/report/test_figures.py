@@ -17,16 +17,15 @@ from PIL import Image
 from phr.errors import InvalidDataError, MissingExtraError
 from phr_studies.report import canvas
 from phr_studies.report.canvas import DARK, LIGHT, series_styles
-from phr_studies.report.curves import running_mean, series_of, short_count
-from phr_studies.report.figure4 import spread
-from phr_studies.report.figure5 import Label, cell_labels, fit_labels, label_lines
-from phr_studies.report.figures import agreement, curve, figure4, figure5
-from phr_studies.report.names import dark_variant, env_name, series_name
+from phr_studies.report.figure4 import figure4, spread
+from phr_studies.report.figure5 import cell_labels, figure5, fit_labels, label_lines
+from phr_studies.report.lines import agreement, curve, running_mean, series_of, short_count
+from phr_studies.report.text import dark_variant, env_name, series_name
 from tests.phr_studies.report.samples import CROSSING, ROOMS, fake_point, fake_points, paper_path
 
 
-def text_of(labels: tuple[Label, ...]) -> str:
-    return ",".join(f"*{label.number}*" if label.looked else str(label.number) for label in labels)
+def text_of(labels: tuple[tuple[int, bool], ...]) -> str:
+    return ",".join(f"*{number}*" if looked else str(number) for number, looked in labels)
 
 
 def test_labels_are_those_of_the_papers_figure_5() -> None:
@@ -36,12 +35,12 @@ def test_labels_are_those_of_the_papers_figure_5() -> None:
 
 def test_every_action_has_one_label() -> None:
     path = paper_path()
-    numbers = [label.number for cell in cell_labels(path).values() for label in cell]
+    numbers = [label[0] for cell in cell_labels(path).values() for label in cell]
     assert sorted(numbers) == list(range(1, len(path.actions) + 1))
 
 
 def test_a_cell_that_is_visited_often_counts_what_it_cannot_show() -> None:
-    labels = [Label(number, number == 9) for number in range(1, 21)]
+    labels = [(number, number == 9) for number in range(1, 21)]
     lines = label_lines(labels, 3)
     assert "".join(text for line in lines for text, _ in line) == "1,2,3,4,5,+15"
     assert label_lines(labels[:2], 3) == [[("1", False), (",", False), ("2", False)]]
@@ -52,8 +51,8 @@ def test_a_cell_that_is_visited_often_counts_what_it_cannot_show() -> None:
 
 
 def test_two_numbers_share_a_line_and_three_of_three_digits_do_not() -> None:
-    assert len(fit_labels([Label(12, False), Label(13, True)])[0]) == 1
-    assert len(fit_labels([Label(n, False) for n in (101, 102, 103)])[0]) > 1
+    assert len(fit_labels([(12, False), (13, True)])[0]) == 1
+    assert len(fit_labels([(n, False) for n in (101, 102, 103)])[0]) > 1
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=10), st.floats(0.01, 0.09))
@@ -78,7 +77,7 @@ def opened(path: Path) -> Image.Image:
 
 def test_figure_4_is_as_wide_as_it_has_environments(tmp_path: Path) -> None:
     one = opened(figure4(fake_points(), tmp_path / "one.png"))
-    two = opened(figure4([*fake_points(ROOMS), *fake_points(CROSSING)], tmp_path / "two.png", title="Both"))
+    two = opened(figure4([*fake_points(ROOMS), *fake_points(CROSSING)], tmp_path / "two.png"))
     assert two.width == pytest.approx(2 * one.width, abs=2)
     assert one.height == two.height
     assert (tmp_path / "two.svg").read_text().startswith("<?xml")
@@ -132,7 +131,7 @@ def test_curves_skip_what_is_missing(tmp_path: Path) -> None:
     x, y = series_of(rows, "timesteps", "episode_return")
     assert len(x) == len(y) == 200
     values = {"episode_return": "sampled", "greedy_return": "greedy"}
-    file = curve(rows, tmp_path / "c.png", values=values, title="T", references={"optimum": 0.96})
+    file = curve(rows, tmp_path / "c.png", values=values, references={"optimum": 0.96})
     assert opened(file).width > 900
     losses: list[dict[str, Any]] = [{"update": i, "loss/plan": 1 / (i + 1)} for i in range(60)]
     assert curve(losses, tmp_path / "l.png", values={"loss/plan": "loss"}, log=True).is_file()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from phr.errors import InvalidDataError
-from phr_studies.report.pooling import pool
+from phr_studies.report.points import pool
 from tests.phr_studies.report.samples import fake_evaluation
 
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from phr.learning.student_presets import student_config
-from phr_studies.reproduce.ablations import ABLATIONS, Ablation, Outcome
-from phr_studies.reproduce.verdicts import Verdict
+from phr_studies.reproduce.claims import ABLATIONS, Ablation, Outcome, Verdict
 
 
 def outcome(*solved: float) -> Outcome:

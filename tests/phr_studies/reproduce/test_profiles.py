@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from phr.errors import CorruptFileError, SettingError
-from phr_studies.reproduce.layout import StudyLayout, slug
 from phr_studies.reproduce.profiles import (
     CROSSING,
     FOUR_ROOMS,
@@ -18,7 +17,9 @@ from phr_studies.reproduce.profiles import (
     QUICK,
     ZOO_TEACHERS,
     Profile,
+    StudyLayout,
     find_profile,
+    slug,
 )
 
 

@@ -1,4 +1,4 @@
-"""Learning curves from a run's `metrics.jsonl`."""
+"""Line charts: learning curves from a run's `metrics.jsonl`, and how often a plan's actions are the teacher's."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from phr.errors import InvalidDataError
 from phr_studies.report.canvas import Axes, Figure, Theme, dress, name_the_lines, new_figure, save, text_beside
 
+TEACHER_CURVE = {"episode_return": "sampled return", "greedy_return": "greedy return"}
+STUDENT_CURVE = {"loss/plan": "plan loss (nats per step)"}
+"""What a curve shows: metric → its name for people."""
+
 COUNTERS = ("timesteps", "updates", "update", "minutes")
 """Keys that may serve as the horizontal axis, the best first."""
 
@@ -22,7 +26,6 @@ def curve(
     file: Path,
     *,
     values: Mapping[str, str],
-    title: str = "",
     references: Mapping[str, float] | None = None,
     log: bool = False,
 ) -> Path:
@@ -32,7 +35,6 @@ def curve(
         rows: Rows of `metrics.jsonl`; a row may lack any of the values.
         file: Where the PNG goes; the SVG and the dark twin lie beside it.
         values: Key of a metric → its name for people. Metrics that no row holds are left out.
-        title: Stands above; may be empty.
         references: Name → value of horizontal lines, such as the best possible return.
         log: Logarithmic value axis.
 
@@ -48,7 +50,7 @@ def curve(
     if counter is None or not lines:
         raise InvalidDataError(f"none of the {len(rows)} rows of metrics holds {' or '.join(values)} and a counter")
     named = {values[key]: line for key, line in lines.items()}
-    return save(file, partial(_draw, named, counter, title, dict(references or {}), log))
+    return save(file, partial(_draw, named, counter, dict(references or {}), log))
 
 
 def series_of(rows: Sequence[Mapping[str, Any]], counter: str, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -71,14 +73,11 @@ def running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]
 def _draw(
     lines: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
     counter: str,
-    title: str,
     references: Mapping[str, float],
     log: bool,
     theme: Theme,
 ) -> Figure:
-    figure = new_figure(5.4, 3.4)
-    axes = figure.subplots()
-    dress(axes, theme)
+    figure, axes = _panel(theme)
     for index, (name, (x, y)) in enumerate(lines.items()):
         color = theme.cycle[index % len(theme.cycle)]
         axes.plot(x, y, color=color, linewidth=0.9, alpha=0.35)
@@ -91,18 +90,11 @@ def _draw(
     axes.locator_params(axis="x", nbins=6)
     axes.xaxis.set_major_formatter(lambda value, _position: short_count(value))
     for name, value in references.items():
-        _reference(axes, name, value, theme)
+        axes.axhline(value, color=theme.faint, linewidth=1, linestyle=(0, (1, 2.5)))
+        text_beside(axes, name, (0, value), (2, 3), xycoords=("axes fraction", "data"), color=theme.faint, fontsize=8)
     axes.set_xlabel({"timesteps": "environment steps", "minutes": "minutes"}.get(counter, "updates"), color=theme.faint)
-    if title:
-        axes.set_title(title, loc="left", color=theme.ink, fontsize=11, fontweight="bold", pad=26)
     name_the_lines(axes)
     return figure
-
-
-def _reference(axes: Axes, name: str, value: float, theme: Theme) -> None:
-    axes.axhline(value, color=theme.faint, linewidth=1, linestyle=(0, (1, 2.5)))
-    style = {"xycoords": ("axes fraction", "data"), "color": theme.faint, "fontsize": 8}
-    text_beside(axes, name, (0, value), (2, 3), **style)
 
 
 def short_count(value: float) -> str:
@@ -111,3 +103,47 @@ def short_count(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.4g}{suffix}"
     return f"{value:.4g}"
+
+
+_BOTTOM = 0.9
+"""The axis begins here or below, so that a plan that is nearly perfect looks like one."""
+
+
+def agreement(lines: Mapping[str, Sequence[float]], file: Path) -> Path:
+    """Draw agreement over the position in the plan.
+
+    Args:
+        lines: Whose, on which states → share of equal actions (0 .. 1), one for each action of the plan.
+        file: Where the PNG goes; the SVG and the dark twin lie beside it.
+
+    Returns:
+        The PNG.
+
+    Raises:
+        InvalidDataError: If a line has no action, or the lines are not equally long.
+    """
+    lengths = {len(line) for line in lines.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        raise InvalidDataError(f"agreement needs one share for each action of a plan, got lines of {sorted(lengths)} shares")
+    return save(file, partial(_draw_agreement, lines))
+
+
+def _draw_agreement(lines: Mapping[str, Sequence[float]], theme: Theme) -> Figure:
+    figure, axes = _panel(theme)
+    for index, (name, shares) in enumerate(lines.items()):
+        color = theme.cycle[index % len(theme.cycle)]
+        axes.plot(range(1, len(shares) + 1), shares, color=color, marker="o", markersize=4, linewidth=1.8, label=name)
+    axes.yaxis.set_major_formatter(lambda value, _position: f"{100 * value:.4g} %")
+    axes.set_ylim(min(_BOTTOM, min(map(min, lines.values())) - 0.02), 1.005)
+    axes.locator_params(axis="y", nbins=6)
+    axes.locator_params(axis="x", integer=True)
+    axes.set_xlabel("action of the plan", color=theme.faint)
+    name_the_lines(axes)
+    return figure
+
+
+def _panel(theme: Theme) -> tuple[Figure, Axes]:
+    figure = new_figure(5.4, 3.4)
+    axes = figure.subplots()
+    dress(axes, theme)
+    return figure, axes

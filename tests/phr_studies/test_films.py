@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from phr.errors import CorruptFileError, MissingExtraError
-from phr_studies.footage import Footage
-from phr_studies.report import film as film_module
-from phr_studies.report.film import Film, draw_frame, fit, write_film
+from phr_studies import films as film_module
+from phr_studies.films import Film, Footage, draw_frame, fit, write_film
 
 RED = (229, 37, 44)
 

@@ -13,7 +13,7 @@ from phr.envs.registry import make_env, split_env
 from phr.errors import CorruptFileError, HorizonError, InvalidDataError, UnsupportedEnvironmentError
 from phr.plan import CategoricalPlan
 from phr.teachers.oracle import OraclePlanner
-from phr_studies.paths import Layout, LearnedPath, read_layout, read_place, trace_path
+from phr_studies.report.figure5 import LearnedPath, read_map, read_place, trace_path
 from tests.helpers import Contrary
 from tests.phr_studies.report.samples import CROSSING, ROOMS, paper_path
 
@@ -53,8 +53,8 @@ def test_places_agree_with_the_simulator() -> None:
     for y in range(9):
         for x in range(9):
             cell = core.grid.get(x, y)
-            assert path.layout.walls[y, x] == (cell is not None and cell.type == "wall")
-            assert path.layout.goal[y, x] == (cell is not None and cell.type == "goal")
+            kind = None if cell is None else cell.type
+            assert path.map[y][x] == {"wall": "#", "goal": "G"}.get(str(kind), ".")
 
 
 def test_the_planner_sees_no_more_than_it_asks_for() -> None:
@@ -86,7 +86,9 @@ def test_reading_an_observation_without_an_agent() -> None:
     env = make_env(CROSSING)
     env.reset(0)
     assert read_place(env.observe()) == (1, 1, 0)
-    assert read_layout(env.observe()).shape == (9, 9)
+    assert [len(row) for row in read_map(env.observe())] == [9] * 9
+    with pytest.raises(InvalidDataError, match="no full grid observation"):
+        read_map(np.zeros((2, 3, 3)))
     with pytest.raises(InvalidDataError, match="found 0"):
         read_place(np.zeros_like(env.observe()))
 
@@ -95,17 +97,13 @@ def test_json_and_back() -> None:
     path = paper_path()
     written = json.loads(json.dumps(path.to_json()))
     assert written["map"][7] == "#.....#G#"
-    again = LearnedPath.from_json(written)
-    assert again.to_json() == path.to_json()
-    assert np.array_equal(again.layout.walls, path.layout.walls)
+    assert LearnedPath.from_json(written) == path
 
 
-def test_lava_survives_the_way_through_rows() -> None:
-    rows = ["####", "#.~#", "#.G#", "####"]
-    layout = Layout.from_rows(rows)
-    assert layout.lava.sum() == 1
-    assert layout.lava[1, 2]
-    assert layout.to_rows() == rows
+def test_lava_is_read() -> None:
+    env = make_env("MiniGrid-LavaGapS5-v0")
+    env.reset(0)
+    assert sum(row.count("~") for row in read_map(env.observe())) == 2
 
 
 @pytest.mark.parametrize(
@@ -118,21 +116,13 @@ def test_lava_survives_the_way_through_rows() -> None:
         ({"places": ((9, 1, 0),) * 17}, "outside"),
         ({"places": ((1, 1, 4),) * 17}, "outside"),
         ({"places": ((0, 0, 0),) * 17}, "inside a wall"),
+        ({"map": ("###", "##")}, "one length"),
+        ({"map": ()}, "one length"),
     ],
 )
 def test_paths_are_checked_at_birth(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidDataError, match=message):
         replace(paper_path(), **change)
-
-
-def test_layouts_are_checked_at_birth() -> None:
-    square, oblong = np.zeros((3, 3), bool), np.zeros((3, 4), bool)
-    with pytest.raises(InvalidDataError, match="one shape"):
-        Layout(square, square, oblong)
-    with pytest.raises(InvalidDataError, match="2 of these"):
-        Layout(~square, square, ~square)
-    with pytest.raises(InvalidDataError, match="one length"):
-        Layout.from_rows(["###", "##"])
 
 
 @pytest.mark.parametrize("change", [{"map": None}, {"places": [[1, 2]]}, {"actions": ["left"]}])
