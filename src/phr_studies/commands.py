@@ -51,14 +51,10 @@ class Bench:
         from phr_studies.report.tables import to_rich
 
         check_file_target(self.json)
+        words = {"models" if name == "model" else name: value for name, value in vars(self).items()}
         with ProgressBar() as bar:
             result = phr.bench(
-                out=self.out,
-                json=self.json,
-                models=self.model,
-                sections=self.sections,
-                hz=self.hz,
-                quick=self.quick,
+                **words,
                 say=say,
                 on_progress=bar,
                 on_section=lambda _heading, tables: console.print(*map(to_rich, tables)),
@@ -89,17 +85,9 @@ class Doctor:
     def run(self) -> None:
         """Examine, print the page, write the JSON."""
         check_file_target(self.json)
+        words = {name: value for name, value in vars(self).items() if name != "json"}
         with ProgressBar() as bar:
-            found = phr.doctor(
-                self.env_id,
-                self.teacher,
-                episodes=self.episodes,
-                steps=self.steps,
-                activation=self.activation,
-                normalize=self.normalize,
-                seed=self.seed,
-                on_progress=bar,
-            )
+            found = phr.doctor(**words, on_progress=bar)
         for heading, rows in found.parts():
             say_rows(heading, rows)
         say(found.advice or "with --teacher T: a first estimate of the horizon worth asking for")
@@ -121,7 +109,7 @@ class Report:
 
     def run(self) -> None:
         """Make the page, and say where it is."""
-        say(f"written to {phr.make_report(self.reference, out=self.out, env_id=self.env_id, say=say)}")
+        say(f"written to {phr.make_report(**vars(self), say=say)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +130,7 @@ class Reproduce:
         from phr_studies.reproduce.tables import study_tables
 
         with ProgressBar() as bar:
-            results = phr.reproduce(self.profile, out=self.out, from_scratch=self.from_scratch, on_progress=bar, say=say)
+            results = phr.reproduce(**vars(self), on_progress=bar, say=say)
         for table in study_tables(results, results.points()):
             console.print(to_rich(table))
         say(f"written to {self.out / 'report.html'}")

@@ -22,7 +22,7 @@ from phr_studies.report.tables import Column, Table
 from phr_studies.report.text import counted, env_name, number, percent, series_name
 from phr_studies.reproduce.content import PAGE
 from phr_studies.reproduce.study import is_study, redraw
-from phr_studies.threads import torch_threads
+from phr_studies.workbench import torch_threads
 from phr_studies.worlds import is_grid
 
 COMMITMENTS = (1, 4, 8, 16)

@@ -1,4 +1,4 @@
-"""A study's folder: every piece of work is a file, and what is there is not done again."""
+"""A study's folder: every piece of work is a file, and what is there is not done again; jobs in other processes; threads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+import torch
 
 from phr.cores import available_cores
 from phr.errors import OutputDirectoryError
@@ -176,3 +178,14 @@ def once(path: Path, make: Callable[[], Any]) -> Any:
     if not path.exists():
         write_json(path, make())
     return read_json(path)
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Compute with `n` threads inside the block (or the decorated function), with as many as before after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -20,7 +20,7 @@ from phr_studies.bench import backends, footprint, from_nothing, grids, latency,
 from phr_studies.bench.models import UNTRAINED_PREFIX, bench_model, find_references
 from phr_studies.report.tables import Table, to_markdown
 from phr_studies.reproduce.profiles import PONG
-from phr_studies.threads import torch_threads
+from phr_studies.workbench import torch_threads
 
 JSON, MARKDOWN, MODELS = "bench.json", "bench.md", "models"
 _BUSY = 0.7

@@ -37,7 +37,7 @@ from phr_studies.bench.rounds import (
 from phr_studies.report.tables import NOTHING, Column, Table
 from phr_studies.report.text import env_name, number, times, whole
 from phr_studies.reproduce.profiles import CROSSING, PONG
-from phr_studies.threads import torch_threads
+from phr_studies.workbench import torch_threads
 
 HEADING = "Training"
 OURS, OURS_FLOAT32, BARE, BARE_FLOAT32, PEER = "phr", "phr, float32", "passes", "passes, float32", "Stable-Baselines3"
@@ -128,9 +128,8 @@ def _measure_case(case: TrainingCase, settings: TrainingSettings) -> dict[str, A
 
     config = config_of(case)
     network = network_of(case, config)
-    peer = TrainingPeer(
-        case.env_id, config, network, settings.seconds_per_run
-    )  # first: it forks, best before others have threads
+    # First: it forks, best before others have threads.
+    peer = TrainingPeer(case.env_id, config, network, settings.seconds_per_run)
     trainings: dict[Precision, tuple[str, str]] = {"auto": (OURS, BARE)}
     if compute_dtype("auto", convolutions=True) is not torch.float32:
         trainings["float32"] = OURS_FLOAT32, BARE_FLOAT32

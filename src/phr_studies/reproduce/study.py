@@ -25,8 +25,7 @@ from phr_studies.reproduce.content import PAGE, TABLES, write_report
 from phr_studies.reproduce.jobs import StudyJobs, every_start_jobs
 from phr_studies.reproduce.profiles import PROFILES, Profile, StudyLayout, find_profile
 from phr_studies.reproduce.results import Results
-from phr_studies.threads import torch_threads
-from phr_studies.workbench import SETTINGS, Workbench, once, run_jobs
+from phr_studies.workbench import SETTINGS, Workbench, once, run_jobs, torch_threads
 from phr_studies.worlds import RepeatPlanner, is_grid, optimum, random_return
 
 STUDY = "reproduce"
