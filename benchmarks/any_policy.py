@@ -35,10 +35,10 @@ from phr.evaluation.statistics import stratified_bootstrap
 from phr.files import write_text
 from phr.manifest import COMPLETE
 from phr.protocols import Planner
-from phr.report.numbers import interval, number, times
-from phr.report.tables import NOTHING, Column, Table, to_markdown
-from phr.studies.workbench import once
 from phr.teachers.references import resolve
+from phr_studies.report.tables import NOTHING, Column, Table, to_markdown
+from phr_studies.report.text import interval, number, times
+from phr_studies.workbench import once
 
 TRAIN_SB3 = Path(__file__).parent.parent / "examples" / "train_sb3_teacher.py"
 SEED = 1000

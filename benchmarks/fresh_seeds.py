@@ -18,14 +18,13 @@ import torch
 import tyro
 
 from phr.cli.display import ProgressBar, say
-from phr.report.names import env_name
-from phr.report.tables import Column, Table, to_markdown
 from phr.storage.model import load_model
-from phr.studies.layout import StudyLayout
-from phr.studies.profiles import CROSSING, FOUR_ROOMS
-from phr.studies.work import StudentJob, TeacherJob
-from phr.studies.workbench import run_jobs
-from phr.studies.worlds import all_starts, optimum
+from phr_studies.report.tables import Column, Table, to_markdown
+from phr_studies.report.text import env_name
+from phr_studies.reproduce.jobs import StudentJob, TeacherJob
+from phr_studies.reproduce.profiles import CROSSING, FOUR_ROOMS, StudyLayout
+from phr_studies.workbench import run_jobs
+from phr_studies.worlds import all_starts, optimum
 
 HORIZON = 16
 LENGTH_TOLERANCE = 1.01

@@ -36,12 +36,10 @@ from phr.learning.phr_config import PHRConfig
 from phr.learning.presets import student_config
 from phr.learning.settings import said_settings
 from phr.manifest import COMPLETE
-from phr.report.figures import curve
 from phr.storage.model import Model, load_model, save_model
-from phr.studies.bench.models import REFERENCES, distil_reference, solved_starts
-from phr.studies.layout import StudyLayout
-from phr.studies.model_page import STUDENT_CURVE, TEACHER_CURVE
-from phr.studies.profiles import CROSSING, FOUR_ROOMS
+from phr_studies.bench.models import REFERENCES, distil_reference, solved_starts
+from phr_studies.report.lines import STUDENT_CURVE, TEACHER_CURVE, curve
+from phr_studies.reproduce.profiles import CROSSING, FOUR_ROOMS, StudyLayout
 
 NAMES = {"crossing": CROSSING, "four-rooms": FOUR_ROOMS}
 Origin = Callable[[str, Model], list[str]]

@@ -23,10 +23,9 @@ from phr.errors import UsageError
 from phr.files import read_json, write_bytes
 from phr.manifest import COMPLETE, MANIFEST
 from phr.storage.model import CONFIG
-from phr.studies.layout import StudyLayout
-from phr.studies.profiles import Profile
-from phr.studies.reproduce import Reproduction, finished_seeds, is_study
-from phr.studies.workbench import SETTINGS
+from phr_studies.reproduce.profiles import Profile, StudyLayout
+from phr_studies.reproduce.study import Reproduction, finished_seeds, is_study
+from phr_studies.workbench import SETTINGS
 
 DESCRIPTIONS = (COMPLETE, CONFIG, MANIFEST, "metrics.jsonl")
 """Files kept from a model's directory."""
@@ -62,7 +61,7 @@ def files_of(study: Reproduction) -> Iterator[Path]:
     """Yield the settings, every result, and the kept files of each model."""
     yield study.layout.root / SETTINGS
     yield from study.files()
-    for job in [*study.jobs.teachers(), *study.jobs.students()]:
+    for job in [*study.teachers(), *study.students()]:
         kept = [job.directory / name for name in DESCRIPTIONS] + [StudyLayout.no_window(job.directory)]
         yield from (file for file in kept if file.exists())
 

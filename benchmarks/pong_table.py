@@ -32,15 +32,14 @@ from phr.evaluation.starts import distinct_starts, unseen_starts
 from phr.files import write_text
 from phr.progress import Progress
 from phr.protocols import Planner
-from phr.report.names import series_name
-from phr.report.numbers import number, percent
-from phr.report.points import ACTION_REPEAT, TEACHER
-from phr.report.tables import Column, Table, to_markdown
 from phr.storage.model import Model
-from phr.studies.layout import slug
-from phr.studies.workbench import once
-from phr.teachers.baselines import RepeatPlanner
 from phr.teachers.references import resolve
+from phr_studies.report.points import ACTION_REPEAT, TEACHER
+from phr_studies.report.tables import Column, Table, to_markdown
+from phr_studies.report.text import number, percent, series_name
+from phr_studies.reproduce.profiles import slug
+from phr_studies.workbench import once
+from phr_studies.worlds import RepeatPlanner
 
 IDLE, UNSEEN = "idle frames", "random actions"
 """The two test sets."""

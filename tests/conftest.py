@@ -7,7 +7,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Never uninstalled: modules are checked as they are imported, and nothing of phr has been yet.
-install_import_hook("phr", "beartype.beartype")
+install_import_hook(["phr", "phr_studies"], "beartype.beartype")
 
 torch.set_num_threads(1)
 

@@ -1,7 +1,8 @@
 """Policy Horizon Regression: a policy that looks once and acts n times.
 
-Importing phr is light: every name below is loaded on first use, and torch only by those that need it. Where Gymnasium is
-installed, phr's own environments are registered with it.
+Importing phr is light: every name below is loaded on first use, and torch only by those that need it. `bench`, `doctor`,
+`make_report` and `reproduce` come from the package `phr_studies`, found through the entry-point group `phr.api`. Where
+Gymnasium is installed, phr's own environments are registered with it.
 """
 
 from __future__ import annotations
@@ -21,17 +22,13 @@ _EXPORTS = {
     "Planner": "phr.protocols",
     "PhrError": "phr.errors",
     "VectorHorizonAgent": "phr.acting.agent",
-    "bench": "phr.api",
     "convert_vecnormalize": "phr.api",
     "distill": "phr.api",
-    "doctor": "phr.api",
     "evaluate": "phr.api",
     "export_onnx": "phr.api",
     "load": "phr.api",
     "load_teacher": "phr.api",
     "make_env": "phr.envs.registry",
-    "make_report": "phr.api",
-    "reproduce": "phr.api",
     "train_teacher": "phr.api",
 }
 
@@ -64,16 +61,12 @@ __all__ = [
 if TYPE_CHECKING:
     from phr.acting.agent import HorizonAgent, VectorHorizonAgent
     from phr.api import (
-        bench,
         convert_vecnormalize,
         distill,
-        doctor,
         evaluate,
         export_onnx,
         load,
         load_teacher,
-        make_report,
-        reproduce,
         train_teacher,
     )
     from phr.envs.registry import make_env
@@ -91,10 +84,14 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("phr")
-    if name not in _EXPORTS:
+    if name not in __all__:
         raise AttributeError(f"module 'phr' has no attribute {name!r}")
     try:
-        return getattr(importlib.import_module(_EXPORTS[name]), name)
+        if name in _EXPORTS:
+            return getattr(importlib.import_module(_EXPORTS[name]), name)
+        for point in importlib.import_module("importlib.metadata").entry_points(group="phr.api", name=name):
+            return point.load()
+        raise AttributeError(f"module 'phr' has no attribute {name!r}: no installed package provides it (phr.api)")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "phr":
             raise

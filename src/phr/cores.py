@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+__all__ = [
+    "available_cores",
+]
+
 
 def available_cores() -> int:
     """Processors that this process may use: fewer than the machine has where its affinity is narrowed (taskset, cpusets)."""

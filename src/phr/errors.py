@@ -86,3 +86,6 @@ class UnsolvableError(PhrError):
 
 class ExportMismatchError(PhrError):
     """An exported model does not answer as the network it was made from."""
+
+
+__all__ = [name for name, value in dict(globals()).items() if isinstance(value, type) and issubclass(value, PhrError)]

@@ -18,6 +18,18 @@ from typing import Any
 
 from phr.errors import CorruptFileError, OutputDirectoryError, UnknownModelError
 
+__all__ = [
+    "atomic_path",
+    "check_file_target",
+    "ensure_directory",
+    "read_json",
+    "read_jsonl",
+    "sha256_of",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
 _LARGEST_JSON = 1 << 26
 
 

@@ -16,6 +16,13 @@ from phr.errors import CorruptFileError, InvalidDataError
 from phr.files import read_json, sha256_of, write_json
 from phr.observations import ObservationSpec
 
+__all__ = [
+    "COMPLETE",
+    "MANIFEST",
+    "Manifest",
+    "library_versions",
+]
+
 FORMAT = "phr-model-1"
 MANIFEST = "manifest.json"
 COMPLETE = "COMPLETE"

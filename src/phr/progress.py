@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+__all__ = [
+    "OnProgress",
+    "Progress",
+    "silent",
+]
+
 
 @dataclass(frozen=True)
 class Progress:

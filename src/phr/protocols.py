@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 from phr.plan import Plan
 
+__all__ = [
+    "Planner",
+]
+
 
 @runtime_checkable
 class Planner(Protocol):

@@ -16,6 +16,11 @@ import numpy as np
 from phr.errors import UnsupportedEnvironmentError
 from phr.numbers import check_whole
 
+__all__ = [
+    "Streams",
+    "reseed",
+]
+
 
 @dataclass(frozen=True)
 class Streams:

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.pack_study import Arguments, main
 from phr.errors import UsageError
-from phr.studies import reproduce as reproduce_module
-from tests.studies.conftest import quick_alley
-from tests.studies.small import TINY, again, times
+from phr_studies.reproduce import study as reproduce_module
+from tests.phr_studies.conftest import quick_alley
+from tests.phr_studies.small import TINY, again, times
 
 PROFILE = replace(TINY, losses=("cross_entropy",), seeds=(0, 1))
 

@@ -14,7 +14,7 @@ from phr import api
 from phr.errors import UsageError
 from phr.files import read_json
 from phr.networks.trunks import TrunkConfig
-from phr.studies.bench.models import untrained
+from phr_studies.bench.models import untrained
 from tests.trained import corridor_teacher, saved
 
 SHORT = "PongDeterministic-v4?max_frames=160&noop_max=2"

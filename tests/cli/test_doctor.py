@@ -11,7 +11,7 @@ import pytest
 from tests.cli.conftest import Outcome
 
 Phr = Callable[..., Outcome]
-ROOM = "tests.studies.doctor.small_worlds"
+ROOM = "tests.phr_studies.doctor.small_worlds"
 COINS = ("doctor", f"{ROOM}:Coins")
 ODD = f"{ROOM}:OddCoins"
 

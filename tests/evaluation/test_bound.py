@@ -21,7 +21,7 @@ from phr.errors import BoundError, NonFiniteError
 from phr.evaluation import bound
 from phr.evaluation.bound import TimeBound, bounds_of_runs, is_enough_to_judge, least_terms, measure_bound
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
-from phr.teachers.baselines import RandomPlanner
+from phr_studies.worlds import RandomPlanner
 from tests.evaluation import clocked
 from tests.helpers import TablePlanner, always_right, corridor
 

@@ -15,8 +15,8 @@ from phr.evaluation.starts import distinct_starts, play_all_starts, unseen_start
 from phr.evaluation.timed import Limit, RunOptions
 from phr.plan import CategoricalPlan
 from phr.seeding import Streams
-from phr.teachers.baselines import RandomPlanner
 from phr.teachers.oracle import OraclePlanner, optimal_lengths
+from phr_studies.worlds import RandomPlanner
 from tests.helpers import LEFT, TablePlanner, always_right, corridor
 
 CROSSING = "MiniGrid-SimpleCrossingS9N1-v0"

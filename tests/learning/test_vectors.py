@@ -30,8 +30,8 @@ from phr.manifest import Manifest
 from phr.networks.config import NetworkConfig
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
-from phr.teachers.baselines import RandomPlanner, RepeatPlanner
 from phr.teachers.references import resolve
+from phr_studies.worlds import RandomPlanner, RepeatPlanner
 from tests.points import (
     DIAL_ACTIONS,
     DIALS,

@@ -20,8 +20,8 @@ from phr.experience.archive import save_experience
 from phr.learning import runs
 from phr.storage.model import load_model
 from phr.storage.onnx_export import export_manifest
-from phr.studies.reproduce import redraw
-from phr.studies.workbench import SETTINGS
+from phr_studies.reproduce.study import redraw
+from phr_studies.workbench import SETTINGS
 from tests.exported import corridor_graph
 from tests.trained import CORRIDOR, a2c_config, corridor_experience, corridor_student, saved
 
@@ -95,7 +95,7 @@ def test_an_export_compares_without_it_and_says_what_to_type(tmp_path: Path) -> 
 
 
 def test_a_study_runs_no_code_of_its_own(tmp_path: Path) -> None:
-    from phr.studies.profiles import QUICK
+    from phr_studies.reproduce.profiles import QUICK
 
     profile = {**QUICK.to_json(), "env_ids": [EVIL]}
     (tmp_path / SETTINGS).write_text(json.dumps({"study": "reproduce", "profile": profile}))

@@ -1,1 +1,25 @@
-"""The agent, and how much of a plan to run."""
+"""Plans turned into actions: agents, commitment, and the runtime that needs numpy and onnxruntime only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phr.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from phr.acting.agent import HorizonAgent as HorizonAgent
+    from phr.acting.agent import VectorHorizonAgent as VectorHorizonAgent
+    from phr.acting.commitment import CommitmentLike as CommitmentLike
+    from phr.acting.onnx_file import seal as seal
+    from phr.acting.runtime import OnnxPlanner as OnnxPlanner
+    from phr.acting.runtime import load_runtime as load_runtime
+
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {
+        "agent": "HorizonAgent VectorHorizonAgent",
+        "commitment": "CommitmentLike",
+        "onnx_file": "seal",
+        "runtime": "OnnxPlanner load_runtime",
+    },
+)

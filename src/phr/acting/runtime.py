@@ -2,7 +2,6 @@
 
 ```python
 from phr.acting.agent import HorizonAgent
-from phr.acting.runtime import load_runtime
 
 planner = load_runtime("student.onnx")
 agent = HorizonAgent(planner, planner.commitment)

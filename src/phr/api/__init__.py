@@ -15,19 +15,14 @@ from __future__ import annotations
 from phr.api.export import export_onnx
 from phr.api.learn import convert_vecnormalize, distill, load, load_teacher, train_teacher
 from phr.api.measure import evaluate, evaluate_all_starts
-from phr.api.study import bench, doctor, make_report, reproduce
 
 __all__ = [
-    "bench",
     "convert_vecnormalize",
     "distill",
-    "doctor",
     "evaluate",
     "evaluate_all_starts",
     "export_onnx",
     "load",
     "load_teacher",
-    "make_report",
-    "reproduce",
     "train_teacher",
 ]

@@ -1,10 +1,39 @@
-"""The command line: parse, call `phr.api`, print. No logic."""
+"""The command line: parse, call `phr.api`, print. No logic.
+
+A package that adds commands (entry-point group `phr.commands`) finds here the kinds of options, and how to print.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from phr.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from phr.cli.display import ProgressBar as ProgressBar, console as console, say as say, say_rows as say_rows
+    from phr.cli.words import (
+        Activation as Activation,
+        Count as Count,
+        Flag as Flag,
+        Folder as Folder,
+        Normalize as Normalize,
+        OptionalEnvId as OptionalEnvId,
+        OptionalFile as OptionalFile,
+        OptionalFolder as OptionalFolder,
+        Seed as Seed,
+        word as word,
+    )
+
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {
+        "display": "ProgressBar console say say_rows",
+        "words": "Activation Count Flag Folder Normalize OptionalEnvId OptionalFile OptionalFolder Seed word",
+    },
+)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 import traceback
-from collections.abc import Collection
 from dataclasses import fields
 from typing import Any, NoReturn, get_type_hints
 
 import tyro
 from tyro import _errors as tyro_errors  # its maker's hook for parse errors; pyproject.toml pins tyro for it
 
-from phr.cli.commands import COMMANDS, Command, describe
+from phr.cli.commands import Command, describe, load, near_miss, one_line
 from phr.cli.words import READERS, command_of, is_positional, options_of
 from phr.errors import PhrError, UsageError
 
-_RESUME = "; --resume continues from the last checkpoint, or starts where there was none yet"
-_GOES_ON = {
-    "train": _RESUME,
-    "distill": f"{_RESUME}; episodes are recorded again",
-    "bench": "; finished sections are written",
-    "reproduce": "; the same command continues with what is missing",
-}
 _CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 
 
@@ -37,14 +28,14 @@ def run(words: list[str]) -> int:
     except PhrError as error:
         return _fail(error, debug, 1)
     except KeyboardInterrupt:
-        sys.stderr.write(f"phr: interrupted{_GOES_ON.get(words[0], '') if words else ''}\n")
+        sys.stderr.write(f"phr: interrupted{_after_interrupt(words)}\n")
         return 130
     except BrokenPipeError:
         return 1
     except Exception as error:
         if debug:
             raise
-        sys.stderr.write(f"phr: {type(error).__name__}: {_one_line(error)} (run again with --debug for the traceback)\n")
+        sys.stderr.write(f"phr: {type(error).__name__}: {one_line(error)} (run again with --debug for the traceback)\n")
         return 1
     return 0
 
@@ -65,10 +56,8 @@ def parse(words: list[str]) -> Command:
         print(f"phr {phr.__version__}")
         raise SystemExit(0)
     name, rest = words[0], words[1:]
-    if name not in COMMANDS:
-        hint = _near(name, [*COMMANDS, "--help", "--version"]) or f"choose one of {', '.join(COMMANDS)}"
-        raise UsageError(f"unknown command {name!r}; {hint}")
-    command, options = COMMANDS[name], options_of(COMMANDS[name])
+    command = load(name)
+    options = options_of(command)
 
     def refuse(event: tyro_errors.ParseErrorEvent) -> NoReturn:
         said = _complaint(event, options)
@@ -88,14 +77,14 @@ def _complaint(event: tyro_errors.ParseErrorEvent, options: type[Any]) -> str:
             if not first.startswith("-"):
                 return f"unexpected argument {first!r}"
             known = [_option(each.name) for each in fields(options) if not is_positional(_kind(options, each.name))]
-            hint = _near(first, [*known, "--help", "--debug"])
+            hint = near_miss(first, [*known, "--help", "--debug"], "")
             return f"unknown option {first}" + (f"; {hint}" if hint else "")
         case tyro_errors.MissingArgs(missing_arguments=missing):
             return f"missing: {', '.join(_written(options, each.arg.field.intern_name) for each in missing)}"
         case tyro_errors.BadValue(argument=argument):
             return f"{_option(argument.field.intern_name)} needs a value"
         case tyro_errors.InstantiationFailure(message=message, argument=argument) if argument is not None:
-            return f"{_option(argument.field.intern_name)} {_one_line(message)}"
+            return f"{_option(argument.field.intern_name)} {one_line(message)}"
     return "the arguments were not understood"
 
 
@@ -114,17 +103,17 @@ def _written(options: type[Any], name: str) -> str:
     return placeholder if is_positional(kind) else f"{_option(name)} {placeholder}".strip()
 
 
-def _near(wrong: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(wrong, known, n=1)
-    return f"did you mean {near[0]}?" if near else ""
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
+def _after_interrupt(words: list[str]) -> str:
+    """What the interrupted command says of going on."""
+    try:
+        goes_on: str = getattr(load(words[0]), "goes_on", "") if words else ""
+    except PhrError:
+        return ""
+    return f"; {goes_on}" if goes_on else ""
 
 
 def _fail(error: PhrError, debug: bool, code: int) -> int:
     if debug:
         traceback.print_exc()
-    sys.stderr.write(f"phr: {_one_line(error)}\n")
+    sys.stderr.write(f"phr: {one_line(error)}\n")
     return code

@@ -44,11 +44,9 @@ Activation = Annotated[
 Normalize = Annotated[
     Path | None, word("FILE.npz", "Observation statistics that a .zip was trained with, as phr convert writes them.")
 ]
-Examined = Annotated[tyro.conf.Positional[str], word("ENV_ID")]
 PickleFile = Annotated[tyro.conf.Positional[Path], word("FILE.pkl")]
 StatisticsFile = Annotated[Path, word("FILE.npz")]
 ModelReference = Annotated[tyro.conf.Positional[str], word("MODEL")]
-Reported = Annotated[tyro.conf.Positional[str], word("DIR")]
 OptionalRange = Annotated[tuple[int, int] | None, word("LO:HI")]
 Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
 Seed = Annotated[int, word("S", "Seed of everything random (default: 0).")]

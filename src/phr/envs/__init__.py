@@ -1,4 +1,36 @@
 """Making, advancing and observing environments."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phr.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from phr.envs.contract import CheckedEnv as CheckedEnv
+    from phr.envs.factories import env_id_of_file as env_id_of_file
+    from phr.envs.planes import PlaneLayout as PlaneLayout
+    from phr.envs.planes import layout_of as layout_of
+    from phr.envs.registry import make_env as make_env
+    from phr.envs.registry import make_gym_env as make_gym_env
+    from phr.envs.split import Family as Family
+    from phr.envs.split import SplitEnv as SplitEnv
+    from phr.envs.vector import Autoreset as Autoreset
+    from phr.envs.vector import Start as Start
+    from phr.envs.vector import VectorSplit as VectorSplit
+
 FOUR_ROOMS_ID = "PHR/FourRooms-v0"
 """The id under which `import phr` registers `phr.envs.four_rooms`; it stands here because that import must stay light."""
+
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {
+        "contract": "CheckedEnv",
+        "factories": "env_id_of_file",
+        "planes": "PlaneLayout layout_of",
+        "registry": "make_env make_gym_env",
+        "split": "Family SplitEnv",
+        "vector": "Autoreset Start VectorSplit",
+    },
+)
+__all__ += ["FOUR_ROOMS_ID"]

@@ -7,13 +7,10 @@ manifest, and a hash over all of it (`phr.acting.onnx_file`).
 from __future__ import annotations
 
 import importlib.util
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +29,8 @@ from phr.files import atomic_path, ensure_directory
 from phr.manifest import Manifest, library_versions
 from phr.seeding import Streams
 from phr.storage.model import Model
+from phr.storage.onnx_int8 import Int8Cost, quantize, quiet
 from phr.storage.parity import Agreement, Parity, check_parity, rounding_of
-
-if TYPE_CHECKING:
-    from phr.storage.onnx_int8 import Int8Cost
 
 N_REAL, N_RANDOM, N_REAL_INT8 = 192, 64, 1024
 """Observations to compare on; int8 needs more, half to choose its ranges and half to measure what they cost."""
@@ -103,8 +98,6 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False, env_id: str | No
     _write(out, data, manifest)
     if env is None or not int8:
         return Export(out, parity)
-    from phr.storage.onnx_int8 import quantize
-
     int8_out = out.with_suffix(f".int8{SUFFIX}")
     int8_data, cost = quantize(data, manifest, real)
     _write(int8_out, int8_data, replace(manifest, notes={**manifest.notes, "int8": cost.to_json()}))
@@ -160,19 +153,6 @@ def onnx_bytes(model: Model) -> bytes:
     assert program is not None
     data: bytes = _bare(program.model_proto).SerializeToString(deterministic=True)
     return data
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the exporter's warnings about itself away from the person who waits for a file."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _bare(proto: Any) -> Any:

@@ -6,8 +6,11 @@ observations. Choosing it per call ("dynamic") measured no faster than float32 o
 
 from __future__ import annotations
 
+import logging
 import tempfile
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,6 @@ from numpy.typing import NDArray
 
 from phr.acting.runtime import OBS, OnnxPlanner
 from phr.manifest import Manifest
-from phr.storage.onnx_export import quiet
 
 _ENOUGH = 64
 """Observations from which on half of them are kept back to measure on; fewer serve for both."""
@@ -113,3 +115,16 @@ def _static(data: bytes, obs: NDArray[Any]) -> bytes:
 
 def _all_logits(planner: OnnxPlanner, obs: NDArray[Any]) -> NDArray[np.float32]:
     return np.concatenate([planner.plan(obs[start : start + _BATCH]).outputs for start in range(0, len(obs), _BATCH)])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's warnings about itself away from the person who waits for a file."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

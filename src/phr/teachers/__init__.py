@@ -1,1 +1,28 @@
-"""Policies that others trained, and the search oracle."""
+"""Policies to learn from, whoever trained them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phr.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from phr.teachers.foreign import NOTHING_SAID as NOTHING_SAID
+    from phr.teachers.foreign import Reading as Reading
+    from phr.teachers.foreign import name_of as name_of
+    from phr.teachers.oracle import OraclePlanner as OraclePlanner
+    from phr.teachers.oracle import optimal_lengths as optimal_lengths
+    from phr.teachers.references import ORACLE as ORACLE
+    from phr.teachers.references import resolve as resolve
+    from phr.teachers.zoo import ZOO_PREFIX as ZOO_PREFIX
+    from phr.teachers.zoo import zoo_directory as zoo_directory
+
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {
+        "foreign": "NOTHING_SAID Reading name_of",
+        "oracle": "OraclePlanner optimal_lengths",
+        "references": "ORACLE resolve",
+        "zoo": "ZOO_PREFIX zoo_directory",
+    },
+)

@@ -48,6 +48,10 @@ class Distill:
     threads: Threads = 1
     settings: dict[str, Any] = field(default_factory=dict)
 
+    goes_on: ClassVar[str] = (
+        "--resume continues from the last checkpoint, or starts where there was none yet; episodes are recorded again"
+    )
+
     def run(self) -> None:
         """Distil, and print where the model is."""
         with ProgressBar() as bar:

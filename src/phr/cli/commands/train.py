@@ -31,6 +31,8 @@ class Train:
     threads: Threads = 1
     settings: dict[str, Any] = field(default_factory=dict)
 
+    goes_on: ClassVar[str] = "--resume continues from the last checkpoint, or starts where there was none yet"
+
     def run(self) -> None:
         """Train, and print where the model is."""
         with ProgressBar() as bar:

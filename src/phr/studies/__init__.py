@@ -1,1 +1,0 @@
-"""Whole experiments: reproduce, bench, tune, doctor."""

@@ -1,0 +1,180 @@
+"""What computes the plan: torch, torch.compile, ONNX Runtime, int8, and a network with a quarter of the units."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from phr.acting import OnnxPlanner
+from phr.envs import make_env
+from phr.errors import PhrError, UsageError
+from phr.experience import meet_observations
+from phr.networks import TorchPlanner
+from phr.protocols import Planner
+from phr.seeding import Streams
+from phr.storage import Int8Cost, export_manifest, onnx_bytes, onnx_planner, quantize
+from phr_studies.bench.models import quarter_of
+from phr_studies.bench.rounds import (
+    Arena,
+    Contestant,
+    Measured,
+    ModelSettings,
+    Recorder,
+    Understudy,
+    alternate,
+    ends,
+    loop_contestant,
+    measured,
+    median,
+    play,
+    ratio,
+    spread,
+    steps_that_take,
+    summed_up,
+)
+from phr_studies.report.tables import NOTHING, Column, Table
+from phr_studies.report.text import env_name, percent, times
+
+HEADING = "What computes the plan"
+ONNX, INT8, COMPILED, QUARTER = "ONNX Runtime", "ONNX Runtime, int8", "torch.compile", "a quarter of the units"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendSettings(ModelSettings):
+    """What is run.
+
+    Attributes:
+        calibration: Observations that int8 chooses its ranges on and is compared on.
+        compiled: Whether torch.compile takes part; compiling takes a while.
+        seed: Of the first round.
+    """
+
+    calibration: int = 1024
+    compiled: bool = True
+    seed: int = 0
+
+
+def measure(settings: BackendSettings) -> dict[str, Any]:
+    """All backends in alternation, at every commitment."""
+    model, commitments = settings.load()
+    env = make_env(model.env_id)
+    arena = Arena(model.env_id, env, model, settings.seconds_per_run, settings.seed)
+    reference = onnx_planner(model)
+    int8, cost = _int8(arena, settings.calibration)
+    planners: dict[str, Planner] = {ONNX: reference, INT8: int8, "torch, eager": model.planner}
+    missing = {}
+    if settings.compiled:
+        try:
+            planners[COMPILED] = compiled_planner(arena)
+        except CompilerError as error:
+            missing[COMPILED] = str(error)
+    contestants = [
+        loop_contestant(f"{name} {n}", arena, planner, n) for n in commitments for name, planner in planners.items()
+    ]
+    quarter = onnx_planner(quarter_of(model))
+    contestants += [_quarter_contestant(f"{QUARTER} {n}", arena, quarter, reference, n) for n in commitments]
+    rounds = alternate(contestants, settings.rounds)
+    env.close()
+    backends = [_summary(name, rounds, commitments) for name in [*planners, QUARTER]]
+    return {
+        "model": settings.model,
+        "env_id": model.env_id,
+        "int8": cost.to_json(),
+        "backends": backends,
+        "missing": missing,
+    }
+
+
+def _int8(arena: Arena, n_observations: int) -> tuple[Planner, Int8Cost]:
+    data, manifest = onnx_bytes(arena.model), export_manifest(arena.model)
+    obs = meet_observations(arena.model.planner, arena.env, n_observations, Streams(arena.seed).rng("bench-int8"))
+    rounded, cost = quantize(data, manifest, obs)
+    return OnnxPlanner(rounded, manifest), cost
+
+
+def find_compiler() -> str | None:
+    """The C++ compiler that torch.compile would call, None where there is none."""
+    names = [name for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name]
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+class CompilerError(UsageError):
+    """torch.compile cannot work here."""
+
+
+def compiled_planner(arena: Arena) -> TorchPlanner:
+    """The network through torch.compile, compiled for one observation.
+
+    Raises:
+        CompilerError: If there is no C++ compiler, or compiling failed.
+    """
+    if find_compiler() is None:
+        raise CompilerError("no compiler")
+    network: Any = torch.compile(arena.model.network, dynamic=False)
+    planner = TorchPlanner(network, arena.model.manifest.obs_dtype)
+    arena.env.reset(arena.seed)
+    obs = arena.env.observe()[None]
+    try:
+        for _ in range(3):
+            planner.plan(obs)
+    except PhrError:
+        raise
+    except Exception as error:  # torch's compiler raises errors of many kinds
+        raise CompilerError(f"compiling failed: {str(error).splitlines()[0]}") from error
+    return planner
+
+
+def _quarter_contestant(name: str, arena: Arena, quarter: Planner, reference: Planner, commitment: int) -> Contestant:
+    """The small network is untrained: it is evaluated at every look, and the large one's plans are played."""
+    steps = steps_that_take(arena, reference, commitment)
+
+    def one_round(index: int) -> Measured:
+        seed, recorder = arena.seed + index, Recorder(reference)
+        play(arena, recorder, commitment, steps, seed)
+        return measured(play(arena, Understudy(quarter, recorder.plans), commitment, steps, seed))
+
+    return Contestant(name, one_round)
+
+
+def _summary(name: str, rounds: Mapping[str, list[Measured]], commitments: list[int]) -> dict[str, Any]:
+    entries = []
+    for n in commitments:
+        ours, onnx = rounds[f"{name} {n}"], rounds[f"{ONNX} {n}"]
+        rates = summed_up(ours)
+        entries.append(
+            {
+                "commitment": n,
+                **rates,
+                "policy_us": spread([1e6 * each["seconds_policy"] / each["evaluations"] for each in ours]),
+                "time_ratio": ratio(rates["seconds_per_100k_steps"], summed_up(onnx)["seconds_per_100k_steps"]),
+            }
+        )
+    return {"name": name, "commitments": entries}
+
+
+def tables(values: Mapping[str, Any]) -> list[Table]:
+    """One row per backend and commitment."""
+    score = median("score_per_second")
+    columns = (
+        Column("backend", cell=lambda row: row["name"]),
+        Column("n", "number", lambda row: str(row["commitment"])),
+        Column("look to plan, µs", "number", median("policy_us")),
+        Column("s / 100k steps", "number", median("seconds_per_100k_steps")),
+        Column("lowest … highest", "interval", ends("seconds_per_100k_steps")),
+        Column("time against ONNX Runtime", "number", median("time_ratio", times)),
+        Column("score / s", "number", lambda row: NOTHING if row["name"] == QUARTER else score(row)),
+    )
+    rows = [{"name": backend["name"], **entry} for backend in values["backends"] for entry in backend["commitments"]]
+    note = (
+        f"In {env_name(values['env_id'])}, one thread, batch 1, the same weights. The network with a quarter of the units "
+        "is untrained: it is evaluated while the large one's plans are played, so only its time means anything. int8 plans "
+        f"{percent(values['int8']['agreement'])} of the float network's actions."
+    )
+    table = Table.of("Backends", rows, columns, note, grouped=True)
+    missing = [(f"{name}: {why}", *(NOTHING,) * (len(columns) - 1)) for name, why in values["missing"].items()]
+    return [replace(table, rows=(*table.rows, *missing))]

@@ -1,0 +1,137 @@
+"""The commands of this package: `phr bench`, `phr doctor`, `phr report`, `phr reproduce`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import tyro
+
+import phr
+from phr.cli import (
+    Activation,
+    Count,
+    Flag,
+    Folder,
+    Normalize,
+    OptionalEnvId,
+    OptionalFile,
+    OptionalFolder,
+    ProgressBar,
+    Seed,
+    console,
+    say,
+    say_rows,
+    word,
+)
+from phr.files import check_file_target, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure phr on this machine, side by side with its peers."""
+
+    hz: Annotated[tuple[float, ...], word("RATE")] = (50.0, 200.0, 1000.0)
+    """Rates of the control loop whose latency is measured (default: 50 200 1000)."""
+    model: Annotated[tuple[str, ...], word("MODEL")] = ()
+    """Students to bench: run directories or zoo:NAME (default: the reference networks)."""
+    sections: Annotated[tuple[str, ...], word("NAME")] = ()
+    """Run only these: loops, grids, backends, latency, vectors, footprint, training, from_nothing."""
+    quick: Flag = False
+    """Few and short rounds: two minutes for a first impression, not for publication."""
+    out: Folder = Path("runs/bench")
+    """Folder for bench.json, bench.md and networks that have to be distilled (default: runs/bench)."""
+    json: OptionalFile = None
+    """Write the JSON to this file too."""
+    goes_on: ClassVar[str] = "finished sections are written"
+
+    def run(self) -> None:
+        """Measure, print each section's tables, say where they are written."""
+        from phr_studies.report.tables import to_rich
+
+        check_file_target(self.json)
+        words = {"models" if name == "model" else name: value for name, value in vars(self).items()}
+        with ProgressBar() as bar:
+            result = phr.bench(
+                **words,
+                say=say,
+                on_progress=bar,
+                on_section=lambda _heading, tables: console.print(*map(to_rich, tables)),
+            )
+        say(f"written to {self.out / 'bench.md'} and {self.out / 'bench.json'}")
+        for warning in result.warnings:
+            say(f"warning: faster than possible: {warning}; the bound is wrong, please report it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Examine an environment, and how many steps an agent can act in it without an observation."""
+
+    env_id: Annotated[tyro.conf.Positional[str], word("ENV_ID")]
+    """A Gymnasium id, or module:factory."""
+    teacher: Annotated[str | None, word("T")] = None
+    """The policy that acts there: a run directory, zoo:NAME, FILE.onnx, a Stable-Baselines3 FILE.zip, module:factory or
+    oracle."""
+    episodes: Count = 8
+    """Episodes of random play, and of the teacher (default: 8)."""
+    steps: Count = 300
+    """Most steps of each episode that are examined (default: 300)."""
+    activation: Activation = None
+    normalize: Normalize = None
+    seed: Seed = 0
+    json: OptionalFile = None
+    """Write everything to this file."""
+
+    def run(self) -> None:
+        """Examine, print the page, write the JSON."""
+        check_file_target(self.json)
+        words = {name: value for name, value in vars(self).items() if name != "json"}
+        with ProgressBar() as bar:
+            found = phr.doctor(**words, on_progress=bar)
+        for heading, rows in found.parts():
+            say_rows(heading, rows)
+        say(found.advice or "with --teacher T: a first estimate of the horizon worth asking for")
+        if self.json is not None:
+            write_json(self.json, found.to_json())
+            say(f"written to {self.json}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Put figures, learned paths and films on one page."""
+
+    reference: Annotated[tyro.conf.Positional[str], word("DIR")]
+    """The folder of a phr reproduce study, whose page is drawn anew; or a model: a run directory or zoo:NAME."""
+    env_id: OptionalEnvId = None
+    """Environment to act in (default: the model's own). Required for an environment that is code (module:factory)."""
+    out: OptionalFolder = None
+    """Folder for a model's page (default: DIR/report; for the zoo runs/report-NAME)."""
+
+    def run(self) -> None:
+        """Make the page, and say where it is."""
+        say(f"written to {phr.make_report(**vars(self), say=say)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """Make the paper's figures 4 and 5 from nothing, on one page."""
+
+    profile: Annotated[Literal["quick", "paper"], word("quick|paper")] = "quick"
+    """quick (default): both grids, one seed, minutes; paper: Pong too, every n and loss, five seeds, ablations, hours."""
+    out: Folder = Path("runs/reproduce")
+    """The study's folder (default: runs/reproduce). An interrupted study continues where it stopped."""
+    from_scratch: Flag = False
+    """Train Pong's teacher too, one for each seed (default: the zoo's teacher)."""
+    goes_on: ClassVar[str] = "the same command goes on with what is missing"
+
+    def run(self) -> None:
+        """Run the study, print its tables, say where the page is."""
+        from phr_studies.report.tables import to_rich
+        from phr_studies.reproduce.tables import study_tables
+
+        with ProgressBar() as bar:
+            results = phr.reproduce(**vars(self), on_progress=bar, say=say)
+        for table in study_tables(results, results.points()):
+            console.print(to_rich(table))
+        say(f"written to {self.out / 'report.html'}")

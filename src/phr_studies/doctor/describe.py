@@ -1,0 +1,150 @@
+"""What an id resolves to: who made it, what is wrapped around it, what it shows, and how phr steps it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
+
+from phr.envs import Family, SplitEnv
+from phr.learning import default_trunk_of
+from phr.networks import TrunkConfig
+from phr_studies.doctor.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """An environment's card."""
+
+    made_by: str
+    """Class of the environment itself, `module:Class`."""
+    wrappers: tuple[str, ...]
+    """Classes wrapped around it, the outermost first; phr leaves Gymnasium's passive checker and order enforcer out."""
+    step_limit: int | None
+    """Steps after which an episode is cut off, None where nothing says so."""
+    frame_skip: int | tuple[int, int] | None
+    """Frames of the simulator that an action lasts; a pair is drawn from, its upper end excluded. None where it has none."""
+    sticky: float
+    """Probability that an action is overridden by the one before it."""
+    idle_starts: int
+    """Atari: an episode begins with 1 .. so many idle frames."""
+    observation_space: str
+    """As Gymnasium prints it."""
+    action_space: str
+    """As Gymnasium prints it."""
+    action_names: tuple[str, ...]
+    """What the actions are called, where the environment tells."""
+    family: Family | None
+    """The kind of environment, by which presets are chosen; None where phr cannot act."""
+    stepping: str | None
+    """How phr steps it, 'fast path: ...' or 'plain path: ...'; None where it cannot."""
+    shown: str | None
+    """What the network sees, in words."""
+    shown_shape: tuple[int, ...] | None
+    """Shape of it."""
+    shown_dtype: str | None
+    """Number type of it."""
+    network: str | None
+    """The trunk of a fresh network."""
+    refusal: str | None
+    """Why phr cannot act here."""
+
+
+def describe(world: World) -> Description:
+    """Look at an environment from outside; no episode is played."""
+    layers, core = _layers(world.gym_env)
+    split = world.env
+    space = None if split is None else split.observation_space
+    kind = type(core)
+    frame_skip, sticky, idle = _timing(layers, split)
+    return Description(
+        made_by=f"{kind.__module__}:{kind.__qualname__}",
+        wrappers=tuple(type(layer).__name__ for layer in layers[:-1]),
+        step_limit=_step_limit(layers, split),
+        frame_skip=frame_skip,
+        sticky=sticky,
+        idle_starts=idle,
+        observation_space=_text(world.gym_env.observation_space),
+        action_space=_text(world.action_space),
+        action_names=_action_names(core, world.action_space),
+        family=None if split is None else split.family,
+        stepping=None if split is None else split.stepping,
+        shown=None if split is None else _shown(split),
+        shown_shape=None if space is None else space.shape,
+        shown_dtype=None if space is None else str(space.dtype),
+        network=None if split is None else _trunk(default_trunk_of(split)),
+        refusal=world.refusal,
+    )
+
+
+def _layers(env: gymnasium.Env[Any, Any]) -> tuple[list[Any], Any]:
+    """The environment's layers from the outermost to the core, and the core."""
+    layers: list[Any] = [env]
+    while isinstance(layers[-1], gymnasium.Wrapper):
+        layers.append(layers[-1].env)
+    return layers, layers[-1]
+
+
+def _step_limit(layers: list[Any], split: SplitEnv | None) -> int | None:
+    """The least of what a TimeLimit, the environment's own `max_steps` and an emulator's frames allow."""
+    limits = [layer._max_episode_steps for layer in layers if isinstance(layer, TimeLimit)]
+    own = getattr(layers[-1], "max_steps", None)
+    if isinstance(own, int):
+        limits.append(own)
+    if split is not None and split.timing is not None:
+        limits.append(split.timing.step_limit)
+    return min(limits, default=None)
+
+
+def _timing(layers: list[Any], split: SplitEnv | None) -> tuple[int | tuple[int, int] | None, float, int]:
+    """Frame skip, stickiness and idle frames: as phr drives the simulator, else as the layers say."""
+    if split is not None and split.timing is not None:
+        return split.timing.frame_skip, split.timing.sticky, split.timing.idle_starts
+    sticky = [float(getattr(layer, "repeat_action_probability", 0.0)) for layer in layers]
+    skips = [skip for layer in layers if isinstance(skip := getattr(layer, "frame_skip", None), int)]
+    if type(layers[-1]).__module__ == "ale_py.env":  # wrapped, so phr leaves the emulator as it is
+        core = layers[-1]
+        sticky.append(round(core.ale.getFloat("repeat_action_probability"), 6))
+        if not isinstance(core._frameskip, int):
+            return core._frameskip, max(sticky), 0
+        skips.append(core._frameskip)
+    idle = [int(getattr(layer, "noop_max", 0)) for layer in layers]
+    return (math.prod(skips) if skips else None), max(sticky), max(idle)
+
+
+def _action_names(core: Any, space: spaces.Space[Any]) -> tuple[str, ...]:
+    """What Atari and MiniGrid call their actions; a grid may allow only the first few of them."""
+    if hasattr(core, "get_action_meanings"):
+        return tuple(core.get_action_meanings())
+    names = getattr(core, "actions", None)
+    if isinstance(names, type) and issubclass(names, IntEnum) and isinstance(space, spaces.Discrete):
+        return tuple(action.name for action in list(names)[: int(space.n)])
+    return ()
+
+
+def _shown(split: SplitEnv) -> str:
+    """What becomes of the environment's observation before a network sees it."""
+    if split.shown is not None:
+        return split.shown
+    scaled = split.observation_space.dtype == np.uint8
+    return "the observation as it is, scaled by the network" if scaled else "the observation as it is"
+
+
+def _trunk(trunk: TrunkConfig) -> str:
+    if trunk.kind == "mlp":
+        return f"mlp, {trunk.depth} layers of {trunk.width}"
+    return f"{trunk.kind}, convolutions {'-'.join(map(str, trunk.channels))}, then {trunk.width}"
+
+
+def _text(space: spaces.Space[Any]) -> str:
+    """A space in one line; of a Dict its entries, of MiniGrid's missions the name: their text differs from run to run."""
+    if isinstance(space, spaces.Dict):
+        return f"Dict({', '.join(f'{key}: {_text(entry)}' for key, entry in space.items())})"
+    name = type(space).__name__
+    return name if name.endswith("MissionSpace") else " ".join(str(space).split())

@@ -1,0 +1,1 @@
+"""The study behind `phr reproduce`: the paper's figures 4 and 5 from nothing."""

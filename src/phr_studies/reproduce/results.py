@@ -1,0 +1,155 @@
+"""What a finished study found, read back from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phr.files import read_json
+from phr_studies.report.figure5 import LearnedPath
+from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores, pool
+from phr_studies.reproduce.claims import ABLATIONS, Outcome
+from phr_studies.reproduce.profiles import Profile, StudyLayout
+from phr_studies.worlds import is_grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationRow:
+    """One thing that was changed, and what became of it.
+
+    Attributes:
+        name: What was varied.
+        setting: To what.
+        claim: What the paper says of it; may be empty.
+        results: Name of a result, with its unit → one value for each training seed, none where it was not measured.
+        missing: What stands in place of results that were not measured; empty for a dash.
+        verdict: Whether the claim held; empty where there is no claim.
+    """
+
+    name: str
+    setting: str
+    claim: str
+    results: Mapping[str, Sequence[float]]
+    missing: str = ""
+    verdict: str = ""
+
+
+class Results:
+    """Reads the files of a study; computes no policy.
+
+    Args:
+        profile: What was done.
+        layout: Where its files lie.
+    """
+
+    def __init__(self, profile: Profile, layout: StudyLayout) -> None:
+        self.profile = profile
+        self.layout = layout
+
+    @property
+    def machines(self) -> list[dict[str, Any]]:
+        """On what the times were measured: of each training seed, for a study may go on elsewhere."""
+        env_id = self.profile.env_ids[0]
+        return [read_json(self.layout.timed(env_id, TEACHER, 1, seed, 0))["machine"] for seed in self.profile.seeds]
+
+    def points(self) -> list[Point]:
+        """Every point of figure 4: teacher, losses, action repeat, and what a shortest path would draw."""
+        points = []
+        for env_id in self.profile.env_ids:
+            points.append(self._pool(env_id, TEACHER, 1))
+            later = [n for n in self.profile.horizons if n > 1]
+            points += [self._pool(env_id, series, n) for series in (*self.profile.losses, ACTION_REPEAT) for n in later]
+            points += self._optimum(env_id, points)
+        return points
+
+    def _pool(self, env_id: str, series: str, n: int) -> Point:
+        found = [
+            [read_json(self.layout.timed(env_id, series, n, seed, number)) for number in range(self.profile.runs)]
+            for seed in self.profile.seeds
+        ]
+        return pool(series, n, found)
+
+    def _optimum(self, env_id: str, measured: Sequence[Point]) -> list[Point]:
+        """A shortest path, or a perfect game, at the time that the first loss's student needs."""
+        best = self.optimum(env_id)
+        rate = best["return_mean"] / best["length_mean"]
+        points = []
+        for n in self.profile.horizons:
+            twin = find(measured, env_id, TEACHER if n == 1 else self.profile.losses[0], n)
+            if twin is not None:
+                points.append(
+                    Point(
+                        env_id=env_id,
+                        series=OPTIMUM,
+                        n=n,
+                        n_runs=1,
+                        return_mean=best["return_mean"],
+                        length_mean=best["length_mean"],
+                        success_rate=1.0,
+                        seconds_per_100k_steps=twin.seconds_per_100k_steps,
+                        score_per_second=rate * 1e5 / twin.seconds_per_100k_steps,
+                    )
+                )
+        return points
+
+    def optimum(self, env_id: str) -> dict[str, Any]:
+        """What perfect play reaches (see `phr_studies.worlds.optimum`)."""
+        found: dict[str, Any] = read_json(self.layout.starts(env_id, OPTIMUM))
+        return found
+
+    def starts(self, env_id: str, series: str, n: int) -> list[dict[str, Any]]:
+        """Every start once: one result per training seed."""
+        return [read_json(self.layout.starts(env_id, f"{series}-s{seed}", n)) for seed in self.profile.seeds]
+
+    def scores(self, points: Sequence[Point]) -> dict[tuple[str, str], float]:
+        """Frequency-averaged scores by environment and series; none where the teacher is no better than random play."""
+        random_returns = {env_id: float(read_json(self.layout.starts(env_id, "random"))) for env_id in self.profile.env_ids}
+        reached = {point.env_id: point.return_mean for point in points if point.series == TEACHER}
+        teachers = {env_id: r for env_id, r in reached.items() if r is not None and r > random_returns[env_id]}
+        return frequency_averaged_scores(
+            [point for point in points if point.series != OPTIMUM],
+            random_returns=random_returns,
+            teacher_returns=teachers,
+            frequencies=self.profile.horizons,
+        )
+
+    def ablations(self, env_id: str) -> list[AblationRow]:
+        """One row for each setting of each ablation; empty where there are none: off the grids, or in the whole profile."""
+        if not (self.profile.ablations and is_grid(env_id)):
+            return []
+        rows = []
+        for ablation in ABLATIONS:
+            outcomes = {label: self._outcome(env_id, ablation.name, label) for label, _ in ablation.settings}
+            verdict = ablation.judge(outcomes)
+            for index, (label, outcome) in enumerate(outcomes.items()):
+                rows.append(
+                    AblationRow(
+                        name=ablation.name,
+                        setting=outcome.describe(label),
+                        claim=ablation.claim if index == 0 else "",
+                        results={
+                            f"solved, n = {n}": () if outcome.windowless else values for n, values in outcome.solved.items()
+                        },
+                        missing="no window" if outcome.windowless else "",
+                        verdict=verdict if index == 0 else "",
+                    )
+                )
+        return rows
+
+    def _outcome(self, env_id: str, name: str, label: str) -> Outcome:
+        reached = {
+            n: [read_json(self.layout.ablation_starts(env_id, name, label, n, seed)) for seed in self.profile.seeds]
+            for n in self.profile.horizons
+        }
+        solved = {n: tuple(_share_solved(one) for one in found) for n, found in reached.items()}
+        return Outcome(solved, sum("no_window" in found for found in reached[self.profile.max_horizon]))
+
+    def path(self, env_id: str, n: int) -> LearnedPath:
+        """The learned path at n."""
+        return LearnedPath.from_json(read_json(self.layout.walked(env_id, n)))
+
+
+def _share_solved(found: dict[str, Any]) -> float:
+    """The fraction of starts that a student solved; without a window to learn from there is none, and it solves nothing."""
+    return 0.0 if "no_window" in found else float(found["n_solved"] / found["n_starts"])

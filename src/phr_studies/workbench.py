@@ -1,0 +1,191 @@
+"""A study's folder: every piece of work is a file, and what is there is not done again; jobs in other processes; threads."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from phr.cores import available_cores
+from phr.errors import OutputDirectoryError
+from phr.files import ensure_directory, read_json, write_json, write_text
+from phr.progress import OnProgress, Progress, silent
+
+_SECONDS_BETWEEN = 0.25
+
+
+class Relay:
+    """Puts progress reports into a queue, a few a second.
+
+    Args:
+        queue: Read by the process that draws the bars, a proxy of it in a worker; None drops everything.
+    """
+
+    def __init__(self, queue: Any = None) -> None:
+        self._queue = queue
+
+    def named(self, name: str) -> OnProgress:
+        """A callback whose reports carry the name of a piece of work."""
+        last = 0.0
+
+        def report(progress: Progress) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if self._queue is not None and (now - last > _SECONDS_BETWEEN or progress.done >= progress.total):
+                last = now
+                self._queue.put(replace(progress, stage=name))
+
+        return report
+
+
+SETTINGS = "settings.json"
+COMPLETE = "COMPLETE"
+
+
+class Workbench:
+    """Opens a folder for a study, or finds it again.
+
+    Args:
+        directory: The folder; made where it is missing.
+        settings: What is to be done; a study is the same study when this is equal.
+
+    Raises:
+        OutputDirectoryError: If the folder holds something else, or another study.
+    """
+
+    def __init__(self, directory: Path, settings: dict[str, Any]) -> None:
+        self.directory = ensure_directory(directory)
+        path = directory / SETTINGS
+        if path.exists():
+            if read_json(path) != settings:
+                raise OutputDirectoryError(f"{directory} holds another study; choose another folder, or remove it")
+        elif any(directory.iterdir()):
+            raise OutputDirectoryError(f"{directory} is not empty and holds no study of ours; choose another folder")
+        write_json(path, settings)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the study was marked as done."""
+        return (self.directory / COMPLETE).exists()
+
+    def reopen(self) -> None:
+        """Take the mark away: something is to be done again."""
+        (self.directory / COMPLETE).unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Mark the study as done."""
+        write_text(self.directory / COMPLETE, "")
+
+
+@runtime_checkable
+class Job(Protocol):
+    """A piece of work for another process; it must be picklable, and done already where it was done before."""
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        ...
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do; cheap to ask."""
+        ...
+
+    def __call__(self, relay: Relay) -> None:
+        """Do it."""
+        ...
+
+
+def run_jobs(jobs: Sequence[Job], *, what: str, say: Callable[[str], None], on_progress: OnProgress = silent) -> None:
+    """Run the jobs that are not done yet side by side, one process a core; nothing may be timed while they run.
+
+    Args:
+        jobs: What to do.
+        what: What they are, for a person.
+        say: Told of each job that is done.
+        on_progress: Told how they go on.
+
+    Raises:
+        PhrError: The first error of any job; the others are cancelled, finished ones stay done.
+    """
+    jobs = [job for job in jobs if not job.is_done]
+    if not jobs:
+        return
+    say(f"{what}: {len(jobs)} to do")
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        queue, stop = manager.Queue(), manager.Event()
+        drain = threading.Thread(target=_drain, args=(queue, on_progress), daemon=True)
+        drain.start()
+        with ProcessPoolExecutor(min(len(jobs), available_cores()), mp_context=context) as pool:
+            with _interrupts_ignored():  # inherited: an idle worker has nothing to interrupt, and would say so at length
+                pending = {pool.submit(_work, job, Relay(queue), stop): job for job in jobs}
+            try:
+                for number, future in enumerate(as_completed(pending), start=1):
+                    future.result()
+                    say(f"  [{number}/{len(jobs)}] {pending[future].name}")
+            except BaseException:
+                stop.set()
+                pool.shutdown(cancel_futures=True)  # waits: those that run may write their checkpoints
+                raise
+            finally:
+                queue.put(None)
+                drain.join()
+
+
+def _work(job: Job, relay: Relay, stop: Any) -> None:
+    """Do a job in a worker process, where Ctrl-C counts only meanwhile; nothing begins after a first error."""
+    if stop.is_set():
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        job(relay)
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _drain(queue: Any, on_progress: OnProgress) -> None:
+    while (report := queue.get()) is not None:
+        on_progress(report)
+
+
+def once(path: Path, make: Callable[[], Any]) -> Any:
+    """The JSON value in a file, made and written where it is missing."""
+    if not path.exists():
+        write_json(path, make())
+    return read_json(path)
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Compute with `n` threads inside the block (or the decorated function), with as many as before after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,132 @@
+"""What a study knows of its environments: every start, the best that can be reached from there, random play."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phr.actions import ActionSpace, action_space_of, as_space
+from phr.envs import SplitEnv, Start, make_env
+from phr.errors import HorizonError, InvalidDataError, UnsupportedEnvironmentError
+from phr.evaluation import distinct_starts, make_vector, play_all_starts, play_episodes
+from phr.plan import NetworkPlan, repeat_first
+from phr.protocols import Planner
+from phr.seeding import Streams
+from phr.teachers import OraclePlanner, optimal_lengths
+
+
+class RepeatPlanner:
+    """Plans the first action of another planner over and over (action repeat, frame skip).
+
+    Args:
+        planner: Whose first action is repeated.
+        horizon: How often.
+
+    Raises:
+        HorizonError: If the horizon is below 1.
+    """
+
+    def __init__(self, planner: Planner, horizon: int) -> None:
+        if horizon < 1:
+            raise HorizonError(f"the horizon must be >= 1, got {horizon}")
+        self._planner = planner
+        self.horizon = horizon
+        self.n_actions = planner.n_actions
+        self.action_space = action_space_of(planner)
+
+    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
+        """The other planner's first distribution, `horizon` times."""
+        plan = self._planner.plan(obs)
+        if not isinstance(plan, NetworkPlan):
+            raise InvalidDataError(f"repeating needs a plan with logits over actions, got a {type(plan).__name__}")
+        return repeat_first(plan, self.horizon)
+
+
+class RandomPlanner:
+    """Plans random actions, whatever it sees.
+
+    Args:
+        actions: The action space, or its size.
+        rng: Where the actions come from.
+        horizon: Actions to plan.
+    """
+
+    def __init__(self, actions: int | ActionSpace, rng: np.random.Generator, horizon: int = 1) -> None:
+        self.action_space = as_space(actions)
+        self.n_actions = self.action_space.n_outputs
+        self.horizon = horizon
+        self._rng = rng
+
+    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
+        """Random actions, each planned with certainty."""
+        drawn = np.array(self.action_space.samples(self._rng, len(obs) * self.horizon), self.action_space.dtype)
+        return self.action_space.certain(drawn.reshape(len(obs), self.horizon, *self.action_space.shape))
+
+
+RANDOM_EPISODES = 200
+"""Episodes of random play behind the zero of the frequency-averaged score."""
+
+PONG_RETURN, PONG_POINTS_PER_STEP = 21.0, 0.0129
+"""A perfect game of Pong: 21 : 0 in about 1,630 decisions, for the ball takes its time; 1,290 points in 100,000 steps."""
+
+
+@cache
+def is_grid(env_id: str) -> bool:
+    """Whether it is a grid seen whole, whose paths and ablations tell something."""
+    env = make_env(env_id)
+    found = env.shows_whole_grid
+    env.close()
+    return found
+
+
+def optimum(env_id: str) -> dict[str, Any]:
+    """What perfect play achieves from every start; the line in every plot.
+
+    Returns:
+        A `StartsResult`, with the `seeds` of the starts and the `lengths` that they need at least: the oracle's on a grid,
+        None in Pong, where perfect play is a matter of the rules.
+
+    Raises:
+        UnsupportedEnvironmentError: If the environment is neither.
+    """
+    env = make_env(env_id)
+    starts = distinct_starts(env)
+    if not is_grid(env_id):
+        return {**_perfect_pong(env, starts), "seeds": [start.seed for start in starts], "lengths": None}
+    lengths = optimal_lengths(env, starts)
+    result = play_all_starts(OraclePlanner(env.n_actions), env_id, starts, optimal_lengths=lengths)
+    return {**asdict(result), "seeds": [start.seed for start in starts], "lengths": lengths}
+
+
+def _perfect_pong(env: SplitEnv, starts: list[Start]) -> dict[str, Any]:
+    if env.action_effects() is None:
+        raise UnsupportedEnvironmentError(f"{env.env_id}: a study knows the best possible result on grids and in Pong only")
+    length = PONG_RETURN / PONG_POINTS_PER_STEP
+    return {
+        "n_starts": len(starts),
+        "n_solved": len(starts),
+        "return_mean": PONG_RETURN,
+        "length_mean": length,
+        "evaluations_per_episode": length,
+        "optimal_length_mean": None,
+    }
+
+
+def all_starts(planner: Planner, env_id: str, best: dict[str, Any], commitment: int) -> dict[str, Any]:
+    """One greedy episode from every start that `optimum` found; in Pong with the jitter of the paddle."""
+    starts = [Start(seed) for seed in best["seeds"]]
+    return asdict(play_all_starts(planner, env_id, starts, commitment=commitment, optimal_lengths=best["lengths"]))
+
+
+def random_return(env_id: str) -> float:
+    """Mean return of uniformly random actions."""
+    streams = Streams(0)
+    starts = [Start(streams.integer("random-env", index)) for index in range(RANDOM_EPISODES)]
+    with make_vector(env_id, min(32, RANDOM_EPISODES)) as vector:
+        planner = RandomPlanner(vector.n_actions, streams.rng("random-actions"))
+        episodes = play_episodes(planner, vector, starts)
+    return float(episodes.returns.mean())
