@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -274,3 +275,58 @@ def test_closing_closes_every_environment(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(KeyError), vector:
         raise KeyError
     assert closed == 2 * list(vector.envs)
+
+
+def opener(n_good: int, closed: list[SplitEnv], *, n_cells: int = 5) -> Callable[[], SplitEnv]:
+    """Makes so many corridors, the last of them with `n_cells`; then it fails."""
+    made: list[SplitEnv] = []
+
+    def make() -> SplitEnv:
+        if len(made) == n_good:
+            raise OSError("no more")
+        env = corridor(n_cells=n_cells if len(made) == n_good - 1 else 5)
+        env.close = lambda: closed.append(env)  # type: ignore[method-assign]
+        made.append(env)
+        return env
+
+    return make
+
+
+@pytest.mark.parametrize(("n_good", "n_wanted"), [(1, 4), (3, 4), (4, 4), (9, 4)])
+def test_opening_takes_as_many_as_can_be_open(n_good: int, n_wanted: int) -> None:
+    closed: list[SplitEnv] = []
+    with VectorSplit.open(opener(n_good, closed), n_wanted, "disabled") as vector:
+        assert vector.n_envs == min(n_good, n_wanted)
+        assert closed == []
+        message = (
+            f"corridor: only {n_good} of 4 copies could be opened side by side (no more); n_envs={n_good} asks for no more"
+        )
+        assert vector.remarks.lines() == ([message] if n_good < n_wanted else [])
+    assert closed == list(vector.envs)
+
+
+def test_the_first_environment_has_to_open() -> None:
+    with pytest.raises(OSError, match="^no more$"):
+        VectorSplit.open(opener(0, []), 4, "disabled")
+    with pytest.raises(InvalidDataError, match="needs at least one"):
+        VectorSplit.open(opener(4, []), 0, "disabled")
+
+
+def test_what_was_opened_is_closed_where_the_vector_cannot_be_made() -> None:
+    closed: list[SplitEnv] = []
+    with pytest.raises(UnsupportedEnvironmentError, match="must agree"):
+        VectorSplit.open(opener(3, closed, n_cells=4), 3, "disabled")
+    assert len(closed) == 3
+
+
+def test_every_environment_is_closed_also_where_closing_one_fails() -> None:
+    closed: list[SplitEnv] = []
+    vector = VectorSplit.open(opener(4, closed), 3, "disabled")
+
+    def fail() -> None:
+        raise OSError("cannot close")
+
+    vector.envs[1].close = fail  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="cannot close"):
+        vector.close()
+    assert closed == [vector.envs[0], vector.envs[2]]

@@ -45,17 +45,20 @@ class Picky(CorridorEnv):
 
     def __init__(self, closed: int = -1) -> None:
         super().__init__()
-        self._closed = closed
+        self._closed, self.n_refused = closed, 0
 
     def step(self, action: Any) -> Any:
         if action != RIGHT or self.cell == self._closed:
+            self.n_refused += 1
             raise ValueError("illegal")
         return super().step(action)
 
 
 def test_an_environment_that_refuses_random_actions_is_played_by_the_planner_alone() -> None:
-    obs = meet_observations(always_right(), split_env(Picky(), "picky"), 100, np.random.default_rng(0))
+    env = Picky()
+    obs = meet_observations(always_right(), split_env(env, "picky"), 100, np.random.default_rng(0))
     assert sorted(row.argmax() for row in obs) == [0, 1, 2, 3]
+    assert env.n_refused == 1
 
 
 def test_an_environment_that_refuses_the_planner_too_gives_what_comes_before() -> None:
