@@ -16,6 +16,7 @@ import pytest
 
 from phr import api
 from phr.cli import main
+from phr.cli.commands import registered
 from phr.errors import BoundError
 from phr.experience.archive import load_experience, save_experience
 from phr.learning.phr import PHR
@@ -245,8 +246,8 @@ def test_ctrl_c_leaves_a_run_that_resume_ends(
         outcome = phr(*words)
     assert (outcome.code, outcome.err) == (
         130,
-        "phr: interrupted; --resume goes on from the last checkpoint, or begins where there was none yet; "
-        "episodes are recorded anew\n",
+        "phr: interrupted; --resume continues from the last checkpoint, or starts where there was none yet; "
+        "episodes are recorded again\n",
     )
     assert (tmp_path / "checkpoint").exists()
     assert phr(*words, "--resume").code == 0
@@ -257,7 +258,7 @@ def test_ctrl_c_leaves_a_run_that_resume_ends(
     ("words", "more"),
     [
         (("evaluate", "oracle"), ""),
-        (("reproduce", "--out", "new"), "; the same command goes on with what is missing"),
+        (("reproduce", "--out", "new"), "; the same command continues with what is missing"),
     ],
 )
 def test_ctrl_c_promises_only_what_is_true(
@@ -291,7 +292,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-@pytest.mark.parametrize("command", ["train", "distill", "evaluate", "report", "reproduce"])
+@pytest.mark.parametrize("command", list(registered()))
 def test_help_speaks_to_people(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, columns: int
 ) -> None:
@@ -313,4 +314,4 @@ def test_help_speaks_to_people(
 def test_python_m_phr_is_phr() -> None:
     ran = subprocess.run([sys.executable, "-m", "phr", "trian"], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr == "phr: there is no command 'trian'; did you mean train?\n"
+    assert ran.stderr == "phr: unknown command 'trian'; did you mean train?\n"

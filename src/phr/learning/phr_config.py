@@ -49,14 +49,15 @@ class PHRConfig:
     loss_weight: Positive = 1.0
     """λ: scales the loss (Eq. 11)."""
     pad: bool = True
-    """Keep windows that run past the end of an episode, masked; False is the paper's strict cut t ≤ m − n + 1."""
+    """Keep windows that run past the end of an episode, masked; otherwise the paper's strict cut t ≤ m − n + 1."""
     trunk_mode: TrunkMode = "anchored"
     """`shared`: heads 2..n are regressed through the shared trunk, so head 1 drifts (the paper, Eq. 8). `anchored`: head 1
     is regressed too. `frozen`: only heads 2..n move. `own`: heads 2..n get a trunk of their own, head 1 keeps the
     teacher's."""
     width: Width | None = None
     """Units of the student's own trunk, which starts fresh: the layers of the network that the student would otherwise start
-    from, with the channels of convolutions in proportion. None starts from the teacher's network, where it has one."""
+    from, with the channels of convolutions in proportion. Unset: the student starts from the teacher's network, if it has
+    one."""
     n_updates: Count = 2000
     """Gradient steps."""
     batch_size: Count = 256
@@ -91,8 +92,8 @@ class PHRConfig:
     """Which recorded episodes are learnt from. `auto`: the successes, or all where success is unknown. `all`. `successes`:
     an error where success is unknown. A number from 0 to 1: episodes whose return is not below that quantile."""
     n_envs: Count | None = None
-    """Environments played side by side while the teacher is recorded and the student refined; None is 64, or as many as
-    can be open at once."""
+    """Environments played side by side while the teacher is recorded and the student refined (default: 64, or as many as
+    can be open at once)."""
     refine: CountFromZero = 0
     """Rounds of refinement (phr.learning.refine); 0 is none. In each the student is played, the teacher answers from the
     states that its plans led to, and the student is trained further."""

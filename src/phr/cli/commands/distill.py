@@ -25,8 +25,9 @@ from phr.cli.words import (
 class Distill:
     """Distil a teacher into a student that looks once and acts n times.
 
-    Settings that are left out take the values that measured best for the environment; the run's config.json records them.
-    The defaults printed here are those of environments without values of their own.
+    Unset options use values tuned for the environment, recorded in config.json.
+
+    The defaults shown here apply to environments that have no such values.
     """
 
     SETTINGS: ClassVar[str] = "phr.learning.phr_config:PHRConfig"

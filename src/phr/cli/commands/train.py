@@ -14,8 +14,9 @@ from phr.cli.words import EnvId, Folder, OptionalModel, Resume, Seed, Threads
 class Train:
     """Train a teacher by A2C (stage 1).
 
-    Settings that are left out take the values that measured best for the environment; the run's config.json records them.
-    The defaults printed here are those of environments without values of their own.
+    Unset options use values tuned for the environment, recorded in config.json.
+
+    The defaults shown here apply to environments that have no such values.
     """
 
     SETTINGS: ClassVar[str] = "phr.learning.a2c:A2CConfig"
