@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from phr import api
+import phr as package
 from phr.cli import main
 from phr.errors import BoundError
 from phr.experience.archive import load_experience, save_experience
@@ -121,7 +121,7 @@ def test_a_mistaken_bound_fails_after_everything_is_told(phr: Phr, tmp_path: Pat
         def __str__(self) -> str:
             return "the results"
 
-    monkeypatch.setattr(api, "evaluate", lambda *_words, **_settings: Doubtful())
+    monkeypatch.setattr(package, "evaluate", lambda *_words, **_settings: Doubtful(), raising=False)
     outcome = phr("evaluate", "oracle", "--json", tmp_path / "result.json")
     assert (outcome.code, outcome.err) == (1, "phr: faster than possible\n")
     assert outcome.out.startswith("the results\n")
@@ -260,7 +260,7 @@ def test_ctrl_c_promises_only_what_is_true(
     def press(*_words: object, **_settings: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(api, words[0], press)
+    monkeypatch.setattr(package, words[0], press, raising=False)
     outcome = phr(*words)
     assert (outcome.code, outcome.out, outcome.err) == (130, "", f"phr: interrupted{more}\n")
 
