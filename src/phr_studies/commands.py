@@ -66,7 +66,7 @@ class Bench:
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor:
-    """Examine an environment, and how many steps an agent can act in it without an observation."""
+    """Examine an environment, and how long plans stay right in it."""
 
     env_id: Annotated[tyro.conf.Positional[str], word("ENV_ID")]
     """A Gymnasium id, or module:factory."""
