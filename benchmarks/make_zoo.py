@@ -31,11 +31,11 @@ import tyro
 
 from phr import api
 from phr.cli.display import ProgressBar, say
+from phr.distil.phr_config import PHRConfig
+from phr.distil.presets import student_config
 from phr.files import read_json, read_jsonl, write_text
-from phr.learning.phr_config import PHRConfig
-from phr.learning.presets import student_config
-from phr.learning.settings import said_settings
 from phr.manifest import COMPLETE
+from phr.settings import said_settings
 from phr.storage.model import Model, load_model, save_model
 from phr_studies.bench.models import REFERENCES, distil_reference, solved_starts
 from phr_studies.report.lines import STUDENT_CURVE, TEACHER_CURVE, curve

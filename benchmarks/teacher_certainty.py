@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import tyro
 
-from phr.learning.presets import student_config
-from phr.learning.recording import record_teacher
+from phr.distil.presets import student_config
+from phr.distil.recording import record_teacher
 from phr.plan import CategoricalPlan
 from phr.teachers.references import resolve
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 import phr
 from phr import api
+from phr.distil import runs
+from phr.distil.phr_config import PHRConfig
 from phr.errors import (
     CorruptFileError,
     HorizonError,
@@ -27,8 +29,6 @@ from phr.evaluation.starts import distinct_starts
 from phr.evaluation.timed import RunRecord
 from phr.experience.archive import save_experience
 from phr.files import read_json
-from phr.learning import runs
-from phr.learning.phr_config import PHRConfig
 from phr.manifest import Manifest
 from phr.networks.policy import build_network
 from phr.networks.trunks import TrunkConfig

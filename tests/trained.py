@@ -8,14 +8,14 @@ from typing import Any
 
 import gymnasium
 
+from phr.distil import runs
+from phr.distil.losses import PlanLoss
+from phr.distil.phr_config import PHRConfig
+from phr.distil.recording import named, record_teacher
 from phr.experience.trajectory import Experience
-from phr.learning import runs
-from phr.learning.a2c import A2CConfig
-from phr.learning.losses import PlanLoss
-from phr.learning.phr_config import PHRConfig
-from phr.learning.recording import named, record_teacher
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import Model, save_model
+from phr.teacher.a2c import A2CConfig
 
 CORRIDOR_FACTORY = "tests.helpers:make_corridor"
 CORRIDOR = "Corridor-v0"

@@ -12,12 +12,12 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {
-    "A2CConfig": "phr.learning.a2c",
+    "A2CConfig": "phr.teacher.a2c",
     "CategoricalPlan": "phr.plan",
     "Evaluation": "phr.evaluation.summary",
     "HorizonAgent": "phr.acting.agent",
     "Model": "phr.storage.model",
-    "PHRConfig": "phr.learning.phr_config",
+    "PHRConfig": "phr.distil.phr_config",
     "Plan": "phr.plan",
     "Planner": "phr.protocols",
     "PhrError": "phr.errors",
@@ -69,14 +69,14 @@ if TYPE_CHECKING:
         load_teacher,
         train_teacher,
     )
+    from phr.distil.phr_config import PHRConfig
     from phr.envs.registry import make_env
     from phr.errors import PhrError
     from phr.evaluation.summary import Evaluation
-    from phr.learning.a2c import A2CConfig
-    from phr.learning.phr_config import PHRConfig
     from phr.plan import CategoricalPlan, Plan
     from phr.protocols import Planner
     from phr.storage.model import Model
+    from phr.teacher.a2c import A2CConfig
 
     __version__: str
 

@@ -17,10 +17,10 @@ import pytest
 import phr as package
 from phr.cli import main
 from phr.cli.commands import registered
+from phr.distil.phr import PHR
+from phr.distil.recording import named
 from phr.errors import BoundError
 from phr.experience.archive import load_experience, save_experience
-from phr.learning.phr import PHR
-from phr.learning.recording import named
 from phr.storage.model import load_model
 from tests.cli.conftest import Outcome
 from tests.evaluation.test_evaluate import BOUND_KEYS, KEYS, RUN_KEYS

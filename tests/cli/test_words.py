@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from phr.cli.run import parse
 from phr.cli.words import commitment, whole_number
-from phr.learning.a2c import A2CConfig
-from phr.learning.phr_config import PHRConfig
+from phr.distil.phr_config import PHRConfig
+from phr.teacher.a2c import A2CConfig
 
 
 @given(st.integers(-(10**17), 10**17))

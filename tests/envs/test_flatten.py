@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from minigrid.wrappers import FullyObsWrapper
 from numpy.typing import NDArray
 
+from phr.distil import runs
 from phr.envs.registry import split_env
 from phr.envs.split import ObservingEnv
 from phr.errors import BrokenEnvironmentError, NonFiniteError, UnsupportedEnvironmentError
-from phr.learning import runs
 from tests.trained import a2c_config
 
 

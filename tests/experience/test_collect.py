@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from phr.distil.windows import windows_of
 from phr.envs.lanes import random_starts
 from phr.envs.registry import split_env
 from phr.envs.vector import Start, VectorSplit
@@ -15,7 +16,6 @@ from phr.experience import collect
 from phr.experience.collect import collect_experience
 from phr.experience.success import select_episodes
 from phr.experience.trajectory import Trajectory
-from phr.experience.windows import windows_of
 from phr.plan import CategoricalPlan, FloatArray, IntArray
 from tests.helpers import LEFT, RIGHT, CorridorEnv, TablePlanner, always_right, corridor, make_contrary, noisy
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from phr.acting.agent import HorizonAgent
 from phr.actions import Continuous
+from phr.distil.losses import plan_loss
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
-from phr.learning.losses import plan_loss
 from phr.networks.action_scale import ActionScale
 from phr.networks.config import NetworkConfig
 from phr.networks.policy import PlanNetwork, build_network, extend_teacher

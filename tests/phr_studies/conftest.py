@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from phr.cli import main
-from phr.learning import presets
+from phr.distil import presets
 from phr.networks.trunks import TrunkConfig
 from phr_studies.reproduce import study as reproduce_module
 from phr_studies.reproduce.profiles import PROFILES

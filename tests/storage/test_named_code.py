@@ -14,10 +14,10 @@ import pytest
 import phr
 from phr.acting.onnx_file import seal
 from phr.api import evaluate_all_starts
+from phr.distil import runs
 from phr.envs.factories import env_id_of_file, imports_code
 from phr.errors import UsageError
 from phr.experience.archive import save_experience
-from phr.learning import runs
 from phr.storage.model import load_model
 from phr.storage.onnx_export import export_manifest
 from phr_studies.reproduce.study import redraw

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from phr.api.threads import threads_restored, use_threads
+from phr.distil import runs
+from phr.distil.losses import losses_for
+from phr.distil.phr_config import PHRConfig
+from phr.distil.presets import fresh_trunk, further_config, student_config, teacher_config
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, SettingError, UnknownModelError, UsageError
@@ -16,10 +20,6 @@ from phr.experience.logged import load_logged
 from phr.experience.minari_dataset import MINARI_PREFIX
 from phr.experience.trajectory import Experience
 from phr.files import sha256_of
-from phr.learning import runs
-from phr.learning.losses import losses_for
-from phr.learning.phr_config import PHRConfig
-from phr.learning.presets import fresh_trunk, further_config, student_config, teacher_config
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner

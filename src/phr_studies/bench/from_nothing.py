@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import phr
+from phr.distil import teacher_config
 from phr.envs import make_env
 from phr.evaluation import distinct_starts, play_all_starts
-from phr.learning import teacher_config
 from phr.progress import OnProgress, silent
 from phr.storage import Model
 from phr_studies.report.tables import Column, Table

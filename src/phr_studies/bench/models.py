@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from phr.distil import PHRConfig, distill, student_config
 from phr.envs import make_env
 from phr.errors import IncompatibleModelError, UnknownModelError, UnsupportedEnvironmentError
 from phr.evaluation import distinct_starts, play_all_starts
-from phr.learning import PHRConfig, distill, student_config
 from phr.manifest import COMPLETE, Manifest, library_versions
 from phr.networks import PlanNetwork, TrunkConfig, blank_network, build_network, default_trunk
 from phr.progress import OnProgress, silent

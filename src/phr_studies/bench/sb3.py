@@ -17,8 +17,8 @@ from torch import Tensor
 
 from phr.envs import layout_of, make_env
 from phr.errors import MissingExtraError, UnsupportedEnvironmentError
-from phr.learning import A2CConfig
 from phr.networks import NetworkConfig, PlanNetwork, Trunk
+from phr.teacher import A2CConfig
 from phr_studies.bench.rounds import PILOT_UPDATES, Arena, Contestant, units_that_take
 
 try:

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 from phr.cores import available_cores
+from phr.distil import teacher_config
 from phr.envs import make_env
 from phr.errors import UnknownModelError
-from phr.learning import A2C, A2CConfig, teacher_config
 from phr.networks import PlanNetwork, Precision, TrunkConfig, build_network, compute_dtype
+from phr.teacher import A2C, A2CConfig
 from phr.teachers import resolve
 from phr_studies.bench.models import REFERENCE_TRUNKS, widened
 from phr_studies.bench.rounds import (

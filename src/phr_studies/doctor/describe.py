@@ -12,8 +12,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 
+from phr.distil import default_trunk_of
 from phr.envs import Family, SplitEnv
-from phr.learning import default_trunk_of
 from phr.networks import TrunkConfig
 from phr_studies.doctor.world import World
 

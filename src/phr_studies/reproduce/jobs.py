@@ -12,13 +12,15 @@ from typing import Any
 import torch
 
 import phr
+from phr.distil import PHRConfig, named, record_teacher, student_config, teacher_config
 from phr.envs import make_env
 from phr.errors import NoWindowError, SettingError, UnknownModelError
 from phr.experience import save_experience
 from phr.files import read_json, sha256_of, write_json
-from phr.learning import A2CConfig, PHRConfig, named, record_teacher, said_settings, student_config, teacher_config
 from phr.manifest import COMPLETE
+from phr.settings import said_settings
 from phr.storage import CONFIG, MODEL, Model, load_model, save_model
+from phr.teacher import A2CConfig
 from phr.teachers import resolve, zoo_directory
 from phr_studies.reproduce.claims import ABLATIONS
 from phr_studies.reproduce.profiles import ZOO_TEACHERS, Profile, StudyLayout

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from phr.distil import PHRConfig, PlanLoss
 from phr.envs import FOUR_ROOMS_ID
 from phr.errors import CorruptFileError, SettingError
-from phr.learning import PHRConfig, PlanLoss
 
 CROSSING = "MiniGrid-SimpleCrossingS9N1-v0"
 FOUR_ROOMS = FOUR_ROOMS_ID

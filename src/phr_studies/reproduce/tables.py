@@ -8,8 +8,8 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+from phr.distil import PlanLoss
 from phr.errors import InvalidDataError
-from phr.learning import PlanLoss
 from phr_studies.report.points import (
     ACTION_REPEAT,
     OPTIMUM,

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from phr.distil.presets import teacher_config
 from phr.envs.registry import make_env
 from phr.errors import UnsupportedEnvironmentError
-from phr.learning.a2c import A2CConfig
-from phr.learning.presets import teacher_config
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig
+from phr.teacher.a2c import A2CConfig
 from phr_studies.bench.sb3 import (
     copy_weights,
     make_a2c,

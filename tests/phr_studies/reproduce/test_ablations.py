@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from phr.learning.presets import student_config
+from phr.distil.presets import student_config
 from phr_studies.reproduce.claims import ABLATIONS, Ablation, Outcome, Verdict
 
 

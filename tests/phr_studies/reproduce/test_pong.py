@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import phr
+from phr.distil import presets
 from phr.errors import OutputDirectoryError, UnknownModelError, UnsupportedEnvironmentError
 from phr.files import read_json, write_json
-from phr.learning import presets
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
 from phr_studies import worlds

@@ -19,7 +19,7 @@ class Train:
     The defaults shown here apply to environments that have no such values.
     """
 
-    SETTINGS: ClassVar[str] = "phr.learning.a2c:A2CConfig"
+    SETTINGS: ClassVar[str] = "phr.teacher.a2c:A2CConfig"
 
     env_id: EnvId
     """A Gymnasium id, or module:factory."""

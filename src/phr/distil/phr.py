@@ -1,0 +1,227 @@
+"""Stage 2: policy horizon regression (PHR) teaches a student to predict the teacher's next `horizon` actions from one look.
+
+Source: Wagner et al. 2021 (arXiv:2106.10075), Algorithm 1 (stage 2), with the repairs of docs/method.md.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phr.actions import Continuous
+from phr.distil.losses import check_loss, n_outputs_for, plan_loss
+from phr.distil.phr_config import PHRConfig
+from phr.distil.student_windows import MixedWindows, StudentWindowData
+from phr.distil.window_data import WindowData, each_once, smoothing_of
+from phr.errors import IncompatibleModelError, NonFiniteError
+from phr.experience.trajectory import Experience
+from phr.networks.policy import PlanNetwork, extend_teacher
+from phr.networks.precision import channels_last, compute_dtype, computing_in
+from phr.progress import Progress
+from phr.seeding import Streams, rng_from_state, rng_state
+from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
+
+_REPETITIVE = 0.75
+"""A world is repetitive where no more than this part of a batch's observations differ, as on a grid with one map."""
+
+
+class PHR:
+    """A distillation in progress; `update` advances it by one gradient step.
+
+    The teacher's part of the loss was computed when its episodes were recorded, so no gradient can reach it: the
+    semi-gradient of Eq. 10.
+
+    Args:
+        start: Whose trunk and head 1 the student starts from: the teacher, or a fresh network where the teacher has none.
+        experience: The teacher's episodes, already filtered.
+        config: Settings.
+
+    Raises:
+        IncompatibleModelError: If the experience does not fit the network.
+        NoWindowError: If the strict cut leaves no window.
+        InvalidDataError: If no window holds a step that is regressed.
+    """
+
+    def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig) -> None:
+        self.space = start.config.actions  # with the units that the network was built for
+        expected, found = (start.config.obs_shape, self.space), (experience.obs_shape, experience.action_space)
+        if expected != found:
+            raise IncompatibleModelError(
+                f"the network reads observations {expected[0]} and has {expected[1]}, "
+                f"the experience has {found[0]} and {found[1]}"
+            )
+        check_loss(config.loss, self.space)
+        if start.config.n_actions != n_outputs_for(config.loss, self.space):
+            raise IncompatibleModelError(
+                f"the loss {config.loss} needs {n_outputs_for(config.loss, self.space)} numbers for an action, the network "
+                f"it would start from answers {start.config.n_actions}; choose the loss that it was trained with"
+            )
+        self.config = config
+        # A copy that is less sure is one that acts less where actions are continuous.
+        copy_scale = 1.0 if isinstance(self.space, Continuous) else config.copy_scale
+        self.network = extend_teacher(
+            start,
+            config.horizon,
+            separate_first=config.trunk_mode == "own",
+            copy_scale=copy_scale,
+            label_smoothing=smoothing_of(config, self.space),
+            keeps_first=config.trunk_mode != "anchored",
+        )
+        self.data = WindowData(experience, config)
+        self._batches: WindowData | MixedWindows = self.data
+        self._repetitive = self._repeats()
+        self._freeze()
+        self.optimizer = torch.optim.AdamW(self._parameter_groups(), config.learning_rate, fused=True)
+        self._dtype = compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
+        self.rng = Streams(config.seed).rng("student-batches")
+        self.n_updates = 0
+        self._latest_loss = float("nan")
+
+    def draw_from(self, batches: MixedWindows) -> None:
+        """Let updates draw from other windows than the teacher's episodes alone, as refinement does."""
+        self._batches = batches
+
+    def _repeats(self) -> bool:
+        """Whether batches show the same observations so often that it pays to answer each of them once."""
+        rng = Streams(self.config.seed).rng("student-repeats")
+        obs = self.data.draw_batch(rng, self.config.batch_size)[0] if self.data.n_drawn else torch.empty(0)
+        return len(each_once(obs)[0]) < _REPETITIVE * len(obs)
+
+    def _freeze(self) -> None:
+        """Switch off the gradients that the trunk mode forbids; head 1 is kept out of the loss by `WindowData.regressed`."""
+        self.network.value_head.requires_grad_(self.config.joint)
+        if self.config.trunk_mode == "frozen":
+            self.network.trunk.requires_grad_(False)
+        if self.network.first_trunk is not None:
+            self.network.first_trunk.requires_grad_(False)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained; the trunk's weights decay, the heads' do not, because head 1 may have to stay as it is."""
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        decaying = {id(p) for p in self.network.trunk.parameters() if p.ndim > 1}
+        return [
+            {"params": [p for p in trained if id(p) in decaying], "weight_decay": self.config.weight_decay},
+            {"params": [p for p in trained if id(p) not in decaying], "weight_decay": 0.0},
+        ]
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to learn; a horizon of 1 that may not move head 1 never had anything."""
+        untouched = self.config.horizon == 1 and self.config.trunk_mode != "anchored"
+        return untouched or self.n_updates >= self.config.total_updates
+
+    def progress(self) -> Progress:
+        """Return the updates done so far, and the latest loss."""
+        return Progress(
+            f"distilling, horizon {self.config.horizon}, {self.config.loss}",
+            self.n_updates,
+            self.config.total_updates,
+            "updates",
+            f"loss {self._latest_loss:.4g}" if self.n_updates else "",
+        )
+
+    def loss(self) -> Tensor:
+        """Return λ times the plan loss of one random batch."""
+        obs, teacher_logits, teacher_actions, valid = self._batches.draw_batch(self.rng, self.config.batch_size)
+        obs, which = each_once(obs) if self._repetitive else (obs, None)
+        with self.computing():
+            plan_logits = self.network(obs if self.network.config.channels_last else channels_last(obs)).float()
+        plan_logits = plan_logits if which is None else plan_logits[which]
+        loss = plan_loss(
+            self.config.loss,
+            plan_logits,
+            teacher_logits,
+            teacher_actions,
+            self.data.regressed(valid),
+            self.space,
+            smoothing=self.network.config.label_smoothing,
+        )
+        return self.config.loss_weight * loss
+
+    def computing(self) -> torch.autocast:
+        """Return the context that the network's passes run in: the number type of `config.precision`."""
+        return computing_in(self._dtype)
+
+    def _learning_rate(self) -> float:
+        begin, length = self.config.phase(self.n_updates)
+        done, rise = self.n_updates - begin, self.config.warmup
+        progress = done / length
+        if progress < rise:
+            return self.config.learning_rate * (done + 1) / (rise * length + 1)
+        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
+
+    def update(self) -> dict[str, float]:
+        """Take one gradient step on the plan loss; see `step`."""
+        return self.step(self.loss())
+
+    def step(self, plan: Tensor, further: Tensor | None = None) -> dict[str, float]:
+        """Take one AdamW step.
+
+        Args:
+            plan: What `loss` returned.
+            further: A loss to add to it; joint training adds that of A2C.
+
+        Returns:
+            The plan loss and the gradient norm.
+
+        Raises:
+            NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
+        """
+        loss = plan if further is None else plan + further
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm))
+        if not math.isfinite(norm) or not torch.isfinite(loss):
+            raise NonFiniteError(
+                f"loss {loss.item():.3g}, gradient norm {norm:.3g} at update {self.n_updates}; lower learning_rate"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self.optimizer.step()
+        self.n_updates += 1
+        self._latest_loss = plan.item()
+        return {"loss/plan": self._latest_loss, "grad_norm": norm}
+
+    def averages(self) -> dict[str, float]:
+        """Return nothing: the loss is in every row of metrics."""
+        return {}
+
+    def agreement(self, data: WindowData | StudentWindowData | None = None, max_windows: int = 4096) -> list[float]:
+        """Return, for each head, the fraction of valid steps whose most likely action is the teacher's.
+
+        The windows are evenly spaced. Continuous actions are the teacher's where every number is within a twentieth of its
+        range (`actions.CLOSE`).
+
+        Args:
+            data: The windows; those of the teacher's own episodes by default.
+            max_windows: Most windows that are compared.
+        """
+        data = self.data if data is None else data
+        rows = torch.linspace(0, len(data) - 1, min(max_windows, len(data))).long()
+        agree, counted = torch.zeros(self.config.horizon), torch.zeros(self.config.horizon)
+        with torch.inference_mode():
+            for part in rows.split(512):
+                obs, _, actions, valid = data.batch(part)
+                planned = self.space.plan(self.network(obs).numpy()).mode()
+                agree += (torch.from_numpy(self.space.agree(planned, actions.numpy())) & valid).sum(0)
+                counted += valid.sum(0)
+        return [float(value) for value in agree / counted.clamp(min=1)]
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that `restore` needs to continue bit for bit."""
+        tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
+        return tensors, {"n_updates": self.n_updates, "rng": rng_state(self.rng)}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go back to where `checkpoint` was taken.
+
+        Raises:
+            IncompatibleModelError: If the checkpoint is of another network.
+        """
+        restore_network(self.network, tensors)
+        restore_optimizer(self.optimizer, tensors)
+        self.n_updates = state["n_updates"]
+        self.rng = rng_from_state(state["rng"])

@@ -1,0 +1,333 @@
+"""Settings of both stages that measured best, by the family of the environment, refined where an environment is known.
+
+One lookup serves teachers and students: first the family (`SplitEnv.family`; where that is "other", images are told from
+numbers by the observation's shape), then the environment's id as it is written. Whatever neither sets takes the fields'
+own defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from math import prod
+from typing import Any, Protocol, runtime_checkable
+
+from gymnasium import spaces
+
+from phr.actions import ActionSpace, Continuous, Discrete
+from phr.distil.losses import check_loss
+from phr.distil.phr_config import PHRConfig
+from phr.envs import FOUR_ROOMS_ID
+from phr.envs.registry import make_env
+from phr.envs.split import Family, SplitEnv
+from phr.errors import SettingError, UnsupportedEnvironmentError
+from phr.networks.trunks import TrunkConfig, default_trunk
+from phr.settings import given_settings
+from phr.teacher.a2c import A2CConfig
+
+RECORDED_BYTES = 2 * 2**30
+"""Most that the observations of a recording take by default: `record_steps` is lowered where so many would take more."""
+
+GRID_TRUNK = TrunkConfig(kind="grid", channels=(16, 32, 32), width=256)
+"""Half the reference network in every width; learns the grids as well, at a third of the inference time."""
+
+ATARI_TRUNK = TrunkConfig(kind="atari", channels=(16, 32, 32), width=512)
+"""The Nature network with half its channels; learns Pong as well."""
+
+FRESH_WIDTH = 256
+"""Units of each layer of a student over numbers that starts from no network; a plan is a finer function than the next
+action."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of one kind of environment.
+
+    Attributes:
+        teacher: Fields of `A2CConfig`.
+        recording: Fields of `PHRConfig` that say what is recorded, whatever the actions are.
+        student: Horizon → further fields of `PHRConfig`.
+    """
+
+    teacher: Mapping[str, Any] = field(default_factory=dict)
+    recording: Mapping[str, Any] = field(default_factory=dict)
+    student: Callable[[int], Mapping[str, Any]] = lambda _horizon: {}
+
+
+_GRID: dict[str, Any] = {"trunk": GRID_TRUNK, "reward_scale": 10.0, "gamma": 0.97}
+
+_BATCHES_OF_32: dict[str, Any] = {
+    "trunk": TrunkConfig(kind="grid", channels=(16, 16, 32), width=256),
+    "n_envs": 32,
+    "learning_rate": 2e-3,
+    "ent_coef_end": 0.2,
+}
+"""Batches of 32 and a smaller network learn a grid as well, in less time."""
+
+_FEW_IMAGES: dict[str, Any] = {
+    "n_episodes": 60,  # a game of Pong is 2,000 observations of 28 kB
+    "prefix": (0, 60),
+    "prefix_share": 0.7,  # the other games begin as they do when the agent plays
+}
+
+
+def _image_student(horizon: int) -> dict[str, Any]:
+    return {
+        "n_updates": max(2000, 500 * horizon),  # 2,000 suffice at commitment 4, and keep half of the return at 16
+        "refine_windows": 10_000,  # each is a few dozen steps of the emulator
+        "refine_noise": 0.05,  # without, every other window is one that was there before
+        "refine_updates": 3000,
+    }
+
+
+_FAMILIES: dict[Family, Preset] = {
+    "grid": Preset(teacher=_GRID),
+    "atari": Preset(
+        teacher={
+            "trunk": ATARI_TRUNK,
+            "total_timesteps": 10_000_000,
+            "n_envs": 32,  # with 4, Pong never leaves -20
+            "optimizer_eps": 1e-5,
+            "ent_coef_end": 0.3,
+            "eval_episodes": 10,  # a game has thousands of steps
+        },
+        recording=_FEW_IMAGES,
+        student=_image_student,
+    ),
+}
+_IMAGES = Preset(recording=_FEW_IMAGES, student=_image_student)
+"""Images of environments of no family."""
+
+_FOUR_ROUNDS: dict[str, Any] = {"refine": 4, "refine_windows": 10_000, "refine_updates": 5000}
+"""Where steps cost little and what a plan did wrong leads away from the teacher's states: a pole balances or falls."""
+
+_FRESH_NUMBERS: dict[str, Any] = {
+    # Over a few numbers inference and steps cost little, and plans hang on small differences: many updates at a high rate,
+    # and the student's own states (LOG.md).
+    "record_steps": 60_000,
+    "prefix_share": 0.5,  # a long episode has one beginning, and a random one is not what an agent meets
+    "learning_rate": 1e-2,
+    "weight_decay": 0.0,
+    "n_updates": 12_000,
+    **_FOUR_ROUNDS,
+}
+"""Stage-2 settings of students over numbers that start from no network."""
+
+_CONTINUOUS: dict[str, Any] = {
+    "loss": "squared",
+    "n_episodes": 1000,
+    "n_updates": 20_000,
+    "learning_rate": 3e-3,
+    "weight_decay": 0.0,
+}
+"""Continuous actions are regressed to the second digit, which takes more steps. From some states (Pendulum's pole at full
+strength) the slightest error is a fall, and only many beginnings show these."""
+
+
+_KNOWN: dict[str, Preset] = {
+    # Half a dozen decisions in a row may be a turn too early before a detour shows. A needless step has to cost a tenth,
+    # some entropy has to keep the better action known, and the critic has to know the cells beside the shortest way.
+    "MiniGrid-SimpleCrossingS9N1-v0": Preset(
+        teacher={
+            **_BATCHES_OF_32,
+            "total_timesteps": 1_600_000,
+            "gamma": 0.9,
+            "ent_coef": 0.05,
+            "prefix": (0, 30),
+        }
+    ),
+    # Two ways lead to the goal, of 23 and 24 steps. Varied starts keep both known, and a steep discount tells them apart.
+    FOUR_ROOMS_ID: Preset(
+        teacher={
+            "trunk": TrunkConfig(kind="grid", channels=(16, 16, 16), width=128),
+            "total_timesteps": 1_200_000,
+            "n_steps": 16,
+            "learning_rate": 1.5e-3,
+            "gamma": 0.9,
+            "ent_coef": 0.1,
+            "ent_coef_end": 0.6,
+            "prefix": (0, 300),
+            "n_evaluations": 40,
+            "eval_episodes": 1,
+        }
+    ),
+    # A world of doors and keys is found out quickly; entropy keeps it from settling on half of the way.
+    "MiniGrid-DoorKey-5x5-v0": Preset(
+        teacher={"total_timesteps": 800_000, **_BATCHES_OF_32, "gamma": 0.95, "ent_coef": 0.05}
+    ),
+    # Random play crosses the lava once in 130 episodes: rewards have to be heard beside the entropy bonus, and a random
+    # beginning would end in the lava.
+    "MiniGrid-LavaCrossingS9N1-v0": Preset(
+        teacher={**_BATCHES_OF_32, "total_timesteps": 2_400_000, "learning_rate": 1e-3, "reward_scale": 20.0}
+    ),
+    # Two small rooms lie anywhere in 25×25 cells. What to do there is found by convolutions that see both rooms, alike
+    # everywhere, and only where they found it by the layer that reads every cell.
+    "MiniGrid-MultiRoom-N2-S4-v0": Preset(
+        teacher={
+            "trunk": TrunkConfig(kind="grid", channels=(16, 16, 16, 16, 32), width=128),
+            "total_timesteps": 3_000_000,
+            "n_envs": 32,
+            "gamma": 0.95,
+            "ent_coef": 0.03,
+            "ent_coef_end": 0.3,
+        },
+        # 2,000 episodes see each place of 25×25 a few times, and a narrow trunk cannot spare what decays.
+        student=lambda _horizon: {"n_episodes": 6000, "n_updates": 4000, "batch_size": 128, "weight_decay": 0.03},
+    ),
+    # Every game is won in the end; who wins faster scores more in the same time. 60 games are 2.7 GiB.
+    "PongDeterministic-v4": Preset(
+        teacher={"total_timesteps": 8_000_000, "eval_episodes": 30, "best_by": "return_per_step"},
+        student=lambda _horizon: {"record_steps": 250_000},
+    ),
+}
+"""By id, exactly as written: an id with options is another environment of the same family."""
+
+_FURTHER = 0.3
+"""Of the learning rate is what trained weights begin with when they are trained further."""
+
+
+@runtime_checkable
+class World(Protocol):
+    """Where a student will act: an environment, or logged episodes of one."""
+
+    @property
+    def env_id(self) -> str:
+        """The environment's id."""
+        ...
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Of one observation."""
+        ...
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """The action space."""
+        ...
+
+
+def teacher_config(env: SplitEnv, /, **overrides: Any) -> A2CConfig:
+    """Return stage-1 settings for an environment; `overrides` win, those that are None are ignored.
+
+    Raises:
+        SettingError: If an override is not a field of `A2CConfig`, or has a wrong type or value.
+        UnsupportedEnvironmentError: If the actions are not Discrete.
+    """
+    given = given_settings(A2CConfig, overrides)
+    if not isinstance(env.action_space, Discrete):
+        raise UnsupportedEnvironmentError(
+            f"{env.env_id} has {env.action_space}, and phr trains teachers over Discrete(n) alone; train it with "
+            f"Stable-Baselines3 and distil that: phr distill FILE.zip --env-id {env.env_id} --horizon N --out DIR"
+        )
+    return A2CConfig(**{"trunk": default_trunk_of(env), **_kind(env).teacher, **_known(env).teacher, **given})
+
+
+def further_config(env: SplitEnv, trunk: TrunkConfig, /, **overrides: Any) -> A2CConfig:
+    """Return the same for a teacher that is trained further: its rate rises first, and its entropy stays low.
+
+    Args:
+        env: Where.
+        trunk: The layers that the teacher has.
+        **overrides: Fields of `A2CConfig`.
+
+    Raises:
+        SettingError: As for `teacher_config`, or if `overrides` have a trunk.
+        UnsupportedEnvironmentError: If the actions are not Discrete.
+    """
+    if overrides.get("trunk") is not None:
+        raise SettingError("trunk must be left out where start is given: the layers are those of start")
+    preset = teacher_config(env)
+    further = {
+        "trunk": trunk,
+        "warmup": 0.05,
+        "learning_rate": preset.learning_rate * _FURTHER,
+        "ent_coef": preset.ent_coef * preset.ent_coef_end,
+    }
+    return teacher_config(env, **{**further, **given_settings(A2CConfig, overrides)})
+
+
+def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None = None, /, **overrides: Any) -> PHRConfig:
+    """Return stage-2 settings for an environment; `overrides` win, those that are None are ignored.
+
+    Args:
+        world: The environment, its id (which is made once, to look at it), or logged episodes.
+        horizon: Actions predicted from one observation.
+        fresh: The layers of a student that starts from no network of a teacher, or has a width of its own.
+        **overrides: Fields of `PHRConfig`.
+
+    Raises:
+        SettingError: If an override is not a field of `PHRConfig`, or has a wrong type or value, alone or beside another.
+        HorizonError: If the horizon is below 1, or too small for another setting.
+        UsageError: If there is no environment of this id.
+    """
+    given = given_settings(PHRConfig, overrides)
+    horizon = PHRConfig(horizon=horizon).horizon  # checked before anything is derived from it
+    if isinstance(given.get("loss"), str):
+        given["loss"] = given["loss"].replace("-", "_")  # as the command line writes it
+    if given.get("joint") is True:
+        given = {"trunk_mode": "shared", **given}  # the one way in which A2C may move trunk and head 1
+    world = _look_at(world) if isinstance(world, str) else world
+    preset = {**_student_settings(world, horizon, fresh), **_known(world).student(horizon)}
+    if given.get("sample_labels") is True:
+        preset["refine"] = 0  # only a greedy teacher can be asked again
+    config = PHRConfig(**{**preset, **given, "horizon": horizon})
+    check_loss(config.loss, world.action_space)
+    return config
+
+
+def _student_settings(world: World, horizon: int, fresh: TrunkConfig | None) -> dict[str, Any]:
+    """Return the stage-2 settings of all environments of this kind, with a recording that fits into memory."""
+    kind = _kind(world)
+    if isinstance(world.action_space, Continuous):
+        settings = {**_CONTINUOUS, **(kind.recording or _FOUR_ROUNDS)}
+    elif fresh is not None and fresh.kind == "mlp":
+        settings = _FRESH_NUMBERS
+    else:
+        settings = {**kind.recording, **kind.student(horizon)}
+    space = world.observation_space
+    affordable = max(1, RECORDED_BYTES // (prod(space.shape) * space.dtype.itemsize))
+    return {**settings, "record_steps": min(settings.get("record_steps", PHRConfig.record_steps), affordable)}
+
+
+def _kind(world: World) -> Preset:
+    """Return the settings of an environment's family; of images, where it has none."""
+    family: Family = getattr(world, "family", "other")  # logged episodes have none
+    if family in _FAMILIES:
+        return _FAMILIES[family]
+    return _IMAGES if default_trunk(world.observation_space).kind == "atari" else Preset()
+
+
+def _known(world: World) -> Preset:
+    """Return the settings of this very environment."""
+    return _KNOWN.get(world.env_id, Preset())
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What an environment that was made and closed again looked like."""
+
+    env_id: str
+    family: Family
+    observation_space: spaces.Box
+    action_space: ActionSpace
+
+
+@cache
+def _look_at(env_id: str) -> _Seen:
+    env = make_env(env_id)
+    seen = _Seen(env_id, env.family, env.observation_space, env.action_space)
+    env.close()
+    return seen
+
+
+def default_trunk_of(world: World) -> TrunkConfig:
+    """Return the layers of a fresh network for an environment."""
+    trunk: TrunkConfig | None = _kind(world).teacher.get("trunk")
+    return trunk or default_trunk(world.observation_space)
+
+
+def fresh_trunk(world: World) -> TrunkConfig:
+    """Return the layers of a student that starts from no network of a teacher."""
+    trunk = default_trunk_of(world)
+    return replace(trunk, width=FRESH_WIDTH) if trunk.kind == "mlp" else trunk

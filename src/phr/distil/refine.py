@@ -1,0 +1,231 @@
+"""Refinement: a student is trained further on the states that its own plans lead to.
+
+Plain distillation shows a student the teacher's states alone, but a plan ends where the student's actions led. In each round
+the student as it stands is played, the teacher answers from where the plans ended (`StudentStates` says which states these
+are, and why), and the windows of all rounds are trained on beside the teacher's own episodes.
+
+No episode is dropped for ending badly. The success filter keeps a teacher's failures from being taught; an episode that
+fails here mostly does so because of the student, and the worse its state, the more the teacher's answer to it is worth.
+
+Source:
+    Ross et al. 2011 (arXiv:1011.0686), Algorithm 3.1 (DAgger: windows are aggregated over the rounds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from gymnasium import spaces
+from torch import Tensor
+
+from phr.distil.phr import PHR
+from phr.distil.refinement_round import RefinementRound
+from phr.distil.student_windows import MixedWindows, StudentWindowData
+from phr.envs.remarks import Remarks
+from phr.networks.policy import blank_network
+from phr.networks.torch_planner import TorchPlanner
+from phr.progress import Progress
+from phr.protocols import Planner
+from phr.storage.tensors import network_tensors, restore_network
+
+
+class Refinement:
+    """A distillation and the rounds of refinement after it; `update` plays one turn of a round, or takes a gradient step.
+
+    A checkpoint holds no window but the weights that were played, and playing them again gives the same windows, as the
+    teacher's episodes are recorded again too. A hash tells where that is not so.
+
+    Args:
+        student: The distillation; its settings say how many rounds.
+        teacher: Looked at every step; its most likely action counts.
+        env_id: Where.
+        obs_space: Of its observations.
+        say: Told what each round found and what it changed, one line at a time.
+        remarks: Collects what did not go as asked.
+
+    Attributes:
+        skipped: Why there is nothing to refine; empty where there is.
+    """
+
+    def __init__(
+        self,
+        student: PHR,
+        teacher: Planner,
+        env_id: str,
+        obs_space: spaces.Box,
+        *,
+        say: Callable[[str], None] = lambda _line: None,
+        remarks: Remarks | None = None,
+    ) -> None:
+        self.student, self._teacher, self._env_id, self._say = student, teacher, env_id, say
+        self._remarks = Remarks() if remarks is None else remarks
+        self.skipped = ""
+        self.reports: list[dict[str, Any]] = []
+        """What is known of each round: its windows, and the agreement before and after it, head by head."""
+        self._played: list[dict[str, Tensor]] = []
+        self._n_ready = 0
+        self._round: RefinementRound | None = None
+        config = student.config
+        self._space, self._actions = obs_space, student.space
+        self.windows = self._no_windows(config.refine * config.refine_windows, unique=True)
+        self._held_out = self._no_windows(config.refine_windows, unique=False)
+
+    def _no_windows(self, capacity: int, *, unique: bool) -> StudentWindowData:
+        config, n_outputs = self.student.config, self._teacher.n_actions
+        return StudentWindowData(capacity, self._space, self._actions, config, unique=unique, n_outputs=n_outputs)
+
+    @property
+    def n_updates(self) -> int:
+        """Gradient steps done."""
+        return self.student.n_updates
+
+    @property
+    def done(self) -> bool:
+        """Whether the last round has reached its end, or there is nothing to refine."""
+        return bool(self.skipped) or self.student.done
+
+    def progress(self) -> Progress:
+        """Where the round that is played stands, else where the gradient steps do."""
+        if self.skipped:
+            return replace(self.student.progress(), total=self.n_updates)
+        if self._round is None:
+            return self.student.progress()
+        stage = f"refinement, round {self._round.number} of {self.student.config.refine}: playing the student"
+        return Progress(stage, self._round.n_windows, self.student.config.refine_windows, "windows")
+
+    def averages(self) -> dict[str, float]:
+        """Nothing: the loss says it all."""
+        return {}
+
+    def update(self) -> dict[str, float]:
+        """One turn of a round, which returns nothing; where no round is to be played, one gradient step.
+
+        Where no plan of the student ends within an episode there is nothing to refine: `skipped` says so, and all is done.
+
+        Returns:
+            The loss and the gradient norm; with the first and the last step of a round also what it found and changed.
+
+        Raises:
+            NonFiniteError: If the loss or the gradient is not finite, or the teacher's plan is not.
+            BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
+        """
+        config = self.student.config
+        if self.n_updates == config.n_updates + len(self._played) * config.refine_updates:
+            weights = network_tensors(self.student.network, prefix="")
+            self._played.append({name: value.clone() for name, value in weights.items()})
+        if self._n_ready < len(self._played):
+            self._play()
+            return {}
+        begin, length = config.phase(self.n_updates)
+        first = bool(self._played) and self.n_updates == begin
+        values = self.student.update()
+        if first:
+            values |= self._metrics("before")
+        if self._played and self.n_updates == begin + length:
+            self._close_round()
+            values |= self._metrics("after")
+        return values
+
+    def _play(self) -> None:
+        """One turn of the first round whose windows are missing."""
+        if self._round is None:
+            self._held_out = self._no_windows(self.student.config.refine_windows, unique=False)
+            self._round = self._open_round(self._n_ready + 1)
+        self._round.turn(self.windows, self._held_out)
+        if self._round.done:
+            played = self._round
+            self.close()
+            self._finish_playing(played)
+            self._n_ready += 1
+
+    def _open_round(self, number: int) -> RefinementRound:
+        network = blank_network(self.student.network.config)
+        restore_network(network, self._played[number - 1], prefix="")
+        actor, n_before = TorchPlanner(network, self._space.dtype), len(self.windows)
+        return RefinementRound(number, actor, self._teacher, self._env_id, self.student, n_before, self._remarks)
+
+    def close(self) -> None:
+        """Close the environments of a round that is being played."""
+        if self._round is not None:
+            self._round.close()
+            self._round = None
+
+    def _finish_playing(self, played: RefinementRound) -> None:
+        """Enter what a round found, and mix its windows in; one that was played before is compared with what it was."""
+        config = self.student.config
+        if not len(self.windows):
+            self.skipped = (
+                f"refinement was skipped: {played.n_windows} plans of the student ended within an episode of {self._env_id} "
+                "and left nothing to regress; episodes are too short for it"
+            )
+            return
+        self.student.draw_from(MixedWindows(self.student.data, self.windows, config.refine_share))
+        title = f"refinement, round {played.number} of {config.refine}"
+        if len(self.reports) >= played.number:
+            if self.reports[played.number - 1]["sha256"] != played.sha256:
+                self._say(
+                    f"{title}: playing it again led to other states; {self._env_id} is not determined by its seed, so this "
+                    "run does not go on exactly"
+                )
+            return
+        before = self._agreement()
+        n_new = len(self.windows) - played.n_before
+        self.reports.append(
+            {
+                "round": played.number,
+                "windows": n_new,
+                "held_out": len(self._held_out),
+                "sha256": played.sha256,
+                "before": before,
+            }
+        )
+        self._say(
+            f"{title}: {n_new:,} new windows where the student's plans led; agreement with the teacher there, on "
+            f"{len(self._held_out):,} others, head by head: {_percents(before)}"
+        )
+
+    def _close_round(self) -> None:
+        report = self.reports[-1]
+        report["after"] = self._agreement()
+        config = self.student.config
+        self._say(f"refinement, round {report['round']} of {config.refine}, trained: {_percents(report['after'])}")
+
+    def _agreement(self) -> list[float | None]:
+        """On the windows held out; None for a head that none of them has a step for, as where every episode is short."""
+        if not len(self._held_out):
+            return [None] * self.student.config.horizon
+        found = zip(self.student.agreement(self._held_out), self._held_out.steps_per_head(), strict=True)
+        return [value if n else None for value, n in found]
+
+    def _metrics(self, when: str) -> dict[str, float]:
+        report = self.reports[-1]
+        known = ((k, value) for k, value in enumerate(report[when], start=1) if value is not None)
+        heads = {f"refine/agreement_{when}/head_{k}": value for k, value in known}
+        return {"refine/round": float(report["round"]), "refine/windows": float(report["windows"]), **heads}
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that `restore` needs to go on bit for bit."""
+        tensors, state = self.student.checkpoint()
+        for number, weights in enumerate(self._played, start=1):
+            tensors |= {f"round-{number}.{name}": value for name, value in weights.items()}
+        return tensors, {**state, "n_played": len(self._played), "reports": [dict(report) for report in self.reports]}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go back to where `checkpoint` was taken; the next updates play the rounds of before again.
+
+        Raises:
+            IncompatibleModelError: If the checkpoint is of another network.
+        """
+        self.student.restore(tensors, state)
+        self.reports = state["reports"]
+        for number in range(1, state["n_played"] + 1):
+            prefix = f"round-{number}."
+            weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            self._played.append(weights)
+
+
+def _percents(agreement: list[float | None]) -> str:
+    """Per cent of each head, for a person."""
+    return " ".join("–" if value is None else f"{100 * value:.1f}" for value in agreement) + " %"

@@ -1,0 +1,193 @@
+"""How the settings of both stages are declared and checked: a field's annotation states its type and its range."""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import math
+import numbers
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from phr.errors import HorizonError, SettingError
+from phr.seeding import Streams
+
+__all__ = ["said_settings"]
+
+_LARGEST = 2**53
+"""Up to here every whole number is also a float, so a count may be written 2e6."""
+_SHOWN = 80
+"""Characters of a refused value that a message shows."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Smallest and largest value of a number; `above` and `below` are limits that it must not reach."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def __contains__(self, value: int | float) -> bool:
+        return self.low <= value <= self.high and self.above < value < self.below
+
+    def __str__(self) -> str:
+        if self.high == self.below == math.inf:
+            return "be positive" if self.above == 0 else f"be >= {self.low:g}"
+        left = f"[{self.low:g}" if self.above == -math.inf else f"({self.above:g}"
+        return f"lie in {left}, " + (f"{self.high:g}]" if self.below == math.inf else f"{self.below:g})")
+
+
+Count = Annotated[int, Range(low=1.0)]
+CountFromZero = Annotated[int, Range(low=0.0)]
+Positive = Annotated[float, Range(above=0.0)]
+NotNegative = Annotated[float, Range(low=0.0)]
+Fraction = Annotated[float, Range(low=0.0, high=1.0)]
+FractionBelowOne = Annotated[float, Range(low=0.0, below=1.0)]
+
+
+_Kind = TypeVar("_Kind", bound=type)
+
+
+def no_type_check(kind: _Kind) -> _Kind:
+    """Mark a class of settings, whose values `check_settings` checks.
+
+    The name is what counts: the import hook of the tests leaves such classes alone, so that tests see our own errors. The
+    decorator of this name in `typing` would also hide the annotations.
+    """
+    return kind
+
+
+def said_settings(config: Any) -> dict[str, Any]:
+    """Return the settings as a run records them; those that are None are left out."""
+    return {name: value for name, value in asdict(config).items() if value is not None}
+
+
+def given_settings(kind: type[Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the overrides that are not None.
+
+    Raises:
+        SettingError: If one is not a field of the dataclass `kind`.
+    """
+    names = {entry.name for entry in fields(kind)}
+    for name in overrides:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            raise SettingError(f"there is no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return {name: value for name, value in overrides.items() if value is not None}
+
+
+def check_settings(config: Any) -> None:
+    """Check the type and the range of every field, and store each number as its field's own type (20.0 as 20).
+
+    Args:
+        config: A frozen dataclass with the fields `prefix` and `seed`; its annotations may be bool, int, float, a class,
+            `Literal`, `tuple`, a union of these, or `Annotated` with a `Range`.
+
+    Raises:
+        HorizonError: If the field `horizon` is wrong.
+        SettingError: For the first other field that is wrong.
+    """
+    hints = get_type_hints(type(config), include_extras=True)
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        try:
+            object.__setattr__(config, entry.name, _checked(value, hints[entry.name]))
+        except _RuleError as rule:
+            kind, name = (HorizonError, "the horizon") if entry.name == "horizon" else (SettingError, entry.name)
+            stop = ";" if str(rule).startswith("be one of") else ","
+            raise kind(f"{name} must {rule}{stop} got {_shown(value)}") from None
+    low, high = config.prefix
+    if not 0 <= low <= high:
+        raise SettingError(f"prefix needs 0 <= low <= high, got {low}:{high}")
+    Streams(config.seed)
+
+
+class _RuleError(Exception):
+    """The rule that a value breaks, as the words after `must`."""
+
+
+def _checked(value: Any, hint: Any) -> Any:
+    """Return a value as the type that its field's annotation states."""
+    parts = get_args(hint)
+    match get_origin(hint):
+        case typing.Annotated:
+            kind, allowed = parts
+            number = _checked(value, kind)
+            if number not in allowed:
+                raise _RuleError(allowed)
+            return number
+        case types.UnionType | typing.Union:
+            return _one_of(value, parts)
+        case typing.Literal:
+            if not (isinstance(value, str) and value in parts):
+                raise _RuleError(f"be one of {', '.join(map(repr, parts))}")
+            return value
+        case builtins.tuple:
+            if not (isinstance(value, tuple | list) and len(value) == len(parts)):
+                raise _RuleError(f"hold {len(parts)} values")
+            try:
+                return tuple(_checked(part, kind) for part, kind in zip(value, parts, strict=True))
+            except _RuleError as rule:
+                raise _RuleError(f"hold {len(parts)} values, each of which must {rule}") from None
+    if hint is int:
+        return _whole(value)
+    if hint is float:
+        return _finite(value)
+    if hint is bool and isinstance(value, np.bool_):
+        return bool(value)
+    if not isinstance(value, hint):
+        raise _RuleError("be True or False" if hint is bool else f"be a {hint.__name__}")
+    return value
+
+
+def _one_of(value: Any, kinds: Sequence[Any]) -> Any:
+    """Return a value as the first of several types that it fits."""
+    if value is None and types.NoneType in kinds:
+        return None
+    rules = []
+    for kind in kinds:
+        if kind is not types.NoneType:
+            try:
+                return _checked(value, kind)
+            except _RuleError as rule:
+                rules.append(str(rule))
+    raise _RuleError(" or ".join(rules))
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise _RuleError("be a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise _RuleError("be finite")
+    return number
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise _RuleError("be a whole number")
+    number: int | float = int(value) if isinstance(value, numbers.Integral) else _finite(value)
+    if number != math.floor(number):
+        raise _RuleError("be a whole number")
+    if abs(number) > _LARGEST:
+        raise _RuleError(f"be at most {_LARGEST:,}")
+    return int(number)
+
+
+def _shown(value: Any) -> str:
+    """Return the value's repr on one line, cut off where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # whole numbers of more than 4,300 digits have none
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
