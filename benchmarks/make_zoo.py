@@ -31,7 +31,7 @@ import tyro
 
 from phr import api
 from phr.cli.display import ProgressBar, say
-from phr.distil.phr_config import PHRConfig
+from phr.distil.config import PHRConfig
 from phr.distil.presets import student_config
 from phr.files import read_json, read_jsonl, write_text
 from phr.manifest import COMPLETE

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import phr
 from phr import api
 from phr.distil import runs
-from phr.distil.phr_config import PHRConfig
+from phr.distil.config import PHRConfig
 from phr.errors import (
     CorruptFileError,
     HorizonError,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import phr
-from phr.distil.phr_config import PHRConfig
+from phr.distil.config import PHRConfig
 from phr.errors import HorizonError, SettingError
 from phr.networks.trunks import TrunkConfig
 from phr.settings import Fraction, check_settings

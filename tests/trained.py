@@ -9,8 +9,8 @@ from typing import Any
 import gymnasium
 
 from phr.distil import runs
+from phr.distil.config import PHRConfig
 from phr.distil.losses import PlanLoss
-from phr.distil.phr_config import PHRConfig
 from phr.distil.recording import named, record_teacher
 from phr.experience.trajectory import Experience
 from phr.networks.trunks import TrunkConfig

@@ -17,7 +17,7 @@ _EXPORTS = {
     "Evaluation": "phr.evaluation.summary",
     "HorizonAgent": "phr.acting.agent",
     "Model": "phr.storage.model",
-    "PHRConfig": "phr.distil.phr_config",
+    "PHRConfig": "phr.distil.config",
     "Plan": "phr.plan",
     "Planner": "phr.protocols",
     "PhrError": "phr.errors",
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
         load_teacher,
         train_teacher,
     )
-    from phr.distil.phr_config import PHRConfig
+    from phr.distil.config import PHRConfig
     from phr.envs.registry import make_env
     from phr.errors import PhrError
     from phr.evaluation.summary import Evaluation

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from phr.cli.run import parse
 from phr.cli.words import commitment, whole_number
-from phr.distil.phr_config import PHRConfig
+from phr.distil.config import PHRConfig
 from phr.teacher.a2c import A2CConfig
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
+from phr.distil.config import PHRConfig
 from phr.distil.losses import ROW_LOSSES, VECTOR_LOSSES, PlanLoss, losses_for, n_outputs_for, plan_loss, smoothed
-from phr.distil.phr_config import PHRConfig
-from phr.distil.window_data import teacher_rows
+from phr.distil.windows import teacher_rows
 from phr.errors import EmptyBatchError, SettingError
 
 BOX = Continuous((-2.0, 0.0, -math.inf), (2.0, 1.0, math.inf), (3,))

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from phr.distil.config import PHRConfig, TrunkMode
 from phr.distil.losses import ROW_LOSSES, PlanLoss
 from phr.distil.phr import PHR
-from phr.distil.phr_config import PHRConfig, TrunkMode
-from phr.distil.window_data import WindowData, each_once
+from phr.distil.windows import WindowData, each_once
 from phr.errors import EmptyBatchError, HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
 from phr.evaluation.starts import distinct_starts, play_all_starts
 from phr.networks.config import NetworkConfig

@@ -10,8 +10,8 @@ import pytest
 from gymnasium import spaces
 
 from phr.actions import ActionSpace, Continuous, Discrete
+from phr.distil.config import PHRConfig
 from phr.distil.losses import ROW_LOSSES, PlanLoss
-from phr.distil.phr_config import PHRConfig
 from phr.distil.presets import (
     ATARI_TRUNK,
     GRID_TRUNK,

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from phr.distil import runs
+from phr.distil.config import PHRConfig
 from phr.distil.phr import PHR
-from phr.distil.phr_config import PHRConfig
 from phr.distil.recording import record_teacher
-from phr.distil.refine import Refinement
-from phr.distil.refinement_round import RefinementRound
+from phr.distil.refine import Refinement, RefinementRound
 from phr.envs.vector import Start
 from phr.errors import HorizonError, SettingError
 from phr.evaluation.episodes import make_vector, play_episodes

@@ -9,8 +9,7 @@ from gymnasium import spaces
 
 from phr.distil.losses import smoothed
 from phr.distil.student_states import StudentWindows
-from phr.distil.student_windows import MixedWindows, StudentWindowData
-from phr.distil.window_data import WindowData
+from phr.distil.windows import MixedWindows, StudentWindowData, WindowData
 from phr.errors import EmptyBatchError
 from tests.trained import corridor_experience, phr_config
 

@@ -17,7 +17,7 @@ import phr
 from phr.acting.agent import HorizonAgent, VectorHorizonAgent
 from phr.acting.runtime import load_runtime
 from phr.actions import ActionSpace
-from phr.distil.phr_config import PHRConfig
+from phr.distil.config import PHRConfig
 from phr.distil.presets import student_config
 from phr.distil.recording import record_teacher
 from phr.envs.registry import make_env

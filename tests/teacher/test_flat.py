@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from phr.teacher.flat import FlatParameters
+from phr.teacher.tape import FlatParameters
 
 
 def network() -> nn.Sequential:

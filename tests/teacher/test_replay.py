@@ -14,7 +14,7 @@ from phr.envs.registry import split_env
 from phr.envs.split import SplitEnv
 from phr.errors import InvalidDataError
 from phr.teacher.a2c import A2C
-from phr.teacher.replay import collector_state, restore_collector
+from phr.teacher.rollout import collector_state, restore_collector
 from tests.helpers import noisy
 from tests.trained import a2c_config
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from phr.teacher.returns import a2c_losses, gae_advantages
+from phr.teacher.a2c import a2c_losses, gae_advantages
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from phr.api.threads import threads_restored, use_threads
 from phr.distil import runs
+from phr.distil.config import PHRConfig
 from phr.distil.losses import losses_for
-from phr.distil.phr_config import PHRConfig
 from phr.distil.presets import fresh_trunk, further_config, student_config, teacher_config
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv

@@ -8,7 +8,7 @@ from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
     from phr.distil.losses import PlanLoss as PlanLoss
-    from phr.distil.phr_config import PHRConfig as PHRConfig
+    from phr.distil.config import PHRConfig as PHRConfig
     from phr.distil.presets import default_trunk_of as default_trunk_of
     from phr.distil.presets import student_config as student_config
     from phr.distil.presets import teacher_config as teacher_config
@@ -20,7 +20,7 @@ __getattr__, __all__ = lazy_names(
     __name__,
     {
         "losses": "PlanLoss",
-        "phr_config": "PHRConfig",
+        "config": "PHRConfig",
         "presets": "default_trunk_of student_config teacher_config",
         "recording": "named record_teacher",
         "runs": "distill",

@@ -16,7 +16,7 @@ from phr.distil.phr import PHR
 from phr.envs.split import SplitEnv
 from phr.progress import Progress
 from phr.teacher.a2c import A2CConfig, make_collector, recent_episodes, rollout_loss
-from phr.teacher.replay import collector_state, restore_collector
+from phr.teacher.rollout import collector_state, restore_collector
 
 
 class JointTraining:

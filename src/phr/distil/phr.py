@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from phr.actions import Continuous
+from phr.distil.config import PHRConfig
 from phr.distil.losses import check_loss, n_outputs_for, plan_loss
-from phr.distil.phr_config import PHRConfig
-from phr.distil.student_windows import MixedWindows, StudentWindowData
-from phr.distil.window_data import WindowData, each_once, smoothing_of
+from phr.distil.windows import MixedWindows, StudentWindowData, WindowData, each_once, smoothing_of
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.experience.trajectory import Experience
 from phr.networks.policy import PlanNetwork, extend_teacher

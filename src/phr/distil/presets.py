@@ -16,8 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 from gymnasium import spaces
 
 from phr.actions import ActionSpace, Continuous, Discrete
+from phr.distil.config import PHRConfig
 from phr.distil.losses import check_loss
-from phr.distil.phr_config import PHRConfig
 from phr.envs import FOUR_ROOMS_ID
 from phr.envs.registry import make_env
 from phr.envs.split import Family, SplitEnv

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from phr.actions import action_space_of
-from phr.distil.phr_config import PHRConfig
+from phr.distil.config import PHRConfig
 from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
 from phr.envs.remarks import Remarks

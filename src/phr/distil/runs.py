@@ -11,10 +11,10 @@ from typing import Any
 from gymnasium import spaces
 
 from phr.actions import Continuous
+from phr.distil.config import PHRConfig
 from phr.distil.joint import JointTraining
 from phr.distil.losses import losses_for, n_outputs_for
 from phr.distil.phr import PHR
-from phr.distil.phr_config import PHRConfig
 from phr.distil.recording import check_experience, named, record_teacher
 from phr.distil.refine import Refinement
 from phr.envs.registry import make_env

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from phr.envs.lanes import random_prefix
 from phr.envs.split import SplitEnv
 from phr.envs.training_vector import TrainingVector
 from phr.envs.vector import make_training_vectors
+from phr.errors import InvalidDataError
 from phr.seeding import Streams, rng_from_state, rng_state
 
 RECENT_EPISODES = 200
@@ -222,3 +224,32 @@ class RolloutCollector:
         """Close the environments."""
         for vector in self.vectors:
             vector.close()
+
+
+_SEEN = "obs_sha256"
+
+
+def collector_state(collector: RolloutCollector) -> dict[str, Any]:
+    """The collector's state, with a hash of what its environments show if they can be brought back to it."""
+    state = collector.state()
+    if state["vector"] is None or not collector.exact_resume:
+        return state
+    return {**state, _SEEN: _obs_sha256(collector)}
+
+
+def restore_collector(collector: RolloutCollector, state: dict[str, Any]) -> None:
+    """Go back to where `collector_state` was taken.
+
+    Raises:
+        InvalidDataError: If the environments then show something else.
+    """
+    collector.restore(state)
+    if _SEEN in state and state[_SEEN] != _obs_sha256(collector):
+        raise InvalidDataError(
+            f"{collector.env_id}: replaying the running episodes led to other observations: its seed does not "
+            "determine it, and exact resuming is impossible"
+        )
+
+
+def _obs_sha256(collector: RolloutCollector) -> str:
+    return hashlib.sha256(collector.observe().tobytes()).hexdigest()

@@ -30,7 +30,7 @@ class Distill:
     The defaults shown here apply to environments that have no such values.
     """
 
-    SETTINGS: ClassVar[str] = "phr.distil.phr_config:PHRConfig"
+    SETTINGS: ClassVar[str] = "phr.distil.config:PHRConfig"
 
     out: Folder
     """Folder of the run."""
