@@ -190,8 +190,8 @@ WRONG = {
         ("evaluate", "student", "--all-starts", "--random-prefix", "0:3"),
         "all starts are played once each, greedily and without a random prefix",
     ),
-    "other observations": (("evaluate", "student", *FOUR_CELLS), "the model reads observations of shape (5,), "),
-    "other observations, teacher": ((*NEW_STUDENT, *FOUR_CELLS), "the model reads observations of shape (5,), "),
+    "other observations": (("evaluate", "student", *FOUR_CELLS), "the model reads observations float32 of shape (5,); "),
+    "other observations, teacher": ((*NEW_STUDENT, *FOUR_CELLS), "the model reads observations float32 of shape (5,); "),
     "other actions": (("evaluate", "student", "--env-id", "tests.helpers:make_noisy"), "the model has 2 actions, "),
     "other actions, teacher": ((*NEW_STUDENT, "--env-id", "tests.helpers:make_noisy"), "the model has 2 actions, "),
 }
