@@ -103,6 +103,9 @@ def test_numbers_without_bounds_are_counted_in_what_was_recorded() -> None:
     still = BOX.measured_on(np.zeros((3, 2, 2), np.float32)).bounds
     assert still.unit.tolist() == [2, 0.5, 1, 1]
     assert still.center.tolist() == [0, 0.5, 0, 3]
+    for unit in (1e-30, 1e-7, 1e6):
+        small = Continuous((-INF,), (INF,), (1,)).measured_on(unit * np.array([[2.0], [4.0]], np.float32)).bounds
+        np.testing.assert_allclose([small.center[0], small.unit[0]], [3 * unit, unit], rtol=1e-6)
     bounded = Continuous((-1.0,), (1.0,), (1,))
     assert bounded.measured_on(np.full((3, 1), 0.5)) is bounded
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 import phr
@@ -153,7 +154,7 @@ def test_runs_and_progress_are_reported() -> None:
 
 def test_sticky_actions_are_asked_for_by_their_probability() -> None:
     pong, trunk = "PongDeterministic-v4", TrunkConfig(kind="atari", channels=(2, 2, 2), width=8)
-    network = build_network((4, 84, 84), 6, 4, trunk, seed=0)
+    network = build_network(spaces.Box(0, 255, (4, 84, 84), np.uint8), 6, 4, trunk, seed=0)
     manifest = Manifest(
         kind="student",
         env_id=pong,
@@ -197,7 +198,7 @@ def test_a_student_with_a_width_of_its_own_is_trained_as_a_fresh_one(monkeypatch
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(IncompatibleModelError, match=r"observations of shape \(5,\), CartPole-v1 gives \(4,\)"):
+    with pytest.raises(IncompatibleModelError, match=r"float32 of shape \(5,\); CartPole-v1 gives float32 of shape \(4,\)"):
         phr.distill(corridor_teacher(), horizon=2, env_id="CartPole-v1", out=tmp_path)
     with pytest.raises(HorizonError, match="horizon must be >= 1, got 0"):
         phr.distill(corridor_teacher(), horizon=0, out=tmp_path)

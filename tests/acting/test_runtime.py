@@ -120,6 +120,19 @@ def test_torch_and_the_exported_file_take_and_refuse_the_same(planner: OnnxPlann
     assert outcome(planner, how, obs) == outcome(corridor_student().planner, how, obs)
 
 
+def test_whole_numbers_in_a_list_are_read(planner: OnnxPlanner) -> None:
+    expected = planner.plan(np.eye(5, dtype=np.float32)[:1]).mode()[0].tolist()
+    for each in (planner, corridor_student().planner):
+        assert outcome(each, "agent", [1, 0, 0, 0, 0]) == expected
+        assert outcome(each, "vector", [[1, 0, 0, 0, 0]]) == [[action] for action in expected]
+
+
+def test_a_number_is_no_row_of_observations(planner: OnnxPlanner) -> None:
+    for number in (1.0, np.float32(1), np.zeros(())):
+        with pytest.raises(InvalidDataError, match="1 environments need an observation, got 0"):
+            VectorHorizonAgent(planner, n_envs=1).act(number)
+
+
 @pytest.mark.parametrize(
     ("obs", "got"),
     [

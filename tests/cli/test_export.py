@@ -59,7 +59,7 @@ def test_a_folder_runs_on_onnx_too(phr: Phr, tmp_path: Path, student: Path) -> N
         (("{file}", "--threads", 2), "an exported model runs on one thread, not on 2"),
         (("{file}", "--commitment", 5), "commitment must lie in 1..4 (the model's horizon), got 5"),
         (("{file}", "--horizon", 2), "only the oracle takes a horizon"),
-        (("{file}", "--env-id", "CartPole-v1"), "float32 of shape (5,); CartPole-v1 gives float32 of shape (4,)"),
+        (("{file}", "--env-id", "CartPole-v1"), "float32 of shape (5,); CartPole-v1 gives float32 of shape (4,). "),
         (("{folder}/none.onnx",), "there is no file {folder}/none.onnx"),
         (("oracle", "--env-id", "PHR/FourRooms-v0", "--backend", "onnx"), "the oracle searches; it has no backend 'onnx'"),
     ],

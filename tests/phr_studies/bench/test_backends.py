@@ -57,7 +57,7 @@ def test_a_failing_compiler_leaves_a_row_that_says_so(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(backends, "find_compiler", lambda: "g++")
     monkeypatch.setattr(torch, "compile", lambda _network, dynamic: Broken())
-    monkeypatch.setattr(backends, "TorchPlanner", lambda network: _Planner(network))
+    monkeypatch.setattr(backends, "TorchPlanner", lambda network, _obs_dtype: _Planner(network))
     with pytest.raises(CompilerError, match="compiling failed: cc1plus went away$"):
         compiled_planner(arena())
 
