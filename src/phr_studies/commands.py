@@ -37,7 +37,7 @@ class Bench:
     model: Annotated[tuple[str, ...], word("MODEL")] = ()
     """Students to bench: run directories or zoo:NAME (default: the reference networks)."""
     sections: Annotated[tuple[str, ...], word("NAME")] = ()
-    """Run only these: loops, grids, backends, latency, vectors, footprint, training, from_nothing."""
+    """Run only these: loops, grids, backends, latency, vectors, training, from_nothing."""
     quick: Flag = False
     """Few and short rounds: two minutes for a first impression, not for publication."""
     out: Folder = Path("runs/bench")

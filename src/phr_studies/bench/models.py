@@ -109,17 +109,6 @@ def bench_model(reference: str) -> Model:
     return model
 
 
-def quarter_of(model: Model) -> Model:
-    """An untrained network of the same layers with a quarter of the units in each: only its time means anything."""
-    config = model.network.config
-    trunk = replace(
-        config.trunk,
-        channels=tuple(max(n // 4, 1) for n in config.trunk.channels),
-        width=max(config.trunk.width // 4, 1),
-    )
-    return untrained(model.env_id, horizon=model.horizon, trunk=trunk)
-
-
 def solved_starts(model: Model, commitments: Sequence[int]) -> tuple[int, int] | None:
     """How many of an environment's starts a student solves at the worst of these commitments, of how many.
 

@@ -16,7 +16,7 @@ from phr.errors import BoundError, SettingError, UsageError
 from phr.evaluation import describe_machine
 from phr.files import ensure_directory, write_json, write_text
 from phr.progress import OnProgress, silent
-from phr_studies.bench import backends, footprint, from_nothing, grids, latency, loops, training, vectors
+from phr_studies.bench import backends, from_nothing, grids, latency, loops, training, vectors
 from phr_studies.bench.models import UNTRAINED_PREFIX, bench_model, find_references
 from phr_studies.report.tables import Table, to_markdown
 from phr_studies.reproduce.profiles import PONG
@@ -126,7 +126,6 @@ SECTIONS: dict[str, Callable[[Request], Section]] = {
     "vectors": _section(
         vectors, vectors.VectorSettings, _first_model, n_envs=(1, 4, 16, 64, 256), rounds=2, seconds_per_run=0.2
     ),
-    "footprint": _section(footprint, footprint.FootprintSettings, _first_model, rounds=2),
     "training": _section(
         training, training.TrainingSettings, lambda _request: {}, cases=training.CASES[:1], rounds=2, seconds_per_run=0.3
     ),
