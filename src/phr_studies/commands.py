@@ -128,7 +128,7 @@ class Reproduce:
     def run(self) -> None:
         """Run the study, print its tables, say where the page is."""
         from phr_studies.report.tables import to_rich
-        from phr_studies.reproduce.tables import study_tables
+        from phr_studies.reproduce.content import study_tables
 
         with ProgressBar() as bar:
             results = phr.reproduce(**vars(self), on_progress=bar, say=say)

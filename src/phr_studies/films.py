@@ -21,7 +21,7 @@ from phr.errors import CorruptFileError, InvalidDataError, MissingExtraError, Un
 from phr.files import read_json, write_bytes
 from phr.protocols import Planner
 from phr_studies.report.page import PageFigure
-from phr_studies.report.text import counted, number
+from phr_studies.report.tables import counted, number
 from phr_studies.workbench import once
 
 

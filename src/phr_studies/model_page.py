@@ -15,11 +15,10 @@ from phr.files import read_jsonl
 from phr.storage import METRICS, MODEL, Model
 from phr.teachers import ZOO_PREFIX
 from phr_studies.films import SHOWN_SEED, film
+from phr_studies.report.canvas import STUDENT_CURVE, TEACHER_CURVE, agreement, curve
 from phr_studies.report.figure5 import figure5, trace_path
-from phr_studies.report.lines import STUDENT_CURVE, TEACHER_CURVE, agreement, curve
 from phr_studies.report.page import PageFigure, ReportContent, Section, write_page
-from phr_studies.report.tables import Column, Table
-from phr_studies.report.text import counted, env_name, number, percent, series_name
+from phr_studies.report.tables import Column, Table, counted, env_name, number, percent, series_name
 from phr_studies.reproduce.content import PAGE
 from phr_studies.reproduce.study import is_study, redraw
 from phr_studies.workbench import torch_threads

@@ -30,8 +30,7 @@ from phr_studies.bench.rounds import (
     spread,
     summed_up,
 )
-from phr_studies.report.tables import NOTHING, Column, Table
-from phr_studies.report.text import env_name, percent, times
+from phr_studies.report.tables import NOTHING, Column, Table, env_name, percent, times
 
 HEADING = "What computes the plan"
 ONNX, INT8, COMPILED = "ONNX Runtime", "ONNX Runtime, int8", "torch.compile"

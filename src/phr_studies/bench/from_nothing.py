@@ -18,8 +18,7 @@ from phr.envs import make_env
 from phr.evaluation import distinct_starts, play_all_starts
 from phr.progress import OnProgress, silent
 from phr.storage import Model
-from phr_studies.report.tables import Column, Table
-from phr_studies.report.text import env_name, number
+from phr_studies.report.tables import Column, Table, env_name, number
 
 HEADING = "From nothing"
 

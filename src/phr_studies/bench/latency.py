@@ -15,8 +15,7 @@ from phr.errors import SettingError
 from phr.protocols import Planner
 from phr.storage import onnx_planner
 from phr_studies.bench.rounds import Contestant, Measured, ModelSettings, alternate, median, spread
-from phr_studies.report.tables import NOTHING, Column, Table
-from phr_studies.report.text import env_name, number, percent
+from phr_studies.report.tables import NOTHING, Column, Table, env_name, number, percent
 
 HEADING = "Latency of an action"
 _WARM_UPS = 64

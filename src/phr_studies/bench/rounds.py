@@ -17,7 +17,7 @@ from phr.envs import SplitEnv
 from phr.errors import InvalidDataError, SettingError
 from phr.evaluation import Limit, RunOptions, RunRecord, TimeBound, least_terms, measure_bound, timed_run
 from phr_studies.bench.models import bench_model
-from phr_studies.report.text import interval, number
+from phr_studies.report.tables import interval, number
 
 Measured = Mapping[str, float]
 """What one round of one contestant yields; of loops at least `seconds_wall`, `steps` and `score`."""

@@ -17,8 +17,7 @@ from phr.teachers import Reading
 from phr_studies.doctor.describe import Check, Description, check, describe
 from phr_studies.doctor.teacher import ERRORS, HORIZONS, LONGEST, ErrorTolerance, LookingAway, ask, bear_errors, look_away
 from phr_studies.doctor.world import Replay, World, examine_replay
-from phr_studies.report.tables import NOTHING
-from phr_studies.report.text import counted, number, percent
+from phr_studies.report.tables import NOTHING, counted, number, percent
 
 _LONG = 160
 """Characters of a space's text that the page shows; the JSON holds them all."""

@@ -20,7 +20,7 @@ from phr_studies.report.canvas import (
     text_beside,
 )
 from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Interval, Point, find, in_order
-from phr_studies.report.text import env_name, series_name
+from phr_studies.report.tables import env_name, series_name
 
 Quantity = Literal["score", "seconds"]
 

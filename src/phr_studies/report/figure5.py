@@ -17,7 +17,7 @@ from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmen
 from phr.experience import judge_episodes, reported_success
 from phr.protocols import Planner
 from phr_studies.report.canvas import DARK, LIGHT, Artist, Axes, Figure, Theme, offsetbox, patches, save
-from phr_studies.report.text import env_name
+from phr_studies.report.tables import env_name
 
 Place = tuple[int, int, int]
 """Column, row and direction (0 right, 1 down, 2 left, 3 up)."""

@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 from phr.errors import InvalidDataError, MissingExtraError
 from phr.files import write_text
-from phr_studies.report.tables import NOTHING, Table, is_good
-from phr_studies.report.text import dark_variant
+from phr_studies.report.tables import NOTHING, Table, dark_variant, is_good
 
 try:
     from jinja2 import Environment, PackageLoader, StrictUndefined

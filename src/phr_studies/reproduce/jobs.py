@@ -22,8 +22,7 @@ from phr.settings import said_settings
 from phr.storage import CONFIG, MODEL, Model, load_model, save_model
 from phr.teacher import A2CConfig
 from phr.teachers import resolve, zoo_directory
-from phr_studies.reproduce.claims import ABLATIONS
-from phr_studies.reproduce.profiles import ZOO_TEACHERS, Profile, StudyLayout
+from phr_studies.reproduce.profiles import ABLATIONS, ZOO_TEACHERS, Profile, StudyLayout
 from phr_studies.workbench import Relay
 from phr_studies.worlds import all_starts, is_grid
 
