@@ -47,7 +47,7 @@ class Bench:
     goes_on: ClassVar[str] = "finished sections are written"
 
     def run(self) -> None:
-        """Measure, print each section's tables, say where they are written."""
+        """Measure, print each section's tables and where they are written."""
         from phr_studies.report.tables import to_rich
 
         check_file_target(self.json)
@@ -102,14 +102,14 @@ class Report:
     """Put figures, learned paths and films on one page."""
 
     reference: Annotated[tyro.conf.Positional[str], word("DIR")]
-    """The folder of a phr reproduce study, whose page is drawn anew; or a model: a run directory or zoo:NAME."""
+    """The folder of a phr reproduce study, whose page is drawn again; or a model: a run directory or zoo:NAME."""
     env_id: OptionalEnvId = None
     """Environment to act in (default: the model's own). Required for an environment that is code (module:factory)."""
     out: OptionalFolder = None
     """Folder for a model's page (default: DIR/report; for the zoo runs/report-NAME)."""
 
     def run(self) -> None:
-        """Make the page, and say where it is."""
+        """Make the page and print its path."""
         say(f"written to {phr.make_report(**vars(self), say=say)}")
 
 
@@ -126,7 +126,7 @@ class Reproduce:
     goes_on: ClassVar[str] = "the same command goes on with what is missing"
 
     def run(self) -> None:
-        """Run the study, print its tables, say where the page is."""
+        """Run the study, print its tables and the path of its page."""
         from phr_studies.report.tables import to_rich
         from phr_studies.reproduce.content import study_tables
 

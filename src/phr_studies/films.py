@@ -56,7 +56,7 @@ class Footage:
                 f"{len(self.rewards)} rewards and frames of shape {self.frames.shape}"
             )
         if not self.looked[0]:
-            raise InvalidDataError("the first step of an episode follows a look, but its flag says it does not")
+            raise InvalidDataError("the first step of an episode follows a look, but its flag is False")
 
 
 def make_filmed_env(env_id: str) -> SplitEnv:
@@ -282,7 +282,7 @@ SHOWN_SEED = 0
 
 
 def film_card(file: Path) -> Path:
-    """What a film shows, in plain values; written after the film, so that it stands for a whole one."""
+    """What a film shows, in plain values; written after the film, so that it is there only for a whole one."""
     return file.with_suffix(".json")
 
 

@@ -28,7 +28,7 @@ COMMITMENTS = (1, 4, 8, 16)
 """The paper's n; a model is shown at those that it can do, and at its whole horizon."""
 
 N_EPISODES = 10
-"""That are played at each n: enough for a first look, `phr evaluate` does it thoroughly."""
+"""Episodes at each n: enough for a first impression; `phr evaluate` plays more."""
 
 HEADS, ROUNDS = "agreement_per_head", "refinement"
 """Notes of a student that hold more than a line."""
@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 def make_report(
     reference: str | Path, *, out: str | Path | None = None, env_id: str | None = None, say: Say = lambda _line: None
 ) -> Path:
-    """Draw the page of a study anew, or make one for a model: its card, learned paths, films.
+    """Draw the page of a study again, or make one for a model: its card, learned paths, films.
 
     Args:
         reference: The folder of a study of `phr reproduce`, a run directory, or `zoo:NAME`.
@@ -54,7 +54,7 @@ def make_report(
         The page.
 
     Raises:
-        UnknownModelError: If the reference leads nowhere, or stands for no network.
+        UnknownModelError: If nothing is found, or it has no network.
         CorruptFileError: If a file is missing, truncated or edited.
         OutputDirectoryError: If the study is not finished.
         UsageError: If a study is to be written elsewhere; if a file alone names code to run.
@@ -134,7 +134,7 @@ def _card_section(model: Model, directory: Path) -> Section:
         "kind": manifest.kind,
         "environment": manifest.env_id,
         "horizon": str(model.horizon),
-        "commitment where nothing is said": str(manifest.commitment or model.horizon),
+        "default commitment": str(manifest.commitment or model.horizon),
         "observation": f"{shape}, {manifest.obs_dtype}",
         "actions": str(manifest.n_actions),
         "parameters": f"{sum(parameter.numel() for parameter in model.network.parameters()):,}",

@@ -144,7 +144,7 @@ class LoopSettings(Settings):
 
 
 def measure(settings: LoopSettings) -> dict[str, Any]:
-    """Every model in its own environment, one after another; a model whose environment is not installed says so."""
+    """Every model in its own environment; an entry `missing` where the environment is not installed."""
     found = []
     for reference in settings.models:
         try:

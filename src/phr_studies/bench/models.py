@@ -96,10 +96,10 @@ def untrained(env_id: str, *, horizon: int = HORIZON, trunk: TrunkConfig | None 
 
 
 def bench_model(reference: str) -> Model:
-    """The model that a reference stands for: a run directory, `zoo:NAME`, or `untrained:ENV_ID`.
+    """The model of a reference: a run directory, `zoo:NAME`, or `untrained:ENV_ID`.
 
     Raises:
-        UnknownModelError: If it leads nowhere, or stands for no network.
+        UnknownModelError: If nothing is found, or it has no network.
     """
     if reference.startswith(UNTRAINED_PREFIX):
         return untrained(reference.removeprefix(UNTRAINED_PREFIX))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class LearnedPath:
                 f"got {n} actions, {len(self.looked)} flags and {len(self.places)} places"
             )
         if not self.looked[0]:
-            raise InvalidDataError("the first action of a path follows a look, but its flag says it does not")
+            raise InvalidDataError("the first action of a path follows a look, but its flag is False")
         if len({len(row) for row in self.map}) != 1:
             raise InvalidDataError(f"the rows of a map need one length, got {[len(row) for row in self.map]}")
         height, width = len(self.map), len(self.map[0])
@@ -78,16 +78,7 @@ class LearnedPath:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values; the map as rows of symbols."""
-        return {
-            "env_id": self.env_id,
-            "title": self.title,
-            "commitment": self.commitment,
-            "map": list(self.map),
-            "places": [list(place) for place in self.places],
-            "actions": list(self.actions),
-            "looked": list(self.looked),
-            "solved": self.solved,
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> LearnedPath:
@@ -141,7 +132,7 @@ def read_place(obs: NDArray[Any]) -> Place:
 def _planes(obs: NDArray[Any]) -> PlaneLayout:
     layout = layout_of(len(obs))
     if layout is None:
-        raise InvalidDataError(f"this is no full grid observation, (planes, height, width): got shape {obs.shape}")
+        raise InvalidDataError(f"a full grid observation has shape (planes, height, width), got {obs.shape}")
     return layout
 
 

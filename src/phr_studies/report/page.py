@@ -68,7 +68,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportContent:
-    """All that a report says, apart from how it looks.
+    """The contents of a report; the template decides how they look.
 
     Attributes:
         title: Of the page.

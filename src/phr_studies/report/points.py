@@ -1,4 +1,4 @@
-"""The points of a figure, which are the rows of a table: evaluations pooled, and what they say together."""
+"""The points of a figure, which are the rows of a table: pooled evaluations."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """What a table says, apart from how it looks.
+    """The contents of a table, without its looks.
 
     Attributes:
         title: Stands above; may be empty.

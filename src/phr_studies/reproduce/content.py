@@ -225,7 +225,7 @@ def _game_table(results: Results, env_id: str) -> Table:
 
 
 def jitter_table(results: Results, env_id: str) -> Table:
-    """How often each policy of a game changes its mind, and whether softer losses are calmer, as the paper says."""
+    """How often each policy of a game changes its mind, and whether softer losses are calmer (the paper's claim)."""
     series = [(TEACHER, 1), *((loss, n) for loss in results.profile.losses for n in results.profile.horizons)]
     columns = list(_WHOSE)
     for key in ("changes", "reversals"):
@@ -237,8 +237,8 @@ def jitter_table(results: Results, env_id: str) -> Table:
         "Mean over training seeds (lowest … highest) of every start once. Changes: steps that push the paddle otherwise "
         "than the step before; reversals: steps that push against the latest push. The claim is the paper's (section 4.3): "
         "softer regression produces less jittery behavior. It held where all seeds of both soft losses lie below all of "
-        "cross-entropy's. Students that lost more games than they won are not judged: whoever stands still is calm. With "
-        f"fewer than {FEWEST_SEEDS} seeds of a loss left, nothing is decided."
+        "cross-entropy's. Students that lost more games than they won are not judged: a policy that stands still is calm. "
+        f"With fewer than {FEWEST_SEEDS} seeds of a loss left, nothing is decided."
     )
     rows = [{"series": name, "n": n} for name, n in series]
     return Table.of(f"Jitter, {env_name(env_id)}", rows, columns, note, grouped=True)
@@ -416,7 +416,7 @@ def _sections(results: Results, points: Sequence[Point], tables: StudyTables) ->
     protocol = (
         f"{students}. n = 1 is the teacher. One environment, one thread, batch size 1; "
         "policies alternate within a round, so that a change of the machine's speed meets all of them alike. "
-        "Observations that nobody looks at are never computed."
+        "Observations that no policy uses are never computed."
     )
     losses = [f"`{loss}` {NOTES[loss]}" for loss in profile.losses if loss in NOTES]
     luck = "What the policies reach when luck and the clock are taken out."

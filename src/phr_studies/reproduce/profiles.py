@@ -120,7 +120,7 @@ Outcomes = Mapping[str, Outcome]
 
 @dataclass(frozen=True)
 class Ablation:
-    """A question, its settings and what the paper says.
+    """A question, its settings and the paper's claim.
 
     Attributes:
         name: Of the question.
@@ -367,7 +367,7 @@ class StudyLayout:
         return self.root / "paths" / slug(env_id) / f"n{n}.json"
 
     def film(self, env_id: str, n: int) -> Path:
-        """The film at n, a GIF; what it shows is told in a JSON beside it."""
+        """The film at n, a GIF; a JSON beside it describes it."""
         return self.root / "films" / slug(env_id) / f"n{n}.gif"
 
     def figure(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""`phr reproduce`: from nothing to the paper's figures 4 and 5, in one folder that can be taken up again."""
+"""`phr reproduce`: from nothing to the paper's figures 4 and 5, in one folder; an interrupted study continues."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def reproduce(
 
 
 def redraw(directory: Path, *, env_id: str | None = None, say: Callable[[str], None] = lambda _line: None) -> Results:
-    """Draw the page of a study anew, from what it measured; an unfinished one shows the seeds that are done.
+    """Draw the page of a study again, from what it measured; an unfinished one shows the seeds that are done.
 
     Args:
         directory: The study's folder (see `is_study`).
