@@ -289,12 +289,6 @@ def film_card(file: Path) -> Path:
 def film(planner: Planner, env_id: str, n: int, file: Path) -> Film:
     """Film a policy at commitment n.
 
-    Args:
-        planner: Who acts.
-        env_id: Where.
-        n: Actions executed per look.
-        file: Where the GIF goes.
-
     Raises:
         UnsupportedEnvironmentError: If the environment cannot be filmed.
     """
@@ -312,10 +306,5 @@ def film_once(planner: Callable[[], Planner], env_id: str, n: int, file: Path) -
 
 
 def film_figure(file: Path, whose: str = "") -> PageFigure:
-    """A film with its caption, for the page.
-
-    Args:
-        file: What `film_once` wrote.
-        whose: Stands before the caption; may be empty.
-    """
+    """A film that `film_once` wrote with its caption, for the page; `whose` precedes the caption."""
     return PageFigure(file, whose + Film.from_json(read_json(film_card(file))).caption())

@@ -104,7 +104,6 @@ def write_model_page(model: Model, name: str, directory: Path, *, say: Say = lam
 
 
 def _results_section(model: Model, shown: list[int]) -> Section:
-    """What a few greedy episodes come to, from the same starts for every n."""
     starts = [Start(seed) for seed in range(SHOWN_SEED, SHOWN_SEED + N_EPISODES)]
     try:
         with make_vector(model.env_id, len(starts)) as vector:

@@ -47,10 +47,6 @@ class FromNothingSettings:
 def measure(settings: FromNothingSettings, on_progress: OnProgress = silent) -> dict[str, Any]:
     """Train, distil, and play every start with both.
 
-    Args:
-        settings: What.
-        on_progress: Told how training goes on.
-
     Raises:
         OutputDirectoryError: If the folder holds runs already: those would be resumed, not timed.
         NoSuccessError: If the teacher learnt nothing that a student could copy.

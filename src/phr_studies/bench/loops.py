@@ -182,7 +182,6 @@ def _measure_model(reference: str, settings: LoopSettings) -> dict[str, Any]:
 
 
 def _prepare(peers: Sequence[Peer], arena: Arena) -> tuple[list[Contestant], list[dict[str, Any]]]:
-    """The peers that can take part, and for the others why not."""
     ready, missing = [], []
     for peer in peers:
         try:

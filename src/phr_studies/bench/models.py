@@ -58,9 +58,9 @@ def find_references(cache: Path, say: Callable[[str], None], on_progress: OnProg
     """References of the reference students: the zoo's, else those in `cache`, distilled now where they are missing.
 
     Args:
-        cache: Where distilled ones are kept.
-        say: Told what has to be distilled.
-        on_progress: Told while it is.
+        cache: Folder of the distilled ones.
+        say: Called before one is distilled.
+        on_progress: Called while it is.
     """
     found = []
     for name, env_id in REFERENCES.items():

@@ -87,7 +87,6 @@ def describe(world: World) -> Description:
 
 
 def _layers(env: gymnasium.Env[Any, Any]) -> tuple[list[Any], Any]:
-    """The environment's layers from the outermost to the core, and the core."""
     layers: list[Any] = [env]
     while isinstance(layers[-1], gymnasium.Wrapper):
         layers.append(layers[-1].env)

@@ -144,7 +144,6 @@ def look_away(world: World, teacher: Asked, *, twins: bool, seed: int, n_episode
 
 
 def _moments(episodes: Sequence[Episode], max_steps: int, rng: np.random.Generator) -> list[tuple[Episode, int]]:
-    """Moments drawn evenly from all steps that a plan may begin at."""
     every = [(episode, at) for episode in episodes for at in range(min(episode.length, max_steps))]
     return [every[index] for index in rng.integers(len(every), size=N_TWINS)]
 
@@ -259,15 +258,7 @@ class ErrorTolerance:
 
 
 def bear_errors(world: World, teacher: Asked, *, seed: int, n_episodes: int, max_steps: int) -> ErrorTolerance:
-    """Play the teacher with errors of several sizes.
-
-    Args:
-        world: Where.
-        teacher: Who acts.
-        seed: Fixes episodes and errors.
-        n_episodes: Episodes for each error.
-        max_steps: Most steps of each.
-    """
+    """Play `n_episodes` of the teacher, of at most `max_steps` steps, with errors of each size; `seed` fixes both."""
     streams = Streams(seed)
     returns = []
     for error in ERRORS:

@@ -87,15 +87,7 @@ _SETTINGS: Any = {
 
 
 def save(path: Path, draw: Callable[[Theme], Figure]) -> Path:
-    """Draw for light and dark pages and write PNG and SVG.
-
-    Args:
-        path: Where the light PNG goes; its dark twin and the SVG lie beside it.
-        draw: Makes the figure in the given colours.
-
-    Returns:
-        The light PNG.
-    """
+    """Draw for light and dark pages; write `path` as PNG, its dark twin and the SVG beside it; return the light PNG."""
     path = path.with_suffix(".png")
     with matplotlib.rc_context(_SETTINGS):
         for theme, target in ((LIGHT, path), (DARK, dark_variant(path))):
@@ -189,7 +181,7 @@ def curve(
     references: Mapping[str, float] | None = None,
     log: bool = False,
 ) -> Path:
-    """Draw metrics over training time, the raw values faint behind their running mean.
+    """Draw metrics over training time, the raw values faint behind their running mean; return the PNG.
 
     Args:
         rows: Rows of `metrics.jsonl`; a row may lack any of the values.
@@ -197,9 +189,6 @@ def curve(
         values: Key of a metric → its name for people. Metrics that no row holds are left out.
         references: Name → value of horizontal lines, such as the best possible return.
         log: Logarithmic value axis.
-
-    Returns:
-        The PNG.
 
     Raises:
         InvalidDataError: If no row holds any of the values.
@@ -270,14 +259,11 @@ _BOTTOM = 0.9
 
 
 def agreement(lines: Mapping[str, Sequence[float]], file: Path) -> Path:
-    """Draw agreement over the position in the plan.
+    """Draw agreement over the position in the plan, and return the PNG.
 
     Args:
         lines: Whose, on which states → share of equal actions (0 .. 1), one for each action of the plan.
         file: Where the PNG goes; the SVG and the dark twin lie beside it.
-
-    Returns:
-        The PNG.
 
     Raises:
         InvalidDataError: If a line has no action, or the lines are not equally long.

@@ -253,16 +253,9 @@ def fit_labels(labels: Sequence[Label]) -> tuple[list[list[Word]], float]:
 
 
 def figure5(path: LearnedPath, file: Path) -> Path:
-    """Draw a learned path on its map.
+    """Draw a learned path on its map, and return the PNG (the SVG and the dark twin lie beside it).
 
     A number is the action that landed in a cell; actions taken right after an evaluation are red and bold.
-
-    Args:
-        path: What was walked.
-        file: Where the PNG goes; the SVG and the dark twin lie beside it.
-
-    Returns:
-        The PNG.
     """
     return save(file, partial(_draw, path))
 
@@ -317,7 +310,6 @@ def _draw_start(axes: Axes, path: LearnedPath) -> None:
 
 
 def _write_labels(axes: Axes, x: int, y: int, labels: Sequence[Label], *, beside_arrow: bool) -> None:
-    """All numbers of one cell, each in its own colour."""
     lines, size = fit_labels(labels)
     packed: list[Artist] = []
     for line in lines:
@@ -334,7 +326,6 @@ def _word(text: str, looked: bool, size: float) -> offsetbox.TextArea:
 
 
 def _write_words(figure: Figure, path: LearnedPath, theme: Theme, left: float, height: float) -> None:
-    """Title and result above the map, the legend below it."""
     n_actions, n_looks = len(path.actions), path.evaluations
     title = path.title or env_name(path.env_id)
     looks = f"{n_looks} evaluation{'s' if n_looks != 1 else ''}"

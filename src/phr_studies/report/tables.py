@@ -107,9 +107,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 def to_rich(table: Table, *, intervals: bool = False) -> Any:
     """The table as a `rich.table.Table`, for the terminal.
 
-    Args:
-        table: What to show.
-        intervals: Show the columns of intervals too; they need a wide terminal.
+    `intervals` shows the columns of intervals too; they need a wide terminal.
 
     Raises:
         MissingExtraError: If rich is not installed.

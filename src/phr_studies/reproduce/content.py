@@ -249,7 +249,6 @@ _HARD: PlanLoss = "cross_entropy"
 
 
 def _rates(results: Results, env_id: str, key: str, row: _Row) -> str:
-    """One rate: its mean over the training seeds, and its range."""
     rates = [found["jitter"][key] for found in results.starts(env_id, row["series"], row["n"])]
     mean = number(100 * sum(rates) / len(rates), 2)
     return mean if len(rates) == 1 else f"{mean} ({number(100 * min(rates), 2)} … {number(100 * max(rates), 2)})"
@@ -370,7 +369,6 @@ def _summary(results: Results, points: Sequence[Point]) -> str:
 
 
 def _highlights(results: Results, points: Sequence[Point]) -> list[tuple[str, str]]:
-    """How much faster students are, and what the largest n keeps: starts solved on a grid, return in a game."""
     loss, largest, cards = results.profile.losses[0], results.profile.max_horizon, []
     for env_id in results.profile.env_ids:
         for n in (4, largest):

@@ -136,7 +136,6 @@ class Ablation:
 
 
 def _better(first: str, second: str) -> Callable[[Outcomes], Verdict]:
-    """The claim that one setting's plans do better than another's."""
     return lambda outcomes: better(outcomes[first].worst, outcomes[second].worst)
 
 
@@ -301,11 +300,7 @@ PROFILES = {profile.name: profile for profile in (QUICK, PAPER)}
 
 
 def find_profile(name: str, *, from_scratch: bool = False) -> Profile:
-    """The profile with this name.
-
-    Args:
-        name: `quick` or `paper`.
-        from_scratch: Train every teacher, those of the zoo too.
+    """The profile with this name; `from_scratch` trains every teacher, those of the zoo too.
 
     Raises:
         SettingError: If there is none.
