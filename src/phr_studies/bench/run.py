@@ -179,7 +179,7 @@ def bench(
         on_section: Called with each finished section's heading and tables.
 
     Returns:
-        What was measured; its `check` raises where a run was faster than possible.
+        What was measured, with warnings where a run was faster than possible.
 
     Raises:
         SettingError: If there is no such section, or a rate is not positive.
@@ -199,7 +199,7 @@ def bench(
     made = [SECTIONS[name](request) for name in SECTIONS if name in chosen]
     load = _load_average()
     if load is not None and load > _BUSY:
-        say(f"warning: the load average is {load:.1f}; whatever runs beside the bench is part of its figures")
+        say(f"warning: the load average is {load:.1f}; other processes affect the figures of this bench")
     machine = {**describe_machine(1), "cores": available_cores()}
     result = BenchResult({"machine": machine, "load_average": load, "quick": quick, "sections": {}})
     for section in made:
