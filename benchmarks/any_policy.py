@@ -36,8 +36,7 @@ from phr.files import write_text
 from phr.manifest import COMPLETE
 from phr.protocols import Planner
 from phr.teachers.references import resolve
-from phr_studies.report.tables import NOTHING, Column, Table, to_markdown
-from phr_studies.report.text import interval, number, times
+from phr_studies.report.tables import NOTHING, Column, Table, interval, number, times, to_markdown
 from phr_studies.workbench import once
 
 TRAIN_SB3 = Path(__file__).parent.parent / "examples" / "train_sb3_teacher.py"

@@ -19,8 +19,7 @@ import tyro
 
 from phr.cli.display import ProgressBar, say
 from phr.storage.model import load_model
-from phr_studies.report.tables import Column, Table, to_markdown
-from phr_studies.report.text import env_name
+from phr_studies.report.tables import Column, Table, env_name, to_markdown
 from phr_studies.reproduce.jobs import StudentJob, TeacherJob
 from phr_studies.reproduce.profiles import CROSSING, FOUR_ROOMS, StudyLayout
 from phr_studies.workbench import run_jobs

@@ -38,7 +38,7 @@ from phr.manifest import COMPLETE
 from phr.settings import said_settings
 from phr.storage.model import Model, load_model, save_model
 from phr_studies.bench.models import REFERENCES, distil_reference, solved_starts
-from phr_studies.report.lines import STUDENT_CURVE, TEACHER_CURVE, curve
+from phr_studies.report.canvas import STUDENT_CURVE, TEACHER_CURVE, curve
 from phr_studies.reproduce.profiles import CROSSING, FOUR_ROOMS, StudyLayout
 
 NAMES = {"crossing": CROSSING, "four-rooms": FOUR_ROOMS}

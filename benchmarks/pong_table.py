@@ -35,8 +35,7 @@ from phr.protocols import Planner
 from phr.storage.model import Model
 from phr.teachers.references import resolve
 from phr_studies.report.points import ACTION_REPEAT, TEACHER
-from phr_studies.report.tables import Column, Table, to_markdown
-from phr_studies.report.text import number, percent, series_name
+from phr_studies.report.tables import Column, Table, number, percent, series_name, to_markdown
 from phr_studies.reproduce.profiles import slug
 from phr_studies.workbench import once
 from phr_studies.worlds import RepeatPlanner

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from phr.cli.display import say
 from phr.errors import UsageError
 from phr.files import write_text
-from phr_studies.report.lines import curve
+from phr_studies.report.canvas import curve
 
 RETURN, GREEDY = "episode_return", "greedy_return"
 STOPPED = 2.0

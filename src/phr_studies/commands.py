@@ -37,7 +37,7 @@ class Bench:
     model: Annotated[tuple[str, ...], word("MODEL")] = ()
     """Students to bench: run directories or zoo:NAME (default: the reference networks)."""
     sections: Annotated[tuple[str, ...], word("NAME")] = ()
-    """Run only these: loops, grids, backends, latency, vectors, footprint, training, from_nothing."""
+    """Run only these: loops, grids, backends, latency, vectors, training, from_nothing."""
     quick: Flag = False
     """Few and short rounds: two minutes for a first impression, not for publication."""
     out: Folder = Path("runs/bench")
@@ -47,7 +47,7 @@ class Bench:
     goes_on: ClassVar[str] = "finished sections are written"
 
     def run(self) -> None:
-        """Measure, print each section's tables, say where they are written."""
+        """Measure, print each section's tables and where they are written."""
         from phr_studies.report.tables import to_rich
 
         check_file_target(self.json)
@@ -102,14 +102,14 @@ class Report:
     """Put figures, learned paths and films on one page."""
 
     reference: Annotated[tyro.conf.Positional[str], word("DIR")]
-    """The folder of a phr reproduce study, whose page is drawn anew; or a model: a run directory or zoo:NAME."""
+    """The folder of a phr reproduce study, whose page is drawn again; or a model: a run directory or zoo:NAME."""
     env_id: OptionalEnvId = None
     """Environment to act in (default: the model's own). Required for an environment that is code (module:factory)."""
     out: OptionalFolder = None
     """Folder for a model's page (default: DIR/report; for the zoo runs/report-NAME)."""
 
     def run(self) -> None:
-        """Make the page, and say where it is."""
+        """Make the page and print its path."""
         say(f"written to {phr.make_report(**vars(self), say=say)}")
 
 
@@ -126,9 +126,9 @@ class Reproduce:
     goes_on: ClassVar[str] = "the same command goes on with what is missing"
 
     def run(self) -> None:
-        """Run the study, print its tables, say where the page is."""
+        """Run the study, print its tables and the path of its page."""
         from phr_studies.report.tables import to_rich
-        from phr_studies.reproduce.tables import study_tables
+        from phr_studies.reproduce.content import study_tables
 
         with ProgressBar() as bar:
             results = phr.reproduce(**vars(self), on_progress=bar, say=say)

@@ -21,7 +21,7 @@ from phr.errors import CorruptFileError, InvalidDataError, MissingExtraError, Un
 from phr.files import read_json, write_bytes
 from phr.protocols import Planner
 from phr_studies.report.page import PageFigure
-from phr_studies.report.text import counted, number
+from phr_studies.report.tables import counted, number
 from phr_studies.workbench import once
 
 
@@ -56,7 +56,7 @@ class Footage:
                 f"{len(self.rewards)} rewards and frames of shape {self.frames.shape}"
             )
         if not self.looked[0]:
-            raise InvalidDataError("the first step of an episode follows a look, but its flag says it does not")
+            raise InvalidDataError("the first step of an episode follows a look, but its flag is False")
 
 
 def make_filmed_env(env_id: str) -> SplitEnv:
@@ -282,18 +282,12 @@ SHOWN_SEED = 0
 
 
 def film_card(file: Path) -> Path:
-    """What a film shows, in plain values; written after the film, so that it stands for a whole one."""
+    """What a film shows, in plain values; written after the film, so that it is there only for a whole one."""
     return file.with_suffix(".json")
 
 
 def film(planner: Planner, env_id: str, n: int, file: Path) -> Film:
     """Film a policy at commitment n.
-
-    Args:
-        planner: Who acts.
-        env_id: Where.
-        n: Actions executed per look.
-        file: Where the GIF goes.
 
     Raises:
         UnsupportedEnvironmentError: If the environment cannot be filmed.
@@ -312,10 +306,5 @@ def film_once(planner: Callable[[], Planner], env_id: str, n: int, file: Path) -
 
 
 def film_figure(file: Path, whose: str = "") -> PageFigure:
-    """A film with its caption, for the page.
-
-    Args:
-        file: What `film_once` wrote.
-        whose: Stands before the caption; may be empty.
-    """
+    """A film that `film_once` wrote with its caption, for the page; `whose` precedes the caption."""
     return PageFigure(file, whose + Film.from_json(read_json(film_card(file))).caption())

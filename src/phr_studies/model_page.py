@@ -15,11 +15,10 @@ from phr.files import read_jsonl
 from phr.storage import METRICS, MODEL, Model
 from phr.teachers import ZOO_PREFIX
 from phr_studies.films import SHOWN_SEED, film
+from phr_studies.report.canvas import STUDENT_CURVE, TEACHER_CURVE, agreement, curve
 from phr_studies.report.figure5 import figure5, trace_path
-from phr_studies.report.lines import STUDENT_CURVE, TEACHER_CURVE, agreement, curve
 from phr_studies.report.page import PageFigure, ReportContent, Section, write_page
-from phr_studies.report.tables import Column, Table
-from phr_studies.report.text import counted, env_name, number, percent, series_name
+from phr_studies.report.tables import Column, Table, counted, env_name, number, percent, series_name
 from phr_studies.reproduce.content import PAGE
 from phr_studies.reproduce.study import is_study, redraw
 from phr_studies.workbench import torch_threads
@@ -29,7 +28,7 @@ COMMITMENTS = (1, 4, 8, 16)
 """The paper's n; a model is shown at those that it can do, and at its whole horizon."""
 
 N_EPISODES = 10
-"""That are played at each n: enough for a first look, `phr evaluate` does it thoroughly."""
+"""Episodes at each n: enough for a first impression; `phr evaluate` plays more."""
 
 HEADS, ROUNDS = "agreement_per_head", "refinement"
 """Notes of a student that hold more than a line."""
@@ -41,7 +40,7 @@ Say = Callable[[str], None]
 def make_report(
     reference: str | Path, *, out: str | Path | None = None, env_id: str | None = None, say: Say = lambda _line: None
 ) -> Path:
-    """Draw the page of a study anew, or make one for a model: its card, learned paths, films.
+    """Draw the page of a study again, or make one for a model: its card, learned paths, films.
 
     Args:
         reference: The folder of a study of `phr reproduce`, a run directory, or `zoo:NAME`.
@@ -55,7 +54,7 @@ def make_report(
         The page.
 
     Raises:
-        UnknownModelError: If the reference leads nowhere, or stands for no network.
+        UnknownModelError: If nothing is found, or it has no network.
         CorruptFileError: If a file is missing, truncated or edited.
         OutputDirectoryError: If the study is not finished.
         UsageError: If a study is to be written elsewhere; if a file alone names code to run.
@@ -105,7 +104,6 @@ def write_model_page(model: Model, name: str, directory: Path, *, say: Say = lam
 
 
 def _results_section(model: Model, shown: list[int]) -> Section:
-    """What a few greedy episodes come to, from the same starts for every n."""
     starts = [Start(seed) for seed in range(SHOWN_SEED, SHOWN_SEED + N_EPISODES)]
     try:
         with make_vector(model.env_id, len(starts)) as vector:
@@ -135,7 +133,7 @@ def _card_section(model: Model, directory: Path) -> Section:
         "kind": manifest.kind,
         "environment": manifest.env_id,
         "horizon": str(model.horizon),
-        "commitment where nothing is said": str(manifest.commitment or model.horizon),
+        "default commitment": str(manifest.commitment or model.horizon),
         "observation": f"{shape}, {manifest.obs_dtype}",
         "actions": str(manifest.n_actions),
         "parameters": f"{sum(parameter.numel() for parameter in model.network.parameters()):,}",

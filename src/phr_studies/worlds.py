@@ -76,7 +76,7 @@ PONG_RETURN, PONG_POINTS_PER_STEP = 21.0, 0.0129
 
 @cache
 def is_grid(env_id: str) -> bool:
-    """Whether it is a grid seen whole, whose paths and ablations tell something."""
+    """Whether it is a grid in full view, where paths and ablations make sense."""
     env = make_env(env_id)
     found = env.shows_whole_grid
     env.close()

@@ -1,4 +1,4 @@
-"""What computes the plan: torch, torch.compile, ONNX Runtime, int8, and a network with a quarter of the units."""
+"""What computes the plan: torch, torch.compile, ONNX Runtime, int8."""
 
 from __future__ import annotations
 
@@ -18,30 +18,22 @@ from phr.networks import TorchPlanner
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage import Int8Cost, export_manifest, onnx_bytes, onnx_planner, quantize
-from phr_studies.bench.models import quarter_of
 from phr_studies.bench.rounds import (
     Arena,
-    Contestant,
     Measured,
     ModelSettings,
-    Recorder,
-    Understudy,
     alternate,
     ends,
     loop_contestant,
-    measured,
     median,
-    play,
     ratio,
     spread,
-    steps_that_take,
     summed_up,
 )
-from phr_studies.report.tables import NOTHING, Column, Table
-from phr_studies.report.text import env_name, percent, times
+from phr_studies.report.tables import NOTHING, Column, Table, env_name, percent, times
 
 HEADING = "What computes the plan"
-ONNX, INT8, COMPILED, QUARTER = "ONNX Runtime", "ONNX Runtime, int8", "torch.compile", "a quarter of the units"
+ONNX, INT8, COMPILED = "ONNX Runtime", "ONNX Runtime, int8", "torch.compile"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +56,8 @@ def measure(settings: BackendSettings) -> dict[str, Any]:
     model, commitments = settings.load()
     env = make_env(model.env_id)
     arena = Arena(model.env_id, env, model, settings.seconds_per_run, settings.seed)
-    reference = onnx_planner(model)
     int8, cost = _int8(arena, settings.calibration)
-    planners: dict[str, Planner] = {ONNX: reference, INT8: int8, "torch, eager": model.planner}
+    planners: dict[str, Planner] = {ONNX: onnx_planner(model), INT8: int8, "torch, eager": model.planner}
     missing = {}
     if settings.compiled:
         try:
@@ -76,11 +67,9 @@ def measure(settings: BackendSettings) -> dict[str, Any]:
     contestants = [
         loop_contestant(f"{name} {n}", arena, planner, n) for n in commitments for name, planner in planners.items()
     ]
-    quarter = onnx_planner(quarter_of(model))
-    contestants += [_quarter_contestant(f"{QUARTER} {n}", arena, quarter, reference, n) for n in commitments]
     rounds = alternate(contestants, settings.rounds)
     env.close()
-    backends = [_summary(name, rounds, commitments) for name in [*planners, QUARTER]]
+    backends = [_summary(name, rounds, commitments) for name in planners]
     return {
         "model": settings.model,
         "env_id": model.env_id,
@@ -129,18 +118,6 @@ def compiled_planner(arena: Arena) -> TorchPlanner:
     return planner
 
 
-def _quarter_contestant(name: str, arena: Arena, quarter: Planner, reference: Planner, commitment: int) -> Contestant:
-    """The small network is untrained: it is evaluated at every look, and the large one's plans are played."""
-    steps = steps_that_take(arena, reference, commitment)
-
-    def one_round(index: int) -> Measured:
-        seed, recorder = arena.seed + index, Recorder(reference)
-        play(arena, recorder, commitment, steps, seed)
-        return measured(play(arena, Understudy(quarter, recorder.plans), commitment, steps, seed))
-
-    return Contestant(name, one_round)
-
-
 def _summary(name: str, rounds: Mapping[str, list[Measured]], commitments: list[int]) -> dict[str, Any]:
     entries = []
     for n in commitments:
@@ -159,7 +136,6 @@ def _summary(name: str, rounds: Mapping[str, list[Measured]], commitments: list[
 
 def tables(values: Mapping[str, Any]) -> list[Table]:
     """One row per backend and commitment."""
-    score = median("score_per_second")
     columns = (
         Column("backend", cell=lambda row: row["name"]),
         Column("n", "number", lambda row: str(row["commitment"])),
@@ -167,12 +143,11 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
         Column("s / 100k steps", "number", median("seconds_per_100k_steps")),
         Column("lowest … highest", "interval", ends("seconds_per_100k_steps")),
         Column("time against ONNX Runtime", "number", median("time_ratio", times)),
-        Column("score / s", "number", lambda row: NOTHING if row["name"] == QUARTER else score(row)),
+        Column("score / s", "number", median("score_per_second")),
     )
     rows = [{"name": backend["name"], **entry} for backend in values["backends"] for entry in backend["commitments"]]
     note = (
-        f"In {env_name(values['env_id'])}, one thread, batch 1, the same weights. The network with a quarter of the units "
-        "is untrained: it is evaluated while the large one's plans are played, so only its time means anything. int8 plans "
+        f"In {env_name(values['env_id'])}, one thread, batch 1, the same weights. int8 plans "
         f"{percent(values['int8']['agreement'])} of the float network's actions."
     )
     table = Table.of("Backends", rows, columns, note, grouped=True)

@@ -18,8 +18,7 @@ from phr.envs import make_env
 from phr.evaluation import distinct_starts, play_all_starts
 from phr.progress import OnProgress, silent
 from phr.storage import Model
-from phr_studies.report.tables import Column, Table
-from phr_studies.report.text import env_name, number
+from phr_studies.report.tables import Column, Table, env_name, number
 
 HEADING = "From nothing"
 
@@ -47,10 +46,6 @@ class FromNothingSettings:
 
 def measure(settings: FromNothingSettings, on_progress: OnProgress = silent) -> dict[str, Any]:
     """Train, distil, and play every start with both.
-
-    Args:
-        settings: What.
-        on_progress: Told how training goes on.
 
     Raises:
         OutputDirectoryError: If the folder holds runs already: those would be resumed, not timed.

@@ -14,8 +14,7 @@ from minigrid.wrappers import FullyObsWrapper
 
 from phr.envs import make_env
 from phr_studies.bench.rounds import Contestant, Measured, alternate, ends, median, ratio, spread
-from phr_studies.report.tables import Column, Table
-from phr_studies.report.text import env_name, times
+from phr_studies.report.tables import Column, Table, env_name, times
 
 HEADING = "A step and a look on a grid"
 OURS = "phr, step and look"

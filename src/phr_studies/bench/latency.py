@@ -15,8 +15,7 @@ from phr.errors import SettingError
 from phr.protocols import Planner
 from phr.storage import onnx_planner
 from phr_studies.bench.rounds import Contestant, Measured, ModelSettings, alternate, median, spread
-from phr_studies.report.tables import NOTHING, Column, Table
-from phr_studies.report.text import env_name, number, percent
+from phr_studies.report.tables import NOTHING, Column, Table, env_name, number, percent
 
 HEADING = "Latency of an action"
 _WARM_UPS = 64
@@ -115,7 +114,7 @@ def on_schedule(
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[list[float], list[float]]:
-    """Act, and then `move`, at each of `n_ticks` ticks of a clock that waits for nobody.
+    """Act, and then `move`, at each of `n_ticks` ticks; ticks do not wait.
 
     Ticks are `1/rate` seconds apart and fixed beforehand; an action that is late for one is made at once.
 
@@ -181,7 +180,7 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
         Column("of all", "number", missed(lambda row: percent(row["misses"] / row["actions"]))),
     )
     note = (
-        f"`act` with its look, in {env_name(values['env_id'])}. A deadline is missed where the action is not there before "
-        "the next tick, whoever is to blame: the network, the simulator, or an operating system that woke the loop late."
+        f"`act` with its look, in {env_name(values['env_id'])}. A deadline is missed where the action is not ready before "
+        "the next tick. All causes count: the network, the simulator, an operating system that woke the loop late."
     )
     return [Table.of("Latency", values["rows"], columns, note, grouped=True)]

@@ -58,9 +58,9 @@ def find_references(cache: Path, say: Callable[[str], None], on_progress: OnProg
     """References of the reference students: the zoo's, else those in `cache`, distilled now where they are missing.
 
     Args:
-        cache: Where distilled ones are kept.
-        say: Told what has to be distilled.
-        on_progress: Told while it is.
+        cache: Folder of the distilled ones.
+        say: Called before one is distilled.
+        on_progress: Called while it is.
     """
     found = []
     for name, env_id in REFERENCES.items():
@@ -96,10 +96,10 @@ def untrained(env_id: str, *, horizon: int = HORIZON, trunk: TrunkConfig | None 
 
 
 def bench_model(reference: str) -> Model:
-    """The model that a reference stands for: a run directory, `zoo:NAME`, or `untrained:ENV_ID`.
+    """The model of a reference: a run directory, `zoo:NAME`, or `untrained:ENV_ID`.
 
     Raises:
-        UnknownModelError: If it leads nowhere, or stands for no network.
+        UnknownModelError: If nothing is found, or it has no network.
     """
     if reference.startswith(UNTRAINED_PREFIX):
         return untrained(reference.removeprefix(UNTRAINED_PREFIX))
@@ -107,17 +107,6 @@ def bench_model(reference: str) -> Model:
     if model is None:
         raise UnknownModelError(f"{reference} has no network to bench; give a run directory or zoo:NAME")
     return model
-
-
-def quarter_of(model: Model) -> Model:
-    """An untrained network of the same layers with a quarter of the units in each: only its time means anything."""
-    config = model.network.config
-    trunk = replace(
-        config.trunk,
-        channels=tuple(max(n // 4, 1) for n in config.trunk.channels),
-        width=max(config.trunk.width // 4, 1),
-    )
-    return untrained(model.env_id, horizon=model.horizon, trunk=trunk)
 
 
 def solved_starts(model: Model, commitments: Sequence[int]) -> tuple[int, int] | None:

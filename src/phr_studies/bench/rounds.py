@@ -6,19 +6,18 @@ and the median over the rounds is what counts; lowest and highest stand beside i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from phr import CategoricalPlan, HorizonAgent, Model, Planner
+from phr import HorizonAgent, Model, Planner
 from phr.envs import SplitEnv
 from phr.errors import InvalidDataError, SettingError
 from phr.evaluation import Limit, RunOptions, RunRecord, TimeBound, least_terms, measure_bound, timed_run
 from phr_studies.bench.models import bench_model
-from phr_studies.report.text import interval, number
+from phr_studies.report.tables import interval, number
 
 Measured = Mapping[str, float]
 """What one round of one contestant yields; of loops at least `seconds_wall`, `steps` and `score`."""
@@ -254,40 +253,3 @@ def bounded_contestant(
         return {**measured(latest), **bound.to_json(1e5 * latest.seconds_wall / latest.steps), "bound_us": bound.us_per_step}
 
     return Contestant(name, one_round)
-
-
-class Understudy:
-    """Takes the time of one planner and plays the plans of another, which were made beforehand.
-
-    So an untrained network can be timed on the states that a trained one meets.
-
-    Args:
-        timed: Evaluated at every look; what it answers is thrown away.
-        plans: What to answer instead, in order.
-    """
-
-    def __init__(self, timed: Planner, plans: Iterable[CategoricalPlan]) -> None:
-        self._timed = timed
-        self._plans = iter(plans)
-        self.horizon, self.n_actions = timed.horizon, timed.n_actions
-
-    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
-        """The next plan of the list."""
-        self._timed.plan(obs)
-        return next(self._plans)
-
-
-class Recorder:
-    """Keeps the plans of another planner."""
-
-    def __init__(self, planner: Planner) -> None:
-        self._planner = planner
-        self.horizon, self.n_actions = planner.horizon, planner.n_actions
-        self.plans: list[CategoricalPlan] = []
-
-    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
-        """The other planner's plan."""
-        plan = self._planner.plan(obs)
-        assert isinstance(plan, CategoricalPlan)
-        self.plans.append(plan)
-        return plan

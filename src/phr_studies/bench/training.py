@@ -35,8 +35,7 @@ from phr_studies.bench.rounds import (
     spread,
     units_that_take,
 )
-from phr_studies.report.tables import NOTHING, Column, Table
-from phr_studies.report.text import env_name, number, times, whole
+from phr_studies.report.tables import NOTHING, Column, Table, env_name, number, times, whole
 from phr_studies.reproduce.profiles import CROSSING, PONG
 from phr_studies.workbench import torch_threads
 

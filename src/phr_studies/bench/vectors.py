@@ -13,8 +13,7 @@ from phr.errors import SettingError
 from phr.protocols import Planner
 from phr.storage import onnx_planner
 from phr_studies.bench.rounds import Contestant, ModelSettings, alternate, ends, median, ratio, spread, units_that_take
-from phr_studies.report.tables import Column, Table
-from phr_studies.report.text import env_name, times, whole
+from phr_studies.report.tables import Column, Table, env_name, times, whole
 
 HEADING = "Many environments at once"
 _PILOT_TICKS = 16

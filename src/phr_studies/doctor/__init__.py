@@ -1,1 +1,1 @@
-"""`phr doctor`: what an environment's id resolves to, whether it can be trusted, and how long one may look away in it."""
+"""`phr doctor`: what an environment is, whether replays repeat it, and for how many steps a plan stays right in it."""

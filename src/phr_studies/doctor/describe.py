@@ -1,8 +1,10 @@
-"""What an id resolves to: who made it, what is wrapped around it, what it shows, and how phr steps it."""
+"""The description of an environment id (class, wrappers, spaces, how phr steps it), and Gymnasium's checker."""
 
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -10,10 +12,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import TimeLimit
 
 from phr.distil import default_trunk_of
-from phr.envs import Family, SplitEnv
+from phr.envs import Family, SplitEnv, make_gym_env
 from phr.networks import TrunkConfig
 from phr_studies.doctor.world import World
 
@@ -27,7 +30,7 @@ class Description:
     wrappers: tuple[str, ...]
     """Classes wrapped around it, the outermost first; phr leaves Gymnasium's passive checker and order enforcer out."""
     step_limit: int | None
-    """Steps after which an episode is cut off, None where nothing says so."""
+    """Steps after which an episode is cut off, None without a limit."""
     frame_skip: int | tuple[int, int] | None
     """Frames of the simulator that an action lasts; a pair is drawn from, its upper end excluded. None where it has none."""
     sticky: float
@@ -39,7 +42,7 @@ class Description:
     action_space: str
     """As Gymnasium prints it."""
     action_names: tuple[str, ...]
-    """What the actions are called, where the environment tells."""
+    """Names of the actions; empty if the environment has none."""
     family: Family | None
     """The kind of environment, by which presets are chosen; None where phr cannot act."""
     stepping: str | None
@@ -84,7 +87,6 @@ def describe(world: World) -> Description:
 
 
 def _layers(env: gymnasium.Env[Any, Any]) -> tuple[list[Any], Any]:
-    """The environment's layers from the outermost to the core, and the core."""
     layers: list[Any] = [env]
     while isinstance(layers[-1], gymnasium.Wrapper):
         layers.append(layers[-1].env)
@@ -143,8 +145,57 @@ def _trunk(trunk: TrunkConfig) -> str:
 
 
 def _text(space: spaces.Space[Any]) -> str:
-    """A space in one line; of a Dict its entries, of MiniGrid's missions the name: their text differs from run to run."""
+    """A space in one line. MiniGrid's missions are named only: their text differs from run to run."""
     if isinstance(space, spaces.Dict):
         return f"Dict({', '.join(f'{key}: {_text(entry)}' for key, entry in space.items())})"
     name = type(space).__name__
     return name if name.endswith("MissionSpace") else " ".join(str(space).split())
+
+
+_BESIDE_THE_POINT = "is different from the unwrapped version"
+"""The checker warns about wrappers; a user's own belong to the environment."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the checker found.
+
+    Attributes:
+        error: The error that stopped it; None if it finished.
+        warnings: Its warnings, each once.
+    """
+
+    error: str | None
+    warnings: tuple[str, ...]
+
+
+def check(env_id: str) -> Check:
+    """Run Gymnasium's `check_env` on a new environment with the user's wrappers; nothing is rendered.
+
+    Raises:
+        UsageError: If it cannot be made.
+    """
+    error = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        env: gymnasium.Env[Any, Any] = make_gym_env(env_id)
+        level, gymnasium.logger.min_level = gymnasium.logger.min_level, gymnasium.logger.WARN
+        try:
+            check_env(env, skip_render_check=True, skip_close_check=True)
+        except Exception as raised:  # the environment's own code, or an assertion about it
+            error = _said(f"{type(raised).__name__}: {raised}")
+        finally:
+            gymnasium.logger.min_level = level
+            env.close()
+    return Check(error, tuple(dict.fromkeys(_said(str(each.message)) for each in caught if _counts(each))))
+
+
+def _said(text: str) -> str:
+    return " ".join(_COLOUR.sub("", text).removeprefix("WARN: ").removeprefix("AssertionError: ").split())
+
+
+def _counts(warning: warnings.WarningMessage) -> bool:
+    """Whether a warning is about the environment itself, not about the packages that it is made of."""
+    return not issubclass(warning.category, DeprecationWarning) and _BESIDE_THE_POINT not in str(warning.message)

@@ -1,4 +1,4 @@
-"""The examination, and the page it fills."""
+"""The examination, its result and its page."""
 
 from __future__ import annotations
 
@@ -14,14 +14,127 @@ from phr.errors import BrokenEnvironmentError, PhrError, SettingError
 from phr.progress import OnProgress, Progress, silent
 from phr.seeding import Streams
 from phr.teachers import Reading
-from phr_studies.doctor.asked import ask
-from phr_studies.doctor.checker import Check, check
-from phr_studies.doctor.describe import Description, describe
-from phr_studies.doctor.error_tolerance import ERRORS, ErrorTolerance, bear_errors
-from phr_studies.doctor.looking_away import HORIZONS, LONGEST, LookingAway, look_away
-from phr_studies.doctor.page import Row, checker_rows, environment_rows, error_row, replay_rows, teacher_rows
-from phr_studies.doctor.replay import Replay, examine_replay
-from phr_studies.doctor.world import World
+from phr_studies.doctor.describe import Check, Description, check, describe
+from phr_studies.doctor.teacher import ERRORS, HORIZONS, LONGEST, ErrorTolerance, LookingAway, ask, bear_errors, look_away
+from phr_studies.doctor.world import Replay, World, examine_replay
+from phr_studies.report.tables import NOTHING, counted, number, percent
+
+_LONG = 160
+"""Characters of a space's text that the page shows; the JSON holds them all."""
+
+Row = tuple[str, str]
+
+
+def environment_rows(found: Description) -> list[Row]:
+    """What the id resolves to."""
+    names = f": {', '.join(found.action_names)}" if found.action_names else ""
+    rows = [
+        ("made by", found.made_by),
+        ("wrapped in", ", ".join(found.wrappers) or "nothing"),
+        ("actions", _short(found.action_space) + names),
+        ("observation", _short(found.observation_space)),
+    ]
+    if found.stepping is not None and found.shown_shape is not None:
+        shape = "×".join(map(str, found.shown_shape)) or "one number"
+        rows += [
+            ("a network sees", f"{shape} {found.shown_dtype}: {found.shown}"),
+            ("a fresh network", found.network or NOTHING),
+            ("stepped by", found.stepping),
+        ]
+    rows.append(("step limit", NOTHING if found.step_limit is None else f"{found.step_limit:,}"))
+    if found.frame_skip is not None:
+        skip = found.frame_skip
+        rows.append(("frame skip", str(skip) if isinstance(skip, int) else f"{skip[0]} to {skip[1] - 1}, drawn each time"))
+    rows.append(("sticky actions", f"with probability {found.sticky:g}" if found.sticky else "none"))
+    if found.idle_starts:
+        rows.append(("idle frames", f"1 to {found.idle_starts} begin an episode"))
+    if found.refusal is not None:
+        rows.append(("phr cannot act here", found.refusal))
+    return rows
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONG else text[:_LONG] + "…"
+
+
+def checker_rows(found: Check) -> list[Row]:
+    """Gymnasium's checker."""
+    end = "finished" if found.error is None else "stopped at an error"
+    rows = [("result", f"{end}, {counted(len(found.warnings), 'warning')}")]
+    return [*rows, *([("error", found.error)] if found.error else []), *(("warning", text) for text in found.warnings)]
+
+
+def replay_rows(found: Replay) -> list[Row]:
+    """Whether replaying repeats."""
+    played = f"{counted(found.episodes, 'episode')} of random actions, {counted(found.steps, 'step')}"
+    if found.difference is None:
+        rows = [("replaying", f"repeats: {played}, the same to the last bit")]
+    else:
+        where = "at the start" if found.difference.step == 0 else f"after step {found.difference.step}"
+        rows = [
+            (
+                "replaying",
+                f"does not repeat: episode {found.difference.episode + 1} differs {where} ({found.difference.what}); a run "
+                "cannot be resumed bit for bit. Draw all chance from self.np_random, and set up everything in reset",
+            )
+        ]
+    later = f" and {found.different_episodes} different episodes under the same actions"
+    alike = found.different_episodes == found.different_starts
+    looks = "the same first look" if found.different_starts == 1 else f"{found.different_starts} different first looks"
+    rows.append(("starts", f"{found.starts} seeds give {looks}{'' if alike else later}"))
+    if found.dice_refused is not None:
+        rows.append(("chance", f"unknown: {found.dice_refused}"))
+    if found.forks_changed is not None:
+        rows.append(("chance", _chance(found)))
+    return rows
+
+
+def _chance(found: Replay) -> str:
+    where = f"{found.forks} moments, followed for {found.fork_steps} steps"
+    if not found.forks_changed:
+        return f"none seen after the start: a re-seeded generator changed nothing in {where}"
+    return f"plays on after the start: a re-seeded generator led elsewhere in {found.forks_changed} of {where}"
+
+
+def teacher_rows(found: LookingAway) -> list[Row]:
+    """What the teacher's episodes show."""
+    lengths = f"{counted(round(found.length_median), 'step')} at the median"
+    going_on = f" ({found.cut} not finished within the steps examined)" if found.cut else ""
+    rows = [
+        (
+            "episodes",
+            f"{counted(found.episodes, 'greedy one')}, {lengths}{going_on}, mean return {number(found.return_mean)}",
+        ),
+        (
+            "keeps an action",
+            f"for {counted(found.run_median, 'step')} at the median, nine times in ten for at most {found.run_p90}",
+        ),
+    ]
+    if found.tolerance is not None:
+        rows.append(("two actions", f"count as the same within {percent(found.tolerance)} of their range"))
+    rows += [
+        ("after n steps", _across([f"{n}" for n in HORIZONS])),
+        ("a plan is right", _across([percent(share) for share in found.plan_right or (None,) * len(HORIZONS)])),
+        ("action repeat is", _across([percent(share) for share in found.repeat_right])),
+    ]
+    if found.diverged:
+        rows.append(
+            ("nine plans in ten", f"are right for {counted(found.blind_p90 or 1, 'step')}: a commitment to begin with")
+        )
+    return rows
+
+
+def error_row(found: ErrorTolerance) -> Row:
+    """What the teacher collects where it errs."""
+    right, *erring = (number(value) for value in found.returns)
+    what = "with errors of {} of half the range" if found.continuous else "where {} of its actions are random"
+    each = (f"{value} {what.format(percent(error))}" for value, error in zip(erring, ERRORS[1:], strict=True))
+    return "tolerates errors", f"return {right} as it is, {', '.join(each)} (at most {counted(found.steps, 'step')} each)"
+
+
+def _across(cells: list[str]) -> str:
+    return "".join(f"{cell:<9}" for cell in cells).rstrip()
+
 
 _REPLAY, _TEACHER, _ERRORS = "the same actions again", "the teacher's episodes", "the teacher's errors"
 
@@ -38,8 +151,8 @@ class Diagnosis:
         description: What the id resolves to.
         check: Gymnasium's checker.
         replay: Whether replaying repeats; None where it could not be played.
-        looking_away: What the teacher's episodes say about plans; None without a teacher, or where they could not be played.
-        error_tolerance: What the teacher collects where it errs; None where nothing is said of looking away.
+        looking_away: How long plans stay right in the teacher's episodes; None without a teacher, or if it could not play.
+        error_tolerance: The teacher's return with errors in its actions; None where `looking_away` is.
         failures: Errors that stopped a part of the examination, by its heading.
     """
 
@@ -108,7 +221,7 @@ def doctor(
     seed: int = 0,
     on_progress: OnProgress = silent,
 ) -> Diagnosis:
-    """Examine an environment: what its id resolves to, whether it repeats, how long a teacher could act in it blindly.
+    """Examine an environment: what its id resolves to, whether replays repeat, how long a teacher's plan stays right.
 
     Args:
         env_id: A Gymnasium id, or `module:factory`; also one that phr cannot act in.
@@ -131,7 +244,7 @@ def doctor(
         pass
     failures: dict[str, str] = {}
     asked, reading = None, Reading(activation=activation, normalize=normalize)
-    if teacher is not None:  # which looks at a few observations of an environment of its own
+    if teacher is not None:  # which tries a few observations of an environment of its own
         asked = _unless_it_breaks(_TEACHER, failures, partial(ask, teacher, closed, reading), but=(PhrError,))
     on_progress(Progress("Gymnasium's checker", 0, 4, "parts"))
     checked = check(env_id)
@@ -161,7 +274,7 @@ def _quietly_made(env_id: str) -> World:
 def _unless_it_breaks(
     part: str, failures: dict[str, str], examination: Callable[[], Found], but: tuple[type[PhrError], ...] = ()
 ) -> Found | None:
-    """What an examination found; an error that stopped it is noted instead, `but` for those that the user is to hear."""
+    """What an examination found; an error that stops it is noted instead, and errors of the types `but` are raised."""
     try:
         return examination()
     except BrokenEnvironmentError as error:  # what the doctor is for

@@ -1,12 +1,14 @@
 """An environment to try things out in, stepped as phr steps it; plainly where phr cannot act.
 
-A fork is a second future of one moment: the episode is played again from its seed to that moment, and from there on other
-dice fall. It needs no copy of a simulator, so it works wherever replaying an episode repeats it.
+A fork is a second future of one moment: the episode is played again from its seed to that moment, and then the random
+generator is re-seeded. It needs no copy of a simulator, so it works wherever replaying an episode repeats it.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ from gymnasium import spaces
 
 from phr.envs import CheckedEnv, SplitEnv, make_env, make_gym_env
 from phr.errors import UnsupportedEnvironmentError
-from phr.seeding import reseed
+from phr.seeding import Streams, reseed
 
 Choose = Callable[[Any], Any]
 """Observation → action."""
@@ -106,7 +108,7 @@ class Episode:
 
     @property
     def ended(self) -> bool:
-        """Whether it came to its end, rather than to the end of anyone's patience."""
+        """Whether it ended by itself, not at `max_steps`."""
         return self.trace[-1][1] or self.trace[-1][2]
 
     @property
@@ -121,8 +123,8 @@ def play(world: World, seed: int, choose: Choose, max_steps: int) -> Episode:
     Args:
         world: Where.
         seed: Where it begins.
-        choose: Who acts; it is shown every observation.
-        max_steps: Patience.
+        choose: The policy; it sees every observation.
+        max_steps: Steps after which to stop.
     """
     world.reset(seed)
     obs = world.observe()
@@ -160,3 +162,127 @@ def fingerprint(obs: Any) -> bytes:
         array = np.asarray(obs)
         return f"{array.dtype}{array.shape}".encode() + array.tobytes()
     return repr(obs).encode()
+
+
+N_STARTS = 16
+N_FORKS = 12
+FORK_STEPS = 32
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where a replay first differed.
+
+    Attributes:
+        episode: Which, from 0.
+        step: After which of its steps; 0 is the start.
+        what: `reward`, `end` or `observation`; the first of them that differed.
+    """
+
+    episode: int
+    step: int
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What playing random actions twice showed."""
+
+    episodes: int
+    """Episodes played, by random actions, and replayed in another environment, in the opposite order."""
+    steps: int
+    """Steps of all of them."""
+    difference: Difference | None
+    """Where a replay first differed, None if none did."""
+    starts: int
+    """Seeds that were reset to."""
+    different_starts: int
+    """First observations that these gave."""
+    different_episodes: int
+    """Episodes that these gave under the same actions, followed for `fork_steps` steps at most; as many as there are first
+    observations, or more where a seed decides what cannot be seen at first."""
+    forks: int | None
+    """Moments from which the same actions were continued with a re-seeded generator; None where replays differ, or the
+    environment cannot be re-seeded."""
+    forks_changed: int | None
+    """How many of these differed."""
+    fork_steps: int
+    """Steps that each was followed for, at most."""
+    dice_refused: str | None = None
+    """Why the environment cannot be re-seeded; None where it can, or replays differ."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether replaying repeated every episode."""
+        return self.difference is None
+
+
+def examine_replay(world: World, *, seed: int, n_episodes: int, max_steps: int) -> Replay:
+    """Play random actions, and play them again.
+
+    The second time is in another environment and in the opposite order, so that nothing that is carried from episode to
+    episode goes unseen; where only one can be open at a time, in the same.
+
+    Args:
+        world: Where.
+        seed: Fixes seeds and actions.
+        n_episodes: Episodes to play.
+        max_steps: Most steps of each.
+    """
+    streams = Streams(seed)
+    seeds = [streams.integer("doctor-start", index) for index in range(n_episodes)]
+    choose = random_choice(world, streams.integer("doctor-actions"))
+    episodes = [play(world, start, choose, max_steps) for start in seeds]
+    with ExitStack() as opened:
+        again = world
+        with suppress(Exception):  # whatever a simulator raises that can be open only once
+            again = opened.enter_context(closing(World(world.env_id)))
+        replayed = [play_again(again, episode.seed, episode.actions) for episode in reversed(episodes)][::-1]
+    found = (first_difference(k, *pair) for k, pair in enumerate(zip(episodes, replayed, strict=True)))
+    difference = next((each for each in found if each is not None), None)
+    changed, refused = None, None
+    if difference is None:
+        try:
+            changed = sum(_changes(world, episodes[k % n_episodes], k, streams) for k in range(N_FORKS))
+        except UnsupportedEnvironmentError as error:
+            refused = str(error)
+    actions = episodes[0].actions[:FORK_STEPS]
+    traces = {play_again(world, streams.integer("doctor-reset", k), actions).trace for k in range(N_STARTS)}
+    return Replay(
+        episodes=n_episodes,
+        steps=sum(episode.length for episode in episodes),
+        difference=difference,
+        starts=N_STARTS,
+        different_starts=len({trace[0] for trace in traces}),
+        different_episodes=len(traces),
+        forks=None if changed is None else N_FORKS,
+        forks_changed=changed,
+        fork_steps=FORK_STEPS,
+        dice_refused=refused,
+    )
+
+
+def random_choice(world: World, seed: int) -> Choose:
+    """Uniformly random actions, from a generator of their own."""
+    space = copy.deepcopy(world.action_space)
+    space.seed(seed)
+    return lambda _obs: space.sample()
+
+
+def first_difference(index: int, before: Episode, after: Episode) -> Difference | None:
+    """Where the replay of an episode first differs from it."""
+    for step, (old, new) in enumerate(zip(before.trace, after.trace, strict=False)):
+        if old != new:
+            what = "reward" if old[0] != new[0] else "end" if old[1:3] != new[1:3] else "observation"
+            return Difference(index, step, what)
+    return None
+
+
+def _changes(world: World, episode: Episode, index: int, streams: Streams) -> bool:
+    """Whether the same actions lead elsewhere when the random generator is re-seeded at some moment."""
+    at = int(streams.rng("doctor-fork", index).integers(episode.length))
+    fork(world, episode, at, streams.integer("doctor-chance", index))
+    for action, before in zip(episode.actions[at : at + FORK_STEPS], episode.trace[at + 1 :], strict=False):
+        if (*world.step(action), fingerprint(world.observe())) != before:
+            return True
+    return False

@@ -20,7 +20,7 @@ from phr_studies.report.canvas import (
     text_beside,
 )
 from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Interval, Point, find, in_order
-from phr_studies.report.text import env_name, series_name
+from phr_studies.report.tables import env_name, series_name
 
 Quantity = Literal["score", "seconds"]
 
@@ -33,7 +33,7 @@ _HEADROOM = 1.14
 
 
 def figure4(points: Sequence[Point], path: Path) -> Path:
-    """Draw throughput and time over n, one column per environment, one line per series.
+    """Draw throughput and time over n, one column per environment, one line per series; return the PNG.
 
     The teacher's n = 1 is a diamond; a series without a point of its own at n = 1 starts there. A dotted line
     marks half of the teacher's time, the paper's claim; numbers with × are the first student's speed-ups. The optimum
@@ -42,9 +42,6 @@ def figure4(points: Sequence[Point], path: Path) -> Path:
     Args:
         points: Everything to draw; columns and lines come in order of first appearance.
         path: Where the PNG goes; the SVG and the dark twin lie beside it.
-
-    Returns:
-        The PNG.
 
     Raises:
         InvalidDataError: If there is no point.
@@ -71,7 +68,6 @@ def _draw(points: Sequence[Point], theme: Theme) -> Figure:
 
 
 def _panel(axes: Axes, points: Sequence[Point], quantity: Quantity, theme: Theme) -> None:
-    """All lines of one panel, their intervals and their names."""
     dress(axes, theme)
     ticks = sorted({point.n for point in points})
     axes.set_xscale("log", base=2)
@@ -108,7 +104,6 @@ def value_of(point: Point, quantity: Quantity) -> tuple[float, Interval]:
 
 
 def _line(axes: Axes, line: Sequence[Point], quantity: Quantity, style: SeriesStyle, shift: float) -> tuple[float, float]:
-    """One series; returns where it ends."""
     # The teacher's own point is shared by all lines, so it is never shifted.
     x = [point.n * (1.0 if point.series == TEACHER else shift) for point in line]
     values, intervals = zip(*(value_of(point, quantity) for point in line), strict=True)
@@ -163,7 +158,6 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
 
 
 def _name_lines(axes: Axes, ends: Sequence[tuple[str, float, float]], styles: dict[str, SeriesStyle]) -> None:
-    """Name each line at its right end, in its colour, joined to it by a hairline."""
     bottom, top = axes.get_ylim()
     heights = spread([(y - bottom) / (top - bottom) for _, _, y in ends], _LABEL_GAP)
     for (name, x, y), height in zip(ends, heights, strict=True):

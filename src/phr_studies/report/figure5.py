@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmen
 from phr.experience import judge_episodes, reported_success
 from phr.protocols import Planner
 from phr_studies.report.canvas import DARK, LIGHT, Artist, Axes, Figure, Theme, offsetbox, patches, save
-from phr_studies.report.text import env_name
+from phr_studies.report.tables import env_name
 
 Place = tuple[int, int, int]
 """Column, row and direction (0 right, 1 down, 2 left, 3 up)."""
@@ -61,7 +61,7 @@ class LearnedPath:
                 f"got {n} actions, {len(self.looked)} flags and {len(self.places)} places"
             )
         if not self.looked[0]:
-            raise InvalidDataError("the first action of a path follows a look, but its flag says it does not")
+            raise InvalidDataError("the first action of a path follows a look, but its flag is False")
         if len({len(row) for row in self.map}) != 1:
             raise InvalidDataError(f"the rows of a map need one length, got {[len(row) for row in self.map]}")
         height, width = len(self.map), len(self.map[0])
@@ -78,16 +78,7 @@ class LearnedPath:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values; the map as rows of symbols."""
-        return {
-            "env_id": self.env_id,
-            "title": self.title,
-            "commitment": self.commitment,
-            "map": list(self.map),
-            "places": [list(place) for place in self.places],
-            "actions": list(self.actions),
-            "looked": list(self.looked),
-            "solved": self.solved,
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> LearnedPath:
@@ -141,7 +132,7 @@ def read_place(obs: NDArray[Any]) -> Place:
 def _planes(obs: NDArray[Any]) -> PlaneLayout:
     layout = layout_of(len(obs))
     if layout is None:
-        raise InvalidDataError(f"this is no full grid observation, (planes, height, width): got shape {obs.shape}")
+        raise InvalidDataError(f"a full grid observation has shape (planes, height, width), got {obs.shape}")
     return layout
 
 
@@ -262,16 +253,9 @@ def fit_labels(labels: Sequence[Label]) -> tuple[list[list[Word]], float]:
 
 
 def figure5(path: LearnedPath, file: Path) -> Path:
-    """Draw a learned path on its map.
+    """Draw a learned path on its map, and return the PNG (the SVG and the dark twin lie beside it).
 
     A number is the action that landed in a cell; actions taken right after an evaluation are red and bold.
-
-    Args:
-        path: What was walked.
-        file: Where the PNG goes; the SVG and the dark twin lie beside it.
-
-    Returns:
-        The PNG.
     """
     return save(file, partial(_draw, path))
 
@@ -326,7 +310,6 @@ def _draw_start(axes: Axes, path: LearnedPath) -> None:
 
 
 def _write_labels(axes: Axes, x: int, y: int, labels: Sequence[Label], *, beside_arrow: bool) -> None:
-    """All numbers of one cell, each in its own colour."""
     lines, size = fit_labels(labels)
     packed: list[Artist] = []
     for line in lines:
@@ -343,7 +326,6 @@ def _word(text: str, looked: bool, size: float) -> offsetbox.TextArea:
 
 
 def _write_words(figure: Figure, path: LearnedPath, theme: Theme, left: float, height: float) -> None:
-    """Title and result above the map, the legend below it."""
     n_actions, n_looks = len(path.actions), path.evaluations
     title = path.title or env_name(path.env_id)
     looks = f"{n_looks} evaluation{'s' if n_looks != 1 else ''}"

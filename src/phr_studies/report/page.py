@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 from phr.errors import InvalidDataError, MissingExtraError
 from phr.files import write_text
-from phr_studies.report.tables import NOTHING, Table, is_good
-from phr_studies.report.text import dark_variant
+from phr_studies.report.tables import NOTHING, Table, dark_variant, is_good
 
 try:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -69,7 +68,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportContent:
-    """All that a report says, apart from how it looks.
+    """The contents of a report; the template decides how they look.
 
     Attributes:
         title: Of the page.

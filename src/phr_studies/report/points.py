@@ -1,4 +1,4 @@
-"""The points of a figure, which are the rows of a table: evaluations pooled, and what they say together."""
+"""The points of a figure, which are the rows of a table: pooled evaluations."""
 
 from __future__ import annotations
 
@@ -188,7 +188,6 @@ def pool(series: str, n: int, seeds: Sequence[Sequence[Mapping[str, Any]]]) -> P
 
 
 def _means(env_id: str, series: str, n: int, seeds: Sequence[_Runs], evaluations: Sequence[Mapping[str, Any]]) -> Point:
-    """The point without its intervals."""
     runs = [run for seed in seeds for run in seed]
     seconds, steps, score = (sum(run[key] for run in runs) for key in ("seconds_wall", "steps", "score"))
     return Point(
@@ -224,7 +223,6 @@ def _intervals(kind: IntervalKind, seeds: Sequence[_Runs]) -> dict[str, Any]:
 
 
 def _ratio_interval(kind: IntervalKind, seeds: Sequence[_Runs], above: str, below: str, scale: float) -> Interval:
-    """The interval of `scale` · Σ above / Σ below."""
     pairs = [
         (np.array([scale * run[above] for run in runs], float), np.array([run[below] for run in runs], float))
         for runs in seeds

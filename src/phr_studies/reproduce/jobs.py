@@ -22,8 +22,7 @@ from phr.settings import said_settings
 from phr.storage import CONFIG, MODEL, Model, load_model, save_model
 from phr.teacher import A2CConfig
 from phr.teachers import resolve, zoo_directory
-from phr_studies.reproduce.claims import ABLATIONS
-from phr_studies.reproduce.profiles import ZOO_TEACHERS, Profile, StudyLayout
+from phr_studies.reproduce.profiles import ABLATIONS, ZOO_TEACHERS, Profile, StudyLayout
 from phr_studies.workbench import Relay
 from phr_studies.worlds import all_starts, is_grid
 
@@ -151,7 +150,7 @@ class StudentJob:
     may_lack_windows: bool = False
     """Where the strict cut leaves no window, that is a result of the study, not its end."""
     experience: Path | None = None
-    """What a `RecordJob` recorded of this teacher with these settings; None records anew."""
+    """What a `RecordJob` recorded of this teacher with these settings; None records again."""
 
     @property
     def name(self) -> str:
@@ -260,7 +259,7 @@ def every_start_jobs(env_id: str, optimum: Path, plays: Iterable[tuple[Path, int
 
 
 class StudyJobs:
-    """Lists the jobs of a study: how much `profile` says, each file where `layout` says."""
+    """Lists the jobs of a study: `profile` decides how many, `layout` where each file lies."""
 
     def __init__(self, profile: Profile, layout: StudyLayout) -> None:
         self.profile = profile
@@ -317,7 +316,7 @@ class StudyJobs:
         return list({job.experience: job.recording() for job in students if job.experience is not None}.values())
 
     def ablation_students(self, env_id: str, seed: int) -> dict[tuple[str, str], Path]:
-        """Ablation and label → the student's folder; settings that come to the same student share one."""
+        """Ablation and label → the student's folder; settings that give the same student share one."""
         largest, layout = self.profile.max_horizon, self.layout
         folders = {
             self._config(env_id, seed, largest, {"loss": loss}): layout.student(env_id, loss, largest, seed)

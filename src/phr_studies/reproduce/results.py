@@ -9,8 +9,7 @@ from typing import Any
 from phr.files import read_json
 from phr_studies.report.figure5 import LearnedPath
 from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores, pool
-from phr_studies.reproduce.claims import ABLATIONS, Outcome
-from phr_studies.reproduce.profiles import Profile, StudyLayout
+from phr_studies.reproduce.profiles import ABLATIONS, Outcome, Profile, StudyLayout
 from phr_studies.worlds import is_grid
 
 

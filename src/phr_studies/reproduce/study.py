@@ -1,4 +1,4 @@
-"""`phr reproduce`: from nothing to the paper's figures 4 and 5, in one folder that can be taken up again."""
+"""`phr reproduce`: from nothing to the paper's figures 4 and 5, in one folder; an interrupted study continues."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def reproduce(
 
 
 def redraw(directory: Path, *, env_id: str | None = None, say: Callable[[str], None] = lambda _line: None) -> Results:
-    """Draw the page of a study anew, from what it measured; an unfinished one shows the seeds that are done.
+    """Draw the page of a study again, from what it measured; an unfinished one shows the seeds that are done.
 
     Args:
         directory: The study's folder (see `is_study`).
@@ -223,7 +223,6 @@ class Reproduction(StudyJobs):
                 film_once(planner, env_id, n, self.layout.film(env_id, n))
 
     def _time_all(self) -> None:
-        """Timed runs, one after another with nothing beside them."""
         self._say("timing; nothing else should run on this machine now")
         runs = self._timed_runs()
         for env_id, series, n, seed, number in runs:
@@ -245,7 +244,6 @@ def _walk(planner: Callable[[], Planner], env_id: str, n: int) -> dict[str, Any]
 
 
 def _timed(planner: Callable[[], Planner], env_id: str, name: str, n: int, steps: int, seed: int) -> dict[str, Any]:
-    """One timed run at commitment n, as the JSON of `phr evaluate`."""
     settings = EvaluationSettings(commitment=n, limit=Limit(steps=steps), runs=1, seed=seed)
     machine = describe_machine(torch.get_num_threads())
     return evaluate_planner(planner(), make_env(env_id), settings, model=name, backend="torch", machine=machine).to_json()
@@ -253,5 +251,4 @@ def _timed(planner: Callable[[], Planner], env_id: str, name: str, n: int, steps
 
 @cache
 def _planner(directory: Path) -> Planner:
-    """A model from its run directory, read once."""
     return load_model(directory).planner

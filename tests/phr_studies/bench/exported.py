@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from phr.storage.model import Model
-from phr_studies.bench import backends, latency, loops, peers, vectors
+from phr_studies.bench import backends, latency, loops, vectors
 from tests.trained import corridor_student, saved
 
 
@@ -17,7 +17,7 @@ def torch_for_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
     def planner(model: Model) -> object:
         return model.planner
 
-    for module in (backends, latency, loops, peers, vectors):
+    for module in (backends, latency, loops, vectors):
         monkeypatch.setattr(module, "onnx_planner", planner)
 
 

@@ -34,7 +34,7 @@ def test_all_backends_play_the_same_game(tmp_path: Path, monkeypatch: pytest.Mon
     values = measure(settings)
 
     names = [backend["name"] for backend in values["backends"]]
-    assert names == ["ONNX Runtime", "ONNX Runtime, int8", "torch, eager", "a quarter of the units"]
+    assert names == ["ONNX Runtime", "ONNX Runtime, int8", "torch, eager"]
     assert values["missing"] == {"torch.compile": "no compiler"}
     for backend in values["backends"]:
         assert [entry["commitment"] for entry in backend["commitments"]] == [1, 4]

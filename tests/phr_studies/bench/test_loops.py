@@ -7,8 +7,7 @@ import pytest
 
 from phr.errors import MissingExtraError
 from phr_studies.bench import loops
-from phr_studies.bench.loops import LoopSettings, measure, peer_summary, summary, tables, warnings
-from phr_studies.bench.peers import repeat_action
+from phr_studies.bench.loops import LoopSettings, measure, peer_summary, repeat_action, summary, tables, warnings
 from phr_studies.bench.rounds import Arena, Contestant, spread
 from phr_studies.report.tables import to_markdown
 from tests.phr_studies.bench.exported import corridor_reference, torch_for_onnx

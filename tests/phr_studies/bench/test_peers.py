@@ -5,8 +5,8 @@ import pytest
 from phr.envs.registry import make_env
 from phr.errors import MissingExtraError, UnsupportedEnvironmentError
 from phr.networks.trunks import TrunkConfig
+from phr_studies.bench.loops import REPEATS, repeat_action, stable_baselines3_predict
 from phr_studies.bench.models import untrained
-from phr_studies.bench.peers import REPEATS, repeat_action, stable_baselines3_predict
 from phr_studies.bench.rounds import Arena, play
 from phr_studies.worlds import RepeatPlanner
 from tests.phr_studies.bench.exported import torch_for_onnx

@@ -4,34 +4,12 @@ import pytest
 
 from phr.envs.registry import make_env
 from phr.evaluation.timed import RunOptions
-from phr_studies.bench.models import quarter_of
-from phr_studies.bench.rounds import Arena, Recorder, Understudy, bounded_contestant, loop_contestant, play, steps_that_take
-from tests.helpers import TablePlanner
+from phr_studies.bench.rounds import Arena, bounded_contestant, loop_contestant, play, steps_that_take
 from tests.trained import CORRIDOR, corridor_student
 
 
 def arena(seconds: float = 0.01) -> Arena:
     return Arena(CORRIDOR, make_env(CORRIDOR), corridor_student(), seconds, seed=3)
-
-
-def test_an_understudy_takes_the_time_of_one_and_plays_the_plans_of_another() -> None:
-    where, model = arena(), corridor_student()
-    recorder = Recorder(model.planner)
-    original = play(where, recorder, 2, 50, seed=5)
-    lazy = TablePlanner.of_actions([[0] * 4] * 5, 2)  # never reaches the goal by itself
-
-    copied = play(where, Understudy(lazy, recorder.plans), 2, 50, seed=5)
-
-    assert (copied.returns, copied.lengths, copied.score) == (original.returns, original.lengths, original.score)
-    assert original.score > 0
-    assert len(lazy.batch_sizes) == copied.evaluations == original.evaluations
-
-
-def test_a_quarter_network_has_a_quarter_of_the_units_and_the_same_plan_shape() -> None:
-    model = corridor_student()
-    quarter = quarter_of(model)
-    assert quarter.network.config.trunk.width == model.network.config.trunk.width // 4
-    assert (quarter.horizon, quarter.manifest.n_actions) == (model.horizon, model.manifest.n_actions)
 
 
 def test_steps_are_chosen_to_fill_the_time() -> None:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 import phr
 from phr.actions import Continuous, Discrete
 from phr.teachers.foreign import NOTHING_SAID
-from phr_studies.doctor.asked import ask
-from phr_studies.doctor.error_tolerance import ERRORS, ErrorTolerance, bear_errors, err_by
+from phr_studies.doctor.teacher import ERRORS, ErrorTolerance, ask, bear_errors, err_by
 from phr_studies.doctor.world import World
 from tests.phr_studies.doctor.small_worlds import follow
 

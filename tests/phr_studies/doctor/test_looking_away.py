@@ -11,8 +11,7 @@ import pytest
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, UsageError
 from phr.teachers.foreign import NOTHING_SAID
-from phr_studies.doctor.asked import Asked, ask
-from phr_studies.doctor.looking_away import HORIZONS, LONGEST, LookingAway, look_away, right_for_share
+from phr_studies.doctor.teacher import HORIZONS, LONGEST, Asked, LookingAway, ask, look_away, right_for_share
 from phr_studies.doctor.world import World
 from tests.helpers import always_right, make_corridor
 from tests.phr_studies.doctor.small_worlds import Coins, follow
@@ -78,7 +77,7 @@ def test_without_replaying_runs_of_actions_are_all_there_is() -> None:
     found = watched(f"{ROOM}:Unseeded", lambda obs: (obs[:, 0] > 2).astype(int), twins=False)
     assert (found.plan_right, found.blind_median, found.diverged) == (None, None, None)
     assert found.horizon == found.run_median == 12
-    assert "replaying does not repeat" in found.reason
+    assert "replays differ" in found.reason
 
 
 def test_shares_are_those_of_a_slow_count() -> None:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from phr_studies.doctor.replay import N_FORKS, N_STARTS, Difference, Replay, examine_replay, first_difference, random_choice
-from phr_studies.doctor.world import Episode, World
+from phr_studies.doctor.world import (
+    N_FORKS,
+    N_STARTS,
+    Difference,
+    Episode,
+    Replay,
+    World,
+    examine_replay,
+    first_difference,
+    random_choice,
+)
 
 ROOM = "tests.phr_studies.doctor.small_worlds"
 

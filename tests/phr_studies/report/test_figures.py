@@ -16,11 +16,10 @@ from PIL import Image
 
 from phr.errors import InvalidDataError, MissingExtraError
 from phr_studies.report import canvas
-from phr_studies.report.canvas import DARK, LIGHT, series_styles
+from phr_studies.report.canvas import DARK, LIGHT, agreement, curve, running_mean, series_of, series_styles, short_count
 from phr_studies.report.figure4 import figure4, spread
 from phr_studies.report.figure5 import cell_labels, figure5, fit_labels, label_lines
-from phr_studies.report.lines import agreement, curve, running_mean, series_of, short_count
-from phr_studies.report.text import dark_variant, env_name, series_name
+from phr_studies.report.tables import dark_variant, env_name, series_name
 from tests.phr_studies.report.samples import CROSSING, ROOMS, fake_point, fake_points, paper_path
 
 

@@ -12,7 +12,7 @@ from phr.errors import InvalidDataError
 from phr_studies.report.figure5 import figure5
 from phr_studies.report.page import PageFigure, ReportContent, Section, inline, render_page, write_page
 from phr_studies.report.tables import Column, Table
-from phr_studies.reproduce.tables import results_table
+from phr_studies.reproduce.content import results_table
 from tests.phr_studies.report.samples import CROSSING, fake_points, paper_path
 
 VOID = {"meta", "img", "source", "link", "br"}

@@ -8,10 +8,9 @@ import pytest
 from rich.console import Console
 
 from phr.errors import InvalidDataError, MissingExtraError
-from phr_studies.report.tables import Column, Table, is_good, to_markdown, to_rich
-from phr_studies.report.text import interval, number, percent, times
+from phr_studies.report.tables import Column, Table, interval, is_good, number, percent, times, to_markdown, to_rich
+from phr_studies.reproduce.content import ablation_table, results_table, results_tables
 from phr_studies.reproduce.results import AblationRow
-from phr_studies.reproduce.tables import ablation_table, results_table, results_tables
 from tests.phr_studies.report.samples import CROSSING, ROOMS, fake_points
 
 

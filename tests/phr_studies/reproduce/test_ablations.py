@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from phr.distil.presets import student_config
-from phr_studies.reproduce.claims import ABLATIONS, Ablation, Outcome, Verdict
+from phr_studies.reproduce.profiles import ABLATIONS, Ablation, Outcome, Verdict
 
 
 def outcome(*solved: float) -> Outcome:

@@ -9,9 +9,8 @@ from phr import api
 from phr.errors import NoWindowError, SettingError
 from phr.storage.model import load_model
 from phr.storage.tensors import digest, network_tensors
-from phr_studies.reproduce.claims import ABLATIONS
 from phr_studies.reproduce.jobs import StudentJob, StudyJobs
-from phr_studies.reproduce.profiles import StudyLayout
+from phr_studies.reproduce.profiles import ABLATIONS, StudyLayout
 from phr_studies.workbench import Relay
 from tests.phr_studies.alley import ALLEY
 from tests.phr_studies.small import PAPER_LIKE, TINY, Study

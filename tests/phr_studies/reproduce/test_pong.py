@@ -18,11 +18,11 @@ from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
 from phr_studies import worlds
 from phr_studies.bench.models import untrained
+from phr_studies.reproduce.content import jitter_table
 from phr_studies.reproduce.jobs import StudyJobs, TeacherJob, ZooTeacherJob
 from phr_studies.reproduce.profiles import PONG, PROFILES, ZOO_TEACHERS, Profile, StudyLayout
 from phr_studies.reproduce.results import Results
 from phr_studies.reproduce.study import command_of
-from phr_studies.reproduce.tables import jitter_table
 from phr_studies.worlds import is_grid, optimum
 from tests.phr_studies.alley import ALLEY
 from tests.phr_studies.small import Study, again, times

@@ -18,8 +18,7 @@ from phr_studies.reproduce import content as content_module
 from phr_studies.reproduce import jobs as jobs_module
 from phr_studies.reproduce import results as results_module
 from phr_studies.reproduce import study as reproduce_module
-from phr_studies.reproduce.claims import ABLATIONS
-from phr_studies.reproduce.profiles import StudyLayout
+from phr_studies.reproduce.profiles import ABLATIONS, StudyLayout
 from phr_studies.reproduce.results import Results
 from phr_studies.reproduce.study import Reproduction
 from tests.evaluation.test_evaluate import BOUND_KEYS, KEYS, RUN_KEYS

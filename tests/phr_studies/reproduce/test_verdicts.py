@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phr_studies.reproduce.claims import FEWEST_SEEDS, TOLERANCE, Verdict, alike, better, every, opposite, some
+from phr_studies.reproduce.profiles import FEWEST_SEEDS, TOLERANCE, Verdict, alike, better, every, opposite, some
 
 HIGH, LOW, WIDE = (1.0, 0.9, 0.95), (0.5, 0.6, 0.7), (0.4, 0.95, 0.8)
 fractions = st.lists(st.floats(0, 1), min_size=FEWEST_SEEDS, max_size=5)

@@ -1,24 +1,77 @@
-"""How long one may look away: a first estimate of the horizon worth asking for.
+"""What a teacher shows about plans: how long they stay right, and how much error in its actions it tolerates.
 
-From moments of the teacher's own episodes a *twin* is played: the same state, the same actions, other dice. The teacher
-watches it and is asked at each step what it would do there. As long as it answers what is being played anyway, nobody had to
-look. So the share of twins that are still right after n steps is the share of plans of n steps that a student with a perfect
-memory could have made from one look; in a deterministic world that is all of them.
+From moments of the teacher's own episodes a *twin* is played: the same state and actions, with a re-seeded random generator.
+At each step the teacher is asked for its own action there. The plan is right as long as both agree. So the share of twins
+that are right after n steps is the share of plans of n steps that a student with a perfect memory could make from one look;
+in a deterministic environment that is all of them. docs/doctor.md lists the limitations.
 
-What it cannot say is in docs/doctor.md.
+For the tolerance, the teacher plays its episodes again, sees every observation, and its actions are disturbed. A student
+whose plans err as much loses as much, however early it looks again.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from phr.actions import CLOSE, ActionSpace, Continuous, one_by_one
+from phr.errors import IncompatibleModelError
+from phr.evaluation import check_fits
 from phr.seeding import Streams
-from phr_studies.doctor.asked import Asked
+from phr.teachers import Reading, name_of, resolve
 from phr_studies.doctor.world import Episode, World, fork, play
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A teacher and when two of its actions are the same.
+
+    Attributes:
+        reference: What the user typed.
+        act: Observation → its most likely action.
+        actions: The space that they are of.
+    """
+
+    reference: str
+    act: Callable[[Any], Any]
+    actions: ActionSpace
+
+    @property
+    def tolerance(self) -> float | None:
+        """How far two actions may lie apart and be the same, as a part of their range; None for discrete actions."""
+        return CLOSE / 2 if isinstance(self.actions, Continuous) else None
+
+    def same(self, one: Any, other: Any) -> bool:
+        """Whether two actions are the same."""
+        return bool(self.actions.agree(np.asarray(one)[None], np.asarray(other)[None])[0])
+
+
+def ask(reference: Any, world: World, reading: Reading) -> Asked:
+    """A teacher of any make for this world.
+
+    Args:
+        reference: As for `phr evaluate`.
+        world: Where it acts.
+        reading: What its file does not record.
+
+    Raises:
+        UsageError: If phr cannot act there, the reference cannot be read, or does not fit.
+        CorruptFileError: If a file was truncated or edited.
+    """
+    if world.env is None:
+        raise IncompatibleModelError(f"{name_of(reference)} cannot act here: {world.refusal}")
+    actor = resolve(reference, env_id=world.env_id, reading=reading)
+    check_fits(actor.planner, world.env)
+
+    def act(obs: Any) -> Any:
+        return one_by_one(actor.planner.plan(obs[None]).mode()[:, 0])[0]
+
+    return Asked(name_of(reference), act, world.env.action_space)
+
 
 LONGEST = 32
 """Steps that a twin is followed for."""
@@ -31,18 +84,18 @@ _MOST, _NEARLY_ALL = 0.5, 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class LookingAway:
-    """What the teacher's own episodes say about plans."""
+    """How long plans stay right in the teacher's own episodes."""
 
     teacher: str
     """What the user typed."""
     episodes: int
     """Greedy episodes of the teacher."""
     return_mean: float | None
-    """Of those that came to an end; None if none did."""
+    """Of the episodes that ended; None if none did."""
     length_median: float
     """Steps of an episode; those not played to the end count as long as they were watched."""
     cut: int
-    """Episodes that went on when nobody watched any longer."""
+    """Episodes that did not end within the steps examined."""
     run_median: int
     """Steps for which an action is kept, over all runs of equal actions: the median."""
     run_p90: int
@@ -73,8 +126,8 @@ def look_away(world: World, teacher: Asked, *, twins: bool, seed: int, n_episode
     Args:
         world: Where.
         teacher: Who acts.
-        twins: Whether twins can be played: replaying repeats here, and other dice can be thrown.
-        seed: Fixes episodes, moments and dice.
+        twins: Whether twins can be played: replaying repeats here, and the environment can be re-seeded.
+        seed: Fixes episodes, moments and random generators.
         n_episodes: Episodes of the teacher.
         max_steps: Most steps of each from which a plan may begin.
     """
@@ -91,7 +144,6 @@ def look_away(world: World, teacher: Asked, *, twins: bool, seed: int, n_episode
 
 
 def _moments(episodes: Sequence[Episode], max_steps: int, rng: np.random.Generator) -> list[tuple[Episode, int]]:
-    """Moments drawn evenly from all steps that a plan may begin at."""
     every = [(episode, at) for episode in episodes for at in range(min(episode.length, max_steps))]
     return [every[index] for index in rng.integers(len(every), size=N_TWINS)]
 
@@ -172,14 +224,74 @@ def _advice(run: int, length: float, half: int | None, diverged: int | None, mom
     most = max(1, math.ceil(length))
     if half is None:
         return min(run, most), (
-            "replaying does not repeat here, or no other dice can be thrown, so no twin of a moment can be played; the "
-            f"teacher keeps an action for {run} at the median, so much at least can be planned"
+            "replays differ, or the environment cannot be re-seeded, so no twin of a moment can be played; the "
+            f"teacher keeps an action for {run} at the median, and at least so many steps can be planned"
         )
     if not diverged:
         return min(_USUAL, most), (
             f"in none of {moments} twins did chance change what the teacher does, so a plan may be as long as you like and "
             "what the student can learn is the limit"
         )
-    return min(
-        half, most
-    ), f"half of all plans so long are right to their end, whatever the dice do ({diverged} of {moments} twins differed)"
+    return min(half, most), (
+        "half of all plans of this length are right to their end, whatever the random generator draws "
+        f"({diverged} of {moments} twins differed)"
+    )
+
+
+ERRORS = (0.0, 0.03, 0.1)
+"""Of choices: the share of actions that are random instead. Of numbers: the deviation of a normal error, in halves of their
+range; in units where they have none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorTolerance:
+    """What a teacher collects that errs."""
+
+    episodes: int
+    """Episodes for each error, from the same starts."""
+    steps: int
+    """Most steps of each."""
+    continuous: bool
+    """Whether errors are added to numbers; otherwise actions are replaced."""
+    returns: tuple[float, ...]
+    """Mean return over these steps for each of `ERRORS`."""
+
+
+def bear_errors(world: World, teacher: Asked, *, seed: int, n_episodes: int, max_steps: int) -> ErrorTolerance:
+    """Play `n_episodes` of the teacher, of at most `max_steps` steps, with errors of each size; `seed` fixes both."""
+    streams = Streams(seed)
+    returns = []
+    for error in ERRORS:
+        collected = []
+        for index in range(n_episodes):
+            rng = streams.rng("doctor-errors", index)
+
+            def act(obs: Any, error: float = error, rng: np.random.Generator = rng) -> Any:
+                return err_by(error, teacher.actions, rng, teacher.act(obs))
+
+            collected.append(play(world, streams.integer("doctor-teacher", index), act, max_steps).episode_return)
+        returns.append(float(np.mean(collected)))
+    continuous = isinstance(teacher.actions, Continuous)
+    return ErrorTolerance(episodes=n_episodes, steps=max_steps, continuous=continuous, returns=tuple(returns))
+
+
+def err_by(error: float, actions: ActionSpace, rng: np.random.Generator, action: Any) -> Any:
+    """An action with an error.
+
+    Args:
+        error: How large (`ERRORS`).
+        actions: What it is of.
+        rng: Where the error comes from; as much is drawn for every size of it.
+        action: The right one.
+
+    Returns:
+        The action itself for an error of 0; numbers are cut off at their bounds.
+    """
+    if not isinstance(actions, Continuous):
+        instead, chance = actions.sample(rng), rng.random()
+        return instead if chance < error else action
+    at, noise = actions.bounds, rng.normal(size=actions.shape)
+    if not error:
+        return action
+    low, high, unit = (side.reshape(actions.shape) for side in (at.low, at.high, at.unit))
+    return np.clip(action + error * unit * noise, low, high).astype(actions.dtype)
