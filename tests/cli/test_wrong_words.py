@@ -145,7 +145,7 @@ WRONG = {
             "--env-id",
             "PHR/FourRooms-v0",
         ),
-        "joint training goes on with A2C, so it needs a teacher that phr trained",
+        "joint training continues A2C, so it requires a teacher that phr trained",
     ),
     "joint, frozen": ((*NEW_STUDENT, "--joint", "--trunk-mode", "frozen"), "trunk_mode must be 'shared', got 'frozen'"),
     "rounds below none": ((*NEW_STUDENT, "--refine", -1), "refine must be >= 0, got -1"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,13 @@ from phr.distil import runs
 from phr.distil.config import PHRConfig
 from phr.distil.losses import losses_for
 from phr.distil.presets import fresh_trunk, further_config, student_config, teacher_config
+from phr.distil.runs import Distillation
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, SettingError, UnknownModelError, UsageError
 from phr.evaluation.evaluate import check_fits
-from phr.experience.archive import load_experience
-from phr.experience.logged import load_logged
+from phr.experience.logged import Logged, load_logged
 from phr.experience.minari_dataset import MINARI_PREFIX
-from phr.experience.trajectory import Experience
-from phr.files import sha256_of
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner
@@ -141,40 +141,48 @@ def distill(
     if teacher is None:
         if (save_experience, activation, normalize) != (None, None, None):
             raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
-        logged = load_logged(experience, env_id)
-        settings = {**settings, "refine": settings.get("refine") or 0}  # nobody is there to be asked again
-        trunk = fresh_trunk(logged)
-        config = student_config(logged, horizon, trunk, seed=seed, **settings)
-        return runs.distill_logged(logged, config, _path(out), start=trunk, resume=resume, on_progress=on_progress, say=say)
-    actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
-    if actor.model is None and not actor.identity and (resume or experience is not None):
-        raise UsageError(
-            f"nothing tells {actor.reference} from another policy of that name, so neither a run nor recorded episodes can "
-            "be known to be its own; give it an attribute `identity`, a text that changes whenever its answers do"
+        distillation = _from_logged(load_logged(experience, env_id), horizon, {"seed": seed, **settings})
+    else:
+        actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
+        if actor.model is None and not actor.identity and (resume or experience is not None):
+            raise UsageError(
+                f"{actor.reference} has no identity: expected an attribute `identity`, a text that changes whenever the "
+                "policy changes, to compare it with the teacher of the run or of the recorded episodes; add it"
+            )
+        distillation = replace(
+            _from_teacher(actor, horizon, {"seed": seed, **settings}),
+            read_episodes=None if experience is None else partial(_recorded, experience),
+            save_episodes_to=_path(save_experience),
         )
-    with make_env(actor.env_id) as env:  # and closed before any other is opened: some simulators allow one at a time
-        start = actor.model.network if actor.model else fresh_trunk(env)
-        is_fresh = isinstance(start, TrunkConfig) or settings.get("width") is not None
-        fresh = (start if isinstance(start, TrunkConfig) else start.config.trunk) if is_fresh else None
-        config = student_config(env, horizon, fresh, seed=seed, **settings)
+    return distillation.run(_path(out), resume=resume, on_progress=on_progress, say=say)
+
+
+def _from_logged(logged: Logged, horizon: int, settings: dict[str, Any]) -> Distillation:
+    """Return the distillation of logged actions, without a teacher."""
+    trunk = fresh_trunk(logged)
+    config = student_config(logged, horizon, trunk, **{**settings, "refine": settings.get("refine") or 0})
+    name = logged.name
+    return Distillation(None, logged.env_id, config, start=trunk, teacher_name=name, read_episodes=lambda: logged)
+
+
+def _from_teacher(actor: Actor, horizon: int, settings: dict[str, Any]) -> Distillation:
+    """Return the distillation of a teacher, which records new episodes."""
+    model = actor.model
+    with make_env(actor.env_id) as env:  # closed before others are opened: some simulators allow one at a time
+        start = model.network if model else fresh_trunk(env)
+        trunk = start if isinstance(start, TrunkConfig) else start.config.trunk
+        is_fresh = start is trunk or settings.get("width") is not None
+        config = student_config(env, horizon, trunk if is_fresh else None, **settings)
         _check_teacher(actor, env, config)
-        joint_config = teacher_config(env, seed=seed) if config.joint else None
-    return runs.distill(
-        actor.planner,
-        actor.env_id,
-        config,
-        _path(out),
-        start=start,
-        teacher_name=actor.reference if actor.model is None or actor.model.directory else "",
-        teacher_id=actor.model.sha256 if actor.model else actor.identity,
-        joint_config=joint_config,
-        experience=None if experience is None else _recorded(experience),
-        save_experience_to=_path(save_experience),
-        experience_id="" if experience is None else sha256_of(Path(experience).with_suffix(".npz")),
-        resume=resume,
-        on_progress=on_progress,
-        say=say,
-    )
+        return Distillation(
+            actor.planner,
+            actor.env_id,
+            config,
+            start=start,
+            teacher_name=actor.reference if model is None or model.directory else "",
+            teacher_id=model.sha256 if model else actor.identity,
+            joint_config=teacher_config(env, seed=config.seed) if config.joint else None,
+        )
 
 
 def _check_teacher(actor: Actor, env: SplitEnv, config: PHRConfig) -> None:
@@ -184,7 +192,7 @@ def _check_teacher(actor: Actor, env: SplitEnv, config: PHRConfig) -> None:
         check_soft(actor.reference, config.loss, allowed, sample_labels=config.sample_labels)
     check_fits(actor.planner, env)
     if config.joint and actor.model is None:
-        raise IncompatibleModelError("joint training goes on with A2C, so it needs a teacher that phr trained")
+        raise IncompatibleModelError("joint training continues A2C, so it requires a teacher that phr trained")
     if actor.model is None and config.trunk_mode != "anchored":
         raise IncompatibleModelError(
             f"{actor.reference} has no network that a student could start from, so head 1 has to be learnt too: trunk_mode "
@@ -192,10 +200,10 @@ def _check_teacher(actor: Actor, env: SplitEnv, config: PHRConfig) -> None:
         )
 
 
-def _recorded(experience: str | Path) -> Experience:
+def _recorded(experience: str | Path) -> Logged:
     if str(experience).startswith(MINARI_PREFIX):
-        raise UsageError(f"{experience} is not of this teacher; leave TEACHER out to learn from the dataset alone")
-    return load_experience(Path(experience))
+        raise UsageError(f"{experience} was not recorded from this teacher; leave TEACHER out to learn from it alone")
+    return load_logged(experience)
 
 
 def load_teacher(
