@@ -317,7 +317,7 @@ def test_experience_of_another_teacher_exits_with_2(phr: Phr, folder: Path) -> N
 def test_experience_that_names_no_teacher_cannot_be_refined(phr: Phr, folder: Path) -> None:
     save_experience(replace(corridor_experience(), origin=None), folder / "nobody.npz")
     said = refused(phr, folder, 2, *NEW_STUDENT, "--experience", "nobody.npz", "--refine", 1)
-    assert said == "the experience does not say which teacher it was recorded from; record it again"
+    assert said == "the experience does not record its teacher; record it again"
 
 
 def test_experience_that_is_not_there_exits_with_1(phr: Phr, folder: Path) -> None:

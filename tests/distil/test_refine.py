@@ -215,7 +215,7 @@ def test_an_interrupted_refinement_goes_on_bit_for_bit(n_calls: int) -> None:
     assert rows[0] == rows[1]
     assert same(weights(straight), weights(resumed))
     assert straight.reports == resumed.reports
-    assert not any("does not go on exactly" in line for line in said)
+    assert not any("does not continue exactly" in line for line in said)
 
 
 def test_an_environment_that_does_not_repeat_itself_is_told() -> None:
@@ -232,7 +232,7 @@ def test_an_environment_that_does_not_repeat_itself_is_told() -> None:
         resumed.update()
     assert said == [
         "refinement, round 1 of 2: playing it again led to other states; tests.distil.mud:make_mud is not determined by "
-        "its seed, so this run does not go on exactly"
+        "its seed, so this run does not continue exactly"
     ]
 
 

@@ -49,13 +49,13 @@ def train_teacher(
     Args:
         env_id: A Gymnasium id, or `module:factory`.
         out: The run's folder; None keeps everything in memory.
-        start: A teacher of phr's to train further: a model, a run directory or `zoo:NAME`. None starts from nothing.
-        seed: Fixes weights, environments and sampling.
-        resume: Go on where there is a part; return the model where all is done.
+        start: A teacher of phr to train further: a model, a run directory or `zoo:NAME`. None starts from a fresh network.
+        seed: Seed of weights, environments and sampling.
+        resume: Continue an unfinished run; return the model of a finished one.
         threads: Threads of torch.
-        on_progress: Told a few times a second.
-        say: Told where a resumed training does not go on exactly.
-        **settings: Fields of `A2CConfig`; those not given take what measured best for this environment.
+        on_progress: Called a few times a second.
+        say: Called with each line of text for the user.
+        **settings: Fields of `A2CConfig`; the defaults are those that measured best for this environment.
 
     Returns:
         A model of horizon 1.
@@ -109,20 +109,19 @@ def distill(
             `experience` alone, from its actions.
         horizon: Actions to predict from one look.
         out: The run's folder; None keeps everything in memory.
-        env_id: Where; the teacher's own environment by default. Policies that phr did not train need it, and so do files
+        env_id: The environment; by default the teacher's own. Required for policies that phr did not train, and for files
             whose environment is a `module:factory`: no file runs code that the user did not name.
-        seed: Fixes starts and batches.
-        resume: Go on where there is a part; return the model where all is done. Like `experience` it needs a teacher that
-            can be told from others: a bare function, or a planner that holds more than arrays and modules, has to have an
-            attribute `identity`.
+        seed: Seed of starts and batches.
+        resume: Continue an unfinished run; return the model of a finished one. Like `experience` it requires a teacher with
+            an identity: a bare function, or a planner that holds more than arrays and modules, must have an attribute
+            `identity`.
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
-        save_experience: Where to keep the recorded episodes (.npz, with a JSON beside it), for another distillation.
-        activation: The activation function of a `.zip` that does not tell it readably.
-        normalize: Statistics of the observations that a `.zip` was trained with (`convert_vecnormalize`).
+        save_experience: File for the recorded episodes (.npz, with a JSON beside it), for another distillation.
+        activation: Activation function of a `.zip` that does not record it readably.
+        normalize: Observation statistics that a `.zip` was trained with (`convert_vecnormalize`).
         threads: Threads of torch.
-        on_progress: Told while recording and after each update.
-        say: Told which episodes were kept, and why, what each round of refinement found and changed, and at the end what
-            did not go as asked.
+        on_progress: Called while recording and after each update.
+        say: Called with the reason of the episode filter, the results of each round of refinement and, at the end, warnings.
         **settings: Fields of `PHRConfig` (`loss`, `window_stride`, `loss_weight`, `width`, `refine`, ...). `width=W` gives
             the student a fresh trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that
             the student's own plans lead to; `keep` chooses the episodes to learn from; `n_envs` is how many environments are
@@ -131,7 +130,7 @@ def distill(
     Raises:
         HorizonError: If the horizon is below 1.
         NoSuccessError: If the teacher succeeded in no episode.
-        NonFiniteError: If the teacher answers with a NaN or an infinity.
+        NonFiniteError: If the teacher's output contains NaN or Inf.
         BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
         IncompatibleModelError: If teacher, environment and experience do not fit.
         SettingError: If settings make no sense, alone or together.
@@ -213,7 +212,7 @@ def load_teacher(
     activation: str | None = None,
     normalize: str | Path | None = None,
 ) -> Planner:
-    """Read a policy of any make, to ask it: `teacher.plan(obs).mode()[:, 0]` are its actions.
+    """Read a policy of any supported kind; `teacher.plan(obs).mode()[:, 0]` are its actions.
 
     Args:
         reference: As for `distill`.
@@ -222,19 +221,19 @@ def load_teacher(
         normalize: As for `distill`.
 
     Raises:
-        UsageError: If the reference stands for nothing that can be read, or does not fit the environment.
+        UsageError: If the reference is not a readable policy, or does not fit the environment.
         CorruptFileError: If a file was truncated or edited.
     """
     return resolve(reference, env_id=env_id, reading=Reading(activation=activation, normalize=normalize)).planner
 
 
 def convert_vecnormalize(path: str | Path, out: str | Path, *, trust: bool = False) -> None:
-    """Take the observation statistics out of Stable-Baselines3's `vecnormalize.pkl`, for `distill(..., normalize=out)`.
+    """Convert the observation statistics of a Stable-Baselines3 `vecnormalize.pkl`, for `distill(..., normalize=out)`.
 
     Args:
-        path: What `VecNormalize.save` wrote: a pickle.
-        out: The file to write, `….npz`; one that is there is replaced.
-        trust: You trust who made the pickle.
+        path: A pickle written by `VecNormalize.save`.
+        out: The `.npz` file to write; an existing one is replaced.
+        trust: You trust the author of the pickle.
 
     Raises:
         UsageError: If it is not trusted, or there is no such file, or it does not normalise observations.
@@ -247,7 +246,7 @@ def load(reference: str | Path) -> Model:
     """Read a model from a run directory or the zoo; every file is checked against its hash.
 
     Raises:
-        UnknownModelError: If the reference leads nowhere, or stands for no network.
+        UnknownModelError: If there is no such model, or it has no network.
         CorruptFileError: If a file is missing, truncated or edited.
     """
     if reference == ORACLE or is_foreign(reference):

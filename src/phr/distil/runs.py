@@ -1,4 +1,4 @@
-"""Both stages from beginning to end: environments in, a model out, in a folder that can be resumed."""
+"""Both stages from beginning to end: from an environment to a model, in a folder that can be resumed."""
 
 from __future__ import annotations
 
@@ -54,19 +54,16 @@ def train_teacher(
     on_progress: OnProgress = silent,
     say: Say = _quiet,
 ) -> Model:
-    """Stage 1: train a teacher by A2C.
+    """Train a teacher by A2C (stage 1); return the weights of the best greedy evaluation, as a model of horizon 1.
 
     Args:
-        env_id: Where.
+        env_id: The environment.
         config: Settings.
-        directory: Where checkpoints, metrics and the model go; None keeps them in memory.
+        directory: Folder for checkpoints, metrics and the model; None keeps them in memory.
         start: A teacher to train further; None starts from a fresh network.
-        resume: Go on where there is a part; return the model where all is done.
-        on_progress: Told after each update.
-        say: Told where a resumed training does not go on exactly.
-
-    Returns:
-        The weights of the best greedy evaluation, as a model of horizon 1.
+        resume: Continue an unfinished run; return the model of a finished one.
+        on_progress: Called after each update.
+        say: Called if a resumed training does not continue exactly, and with the warnings.
 
     Raises:
         OutputDirectoryError: If the folder holds something else.
@@ -253,10 +250,7 @@ def _check_teacherless(config: PHRConfig, logged: Logged) -> None:
 
 
 def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Experience, config: PHRConfig) -> PlanNetwork:
-    """What the student starts from: the teacher's network, or a fresh one where it has none or a width is asked for.
-
-    Flat observations hold numbers of different sizes, which a fresh network brings to one.
-    """
+    """Return the network to start from: the teacher's, or a fresh one where it has none or the settings state a width."""
     if isinstance(start, PlanNetwork):
         if config.width is None:
             return start
@@ -272,7 +266,7 @@ def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Ex
         trunk,
         seed=Streams(config.seed).integer("student-weights"),
         action_space=actions,
-        normalize=trunk.kind == "mlp",
+        normalize=trunk.kind == "mlp",  # flat observations hold numbers of different sizes
     )
     if network.config.normalize:
         network.trunk.set_statistics(experience.joined("obs"))
