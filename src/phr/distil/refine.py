@@ -96,8 +96,10 @@ class RefinementRound:
     def _held_out(self, windows: StudentWindows) -> NDArray[np.bool_]:
         """Return which windows are held out; all windows of one episode are on the same side."""
         if self._n_envs < _HELD_OUT:
-            return np.equal((windows.envs + windows.episodes) % _HELD_OUT, 1)
-        return np.greater_equal(windows.envs, self._n_envs - self._n_envs // _HELD_OUT)
+            aside: NDArray[np.bool_] = (windows.envs + windows.episodes) % _HELD_OUT == 1
+        else:
+            aside = windows.envs >= self._n_envs - self._n_envs // _HELD_OUT
+        return aside
 
     def close(self) -> None:
         """Close the environments."""

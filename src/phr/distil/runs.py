@@ -172,14 +172,15 @@ class Distillation:
         settings = {"command": "distill", "env_id": self.env_id, "settings": said_settings(self.config)}
         if self.teacher is not None:
             settings["teacher"] = self.identity
-        if logged is None:
-            return settings
-        if self.teacher is None:
-            _check_teacherless(self.config, logged)
-        else:
-            names = {"teacher": self.teacher_name, "teacher_id": self.identity}
-            check_experience(logged.experience, self.env_id, self.config, **names)
-        return {**settings, "experience": logged.identity}
+        if logged is not None:
+            settings["experience"] = logged.identity
+            if self.teacher is None:
+                _check_teacherless(self.config, logged)
+            else:
+                check_experience(
+                    logged.experience, self.env_id, self.config, teacher=self.teacher_name, teacher_id=self.identity
+                )
+        return settings
 
     def _check_saved(self, path: Path) -> None:
         """Refuse a finished run whose episodes should be saved and are not."""
