@@ -16,7 +16,6 @@ from phr.distil.phr import PHR
 from phr.envs.split import SplitEnv
 from phr.progress import Progress
 from phr.teacher.a2c import A2CConfig, make_collector, recent_episodes, rollout_loss
-from phr.teacher.rollout import collector_state, restore_collector
 
 
 class JointTraining:
@@ -85,9 +84,9 @@ class JointTraining:
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that `restore` needs to continue bit for bit."""
         tensors, state = self.student.checkpoint()
-        return tensors, {**state, "collector": collector_state(self._collector)}
+        return tensors, {**state, "collector": self._collector.state()}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken."""
         self.student.restore(tensors, state)
-        restore_collector(self._collector, state["collector"])
+        self._collector.restore(state["collector"])

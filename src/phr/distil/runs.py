@@ -122,7 +122,7 @@ class Distillation:
 
     @property
     def identity(self) -> str:
-        """What distinguishes the teacher from others."""
+        """The id of the teacher, or its name."""
         return self.teacher_id or self.teacher_name
 
     def run(

@@ -27,7 +27,7 @@ from phr.progress import Progress
 from phr.seeding import Streams
 from phr.settings import Count, Fraction, FractionBelowOne, NotNegative, Positive, check_settings, no_type_check
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
-from phr.teacher.rollout import BestBy, GreedyTest, Rollout, RolloutCollector, collector_state, restore_collector
+from phr.teacher.rollout import BestBy, GreedyTest, Rollout, RolloutCollector
 from phr.teacher.tape import FlatParameters, Tape
 
 
@@ -331,7 +331,7 @@ class A2C:
         """Return all that `restore` needs to continue, bit for bit where the environments can be replayed."""
         tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
         best, greedy = self.greedy.checkpoint()
-        return tensors | best, {"n_updates": self.n_updates, "collector": collector_state(self.collector), **greedy}
+        return tensors | best, {"n_updates": self.n_updates, "collector": self.collector.state(), **greedy}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken; `IncompatibleModelError` for another network's checkpoint."""
@@ -340,4 +340,4 @@ class A2C:
         restore_optimizer(self.optimizer, tensors)
         self.greedy.restore(tensors, state)
         self.n_updates = state["n_updates"]
-        restore_collector(self.collector, state["collector"])
+        self.collector.restore(state["collector"])

@@ -186,17 +186,18 @@ class RolloutCollector:
         return {"episode_return": float(np.mean(returns)), "episode_length": float(np.mean(lengths))}
 
     def state(self) -> dict[str, Any]:
-        """Return the state of environments and sampling, as JSON values."""
+        """Return the state of environments and sampling as JSON values, with a hash of observations that can be replayed."""
         return {
             "vector": [entry for vector in self.vectors for entry in vector.state()] if self._begun else None,
             "rng": rng_state(self._rng),
             "recent": list(self.recent),
             "returns": self._returns.tolist(),
             "lengths": self._lengths.tolist(),
+            **({"obs_sha256": self._obs_sha256()} if self._begun and self.exact_resume else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was taken; where the environments cannot be saved, to new episodes in all of them.
+        """Go back to where `state` was taken; environments that cannot be saved begin new episodes.
 
         Raises:
             InvalidDataError: If an environment does not repeat its episode from its seed and actions.
@@ -212,6 +213,14 @@ class RolloutCollector:
                 vector.restore(list(itertools.islice(entries, len(vector.state()))))
             if not self.exact_resume:
                 self._returns[:] = self._lengths[:] = 0
+        if "obs_sha256" in state and state["obs_sha256"] != self._obs_sha256():
+            raise InvalidDataError(
+                f"{self.env_id}: replaying the running episodes led to other observations: its seed does not determine it, "
+                "and exact resuming is impossible"
+            )
+
+    def _obs_sha256(self) -> str:
+        return hashlib.sha256(self.observe().tobytes()).hexdigest()
 
     def observe(self) -> NDArray[Any]:
         """Return the present observations of all environments."""
@@ -221,35 +230,6 @@ class RolloutCollector:
         """Close the environments."""
         for vector in self.vectors:
             vector.close()
-
-
-_SEEN = "obs_sha256"
-
-
-def collector_state(collector: RolloutCollector) -> dict[str, Any]:
-    """Return the collector's state, with a hash of the present observations if its environments can be replayed."""
-    state = collector.state()
-    if state["vector"] is None or not collector.exact_resume:
-        return state
-    return {**state, _SEEN: _obs_sha256(collector)}
-
-
-def restore_collector(collector: RolloutCollector, state: dict[str, Any]) -> None:
-    """Go back to where `collector_state` was taken.
-
-    Raises:
-        InvalidDataError: If the environments then have other observations.
-    """
-    collector.restore(state)
-    if _SEEN in state and state[_SEEN] != _obs_sha256(collector):
-        raise InvalidDataError(
-            f"{collector.env_id}: replaying the running episodes led to other observations: its seed does not "
-            "determine it, and exact resuming is impossible"
-        )
-
-
-def _obs_sha256(collector: RolloutCollector) -> str:
-    return hashlib.sha256(collector.observe().tobytes()).hexdigest()
 
 
 BestBy = Literal["return", "return_per_step"]
