@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import phr
 from phr import api
-from phr.distil import runs
 from phr.distil.config import PHRConfig
+from phr.distil.runs import Distillation
 from phr.errors import (
     CorruptFileError,
     HorizonError,
@@ -181,11 +181,11 @@ def test_a_student_with_a_width_of_its_own_is_trained_as_a_fresh_one(monkeypatch
     """It starts from no weights of the teacher, whoever trained that one."""
     configs: list[PHRConfig] = []
 
-    def noted(_teacher: Any, _env_id: str, config: PHRConfig, *_words: Any, **_more: Any) -> Model:
-        configs.append(config)
+    def noted(self: Distillation, *_words: Any, **_more: Any) -> Model:
+        configs.append(self.config)
         return corridor_teacher()
 
-    monkeypatch.setattr(runs, "distill", noted)
+    monkeypatch.setattr(Distillation, "run", noted)
 
     def unsure(obs: NDArray[Any]) -> NDArray[np.float32]:
         return np.zeros((len(obs), 2), np.float32)

@@ -12,6 +12,7 @@ from phr.distil import runs
 from phr.distil.config import PHRConfig
 from phr.distil.losses import PlanLoss
 from phr.distil.recording import named, record_teacher
+from phr.distil.runs import Distillation
 from phr.experience.trajectory import Experience
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import Model, save_model
@@ -53,7 +54,7 @@ def corridor_experience() -> Experience:
 @cache
 def corridor_student(loss: PlanLoss = "cross_entropy") -> Model:
     """That teacher's student of horizon 4."""
-    return runs.distill(corridor_teacher().planner, CORRIDOR, phr_config(loss=loss), start=corridor_teacher().network)
+    return Distillation(corridor_teacher().planner, CORRIDOR, phr_config(loss=loss), start=corridor_teacher().network).run()
 
 
 def saved(model: Model, directory: Path) -> Path:

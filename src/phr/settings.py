@@ -20,7 +20,7 @@ from phr.seeding import Streams
 __all__ = ["said_settings"]
 
 _LARGEST = 2**53
-"""Up to here every whole number is also a float, so a count may be written 2e6."""
+"""Up to here every whole number is also a float: a count may be written 2e6."""
 _SHOWN = 80
 """Characters of a refused value that a message shows."""
 
@@ -56,10 +56,10 @@ _Kind = TypeVar("_Kind", bound=type)
 
 
 def no_type_check(kind: _Kind) -> _Kind:
-    """Mark a class of settings, whose values `check_settings` checks.
+    """Mark a class of settings whose values `check_settings` checks.
 
-    The name is what counts: the import hook of the tests leaves such classes alone, so that tests see our own errors. The
-    decorator of this name in `typing` would also hide the annotations.
+    The tests' import hook skips classes with a decorator of this name, so that tests see our own errors; that of `typing`
+    would also hide the annotations.
     """
     return kind
 
@@ -148,7 +148,7 @@ def _checked(value: Any, hint: Any) -> Any:
 
 
 def _one_of(value: Any, kinds: Sequence[Any]) -> Any:
-    """Return a value as the first of several types that it fits."""
+    """Return a value as the first type that it fits."""
     if value is None and types.NoneType in kinds:
         return None
     rules = []

@@ -88,7 +88,7 @@ def test_statistics_are_converted_and_used(phr: Phr, folder: Path) -> None:
         (
             2,
             ("distill", "ppo.zip", "--env-id", VECTOR, "--experience", "minari:a/b-v0"),
-            "minari:a/b-v0 is not of this teacher; leave TEACHER out",
+            "minari:a/b-v0 was not recorded from this teacher; leave TEACHER out",
         ),
         (2, ("distill", "--normalize", "stats.npz"), "save_experience, activation and normalize belong to a teacher"),
         (

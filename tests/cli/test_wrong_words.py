@@ -145,7 +145,7 @@ WRONG = {
             "--env-id",
             "PHR/FourRooms-v0",
         ),
-        "joint training goes on with A2C, so it needs a teacher that phr trained",
+        "joint training continues A2C, so it requires a teacher that phr trained",
     ),
     "joint, frozen": ((*NEW_STUDENT, "--joint", "--trunk-mode", "frozen"), "trunk_mode must be 'shared', got 'frozen'"),
     "rounds below none": ((*NEW_STUDENT, "--refine", -1), "refine must be >= 0, got -1"),
@@ -317,7 +317,7 @@ def test_experience_of_another_teacher_exits_with_2(phr: Phr, folder: Path) -> N
 def test_experience_that_names_no_teacher_cannot_be_refined(phr: Phr, folder: Path) -> None:
     save_experience(replace(corridor_experience(), origin=None), folder / "nobody.npz")
     said = refused(phr, folder, 2, *NEW_STUDENT, "--experience", "nobody.npz", "--refine", 1)
-    assert said == "the experience does not say which teacher it was recorded from; record it again"
+    assert said == "the experience does not record its teacher; record it again"
 
 
 def test_experience_that_is_not_there_exits_with_1(phr: Phr, folder: Path) -> None:

@@ -131,7 +131,7 @@ def test_what_does_not_fit_is_refused(words: dict[str, Any], message: str) -> No
 
 
 def test_experience_of_nobody_is_refused() -> None:
-    with pytest.raises(IncompatibleModelError, match="does not say which teacher"):
+    with pytest.raises(IncompatibleModelError, match="does not record its teacher"):
         check(replace(corridor_experience(), origin=None))
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from phr.distil import runs
 from phr.distil.config import PHRConfig
 from phr.distil.phr import PHR
 from phr.distil.recording import record_teacher
 from phr.distil.refine import Refinement, RefinementRound
+from phr.distil.runs import Distillation
 from phr.envs.vector import Start
 from phr.errors import HorizonError, SettingError
 from phr.evaluation.episodes import make_vector, play_episodes
@@ -215,7 +215,7 @@ def test_an_interrupted_refinement_goes_on_bit_for_bit(n_calls: int) -> None:
     assert rows[0] == rows[1]
     assert same(weights(straight), weights(resumed))
     assert straight.reports == resumed.reports
-    assert not any("does not go on exactly" in line for line in said)
+    assert not any("does not continue exactly" in line for line in said)
 
 
 def test_an_environment_that_does_not_repeat_itself_is_told() -> None:
@@ -232,7 +232,7 @@ def test_an_environment_that_does_not_repeat_itself_is_told() -> None:
         resumed.update()
     assert said == [
         "refinement, round 1 of 2: playing it again led to other states; tests.distil.mud:make_mud is not determined by "
-        "its seed, so this run does not go on exactly"
+        "its seed, so this run does not continue exactly"
     ]
 
 
@@ -278,8 +278,8 @@ def test_a_skipped_refinement_is_said_at_the_end_and_noted(horizon: int, tmp_pat
     planner = TablePlanner.of_actions([[RIGHT]] * 2, 2)
     for resume in (False, True):
         said.clear()
-        model = runs.distill(
-            planner, ONE_STEP, config(horizon=horizon), tmp_path, start=TRUNK, say=said.append, resume=resume
+        model = Distillation(planner, ONE_STEP, config(horizon=horizon), start=TRUNK).run(
+            tmp_path, say=said.append, resume=resume
         )
         assert said[-1].startswith("refinement was skipped: 0 plans of the student ended within an episode")
         assert model.manifest.notes["warnings"][-1] == said[-1]
@@ -412,7 +412,7 @@ def test_refinement_mends_open_loop_balancing() -> None:
             refine_windows=2000,
             refine_updates=300,
         )
-        model = runs.distill(Balance(), "CartPole-v1", chosen, start=TrunkConfig(kind="mlp", width=64))
+        model = Distillation(Balance(), "CartPole-v1", chosen, start=TrunkConfig(kind="mlp", width=64)).run()
         episodes = play_episodes(model.planner, make_vector("CartPole-v1", 16), starts)
         return float(episodes.returns.mean())
 

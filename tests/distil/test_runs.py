@@ -20,6 +20,7 @@ from phr.distil.joint import JointTraining
 from phr.distil.phr import PHR
 from phr.distil.recording import record_teacher
 from phr.distil.refine import Refinement
+from phr.distil.runs import Distillation
 from phr.errors import (
     CorruptFileError,
     IncompatibleModelError,
@@ -30,6 +31,7 @@ from phr.errors import (
     SettingError,
     UnsupportedEnvironmentError,
 )
+from phr.experience.logged import Logged, space_of
 from phr.experience.trajectory import Trajectory
 from phr.files import read_json, read_jsonl
 from phr.manifest import Manifest
@@ -60,17 +62,15 @@ def distill(
     teacher = corridor_teacher()
     config = phr_config(**{"n_updates": 12, **settings})
     joint = a2c_config() if config.joint else None
-    return runs.distill(
+    return Distillation(
         teacher.planner,
         CORRIDOR,
         config,
-        directory,
         start=teacher.network,
         teacher_id=teacher_id,
         joint_config=joint,
-        save_experience_to=save_to,
-        resume=resume,
-    )
+        save_episodes_to=save_to,
+    ).run(directory, resume=resume)
 
 
 def model_bytes(directory: Path) -> bytes:
@@ -211,8 +211,8 @@ def test_ctrl_c_while_a_round_is_played_changes_nothing(tmp_path: Path, monkeypa
 
 def test_agreement_of_every_round_is_written_down(tmp_path: Path) -> None:
     said: list[str] = []
-    model = runs.distill(
-        always_right(), CORRIDOR, phr_config(**REFINE), tmp_path, start=TRUNK, teacher_name="mine", say=said.append
+    model = Distillation(always_right(), CORRIDOR, phr_config(**REFINE), start=TRUNK, teacher_name="mine").run(
+        tmp_path, say=said.append
     )
     reports = model.manifest.notes["refinement"]
     assert [report["round"] for report in reports] == [1, 2]
@@ -353,13 +353,13 @@ def test_a_teacher_that_is_no_use_leaves_the_folder_free(
     tmp_path: Path, planner: TablePlanner, env_id: str, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        runs.distill(planner, env_id, phr_config(prefix=(0, 0)), tmp_path, start=TRUNK)
+        Distillation(planner, env_id, phr_config(prefix=(0, 0)), start=TRUNK).run(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert distill(tmp_path, seed=1).directory == tmp_path
 
 
 def test_a_teacher_without_a_network_is_distilled_into_a_fresh_one() -> None:
-    model = runs.distill(always_right(), CORRIDOR, phr_config(), start=TRUNK)
+    model = Distillation(always_right(), CORRIDOR, phr_config(), start=TRUNK).run()
     plans = model.planner.plan(np.eye(5, dtype=np.float32)).mode()
     assert plans[0].tolist() == [RIGHT] * 4
     assert model.manifest.network["trunk"]["width"] == TRUNK.width
@@ -370,22 +370,28 @@ def test_recorded_episodes_serve_again(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("nothing was to be recorded")
 
     teacher, recorded = corridor_teacher(), corridor_experience()
+    logged = Logged("recorded", "", recorded, space_of(recorded))
     monkeypatch.setattr(runs, "record_teacher", never)
-    model = runs.distill(
-        teacher.planner, CORRIDOR, phr_config(), start=teacher.network, teacher_id=teacher.sha256, experience=recorded
-    )
+    model = Distillation(
+        teacher.planner,
+        CORRIDOR,
+        phr_config(),
+        start=teacher.network,
+        teacher_id=teacher.sha256,
+        read_episodes=lambda: logged,
+    ).run()
     again = corridor_student().network.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in model.network.state_dict().items())
 
 
 def test_joint_training_needs_settings_of_stage_1() -> None:
-    with pytest.raises(IncompatibleModelError, match="needs a teacher that phr trained"):
-        runs.distill(always_right(), CORRIDOR, phr_config(joint=True, trunk_mode="shared"), start=TRUNK)
+    with pytest.raises(IncompatibleModelError, match="requires a teacher that phr trained"):
+        Distillation(always_right(), CORRIDOR, phr_config(joint=True, trunk_mode="shared"), start=TRUNK).run()
 
 
 def test_the_reason_of_the_filter_is_said() -> None:
     said: list[str] = []
-    runs.distill(always_right(), CORRIDOR, phr_config(n_updates=1), start=TRUNK, say=said.append)
+    Distillation(always_right(), CORRIDOR, phr_config(n_updates=1), start=TRUNK).run(say=said.append)
     assert said == ["kept 64 of 64 episodes: terminated with a positive last reward"]
 
 
@@ -412,7 +418,7 @@ def test_a_narrow_student_learns_from_our_teacher(tmp_path: Path) -> None:
 
 def test_a_narrow_student_learns_from_any_teacher() -> None:
     config = phr_config(width=8, n_updates=300, learning_rate=1e-2)
-    student = runs.distill(always_right(), CORRIDOR, config, start=TRUNK)
+    student = Distillation(always_right(), CORRIDOR, config, start=TRUNK).run()
     assert (student.network.config.trunk.width, learnt(student)) == (8, [RIGHT] * 4)
     assert student.manifest.notes["teacher_parameters"] is None
 
@@ -438,7 +444,9 @@ def test_a_narrow_student_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_failed_run_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(NoSuccessError):
-        runs.distill(always_right(), CONTRARY, phr_config(n_episodes=4, prefix=(0, 0)), tmp_path / "a" / "b", start=TRUNK)
+        Distillation(always_right(), CONTRARY, phr_config(n_episodes=4, prefix=(0, 0)), start=TRUNK).run(
+            tmp_path / "a" / "b"
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -493,7 +501,7 @@ class Failing:
 
 
 def test_every_environment_of_a_distillation_is_closed(counted: type[Counted]) -> None:
-    runs.distill(always_right(), COUNTED, phr_config(**REFINED, prefix=(0, 0)), start=TRUNK)
+    Distillation(always_right(), COUNTED, phr_config(**REFINED, prefix=(0, 0)), start=TRUNK).run()
     assert counted.at_once == 64
 
 
@@ -502,14 +510,14 @@ def test_every_environment_is_closed_where_the_teacher_fails(counted: type[Count
     """While it is recorded, for four steps, or afterwards in refinement."""
     config = phr_config(**REFINED, prefix=(0, 0), n_episodes=8)
     with pytest.raises(InvalidDataError, match="failed"):
-        runs.distill(Failing(n), COUNTED, config, start=TRUNK)
+        Distillation(Failing(n), COUNTED, config, start=TRUNK).run()
 
 
 def test_every_environment_of_joint_training_is_closed(counted: type[Counted]) -> None:
     config = phr_config(joint=True, trunk_mode="shared", n_updates=2, n_episodes=4)
-    runs.distill(
+    Distillation(
         corridor_teacher().planner, COUNTED, config, start=corridor_teacher().network, joint_config=a2c_config(n_envs=2)
-    )
+    ).run()
 
 
 def test_every_environment_of_stage_one_is_closed(counted: type[Counted]) -> None:
@@ -522,7 +530,7 @@ def test_every_environment_of_stage_one_is_closed(counted: type[Counted]) -> Non
 def test_as_many_copies_serve_as_can_be_open(counted: type[Counted], most: int) -> None:
     counted.most = most
     said: list[str] = []
-    model = runs.distill(always_right(), COUNTED, phr_config(**REFINED, prefix=(0, 0)), start=TRUNK, say=said.append)
+    model = Distillation(always_right(), COUNTED, phr_config(**REFINED, prefix=(0, 0)), start=TRUNK).run(say=said.append)
     assert counted.at_once == most
     assert sum("could be opened side by side" in line for line in said) == 1
     assert said[-1].startswith(f"{COUNTED}: only {most} of 64 copies could be opened side by side (")
@@ -534,7 +542,7 @@ def test_as_many_copies_serve_as_can_be_open(counted: type[Counted], most: int) 
 def test_the_number_of_copies_is_a_setting(counted: type[Counted]) -> None:
     said: list[str] = []
     config = phr_config(**REFINED, prefix=(0, 0), n_envs=5)
-    model = runs.distill(always_right(), COUNTED, config, start=TRUNK, say=said.append)
+    model = Distillation(always_right(), COUNTED, config, start=TRUNK).run(say=said.append)
     assert counted.at_once == 5
     assert "warnings" not in model.manifest.notes
 
@@ -549,18 +557,22 @@ def test_unknown_success_is_said_at_the_end_too(tmp_path: Path) -> None:
     lost = TablePlanner.of_actions([[LEFT]] * 5, 2)
     for keep, warned in (("auto", True), ("all", False), (0.5, False)):
         said: list[str] = []
-        model = runs.distill(lost, CORRIDOR, phr_config(n_episodes=4, n_updates=2, keep=keep), start=TRUNK, say=said.append)
+        model = Distillation(lost, CORRIDOR, phr_config(n_episodes=4, n_updates=2, keep=keep), start=TRUNK).run(
+            say=said.append
+        )
         assert model.manifest.notes.get("warnings", []) == said[1:] == said[:1] * warned
         assert said[0].startswith("kept all 4 episodes" if keep != 0.5 else "kept 4 of 4 episodes: returns of at least 0")
     with pytest.raises(SettingError, match="keep='successes' needs to know .* every reward is 0"):
-        runs.distill(lost, CORRIDOR, phr_config(n_episodes=4, n_updates=2, keep="successes"), tmp_path / "a", start=TRUNK)
+        Distillation(lost, CORRIDOR, phr_config(n_episodes=4, n_updates=2, keep="successes"), start=TRUNK).run(
+            tmp_path / "a"
+        )
     assert not (tmp_path / "a").exists()
 
 
 def test_refused_prefixes_of_recording_and_refinement_are_counted_together() -> None:
     said: list[str] = []
     config = phr_config(**REFINED, prefix=(1, 1), n_envs=2, n_episodes=40)
-    model = runs.distill(always_right(), "tests.distil.test_runs:make_one_way", config, start=TRUNK, say=said.append)
+    model = Distillation(always_right(), "tests.distil.test_runs:make_one_way", config, start=TRUNK).run(say=said.append)
     (line,) = model.manifest.notes["warnings"]
     assert said[-1] == line
     assert int(line.split()[0]) > 20

@@ -8,8 +8,8 @@ import torch
 from gymnasium import spaces
 
 from phr.distil.losses import smoothed
-from phr.distil.student_states import StudentWindows
-from phr.distil.windows import MixedWindows, StudentWindowData, WindowData
+from phr.distil.student_states import MixedWindows, StudentWindowData, StudentWindows
+from phr.distil.windows import WindowData
 from phr.errors import EmptyBatchError
 from tests.trained import corridor_experience, phr_config
 

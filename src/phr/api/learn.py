@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,13 @@ from phr.distil import runs
 from phr.distil.config import PHRConfig
 from phr.distil.losses import losses_for
 from phr.distil.presets import fresh_trunk, further_config, student_config, teacher_config
+from phr.distil.runs import Distillation
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, SettingError, UnknownModelError, UsageError
 from phr.evaluation.evaluate import check_fits
-from phr.experience.archive import load_experience
-from phr.experience.logged import load_logged
+from phr.experience.logged import Logged, load_logged
 from phr.experience.minari_dataset import MINARI_PREFIX
-from phr.experience.trajectory import Experience
-from phr.files import sha256_of
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner
@@ -49,13 +49,13 @@ def train_teacher(
     Args:
         env_id: A Gymnasium id, or `module:factory`.
         out: The run's folder; None keeps everything in memory.
-        start: A teacher of phr's to train further: a model, a run directory or `zoo:NAME`. None starts from nothing.
-        seed: Fixes weights, environments and sampling.
-        resume: Go on where there is a part; return the model where all is done.
+        start: A teacher of phr to train further: a model, a run directory or `zoo:NAME`. None starts from a fresh network.
+        seed: Seed of weights, environments and sampling.
+        resume: Continue an unfinished run; return the model of a finished one.
         threads: Threads of torch.
-        on_progress: Told a few times a second.
-        say: Told where a resumed training does not go on exactly.
-        **settings: Fields of `A2CConfig`; those not given take what measured best for this environment.
+        on_progress: Called a few times a second.
+        say: Called with each line of text for the user.
+        **settings: Fields of `A2CConfig`; the defaults are those that measured best for this environment.
 
     Returns:
         A model of horizon 1.
@@ -109,20 +109,19 @@ def distill(
             `experience` alone, from its actions.
         horizon: Actions to predict from one look.
         out: The run's folder; None keeps everything in memory.
-        env_id: Where; the teacher's own environment by default. Policies that phr did not train need it, and so do files
+        env_id: The environment; by default the teacher's own. Required for policies that phr did not train, and for files
             whose environment is a `module:factory`: no file runs code that the user did not name.
-        seed: Fixes starts and batches.
-        resume: Go on where there is a part; return the model where all is done. Like `experience` it needs a teacher that
-            can be told from others: a bare function, or a planner that holds more than arrays and modules, has to have an
-            attribute `identity`.
+        seed: Seed of starts and batches.
+        resume: Continue an unfinished run; return the model of a finished one. Like `experience` it requires a teacher with
+            an identity: a bare function, or a planner that holds more than arrays and modules, must have an attribute
+            `identity`.
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
-        save_experience: Where to keep the recorded episodes (.npz, with a JSON beside it), for another distillation.
-        activation: The activation function of a `.zip` that does not tell it readably.
-        normalize: Statistics of the observations that a `.zip` was trained with (`convert_vecnormalize`).
+        save_experience: File for the recorded episodes (.npz, with a JSON beside it), for another distillation.
+        activation: Activation function of a `.zip` that does not record it readably.
+        normalize: Observation statistics that a `.zip` was trained with (`convert_vecnormalize`).
         threads: Threads of torch.
-        on_progress: Told while recording and after each update.
-        say: Told which episodes were kept, and why, what each round of refinement found and changed, and at the end what
-            did not go as asked.
+        on_progress: Called while recording and after each update.
+        say: Called with the reason of the episode filter, the results of each round of refinement and, at the end, warnings.
         **settings: Fields of `PHRConfig` (`loss`, `window_stride`, `loss_weight`, `width`, `refine`, ...). `width=W` gives
             the student a fresh trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that
             the student's own plans lead to; `keep` chooses the episodes to learn from; `n_envs` is how many environments are
@@ -131,7 +130,7 @@ def distill(
     Raises:
         HorizonError: If the horizon is below 1.
         NoSuccessError: If the teacher succeeded in no episode.
-        NonFiniteError: If the teacher answers with a NaN or an infinity.
+        NonFiniteError: If the teacher's output contains NaN or Inf.
         BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
         IncompatibleModelError: If teacher, environment and experience do not fit.
         SettingError: If settings make no sense, alone or together.
@@ -141,40 +140,48 @@ def distill(
     if teacher is None:
         if (save_experience, activation, normalize) != (None, None, None):
             raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
-        logged = load_logged(experience, env_id)
-        settings = {**settings, "refine": settings.get("refine") or 0}  # nobody is there to be asked again
-        trunk = fresh_trunk(logged)
-        config = student_config(logged, horizon, trunk, seed=seed, **settings)
-        return runs.distill_logged(logged, config, _path(out), start=trunk, resume=resume, on_progress=on_progress, say=say)
-    actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
-    if actor.model is None and not actor.identity and (resume or experience is not None):
-        raise UsageError(
-            f"nothing tells {actor.reference} from another policy of that name, so neither a run nor recorded episodes can "
-            "be known to be its own; give it an attribute `identity`, a text that changes whenever its answers do"
+        distillation = _from_logged(load_logged(experience, env_id), horizon, {"seed": seed, **settings})
+    else:
+        actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
+        if actor.model is None and not actor.identity and (resume or experience is not None):
+            raise UsageError(
+                f"{actor.reference} has no identity: expected an attribute `identity`, a text that changes whenever the "
+                "policy changes, to compare it with the teacher of the run or of the recorded episodes; add it"
+            )
+        distillation = replace(
+            _from_teacher(actor, horizon, {"seed": seed, **settings}),
+            read_episodes=None if experience is None else partial(_recorded, experience),
+            save_episodes_to=_path(save_experience),
         )
-    with make_env(actor.env_id) as env:  # and closed before any other is opened: some simulators allow one at a time
-        start = actor.model.network if actor.model else fresh_trunk(env)
-        is_fresh = isinstance(start, TrunkConfig) or settings.get("width") is not None
-        fresh = (start if isinstance(start, TrunkConfig) else start.config.trunk) if is_fresh else None
-        config = student_config(env, horizon, fresh, seed=seed, **settings)
+    return distillation.run(_path(out), resume=resume, on_progress=on_progress, say=say)
+
+
+def _from_logged(logged: Logged, horizon: int, settings: dict[str, Any]) -> Distillation:
+    """Return the distillation of logged actions, without a teacher."""
+    trunk = fresh_trunk(logged)
+    config = student_config(logged, horizon, trunk, **{**settings, "refine": settings.get("refine") or 0})
+    name = logged.name
+    return Distillation(None, logged.env_id, config, start=trunk, teacher_name=name, read_episodes=lambda: logged)
+
+
+def _from_teacher(actor: Actor, horizon: int, settings: dict[str, Any]) -> Distillation:
+    """Return the distillation of a teacher, which records new episodes."""
+    model = actor.model
+    with make_env(actor.env_id) as env:  # closed before others are opened: some simulators allow one at a time
+        start = model.network if model else fresh_trunk(env)
+        trunk = start if isinstance(start, TrunkConfig) else start.config.trunk
+        is_fresh = start is trunk or settings.get("width") is not None
+        config = student_config(env, horizon, trunk if is_fresh else None, **settings)
         _check_teacher(actor, env, config)
-        joint_config = teacher_config(env, seed=seed) if config.joint else None
-    return runs.distill(
-        actor.planner,
-        actor.env_id,
-        config,
-        _path(out),
-        start=start,
-        teacher_name=actor.reference if actor.model is None or actor.model.directory else "",
-        teacher_id=actor.model.sha256 if actor.model else actor.identity,
-        joint_config=joint_config,
-        experience=None if experience is None else _recorded(experience),
-        save_experience_to=_path(save_experience),
-        experience_id="" if experience is None else sha256_of(Path(experience).with_suffix(".npz")),
-        resume=resume,
-        on_progress=on_progress,
-        say=say,
-    )
+        return Distillation(
+            actor.planner,
+            actor.env_id,
+            config,
+            start=start,
+            teacher_name=actor.reference if model is None or model.directory else "",
+            teacher_id=model.sha256 if model else actor.identity,
+            joint_config=teacher_config(env, seed=config.seed) if config.joint else None,
+        )
 
 
 def _check_teacher(actor: Actor, env: SplitEnv, config: PHRConfig) -> None:
@@ -184,7 +191,7 @@ def _check_teacher(actor: Actor, env: SplitEnv, config: PHRConfig) -> None:
         check_soft(actor.reference, config.loss, allowed, sample_labels=config.sample_labels)
     check_fits(actor.planner, env)
     if config.joint and actor.model is None:
-        raise IncompatibleModelError("joint training goes on with A2C, so it needs a teacher that phr trained")
+        raise IncompatibleModelError("joint training continues A2C, so it requires a teacher that phr trained")
     if actor.model is None and config.trunk_mode != "anchored":
         raise IncompatibleModelError(
             f"{actor.reference} has no network that a student could start from, so head 1 has to be learnt too: trunk_mode "
@@ -192,10 +199,10 @@ def _check_teacher(actor: Actor, env: SplitEnv, config: PHRConfig) -> None:
         )
 
 
-def _recorded(experience: str | Path) -> Experience:
+def _recorded(experience: str | Path) -> Logged:
     if str(experience).startswith(MINARI_PREFIX):
-        raise UsageError(f"{experience} is not of this teacher; leave TEACHER out to learn from the dataset alone")
-    return load_experience(Path(experience))
+        raise UsageError(f"{experience} was not recorded from this teacher; leave TEACHER out to learn from it alone")
+    return load_logged(experience)
 
 
 def load_teacher(
@@ -205,7 +212,7 @@ def load_teacher(
     activation: str | None = None,
     normalize: str | Path | None = None,
 ) -> Planner:
-    """Read a policy of any make, to ask it: `teacher.plan(obs).mode()[:, 0]` are its actions.
+    """Read a policy of any supported kind; `teacher.plan(obs).mode()[:, 0]` are its actions.
 
     Args:
         reference: As for `distill`.
@@ -214,19 +221,19 @@ def load_teacher(
         normalize: As for `distill`.
 
     Raises:
-        UsageError: If the reference stands for nothing that can be read, or does not fit the environment.
+        UsageError: If the reference is not a readable policy, or does not fit the environment.
         CorruptFileError: If a file was truncated or edited.
     """
     return resolve(reference, env_id=env_id, reading=Reading(activation=activation, normalize=normalize)).planner
 
 
 def convert_vecnormalize(path: str | Path, out: str | Path, *, trust: bool = False) -> None:
-    """Take the observation statistics out of Stable-Baselines3's `vecnormalize.pkl`, for `distill(..., normalize=out)`.
+    """Convert the observation statistics of a Stable-Baselines3 `vecnormalize.pkl`, for `distill(..., normalize=out)`.
 
     Args:
-        path: What `VecNormalize.save` wrote: a pickle.
-        out: The file to write, `….npz`; one that is there is replaced.
-        trust: You trust who made the pickle.
+        path: A pickle written by `VecNormalize.save`.
+        out: The `.npz` file to write; an existing one is replaced.
+        trust: You trust the author of the pickle.
 
     Raises:
         UsageError: If it is not trusted, or there is no such file, or it does not normalise observations.
@@ -239,7 +246,7 @@ def load(reference: str | Path) -> Model:
     """Read a model from a run directory or the zoo; every file is checked against its hash.
 
     Raises:
-        UnknownModelError: If the reference leads nowhere, or stands for no network.
+        UnknownModelError: If there is no such model, or it has no network.
         CorruptFileError: If a file is missing, truncated or edited.
     """
     if reference == ORACLE or is_foreign(reference):

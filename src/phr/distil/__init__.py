@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from phr.distil.presets import teacher_config as teacher_config
     from phr.distil.recording import named as named
     from phr.distil.recording import record_teacher as record_teacher
-    from phr.distil.runs import distill as distill
+    from phr.distil.runs import Distillation as Distillation
 
 __getattr__, __all__ = lazy_names(
     __name__,
@@ -23,6 +23,6 @@ __getattr__, __all__ = lazy_names(
         "config": "PHRConfig",
         "presets": "default_trunk_of student_config teacher_config",
         "recording": "named record_teacher",
-        "runs": "distill",
+        "runs": "Distillation",
     },
 )

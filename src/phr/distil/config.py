@@ -24,7 +24,7 @@ from phr.settings import (
 TrunkMode = Literal["shared", "anchored", "frozen", "own"]
 
 SIDE_BY_SIDE = 64
-"""Environments that are played side by side where the settings name no number."""
+"""Environments played side by side by default."""
 
 Width = Annotated[int, Range(low=1.0, high=8192.0)]
 """At most sixteen times the Nature network."""
@@ -85,7 +85,7 @@ class PHRConfig:
     record_steps: Count = 250_000
     """No more episodes are recorded than give about so many steps, judged by the first 128."""
     joint: bool = False
-    """Go on training head 1 by A2C meanwhile: ∇J_PG + λ∇J_PHR, Eq. 12 with its sign mended. Algorithm 1 regresses alone."""
+    """Train head 1 by A2C meanwhile: ∇J_PG + λ∇J_PHR, Eq. 12 with its sign corrected. Algorithm 1 regresses alone."""
     sample_labels: bool = False
     """Let the teacher sample while it is recorded, instead of taking its most likely action."""
     keep: Keep = "auto"
@@ -95,17 +95,17 @@ class PHRConfig:
     """Environments played side by side while the teacher is recorded and the student refined (default: 64, or as many as
     can be open at once)."""
     refine: CountFromZero = 0
-    """Rounds of refinement (phr.distil.refine); 0 is none. In each the student is played, the teacher answers from the
-    states that its plans led to, and the student is trained further."""
+    """Rounds of refinement (phr.distil.refine); 0 is none. In each the student is played, the teacher acts from the states
+    that its plans led to, and the student is trained further."""
     refine_windows: Count = 20_000
     """Windows that a round plays. An eighth of them, from episodes of their own, only measures agreement; of the rest, those
     that repeat an earlier one are left out."""
     refine_updates: Count = 1000
-    """Gradient steps of a round; the learning rate rises and falls anew in each."""
+    """Gradient steps of a round; the learning rate rises and falls again in each."""
     refine_share: Share = 0.5
     """Part of a batch that is drawn from student states, of all rounds alike; the rest from the teacher's own episodes."""
     refine_plans: Count = 4
-    """Most plans that the student executes in a row before the teacher answers; 1 .. this many, drawn evenly."""
+    """Most plans that the student executes in a row before the teacher acts; 1 .. this many, drawn evenly."""
     refine_noise: Fraction = 0.0
     """Probability that a step of such a plan takes a random action instead; variety, where nothing else is random."""
     precision: Precision = "auto"
@@ -142,7 +142,7 @@ class PHRConfig:
 
     @property
     def side_by_side(self) -> int:
-        """Environments that are to be played side by side."""
+        """Environments to play side by side."""
         return SIDE_BY_SIDE if self.n_envs is None else self.n_envs
 
     @property
@@ -151,7 +151,7 @@ class PHRConfig:
         return self.n_updates + self.refine * self.refine_updates
 
     def phase(self, update: int) -> tuple[int, int]:
-        """First update and length of the phase that an update belongs to: the distillation itself, then the rounds."""
+        """Return first update and length of an update's phase: the distillation, or one of the rounds after it."""
         if update < self.n_updates:
             return 0, self.n_updates
         return update - (update - self.n_updates) % self.refine_updates, self.refine_updates

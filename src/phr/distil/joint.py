@@ -1,7 +1,7 @@
-"""Joint training, an option: head 1 continues to learn by A2C while the later heads are regressed.
+"""Joint training, an option outside Algorithm 1: A2C trains head 1 while the later heads are regressed.
 
-Source: Wagner et al. 2021 (arXiv:2106.10075), Eq. 12. Printed, it adds an ascent direction to a descent gradient; here both
-are descended. Algorithm 1 uses the regression alone.
+Source: Wagner et al. 2021 (arXiv:2106.10075), Eq. 12. The printed equation adds an ascent direction to a descent gradient;
+here both are descended.
 """
 
 from __future__ import annotations
@@ -16,20 +16,15 @@ from phr.distil.phr import PHR
 from phr.envs.split import SplitEnv
 from phr.progress import Progress
 from phr.teacher.a2c import A2CConfig, make_collector, recent_episodes, rollout_loss
-from phr.teacher.rollout import collector_state, restore_collector
 
 
 class JointTraining:
-    """Every update descends ∇J_PG + λ∇J_PHR on the student's network, by the student's own optimizer step.
-
-    So it differs from plain stage 2 in the added loss alone: optimizer, weight decay, clipping, learning rate and the number
-    of updates are those of the student's config.
+    """A distillation whose updates descend ∇J_PG + λ∇J_PHR, with the optimizer and the schedule of the student's config.
 
     Args:
         make: Makes one environment.
         student: The distillation; its `config.joint` is true.
-        config: Stage-1 settings. The rollout, the discounts and the weights of the losses are taken from it; the entropy
-            bonus has the weight that it has when stage 1 ends.
+        config: Stage-1 settings of rollouts, discounts and losses; the entropy bonus has its weight at the end of stage 1.
     """
 
     def __init__(self, make: Callable[[], SplitEnv], student: PHR, config: A2CConfig) -> None:
@@ -89,14 +84,9 @@ class JointTraining:
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that `restore` needs to continue bit for bit."""
         tensors, state = self.student.checkpoint()
-        return tensors, {**state, "collector": collector_state(self._collector)}
+        return tensors, {**state, "collector": self._collector.state()}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Go back to where `checkpoint` was taken.
-
-        Raises:
-            IncompatibleModelError: If the checkpoint is of another network.
-            InvalidDataError: If the environments do not repeat their episodes.
-        """
+        """Go back to where `checkpoint` was taken."""
         self.student.restore(tensors, state)
-        restore_collector(self._collector, state["collector"])
+        self._collector.restore(state["collector"])

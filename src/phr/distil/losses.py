@@ -1,8 +1,8 @@
-"""The losses of stage 2, on one screen.
+"""Algorithm 1, stage 2: the losses, on one screen.
 
-Each compares a student's step with the teacher's at every valid (window, step) pair: rows of logits, q and p, where actions
-are choices; actions, where they are continuous. `plan_loss` is the mean over the valid pairs, so doubling a batch or adding
-padding leaves it unchanged.
+Each compares a student's step with the teacher's at every valid (window, step) pair (`phr.distil.windows`): rows of logits,
+q and p, for choices; actions for continuous spaces. `plan_loss` is the mean over the valid pairs, so it does not depend on
+batch size or padding; `phr.distil.phr` descends it.
 
 Sources:
     squared, kl, cross_entropy: Wagner et al. 2021 (arXiv:2106.10075), Eqs. 8, 2 and 3 (its sign restored) inside Eq. 9;
@@ -47,8 +47,7 @@ def plan_loss(
     Args:
         kind: One of `losses_for(space)`.
         plan_outputs: The student's logits, or its continuous actions (and, for `gaussian`, the logarithms of their spreads).
-        teacher_outputs: The teacher's logits, at the observations that the steps will meet; `cross_entropy` and continuous
-            losses read `teacher_actions` alone.
+        teacher_outputs: The teacher's logits at those observations; `cross_entropy` and continuous losses ignore them.
         teacher_actions: The teacher's actions there.
         valid: False where a window runs past the end of its trajectory.
         space: The action space; None for Discrete.
@@ -115,14 +114,12 @@ def _vector_loss(
 ) -> Float[Tensor, "batch horizon"]:
     """Return the loss of each step for continuous actions: the mean over their numbers, distances in half ranges.
 
-    An action beyond a bound is executed at the bound. How far beyond does not matter, so the loss continues there with the
-    slope that it has at the bound: flat, where the teacher is at the bound too. A policy that brakes with all its strength
-    can then be copied without a remainder.
+    An action beyond a bound is executed at the bound, so the loss continues there with its slope at the bound: flat, where
+    the teacher is at the bound too. A policy that brakes at full strength can then be copied exactly.
 
-    `gaussian` is the negative log-likelihood weighted by the variance. Unweighted, an error counts the more the surer the
-    student is, so what it already knows is learnt over and over and the rest hardly at all. The weight, which gets no
-    gradient, leaves the gradient of half the squared distance to the actions, and (spread² − distance²) to the logarithm of
-    the spread. It may be negative.
+    `gaussian` is the negative log-likelihood weighted by the variance; unweighted, errors would count most where the student
+    is already certain. The weight has no gradient; what remains is the gradient of half the squared distance for the
+    actions, and spread² − distance² for the logarithm of the spread. The loss may be negative.
     """
     bounds = space.bounds
     low, high, unit = (torch.from_numpy(numbers) for numbers in (bounds.low, bounds.high, bounds.unit))
@@ -137,22 +134,12 @@ def _vector_loss(
 
 
 def smoothed(logits: Float[Tensor, "*batch n_actions"], smoothing: float) -> Float[Tensor, "*batch n_actions"]:
-    """Return logits of (1 − ε)·softmax(logits) + ε/n_actions: no action is ruled out by more than log(n_actions/ε).
-
-    Args:
-        logits: Unnormalised log-probabilities.
-        smoothing: ε, in [0, 1).
-    """
+    """Return logits of (1 − ε)·softmax(logits) + ε/n_actions, with ε in [0, 1): every action stays above ε/n_actions."""
     return ((1 - smoothing) * logits.softmax(-1) + smoothing / logits.shape[-1]).log()
 
 
 def losses_for(space: ActionSpace, *, action_only: bool = False) -> tuple[PlanLoss, ...]:
-    """Return the losses that fit an action space, the default first.
-
-    Args:
-        space: The action space.
-        action_only: The teacher gives actions alone, no probabilities.
-    """
+    """Return the losses that fit an action space, the default first; `action_only` excludes those of probabilities."""
     if isinstance(space, Continuous):
         return VECTOR_LOSSES
     return ROW_LOSSES[:1] if action_only else ROW_LOSSES

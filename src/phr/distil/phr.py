@@ -1,6 +1,9 @@
 """Stage 2: policy horizon regression (PHR) teaches a student to predict the teacher's next `horizon` actions from one look.
 
-Source: Wagner et al. 2021 (arXiv:2106.10075), Algorithm 1 (stage 2), with the repairs of docs/method.md.
+All of Algorithm 1, in the order of the paper: stage 1 trains the teacher (`phr.teacher.a2c`); stage 2 cuts its episodes into
+windows (`phr.distil.windows`), compares the student's plans with them (`phr.distil.losses`) and descends the loss (here).
+
+Source: Wagner et al. 2021 (arXiv:2106.10075), Algorithm 1 (stage 2), corrected as docs/method.md describes.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from torch import Tensor, nn
 from phr.actions import Continuous
 from phr.distil.config import PHRConfig
 from phr.distil.losses import check_loss, n_outputs_for, plan_loss
-from phr.distil.windows import MixedWindows, StudentWindowData, WindowData, each_once, smoothing_of
+from phr.distil.student_states import MixedWindows, StudentWindowData
+from phr.distil.windows import WindowData, each_once, smoothing_of
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.experience.trajectory import Experience
 from phr.networks.policy import PlanNetwork, extend_teacher
@@ -24,17 +28,16 @@ from phr.seeding import Streams, rng_from_state, rng_state
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
 
 _REPETITIVE = 0.75
-"""A world is repetitive where no more than this part of a batch's observations differ, as on a grid with one map."""
+"""Batches with a smaller part of different observations are repetitive, as on a grid with one map."""
 
 
 class PHR:
     """A distillation in progress; `update` advances it by one gradient step.
 
-    The teacher's part of the loss was computed when its episodes were recorded, so no gradient can reach it: the
-    semi-gradient of Eq. 10.
+    The teacher's outputs are recorded numbers, so no gradient reaches the teacher: the semi-gradient of Eq. 10.
 
     Args:
-        start: Whose trunk and head 1 the student starts from: the teacher, or a fresh network where the teacher has none.
+        start: The network whose trunk and head 1 the student starts from: the teacher's, or a fresh one.
         experience: The teacher's episodes, already filtered.
         config: Settings.
 
@@ -56,10 +59,10 @@ class PHR:
         if start.config.n_actions != n_outputs_for(config.loss, self.space):
             raise IncompatibleModelError(
                 f"the loss {config.loss} needs {n_outputs_for(config.loss, self.space)} numbers for an action, the network "
-                f"it would start from answers {start.config.n_actions}; choose the loss that it was trained with"
+                f"to start from outputs {start.config.n_actions}; choose the loss that it was trained with"
             )
         self.config = config
-        # A copy that is less sure is one that acts less where actions are continuous.
+        # Scaled logits are less certain, but scaled continuous actions are other actions.
         copy_scale = 1.0 if isinstance(self.space, Continuous) else config.copy_scale
         self.network = extend_teacher(
             start,
@@ -80,17 +83,17 @@ class PHR:
         self._latest_loss = float("nan")
 
     def draw_from(self, batches: MixedWindows) -> None:
-        """Let updates draw from other windows than the teacher's episodes alone, as refinement does."""
+        """Draw the batches of further updates from these windows, as refinement does."""
         self._batches = batches
 
     def _repeats(self) -> bool:
-        """Whether batches show the same observations so often that it pays to answer each of them once."""
+        """Whether batches repeat observations so often that it pays to evaluate each of them once."""
         rng = Streams(self.config.seed).rng("student-repeats")
         obs = self.data.draw_batch(rng, self.config.batch_size)[0] if self.data.n_drawn else torch.empty(0)
         return len(each_once(obs)[0]) < _REPETITIVE * len(obs)
 
     def _freeze(self) -> None:
-        """Switch off the gradients that the trunk mode forbids; head 1 is kept out of the loss by `WindowData.regressed`."""
+        """Switch off the gradients that the trunk mode forbids; `WindowData.regressed` keeps head 1 out of the loss."""
         self.network.value_head.requires_grad_(self.config.joint)
         if self.config.trunk_mode == "frozen":
             self.network.trunk.requires_grad_(False)
@@ -98,7 +101,7 @@ class PHR:
             self.network.first_trunk.requires_grad_(False)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """What is trained; the trunk's weights decay, the heads' do not, because head 1 may have to stay as it is."""
+        """Return the trained parameters; the heads' do not decay, because head 1 may have to stay as it is."""
         trained = [p for p in self.network.parameters() if p.requires_grad]
         decaying = {id(p) for p in self.network.trunk.parameters() if p.ndim > 1}
         return [
@@ -108,7 +111,7 @@ class PHR:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to learn; a horizon of 1 that may not move head 1 never had anything."""
+        """Whether all updates are done; a horizon of 1 without head 1 has none."""
         untouched = self.config.horizon == 1 and self.config.trunk_mode != "anchored"
         return untouched or self.n_updates >= self.config.total_updates
 
@@ -141,7 +144,7 @@ class PHR:
         return self.config.loss_weight * loss
 
     def computing(self) -> torch.autocast:
-        """Return the context that the network's passes run in: the number type of `config.precision`."""
+        """Return the context for the network's passes, with the number type of `config.precision`."""
         return computing_in(self._dtype)
 
     def _learning_rate(self) -> float:
@@ -191,12 +194,11 @@ class PHR:
     def agreement(self, data: WindowData | StudentWindowData | None = None, max_windows: int = 4096) -> list[float]:
         """Return, for each head, the fraction of valid steps whose most likely action is the teacher's.
 
-        The windows are evenly spaced. Continuous actions are the teacher's where every number is within a twentieth of its
-        range (`actions.CLOSE`).
+        Continuous actions agree where every number is within a twentieth of its range (`actions.CLOSE`).
 
         Args:
-            data: The windows; those of the teacher's own episodes by default.
-            max_windows: Most windows that are compared.
+            data: The windows; by default those of the teacher's episodes.
+            max_windows: Most windows that are compared, evenly spaced.
         """
         data = self.data if data is None else data
         rows = torch.linspace(0, len(data) - 1, min(max_windows, len(data))).long()

@@ -1,8 +1,6 @@
-"""Settings of both stages that measured best, by the family of the environment, refined where an environment is known.
+"""Settings of both stages that measured best: by the family of the environment, then by its id, exactly as written.
 
-One lookup serves teachers and students: first the family (`SplitEnv.family`; where that is "other", images are told from
-numbers by the observation's shape), then the environment's id as it is written. Whatever neither sets takes the fields'
-own defaults.
+Environments of the family "other" are images or numbers, by the observation's shape. Other settings are field defaults.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from phr.settings import given_settings
 from phr.teacher.a2c import A2CConfig
 
 RECORDED_BYTES = 2 * 2**30
-"""Most that the observations of a recording take by default: `record_steps` is lowered where so many would take more."""
+"""Most memory of recorded observations by default; `record_steps` is lowered accordingly."""
 
 GRID_TRUNK = TrunkConfig(kind="grid", channels=(16, 32, 32), width=256)
 """Half the reference network in every width; learns the grids as well, at a third of the inference time."""
@@ -36,8 +34,7 @@ ATARI_TRUNK = TrunkConfig(kind="atari", channels=(16, 32, 32), width=512)
 """The Nature network with half its channels; learns Pong as well."""
 
 FRESH_WIDTH = 256
-"""Units of each layer of a student over numbers that starts from no network; a plan is a finer function than the next
-action."""
+"""Units of each layer of a fresh student over numbers; a plan is a finer function than the next action."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ _IMAGES = Preset(recording=_FEW_IMAGES, student=_image_student)
 """Images of environments of no family."""
 
 _FOUR_ROUNDS: dict[str, Any] = {"refine": 4, "refine_windows": 10_000, "refine_updates": 5000}
-"""Where steps cost little and what a plan did wrong leads away from the teacher's states: a pole balances or falls."""
+"""For cheap steps and mistakes that lead away from the teacher's states: a pole balances or falls."""
 
 _FRESH_NUMBERS: dict[str, Any] = {
     # Over a few numbers inference and steps cost little, and plans hang on small differences: many updates at a high rate,
@@ -112,7 +109,7 @@ _FRESH_NUMBERS: dict[str, Any] = {
     "n_updates": 12_000,
     **_FOUR_ROUNDS,
 }
-"""Stage-2 settings of students over numbers that start from no network."""
+"""Stage-2 settings of fresh students over numbers."""
 
 _CONTINUOUS: dict[str, Any] = {
     "loss": "squared",
@@ -156,7 +153,7 @@ _KNOWN: dict[str, Preset] = {
     "MiniGrid-DoorKey-5x5-v0": Preset(
         teacher={"total_timesteps": 800_000, **_BATCHES_OF_32, "gamma": 0.95, "ent_coef": 0.05}
     ),
-    # Random play crosses the lava once in 130 episodes: rewards have to be heard beside the entropy bonus, and a random
+    # Random play crosses the lava once in 130 episodes: rewards have to outweigh the entropy bonus, and a random
     # beginning would end in the lava.
     "MiniGrid-LavaCrossingS9N1-v0": Preset(
         teacher={**_BATCHES_OF_32, "total_timesteps": 2_400_000, "learning_rate": 1e-3, "reward_scale": 20.0}
@@ -184,12 +181,12 @@ _KNOWN: dict[str, Preset] = {
 """By id, exactly as written: an id with options is another environment of the same family."""
 
 _FURTHER = 0.3
-"""Of the learning rate is what trained weights begin with when they are trained further."""
+"""Part of the learning rate with which training further begins."""
 
 
 @runtime_checkable
 class World(Protocol):
-    """Where a student will act: an environment, or logged episodes of one."""
+    """An environment, or logged episodes of one."""
 
     @property
     def env_id(self) -> str:
@@ -198,7 +195,7 @@ class World(Protocol):
 
     @property
     def observation_space(self) -> spaces.Box:
-        """Of one observation."""
+        """The observation space."""
         ...
 
     @property
@@ -224,12 +221,7 @@ def teacher_config(env: SplitEnv, /, **overrides: Any) -> A2CConfig:
 
 
 def further_config(env: SplitEnv, trunk: TrunkConfig, /, **overrides: Any) -> A2CConfig:
-    """Return the same for a teacher that is trained further: its rate rises first, and its entropy stays low.
-
-    Args:
-        env: Where.
-        trunk: The layers that the teacher has.
-        **overrides: Fields of `A2CConfig`.
+    """Return `teacher_config` for training a teacher of these layers further: its rate rises first, its entropy stays low.
 
     Raises:
         SettingError: As for `teacher_config`, or if `overrides` have a trunk.
@@ -251,9 +243,9 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
     """Return stage-2 settings for an environment; `overrides` win, those that are None are ignored.
 
     Args:
-        world: The environment, its id (which is made once, to look at it), or logged episodes.
+        world: The environment, its id, or logged episodes.
         horizon: Actions predicted from one observation.
-        fresh: The layers of a student that starts from no network of a teacher, or has a width of its own.
+        fresh: The layers of a student that does not start from a teacher's network, or has a width of its own.
         **overrides: Fields of `PHRConfig`.
 
     Raises:
@@ -267,7 +259,7 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
         given["loss"] = given["loss"].replace("-", "_")  # as the command line writes it
     if given.get("joint") is True:
         given = {"trunk_mode": "shared", **given}  # the one way in which A2C may move trunk and head 1
-    world = _look_at(world) if isinstance(world, str) else world
+    world = _closed_env(world) if isinstance(world, str) else world
     preset = {**_student_settings(world, horizon, fresh), **_known(world).student(horizon)}
     if given.get("sample_labels") is True:
         preset["refine"] = 0  # only a greedy teacher can be asked again
@@ -303,22 +295,11 @@ def _known(world: World) -> Preset:
     return _KNOWN.get(world.env_id, Preset())
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What an environment that was made and closed again looked like."""
-
-    env_id: str
-    family: Family
-    observation_space: spaces.Box
-    action_space: ActionSpace
-
-
 @cache
-def _look_at(env_id: str) -> _Seen:
-    env = make_env(env_id)
-    seen = _Seen(env_id, env.family, env.observation_space, env.action_space)
-    env.close()
-    return seen
+def _closed_env(env_id: str) -> SplitEnv:
+    """Return a closed environment, whose family and spaces can still be read."""
+    with make_env(env_id) as env:
+        return env
 
 
 def default_trunk_of(world: World) -> TrunkConfig:
@@ -328,6 +309,6 @@ def default_trunk_of(world: World) -> TrunkConfig:
 
 
 def fresh_trunk(world: World) -> TrunkConfig:
-    """Return the layers of a student that starts from no network of a teacher."""
+    """Return the layers of a student that does not start from a teacher's network."""
     trunk = default_trunk_of(world)
     return replace(trunk, width=FRESH_WIDTH) if trunk.kind == "mlp" else trunk

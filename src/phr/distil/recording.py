@@ -1,4 +1,4 @@
-"""Where stage 2 gets its episodes from: a teacher that is recorded now, or a file of episodes recorded before."""
+"""The episodes of stage 2: record a teacher, or check episodes recorded before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from phr.distil.config import PHRConfig
 from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
 from phr.envs.remarks import Remarks
-from phr.envs.split import SplitEnv
 from phr.envs.vector import VectorSplit
 from phr.errors import IncompatibleModelError
 from phr.evaluation.episodes import make_vector
@@ -24,7 +23,7 @@ from phr.protocols import Planner
 from phr.seeding import Streams
 
 PROBE_EPISODES = 128
-"""If none of the first so many episodes is a success, no more are played: failing takes the longest."""
+"""Recording stops if none of the first so many episodes is a success: failing takes the longest."""
 
 
 def record_teacher(
@@ -38,20 +37,20 @@ def record_teacher(
     """Let the teacher act from varied starts and keep the episodes that `config.keep` asks for.
 
     Args:
-        teacher: Acts greedily, or samples where `config.sample_labels` says so.
-        env_id: Where.
-        config: Says how many episodes, and how their starts are varied.
-        on_progress: Told while the episodes are played.
-        remarks: Collects what did not go as asked.
+        teacher: Acts greedily, or samples if `config.sample_labels`.
+        env_id: The environment.
+        config: Settings: number of episodes, variation of starts, episodes to keep.
+        on_progress: Called while the episodes are played.
+        remarks: Counts what did not go as asked.
 
     Returns:
-        The kept episodes, and why these.
+        The kept episodes, and the reason.
 
     Raises:
         IncompatibleModelError: If the teacher does not fit the environment.
         NoSuccessError: If successes are to be kept, success is known, and no episode was one.
         SettingError: If `config.keep` is `successes` and success is unknown.
-        NonFiniteError: If the teacher answers with a NaN or an infinity.
+        NonFiniteError: If the teacher's output contains NaN or Inf.
         BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
     """
     with make_vector(env_id, min(config.side_by_side, config.n_episodes), remarks=remarks) as vector:
@@ -61,7 +60,7 @@ def record_teacher(
 
 
 def _record(teacher: Planner, vector: VectorSplit, config: PHRConfig, on_progress: OnProgress) -> Experience:
-    """All episodes, the first of them as a probe."""
+    """Return all episodes; the first of them are a probe."""
     streams, actions = Streams(config.seed), action_space_of(teacher)
     if vector.action_space != actions:
         raise IncompatibleModelError(f"the teacher has {actions}, {vector.env_id} has {vector.action_space}")
@@ -87,22 +86,19 @@ def _record(teacher: Planner, vector: VectorSplit, config: PHRConfig, on_progres
 
 
 def _stage_end(n_played: int, n_episodes: int) -> int:
-    """Return the number of episodes after which to look at how long they are, and whether the teacher succeeds.
-
-    Where few are asked for, as of images, a few of these show the length: `record_steps` bounds the memory they take.
-    """
+    """Return after how many episodes to check their length and the teacher's success; earlier where few are asked for."""
     few = PROBE_EPISODES if n_episodes > PROBE_EPISODES else max(1, n_episodes // 8)
     return next((end for end in (few, PROBE_EPISODES) if n_played < end), n_episodes)
 
 
 def _episodes_wanted(probe: list[Trajectory], config: PHRConfig) -> int:
-    """How many episodes give the steps that are wanted. Stopping at the wanted step itself would favour short episodes."""
+    """Return the number of episodes for `record_steps`; stopping at that very step would favour short episodes."""
     mean_length = sum(len(trajectory.actions) for trajectory in probe) / len(probe)
     return max(len(probe), min(config.n_episodes, math.ceil(config.record_steps / mean_length)))
 
 
 def named(experience: Experience, config: PHRConfig, *, teacher: str, teacher_id: str) -> Experience:
-    """The experience with a note of whose it is and how `record_teacher` came by it."""
+    """Return the experience with its origin: the teacher, and how `record_teacher` recorded it."""
     origin = Origin(
         teacher=teacher,
         teacher_id=teacher_id,
@@ -118,11 +114,11 @@ def check_experience(experience: Experience, env_id: str, config: PHRConfig, *, 
     """Refuse episodes that are not of this teacher, in this environment, recorded in this way.
 
     Args:
-        experience: Recorded before.
-        env_id: Where the student is to act.
-        config: Says whether the teacher was to sample.
-        teacher: What the user calls the teacher that is distilled.
-        teacher_id: SHA-256 of its model file, or its name where it has none.
+        experience: Episodes recorded before.
+        env_id: The environment of the student.
+        config: Settings; `sample_labels` must be that of the recording.
+        teacher: The teacher's name, for the message.
+        teacher_id: SHA-256 of its model file, or its name.
 
     Raises:
         IncompatibleModelError: For the first thing that does not fit.
@@ -131,7 +127,7 @@ def check_experience(experience: Experience, env_id: str, config: PHRConfig, *, 
     if experience.env_id != env_id:
         raise IncompatibleModelError(f"the experience was recorded in {experience.env_id}, not in {env_id}")
     if origin is None:
-        raise IncompatibleModelError("the experience does not say which teacher it was recorded from; record it again")
+        raise IncompatibleModelError("the experience does not record its teacher; record it again")
     if origin.teacher_id != teacher_id:
         raise IncompatibleModelError(
             f"the experience was recorded from another teacher: {_described(origin.teacher, origin.teacher_id)}, "
@@ -143,20 +139,14 @@ def check_experience(experience: Experience, env_id: str, config: PHRConfig, *, 
             f"the experience was recorded from {how} teacher, the settings ask for {wanted} (sample_labels)"
         )
     with make_env(env_id) as env:
-        _check_spaces(experience, env)
+        expected = (env.observation_space.shape, str(env.observation_space.dtype), env.action_space)
+    found = (experience.obs_shape, str(experience.trajectories[0].obs.dtype), experience.action_space)
+    if found != expected:
+        raise IncompatibleModelError(
+            f"the experience has observations {found[0]} of {found[1]} and {found[2]}, "
+            f"{env_id} has {expected[0]} of {expected[1]} and {expected[2]}"
+        )
 
 
 def _described(name: str, identity: str) -> str:
     return name if name == identity else f"{name or 'a model in memory'} ({identity[:12]})"
-
-
-def _check_spaces(experience: Experience, env: SplitEnv) -> None:
-    space = env.observation_space
-    obs = experience.trajectories[0].obs
-    found = (experience.obs_shape, str(obs.dtype), experience.action_space)
-    expected = (space.shape, str(space.dtype), env.action_space)
-    if found != expected:
-        raise IncompatibleModelError(
-            f"the experience has observations {found[0]} of {found[1]} and {found[2]}, "
-            f"{experience.env_id} has {expected[0]} of {expected[1]} and {expected[2]}"
-        )

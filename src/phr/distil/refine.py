@@ -1,14 +1,11 @@
-"""Refinement: a student is trained further on the states that its own plans lead to.
+"""Refinement (DAgger): train a student further on the states that its own plans lead to.
 
 Plain distillation shows a student the teacher's states alone, but a plan ends where the student's actions led. In each round
-the student as it stands is played, the teacher answers from where the plans ended (`StudentStates` says which states these
-are, and why), and the windows of all rounds are trained on beside the teacher's own episodes.
+the present student is played, the teacher acts from where its plans end (`StudentStates`), and the windows of all rounds are
+trained on beside the teacher's own episodes. No episode is dropped for its outcome: here an episode mostly fails because of
+the student, and the worse its state, the more the teacher's action in it is worth.
 
-No episode is dropped for ending badly. The success filter keeps a teacher's failures from being taught; an episode that
-fails here mostly does so because of the student, and the worse its state, the more the teacher's answer to it is worth.
-
-Source:
-    Ross et al. 2011 (arXiv:1011.0686), Algorithm 3.1 (DAgger: windows are aggregated over the rounds).
+Source: Ross et al. 2011 (arXiv:1011.0686), Algorithm 3.1 (DAgger: windows are aggregated over the rounds).
 """
 
 from __future__ import annotations
@@ -25,8 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phr.distil.phr import PHR
-from phr.distil.student_states import StudentStates, StudentWindows
-from phr.distil.windows import MixedWindows, StudentWindowData
+from phr.distil.student_states import MixedWindows, StudentStates, StudentWindowData, StudentWindows
 from phr.envs.lanes import random_prefix
 from phr.envs.remarks import Remarks
 from phr.evaluation.episodes import make_vector
@@ -38,27 +34,17 @@ from phr.seeding import Streams
 from phr.storage.tensors import network_tensors, restore_network
 
 _PATIENCE = 8
-"""Turns for each window wanted of an environment; where episodes end within a plan, most turns leave none."""
+"""Most turns per wanted window of an environment; turns whose episode ends within a plan leave none."""
 
 _HOPELESS = 1024
-"""Turns of single environments without any window, after which no more is played: no plan seems to end in an episode."""
+"""Turns of single environments without any window after which the round ends: no plan seems to end within an episode."""
 
 _HELD_OUT = 8
-"""One of so many environments only measures, or where there are fewer, one of so many episodes of each."""
+"""One of so many environments is held out to measure agreement; with fewer environments, one of so many episodes."""
 
 
 class RefinementRound:
-    """A round in play: environments of its own, so that its number and the seed decide all of it.
-
-    Args:
-        number: From 1.
-        actor: Whose plans are played.
-        teacher: Asked where they end.
-        env_id: Where.
-        student: Whose settings say how much.
-        n_before: Windows of the rounds before.
-        remarks: Collects what did not go as asked.
-    """
+    """A round in play; its number, from 1, and the seed determine it, so it has environments of its own."""
 
     def __init__(
         self, number: int, actor: Planner, teacher: Planner, env_id: str, student: PHR, n_before: int, remarks: Remarks
@@ -87,17 +73,17 @@ class RefinementRound:
 
     @property
     def done(self) -> bool:
-        """Whether all windows are there, or no more can be expected."""
+        """Whether all windows are there, or no more are to be expected."""
         hopeless = not self.n_windows and self._n_turns * self._n_envs >= _HOPELESS
         return self.n_windows >= self._wanted or self._n_turns >= self._most_turns or hopeless
 
     @property
     def sha256(self) -> str:
-        """Of all windows so far: what they show and the actions they ask for."""
+        """Hash of the observations and actions of all windows so far."""
         return self._hash.hexdigest()
 
     def turn(self, windows: StudentWindowData, held_out: StudentWindowData) -> None:
-        """Play on, and add the new windows to those that are trained on, or to those that only measure."""
+        """Play one turn, and add its windows to the training windows or to the held-out ones."""
         new = self._states.turn().subset(slice(self._wanted - self.n_windows))
         keys = new.keys()
         self._hash.update(b"".join(keys))
@@ -108,7 +94,7 @@ class RefinementRound:
         self._n_turns += 1
 
     def _held_out(self, windows: StudentWindows) -> NDArray[np.bool_]:
-        """Which windows only measure agreement; all windows of one episode are on the same side."""
+        """Return which windows are held out; all windows of one episode are on the same side."""
         if self._n_envs < _HELD_OUT:
             aside: NDArray[np.bool_] = (windows.envs + windows.episodes) % _HELD_OUT == 1
         else:
@@ -123,19 +109,20 @@ class RefinementRound:
 class Refinement:
     """A distillation and the rounds of refinement after it; `update` plays one turn of a round, or takes a gradient step.
 
-    A checkpoint holds no window but the weights that were played, and playing them again gives the same windows, as the
-    teacher's episodes are recorded again too. A hash tells where that is not so.
+    A checkpoint holds the weights that were played instead of windows: playing them again gives the same windows, which a
+    hash confirms.
 
     Args:
-        student: The distillation; its settings say how many rounds.
-        teacher: Looked at every step; its most likely action counts.
-        env_id: Where.
-        obs_space: Of its observations.
-        say: Told what each round found and what it changed, one line at a time.
-        remarks: Collects what did not go as asked.
+        student: The distillation, with the settings of the rounds.
+        teacher: Acts greedily where the student's plans end.
+        env_id: The environment.
+        obs_space: Observation space.
+        say: Called with the results of each round, one line at a time.
+        remarks: Counts what did not go as asked.
 
     Attributes:
         skipped: Why there is nothing to refine; empty where there is.
+        reports: Windows of each round, and the agreement before and after it, head by head.
     """
 
     def __init__(
@@ -152,7 +139,6 @@ class Refinement:
         self._remarks = Remarks() if remarks is None else remarks
         self.skipped = ""
         self.reports: list[dict[str, Any]] = []
-        """What is known of each round: its windows, and the agreement before and after it, head by head."""
         self._played: list[dict[str, Tensor]] = []
         self._n_ready = 0
         self._round: RefinementRound | None = None
@@ -176,7 +162,7 @@ class Refinement:
         return bool(self.skipped) or self.student.done
 
     def progress(self) -> Progress:
-        """Where the round that is played stands, else where the gradient steps do."""
+        """Return the windows of the round in play, else the gradient steps."""
         if self.skipped:
             return replace(self.student.progress(), total=self.n_updates)
         if self._round is None:
@@ -185,16 +171,16 @@ class Refinement:
         return Progress(stage, self._round.n_windows, self.student.config.refine_windows, "windows")
 
     def averages(self) -> dict[str, float]:
-        """Nothing: the loss says it all."""
+        """Return nothing: the loss is in every row of metrics."""
         return {}
 
     def update(self) -> dict[str, float]:
-        """One turn of a round, which returns nothing; where no round is to be played, one gradient step.
+        """Play one turn of a round, which has no metrics; where no round is to be played, take one gradient step.
 
-        Where no plan of the student ends within an episode there is nothing to refine: `skipped` says so, and all is done.
+        If no plan of the student ends within an episode, `skipped` is set and the training is done.
 
         Returns:
-            The loss and the gradient norm; with the first and the last step of a round also what it found and changed.
+            The loss and the gradient norm; with the first and the last step of a round also the agreement.
 
         Raises:
             NonFiniteError: If the loss or the gradient is not finite, or the teacher's plan is not.
@@ -218,7 +204,7 @@ class Refinement:
         return values
 
     def _play(self) -> None:
-        """One turn of the first round whose windows are missing."""
+        """Play one turn of the first round whose windows are missing."""
         if self._round is None:
             self._held_out = self._no_windows(self.student.config.refine_windows, unique=False)
             self._round = self._open_round(self._n_ready + 1)
@@ -236,13 +222,13 @@ class Refinement:
         return RefinementRound(number, actor, self._teacher, self._env_id, self.student, n_before, self._remarks)
 
     def close(self) -> None:
-        """Close the environments of a round that is being played."""
+        """Close the environments of the round in play."""
         if self._round is not None:
             self._round.close()
             self._round = None
 
     def _finish_playing(self, played: RefinementRound) -> None:
-        """Enter what a round found, and mix its windows in; one that was played before is compared with what it was."""
+        """Report a round, and mix its windows in; one that is replayed after resuming is compared with its report."""
         config = self.student.config
         if not len(self.windows):
             self.skipped = (
@@ -256,23 +242,15 @@ class Refinement:
             if self.reports[played.number - 1]["sha256"] != played.sha256:
                 self._say(
                     f"{title}: playing it again led to other states; {self._env_id} is not determined by its seed, so this "
-                    "run does not go on exactly"
+                    "run does not continue exactly"
                 )
             return
-        before = self._agreement()
-        n_new = len(self.windows) - played.n_before
-        self.reports.append(
-            {
-                "round": played.number,
-                "windows": n_new,
-                "held_out": len(self._held_out),
-                "sha256": played.sha256,
-                "before": before,
-            }
-        )
+        before, n_new, n_held_out = self._agreement(), len(self.windows) - played.n_before, len(self._held_out)
+        report = {"round": played.number, "windows": n_new, "held_out": n_held_out, "sha256": played.sha256}
+        self.reports.append({**report, "before": before})
         self._say(
             f"{title}: {n_new:,} new windows where the student's plans led; agreement with the teacher there, on "
-            f"{len(self._held_out):,} others, head by head: {_percents(before)}"
+            f"{n_held_out:,} others, head by head: {_percents(before)}"
         )
 
     def _close_round(self) -> None:
@@ -282,7 +260,7 @@ class Refinement:
         self._say(f"refinement, round {report['round']} of {config.refine}, trained: {_percents(report['after'])}")
 
     def _agreement(self) -> list[float | None]:
-        """On the windows held out; None for a head that none of them has a step for, as where every episode is short."""
+        """Return the agreement on held-out windows; None for a head without any valid step in them."""
         if not len(self._held_out):
             return [None] * self.student.config.horizon
         found = zip(self.student.agreement(self._held_out), self._held_out.steps_per_head(), strict=True)
@@ -295,18 +273,14 @@ class Refinement:
         return {"refine/round": float(report["round"]), "refine/windows": float(report["windows"]), **heads}
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that `restore` needs to go on bit for bit."""
+        """Return all that `restore` needs to continue bit for bit."""
         tensors, state = self.student.checkpoint()
         for number, weights in enumerate(self._played, start=1):
             tensors |= {f"round-{number}.{name}": value for name, value in weights.items()}
         return tensors, {**state, "n_played": len(self._played), "reports": [dict(report) for report in self.reports]}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Go back to where `checkpoint` was taken; the next updates play the rounds of before again.
-
-        Raises:
-            IncompatibleModelError: If the checkpoint is of another network.
-        """
+        """Go back to where `checkpoint` was taken; the next updates replay the earlier rounds."""
         self.student.restore(tensors, state)
         self.reports = state["reports"]
         for number in range(1, state["n_played"] + 1):
@@ -316,5 +290,5 @@ class Refinement:
 
 
 def _percents(agreement: list[float | None]) -> str:
-    """Per cent of each head, for a person."""
+    """Return the percentages of the heads."""
     return " ".join("–" if value is None else f"{100 * value:.1f}" for value in agreement) + " %"

@@ -1,10 +1,10 @@
-"""Both stages from beginning to end: environments in, a model out, in a folder that can be resumed."""
+"""Both stages from beginning to end: from an environment to a model, in a folder that can be resumed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ from phr.teachers.policy import parameter_count
 Say = Callable[[str], None]
 
 
+def _quiet(_line: str) -> None:
+    """Print nothing."""
+
+
 def train_teacher(
     env_id: str,
     config: A2CConfig,
@@ -48,21 +52,18 @@ def train_teacher(
     start: Model | None = None,
     resume: bool = False,
     on_progress: OnProgress = silent,
-    say: Say = lambda _line: None,
+    say: Say = _quiet,
 ) -> Model:
-    """Stage 1: train a teacher by A2C.
+    """Train a teacher by A2C (stage 1); return the weights of the best greedy evaluation, as a model of horizon 1.
 
     Args:
-        env_id: Where.
+        env_id: The environment.
         config: Settings.
-        directory: Where checkpoints, metrics and the model go; None keeps them in memory.
+        directory: Folder for checkpoints, metrics and the model; None keeps them in memory.
         start: A teacher to train further; None starts from a fresh network.
-        resume: Go on where there is a part; return the model where all is done.
-        on_progress: Told after each update.
-        say: Told where a resumed training does not go on exactly.
-
-    Returns:
-        The weights of the best greedy evaluation, as a model of horizon 1.
+        resume: Continue an unfinished run; return the model of a finished one.
+        on_progress: Called after each update.
+        say: Called if a resumed training does not continue exactly, and with the warnings.
 
     Raises:
         OutputDirectoryError: If the folder holds something else.
@@ -90,124 +91,156 @@ def train_teacher(
     return _finish(training.greedy.best_network(), run, "teacher", env_id, space, notes)
 
 
-def distill(
-    teacher: Planner,
-    env_id: str,
-    config: PHRConfig,
-    directory: Path | None = None,
-    *,
-    start: PlanNetwork | TrunkConfig,
-    teacher_name: str = "",
-    teacher_id: str = "",
-    joint_config: A2CConfig | None = None,
-    experience: Experience | None = None,
-    experience_id: str = "",
-    save_experience_to: Path | None = None,
-    resume: bool = False,
-    on_progress: OnProgress = silent,
-    say: Say = lambda _line: None,
-) -> Model:
-    """Stage 2: distil a teacher into a student that plans `config.horizon` actions.
+@dataclass(frozen=True, eq=False)
+class Distillation:
+    """Stage 2: what a student is made of. `run` distils it, as often as it is called.
 
-    Args:
-        teacher: Whose actions are predicted.
-        env_id: Where.
-        config: Settings.
-        directory: Where checkpoints, metrics and the model go; None keeps them in memory.
-        start: The teacher's own network, or the layers of a fresh one where it has none.
-        teacher_name: For the manifest.
-        teacher_id: SHA-256 of its model file; its name where it has none. A resumed run and given experience must have the
-            same.
-        joint_config: Stage-1 settings, needed where `config.joint`.
-        experience: Episodes recorded from the same teacher, to use instead of recording new ones.
-        experience_id: What tells this experience from another (a hash), where it is given.
-        save_experience_to: Where to keep the episodes that were recorded and kept (.npz, with a JSON beside it).
-        resume: Go on where there is a part; return the model where all is done.
-        on_progress: Told while recording and after each update.
-        say: Told which episodes were kept, and why, what each round of refinement found and changed, and at the end what
-            did not go as asked; the last is also among the manifest's notes, as `warnings`.
-
-    No more than one vector of environments is open at a time, and none afterwards.
-
-    Raises:
-        OutputDirectoryError: If the folder holds something else, or a finished run whose episodes are to be saved now.
-        IncompatibleModelError: If teacher, environment and experience do not fit.
-        NoSuccessError: If the teacher succeeded in no episode.
-        SettingError: If successes are to be kept and success is unknown.
-        NonFiniteError: If a loss or gradient is not finite, or the teacher's plan is not.
-        BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
+    Attributes:
+        teacher: Its actions are predicted; None learns from recorded episodes alone, without an environment.
+        env_id: The environment of teacher and student.
+        config: Settings. Without a teacher the loss must not need probabilities, and head 1 is learnt too.
+        start: The teacher's own network, or the layers of a fresh one.
+        teacher_name: The teacher's name in the manifest.
+        teacher_id: SHA-256 of the teacher's model file; its name by default. A resumed run and recorded episodes must have
+            the same.
+        joint_config: Settings of stage 1, required where `config.joint`.
+        read_episodes: Reads episodes recorded before; None records new ones. A function, so that no one holds the episodes
+            while the student is trained.
+        save_episodes_to: File for the recorded and kept episodes (.npz, with a JSON beside it).
     """
-    identity = teacher_id or teacher_name
-    settings = {"command": "distill", "env_id": env_id, "teacher": identity, "settings": said_settings(config)}
-    if experience is not None:
-        check_experience(experience, env_id, config, teacher=teacher_name, teacher_id=identity)
-        settings["experience"] = experience_id
-    run = _open_run(directory, settings, resume)
-    if run is not None and run.is_complete:
-        if save_experience_to is not None and not save_experience_to.with_suffix(".npz").exists():
+
+    teacher: Planner | None
+    env_id: str
+    config: PHRConfig
+    _: KW_ONLY
+    start: PlanNetwork | TrunkConfig
+    teacher_name: str = ""
+    teacher_id: str = ""
+    joint_config: A2CConfig | None = None
+    read_episodes: Callable[[], Logged] | None = None
+    save_episodes_to: Path | None = None
+
+    @property
+    def identity(self) -> str:
+        """The id of the teacher, or its name."""
+        return self.teacher_id or self.teacher_name
+
+    def run(
+        self, directory: Path | None = None, *, resume: bool = False, on_progress: OnProgress = silent, say: Say = _quiet
+    ) -> Model:
+        """Distil the student.
+
+        Args:
+            directory: Folder for checkpoints, metrics and the model; None keeps them in memory.
+            resume: Continue an unfinished run; return the model of a finished one.
+            on_progress: Called while recording and after each update.
+            say: Called with the reason of the episode filter, the results of each round of refinement and, at the end, the
+                warnings, which are also in the manifest's notes.
+
+        No more than one vector of environments is open at a time, and none afterwards.
+
+        Raises:
+            OutputDirectoryError: If the folder holds something else, or a finished run whose episodes are to be saved now.
+            IncompatibleModelError: If teacher, environment and episodes do not fit.
+            NoSuccessError: If no episode was a success.
+            SettingError: If successes are to be kept and success is unknown, or the settings require a teacher.
+            NonFiniteError: If a loss, a gradient or the teacher's plan is not finite.
+            BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
+        """
+        logged = None if self.read_episodes is None else self.read_episodes()
+        run = _open_run(directory, self._run_settings(logged), resume)
+        from_file = self.teacher is None and logged is not None and logged.hearsay
+        if run is not None and run.is_complete:
+            self._check_saved(run.path)
+            model = load_own(run.path, self.env_id)
+        else:
+            remarks = Remarks()
+            space = logged.observation_space if logged and self.teacher is None else _space_of(self.env_id)
+            student, selection = self._begin(logged, space, remarks, on_progress, say)
+            del logged  # the student's windows hold a copy
+            notes = self._train(student, run, space, remarks, on_progress, say)
+            warnings = [selection.reason] if self.config.keep == "auto" and not selection.is_success else []
+            warnings += [*remarks.lines(), *notes.pop("skipped", [])]
+            notes |= {"selection": selection.reason} | ({"warnings": warnings} if warnings else {})
+            model = _finish(student.network, run, "student", self.env_id, space, notes)
+        for line in model.manifest.notes.get("warnings", []):
+            say(line)
+        return replace(model, hearsay=True) if from_file else model
+
+    def _run_settings(self, logged: Logged | None) -> dict[str, Any]:
+        """Return what makes a run the same run, after a check of the recorded episodes."""
+        settings = {"command": "distill", "env_id": self.env_id, "settings": said_settings(self.config)}
+        if self.teacher is not None:
+            settings["teacher"] = self.identity
+        if logged is not None:
+            settings["experience"] = logged.identity
+            if self.teacher is None:
+                _check_teacherless(self.config, logged)
+            else:
+                check_experience(
+                    logged.experience, self.env_id, self.config, teacher=self.teacher_name, teacher_id=self.identity
+                )
+        return settings
+
+    def _check_saved(self, path: Path) -> None:
+        """Refuse a finished run whose episodes should be saved and are not."""
+        file = self.save_episodes_to
+        if file is not None and not file.with_suffix(".npz").exists():
             raise OutputDirectoryError(
-                f"{run.path} holds a finished run, whose episodes were not kept in {save_experience_to}; leave "
-                "save_experience out, or record them anew in another folder"
+                f"{path} holds a finished run, whose episodes were not kept in {file}; leave save_experience out, or record "
+                "them again in another folder"
             )
-        return _warned(load_own(run.path, env_id), say)
-    with make_env(env_id) as env:
-        space = env.observation_space
-    remarks = Remarks()
-    if experience is None:
-        experience, selection = record_teacher(teacher, env_id, config, on_progress=on_progress, remarks=remarks)
-        experience = named(experience, config, teacher=teacher_name, teacher_id=identity)
-    else:
-        selection = select_episodes(experience, config.keep)
-        experience = experience.subset(selection.keep)
-    say(selection.reason)
-    if save_experience_to is not None:
-        save_experience(experience, save_experience_to)
-    student = PHR(_network(start, space, experience, config), experience, config)
-    del experience  # the student's windows hold a copy
-    with ExitStack() as opened:
-        training: Trainable = student
-        if config.refine:
-            refinement = Refinement(student, teacher, env_id, space, say=say, remarks=remarks)
-            training = opened.enter_context(closing(refinement))
-        elif config.joint:
-            training = opened.enter_context(closing(_joint_training(student, env_id, joint_config)))
-        run_training(training, run, on_progress=on_progress)
-    warnings = [*_warnings(selection, config), *remarks.lines()]
-    if config.refine and refinement.skipped:
-        warnings.append(refinement.skipped)
-    notes = _notes(student, teacher_name, selection, warnings)
-    notes["teacher_parameters"] = parameter_count(teacher)
-    if config.refine:
-        notes["refinement"] = refinement.reports
-    return _warned(_finish(student.network, run, "student", env_id, space, notes), say)
+
+    def _begin(
+        self, logged: Logged | None, space: spaces.Box, remarks: Remarks, on_progress: OnProgress, say: Say
+    ) -> tuple[PHR, Selection]:
+        """Return the student before its first update, and which episodes it learns from."""
+        if logged is not None:
+            selection = select_episodes(logged.experience, self.config.keep)
+            experience = logged.experience.subset(selection.keep)
+        else:
+            assert self.teacher is not None, "a distillation has a teacher, recorded episodes, or both"
+            experience, selection = record_teacher(
+                self.teacher, self.env_id, self.config, on_progress=on_progress, remarks=remarks
+            )
+            experience = named(experience, self.config, teacher=self.teacher_name, teacher_id=self.identity)
+        say(selection.reason)
+        if self.save_episodes_to is not None:
+            save_experience(experience, self.save_episodes_to)
+        return PHR(_network(self.start, space, experience, self.config), experience, self.config), selection
+
+    def _train(
+        self,
+        student: PHR,
+        run: RunDirectory | None,
+        space: spaces.Box,
+        remarks: Remarks,
+        on_progress: OnProgress,
+        say: Say,
+    ) -> dict[str, Any]:
+        """Train the student to its end; return the manifest's notes about it."""
+        notes: dict[str, Any] = {"teacher": self.teacher_name, "loss": self.config.loss, "seed": self.config.seed}
+        with ExitStack() as opened:
+            training: Trainable = student
+            if self.config.refine and self.teacher is not None:
+                refinement = Refinement(student, self.teacher, self.env_id, space, say=say, remarks=remarks)
+                training = opened.enter_context(closing(refinement))
+            elif self.config.joint:
+                if self.joint_config is None:
+                    raise IncompatibleModelError("joint training continues A2C, so it requires a teacher that phr trained")
+                joint = JointTraining(lambda: make_env(self.env_id), student, self.joint_config)
+                training = opened.enter_context(closing(joint))
+            run_training(training, run, on_progress=on_progress)
+        if isinstance(training, Refinement):
+            notes["refinement"] = training.reports
+            notes["skipped"] = [training.skipped] if training.skipped else []
+        if self.teacher is not None:
+            notes["teacher_parameters"] = parameter_count(self.teacher)
+        return {**notes, "agreement_per_head": [round(value, 5) for value in student.agreement()]}
 
 
-def distill_logged(
-    logged: Logged,
-    config: PHRConfig,
-    directory: Path | None = None,
-    *,
-    start: TrunkConfig,
-    resume: bool = False,
-    on_progress: OnProgress = silent,
-    say: Say = lambda _line: None,
-) -> Model:
-    """Stage 2 without a teacher: learn plans from logged actions alone; no environment is needed.
-
-    Args:
-        logged: Episodes, and the spaces they were logged in.
-        config: Settings; the loss is one that needs no probabilities, and head 1 is learnt too.
-        directory: As for `distill`.
-        start: The student's layers.
-        resume: As for `distill`.
-        on_progress: Told after each update.
-        say: Told the reason of the success filter.
-
-    Raises:
-        SettingError: If the settings need a teacher.
-        OutputDirectoryError: If the folder holds something else.
-        NoSuccessError: If no episode was a success.
-    """
+def _check_teacherless(config: PHRConfig, logged: Logged) -> None:
+    """Refuse settings that require a teacher."""
     if config.refine:
         raise SettingError("refinement asks the teacher about new states, and logged actions have none; leave refine out")
     allowed = losses_for(logged.action_space, action_only=True)
@@ -215,54 +248,10 @@ def distill_logged(
     if config.loss not in allowed or not plain:
         only = " or ".join(allowed).replace("_", "-")
         raise SettingError(f"logged actions allow only {only}, trunk mode anchored, and neither joint nor sampled labels")
-    settings = {
-        "command": "distill",
-        "env_id": logged.env_id,
-        "experience": logged.identity,
-        "settings": said_settings(config),
-    }
-    run = _open_run(directory, settings, resume)
-    if run is not None and run.is_complete:
-        return _warned(replace(load_own(run.path, logged.env_id), hearsay=logged.hearsay), say)
-    selection = select_episodes(logged.experience, config.keep)
-    say(selection.reason)
-    space, experience = logged.observation_space, logged.experience.subset(selection.keep)
-    network = _network(start, space, experience, config)
-    student = PHR(network, experience, config)
-    run_training(student, run, on_progress=on_progress)
-    notes = _notes(student, logged.name, selection, _warnings(selection, config))
-    model = _finish(student.network, run, "student", logged.env_id, space, notes)
-    return _warned(replace(model, hearsay=logged.hearsay), say)
-
-
-def _warnings(selection: Selection, config: PHRConfig) -> list[str]:
-    """What changes the meaning of the result: success was to decide which episodes are kept, and is unknown."""
-    return [selection.reason] if config.keep == "auto" and not selection.is_success else []
-
-
-def _warned(model: Model, say: Say) -> Model:
-    """Print the model's warnings, the last thing before its result."""
-    for line in model.manifest.notes.get("warnings", []):
-        say(line)
-    return model
-
-
-def _notes(student: PHR, teacher_name: str, selection: Selection, warnings: list[str]) -> dict[str, Any]:
-    return {
-        "teacher": teacher_name,
-        "loss": student.config.loss,
-        "seed": student.config.seed,
-        "selection": selection.reason,
-        "agreement_per_head": [round(value, 5) for value in student.agreement()],
-        **({"warnings": warnings} if warnings else {}),
-    }
 
 
 def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Experience, config: PHRConfig) -> PlanNetwork:
-    """What the student starts from: the teacher's network, or a fresh one where it has none or a width is asked for.
-
-    Flat observations hold numbers of different sizes, which a fresh network brings to one.
-    """
+    """Return the network to start from: the teacher's, or a fresh one where it has none or the settings state a width."""
     if isinstance(start, PlanNetwork):
         if config.width is None:
             return start
@@ -278,17 +267,16 @@ def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Ex
         trunk,
         seed=Streams(config.seed).integer("student-weights"),
         action_space=actions,
-        normalize=trunk.kind == "mlp",
+        normalize=trunk.kind == "mlp",  # flat observations hold numbers of different sizes
     )
     if network.config.normalize:
         network.trunk.set_statistics(experience.joined("obs"))
     return network
 
 
-def _joint_training(student: PHR, env_id: str, joint_config: A2CConfig | None) -> JointTraining:
-    if joint_config is None:
-        raise IncompatibleModelError("joint training goes on with A2C, so it needs a teacher that phr trained")
-    return JointTraining(lambda: make_env(env_id), student, joint_config)
+def _space_of(env_id: str) -> spaces.Box:
+    with make_env(env_id) as env:
+        return env.observation_space
 
 
 def _open_run(directory: Path | None, config: dict[str, Any], resume: bool) -> RunDirectory | None:

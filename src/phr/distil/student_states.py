@@ -1,31 +1,37 @@
-"""Where a student's own plans lead, and what the teacher does from there."""
+"""Student states: where a student's own plans end, and the windows of what the teacher does from there."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
+from torch import Tensor
 
+from phr.actions import ActionSpace, as_space
+from phr.distil.config import PHRConfig
+from phr.distil.windows import Batch, WindowData, regressed, teacher_rows
 from phr.envs.vector import Autoreset, VectorSplit
-from phr.errors import InvalidDataError, NonFiniteError, SettingError
+from phr.errors import EmptyBatchError, InvalidDataError, NonFiniteError, SettingError
 from phr.experience.collect import non_finite_plan, teacher_logits_of
 from phr.protocols import Planner
 
 
 @dataclass(frozen=True, eq=False)
 class StudentWindows:
-    """Windows that begin where a student's plan ended; each holds one observation and the teacher's steps from it.
+    """Windows that begin where a student's plan ended: one observation each, and the teacher's steps from it.
 
     Args:
-        obs: What was seen when the plan had run out, shape `(n, *observation_shape)`.
+        obs: Observations after the last action of the plans, shape `(n, *observation_shape)`.
         actions: The teacher's next actions, shape `(n, horizon, *action_shape)`; 0 where not `valid`.
-        teacher_logits: Its outputs at the observations that these actions met, float32, shape `(n, horizon, n_outputs)`.
+        teacher_logits: The teacher's outputs there, float32, shape `(n, horizon, n_outputs)`.
         valid: False where the episode had ended, shape `(n, horizon)`.
-        envs: Which environment of the vector each comes from, int64, shape `(n,)`.
-        episodes: Which episode of that environment, from 0, int64, shape `(n,)`.
+        envs: Index of the environment, int64, shape `(n,)`.
+        episodes: Index of the episode in that environment, int64, shape `(n,)`.
 
     Raises:
         InvalidDataError: If the shapes disagree, or a window has no first step.
@@ -57,54 +63,139 @@ class StudentWindows:
         return len(self.obs)
 
     def subset(self, rows: NDArray[np.bool_] | slice) -> StudentWindows:
-        """The windows of a mask or a slice."""
-        return StudentWindows(
-            self.obs[rows],
-            self.actions[rows],
-            self.teacher_logits[rows],
-            self.valid[rows],
-            self.envs[rows],
-            self.episodes[rows],
-        )
+        """Return the windows of a mask or a slice."""
+        return StudentWindows(*(getattr(self, entry.name)[rows] for entry in fields(self)))
 
     def keys(self) -> list[bytes]:
-        """One hash a window: equal for windows that show the same and ask for the same actions."""
-        said = zip(self.obs, self.actions, self.valid, strict=True)
-        return [hashlib.blake2b(b"".join(part.tobytes() for part in parts), digest_size=16).digest() for parts in said]
+        """Return one hash per window; windows of the same observation and actions have the same."""
+        windows = zip(self.obs, self.actions, self.valid, strict=True)
+        return [hashlib.blake2b(b"".join(part.tobytes() for part in parts), digest_size=16).digest() for parts in windows]
+
+
+class StudentWindowData:
+    """A growing set of student windows, with the methods of `WindowData`.
+
+    Args:
+        capacity: Most windows.
+        space: Observation space.
+        actions: Action space.
+        config: Settings; they decide which windows hold a step to regress.
+        unique: Leave out windows with the observation and actions of an earlier one: in a deterministic environment the
+            same path comes again and again, and would outnumber all others.
+        n_outputs: Numbers that the teacher outputs for one action.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        space: spaces.Box,
+        actions: int | ActionSpace,
+        config: PHRConfig,
+        *,
+        unique: bool,
+        n_outputs: int | None = None,
+    ) -> None:
+        self._config, self._space = config, as_space(actions)
+        # Not initialised, so that the operating system hands out pages only as rows are written.
+        self._obs = torch.from_numpy(np.empty((capacity, *space.shape), space.dtype))
+        self._logits = torch.empty((capacity, config.horizon, n_outputs or self._space.n_outputs))
+        self._actions = torch.from_numpy(np.empty((capacity, config.horizon, *self._space.shape), self._space.dtype))
+        self._valid = torch.empty((capacity, config.horizon), dtype=torch.bool)
+        self._seen: set[bytes] | None = set() if unique else None
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def add(self, windows: StudentWindows, keys: list[bytes]) -> None:
+        """Add the windows that hold a step to regress; `keys` are those of `StudentWindows.keys`."""
+        keep = regressed(torch.from_numpy(windows.valid), self._config).any(dim=1).numpy()
+        if not self._config.pad:
+            keep &= windows.valid.all(axis=1)
+        if self._seen is not None:
+            for row in np.flatnonzero(keep).tolist():
+                keep[row] = keys[row] not in self._seen
+                self._seen.add(keys[row])
+        kept = windows.subset(keep)
+        rows = slice(self._n, self._n + len(kept))
+        self._obs[rows] = torch.from_numpy(kept.obs)
+        self._actions[rows], self._valid[rows] = torch.from_numpy(kept.actions), torch.from_numpy(kept.valid)
+        self._logits[rows] = teacher_rows(torch.from_numpy(kept.teacher_logits), self._config, self._space)
+        self._n += len(kept)
+
+    def steps_per_head(self) -> list[int]:
+        """Return the number of windows with a valid step, for each head."""
+        counts: list[int] = self._valid[: self._n].sum(dim=0).tolist()
+        return counts
+
+    def draw(self, rng: np.random.Generator, n: int) -> Tensor:
+        """Return n rows, `(n,)`, drawn with replacement.
+
+        Raises:
+            EmptyBatchError: If there is none.
+        """
+        if not self._n:
+            raise EmptyBatchError("there is no window of student states to draw from")
+        return torch.from_numpy(rng.integers(self._n, size=n))
+
+    def batch(self, rows: Tensor) -> Batch:
+        """Return the windows of these rows."""
+        return self._obs[rows], self._logits[rows], self._actions[rows], self._valid[rows]
+
+
+class MixedWindows:
+    """Draws a fixed share of every batch from student states, the rest from the teacher's episodes.
+
+    The share does not depend on how many windows each has: a few thousand student states would be lost among a million
+    steps of long teacher episodes.
+
+    Args:
+        experience: Windows of the teacher's episodes.
+        student_states: Windows of all rounds of refinement.
+        share: Part of a batch that comes from student states, in (0, 1].
+    """
+
+    def __init__(self, experience: WindowData, student_states: StudentWindowData, share: float) -> None:
+        self._experience, self._student_states, self._share = experience, student_states, share
+
+    def draw_batch(self, rng: np.random.Generator, n: int) -> Batch:
+        """Return a random batch of n windows, student states last."""
+        n_student = round(self._share * n)
+        own = self._experience.batch(self._experience.draw(rng, n - n_student))
+        led = self._student_states.batch(self._student_states.draw(rng, n_student))
+        obs, logits, actions, valid = (torch.cat(parts) for parts in zip(own, led, strict=True))
+        return obs, logits, actions, valid
 
 
 class StudentStates:
     """Plays a student's plans and the teacher in turn, within the same episodes, and records the teacher's part.
 
-    **Which states.** An agent of commitment c looks only where a plan of its own, cut after c actions, has ended. One
-    student serves every commitment from 1 to its horizon, so it is asked about all of these states. Therefore c is drawn
-    anew, evenly from 1 .. horizon, whenever the student takes over: every commitment gets as many windows as any other.
-    Were the whole plan executed each time, the states after short ones would be left to luck; were c drawn once an episode,
-    a few long episodes would not cover them.
+    **Which states.** An agent of commitment c looks where a plan, cut after c actions, has ended. One student serves every
+    commitment from 1 to its horizon, so c is drawn evenly from 1 .. horizon whenever the student continues: every commitment
+    gets as many windows as any other. A c drawn once an episode would leave it to a few long episodes to cover them.
 
-    **How far from the teacher.** The teacher then acts for `horizon` steps and may bring everything back in order. So one
-    plan in a row never shows what a second plan makes of the first one's mistake, and an agent that acts alone meets just
-    that. Therefore 1 .. `most_plans` plans, drawn evenly, are executed in a row, all cut at the same c as an agent's are,
-    before the teacher is asked.
+    **How far from the teacher.** The teacher then acts for `horizon` steps and may repair everything. So one plan in a row
+    never shows what a second plan makes of the first one's mistake. Therefore 1 .. `most_plans` plans, drawn evenly, are
+    executed in a row, all cut at the same c, before the teacher acts.
 
     **What is recorded.** A window begins at the state itself and holds the greedy teacher's next `horizon` actions, taken
-    in closed loop in this very episode. Nothing is cloned, so the answer is a true one in a stochastic environment too. An
-    episode that ends cuts its window short (`valid`); a plan in which it ends leaves none, since nobody looks then. An
-    episode whose environment refuses an action of the student is abandoned; the vector's `remarks` count them.
+    in closed loop in this very episode, so it is correct in a stochastic environment too. An episode that ends cuts its
+    window short (`valid`); a plan in which it ends leaves no window, because no agent looks then. An episode whose
+    environment refuses an action of the student is abandoned and counted in the vector's `remarks`.
 
-    **Variety.** Where nothing is random, the same states come again and again. With `noise`, an action of a plan is now and
-    then a random one, and the teacher answers from a step aside.
+    **Variety.** In a deterministic environment the same states come again and again. With `noise`, some actions of a plan
+    are random.
 
-    Nothing is observed while a plan runs. Environments move in step, all students and then all teachers, so that each
-    network call serves all of them; one whose episode has ended waits for the next turn.
+    No observation is made while a plan runs. All environments follow the student, then all follow the teacher, so that each
+    network call serves all of them; an environment whose episode has ended waits for the next turn.
 
     Source:
         Ross et al. 2011 (arXiv:1011.0686), DAgger, with a plan as the action; Laskey et al. 2017 (arXiv:1703.09327), noise.
 
     Args:
         student: Its plans are executed, most likely actions first to last.
-        teacher: Looked at every step; the most likely action of its first head counts.
-        vector: Environments whose autoreset is `DISABLED` and whose seeds are scheduled; reset here.
+        teacher: Acts greedily by its first head, with an observation at every step.
+        vector: Environments with autoreset `DISABLED` and scheduled seeds; reset here.
         rng: Draws commitments and numbers of plans.
         most_plans: Most plans in a row, >= 1.
         noise: Probability that a step of a plan takes a random action.
@@ -135,10 +226,10 @@ class StudentStates:
         return np.zeros((*shape, *space.shape), space.dtype)
 
     def turn(self) -> StudentWindows:
-        """Student, then teacher, once in every environment; at most one window each, in the environments' order.
+        """Play student, then teacher, in every environment; return at most one window each, in the environments' order.
 
         Raises:
-            NonFiniteError: If the teacher answers with a NaN or an infinity.
+            NonFiniteError: If the teacher's output contains NaN or Inf.
             BrokenEnvironmentError: If an environment refuses an action of the teacher, or breaks its contract.
         """
         running = np.ones(self._vector.n_envs, bool)
@@ -168,14 +259,14 @@ class StudentStates:
                 running &= ~ended
 
     def _disturbed(self, plans: NDArray[Any]) -> NDArray[Any]:
-        """Plans `(n, horizon, *action_shape)`, some of their actions replaced by random ones."""
+        """Return the plans `(n, horizon, *action_shape)`, some of their actions replaced by random ones."""
         if not self._noise:
             return plans
         hit = self._rng.random(plans.shape[:2]) < self._noise
-        disturbed = plans.copy()
+        plans = plans.copy()
         if hit.any():
-            disturbed[hit] = self._vector.action_space.samples(self._rng, int(hit.sum()))
-        return disturbed
+            plans[hit] = self._vector.action_space.samples(self._rng, int(hit.sum()))
+        return plans
 
     def _record_teacher(self, running: NDArray[np.bool_]) -> StudentWindows:
         """Let the teacher act, and take the environments whose episode ends out of `running`."""

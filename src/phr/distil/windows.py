@@ -1,7 +1,9 @@
-"""Cutting trajectories into windows: what was seen at step t, and what the teacher did from there.
+"""Algorithm 1, stage 2: cut the teacher's episodes into windows, the observation at step t and the teacher's next n actions.
 
-Windows are kept as indices into the joined arrays of an `Experience`, so a thousand overlapping windows cost a thousand rows
-of integers, not a thousand copies of observations.
+Windows are indices into the joined arrays of an `Experience`, so overlapping windows do not copy observations. Stage 1 is
+`phr.teacher.a2c`; the losses that compare a plan with a window are in `phr.distil.losses`, the training in `phr.distil.phr`.
+
+Source: Wagner et al. 2021 (arXiv:2106.10075), Eq. 7 and implementation detail (i).
 """
 
 from __future__ import annotations
@@ -10,14 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phr.actions import ActionSpace, Continuous, MultiDiscrete, as_space
+from phr.actions import ActionSpace, Continuous, MultiDiscrete
 from phr.distil.config import PHRConfig
 from phr.distil.losses import smoothed
-from phr.distil.student_states import StudentWindows
 from phr.errors import EmptyBatchError, HorizonError, InvalidDataError, NoWindowError, SettingError
 from phr.experience.trajectory import Experience
 
@@ -27,9 +27,9 @@ class Windows:
     """Windows over joined trajectories.
 
     Attributes:
-        sources: Index of the observation that each window looks at, int64, shape `(n_windows,)`.
-        steps: Index of the step that each plan entry is compared with, int64, shape `(n_windows, horizon)`; where not
-            `valid`, the trajectory's last step stands in.
+        sources: Index of each window's observation, int64, shape `(n_windows,)`.
+        steps: Index of the step that each plan entry is compared with, int64, shape `(n_windows, horizon)`; the
+            trajectory's last step where not `valid`.
         valid: False where a window runs past the end of its trajectory, shape `(n_windows, horizon)`.
 
     Raises:
@@ -58,23 +58,19 @@ class Windows:
 
 
 def window_starts(length: int, horizon: int, stride: int, *, pad: bool) -> NDArray[np.int64]:
-    """Where the windows of one trajectory start.
+    """Return the first steps of one trajectory's windows: every `stride`-th step, and always the first.
 
-    Every `stride`-th step, always including the first: t mod α = 0 with t counted from 1 would never train the start state,
-    where an agent surely looks. With `pad` windows may run past the end; without it only t ≤ m − n + 1 remain, the paper's
-    cut.
-
-    Source:
-        Wagner et al. 2021 (arXiv:2106.10075), Eq. 7 and implementation detail (i), mended.
+    The paper's t mod α = 0, with t counted from 1, would never train the start state, where every agent looks. With `pad`
+    windows may run past the end; without it only t ≤ m − n + 1 remain, the paper's cut.
     """
     return np.arange(0, length if pad else max(length - horizon + 1, 0), stride)
 
 
 def cut_windows(lengths: NDArray[np.int64], horizon: int, *, stride: int = 1, pad: bool = True) -> Windows:
-    """Cut joined trajectories into windows; no window crosses from one trajectory into the next.
+    """Return the windows of joined trajectories; no window crosses from one trajectory into the next.
 
     Args:
-        lengths: Steps of each trajectory, in the order in which they are joined.
+        lengths: Steps of each trajectory, in order.
         horizon: Steps of a window, >= 1.
         stride: α; every α-th window is kept, the first always.
         pad: Keep the windows that run past the end, with a mask; False gives the paper's strict cut.
@@ -103,7 +99,7 @@ def cut_windows(lengths: NDArray[np.int64], horizon: int, *, stride: int = 1, pa
 
 
 def windows_of(experience: Experience, horizon: int, *, stride: int = 1, pad: bool = True) -> Windows:
-    """`cut_windows` over the trajectories of an experience."""
+    """Return `cut_windows` of the trajectories of an experience."""
     return cut_windows(experience.lengths, horizon, stride=stride, pad=pad)
 
 
@@ -112,7 +108,7 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def regressed(valid: Tensor, config: PHRConfig) -> Tensor:
-    """The steps that enter the loss: all valid ones where head 1 is anchored, else from i = 2 (Eq. 8)."""
+    """Return the steps that enter the loss: all valid ones where head 1 is anchored, else from i = 2 (Eq. 8)."""
     if config.trunk_mode == "anchored":
         return valid
     later = valid.clone()
@@ -121,13 +117,13 @@ def regressed(valid: Tensor, config: PHRConfig) -> Tensor:
 
 
 def smoothing_of(config: PHRConfig, space: ActionSpace) -> float:
-    """ε of the labels; 0 where no probabilities are compared."""
+    """Return ε of the labels; 0 where no probabilities are compared."""
     compares_numbers = config.loss == "squared_logits" or isinstance(space, Continuous)
     return 0.0 if compares_numbers else config.teacher_smoothing
 
 
 def teacher_rows(outputs: Tensor, config: PHRConfig, space: ActionSpace) -> Tensor:
-    """The rows that a student is compared with: the teacher's, smoothed where the settings say so and there are logits."""
+    """Return the rows that a student is compared with: the teacher's, logits smoothed as `smoothing_of` states."""
     smoothing = smoothing_of(config, space)
     if not smoothing:
         return outputs
@@ -137,15 +133,7 @@ def teacher_rows(outputs: Tensor, config: PHRConfig, space: ActionSpace) -> Tens
 
 
 def each_once(obs: Tensor) -> tuple[Tensor, Tensor]:
-    """The different observations of a batch.
-
-    Args:
-        obs: Shape `(b, ...)`.
-
-    Returns:
-        k ≤ b observations `(k, ...)`, in the order in which they appear, and which of them each row shows, `(b,)`: an index
-        into the first, and into what a network answers to it.
-    """
+    """Return the k different observations of a batch, `(k, ...)`, and the index of each row among them, `(b,)`."""
     seen: dict[bytes, int] = {}
     which = [seen.setdefault(row.tobytes(), len(seen)) for row in obs.numpy()]
     first = [which.index(number) for number in range(len(seen))]
@@ -153,11 +141,7 @@ def each_once(obs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class WindowData:
-    """Windows of an experience, and which of their steps are regressed.
-
-    Args:
-        experience: The teacher's episodes.
-        config: Says how they are cut, and whether head 1 is regressed too.
+    """The windows of the teacher's episodes, cut as the settings state, and which of their steps are regressed.
 
     Raises:
         InvalidDataError: If no window holds a step that is regressed.
@@ -184,15 +168,15 @@ class WindowData:
 
     @property
     def n_drawn(self) -> int:
-        """How many windows hold a regressed step, and are drawn."""
+        """Windows that hold a regressed step; only these are drawn."""
         return len(self._drawn)
 
     def regressed(self, valid: Tensor) -> Tensor:
-        """The steps that enter the loss."""
+        """Return the steps that enter the loss."""
         return regressed(valid, self._config)
 
     def draw(self, rng: np.random.Generator, n: int) -> Tensor:
-        """Rows of n windows drawn with replacement from those that hold a regressed step, shape `(n,)`.
+        """Return n rows, `(n,)`, drawn with replacement from the windows that hold a regressed step.
 
         Raises:
             EmptyBatchError: If there is none: at horizon 1, where head 1 is not anchored.
@@ -202,108 +186,10 @@ class WindowData:
         return self._drawn[torch.from_numpy(rng.integers(len(self._drawn), size=n))]
 
     def draw_batch(self, rng: np.random.Generator, n: int) -> Batch:
-        """A random batch of n windows."""
+        """Return a random batch of n windows."""
         return self.batch(self.draw(rng, n))
 
     def batch(self, rows: Tensor) -> Batch:
-        """The windows of these rows."""
+        """Return the windows of these rows."""
         steps = self._steps[rows]
         return self._obs[self._sources[rows]], self._logits[steps], self._actions[steps], self._valid[rows]
-
-
-class StudentWindowData:
-    """Windows of student states, one observation each; memory is taken as they come, up to the capacity.
-
-    Args:
-        capacity: Most windows that it will hold.
-        space: Of the observations.
-        actions: The action space.
-        n_outputs: Numbers that the teacher answers for one action.
-        config: Says which windows hold something to regress.
-        unique: Leave out a window that shows the same and asks for the same actions as one that came before: where nothing
-            is random, an agent walks the same path again and again, and it would outnumber all others.
-    """
-
-    def __init__(
-        self,
-        capacity: int,
-        space: spaces.Box,
-        actions: int | ActionSpace,
-        config: PHRConfig,
-        *,
-        unique: bool,
-        n_outputs: int | None = None,
-    ) -> None:
-        self._config, self._space = config, as_space(actions)
-        # Not initialised, so that the operating system hands out pages only as rows are written.
-        self._obs = torch.from_numpy(np.empty((capacity, *space.shape), space.dtype))
-        self._logits = torch.empty((capacity, config.horizon, n_outputs or self._space.n_outputs))
-        self._actions = torch.from_numpy(np.empty((capacity, config.horizon, *self._space.shape), self._space.dtype))
-        self._valid = torch.empty((capacity, config.horizon), dtype=torch.bool)
-        self._seen: set[bytes] | None = set() if unique else None
-        self._n = 0
-
-    def __len__(self) -> int:
-        return self._n
-
-    def add(self, windows: StudentWindows, keys: list[bytes]) -> None:
-        """Take in those windows that are wanted; `keys` are theirs."""
-        keep = self._trainable(windows)
-        if self._seen is not None:
-            for row in np.flatnonzero(keep).tolist():
-                keep[row] = keys[row] not in self._seen
-                self._seen.add(keys[row])
-        kept = windows.subset(keep)
-        rows = slice(self._n, self._n + len(kept))
-        self._obs[rows] = torch.from_numpy(kept.obs)
-        self._actions[rows], self._valid[rows] = torch.from_numpy(kept.actions), torch.from_numpy(kept.valid)
-        self._logits[rows] = teacher_rows(torch.from_numpy(kept.teacher_logits), self._config, self._space)
-        self._n += len(kept)
-
-    def _trainable(self, windows: StudentWindows) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Windows with a regressed step, and whole ones where the strict cut is asked for."""
-        some = regressed(torch.from_numpy(windows.valid), self._config).any(dim=1).numpy()
-        return some if self._config.pad else some & windows.valid.all(axis=1)
-
-    def steps_per_head(self) -> list[int]:
-        """How many windows have a valid step for each head."""
-        counts: list[int] = self._valid[: self._n].sum(dim=0).tolist()
-        return counts
-
-    def draw(self, rng: np.random.Generator, n: int) -> Tensor:
-        """Rows of n windows drawn with replacement, shape `(n,)`.
-
-        Raises:
-            EmptyBatchError: If there is none.
-        """
-        if not self._n:
-            raise EmptyBatchError("there is no window of student states to draw from")
-        return torch.from_numpy(rng.integers(self._n, size=n))
-
-    def batch(self, rows: Tensor) -> Batch:
-        """As `WindowData.batch`."""
-        return self._obs[rows], self._logits[rows], self._actions[rows], self._valid[rows]
-
-
-class MixedWindows:
-    """Draws a fixed part of every batch from student states, and the rest from the teacher's own episodes.
-
-    How many windows each of them has plays no part: a few thousand student states would be lost among a million steps of
-    long teacher episodes.
-
-    Args:
-        experience: The teacher's own.
-        student_states: Those of all rounds.
-        share: The part of a batch that comes from student states, in (0, 1].
-    """
-
-    def __init__(self, experience: WindowData, student_states: StudentWindowData, share: float) -> None:
-        self._experience, self._student_states, self._share = experience, student_states, share
-
-    def draw_batch(self, rng: np.random.Generator, n: int) -> Batch:
-        """A random batch of n windows, student states last."""
-        n_student = round(self._share * n)
-        own = self._experience.batch(self._experience.draw(rng, n - n_student))
-        led = self._student_states.batch(self._student_states.draw(rng, n_student))
-        obs, logits, actions, valid = (torch.cat(parts) for parts in zip(own, led, strict=True))
-        return obs, logits, actions, valid

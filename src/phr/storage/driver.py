@@ -1,7 +1,4 @@
-"""Running a training to its end: checkpoints, metrics, interruption and resuming, the same for both stages.
-
-Metrics are for people (TensorBoard) and for programs (JSON lines).
-"""
+"""Run a training of either stage to its end: checkpoints, metrics (TensorBoard and JSON lines), interruption, resuming."""
 
 from __future__ import annotations
 
@@ -22,12 +19,12 @@ LOG_EVERY = 50
 
 _PROGRESS_SECONDS = 0.1
 RARE_METRICS = {"greedy_return", "refine/round"}
-"""Metrics that few updates have; a row with one of them is always written."""
+"""Rare metrics; a row with one of them is always written."""
 
 
 @runtime_checkable
 class Trainable(Protocol):
-    """A training that advances by updates and can be put away and taken up again, bit for bit."""
+    """A training that advances by updates and can be resumed from a checkpoint, bit for bit."""
 
     @property
     def n_updates(self) -> int:
@@ -36,23 +33,23 @@ class Trainable(Protocol):
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether all updates are done."""
         ...
 
     def update(self) -> dict[str, float]:
-        """One gradient step, or a piece of work that has to come before one; returns its metrics, none for the latter."""
+        """Take one gradient step and return its metrics; or do a piece of work before one, which has none."""
         ...
 
     def averages(self) -> dict[str, float]:
-        """Further metrics, asked for only when a row is written."""
+        """Return further metrics; called only when a row is written."""
         ...
 
     def progress(self) -> Progress:
-        """Where it stands."""
+        """Return how far it is."""
         ...
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that `restore` needs, as tensors and JSON values."""
+        """Return all that `restore` needs, as tensors and JSON values."""
         ...
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -70,14 +67,14 @@ def run_training(
     """Advance a training to its end.
 
     Args:
-        training: What to advance; continued from the run's checkpoint where there is one.
-        run: Where checkpoints and metrics go; None keeps nothing.
-        on_progress: Told a few times a second, and at the end.
-        checkpoint_seconds: Time between two checkpoints; they do not change what is learnt.
+        training: The training; continued from the run's checkpoint if there is one.
+        run: Folder for checkpoints and metrics; None writes nothing.
+        on_progress: Called a few times a second, and at the end.
+        checkpoint_seconds: Seconds between two checkpoints; they do not change what is learnt.
 
     Raises:
         NonFiniteError: If a loss or gradient is not finite; the last good checkpoint stays.
-        KeyboardInterrupt: As it came, after a checkpoint was written.
+        KeyboardInterrupt: If Ctrl-C is pressed, after a checkpoint.
     """
     if run is not None:
         run.begin()
@@ -106,10 +103,10 @@ def run_training(
 
 
 class DeferredInterrupt:
-    """Lets the update in hand finish when Ctrl-C is pressed; `KeyboardInterrupt` is raised when the block ends.
+    """Lets the present update finish when Ctrl-C is pressed; the block's end raises `KeyboardInterrupt`.
 
-    Interrupting in the middle of an update would leave network, optimizer and environments at three different moments. A
-    second Ctrl-C interrupts at once. Outside the main thread, where no signal arrives, this does nothing.
+    Otherwise network, optimizer and environments would stop at different moments. A second Ctrl-C interrupts at once.
+    Outside the main thread, where no signal arrives, this does nothing.
     """
 
     def __init__(self) -> None:
@@ -138,7 +135,7 @@ class MetricsWriter:
 
     Args:
         run: The run's folder; None writes nothing.
-        done: Units done so far; what an interrupted run drew beyond them is taken back, so that no curve doubles.
+        done: Units done so far; TensorBoard drops later points of an interrupted run, so that no curve doubles.
     """
 
     def __init__(self, run: RunDirectory | None, done: int = 0) -> None:
@@ -159,7 +156,7 @@ class MetricsWriter:
             self._board.close()
 
     def write(self, update: int, progress: Progress, values: dict[str, float]) -> None:
-        """One row: the update's number, the units done (`timesteps` or `updates`), and the values."""
+        """Write one row: the update's number, the units done (`timesteps` or `updates`), and the values."""
         if self._run is None:
             return
         self._run.append_metrics([{"update": update, progress.unit: progress.done, **values}])

@@ -1,4 +1,6 @@
-"""Stage 1: advantage actor-critic (A2C) trains the teacher, head 1 and the value head.
+"""Algorithm 1, stage 1: advantage actor-critic (A2C) trains the teacher, head 1 and the value head.
+
+Stage 2 follows in `phr.distil.windows`, `phr.distil.losses` and `phr.distil.phr`.
 
 Source: Mnih et al. 2016 (arXiv:1602.01783), synchronous; as in Wagner et al. 2021, Algorithm 1.
 """
@@ -25,8 +27,7 @@ from phr.progress import Progress
 from phr.seeding import Streams
 from phr.settings import Count, Fraction, FractionBelowOne, NotNegative, Positive, check_settings, no_type_check
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
-from phr.teacher.greedy import BestBy, GreedyTest
-from phr.teacher.rollout import Rollout, RolloutCollector, collector_state, restore_collector
+from phr.teacher.rollout import BestBy, GreedyTest, Rollout, RolloutCollector
 from phr.teacher.tape import FlatParameters, Tape
 
 
@@ -46,8 +47,8 @@ class A2CConfig:
     learning_rate_end: NotNegative = 0.1
     """Fraction of the learning rate that is left at the end."""
     warmup: FractionBelowOne = 0.0
-    """Fraction of the updates over which the rate first rises. RMSprop's averages begin at zero and make its first steps ten
-    times as long as later ones; weights that are trained already do not survive that."""
+    """Fraction of the updates over which the rate first rises. RMSprop's first steps are ten times as long as later ones,
+    because its averages begin at zero; trained weights do not survive that."""
     gamma: Fraction = 0.99
     """Discount per step."""
     gae_lambda: Fraction = 0.95
@@ -65,8 +66,7 @@ class A2CConfig:
     optimizer_eps: Positive = 1e-8
     """Added to the optimizer's denominator. Sparse rewards make tiny gradients; a large value would drown them."""
     reward_scale: Positive = 1.0
-    """Rewards are multiplied by this before the losses see them; sparse ones need it to be heard beside the entropy
-    bonus."""
+    """Rewards are multiplied by this before the losses see them; sparse rewards need it to outweigh the entropy bonus."""
     prefix: tuple[int, int] = (0, 0)
     """Fewest and most random, uncounted actions before each training episode. They keep every part of the world visited, so
     that the first way found is not the only one ever tried."""
@@ -75,8 +75,7 @@ class A2CConfig:
     eval_episodes: Count = 200
     """Episodes of each."""
     best_by: BestBy = "return"
-    """What the best evaluation has most of: `return`, or `return_per_step`, where a game is won in any case and time is what
-    it costs."""
+    """Score of the best evaluation: `return`, or `return_per_step` for games that are always won, sooner or later."""
     trunk: TrunkConfig = field(default_factory=lambda: TrunkConfig(kind="grid"))
     """Layers of the network."""
     precision: Precision = "auto"
@@ -117,8 +116,75 @@ def make_collector(make: Callable[[], SplitEnv], config: A2CConfig) -> RolloutCo
 
 
 def recent_episodes(averages: dict[str, float]) -> str:
-    """Return the averages of `RolloutCollector.averages` in words, nothing before the first episode has ended."""
+    """Return `RolloutCollector.averages` as text; empty before the first episode has ended."""
     return f"return {averages['episode_return']:.3f}, length {averages['episode_length']:.1f}" if averages else ""
+
+
+def gae_advantages(
+    rewards: Float[Tensor, "n_steps n_envs"],
+    values: Float[Tensor, "n_steps n_envs"],
+    next_values: Float[Tensor, "n_steps n_envs"],
+    terminated: Bool[Tensor, "n_steps n_envs"],
+    truncated: Bool[Tensor, "n_steps n_envs"],
+    *,
+    gamma: float,
+    gae_lambda: float,
+) -> Float[Tensor, "n_steps n_envs"]:
+    """Return A_t = Σ_k (γλ)^k δ_{t+k}, the weighted sums of temporal-difference errors, in units of reward.
+
+    A terminated step has no future; a truncated one was cut off, so it bootstraps from the value of the state it reached.
+    No advantage flows across the end of an episode.
+
+    Args:
+        rewards: r_t.
+        values: V(s_t).
+        next_values: V of the state that step t reached, before any automatic reset.
+        terminated: The step ended its episode for good.
+        truncated: The step's episode was cut off by a limit.
+        gamma: Discount per step, in [0, 1].
+        gae_lambda: 0 gives one-step errors, 1 gives Monte-Carlo returns minus the baseline.
+
+    Source:
+        Schulman et al. 2016 (arXiv:1506.02438), Eq. 16.
+    """
+    deltas = rewards + gamma * next_values * ~terminated - values
+    carries = gamma * gae_lambda * ~(terminated | truncated)
+    advantages = torch.empty_like(deltas)
+    running = torch.zeros_like(deltas[0])
+    for step in range(len(deltas) - 1, -1, -1):
+        running = deltas[step] + carries[step] * running
+        advantages[step] = running
+    return advantages
+
+
+def a2c_losses(
+    action_logits: Float[Tensor, "batch n_actions"],
+    values: Float[Tensor, " batch"],
+    actions: Int[Tensor, " batch"],
+    advantages: Float[Tensor, " batch"],
+    returns: Float[Tensor, " batch"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return policy loss, value loss and entropy of one rollout, each a mean over its steps.
+
+    Args:
+        action_logits: Unnormalised log-probabilities of head 1.
+        values: V(s_t).
+        actions: The actions taken.
+        advantages: Their advantages, treated as constants.
+        returns: Value targets, treated as constants.
+
+    Returns:
+        −E[log π(a_t|s_t) A_t], E[(V(s_t) − R_t)²] and the mean entropy in nats.
+
+    Source:
+        Mnih et al. 2016 (arXiv:1602.01783), as in Wagner et al. 2021, Eq. 4-5 and Algorithm 1 (stage 1).
+    """
+    log_probs = action_logits.log_softmax(-1)
+    chosen = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    policy_loss = -(chosen * advantages).mean()
+    value_loss = F.mse_loss(values, returns)
+    entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
+    return policy_loss, value_loss, entropy
 
 
 def rollout_loss(
@@ -127,9 +193,9 @@ def rollout_loss(
     """Return the loss of one rollout, L = L_policy + vf_coef · L_value − ent_coef · entropy, and its parts.
 
     Args:
-        rollout: What the present weights have just acted.
-        logits: Those of head 1 at the rollout's observations, with a gradient; shape `(n_steps · n_envs, n_actions)`.
-        values: Those of the value head, with a gradient; shape `(n_steps · n_envs,)`.
+        rollout: Steps of the present weights.
+        logits: Output of head 1 at the rollout's observations, with a gradient; shape `(n_steps · n_envs, n_actions)`.
+        values: Output of the value head, with a gradient; shape `(n_steps · n_envs,)`.
         following: The values of `rollout.following_obs()`.
         config: Settings.
         ent_coef: The present weight of the entropy bonus.
@@ -233,7 +299,7 @@ class A2C:
         return metrics
 
     def act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits of head 1 and state values, and keep what `learn` needs of the layers."""
+        """Return logits of head 1 and state values, and keep what `learn` needs."""
         return self._tape.forward(obs)
 
     def averages(self) -> dict[str, float]:
@@ -241,14 +307,7 @@ class A2C:
         return self.collector.averages()
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
-        """Take one gradient step from a rollout that the present weights have just acted.
-
-        Returns:
-            The losses and the gradient norm.
-
-        Raises:
-            NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
-        """
+        """Take one gradient step from a rollout of the present weights; return and raise as `update` does."""
         logits, values = rollout.logits.requires_grad_(), rollout.values.requires_grad_()
         _, following = self._tape.forward(rollout.following_obs(), record=False)
         ent_coef = self._annealed(self.config.ent_coef, self.config.ent_coef_end)
@@ -272,88 +331,13 @@ class A2C:
         """Return all that `restore` needs to continue, bit for bit where the environments can be replayed."""
         tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
         best, greedy = self.greedy.checkpoint()
-        return tensors | best, {"n_updates": self.n_updates, "collector": collector_state(self.collector), **greedy}
+        return tensors | best, {"n_updates": self.n_updates, "collector": self.collector.state(), **greedy}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Go back to where `checkpoint` was taken.
-
-        Raises:
-            IncompatibleModelError: If the checkpoint is of another network.
-            InvalidDataError: If the environments do not repeat their episodes.
-        """
+        """Go back to where `checkpoint` was taken; `IncompatibleModelError` for another network's checkpoint."""
         restore_network(self.network, tensors)
         self._tape.refresh()
         restore_optimizer(self.optimizer, tensors)
         self.greedy.restore(tensors, state)
         self.n_updates = state["n_updates"]
-        restore_collector(self.collector, state["collector"])
-
-
-def gae_advantages(
-    rewards: Float[Tensor, "n_steps n_envs"],
-    values: Float[Tensor, "n_steps n_envs"],
-    next_values: Float[Tensor, "n_steps n_envs"],
-    terminated: Bool[Tensor, "n_steps n_envs"],
-    truncated: Bool[Tensor, "n_steps n_envs"],
-    *,
-    gamma: float,
-    gae_lambda: float,
-) -> Float[Tensor, "n_steps n_envs"]:
-    """Exponentially weighted sums of temporal-difference errors.
-
-    A terminated step has no future; a truncated one was merely cut off, so it still bootstraps from the value of the state
-    it reached. Neither lets an advantage flow across the episode's end.
-
-    Args:
-        rewards: r_t.
-        values: V(s_t).
-        next_values: V of the state that step t reached, before any automatic reset.
-        terminated: The step ended its episode for good.
-        truncated: The step's episode was cut off by a limit.
-        gamma: Discount per step, in [0, 1].
-        gae_lambda: 0 gives one-step errors, 1 gives Monte-Carlo returns minus the baseline.
-
-    Returns:
-        A_t = Σ_k (γλ)^k δ_{t+k}, in units of reward.
-
-    Source:
-        Schulman et al. 2016 (arXiv:1506.02438), Eq. 16.
-    """
-    deltas = rewards + gamma * next_values * ~terminated - values
-    carries = gamma * gae_lambda * ~(terminated | truncated)
-    advantages = torch.empty_like(deltas)
-    running = torch.zeros_like(deltas[0])
-    for step in range(len(deltas) - 1, -1, -1):
-        running = deltas[step] + carries[step] * running
-        advantages[step] = running
-    return advantages
-
-
-def a2c_losses(
-    action_logits: Float[Tensor, "batch n_actions"],
-    values: Float[Tensor, " batch"],
-    actions: Int[Tensor, " batch"],
-    advantages: Float[Tensor, " batch"],
-    returns: Float[Tensor, " batch"],
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-    """Policy loss, value loss and entropy of one rollout, each a mean over its steps.
-
-    Args:
-        action_logits: Unnormalised log-probabilities of head 1.
-        values: V(s_t).
-        actions: The actions taken.
-        advantages: Their advantages, treated as constants.
-        returns: Value targets, treated as constants.
-
-    Returns:
-        −E[log π(a_t|s_t) A_t], E[(V(s_t) − R_t)²] and the mean entropy in nats.
-
-    Source:
-        Mnih et al. 2016 (arXiv:1602.01783), as in Wagner et al. 2021, Eq. 4-5 and Algorithm 1 (stage 1).
-    """
-    log_probs = action_logits.log_softmax(-1)
-    chosen = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-    policy_loss = -(chosen * advantages).mean()
-    value_loss = F.mse_loss(values, returns)
-    entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
-    return policy_loss, value_loss, entropy
+        self.collector.restore(state["collector"])

@@ -1,4 +1,4 @@
-"""Acting for stage 1: fixed-size slices of experience from many environments."""
+"""Acting for stage 1: slices of experience from many environments, and the greedy tests that choose the best weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phr.envs.lanes import random_prefix
+from phr.envs.remarks import Remarks
 from phr.envs.split import SplitEnv
 from phr.envs.training_vector import TrainingVector
-from phr.envs.vector import make_training_vectors
+from phr.envs.vector import Autoreset, Start, VectorSplit, make_training_vectors
 from phr.errors import InvalidDataError
+from phr.evaluation.episodes import play_episodes
+from phr.networks.policy import PlanNetwork, blank_network
+from phr.networks.torch_planner import TorchPlanner
 from phr.seeding import Streams, rng_from_state, rng_state
 
 RECENT_EPISODES = 200
@@ -27,12 +31,12 @@ RECENT_EPISODES = 200
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """A slice of n_steps × n_envs.
+    """A slice of experience.
 
     Attributes:
-        obs: What was seen, and what came after the last step; shape `(n_steps + 1, n_envs, *observation_shape)`.
-        logits: What head 1 answered, shape `(n_steps · n_envs, n_actions)`, step by step.
-        values: What the value head answered, shape `(n_steps · n_envs,)`.
+        obs: Observations, also the one after the last step; shape `(n_steps + 1, n_envs, *observation_shape)`.
+        logits: Output of head 1, shape `(n_steps · n_envs, n_actions)`, step by step.
+        values: Output of the value head, shape `(n_steps · n_envs,)`.
         actions: int64, shape `(n_steps, n_envs)`.
         rewards: float32, scaled, shape `(n_steps, n_envs)`.
         terminated: Shape `(n_steps, n_envs)`.
@@ -50,13 +54,13 @@ class Rollout:
     final_obs: dict[tuple[int, int], NDArray[Any]]
 
     def following_obs(self) -> Tensor:
-        """What the slice ran into: the observations after its last step, then the final ones of truncated episodes."""
+        """Return the observations after the last step, then the final ones of truncated episodes."""
         if not self.final_obs:
             return self.obs[-1]
         return torch.cat([self.obs[-1], torch.from_numpy(np.stack(list(self.final_obs.values())))])
 
     def next_values(self, following: Tensor) -> Tensor:
-        """The value of the state that each step reached, given those of `following_obs()`; shape `(n_steps, n_envs)`."""
+        """Return the values of the states that the steps reached, `(n_steps, n_envs)`, given those of `following_obs()`."""
         n_steps, n_envs = self.rewards.shape
         reached = torch.cat([self.values.detach()[n_envs:], following[:n_envs]]).view(n_steps, n_envs)
         for value, (step, env) in zip(following[n_envs:], self.final_obs, strict=True):
@@ -69,11 +73,7 @@ Act = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class _Taken:
-    """A rollout in the making, filled step by step.
-
-    Args:
-        shape: `(n_steps, n_envs)`.
-    """
+    """A rollout of shape `(n_steps, n_envs)` in the making."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.actions, self.rewards = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
@@ -82,15 +82,12 @@ class _Taken:
 
 
 class RolloutCollector:
-    """Environments, and where they stand.
+    """The training environments and their present state.
 
     Args:
         make: Makes one environment.
-        n_envs: Environments stepped side by side.
-        n_steps: Steps of each per slice.
-        reward_scale: Rewards are multiplied by this.
-        prefix: Fewest and most random, uncounted actions before each episode.
-        streams: Where seeds and sampling come from.
+        n_envs: As in `A2CConfig`; so are `n_steps`, `reward_scale` and `prefix`.
+        streams: Source of seeds and sampling.
     """
 
     def __init__(
@@ -125,7 +122,7 @@ class RolloutCollector:
         self._obs = np.zeros((n_steps + 1, n_envs, *space.shape), space.dtype)
 
     def collect(self, act: Act) -> Rollout:
-        """Sample the next slice.
+        """Sample and return the next slice.
 
         Args:
             act: Called once a step for each group of environments, in order.
@@ -164,7 +161,7 @@ class RolloutCollector:
         )
 
     def _receive(self, vector: TrainingVector, span: slice, t: int, taken: _Taken) -> None:
-        """Enter what step t of a group of environments led to."""
+        """Enter the results of step t of a group of environments."""
         step = vector.receive()
         taken.rewards[t, span], taken.terminated[t, span], taken.truncated[t, span] = (
             step.rewards, step.terminated, step.truncated,
@@ -182,24 +179,25 @@ class RolloutCollector:
         lengths[done] = 0
 
     def averages(self) -> dict[str, float]:
-        """Mean return and length of the recently finished episodes; empty before the first has ended."""
+        """Return mean return and length of recent episodes; nothing before the first has ended."""
         if not self.recent:
             return {}
         returns, lengths = zip(*self.recent, strict=True)
         return {"episode_return": float(np.mean(returns)), "episode_length": float(np.mean(lengths))}
 
     def state(self) -> dict[str, Any]:
-        """Where environments and sampling stand, as JSON values."""
+        """Return the state of environments and sampling as JSON values, with a hash of observations that can be replayed."""
         return {
             "vector": [entry for vector in self.vectors for entry in vector.state()] if self._begun else None,
             "rng": rng_state(self._rng),
             "recent": list(self.recent),
             "returns": self._returns.tolist(),
             "lengths": self._lengths.tolist(),
+            **({"obs_sha256": self._obs_sha256()} if self._begun and self.exact_resume else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was taken; where the environments cannot be saved, to new episodes in all of them.
+        """Go back to where `state` was taken; environments that cannot be saved begin new episodes.
 
         Raises:
             InvalidDataError: If an environment does not repeat its episode from its seed and actions.
@@ -215,9 +213,17 @@ class RolloutCollector:
                 vector.restore(list(itertools.islice(entries, len(vector.state()))))
             if not self.exact_resume:
                 self._returns[:] = self._lengths[:] = 0
+        if "obs_sha256" in state and state["obs_sha256"] != self._obs_sha256():
+            raise InvalidDataError(
+                f"{self.env_id}: replaying the running episodes led to other observations: its seed does not determine it, "
+                "and exact resuming is impossible"
+            )
+
+    def _obs_sha256(self) -> str:
+        return hashlib.sha256(self.observe().tobytes()).hexdigest()
 
     def observe(self) -> NDArray[Any]:
-        """What all environments show now."""
+        """Return the present observations of all environments."""
         return np.concatenate([vector.observe() for vector in self.vectors])
 
     def close(self) -> None:
@@ -226,30 +232,84 @@ class RolloutCollector:
             vector.close()
 
 
-_SEEN = "obs_sha256"
+BestBy = Literal["return", "return_per_step"]
+
+_PREFIX = "best."
 
 
-def collector_state(collector: RolloutCollector) -> dict[str, Any]:
-    """The collector's state, with a hash of what its environments show if they can be brought back to it."""
-    state = collector.state()
-    if state["vector"] is None or not collector.exact_resume:
-        return state
-    return {**state, _SEEN: _obs_sha256(collector)}
+class GreedyTest:
+    """Plays a network greedily in the same episodes each time, and keeps the best weights.
 
+    Args:
+        make: Makes one environment.
+        network: The network; its weights at the start are the best until the first test.
+        n_episodes: Episodes of a test.
+        streams: Source of their seeds.
+        best_by: The score that decides; returns per step are those of all episodes together.
 
-def restore_collector(collector: RolloutCollector, state: dict[str, Any]) -> None:
-    """Go back to where `collector_state` was taken.
-
-    Raises:
-        InvalidDataError: If the environments then show something else.
+    Attributes:
+        best: The best weights so far.
+        best_return: Their mean return; −∞ before the first test.
+        best_score: Their score; −∞ before the first test.
+        remarks: Counts of what did not go as asked.
     """
-    collector.restore(state)
-    if _SEEN in state and state[_SEEN] != _obs_sha256(collector):
-        raise InvalidDataError(
-            f"{collector.env_id}: replaying the running episodes led to other observations: its seed does not "
-            "determine it, and exact resuming is impossible"
-        )
 
+    def __init__(
+        self,
+        make: Callable[[], SplitEnv],
+        network: PlanNetwork,
+        n_episodes: int,
+        streams: Streams,
+        *,
+        best_by: BestBy = "return",
+    ) -> None:
+        self._make, self._network, self._n_episodes, self._streams = make, network, n_episodes, streams
+        self._best_by = best_by
+        self._vector: VectorSplit | None = None
+        self.remarks = Remarks()
+        self.best: dict[str, Tensor] = {}
+        self.best_return = self.best_score = -np.inf
+        self._keep()
 
-def _obs_sha256(collector: RolloutCollector) -> str:
-    return hashlib.sha256(collector.observe().tobytes()).hexdigest()
+    def _keep(self) -> None:
+        self.best = {name: value.clone() for name, value in self._network.state_dict().items()}
+
+    def run(self) -> float:
+        """Play a test, keep the present weights if none were better, and return their mean return."""
+        if self._vector is None:
+            n_envs = min(32, self._n_episodes)
+            self._vector = VectorSplit.open(self._make, n_envs, Autoreset.DISABLED, remarks=self.remarks)
+        starts = [Start(self._streams.integer("eval-env", index)) for index in range(self._n_episodes)]
+        planner = TorchPlanner(self._network, self._vector.observation_space.dtype)
+        episodes = play_episodes(planner, self._vector, starts, commitment=1)
+        self._network.train()
+        mean = float(episodes.returns.mean())
+        score = mean if self._best_by == "return" else float(episodes.returns.sum() / episodes.lengths.sum())
+        if score >= self.best_score:
+            self.best_return, self.best_score = mean, score
+            self._keep()
+        return mean
+
+    def close(self) -> None:
+        """Close the environments of the tests."""
+        if self._vector is not None:
+            self._vector.close()
+            self._vector = None
+
+    def best_network(self) -> PlanNetwork:
+        """Return a copy of the network with the best weights."""
+        best = blank_network(self._network.config)
+        best.load_state_dict(self.best)
+        return best.eval()
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that `restore` needs."""
+        tested = np.isfinite(self.best_score)
+        state = {"best_return": self.best_return, "best_score": self.best_score} if tested else {"best_return": None}
+        return {f"{_PREFIX}{name}": value for name, value in self.best.items()}, state
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go back to where `checkpoint` was taken; other entries are left alone."""
+        self.best = {name.removeprefix(_PREFIX): value for name, value in tensors.items() if name.startswith(_PREFIX)}
+        tested = state["best_return"] is not None
+        self.best_return, self.best_score = (state["best_return"], state["best_score"]) if tested else (-np.inf, -np.inf)

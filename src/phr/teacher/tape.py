@@ -1,9 +1,8 @@
 """Head 1 and the value head, run slice by slice while acting and differentiated in one backward pass.
 
 An on-policy update needs the gradient at the very weights that acted, so the layers' outputs are kept while acting and the
-update begins with the backward pass. This is the one place where derivatives are written by hand: together with
-`FlatParameters` it saves a quarter to a third of A2C's time on a grid (LOG.md). The passes may run in bfloat16; weights and
-gradients stay float32.
+update begins with the backward pass. The hand-written derivatives and `FlatParameters` save a quarter to a third of A2C's
+time on a grid (LOG.md). The passes may run in bfloat16; weights and gradients stay float32.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ from phr.networks.precision import channels_last
 class FlatParameters:
     """The parameters of a network, and their gradients, as two vectors; the network's own tensors become views of them.
 
-    A small network's optimizer step is mostly the cost of calling: five operations for each of a dozen tensors. On one
-    vector it is five operations. Everything else (saving, loading, autograd, a layer's gradient) goes on as before.
+    The optimizer then takes five operations a step instead of five for each tensor, whose cost is mostly the call.
 
     Args:
         network: Its parameters must be float32 and on one device.
@@ -64,14 +62,13 @@ class FlatParameters:
 
 
 class Tape:
-    """Forward passes that are remembered until `backward` uses them up.
+    """`PlanNetwork.policy_and_value` for the layers that `Trunk` builds, recorded until `backward`.
 
-    It computes what `PlanNetwork.policy_and_value` computes, for the layers that `Trunk` builds: convolutions and fully
-    connected layers with a bias, each followed by a leaky ReLU.
+    The layers are convolutions and fully connected layers with a bias, each followed by a leaky ReLU.
 
     Args:
-        network: Whose first head and value head are run; gradients are added to its parameters' `.grad`.
-        dtype: What the layers compute in.
+        network: Its first head and value head are run; gradients are added to its parameters' `.grad`.
+        dtype: Number type of the layers.
 
     Raises:
         IncompatibleModelError: If the network has another kind of layer, or its actions are not Discrete.
@@ -93,7 +90,7 @@ class Tape:
 
     @torch.inference_mode()
     def refresh(self) -> None:
-        """Read the network's parameters again, and forget what is recorded; to be called whenever they have changed."""
+        """Read the network's changed parameters, and forget the record."""
         self._slices.clear()
         self._n_seen = 0
         n = self._n_actions
@@ -128,7 +125,7 @@ class Tape:
         return out[:, :-1], out[:, -1]
 
     def _as_numbers(self, obs: Tensor, record: bool) -> Tensor:
-        """Observations as the first layer reads them, but for `_scale`; recorded ones are written where they stay."""
+        """Return observations as the first layer reads them, but for `_scale`."""
         if self._trunk.normalize:
             x = self._trunk.prepare(obs, torch.float32).to(self._dtype)
         else:
@@ -139,7 +136,7 @@ class Tape:
         return self._room(x.shape).copy_(x) if record else channels_last(x.to(self._dtype))
 
     def _room(self, shape: Sequence[int]) -> Tensor:
-        """Where the record of the observations goes on."""
+        """Return where to record further observations."""
         begin, end = self._n_seen, self._n_seen + shape[0]
         if len(self._seen) < end:
             layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
@@ -187,11 +184,7 @@ _SLOPE = nn.LeakyReLU().negative_slope
 
 
 def _modelled(layers: nn.Sequential) -> list[nn.Conv2d | nn.Linear]:
-    """Return the layers that have weights.
-
-    Raises:
-        IncompatibleModelError: If there is one that `forward` and `backward` do not compute.
-    """
+    """Return the layers that have weights; refuse those that `forward` and `backward` do not compute."""
     found: list[nn.Conv2d | nn.Linear] = []
     parts = [layer for layer in layers if not isinstance(layer, nn.Flatten)]  # every linear layer reads its input flat
     for layer, activation in itertools.zip_longest(parts[::2], parts[1::2]):
@@ -205,7 +198,7 @@ def _modelled(layers: nn.Sequential) -> list[nn.Conv2d | nn.Linear]:
 
 
 def _is_plain(layer: nn.Conv2d | nn.Linear) -> bool:
-    """Whether a convolution has no other options than strides and a number of zeros around the image."""
+    """Whether a convolution has no options but strides and zero padding."""
     if isinstance(layer, nn.Linear):
         return True
     options = layer.dilation, layer.groups, layer.padding_mode
@@ -215,7 +208,7 @@ def _is_plain(layer: nn.Conv2d | nn.Linear) -> bool:
 def _conv_backward(
     gradient: Tensor, x: Tensor, weight: Tensor, layer: nn.Conv2d, *, needs_input: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by the layer's input (empty where nobody needs it), weight and bias."""
+    """Return the gradients by input (empty unless needed), weight and bias."""
     by_input, by_weight, by_bias = torch.ops.aten.convolution_backward(
         gradient, x, weight, [layer.out_channels], layer.stride, layer.padding, layer.dilation,
         False, [0, 0], layer.groups, [needs_input, True, True],

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from phr.distil import PHRConfig, distill, student_config
+from phr.distil import Distillation, PHRConfig, student_config
 from phr.envs import make_env
 from phr.errors import IncompatibleModelError, UnknownModelError, UnsupportedEnvironmentError
 from phr.evaluation import distinct_starts, play_all_starts
@@ -42,16 +42,9 @@ def reference_config(env_id: str) -> PHRConfig:
 def distil_reference(env_id: str, directory: Path, *, on_progress: OnProgress = silent) -> Model:
     """Distil the search oracle into a fresh reference network; goes on where there is a part."""
     oracle = OraclePlanner(make_env(env_id).n_actions)
-    return distill(
-        oracle,
-        env_id,
-        reference_config(env_id),
-        directory,
-        start=REFERENCE_TRUNKS["grid"],
-        teacher_name=ORACLE,
-        resume=True,
-        on_progress=on_progress,
-    )
+    config, start = reference_config(env_id), REFERENCE_TRUNKS["grid"]
+    distillation = Distillation(oracle, env_id, config, start=start, teacher_name=ORACLE)
+    return distillation.run(directory, resume=True, on_progress=on_progress)
 
 
 def find_references(cache: Path, say: Callable[[str], None], on_progress: OnProgress = silent) -> tuple[str, ...]:
