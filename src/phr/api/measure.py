@@ -11,9 +11,8 @@ from phr.acting.commitment import Commitment, CommitmentLike, resolve_commitment
 from phr.api.threads import threads_restored, use_threads
 from phr.envs.registry import make_env, with_option
 from phr.errors import HorizonError, SettingError
-from phr.evaluation.evaluate import EvaluationSettings, check_fits, evaluate_planner
-from phr.evaluation.machine import describe_machine
-from phr.evaluation.starts import StartsResult, distinct_starts, play_all_starts
+from phr.evaluation.episodes import StartsResult, distinct_starts, play_all_starts
+from phr.evaluation.evaluate import EvaluationSettings, check_fits, describe_machine, evaluate_planner
 from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.numbers import check_whole
