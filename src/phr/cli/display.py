@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,9 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from phr.progress import Progress as Report
-
-if TYPE_CHECKING:
-    from phr.storage.model import Model
 
 SECONDS_BETWEEN_LINES = 20.0
 
@@ -113,9 +109,3 @@ def say_rows(heading: str, rows: Sequence[tuple[str, str]]) -> None:
     for name, found in rows:
         grid.add_row(Text(f"  {name}"), Text(found))
     console.print(Text(heading, style="bold"), grid, sep="\n")
-
-
-def say_where(model: Model) -> None:
-    """Tell where a model was written, if anywhere."""
-    if model.directory is not None:
-        say(f"written to {model.directory}")

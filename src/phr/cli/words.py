@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, make_dataclass
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -19,11 +20,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import docstring_parser
 import tyro
 
-from phr.errors import SettingError
-
 
 def word(metavar: str, help: str | None = None) -> Any:  # tyro's own name for it
-    """Say how an option looks in `--help`; help texts state defaults themselves, where a reader needs them."""
+    """Set how `--help` shows an option; the help texts state defaults themselves, where a reader needs them."""
     return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
 
 
@@ -59,12 +58,11 @@ Resume = Annotated[
     ),
 ]
 
-_PLACEHOLDERS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", bool: "yes|no", tuple[int, int]: "LO:HI"}
-
 _ALIASES = {"prefix": ("--random-prefix",)}
 """`phr evaluate` calls it so."""
 
 
+@cache
 def options_of(command: type[Any]) -> type[Any]:
     """Make the flat dataclass that tyro parses: the command's own fields, then one option for each of its `SETTINGS`.
 
@@ -99,6 +97,7 @@ def is_positional(kind: Any) -> bool:
     return tyro.conf.Positional in getattr(kind, "__metadata__", ())
 
 
+@cache
 def _documented(kind: type[Any]) -> dict[str, str]:
     """The docstrings below a dataclass's fields, each on one line."""
     return {
@@ -115,7 +114,7 @@ def _with_help(kind: Any, text: str) -> Any:
 def _is_word(config: type[Any], each: Field[Any]) -> bool:
     """Whether a setting can be written as one word; nested configurations cannot."""
     kinds = _kinds(get_type_hints(config)[each.name])
-    return all(kind in (int, float, str, bool, tuple[int, int]) or get_origin(kind) is Literal for kind in kinds)
+    return all(kind in _KINDS or get_origin(kind) is Literal for kind in kinds)
 
 
 def _kinds(kind: Any) -> list[Any]:
@@ -136,11 +135,13 @@ def _setting(config: type[Any], each: Field[Any]) -> tuple[str, Any, Any]:
     if kind is bool and each.default is False:
         return each.name, Annotated[bool, tyro.conf.arg(help=text, help_behavior_hint="")], False
     if each.default is MISSING:
-        return each.name, Annotated[kind, word(_PLACEHOLDERS[kind], text)], MISSING
+        return each.name, Annotated[kind, word(_KINDS[kind][0], text)], MISSING
     if each.default is not None:
         text = f"{text} (default: {_shown(each.default)})"
     aliases = _ALIASES.get(each.name)
-    looks = tyro.conf.arg(metavar=_PLACEHOLDERS.get(kind), help=text, help_behavior_hint="", aliases=aliases)
+    looks = tyro.conf.arg(
+        metavar=_KINDS[kind][0] if kind in _KINDS else None, help=text, help_behavior_hint="", aliases=aliases
+    )
     return each.name, Annotated[kind | None, tyro.conf.FlagConversionOff, looks], None
 
 
@@ -169,24 +170,13 @@ def _reads(metavar: str, read: Callable[[str], Any], kind: Any) -> _Spec:
 @READERS.primitive_rule
 def _reader(info: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
     kind = _plain(info.type)
-    if kind is int:
-        return _reads("N", whole_number, int)
-    if kind is float:
-        return _reads("X", number, float)
-    if kind is bool:
-        return _reads("yes|no", _yes_or_no, bool)
-    if kind is str:
-        return _reads("TEXT", str, str)
-    if kind is Path:
-        return _reads("PATH", Path, Path)
-    if kind == tuple[int, int]:
-        return _reads("LO:HI", whole_range, tuple)
-    if get_origin(kind) is Literal:
-        return _reads("|".join(map(_shown, get_args(kind))), lambda text: _choice(text, get_args(kind)), object)
-    if (kinds := _kinds(kind)) and [get_origin(each) or each for each in kinds] == [Literal, float]:
-        choices = get_args(kinds[0])
-        return _reads("|".join([*map(_shown, choices), "X"]), lambda text: _choice_or_number(text, choices), object)
-    return None
+    if kind in _KINDS:
+        return _reads(*_KINDS[kind], get_origin(kind) or kind)
+    kinds = _kinds(kind)
+    if not kinds or get_origin(kinds[0]) is not Literal or kinds[1:] not in ([], [int], [float]):
+        return None
+    metavar = "|".join([*map(_shown, get_args(kinds[0])), *(_KINDS[each][0] for each in kinds[1:])])
+    return _reads(metavar, lambda text: _choice(text, get_args(kinds[0]), *kinds[1:]), object)
 
 
 _MOST_DIGITS = 18
@@ -240,36 +230,27 @@ def _yes_or_no(text: str) -> bool:
     return text == "yes"
 
 
-def _choice(text: str, choices: tuple[Any, ...]) -> Any:
-    """One of the choices; a dash may stand for an underscore, as in option names."""
+def _choice(text: str, choices: tuple[Any, ...], number_kind: type[Any] | None = None) -> Any:
+    """One of the choices, where a dash equals an underscore, or a number if there is a kind of numbers."""
     for choice in choices:
         if _shown(choice) == _shown(text):
             return choice
-    raise ValueError(f"must be one of {', '.join(map(_shown, choices))}; got {text!r}")
-
-
-def _choice_or_number(text: str, choices: tuple[Any, ...]) -> Any:
+    shown = ", ".join(map(_shown, choices))
+    if number_kind is None:
+        raise ValueError(f"must be one of {shown}; got {text!r}")
     try:
-        return float(text)
+        return _KINDS[number_kind][1](text)
     except ValueError:
-        pass
-    try:
-        return _choice(text, choices)
-    except ValueError:
-        raise ValueError(f"must be one of {', '.join(map(_shown, choices))}, or a number; got {text!r}") from None
+        noun = "a whole number" if number_kind is int else "a number"
+        raise ValueError(f"must be {shown} or {noun}; got {text!r}") from None
 
 
-def commitment(text: str | None) -> int | Literal["auto"] | None:
-    """Read a number of actions, or `auto`.
-
-    Raises:
-        SettingError: If it is neither.
-    """
-    if text is None:
-        return None
-    if text == "auto":
-        return "auto"
-    try:
-        return whole_number(text)
-    except ValueError:
-        raise SettingError(f"--commitment must be a whole number or auto; got {text!r}") from None
+_KINDS: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    int: ("N", whole_number),
+    float: ("X", number),
+    bool: ("yes|no", _yes_or_no),
+    str: ("TEXT", str),
+    Path: ("PATH", Path),
+    tuple[int, int]: ("LO:HI", whole_range),
+}
+"""Types of one word → their placeholder and reader."""
