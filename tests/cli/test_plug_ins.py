@@ -45,7 +45,7 @@ def test_the_command_of_another_package_runs(phr: Phr, plugged: dict[str, str]) 
     plugged["greet"] = f"{__name__}:Greet"
     assert phr("greet", "--name", "you") == Outcome(0, "hello you\n", "")
     assert "  greet      Say hello.\n" in commands.describe()
-    assert phr("greet").err == "phr: missing: --name STR; see phr greet --help\n"
+    assert phr("greet").err == "phr: missing: --name TEXT; see phr greet --help\n"
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def evaluate(
     Args:
         model: A model, a run directory, `zoo:NAME`, an `.onnx`, `oracle`, or any teacher that `distill` takes.
         env_id: As for `distill`.
-        commitment: Actions executed per look, or `"auto"`; by default what the model's manifest says, else its whole
+        commitment: Actions executed per look, or `"auto"`; by default that of the model's manifest, else its whole
             horizon.
         steps: Steps of each run; 100,000 unless `episodes` is given.
         episodes: Whole episodes of each run, instead of steps.
@@ -71,7 +71,7 @@ def evaluate(
         normalize: As for `distill`.
         bound: Measure the time bound (default), by replaying runs; not with `observe_always`.
         threads: Threads of torch during the call.
-        on_run: Told each finished run.
+        on_run: Called with the index and the record of each finished run.
 
     Raises:
         UnknownModelError: If the reference leads nowhere.

@@ -1,4 +1,4 @@
-"""What a person sees while a command runs: a progress bar on a terminal, a line now and then elsewhere."""
+"""Output of a running command: a progress bar on a terminal, otherwise a line now and then."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def say(line: str) -> None:
 
 
 def say_rows(heading: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Print a heading and, below it, names with what belongs to each; long texts go on below themselves."""
+    """Print a heading, and rows of a name and a text below it; long texts are wrapped within their column."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column()

@@ -1,4 +1,4 @@
-"""Kinds of words that commands share: how they are read, and the placeholders that `--help` shows for them.
+"""Types of options: how their text is read, and the placeholders that `--help` shows for them.
 
 A command is a dataclass. Where it names a configuration (`SETTINGS = "module:Class"`), every field of that becomes an option
 too, with the field's own name and docstring, so no setting is out of reach and none has two names.
@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, make_dataclass
 from decimal import Decimal, InvalidOperation
-from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -62,7 +61,6 @@ _ALIASES = {"prefix": ("--random-prefix",)}
 """`phr evaluate` calls it so."""
 
 
-@cache
 def options_of(command: type[Any]) -> type[Any]:
     """Make the flat dataclass that tyro parses: the command's own fields, then one option for each of its `SETTINGS`.
 
@@ -74,7 +72,9 @@ def options_of(command: type[Any]) -> type[Any]:
     if named := getattr(command, "SETTINGS", None):
         module, _, name = named.partition(":")
         config = getattr(importlib.import_module(module), name)  # torch, which other commands need not wait for
-        options += [_setting(config, each) for each in fields(config) if each.name not in own and _is_word(config, each)]
+        hints, texts = get_type_hints(config), _documented(config)
+        settings = [each for each in fields(config) if each.name not in own and _is_word(hints[each.name])]
+        options += [_setting(each, _plain(hints[each.name]), texts.get(each.name, "")) for each in settings]
     rows: list[Any] = [(name, kind) for name, kind, default in options if default is MISSING]
     rows += [(name, kind, default) for name, kind, default in options if default is not MISSING]
     made = make_dataclass(command.__name__, rows, frozen=True, kw_only=True)
@@ -97,7 +97,6 @@ def is_positional(kind: Any) -> bool:
     return tyro.conf.Positional in getattr(kind, "__metadata__", ())
 
 
-@cache
 def _documented(kind: type[Any]) -> dict[str, str]:
     """The docstrings below a dataclass's fields, each on one line."""
     return {
@@ -111,10 +110,9 @@ def _with_help(kind: Any, text: str) -> Any:
     return kind if configured else Annotated[kind, tyro.conf.arg(help=text)]
 
 
-def _is_word(config: type[Any], each: Field[Any]) -> bool:
+def _is_word(kind: Any) -> bool:
     """Whether a setting can be written as one word; nested configurations cannot."""
-    kinds = _kinds(get_type_hints(config)[each.name])
-    return all(kind in _KINDS or get_origin(kind) is Literal for kind in kinds)
+    return all(each in _KINDS or get_origin(each) is Literal for each in _kinds(kind))
 
 
 def _kinds(kind: Any) -> list[Any]:
@@ -129,9 +127,8 @@ def _plain(kind: Any) -> Any:
     return kinds[0] if len(kinds) == 1 else kind
 
 
-def _setting(config: type[Any], each: Field[Any]) -> tuple[str, Any, Any]:
+def _setting(each: Field[Any], kind: Any, text: str) -> tuple[str, Any, Any]:
     """One setting as an option: name, type with its help, default."""
-    text, kind = _documented(config).get(each.name, ""), _plain(get_type_hints(config)[each.name])
     if kind is bool and each.default is False:
         return each.name, Annotated[bool, tyro.conf.arg(help=text, help_behavior_hint="")], False
     if each.default is MISSING:
@@ -152,7 +149,7 @@ def _shown(value: Any) -> str:
 
 
 READERS = tyro.constructors.ConstructorRegistry()
-"""How words become values where Python's own way is too strict, with messages for people."""
+"""How text becomes a value, with messages for people."""
 
 _Spec = tyro.constructors.PrimitiveConstructorSpec[Any]
 

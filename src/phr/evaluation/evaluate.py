@@ -26,7 +26,7 @@ from phr.seeding import Streams
 
 
 def cpu_name() -> str:
-    """The processor's own name where the system tells it."""
+    """The processor's name where the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -117,7 +117,7 @@ def evaluate_planner(
         model: The reference to print.
         backend: What computes the plans.
         machine: From `describe_machine`.
-        on_run: Told each finished run.
+        on_run: Called with the index and the record of each finished run.
 
     Raises:
         HorizonError: If the commitment is outside 1 .. horizon.
