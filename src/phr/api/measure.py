@@ -1,13 +1,14 @@
-"""What a model collects, and how fast."""
+"""What a model collects, and how fast; and its export for a machine without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phr.acting.commitment import Commitment, CommitmentLike, resolve_commitment
+from phr.api.learn import load
 from phr.api.threads import threads_restored, use_threads
 from phr.envs.registry import make_env, with_option
 from phr.errors import HorizonError, SettingError
@@ -16,9 +17,13 @@ from phr.evaluation.evaluate import EvaluationSettings, check_fits, describe_mac
 from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.numbers import check_whole
+from phr.storage.model import Model
 from phr.teachers.foreign import Reading
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.references import Actor, Backend, resolve
+
+if TYPE_CHECKING:
+    from phr.storage.onnx_export import Export
 
 
 @threads_restored()
@@ -168,3 +173,26 @@ def _every_start(actor: Actor, env_id: str, commitment: CommitmentLike | Commitm
         optimal = optimal_lengths(env, starts) if env_id in SOLVABLE_IDS else None
         n_envs = 1 if env.family == "other" else 32  # a simulator of the user's may allow only one open copy
     return play_all_starts(actor.planner, env_id, starts, commitment=commitment, optimal_lengths=optimal, n_envs=n_envs)
+
+
+def export_onnx(model: str | Path | Model, out: str | Path, *, int8: bool = False, env_id: str | None = None) -> Export:
+    """Write a model as ONNX, to run without torch (`phr.acting.runtime`); nothing is written where it differs from torch.
+
+    Args:
+        model: A model, a run directory or `zoo:NAME`.
+        out: The file, `….onnx`; one that is there is replaced.
+        int8: Write `….int8.onnx` too: smaller and faster, with the measured cost in agreement.
+        env_id: Where to meet the observations that it is compared on; the model's own environment by default. Folders whose
+            environment is a `module:factory` need it: no file runs code that the user did not name.
+
+    Returns:
+        What was written, and what it was compared on.
+
+    Raises:
+        ExportMismatchError: If the exported model differs from torch.
+        UnknownModelError: If the reference leads nowhere, or stands for no network.
+        UsageError: If the file cannot be written there, or int8 has no environment to choose its ranges in.
+    """
+    from phr.storage.onnx_export import export_onnx as export  # onnx takes a while to import
+
+    return export(model if isinstance(model, Model) else load(model), Path(out), int8=int8, env_id=env_id)

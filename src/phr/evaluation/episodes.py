@@ -61,11 +61,8 @@ def play_episodes(
     Args:
         planner: Who acts.
         vector: Environments to play in; their autoreset must be `DISABLED`.
-        starts: One episode each; every one is played to its end and counted.
+        starts: One episode each, played to its end.
         commitment: Actions executed per look.
-
-    Returns:
-        Outcomes in the order of `starts`.
     """
     n = len(starts)
     agent = VectorHorizonAgent(planner, commitment, n_envs=vector.n_envs)
@@ -112,21 +109,13 @@ def make_vector(
     prefixes: PrefixSchedule = lambda _i, _k: (),
     remarks: Remarks | None = None,
 ) -> VectorSplit:
-    """Open environments for playing episodes side by side, `n_envs` or as many as can be open at once (`VectorSplit.open`).
-
-    Args:
-        env_id: Where.
-        n_envs: How many are wanted.
-        seeds: As for `VectorSplit`, like what follows.
-        prefixes: As for `VectorSplit`.
-        remarks: As for `VectorSplit`.
-    """
+    """Open `n_envs` environments, or as many as can be open at once; the other arguments are those of `VectorSplit`."""
     return VectorSplit.open(lambda: make_env(env_id), n_envs, Autoreset.DISABLED, seeds, prefixes, remarks)
 
 
 @dataclass(frozen=True)
 class Jitter:
-    """Two rates, each over all steps that have a step before them in their episode; 0 is a steady hand.
+    """Two rates, each over all steps that have a step before them in their episode; 0 is steady.
 
     Attributes:
         changes: Fraction of these steps whose effect differs from that of the step before.
@@ -144,13 +133,13 @@ def measure_jitter(episodes: Sequence[NDArray[np.int64]]) -> Jitter:
         episodes: For each episode the effect of every action, shape `(length,)`: a direction as 1 or −1, 0 for none.
 
     Returns:
-        The rates, in [0, 1]; reversals never exceed changes.
+        The rates, in [0, 1]; reversals never exceed changes. Actions with the same effect, as NOOP and FIRE, are no change.
 
     Raises:
-        InvalidDataError: If no episode has two steps, or an effect is none of −1, 0 and 1.
+        InvalidDataError: If no episode has two steps, or an effect is not −1, 0 or 1.
 
     Source:
-        Ours; the word is that of Wagner et al. 2021 (arXiv:2106.10075), section 4.3.
+        Ours; Wagner et al. 2021 (arXiv:2106.10075), section 4.3, writes of "less jittery behavior" and defines no measure.
     """
     n_steps = n_changes = n_reversals = 0
     for effects in episodes:
@@ -201,7 +190,7 @@ def distinct_starts(env: SplitEnv, *, patience: int = 1000, limit: int = 2000) -
 
 
 def run_randomness(seed: int, run: int) -> tuple[int, np.random.Generator]:
-    """The seed of an evaluation's run, and what its prefixes are drawn from: streams that nothing else draws from."""
+    """The seed of an evaluation's run, and the generator of its prefixes; nothing else draws from these streams."""
     streams = Streams(seed)
     return streams.integer("evaluate-run", run), streams.rng("evaluate-prefix", run)
 
@@ -234,7 +223,7 @@ def unseen_starts(
 
 @dataclass(frozen=True)
 class StartsResult:
-    """How a policy fared from every start.
+    """Results of a policy from every start.
 
     Attributes:
         n_starts: Starts there are.
@@ -242,8 +231,8 @@ class StartsResult:
         return_mean: Mean return over all starts.
         length_mean: Mean steps over all starts.
         evaluations_per_episode: Mean looks over all starts.
-        optimal_length_mean: The shortest possible, None where no oracle knows it.
-        jitter: How restlessly it acted; None where nobody knows what the actions do (`SplitEnv.action_effects`).
+        optimal_length_mean: The shortest possible; None without an oracle.
+        jitter: How restlessly it acted; None where the effects of actions are unknown (`SplitEnv.action_effects`).
     """
 
     n_starts: int

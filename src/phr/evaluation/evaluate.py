@@ -36,7 +36,7 @@ def cpu_name() -> str:
 
 
 def describe_machine(threads: int) -> dict[str, Any]:
-    """CPU, inference threads and library versions."""
+    """Return CPU, inference threads and library versions."""
     versions = library_versions("torch", "numpy", "gymnasium", "minigrid", "onnxruntime", "ale-py")
     return {"cpu": cpu_name(), "threads": threads, "versions": versions}
 

@@ -1,4 +1,4 @@
-"""What several runs add up to: what `phr evaluate` prints and writes."""
+"""Summaries of several runs, as `phr evaluate` prints and writes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RUN_KEYS = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The runs of one model at one commitment, and what they add up to.
+    """The runs of one model at one commitment, and their summary.
 
     Attributes:
         env_id: Where.
@@ -37,7 +37,7 @@ class Evaluation:
         runs: One record each.
         bounds: The least possible time of each run; empty where it was not asked for, or is unknown.
         machine: CPU, threads, versions.
-        all_starts: How every start fared, played once each and greedily; None where it was not asked for.
+        all_starts: Results from every start, played once each and greedily; None if not requested.
         bound_failure: Why the bound is unknown although it was asked for; None otherwise.
     """
 
