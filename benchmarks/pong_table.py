@@ -26,9 +26,7 @@ from phr.envs.atari import AtariSplitEnv
 from phr.envs.registry import make_env, with_option
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import UsageError
-from phr.evaluation.episodes import make_vector, play_episodes
-from phr.evaluation.jitter import measure_jitter
-from phr.evaluation.starts import distinct_starts, unseen_starts
+from phr.evaluation.episodes import distinct_starts, make_vector, measure_jitter, play_episodes, unseen_starts
 from phr.files import write_text
 from phr.progress import Progress
 from phr.protocols import Planner

@@ -172,7 +172,7 @@ WRONG_ACTIONS: list[tuple[ActionSpace, Any, str]] = [
     (MultiDiscrete((3, 2)), np.array([2, 1]), r"whole-numbered actions \(n, 2\), got int64 of \(2,\)"),
     (BOX, np.zeros((1, 4), np.float32), r"need float actions of shape \(2, 2\), got float32 of \(4,\)"),
     (BOX, np.zeros((1, 2, 2), np.int64), "need float actions"),
-    (BOX, np.full((1, 2, 2), np.nan, np.float32), "a NaN or an infinity"),
+    (BOX, np.full((1, 2, 2), np.nan, np.float32), "contains NaN or Inf"),
 ]
 
 

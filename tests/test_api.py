@@ -26,7 +26,7 @@ from phr.errors import (
     UnknownModelError,
     UnsupportedEnvironmentError,
 )
-from phr.evaluation.starts import distinct_starts
+from phr.evaluation.episodes import distinct_starts
 from phr.evaluation.timed import RunRecord
 from phr.experience.archive import save_experience
 from phr.files import read_json

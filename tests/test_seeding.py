@@ -66,7 +66,7 @@ def test_only_todays_generators_can_be_seeded_anew() -> None:
     rng, other = np.random.default_rng(0), np.random.default_rng(7)
     reseed(rng, 7)
     assert rng.random() == other.random()
-    with pytest.raises(UnsupportedEnvironmentError, match="draws its chance from a RandomState, .* self.np_random"):
+    with pytest.raises(UnsupportedEnvironmentError, match="draws its random numbers from a RandomState, .* self.np_random"):
         reseed(np.random.RandomState(0), 7)
 
 

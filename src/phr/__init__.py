@@ -11,74 +11,46 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-_EXPORTS = {
-    "A2CConfig": "phr.teacher.a2c",
-    "CategoricalPlan": "phr.plan",
-    "Evaluation": "phr.evaluation.summary",
-    "HorizonAgent": "phr.acting.agent",
-    "Model": "phr.storage.model",
-    "PHRConfig": "phr.distil.config",
-    "Plan": "phr.plan",
-    "Planner": "phr.protocols",
-    "PhrError": "phr.errors",
-    "VectorHorizonAgent": "phr.acting.agent",
-    "convert_vecnormalize": "phr.api",
-    "distill": "phr.api",
-    "evaluate": "phr.api",
-    "export_onnx": "phr.api",
-    "load": "phr.api",
-    "load_teacher": "phr.api",
-    "make_env": "phr.envs.registry",
-    "train_teacher": "phr.api",
-}
-
-__all__ = [
-    "A2CConfig",
-    "CategoricalPlan",
-    "Evaluation",
-    "HorizonAgent",
-    "Model",
-    "PHRConfig",
-    "PhrError",
-    "Plan",
-    "Planner",
-    "VectorHorizonAgent",
-    "__version__",
-    "bench",
-    "convert_vecnormalize",
-    "distill",
-    "doctor",
-    "evaluate",
-    "export_onnx",
-    "load",
-    "load_teacher",
-    "make_env",
-    "make_report",
-    "reproduce",
-    "train_teacher",
-]
+from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from phr.acting.agent import HorizonAgent, VectorHorizonAgent
+    from phr.acting.agent import HorizonAgent as HorizonAgent, VectorHorizonAgent as VectorHorizonAgent
     from phr.api import (
-        convert_vecnormalize,
-        distill,
-        evaluate,
-        export_onnx,
-        load,
-        load_teacher,
-        train_teacher,
+        convert_vecnormalize as convert_vecnormalize,
+        distill as distill,
+        evaluate as evaluate,
+        export_onnx as export_onnx,
+        load as load,
+        load_teacher as load_teacher,
+        train_teacher as train_teacher,
     )
-    from phr.distil.config import PHRConfig
-    from phr.envs.registry import make_env
-    from phr.errors import PhrError
-    from phr.evaluation.summary import Evaluation
-    from phr.plan import CategoricalPlan, Plan
-    from phr.protocols import Planner
-    from phr.storage.model import Model
-    from phr.teacher.a2c import A2CConfig
+    from phr.distil.config import PHRConfig as PHRConfig
+    from phr.envs.registry import make_env as make_env
+    from phr.errors import PhrError as PhrError
+    from phr.evaluation.summary import Evaluation as Evaluation
+    from phr.plan import CategoricalPlan as CategoricalPlan, Plan as Plan
+    from phr.protocols import Planner as Planner
+    from phr.storage.model import Model as Model
+    from phr.teacher.a2c import A2CConfig as A2CConfig
 
     __version__: str
+
+_load, _own = lazy_names(
+    __name__,
+    {
+        "acting.agent": "HorizonAgent VectorHorizonAgent",
+        "api": "convert_vecnormalize distill evaluate export_onnx load load_teacher train_teacher",
+        "distil.config": "PHRConfig",
+        "envs.registry": "make_env",
+        "errors": "PhrError",
+        "evaluation.summary": "Evaluation",
+        "plan": "CategoricalPlan Plan",
+        "protocols": "Planner",
+        "storage.model": "Model",
+        "teacher.a2c": "A2CConfig",
+    },
+)
+__all__ = sorted([*_own, "__version__", "bench", "doctor", "make_report", "reproduce"])
 
 
 def __getattr__(name: str) -> Any:
@@ -87,8 +59,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'phr' has no attribute {name!r}")
     try:
-        if name in _EXPORTS:
-            return getattr(importlib.import_module(_EXPORTS[name]), name)
+        if name in _own:
+            return _load(name)
         for point in importlib.import_module("importlib.metadata").entry_points(group="phr.api", name=name):
             return point.load()
         raise AttributeError(f"module 'phr' has no attribute {name!r}: no installed package provides it (phr.api)")
@@ -101,7 +73,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__
 
 
 if importlib.util.find_spec("gymnasium") is not None:

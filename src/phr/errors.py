@@ -1,8 +1,7 @@
-"""One tree of errors: everything that phr refuses, it refuses with one of these.
+"""The errors that phr raises.
 
-A message says what is wrong, what was found, and how to mend it, in one line. `UsageError` and its children mean that the
-request itself cannot be carried out as worded (the command line exits with 2); every other `PhrError` means that carrying
-it out failed (exit 1).
+A message states in one line what is wrong, what was found, and how to fix it. `UsageError` and its children mean that the
+request itself is wrong (the command line exits with 2); every other `PhrError` means that executing it failed (exit 1).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class UnsupportedEnvironmentError(UsageError):
 
 
 class UnknownModelError(UsageError):
-    """A model or teacher reference leads nowhere."""
+    """A model or teacher reference does not exist."""
 
 
 class HorizonError(UsageError):
@@ -33,11 +32,11 @@ class HorizonError(UsageError):
 
 
 class SettingError(UsageError):
-    """A hyperparameter has a value that makes no sense."""
+    """A setting has a value outside its range or type."""
 
 
 class OutputDirectoryError(UsageError):
-    """The output folder holds something else, or an unfinished run that nobody asked to resume."""
+    """The output folder holds something else, or an unfinished run without `resume`."""
 
 
 class IncompatibleModelError(UsageError):
@@ -45,7 +44,7 @@ class IncompatibleModelError(UsageError):
 
 
 class MissingExtraError(UsageError):
-    """An optional dependency is not installed; the message carries the pip line."""
+    """An optional dependency is not installed; the message contains the pip command."""
 
 
 class InvalidDataError(PhrError):
@@ -69,11 +68,11 @@ class NoSuccessError(PhrError):
 
 
 class NonFiniteError(PhrError):
-    """A NaN or an infinity appeared in an observation, a loss or a gradient."""
+    """An observation, a loss or a gradient contains NaN or Inf."""
 
 
 class CorruptFileError(PhrError):
-    """A file is truncated, edited or not what its manifest says."""
+    """A file is truncated, edited or does not match its manifest."""
 
 
 class BoundError(PhrError):
@@ -85,7 +84,7 @@ class UnsolvableError(PhrError):
 
 
 class ExportMismatchError(PhrError):
-    """An exported model does not answer as the network it was made from."""
+    """The outputs of an exported model differ from its network's."""
 
 
 __all__ = [name for name, value in dict(globals()).items() if isinstance(value, type) and issubclass(value, PhrError)]

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there.
+"""Files that are written completely or not at all.
 
 Everything is written beside its place, flushed to the disk and renamed; readers check what they read and say which file is
 broken. JSON is written with sorted keys, so equal content has equal bytes.
@@ -67,7 +67,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def check_file_target(path: Path | None) -> None:
-    """Refuse a file that could not be written in the end, before anything is computed; None is nothing to check.
+    """Refuse a file that could not be written, before anything is computed; None passes.
 
     Raises:
         OutputDirectoryError: If it is a folder, or below a file.
@@ -153,7 +153,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_directory(path: Path) -> None:
-    """Refuse a folder that could not be made. Nothing is made or removed, for another process may be at it too.
+    """Refuse a folder that could not be made, without making it.
 
     Raises:
         OutputDirectoryError: As `ensure_directory`.

@@ -1,4 +1,4 @@
-"""Public names of a package, each loaded on first use: importing a room must not import all that stands in it."""
+"""Public names of a package, each loaded on first use: importing a package must not import all its modules."""
 
 from __future__ import annotations
 

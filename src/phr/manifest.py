@@ -1,4 +1,4 @@
-"""What a model's folder says of itself."""
+"""The description of a model, `manifest.json`."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ ModelKind = Literal["teacher", "student"]
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A model's identity card, `manifest.json`.
+    """A model's description, `manifest.json`.
 
     Attributes:
         kind: `teacher` (horizon 1) or `student`.
         env_id: The environment it was made for.
         obs_shape: Shape of one observation.
         obs_dtype: Its number type, as numpy names it.
-        n_actions: Numbers that the network answers for one action: the size of a discrete action space.
+        n_actions: Numbers that the network outputs for one action: the size of a discrete action space.
         horizon: Actions predicted from one look.
-        commitment: Actions to execute per look where the user says nothing; None for the whole horizon.
+        commitment: Default number of actions to execute per look; None for the whole horizon.
         network: The layers, as `NetworkConfig.to_json` wrote them.
         files: Name → SHA-256 of every file that belongs to the model.
         versions: Of phr and of the libraries that made it.
@@ -89,10 +89,10 @@ class Manifest:
 
     @classmethod
     def from_json(cls, values: Any, name: str) -> Manifest:
-        """What `to_json` gave; `name` says where it was found.
+        """Read the values of `to_json`; `name` is the file for messages.
 
         Raises:
-            CorruptFileError: If keys are missing or unknown, a value makes no sense, or no format of ours is named.
+            CorruptFileError: If keys are missing or unknown, a value is impossible, or the format is unknown.
         """
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise CorruptFileError(f"{name} was not written by phr (format {FORMAT})")
@@ -104,21 +104,17 @@ class Manifest:
         return manifest
 
     def _check(self) -> None:
-        """Refuse what only a file that was edited can say.
-
-        Raises:
-            TypeError, ValueError, InvalidDataError: For the first value that is not what it has to be.
-        """
+        """Raise TypeError, ValueError or InvalidDataError for the first value that only an edited file can contain."""
         if self.kind not in get_args(ModelKind) or type(self.env_id) is not str:
-            raise ValueError(f"{self.kind!r} of {self.env_id!r} is no model")
+            raise ValueError(f"kind and env_id must be a model's, got {self.kind!r} and {self.env_id!r}")
         if type(self.obs_dtype) is not str or np.dtype(self.obs_dtype).kind not in "biuf":
-            raise ValueError(f"{self.obs_dtype!r} is no type of numbers")
+            raise ValueError(f"obs_dtype must be a number type, got {self.obs_dtype!r}")
         whole_numbers([self.n_actions, self.horizon, *([] if self.commitment is None else [self.commitment])])
         if self.commitment is not None and self.commitment > self.horizon:
             raise ValueError(f"the commitment {self.commitment} is longer than the horizon {self.horizon}")
         for name in ("network", "files", "versions", "notes"):
             if not isinstance(getattr(self, name), dict):
-                raise TypeError(f"{name} is {getattr(self, name)!r}")
+                raise TypeError(f"{name} must be an object, got {getattr(self, name)!r}")
         if any(Path(name).name != name for name in self.files):
             raise ValueError("it names a file of another folder")
         scale: Any = self.network.get("obs_scale", 1.0)

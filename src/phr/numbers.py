@@ -1,4 +1,4 @@
-"""Checks of the numbers that users pass."""
+"""Checks of whole numbers that users pass."""
 
 from __future__ import annotations
 

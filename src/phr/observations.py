@@ -1,4 +1,4 @@
-"""What a model reads: shape, number type and scale of an observation, and the one check of them at every door."""
+"""Shape, number type and scale of the observations that a model reads, and their check."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ObservationSpec:
             obs: Shape `(batch, *shape)`: an array, a CPU tensor, or nested lists.
 
         Raises:
-            InvalidDataError: If shape or number type are others, or the batch is empty.
+            InvalidDataError: If shape or number type differ, or the batch is empty.
             NonFiniteError: If a number is NaN or infinite, or too large for this number type.
         """
         if type(obs) is not np.ndarray:

@@ -1,4 +1,4 @@
-"""How far something long has come, for whoever shows it."""
+"""Progress of a long computation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands.
+    """The state of a computation.
 
     Attributes:
         stage: What is being done, for a person.
@@ -35,4 +35,4 @@ OnProgress = Callable[[Progress], None]
 
 
 def silent(_progress: Progress) -> None:
-    """Report to nobody."""
+    """Show nothing."""

@@ -1,4 +1,4 @@
-"""What a planner is. Networks, ONNX sessions, search oracles and tables in a test all look like this."""
+"""The planner protocol: networks, ONNX sessions, search oracles and tables in a test follow it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Planner(Protocol):
     def n_actions(self) -> int:
         """Size of the discrete action space.
 
-        A planner of other actions also has an `action_space` (`phr.actions`), and this is how many numbers it answers for
+        A planner of other actions also has an `action_space` (`phr.actions`), and this is how many numbers it outputs for
         one of them.
         """
         ...

@@ -53,18 +53,18 @@ class Streams:
 
 
 def reseed(rng: Any, seed: int) -> None:
-    """Let a generator go on from this seed; in place, so that all who hold it draw the new numbers.
+    """Re-seed a generator in place, so that all references to it draw the new numbers.
 
     Args:
-        rng: Whatever an environment calls its generator.
-        seed: Where its numbers go on.
+        rng: An environment's generator.
+        seed: The new seed.
 
     Raises:
-        UnsupportedEnvironmentError: If it is no generator of today's numpy.
+        UnsupportedEnvironmentError: If it is not a `numpy.random.Generator`.
     """
     if not isinstance(rng, np.random.Generator):
         raise UnsupportedEnvironmentError(
-            f"an environment draws its chance from a {type(rng).__name__}, which cannot be seeded anew in place; "
+            f"an environment draws its random numbers from a {type(rng).__name__}, which cannot be re-seeded in place; "
             "begin reset with super().reset(seed=seed) and draw from self.np_random, a numpy.random.Generator"
         )
     bits: Any = rng.bit_generator

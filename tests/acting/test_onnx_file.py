@@ -197,7 +197,7 @@ def test_bytes_that_are_no_model_give_an_error_of_ours(content: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("manifest", "message"),
-    [(b"[]", "was not written by phr"), (b"{", "no model that phr wrote"), (b"\xff", "no model that phr wrote")],
+    [(b"[]", "was not written by phr"), (b"{", "not a model that phr wrote"), (b"\xff", "not a model that phr wrote")],
 )
 def test_a_manifest_that_is_none_is_refused(manifest: bytes, message: str) -> None:
     prop = b"\x0a\x0cphr.manifest\x12" + bytes([len(manifest)]) + manifest

@@ -179,10 +179,10 @@ def test_one_thread_that_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"horizon": 5}, "the manifest says .* the graph"),
-        ({"n_actions": 3}, "the manifest says .* the graph"),
-        ({"obs_shape": (6,)}, "the manifest says .* the graph"),
-        ({"obs_dtype": "uint8"}, "the manifest says uint8 in and float32 out, the graph"),
+        ({"horizon": 5}, "the manifest states .* the graph"),
+        ({"n_actions": 3}, "the manifest states .* the graph"),
+        ({"obs_shape": (6,)}, "the manifest states .* the graph"),
+        ({"obs_dtype": "uint8"}, "the manifest states uint8 in and float32 out, the graph"),
     ],
 )
 def test_a_manifest_that_contradicts_the_graph_is_refused(changes: dict[str, Any], message: str) -> None:

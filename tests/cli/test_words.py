@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phr.cli.run import parse
-from phr.cli.words import commitment, whole_number
+from phr.cli.words import whole_number
 from phr.distil.config import PHRConfig
 from phr.teacher.a2c import A2CConfig
 
@@ -41,8 +41,8 @@ def test_every_whole_number_of_a_command_is_read_so() -> None:
     assert train["settings"] == {"total_timesteps": 1_000_000, "n_envs": 16}
     assert (train["seed"], train["threads"]) == (10, 2)
     evaluate = vars(parse(["evaluate", "oracle", "--commitment", "1e1", "--steps", "1e5"]))
-    assert (commitment(evaluate["commitment"]), evaluate["steps"]) == (10, 100_000)
-    assert commitment(vars(parse(["evaluate", "oracle", "--commitment", "auto"]))["commitment"]) == "auto"
+    assert (evaluate["commitment"], evaluate["steps"]) == (10, 100_000)
+    assert vars(parse(["evaluate", "oracle", "--commitment", "auto"]))["commitment"] == "auto"
     distill = vars(parse(["distill", "oracle", "--horizon", "1e1", "--out", "new", "--refine", "3e0"]))
     assert distill["settings"] == {"horizon": 10, "refine": 3}
 

@@ -166,7 +166,7 @@ WRONG = {
     "commitment 0": (("evaluate", "student", "--commitment", 0), "commitment must lie in 1..4"),
     "commitment in words": (
         ("evaluate", "student", "--commitment", "all"),
-        "--commitment must be a whole number or auto; got 'all'",
+        "--commitment must be auto or a whole number; got 'all'",
     ),
     "negative seed, distill": ((*NEW_STUDENT, "--seed", -1), "seed must be >= 0, got -1"),
     "negative seed, evaluate": (("evaluate", "student", "--seed", -1), "seed must be >= 0, got -1"),

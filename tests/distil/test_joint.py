@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from phr.distil.joint import JointTraining
 from phr.distil.phr import PHR
-from phr.evaluation.starts import distinct_starts, play_all_starts
+from phr.evaluation.episodes import distinct_starts, play_all_starts
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.torch_planner import TorchPlanner
 from phr.teacher.a2c import rollout_loss

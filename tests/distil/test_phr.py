@@ -16,7 +16,7 @@ from phr.distil.losses import ROW_LOSSES, PlanLoss
 from phr.distil.phr import PHR
 from phr.distil.windows import WindowData, each_once
 from phr.errors import EmptyBatchError, HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
-from phr.evaluation.starts import distinct_starts, play_all_starts
+from phr.evaluation.episodes import distinct_starts, play_all_starts
 from phr.networks.config import NetworkConfig
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.torch_planner import TorchPlanner

@@ -16,7 +16,7 @@ from phr.envs.registry import make_env
 from phr.envs.split import run_plan
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import UnsupportedEnvironmentError
-from phr.evaluation.starts import distinct_starts
+from phr.evaluation.episodes import distinct_starts
 from tests.envs.atari_reference import SlowAtari, atari
 
 PONG = "PongDeterministic-v4"

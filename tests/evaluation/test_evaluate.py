@@ -19,8 +19,7 @@ from phr.envs.registry import make_env
 from phr.envs.split import ObservingEnv
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
 from phr.evaluation.bound import TimeBound, measure_bound
-from phr.evaluation.evaluate import EvaluationSettings, check_fits, evaluate_planner
-from phr.evaluation.machine import describe_machine
+from phr.evaluation.evaluate import EvaluationSettings, check_fits, describe_machine, evaluate_planner
 from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.observations import ObservationSpec

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phr.errors import InvalidDataError
-from phr.evaluation.jitter import Jitter, measure_jitter
+from phr.evaluation.episodes import Jitter, measure_jitter
 
 EFFECTS = st.lists(st.lists(st.sampled_from([-1, 0, 1]), max_size=12), min_size=1, max_size=4)
 

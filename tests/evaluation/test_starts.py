@@ -9,9 +9,8 @@ from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import SettingError, UnsupportedEnvironmentError
-from phr.evaluation.episodes import play_episodes
+from phr.evaluation.episodes import distinct_starts, play_all_starts, play_episodes, unseen_starts
 from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner
-from phr.evaluation.starts import distinct_starts, play_all_starts, unseen_starts
 from phr.evaluation.timed import Limit, RunOptions
 from phr.plan import CategoricalPlan
 from phr.seeding import Streams

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from phr.envs.registry import split_env
 from phr.envs.split import SplitEnv
 from phr.errors import NonFiniteError, SettingError
-from phr.evaluation.episodes import Episodes
-from phr.evaluation.starts import distinct_starts, play_all_starts
+from phr.evaluation.episodes import Episodes, distinct_starts, play_all_starts
 from phr.networks.policy import build_network
 from phr.networks.torch_planner import TorchPlanner
 from phr.networks.trunks import TrunkConfig

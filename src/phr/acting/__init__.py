@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from phr.acting.agent import HorizonAgent as HorizonAgent
-    from phr.acting.agent import VectorHorizonAgent as VectorHorizonAgent
+    from phr.acting.agent import HorizonAgent as HorizonAgent, VectorHorizonAgent as VectorHorizonAgent
     from phr.acting.commitment import CommitmentLike as CommitmentLike
     from phr.acting.onnx_file import seal as seal
-    from phr.acting.runtime import OnnxPlanner as OnnxPlanner
-    from phr.acting.runtime import load_runtime as load_runtime
+    from phr.acting.runtime import OnnxPlanner as OnnxPlanner, load_runtime as load_runtime
 
 __getattr__, __all__ = lazy_names(
     __name__,

@@ -16,7 +16,7 @@ from phr.protocols import Planner
 
 
 class _Acting:
-    """What both agents share: the planner, the rule, the action space, and the count of evaluations."""
+    """What both agents share."""
 
     def __init__(
         self,
@@ -97,17 +97,17 @@ class HorizonAgent(_Acting):
         self._pending.clear()
 
     def decide(self, obs: Any) -> list[Any]:
-        """Look once: the actions to execute before looking again.
+        """Look once, and return the actions to execute before looking again.
 
         Args:
-            obs: One observation, without a batch axis; for what is taken and refused see `ObservationSpec.check`.
+            obs: One observation, without a batch axis; see `ObservationSpec.check` for what is accepted.
 
         Returns:
             Between 1 and `horizon` actions: ints, or arrays of the action space's shape.
 
         Raises:
             HorizonError: If a commitment rule returns anything but whole numbers in 1 .. horizon.
-            InvalidDataError: If it is not what the planner reads.
+            InvalidDataError: If the planner does not read such observations.
             NonFiniteError: If it contains NaN or Inf.
         """
         if not isinstance(obs, np.ndarray):

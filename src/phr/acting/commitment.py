@@ -62,7 +62,7 @@ class ConfidentCommitment:
 
     def lengths(self, plan: Plan) -> IntArray:
         """Number of leading steps whose joint confidence reaches the threshold, at least 1."""
-        if plan.horizon == 1:  # whatever it is sure of, if it can tell at all
+        if plan.horizon == 1:  # a plan without confidences too
             return np.ones(plan.batch_size, np.int64)
         joint = np.cumprod(plan.confidence(), axis=1)
         lengths: IntArray = np.maximum((joint >= self.threshold).sum(axis=1), 1).astype(np.int64)

@@ -53,7 +53,7 @@ def seal(graph: bytes, manifest: Manifest) -> bytes:
 
 
 def read_onnx(path: Path) -> tuple[bytes, Manifest]:
-    """The bytes that `seal` made, and their manifest; every byte is checked before it is used.
+    """Read the bytes that `seal` made, and their manifest; every byte is checked before it is used.
 
     Raises:
         UnknownModelError: If there is no such file.
@@ -64,7 +64,7 @@ def read_onnx(path: Path) -> tuple[bytes, Manifest]:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file bears marks of `seal`, whole or not.
+    """Whether a file contains marks of `seal`, complete or not.
 
     Raises:
         UnknownModelError: If there is no such file.
@@ -75,20 +75,20 @@ def is_ours(path: Path) -> bool:
 
 
 def read_plain_onnx(path: Path) -> bytes:
-    """The bytes of a model that somebody else wrote: no hash proves them whole, but they name no other file.
+    """Read a model that another program wrote: without a hash, but it refers to no other file.
 
     Raises:
         UnknownModelError: If there is no such file.
-        CorruptFileError: If they are no protobuf, hold no graph, or keep tensors in other files.
+        CorruptFileError: If it is not protobuf, contains no graph, or keeps tensors in other files.
     """
     data = read_model_file(path, _LARGEST)
     try:
         _refuse_external_data(memoryview(data), "model")
         if _GRAPH not in (number for number, _ in _fields(memoryview(data))):
-            raise ValueError("it holds no graph")
+            raise ValueError("it contains no graph")
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(
-            f"{path} was not written by phr export, and is no whole ONNX model either: {error}"
+            f"{path} was not written by phr export, and is not a complete ONNX model either: {error}"
         ) from error
     return data
 
@@ -109,7 +109,7 @@ def unseal(data: bytes, name: str) -> Manifest:
         entries = [_strings(value) for number, value in _fields(memoryview(body)) if number == _METADATA_PROPS]
         values = json.loads(dict(entries).get(_MANIFEST_KEY, "null"))
     except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{name} is no model that phr wrote: {error}") from error
+        raise CorruptFileError(f"{name} is not a model that phr wrote: {error}") from error
     return Manifest.from_json(values, name)
 
 
@@ -136,10 +136,10 @@ def _strings(entry: Any) -> tuple[str, str]:
 
 
 def _refuse_external_data(message: memoryview, kind: str, depth: int = 0) -> None:
-    """Look at every tensor of a model: each must carry its values itself.
+    """Check that every tensor of a model contains its values.
 
     Raises:
-        ValueError: If one names another file, or the bytes are no protobuf.
+        ValueError: If one names another file, or the bytes are not protobuf.
     """
     if depth > _DEEPEST:
         raise ValueError(f"its graph is nested more than {_DEEPEST} deep")
@@ -157,7 +157,7 @@ def _fields(message: memoryview) -> Iterator[Field]:
     """The fields of a protobuf message, in order.
 
     Raises:
-        ValueError: If the bytes are no protobuf.
+        ValueError: If the bytes are not protobuf.
     """
     place = 0
     while place < len(message):

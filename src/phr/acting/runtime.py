@@ -31,8 +31,8 @@ _FATAL_ONLY = 4
 
 def _smoothing_of(manifest: Manifest) -> Smoothing:
     first = manifest.network.get("first_smoothing")
-    told = None if first is None else float(first)
-    return smoothing_of_steps(float(manifest.network.get("label_smoothing", 0.0)), told, manifest.horizon)
+    smoothing = float(manifest.network.get("label_smoothing", 0.0))
+    return smoothing_of_steps(smoothing, None if first is None else float(first), manifest.horizon)
 
 
 class OnnxPlanner:
@@ -43,7 +43,7 @@ class OnnxPlanner:
 
     Args:
         data: A serialised ONNX model.
-        manifest: What it says of itself.
+        manifest: The model's own description.
         name: For the messages.
 
     Raises:
@@ -56,7 +56,7 @@ class OnnxPlanner:
         try:
             self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors have no other base
-            raise CorruptFileError(f"{name} is no graph that onnxruntime can run: {error}") from error
+            raise CorruptFileError(f"{name} is not a graph that onnxruntime can run: {error}") from error
         self._check_interface(name)
         self._input = np.zeros((1, *self.obs_shape), self.obs_dtype)
         self._output = np.zeros((1, self.horizon, self.n_actions), np.float32)
@@ -74,7 +74,7 @@ class OnnxPlanner:
 
     @property
     def n_actions(self) -> int:
-        """Numbers that the graph answers for one action: the size of a discrete action space."""
+        """Numbers that the graph outputs for one action: the size of a discrete action space."""
         return self.manifest.n_actions
 
     @property
@@ -84,7 +84,7 @@ class OnnxPlanner:
 
     @property
     def commitment(self) -> int | None:
-        """Actions to execute per look where the user says nothing; None for the whole horizon."""
+        """Default number of actions to execute per look; None for the whole horizon."""
         return self.manifest.commitment
 
     @property
@@ -101,11 +101,11 @@ class OnnxPlanner:
         """Evaluate the network once for a batch of observations.
 
         Args:
-            obs: Shape `(batch, *obs_shape)`; for what is taken and refused see `ObservationSpec.check`. The scaling is in
+            obs: Shape `(batch, *obs_shape)`; see `ObservationSpec.check` for what is accepted. The scaling is in
                 the graph.
 
         Raises:
-            InvalidDataError: If shape or number type are others.
+            InvalidDataError: If shape or number type differ.
             NonFiniteError: If an observation or an output is not finite.
         """
         obs = self.obs_spec.check(obs)
@@ -122,19 +122,19 @@ class OnnxPlanner:
     def _check_interface(self, name: str) -> None:
         """Compare names, shapes and number types of the graph with those of the manifest."""
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        said = [(OBS, [*self.obs_shape]), (PLAN_LOGITS, [self.horizon, self.n_actions])]
+        stated = [(OBS, [*self.obs_shape]), (PLAN_LOGITS, [self.horizon, self.n_actions])]
         found = [(each.name, each.shape[1:]) for each in (*inputs, *outputs)]
-        if found != said:
-            raise CorruptFileError(f"{name}: the manifest says {said}, the graph {found}")
+        if found != stated:
+            raise CorruptFileError(f"{name}: the manifest states {stated}, the graph {found}")
         types = [NUMPY_TYPES.get(each.type, each.type) for each in (*inputs, *outputs)]
         if types != [str(self.obs_dtype), "float32"]:
-            raise CorruptFileError(f"{name}: the manifest says {self.obs_dtype} in and float32 out, the graph {types}")
+            raise CorruptFileError(f"{name}: the manifest states {self.obs_dtype} in and float32 out, the graph {types}")
 
     def _bind(self) -> Any:
         binding = self._session.io_binding()
         read, written = (onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in (self._input, self._output))
         shared = [read.data_ptr(), written.data_ptr()] == [self._input.ctypes.data, self._output.ctypes.data]
-        assert shared, "onnxruntime copied the buffers that it was to share"
+        assert shared, "onnxruntime copied the buffers instead of sharing them"
         binding.bind_ortvalue_input(OBS, read)
         binding.bind_ortvalue_output(PLAN_LOGITS, written)
         return binding
@@ -159,7 +159,7 @@ def load_runtime(path: str | Path) -> OnnxPlanner:
 
 
 def session_options() -> Any:
-    """One thread that does not spin: waiting threads would steal the time of the loop that asks."""
+    """One thread that does not spin: spinning threads would slow the control loop down."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -12,9 +12,8 @@ phr.export_onnx(student, "student.onnx")
 
 from __future__ import annotations
 
-from phr.api.export import export_onnx
 from phr.api.learn import convert_vecnormalize, distill, load, load_teacher, train_teacher
-from phr.api.measure import evaluate, evaluate_all_starts
+from phr.api.measure import evaluate, evaluate_all_starts, export_onnx
 
 __all__ = [
     "convert_vecnormalize",

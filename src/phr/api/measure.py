@@ -1,25 +1,29 @@
-"""What a model collects, and how fast."""
+"""What a model collects, and how fast; and its export for a machine without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phr.acting.commitment import Commitment, CommitmentLike, resolve_commitment
+from phr.api.learn import load
 from phr.api.threads import threads_restored, use_threads
 from phr.envs.registry import make_env, with_option
 from phr.errors import HorizonError, SettingError
-from phr.evaluation.evaluate import EvaluationSettings, check_fits, evaluate_planner
-from phr.evaluation.machine import describe_machine
-from phr.evaluation.starts import StartsResult, distinct_starts, play_all_starts
+from phr.evaluation.episodes import StartsResult, distinct_starts, play_all_starts
+from phr.evaluation.evaluate import EvaluationSettings, check_fits, describe_machine, evaluate_planner
 from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.numbers import check_whole
+from phr.storage.model import Model
 from phr.teachers.foreign import Reading
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.references import Actor, Backend, resolve
+
+if TYPE_CHECKING:
+    from phr.storage.onnx_export import Export
 
 
 @threads_restored()
@@ -54,7 +58,7 @@ def evaluate(
     Args:
         model: A model, a run directory, `zoo:NAME`, an `.onnx`, `oracle`, or any teacher that `distill` takes.
         env_id: As for `distill`.
-        commitment: Actions executed per look, or `"auto"`; by default what the model's manifest says, else its whole
+        commitment: Actions executed per look, or `"auto"`; by default that of the model's manifest, else its whole
             horizon.
         steps: Steps of each run; 100,000 unless `episodes` is given.
         episodes: Whole episodes of each run, instead of steps.
@@ -72,7 +76,7 @@ def evaluate(
         normalize: As for `distill`.
         bound: Measure the time bound (default), by replaying runs; not with `observe_always`.
         threads: Threads of torch during the call.
-        on_run: Told each finished run.
+        on_run: Called with the index and the record of each finished run.
 
     Raises:
         UnknownModelError: If the reference leads nowhere.
@@ -169,3 +173,26 @@ def _every_start(actor: Actor, env_id: str, commitment: CommitmentLike | Commitm
         optimal = optimal_lengths(env, starts) if env_id in SOLVABLE_IDS else None
         n_envs = 1 if env.family == "other" else 32  # a simulator of the user's may allow only one open copy
     return play_all_starts(actor.planner, env_id, starts, commitment=commitment, optimal_lengths=optimal, n_envs=n_envs)
+
+
+def export_onnx(model: str | Path | Model, out: str | Path, *, int8: bool = False, env_id: str | None = None) -> Export:
+    """Write a model as ONNX, to run without torch (`phr.acting.runtime`); nothing is written where it differs from torch.
+
+    Args:
+        model: A model, a run directory or `zoo:NAME`.
+        out: The file, `….onnx`; one that is there is replaced.
+        int8: Write `….int8.onnx` too: smaller and faster, with the measured cost in agreement.
+        env_id: Where to meet the observations that it is compared on; the model's own environment by default. Folders whose
+            environment is a `module:factory` need it: no file runs code that the user did not name.
+
+    Returns:
+        What was written, and what it was compared on.
+
+    Raises:
+        ExportMismatchError: If the exported model differs from torch.
+        UnknownModelError: If the reference leads nowhere, or stands for no network.
+        UsageError: If the file cannot be written there, or int8 has no environment to choose its ranges in.
+    """
+    from phr.storage.onnx_export import export_onnx as export  # onnx takes a while to import
+
+    return export(model if isinstance(model, Model) else load(model), Path(out), int8=int8, env_id=env_id)

@@ -40,7 +40,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 if it succeeded, 1 if it failed, 2 if the words were wrong, 130 after Ctrl-C.
+        0 if it succeeded, 1 if it failed, 2 if the arguments were wrong, 130 after Ctrl-C.
     """
     needed = ("tyro", "rich", "torch", "gymnasium")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
@@ -53,5 +53,5 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def entry_point() -> None:
-    """What the installed script calls."""
+    """Run the command line; the installed script calls this."""
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""What a person sees while a command runs: a progress bar on a terminal, a line now and then elsewhere."""
+"""Output of a running command: a progress bar on a terminal, otherwise a line now and then."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,9 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from phr.progress import Progress as Report
-
-if TYPE_CHECKING:
-    from phr.storage.model import Model
 
 SECONDS_BETWEEN_LINES = 20.0
 
@@ -106,16 +102,10 @@ def say(line: str) -> None:
 
 
 def say_rows(heading: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Print a heading and, below it, names with what belongs to each; long texts go on below themselves."""
+    """Print a heading, and rows of a name and a text below it; long texts are wrapped within their column."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column()
     for name, found in rows:
         grid.add_row(Text(f"  {name}"), Text(found))
     console.print(Text(heading, style="bold"), grid, sep="\n")
-
-
-def say_where(model: Model) -> None:
-    """Tell where a model was written, if anywhere."""
-    if model.directory is not None:
-        say(f"written to {model.directory}")

@@ -1,14 +1,13 @@
-"""Running one command: words in, one line of error and an exit code out."""
+"""Run one command: arguments in, an exit code and at most one line of error out."""
 
 from __future__ import annotations
 
 import sys
 import traceback
-from dataclasses import fields
 from typing import Any, NoReturn, get_type_hints
 
 import tyro
-from tyro import _errors as tyro_errors  # its maker's hook for parse errors; pyproject.toml pins tyro for it
+from tyro import _errors as tyro_errors  # a private hook for parse errors, so pyproject.toml pins tyro
 
 from phr.cli.commands import Command, describe, load, near_miss, one_line
 from phr.cli.words import READERS, command_of, is_positional, options_of
@@ -41,10 +40,10 @@ def run(words: list[str]) -> int:
 
 
 def parse(words: list[str]) -> Command:
-    """Build the command that the words name.
+    """Build the command that the arguments name.
 
     Raises:
-        UsageError: If they name none, or a value is wrong; one line.
+        UsageError: If there is no such command, or a value is wrong.
         SystemExit: After printing help or the version.
     """
     if not words or words[0] in ("-h", "--help", "help"):
@@ -60,8 +59,8 @@ def parse(words: list[str]) -> Command:
     options = options_of(command)
 
     def refuse(event: tyro_errors.ParseErrorEvent) -> NoReturn:
-        said = _complaint(event, options)
-        raise UsageError(said if said.endswith("?") else f"{said}; see phr {name} --help")
+        why = _complaint(event, options)
+        raise UsageError(why if why.endswith("?") else f"{why}; see phr {name} --help")
 
     with tyro_errors.on_parse_error(refuse):
         built: Command = command_of(
@@ -71,16 +70,17 @@ def parse(words: list[str]) -> Command:
 
 
 def _complaint(event: tyro_errors.ParseErrorEvent, options: type[Any]) -> str:
-    """Say in one sentence why words were rejected."""
+    """State in one sentence why arguments were rejected."""
     match event:
         case tyro_errors.UnrecognizedArgs(tokens=[first, *_]):
             if not first.startswith("-"):
                 return f"unexpected argument {first!r}"
-            known = [_option(each.name) for each in fields(options) if not is_positional(_kind(options, each.name))]
+            kinds = get_type_hints(options, include_extras=True)
+            known = [_option(name) for name, kind in kinds.items() if not is_positional(kind)]
             hint = near_miss(first, [*known, "--help", "--debug"], "")
             return f"unknown option {first}" + (f"; {hint}" if hint else "")
         case tyro_errors.MissingArgs(missing_arguments=missing):
-            return f"missing: {', '.join(_written(options, each.arg.field.intern_name) for each in missing)}"
+            return f"missing: {', '.join(_written(each.arg) for each in missing)}"
         case tyro_errors.BadValue(argument=argument):
             return f"{_option(argument.field.intern_name)} needs a value"
         case tyro_errors.InstantiationFailure(message=message, argument=argument) if argument is not None:
@@ -88,23 +88,18 @@ def _complaint(event: tyro_errors.ParseErrorEvent, options: type[Any]) -> str:
     return "the arguments were not understood"
 
 
-def _kind(options: type[Any], name: str) -> Any:
-    return get_type_hints(options, include_extras=True)[name]
-
-
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _written(options: type[Any], name: str) -> str:
+def _written(argument: Any) -> str:
     """An option and its placeholder, or a positional argument's placeholder alone."""
-    kind = _kind(options, name)
-    placeholder = next((each.metavar for each in kind.__metadata__ if getattr(each, "metavar", None)), "")
-    return placeholder if is_positional(kind) else f"{_option(name)} {placeholder}".strip()
+    placeholder = argument.lowered.metavar or ""
+    return placeholder if argument.is_positional() else f"{_option(argument.field.intern_name)} {placeholder}".strip()
 
 
 def _after_interrupt(words: list[str]) -> str:
-    """What the interrupted command says of going on."""
+    """How to continue the interrupted command."""
     try:
         goes_on: str = getattr(load(words[0]), "goes_on", "") if words else ""
     except PhrError:

@@ -1,4 +1,4 @@
-"""Kinds of words that commands share: how they are read, and the placeholders that `--help` shows for them.
+"""Types of options: how their text is read, and the placeholders that `--help` shows for them.
 
 A command is a dataclass. Where it names a configuration (`SETTINGS = "module:Class"`), every field of that becomes an option
 too, with the field's own name and docstring, so no setting is out of reach and none has two names.
@@ -19,11 +19,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import docstring_parser
 import tyro
 
-from phr.errors import SettingError
-
 
 def word(metavar: str, help: str | None = None) -> Any:  # tyro's own name for it
-    """Say how an option looks in `--help`; help texts state defaults themselves, where a reader needs them."""
+    """Set how `--help` shows an option; the help texts state defaults themselves, where a reader needs them."""
     return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
 
 
@@ -59,8 +57,6 @@ Resume = Annotated[
     ),
 ]
 
-_PLACEHOLDERS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", bool: "yes|no", tuple[int, int]: "LO:HI"}
-
 _ALIASES = {"prefix": ("--random-prefix",)}
 """`phr evaluate` calls it so."""
 
@@ -76,7 +72,9 @@ def options_of(command: type[Any]) -> type[Any]:
     if named := getattr(command, "SETTINGS", None):
         module, _, name = named.partition(":")
         config = getattr(importlib.import_module(module), name)  # torch, which other commands need not wait for
-        options += [_setting(config, each) for each in fields(config) if each.name not in own and _is_word(config, each)]
+        hints, texts = get_type_hints(config), _documented(config)
+        settings = [each for each in fields(config) if each.name not in own and _is_word(hints[each.name])]
+        options += [_setting(each, _plain(hints[each.name]), texts.get(each.name, "")) for each in settings]
     rows: list[Any] = [(name, kind) for name, kind, default in options if default is MISSING]
     rows += [(name, kind, default) for name, kind, default in options if default is not MISSING]
     made = make_dataclass(command.__name__, rows, frozen=True, kw_only=True)
@@ -112,10 +110,9 @@ def _with_help(kind: Any, text: str) -> Any:
     return kind if configured else Annotated[kind, tyro.conf.arg(help=text)]
 
 
-def _is_word(config: type[Any], each: Field[Any]) -> bool:
+def _is_word(kind: Any) -> bool:
     """Whether a setting can be written as one word; nested configurations cannot."""
-    kinds = _kinds(get_type_hints(config)[each.name])
-    return all(kind in (int, float, str, bool, tuple[int, int]) or get_origin(kind) is Literal for kind in kinds)
+    return all(each in _KINDS or get_origin(each) is Literal for each in _kinds(kind))
 
 
 def _kinds(kind: Any) -> list[Any]:
@@ -130,17 +127,18 @@ def _plain(kind: Any) -> Any:
     return kinds[0] if len(kinds) == 1 else kind
 
 
-def _setting(config: type[Any], each: Field[Any]) -> tuple[str, Any, Any]:
+def _setting(each: Field[Any], kind: Any, text: str) -> tuple[str, Any, Any]:
     """One setting as an option: name, type with its help, default."""
-    text, kind = _documented(config).get(each.name, ""), _plain(get_type_hints(config)[each.name])
     if kind is bool and each.default is False:
         return each.name, Annotated[bool, tyro.conf.arg(help=text, help_behavior_hint="")], False
     if each.default is MISSING:
-        return each.name, Annotated[kind, word(_PLACEHOLDERS[kind], text)], MISSING
+        return each.name, Annotated[kind, word(_KINDS[kind][0], text)], MISSING
     if each.default is not None:
         text = f"{text} (default: {_shown(each.default)})"
     aliases = _ALIASES.get(each.name)
-    looks = tyro.conf.arg(metavar=_PLACEHOLDERS.get(kind), help=text, help_behavior_hint="", aliases=aliases)
+    looks = tyro.conf.arg(
+        metavar=_KINDS[kind][0] if kind in _KINDS else None, help=text, help_behavior_hint="", aliases=aliases
+    )
     return each.name, Annotated[kind | None, tyro.conf.FlagConversionOff, looks], None
 
 
@@ -151,7 +149,7 @@ def _shown(value: Any) -> str:
 
 
 READERS = tyro.constructors.ConstructorRegistry()
-"""How words become values where Python's own way is too strict, with messages for people."""
+"""How text becomes a value, with messages for people."""
 
 _Spec = tyro.constructors.PrimitiveConstructorSpec[Any]
 
@@ -169,24 +167,13 @@ def _reads(metavar: str, read: Callable[[str], Any], kind: Any) -> _Spec:
 @READERS.primitive_rule
 def _reader(info: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
     kind = _plain(info.type)
-    if kind is int:
-        return _reads("N", whole_number, int)
-    if kind is float:
-        return _reads("X", number, float)
-    if kind is bool:
-        return _reads("yes|no", _yes_or_no, bool)
-    if kind is str:
-        return _reads("TEXT", str, str)
-    if kind is Path:
-        return _reads("PATH", Path, Path)
-    if kind == tuple[int, int]:
-        return _reads("LO:HI", whole_range, tuple)
-    if get_origin(kind) is Literal:
-        return _reads("|".join(map(_shown, get_args(kind))), lambda text: _choice(text, get_args(kind)), object)
-    if (kinds := _kinds(kind)) and [get_origin(each) or each for each in kinds] == [Literal, float]:
-        choices = get_args(kinds[0])
-        return _reads("|".join([*map(_shown, choices), "X"]), lambda text: _choice_or_number(text, choices), object)
-    return None
+    if kind in _KINDS:
+        return _reads(*_KINDS[kind], get_origin(kind) or kind)
+    kinds = _kinds(kind)
+    if not kinds or get_origin(kinds[0]) is not Literal or kinds[1:] not in ([], [int], [float]):
+        return None
+    metavar = "|".join([*map(_shown, get_args(kinds[0])), *(_KINDS[each][0] for each in kinds[1:])])
+    return _reads(metavar, lambda text: _choice(text, get_args(kinds[0]), *kinds[1:]), object)
 
 
 _MOST_DIGITS = 18
@@ -240,36 +227,27 @@ def _yes_or_no(text: str) -> bool:
     return text == "yes"
 
 
-def _choice(text: str, choices: tuple[Any, ...]) -> Any:
-    """One of the choices; a dash may stand for an underscore, as in option names."""
+def _choice(text: str, choices: tuple[Any, ...], number_kind: type[Any] | None = None) -> Any:
+    """One of the choices, where a dash equals an underscore, or a number if there is a kind of numbers."""
     for choice in choices:
         if _shown(choice) == _shown(text):
             return choice
-    raise ValueError(f"must be one of {', '.join(map(_shown, choices))}; got {text!r}")
-
-
-def _choice_or_number(text: str, choices: tuple[Any, ...]) -> Any:
+    shown = ", ".join(map(_shown, choices))
+    if number_kind is None:
+        raise ValueError(f"must be one of {shown}; got {text!r}")
     try:
-        return float(text)
+        return _KINDS[number_kind][1](text)
     except ValueError:
-        pass
-    try:
-        return _choice(text, choices)
-    except ValueError:
-        raise ValueError(f"must be one of {', '.join(map(_shown, choices))}, or a number; got {text!r}") from None
+        noun = "a whole number" if number_kind is int else "a number"
+        raise ValueError(f"must be {shown} or {noun}; got {text!r}") from None
 
 
-def commitment(text: str | None) -> int | Literal["auto"] | None:
-    """Read a number of actions, or `auto`.
-
-    Raises:
-        SettingError: If it is neither.
-    """
-    if text is None:
-        return None
-    if text == "auto":
-        return "auto"
-    try:
-        return whole_number(text)
-    except ValueError:
-        raise SettingError(f"--commitment must be a whole number or auto; got {text!r}") from None
+_KINDS: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    int: ("N", whole_number),
+    float: ("X", number),
+    bool: ("yes|no", _yes_or_no),
+    str: ("TEXT", str),
+    Path: ("PATH", Path),
+    tuple[int, int]: ("LO:HI", whole_range),
+}
+"""Types of one word → their placeholder and reader."""

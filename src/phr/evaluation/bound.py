@@ -154,10 +154,7 @@ def _replayed(env: SplitEnv, planner: Planner, record: RunRecord, max_seconds: f
 
 
 def _check_ends(env: SplitEnv, answers: Sequence[Any], ended: bool) -> None:
-    """Compare where episodes end with the record: after the last of these steps, or not yet.
-
-    A simulator whose `step` returns None (see `BareSimulator`) cannot be compared.
-    """
+    """Compare where episodes end with the record; a simulator whose `step` returns None cannot be compared."""
     ends = [bool(answer[2] or answer[3]) for answer in answers if isinstance(answer, tuple)]
     if ends and ends != [False] * (len(ends) - 1) + [ended]:
         raise BoundError(
@@ -168,9 +165,7 @@ def _check_ends(env: SplitEnv, answers: Sequence[Any], ended: bool) -> None:
 def least_terms(own: TimeBound, other: TimeBound) -> TimeBound:
     """Return the bound of a run whose terms were measured in two replays: each term at its least.
 
-    Args:
-        own: From the replay of the run itself; its E and L are kept.
-        other: From the replay of a neighbouring run.
+    `own` is from the replay of the run itself, and its E and L are kept; `other` from that of a neighbouring run.
     """
     return replace(own, **{name: min(getattr(own, name), getattr(other, name)) for name in _MEASURED})
 
@@ -178,11 +173,7 @@ def least_terms(own: TimeBound, other: TimeBound) -> TimeBound:
 def bounds_of_runs(measured: Sequence[TimeBound]) -> tuple[TimeBound, ...]:
     """The bounds of runs that alternate with their replays.
 
-    Each run takes the lesser terms of the replay before and the one after it; the first run, before which there is none,
-    those of the first two replays.
-
-    Args:
-        measured: One replay after each run.
+    Each run takes the lesser terms of the replays before and after it, the first run those of the first two replays.
     """
     if len(measured) < 2:
         return tuple(measured)

@@ -1,9 +1,10 @@
-"""Whole episodes, many environments at once: the untimed way to learn what a policy achieves."""
+"""Whole episodes, many environments at once, and lists of starts to play them from; untimed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,17 @@ from numpy.typing import NDArray
 
 from phr.acting.agent import VectorHorizonAgent
 from phr.acting.commitment import Commitment, CommitmentLike
-from phr.actions import one_by_one
-from phr.envs.lanes import Lanes
+from phr.actions import ActionSpace, one_by_one
+from phr.envs.lanes import Lanes, endless_starts
 from phr.envs.registry import make_env
 from phr.envs.remarks import Remarks
+from phr.envs.split import SplitEnv
 from phr.envs.training_vector import SeedSchedule
 from phr.envs.vector import Autoreset, PrefixSchedule, Start, VectorSplit
+from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
 from phr.experience.success import count_successes, judge_episodes, reported_success
 from phr.protocols import Planner
+from phr.seeding import Streams
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +61,8 @@ def play_episodes(
     Args:
         planner: Who acts.
         vector: Environments to play in; their autoreset must be `DISABLED`.
-        starts: One episode each; every one is played to its end and counted.
+        starts: One episode each, played to its end.
         commitment: Actions executed per look.
-
-    Returns:
-        Outcomes in the order of `starts`.
     """
     n = len(starts)
     agent = VectorHorizonAgent(planner, commitment, n_envs=vector.n_envs)
@@ -108,13 +109,178 @@ def make_vector(
     prefixes: PrefixSchedule = lambda _i, _k: (),
     remarks: Remarks | None = None,
 ) -> VectorSplit:
-    """Open environments for playing episodes side by side, `n_envs` or as many as can be open at once (`VectorSplit.open`).
+    """Open `n_envs` environments, or as many as can be open at once; the other arguments are those of `VectorSplit`."""
+    return VectorSplit.open(lambda: make_env(env_id), n_envs, Autoreset.DISABLED, seeds, prefixes, remarks)
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Two rates, each over all steps that have a step before them in their episode; 0 is steady.
+
+    Attributes:
+        changes: Fraction of these steps whose effect differs from that of the step before.
+        reversals: Fraction of these steps that push against the latest push before them, pauses in between left out.
+    """
+
+    changes: float
+    reversals: float
+
+
+def measure_jitter(episodes: Sequence[NDArray[np.int64]]) -> Jitter:
+    """Change and reversal rates of executed actions, pooled over the steps of all episodes.
 
     Args:
-        env_id: Where.
-        n_envs: How many are wanted.
-        seeds: As for `VectorSplit`, like what follows.
-        prefixes: As for `VectorSplit`.
-        remarks: As for `VectorSplit`.
+        episodes: For each episode the effect of every action, shape `(length,)`: a direction as 1 or −1, 0 for none.
+
+    Returns:
+        The rates, in [0, 1]; reversals never exceed changes. Actions with the same effect, as NOOP and FIRE, are no change.
+
+    Raises:
+        InvalidDataError: If no episode has two steps, or an effect is not −1, 0 or 1.
+
+    Source:
+        Ours; Wagner et al. 2021 (arXiv:2106.10075), section 4.3, writes of "less jittery behavior" and defines no measure.
     """
-    return VectorSplit.open(lambda: make_env(env_id), n_envs, Autoreset.DISABLED, seeds, prefixes, remarks)
+    n_steps = n_changes = n_reversals = 0
+    for effects in episodes:
+        if len(effects) and np.abs(effects).max() > 1:
+            raise InvalidDataError(f"an effect is -1, 0 or 1, got {effects[np.abs(effects) > 1][0]}")
+        before, after = effects[:-1], effects[1:]
+        pushed = np.where(before != 0, np.arange(len(before)), 0)
+        latest = before[np.maximum.accumulate(pushed)]  # the effect of the latest step that pushed; 0 where none did
+        n_steps += len(after)
+        n_changes += int((after != before).sum())
+        n_reversals += int((after * latest < 0).sum())
+    if not n_steps:
+        raise InvalidDataError(f"jitter is measured between steps, but none of {len(episodes)} episodes has two")
+    return Jitter(n_changes / n_steps, n_reversals / n_steps)
+
+
+def distinct_starts(env: SplitEnv, *, patience: int = 1000, limit: int = 2000) -> list[Start]:
+    """One start for every first observation that the environment can give; in Atari, for every number of idle frames.
+
+    Elsewhere seeds 0, 1, 2, … are tried until `patience` of them in a row have shown nothing new. With k equally likely
+    starts one is missed with a probability below k·(1 − 1/k)^patience: 2e-9 for the 42 of SimpleCrossingS9N1.
+
+    Args:
+        env: Where.
+        patience: Seeds without a new start before it ends.
+        limit: More starts than this are too many to enumerate.
+
+    Raises:
+        UnsupportedEnvironmentError: If there are more than `limit`, or chance plays on after the start.
+    """
+    known = env.start_seeds()
+    if known is not None:
+        return [Start(seed) for seed in known]
+    starts: dict[bytes, Start] = {}
+    seed = last_new = 0
+    while seed - last_new <= patience:
+        env.reset(seed)
+        key = env.observe().tobytes()
+        if key not in starts:
+            starts[key] = Start(seed)
+            last_new = seed
+            if len(starts) > limit:
+                raise UnsupportedEnvironmentError(
+                    f"{env.env_id} has more than {limit} different starts; evaluate episodes instead"
+                )
+        seed += 1
+    return list(starts.values())
+
+
+def run_randomness(seed: int, run: int) -> tuple[int, np.random.Generator]:
+    """The seed of an evaluation's run, and the generator of its prefixes; nothing else draws from these streams."""
+    streams = Streams(seed)
+    return streams.integer("evaluate-run", run), streams.rng("evaluate-prefix", run)
+
+
+def unseen_starts(
+    actions: int | ActionSpace, n: int = 30, prefix: tuple[int, int] = (20, 60), *, seed: int = 0, run: int = 0
+) -> list[Start]:
+    """The starts that one run of `phr evaluate --episodes N --random-prefix LO:HI` plays, to be played side by side.
+
+    A deterministic game has few starts (thirty in Atari), all of which training may have met. Random actions lead away from
+    them, and they come from streams that no training draws from: 20 actions out of six are one way of 4e15.
+
+    Args:
+        actions: The action space, or its size.
+        n: How many.
+        prefix: Fewest and most random, uncounted actions before each episode.
+        seed: Of the evaluation.
+        run: Which of its runs.
+
+    Raises:
+        SettingError: If a start may have no prefix: those are not determined without the ones before them.
+    """
+    if not 1 <= prefix[0] <= prefix[1]:
+        raise SettingError(
+            f"starts off the known ones need a prefix of 1 <= low <= high actions, got {prefix[0]}:{prefix[1]}"
+        )
+    first, rng = run_randomness(seed, run)
+    return list(islice(endless_starts(actions, first, rng, prefix), n))
+
+
+@dataclass(frozen=True)
+class StartsResult:
+    """Results of a policy from every start.
+
+    Attributes:
+        n_starts: Starts there are.
+        n_solved: Starts from which it succeeded; None where success is unknown (see `judge_episodes`).
+        return_mean: Mean return over all starts.
+        length_mean: Mean steps over all starts.
+        evaluations_per_episode: Mean looks over all starts.
+        optimal_length_mean: The shortest possible; None without an oracle.
+        jitter: How restlessly it acted; None where the effects of actions are unknown (`SplitEnv.action_effects`).
+    """
+
+    n_starts: int
+    n_solved: int | None
+    return_mean: float
+    length_mean: float
+    evaluations_per_episode: float
+    optimal_length_mean: float | None = None
+    jitter: Jitter | None = None
+
+    def __str__(self) -> str:
+        optimum = "" if self.optimal_length_mean is None else f" (optimum {self.optimal_length_mean:.3f})"
+        which = "the only start" if self.n_starts == 1 else f"all {self.n_starts} starts"
+        solved = "success unknown" if self.n_solved is None else f"{self.n_solved} solved"
+        return (
+            f"{which}: {solved}, length {self.length_mean:.3f}{optimum}, "
+            f"return {self.return_mean:.5f}, {self.evaluations_per_episode:.3f} evaluations an episode"
+        )
+
+
+def play_all_starts(
+    planner: Planner,
+    env_id: str,
+    starts: Sequence[Start],
+    *,
+    commitment: CommitmentLike | Commitment | None = None,
+    optimal_lengths: Sequence[int] | None = None,
+    n_envs: int = 32,
+) -> StartsResult:
+    """Play one greedy episode from every start.
+
+    Args:
+        planner: Who acts.
+        env_id: Where.
+        starts: From `distinct_starts`.
+        commitment: Actions executed per look.
+        optimal_lengths: The shortest possible length from each start, where known.
+        n_envs: Most episodes played side by side.
+    """
+    with make_vector(env_id, min(n_envs, len(starts))) as vector:
+        effects = vector.envs[0].action_effects()
+        episodes = play_episodes(planner, vector, starts, commitment=commitment)
+    return StartsResult(
+        n_starts=len(starts),
+        n_solved=episodes.n_successes,
+        return_mean=float(episodes.returns.mean()),
+        length_mean=float(episodes.lengths.mean()),
+        evaluations_per_episode=float(episodes.evaluations.mean()),
+        optimal_length_mean=None if optimal_lengths is None else float(np.mean(optimal_lengths)),
+        jitter=None if effects is None else measure_jitter([effects[actions] for actions in episodes.actions]),
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from phr.acting.agent import HorizonAgent
@@ -13,13 +15,31 @@ from phr.actions import action_space_of
 from phr.envs.split import SplitEnv
 from phr.errors import BoundError, IncompatibleModelError
 from phr.evaluation.bound import TimeBound, bounds_of_runs, measure_bound
-from phr.evaluation.starts import run_randomness
+from phr.evaluation.episodes import run_randomness
 from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
+from phr.manifest import library_versions
 from phr.numbers import check_whole, is_whole
 from phr.observations import ObservationSpec
 from phr.protocols import Planner
 from phr.seeding import Streams
+
+
+def cpu_name() -> str:
+    """The processor's name where the system reports it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def describe_machine(threads: int) -> dict[str, Any]:
+    """Return CPU, inference threads and library versions."""
+    versions = library_versions("torch", "numpy", "gymnasium", "minigrid", "onnxruntime", "ale-py")
+    return {"cpu": cpu_name(), "threads": threads, "versions": versions}
+
 
 _SECONDS_OF_BOUNDS = 4.0
 """Time spent on measuring the bound, all runs together."""
@@ -97,7 +117,7 @@ def evaluate_planner(
         model: The reference to print.
         backend: What computes the plans.
         machine: From `describe_machine`.
-        on_run: Told each finished run.
+        on_run: Called with the index and the record of each finished run.
 
     Raises:
         HorizonError: If the commitment is outside 1 .. horizon.

@@ -1,16 +1,18 @@
-"""What several runs add up to: what `phr evaluate` prints and writes."""
+"""Summaries of several runs, as `phr evaluate` prints and writes them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phr.envs.remarks import Remarks
+from phr.errors import InvalidDataError
 from phr.evaluation.bound import ENOUGH_SECONDS, TOLERATED_FRACTION, TimeBound, is_enough_to_judge
-from phr.evaluation.starts import StartsResult
-from phr.evaluation.statistics import stratified_bootstrap
+from phr.evaluation.episodes import StartsResult
 from phr.evaluation.timed import RunRecord
 from phr.experience.success import Judgement, judge_episodes
 from phr.seeding import Streams
@@ -23,7 +25,7 @@ _RUN_KEYS = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The runs of one model at one commitment, and what they add up to.
+    """The runs of one model at one commitment, and their summary.
 
     Attributes:
         env_id: Where.
@@ -35,7 +37,7 @@ class Evaluation:
         runs: One record each.
         bounds: The least possible time of each run; empty where it was not asked for, or is unknown.
         machine: CPU, threads, versions.
-        all_starts: How every start fared, played once each and greedily; None where it was not asked for.
+        all_starts: Results from every start, played once each and greedily; None if not requested.
         bound_failure: Why the bound is unknown although it was asked for; None otherwise.
     """
 
@@ -219,3 +221,47 @@ class Evaluation:
             "all_starts": None if self.all_starts is None else asdict(self.all_starts),
             "machine": self.machine,
         }
+
+
+def stratified_bootstrap(
+    strata: Sequence[NDArray[np.float64]],
+    rng: np.random.Generator,
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 2000,
+) -> tuple[float, float]:
+    """Percentile interval of the mean over strata (runs, seeds) of each stratum's mean, resampled within the strata.
+
+    Args:
+        strata: One array of values per run; empty ones are left out.
+        rng: Source of the resamples.
+        confidence: Mass inside the interval.
+        n_resamples: Resamples to draw.
+
+    Raises:
+        InvalidDataError: If there is no value at all.
+
+    Source:
+        Agarwal et al. 2021 (arXiv:2108.13264), section 4; Efron & Tibshirani 1993, chapter 13 (percentile interval).
+    """
+    filled = [np.asarray(stratum, np.float64) for stratum in strata if len(stratum)]
+    if not filled:
+        raise InvalidDataError("an interval needs at least one value")
+    return percentile_interval(sums_of_means(filled, rng, n_resamples) / len(filled), confidence)
+
+
+def sums_of_means(strata: Sequence[NDArray[np.float64]], rng: np.random.Generator, n_resamples: int) -> NDArray[np.float64]:
+    """For each resample, return the sum over strata of the mean of values drawn within the stratum."""
+    sums = np.zeros(n_resamples)
+    for stratum in strata:
+        # The mean of a resample depends only on how often each distinct value was drawn.
+        values, counts = np.unique(stratum, return_counts=True)
+        sums += rng.multinomial(len(stratum), counts / len(stratum), size=n_resamples) @ values / len(stratum)
+    return sums
+
+
+def percentile_interval(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """Return the ends of the central part of `values` that holds this mass."""
+    tail = (1.0 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1.0 - tail])
+    return float(low), float(high)

@@ -41,7 +41,7 @@ class Limit:
 
 @dataclass
 class RunRecord:
-    """What one run yielded; lists hold one entry per whole episode.
+    """Results of one run; lists contain one entry per whole episode.
 
     Attributes:
         seed: Seed of the run's first reset.
@@ -217,7 +217,7 @@ def copied(actions: Sequence[Any]) -> list[Any]:
 
 
 def _run_plan_looking(env: SplitEnv, actions: Sequence[Any], rewards: list[float]) -> Advance:
-    """`run_plan` for those who observe always; the last step's observation is built by whoever plans on."""
+    """`run_plan` that builds every observation but the last, which the next look builds."""
     for left, action in zip(reversed(range(len(actions))), actions, strict=True):
         step = env.advance(action)
         rewards.append(step[0])
@@ -229,7 +229,7 @@ def _run_plan_looking(env: SplitEnv, actions: Sequence[Any], rewards: list[float
 
 
 def _enter(env: SplitEnv, starts: Iterator[Start], options: RunOptions, record: RunRecord) -> float:
-    """Start an episode; returns the seconds that took what is not its reset."""
+    """Start an episode; return the seconds spent on anything but its reset."""
     clock = time.perf_counter
     begin = clock()
     start = next(starts)

@@ -7,7 +7,7 @@ import pytest
 
 from phr.acting.agent import HorizonAgent
 from phr.envs.registry import make_env
-from phr.evaluation.starts import distinct_starts, play_all_starts
+from phr.evaluation.episodes import distinct_starts, play_all_starts
 from phr.evaluation.timed import Limit, timed_run
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.torch_planner import TorchPlanner

@@ -77,7 +77,7 @@ def test_chance_that_cannot_be_seeded_anew_is_unknown() -> None:
     found = phr.doctor(f"{ROOM}:Outdated", lambda obs: (obs[:, 0] > 0).astype(int), episodes=2)
     assert found.replay is not None
     assert (found.replay.repeats, found.replay.forks) == (True, None)
-    assert "unknown: an environment draws its chance from a RandomState" in str(found)
+    assert "unknown: an environment draws its random numbers from a RandomState" in str(found)
     assert found.looking_away is not None
     assert found.looking_away.plan_right is None
 

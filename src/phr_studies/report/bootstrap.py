@@ -1,4 +1,4 @@
-"""Summaries with honest intervals."""
+"""Intervals over training seeds, and a score over all n."""
 
 from __future__ import annotations
 
@@ -8,39 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.errors import InvalidDataError
-
-
-def stratified_bootstrap(
-    strata: Sequence[NDArray[np.float64]],
-    rng: np.random.Generator,
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = 2000,
-) -> tuple[float, float]:
-    """Percentile interval of the mean over strata of each stratum's mean.
-
-    Values are resampled within their own stratum (a run, a seed), so every resample holds every run, as often as the data
-    do.
-
-    Args:
-        strata: One array of values per run; empty ones are left out.
-        rng: Where the resamples come from.
-        confidence: Mass inside the interval.
-        n_resamples: Resamples to draw.
-
-    Returns:
-        Lower and upper end.
-
-    Raises:
-        InvalidDataError: If there is no value at all.
-
-    Source:
-        Agarwal et al. 2021 (arXiv:2108.13264), section 4; Efron & Tibshirani 1993, chapter 13 (percentile interval).
-    """
-    filled = [np.asarray(stratum, np.float64) for stratum in strata if len(stratum)]
-    if not filled:
-        raise InvalidDataError("an interval needs at least one value")
-    return _percentiles(_sums_of_means(filled, rng, n_resamples) / len(filled), confidence)
+from phr.evaluation import percentile_interval, sums_of_means
 
 
 def two_level_bootstrap(
@@ -52,9 +20,9 @@ def two_level_bootstrap(
 ) -> tuple[float, float]:
     """Percentile interval of the mean over runs of each run's mean, training seeds resampled too.
 
-    First whole seeds are drawn with replacement, then the values within each run of every drawn seed, anew each time that
-    a seed is drawn. What differs from one training to the next is then part of the interval; one seed alone gives
-    `stratified_bootstrap`'s.
+    First whole seeds are drawn with replacement, then the values within each run of every drawn seed, again each time
+    that a seed is drawn. What differs from one training to the next is then part of the interval; one seed alone gives
+    the interval of its runs alone.
 
     Args:
         seeds: For each training seed its runs, one array of values each; empty runs and seeds are left out.
@@ -75,9 +43,9 @@ def two_level_bootstrap(
     filled = [runs for runs in filled if runs]
 
     def draw(index: int, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return _sums_of_means(filled[index], rng, n), np.full(n, float(len(filled[index])))
+        return sums_of_means(filled[index], rng, n), np.full(n, float(len(filled[index])))
 
-    return _percentiles(_resample_seeds(len(filled), draw, rng, n_resamples), confidence)
+    return percentile_interval(_resample_seeds(len(filled), draw, rng, n_resamples), confidence)
 
 
 def two_level_ratio_bootstrap(
@@ -111,7 +79,7 @@ def two_level_ratio_bootstrap(
         drawn = rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=n)
         return drawn @ numerators, drawn @ denominators
 
-    return _percentiles(_resample_seeds(len(seeds), draw, rng, n_resamples), confidence)
+    return percentile_interval(_resample_seeds(len(seeds), draw, rng, n_resamples), confidence)
 
 
 def _resample_seeds(
@@ -132,22 +100,6 @@ def _resample_seeds(
             numerators[rows] += above
             denominators[rows] += below
     return numerators / denominators
-
-
-def _sums_of_means(strata: Sequence[NDArray[np.float64]], rng: np.random.Generator, n_resamples: int) -> NDArray[np.float64]:
-    """For each resample, the sum over strata of the mean of values drawn within the stratum."""
-    sums = np.zeros(n_resamples)
-    for stratum in strata:
-        # The mean of a resample depends only on how often each distinct value was drawn.
-        values, counts = np.unique(stratum, return_counts=True)
-        sums += rng.multinomial(len(stratum), counts / len(stratum), size=n_resamples) @ values / len(stratum)
-    return sums
-
-
-def _percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    tail = (1.0 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1.0 - tail])
-    return float(low), float(high)
 
 
 def frequency_averaged_score(returns: Mapping[int, float], *, random_return: float, teacher_return: float) -> float:

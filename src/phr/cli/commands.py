@@ -1,0 +1,309 @@
+"""The commands: phr's own, and the lookup of all that installed packages register in the entry-point group `phr.commands`.
+
+A command is a frozen dataclass: its fields are the options, its docstring's first line is the summary, `run` executes it. It
+may have an attribute `goes_on`, which the message after Ctrl-C ends with.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+
+import phr
+from phr.cli.display import ProgressBar, say
+from phr.cli.words import (
+    Activation,
+    Count,
+    EnvId,
+    Episodes,
+    Flag,
+    Folder,
+    ModelReference,
+    Normalize,
+    OnnxFile,
+    OptionalCount,
+    OptionalEnvId,
+    OptionalFile,
+    OptionalModel,
+    OptionalRange,
+    PickleFile,
+    Resume,
+    Seed,
+    StatisticsFile,
+    Teacher,
+    Threads,
+    word,
+)
+from phr.errors import PhrError, UsageError
+from phr.files import check_file_target, write_json
+from phr.progress import Progress
+
+GROUP = "phr.commands"
+_FIRST = ("train", "distill", "evaluate", "export", "convert")
+"""The order of the overview; other commands follow by name."""
+
+
+@runtime_checkable
+class Command(Protocol):
+    """A parsed command line."""
+
+    def run(self) -> None:
+        """Execute it."""
+        ...
+
+
+def one_line(text: object) -> str:
+    """The text with every stretch of white space made one blank."""
+    return " ".join(str(text).split())
+
+
+def near_miss(wrong: str, known: Collection[str], otherwise: str) -> str:
+    """A hint: the nearest of the known words, else the other text."""
+    near = difflib.get_close_matches(wrong, known, n=1)
+    return f"did you mean {near[0]}?" if near else otherwise
+
+
+@cache
+def registered() -> Mapping[str, EntryPoint]:
+    """Name → entry point of every command, none of them imported.
+
+    Raises:
+        PhrError: If there is none: phr's own are missing from the installation.
+    """
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    if not found:
+        raise PhrError(f"the installed phr registers no commands ({GROUP}); install it again: pip install 'phr[train]'")
+    names = [*(name for name in _FIRST if name in found), *sorted(found.keys() - set(_FIRST))]
+    return {name: found[name] for name in names}
+
+
+def load(name: str) -> type[Command]:
+    """The class of a command.
+
+    Raises:
+        UsageError: If no package registers it.
+        PhrError: If its package cannot be imported.
+    """
+    known = registered()
+    if name not in known:
+        hint = near_miss(name, [*known, "--help", "--version"], f"choose one of {', '.join(known)}")
+        raise UsageError(f"unknown command {name!r}; {hint}")
+    try:
+        return cast(type[Command], known[name].load())
+    except PhrError:
+        raise
+    except Exception as error:  # whatever a plug-in's import raises
+        why = one_line(f"{type(error).__name__}: {error}")
+        raise PhrError(f"the command {name!r} ({known[name].value}) cannot be loaded: {why}") from error
+
+
+def _summary(name: str) -> str:
+    """What a command does, in one line."""
+    try:
+        return (load(name).__doc__ or "").partition("\n")[0]
+    except PhrError as error:
+        return one_line(str(error))
+
+
+def describe() -> str:
+    """The overview that `phr --help` prints."""
+    rows = [f"  {name:<10} {_summary(name)}" for name in registered()]
+    return "\n".join(
+        [
+            "usage: phr COMMAND [OPTIONS]",
+            "",
+            "Policy Horizon Regression: a policy that looks once and acts n times.",
+            "",
+            "commands:",
+            *rows,
+            "",
+            "options:",
+            "  --help     Show this, or the options of a COMMAND.",
+            "  --version  Show the version.",
+            "  --debug    With any COMMAND: show the traceback of an error.",
+        ]
+    )
+
+
+def _handed_on(command: Any, *left_out: str) -> dict[str, Any]:
+    """A command's fields and settings as arguments of a function of phr."""
+    given = {**vars(command), **getattr(command, "settings", {})}
+    return {name: value for name, value in given.items() if name not in ("settings", *left_out)}
+
+
+def _say_where(directory: object) -> None:
+    if directory is not None:
+        say(f"written to {directory}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a teacher by A2C (stage 1).
+
+    Unset options use values tuned for the environment, recorded in config.json.
+
+    The defaults shown here apply to environments that have no such values.
+    """
+
+    SETTINGS: ClassVar[str] = "phr.teacher.a2c:A2CConfig"
+
+    env_id: EnvId
+    """A Gymnasium id, or module:factory."""
+    out: Folder
+    """Folder of the run."""
+    start: OptionalModel = None
+    """Teacher to train further: a run folder or zoo:NAME. Starts with a third of the learning rate."""
+    seed: Seed = 0
+    resume: Resume = False
+    threads: Threads = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    goes_on: ClassVar[str] = "--resume continues from the last checkpoint, or starts where there was none yet"
+
+    def run(self) -> None:
+        """Train, and print where the model is."""
+        with ProgressBar() as bar:
+            model = phr.train_teacher(**_handed_on(self), on_progress=bar, say=say)
+        say(f"teacher: greedy return {model.manifest.notes['greedy_return']:.4f} in {model.env_id}")
+        _say_where(model.directory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill:
+    """Distil a teacher into a student that looks once and acts n times.
+
+    Unset options use values tuned for the environment, recorded in config.json.
+
+    The defaults shown here apply to environments that have no such values.
+    """
+
+    SETTINGS: ClassVar[str] = "phr.distil.config:PHRConfig"
+
+    out: Folder
+    """Folder of the run."""
+    teacher: Teacher = None
+    """A run folder, zoo:NAME, a Stable-Baselines3 FILE.zip, FILE.onnx, module:factory or oracle; left out: --experience."""
+    env_id: OptionalEnvId = None
+    """Environment to record in (default: the teacher's own). Required for third-party policies and module:factory."""
+    experience: Episodes = None
+    """Recorded episodes of the same teacher (.npz) instead of new ones; without a teacher also minari:NAME."""
+    save_experience: OptionalFile = None
+    """Keep the recorded episodes in this file (.npz)."""
+    activation: Activation = None
+    normalize: Normalize = None
+    seed: Seed = 0
+    resume: Resume = False
+    threads: Threads = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    goes_on: ClassVar[str] = (
+        "--resume continues from the last checkpoint, or starts where there was none yet; episodes are recorded again"
+    )
+
+    def run(self) -> None:
+        """Distil, and print where the model is."""
+        with ProgressBar() as bar:
+            model = phr.distill(**_handed_on(self), on_progress=bar, say=say)
+        heads = model.manifest.notes["agreement_per_head"]
+        say(f"agreement with the teacher on its own states: head 1 {heads[0]:.1%}, last head {heads[-1]:.1%}")
+        teacher = model.manifest.notes.get("teacher_parameters")
+        beside = "" if teacher is None else f", teacher {teacher:,}"
+        say(f"parameters of one look: student {model.network.n_parameters:,}{beside}")
+        _say_where(model.directory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure what a model collects, and how fast."""
+
+    model: ModelReference
+    """A run directory, zoo:NAME, a FILE.onnx, a Stable-Baselines3 FILE.zip, module:factory, or oracle."""
+    env_id: OptionalEnvId = None
+    """Where to act (default: the model's own environment). Required for third-party policies and for module:factory."""
+    activation: Activation = None
+    normalize: Normalize = None
+    commitment: Annotated[Literal["auto"] | int | None, word("N|auto")] = None
+    """Actions executed per look, or auto (default: the commitment in the model's manifest, else its whole horizon)."""
+    steps: OptionalCount = None
+    """Steps of each run (default 100,000)."""
+    episodes: OptionalCount = None
+    """Whole episodes of each run, instead of steps."""
+    runs: Count = 5
+    """Seeded runs (default 5)."""
+    horizon: OptionalCount = None
+    """Actions that the oracle plans (default 1); a network's horizon is its own."""
+    backend: Annotated[Literal["torch", "onnx"] | None, word("torch|onnx")] = None
+    """What computes a network's plans: torch (default), or onnx, which an exported file always runs on."""
+    random_prefix: OptionalRange = (0, 0)
+    """Number of random, uncounted actions before each episode (default 0:0)."""
+    sticky: Annotated[float | None, word("P")] = None
+    """Atari: probability that a frame repeats the action before it; by default that of the id."""
+    sample: Flag = False
+    """Sample actions instead of taking the most likely ones."""
+    observe_always: Flag = False
+    """Build every observation, also those that no look uses."""
+    no_bound: Flag = False
+    """Do not measure the time bound: no run is replayed."""
+    all_starts: Flag = False
+    """Also play every different start once, greedily, where there are few, as in the grids."""
+    seed: Seed = 0
+    json: OptionalFile = None
+    """Write everything to this file."""
+    threads: Threads = 1
+
+    def run(self) -> None:
+        """Evaluate, print the summary, write the JSON."""
+        check_file_target(self.json)
+        with ProgressBar() as bar:
+            bar(Progress("evaluating", 0, self.runs, "runs"))
+            result = phr.evaluate(
+                **_handed_on(self, "json", "sample", "no_bound"),
+                deterministic=not self.sample,
+                bound=not self.no_bound,
+                on_run=lambda index, _record: bar(Progress("evaluating", index + 1, self.runs, "runs")),
+            )
+        say(str(result))
+        if self.json is not None:
+            write_json(self.json, result.to_json())
+        _say_where(self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a model as ONNX, to run it without torch."""
+
+    model: ModelReference
+    """A run directory or zoo:NAME."""
+    out: OnnxFile
+    """The file, FILE.onnx; one that is there is replaced."""
+    env_id: OptionalEnvId = None
+    """Where to compare; the model's own environment by default. One that is code (module:factory) has to be named here."""
+    int8: Flag = False
+    """Write FILE.int8.onnx too, in 8-bit numbers, and print what that costs."""
+
+    def run(self) -> None:
+        """Export, and print what the file was compared on."""
+        export = phr.export_onnx(self.model, self.out, int8=self.int8, env_id=self.env_id)
+        say(str(export))
+        say(f"written to {export.path}" + (f" and {export.int8_path}" if export.int8_path else ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Take observation statistics out of a vecnormalize.pkl."""
+
+    file: PickleFile
+    """What VecNormalize.save wrote: a pickle."""
+    out: StatisticsFile
+    """The file to write; one that is there is replaced."""
+    trust: Flag = False
+    """You trust who made the pickle: reading one can run any code."""
+
+    def run(self) -> None:
+        """Convert, and print where the statistics are."""
+        phr.convert_vecnormalize(self.file, self.out, trust=self.trust)
+        say(f"written to {self.out}")

@@ -1,0 +1,286 @@
+"""Plans: for each of the next steps a distribution over actions, all from one look."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phr.errors import InvalidDataError, SettingError
+
+__all__ = [
+    "ActionArray",
+    "Bounds",
+    "CategoricalPlan",
+    "ContinuousPlan",
+    "FloatArray",
+    "IntArray",
+    "MultiCategoricalPlan",
+    "NetworkPlan",
+    "Plan",
+    "Smoothing",
+    "repeat_first",
+    "smoothing_of_steps",
+]
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+ActionArray = NDArray[Any]
+"""Whole numbers, or for continuous actions float32."""
+
+Smoothing = float | tuple[float, ...]
+"""ε of the labels in training, (1 − ε)·p + ε/n_actions: that of every step, or one for each step."""
+
+
+@runtime_checkable
+class Plan(Protocol):
+    """`horizon` distributions over actions for each environment of a batch.
+
+    One action is a number, or an array of the action space's shape (`phr.actions`).
+    """
+
+    @property
+    def batch_size(self) -> int:
+        """Number of environments planned for."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Number of actions planned ahead."""
+        ...
+
+    def mode(self) -> ActionArray:
+        """Most likely action of every step, shape `(batch, horizon, *action_shape)`."""
+        ...
+
+    def sample(self, rng: np.random.Generator) -> ActionArray:
+        """One action drawn for every step, shape `(batch, horizon, *action_shape)`."""
+        ...
+
+    def confidence(self) -> FloatArray:
+        """Probability of `mode()` at every step, in (0, 1], shape `(batch, horizon)`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class _OfOutputs:
+    """A plan that holds a network's outputs, float32, shape `(batch, horizon, n)`."""
+
+    outputs: FloatArray
+
+    @property
+    def batch_size(self) -> int:
+        """Number of environments planned for."""
+        return int(self.outputs.shape[0])
+
+    @property
+    def horizon(self) -> int:
+        """Number of actions planned ahead."""
+        return int(self.outputs.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class CategoricalPlan(_OfOutputs):
+    """A plan over discrete actions (the paper's policy vector, Eq. 1).
+
+    Args:
+        outputs: Logits: unnormalised log-probabilities, float32, shape `(batch, horizon, n_actions)`.
+        smoothing: Of the labels that it was trained on.
+
+    Raises:
+        InvalidDataError: If they do not have three axes, or one of them is empty.
+    """
+
+    smoothing: Smoothing = 0.0
+
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 3 or 0 in self.logits.shape[1:]:
+            raise InvalidDataError(f"plan logits must have shape (batch, horizon, n_actions), got {self.logits.shape}")
+
+    @property
+    def logits(self) -> FloatArray:
+        """The outputs by their name."""
+        return self.outputs
+
+    @classmethod
+    def from_actions(cls, actions: IntArray, n_actions: int, margin: float = 30.0) -> CategoricalPlan:
+        """A plan that is certain of its actions; `actions` has shape `(batch, horizon)`."""
+        logits = np.zeros((*actions.shape, n_actions), dtype=np.float32)
+        np.put_along_axis(logits, actions[..., None], margin, axis=-1)
+        return cls(logits)
+
+    @cached_property
+    def probs(self) -> FloatArray:
+        """Softmax of the logits, shape `(batch, horizon, n_actions)`."""
+        exp = np.exp(self.logits - self.logits.max(axis=-1, keepdims=True))
+        probs: FloatArray = exp / exp.sum(axis=-1, keepdims=True)
+        return probs
+
+    def mode(self) -> IntArray:
+        """Most likely action of every step; the lowest index wins a tie."""
+        actions: IntArray = self.logits.argmax(axis=-1)
+        return actions
+
+    def sample(self, rng: np.random.Generator) -> IntArray:
+        """One action drawn for every step, by the Gumbel-max trick."""
+        noise = rng.gumbel(size=self.logits.shape).astype(np.float32)
+        actions: IntArray = (self.logits + noise).argmax(axis=-1)
+        return actions
+
+    def confidence(self) -> FloatArray:
+        """Probability of the most likely action at every step, corrected for label smoothing."""
+        most: FloatArray = self.probs.max(axis=-1)
+        if not self.smoothing:
+            return most
+        n_actions = self.logits.shape[-1]
+        smoothing = np.array(self.smoothing, np.float32) if isinstance(self.smoothing, tuple) else self.smoothing
+        corrected: FloatArray = np.clip((most - smoothing / n_actions) / (1.0 - smoothing), 1.0 / n_actions, 1.0)
+        return corrected
+
+
+@dataclass(frozen=True, eq=False)
+class MultiCategoricalPlan(_OfOutputs):
+    """A plan over several choices at once, independent of each other.
+
+    Args:
+        outputs: The logits of all components, one after the other, float32, shape `(batch, horizon, sum(nvec))`.
+        nvec: Actions of each component.
+        smoothing: As in `CategoricalPlan`, in every component.
+
+    Raises:
+        InvalidDataError: If they have another shape.
+    """
+
+    nvec: tuple[int, ...]
+    smoothing: Smoothing = 0.0
+
+    def __post_init__(self) -> None:
+        if self.outputs.ndim != 3 or not self.horizon or self.outputs.shape[2] != sum(self.nvec):
+            raise InvalidDataError(
+                f"plan logits must have shape (batch, horizon, {sum(self.nvec)}) for components {self.nvec}, "
+                f"got {self.outputs.shape}"
+            )
+
+    @cached_property
+    def components(self) -> tuple[CategoricalPlan, ...]:
+        """One plan for each component."""
+        parts = np.split(self.outputs, np.cumsum(self.nvec)[:-1], axis=-1)
+        return tuple(CategoricalPlan(part, self.smoothing) for part in parts)
+
+    def mode(self) -> IntArray:
+        """Most likely action of every step, shape `(batch, horizon, components)`."""
+        return np.stack([each.mode() for each in self.components], axis=-1)
+
+    def sample(self, rng: np.random.Generator) -> IntArray:
+        """One action drawn for every step, shape `(batch, horizon, components)`."""
+        return np.stack([each.sample(rng) for each in self.components], axis=-1)
+
+    def confidence(self) -> FloatArray:
+        """Probability of the most likely action at every step: the product over its components."""
+        sure: FloatArray = np.prod([each.confidence() for each in self.components], axis=0)
+        return sure
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """Where continuous actions lie; every array is flat, float32, one entry for each number of an action.
+
+    Attributes:
+        low: Least values; may be −∞.
+        high: Greatest values; may be ∞.
+        center: The middle of the range; where it has no end, the mean of recorded actions, else 0 or the bound next to it.
+        unit: Half the range, in which distances count; where it has no end, the spread of recorded actions, else 1.
+        bounded: Whether the range has two ends.
+        shape: Of one action.
+    """
+
+    low: FloatArray
+    high: FloatArray
+    center: FloatArray
+    unit: FloatArray
+    bounded: NDArray[np.bool_]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ContinuousPlan(_OfOutputs):
+    """A plan over vectors of numbers.
+
+    Args:
+        outputs: The actions, flat and before they are cut off at the bounds, float32, shape `(batch, horizon, d)`; or `2 d`
+            numbers, the actions and the logarithms of the standard deviations, these in units of half the range.
+        bounds: Of the actions.
+
+    Raises:
+        InvalidDataError: If they have another shape.
+    """
+
+    bounds: Bounds
+
+    TOLERATED = 0.25
+    """`confidence` is the probability that the teacher's action is at most this part of half the range away."""
+
+    def __post_init__(self) -> None:
+        n = len(self.bounds.low)
+        if self.outputs.ndim != 3 or not self.horizon or self.outputs.shape[2] not in (n, 2 * n):
+            raise InvalidDataError(f"a plan of {n} numbers must have shape (batch, horizon, {n}), got {self.outputs.shape}")
+
+    def mode(self) -> FloatArray:
+        """The planned actions, cut off at the bounds, shape `(batch, horizon, *action_shape)`."""
+        return self._within(self.outputs[..., : len(self.bounds.low)])
+
+    def sample(self, rng: np.random.Generator) -> FloatArray:
+        """One action drawn for every step.
+
+        Raises:
+            SettingError: If the plan has no standard deviations.
+        """
+        spread = self._spread("there is nothing to sample; take the most likely actions")
+        means = self.outputs[..., : len(self.bounds.low)]
+        return self._within(means + self.bounds.unit * spread * rng.normal(size=means.shape).astype(np.float32))
+
+    def confidence(self) -> FloatArray:
+        """Probability that the teacher's action lies within `TOLERATED` of the planned one, in its least sure number.
+
+        Raises:
+            SettingError: If the plan has no standard deviations.
+        """
+        spread = self._spread("commitment 'auto' cannot be used; give a number")
+        sure: FloatArray = _erf(self.TOLERATED / (math.sqrt(2) * spread.max(axis=-1))).astype(np.float32)
+        return sure
+
+    def _spread(self, otherwise: str) -> FloatArray:
+        """Standard deviations in units of half the range; `otherwise` is what their absence means."""
+        n = len(self.bounds.low)
+        if self.outputs.shape[2] == n:
+            raise SettingError(
+                f"this plan contains actions, but not how sure it is of them, so {otherwise}, or distil with --loss gaussian"
+            )
+        return np.exp(self.outputs[..., n:])
+
+    def _within(self, numbers: FloatArray) -> FloatArray:
+        cut: FloatArray = np.minimum(np.maximum(numbers, self.bounds.low), self.bounds.high)
+        return cut.reshape(*numbers.shape[:2], *self.bounds.shape)
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+NetworkPlan = CategoricalPlan | MultiCategoricalPlan | ContinuousPlan
+"""Plans that hold a network's `outputs`."""
+
+
+def smoothing_of_steps(smoothing: float, first: float | None, horizon: int) -> Smoothing:
+    """The smoothing of a whole plan; `first` is that of its first step, None where it equals the others."""
+    return smoothing if first is None else (first, *(smoothing,) * (horizon - 1))
+
+
+def repeat_first(plan: NetworkPlan, horizon: int) -> NetworkPlan:
+    """The distribution of a plan's first step, `horizon` times."""
+    outputs = np.repeat(plan.outputs[:, :1], horizon, axis=1)
+    if isinstance(plan, ContinuousPlan) or not isinstance(plan.smoothing, tuple):
+        return replace(plan, outputs=outputs)
+    return replace(plan, outputs=outputs, smoothing=plan.smoothing[0])
