@@ -20,8 +20,7 @@ from gymnasium.wrappers import TransformObservation
 from phr import api
 from phr.cli import main
 from phr.experience.archive import save_experience
-from phr.storage.model import save_model
-from phr.storage.run_directory import RunDirectory
+from phr.storage.model import RunDirectory, save_model
 from phr.storage.tensors import network_tensors
 from tests.cli.conftest import Outcome
 from tests.experience.builders import experience, trajectory

@@ -27,7 +27,7 @@ from phr.evaluation.episodes import make_vector, play_episodes
 from phr.experience.archive import load_experience, save_experience
 from phr.experience.logged import load_logged
 from phr.manifest import Manifest
-from phr.networks.config import NetworkConfig
+from phr.networks.policy import NetworkConfig
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.references import resolve

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from phr.networks.observations import image_shape, is_channels_last, scale_of, shape_of
+from phr.networks.trunks import image_shape, is_channels_last, scale_of, shape_of
 
 
 def box(shape: tuple[int, ...], high: Any = 255, dtype: Any = np.uint8, low: Any = 0) -> spaces.Box:

@@ -27,9 +27,18 @@ from phr.observations import ObservationSpec
 from phr.plan import CategoricalPlan, NetworkPlan
 from phr.storage import onnx_export as exporting
 from phr.storage.model import Model
-from phr.storage.onnx_export import export_manifest, export_onnx, onnx_bytes, onnx_planner
+from phr.storage.onnx_export import (
+    BATCH_SIZES,
+    ROUNDINGS,
+    Agreement,
+    check_parity,
+    export_manifest,
+    export_onnx,
+    onnx_bytes,
+    onnx_planner,
+    rounding_of,
+)
 from phr.storage.onnx_int8 import quantize
-from phr.storage.parity import BATCH_SIZES, ROUNDINGS, Agreement, check_parity, rounding_of
 from tests.exported import corridor_graph
 from tests.helpers import TablePlanner
 from tests.trained import corridor_student

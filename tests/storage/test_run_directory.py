@@ -10,8 +10,7 @@ import torch
 from phr import files
 from phr.errors import CorruptFileError, OutputDirectoryError
 from phr.files import read_json
-from phr.storage.model import load_model
-from phr.storage.run_directory import METRICS, RunDirectory
+from phr.storage.model import METRICS, RunDirectory, load_model
 from phr.storage.tensors import save_tensors
 from tests.trained import corridor_teacher
 

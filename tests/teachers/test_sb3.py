@@ -17,11 +17,9 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from phr.errors import CorruptFileError, IncompatibleModelError, SettingError
-from phr.teachers.continuous import ContinuousTeacher
-from phr.teachers.policy import PolicyTeacher
+from phr.teachers.policy import ContinuousTeacher, PolicyTeacher
 from phr.teachers.sb3 import _check_bounds, read_sb3
-from phr.teachers.sb3_description import SpaceText, describe
-from phr.teachers.sb3_file import read_sb3_file
+from phr.teachers.sb3_file import SpaceText, describe, read_sb3_file
 from tests.teachers import sb3_models
 from tests.teachers.sb3_models import env_id, made, observations
 from tests.teachers.zips import rewritten

@@ -2,17 +2,160 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from phr.actions import ActionSpace, Continuous, Discrete
-from phr.networks.action_scale import ActionScale
-from phr.networks.config import NetworkConfig
-from phr.networks.observations import Observations, is_channels_last, scale_of, shape_of
-from phr.networks.trunks import Trunk, TrunkConfig, orthogonal
+from phr.actions import ActionSpace, Continuous, Discrete, action_space_from_json, whole_numbers
+from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, SettingError
+from phr.networks.trunks import Observations, Trunk, TrunkConfig, is_channels_last, orthogonal, scale_of, shape_of
+from phr.plan import Smoothing, smoothing_of_steps
+
+LOG_SPREAD = (-5.0, 1.0)
+"""Limits of a logarithm of the spread, in units of half the range: 0.7 % of it, and more than all of it."""
+
+
+class ActionScale(nn.Module):
+    """Numbers around 0 → continuous actions around the middle of their range; logarithms of a spread are kept in limits.
+
+    The bounds are constants of the configuration, so they are no part of the weights.
+    """
+
+    center: Tensor
+    unit: Tensor
+
+    def __init__(self, space: Continuous) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.from_numpy(space.bounds.center), persistent=False)
+        self.register_buffer("unit", torch.from_numpy(space.bounds.unit), persistent=False)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Shape `(*batch, d)` or `(*batch, 2 d)`, as it came."""
+        n = len(self.center)
+        actions = self.center + self.unit * numbers[..., :n]
+        if numbers.shape[-1] == n:
+            return actions
+        return torch.cat([actions, _limited(numbers[..., n:])], dim=-1)
+
+
+def _limited(log_spread: Tensor) -> Tensor:
+    """Within `LOG_SPREAD`; training also hears what leads back from beyond."""
+    if not log_spread.requires_grad:
+        return log_spread.clamp(*LOG_SPREAD)
+    limited: Tensor = _Limited.apply(log_spread)  # type: ignore[no-untyped-call]
+    return limited
+
+
+class _Limited(torch.autograd.Function):
+    """A clamp that lets through, beyond a limit, the gradients that descend towards it.
+
+    Those of a plain clamp are all 0 there, so a spread that has once come to a limit would stay.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_spread: Tensor) -> Tensor:
+        ctx.save_for_backward(log_spread)
+        return log_spread.clamp(*LOG_SPREAD)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (log_spread,), (gradient,), (low, high) = ctx.saved_tensors, gradients, LOG_SPREAD
+        leads_out = ((log_spread < low) & (gradient > 0)) | ((log_spread > high) & (gradient < 0))
+        return gradient.masked_fill(leads_out, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """All that is needed to build the network again."""
+
+    obs_shape: tuple[int, ...]
+    """Shape of one observation."""
+    n_actions: int
+    """Numbers that a head answers: the size of a discrete action space, see `phr.actions` for others."""
+    horizon: int
+    """Number of policy heads; 1 for a teacher."""
+    trunk: TrunkConfig
+    """The layers that the heads share."""
+    obs_scale: float = 1.0
+    """Observations are multiplied by this: 1/255 for bytes of 0 .. 255."""
+    channels_last: bool = False
+    """Images are `(height, width, channels)`; the network turns them round."""
+    separate_first: bool = False
+    """Head 1 reads a trunk of its own (the teacher's, frozen); looking costs two trunks then."""
+    action_space: ActionSpace | None = None
+    """What the actions are; None for Discrete."""
+    normalize: bool = False
+    """The trunk normalises observations with statistics that it keeps beside its weights."""
+    label_smoothing: float = 0.0
+    """ε of the labels that it was trained on; plans take it out of their confidence."""
+    first_smoothing: float | None = None
+    """ε of the labels that head 1 was trained on, where it is another: head 1 may be the teacher's."""
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise HorizonError(f"the horizon must be >= 1, got {self.horizon}")
+        if self.n_actions < 1:
+            raise SettingError(f"a policy needs at least one action, got {self.n_actions}")
+        if not 0 < self.obs_scale < math.inf:
+            raise SettingError(f"obs_scale must be positive and finite, got {self.obs_scale}")
+        for smoothing in (self.label_smoothing, self.smoothing_of_first):
+            if not 0 <= smoothing < 1:
+                raise SettingError(f"label_smoothing must lie in 0 .. 1, 1 excluded, got {smoothing}")
+        if not self.actions.accepts(self.n_actions):
+            raise SettingError(f"a head of {self.n_actions} numbers does not go with {self.actions}")
+
+    @property
+    def actions(self) -> ActionSpace:
+        """What the actions are."""
+        return Discrete(self.n_actions) if self.action_space is None else self.action_space
+
+    @property
+    def smoothing(self) -> Smoothing:
+        """ε of each step's labels."""
+        return smoothing_of_steps(self.label_smoothing, self.first_smoothing, self.horizon)
+
+    @property
+    def smoothing_of_first(self) -> float:
+        """ε of head 1's labels."""
+        return self.label_smoothing if self.first_smoothing is None else self.first_smoothing
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; what is as it always was before it could be said is left out."""
+        actions = self.actions.to_json()
+        values: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, action_space=None))))
+        if actions is None:
+            del values["action_space"]
+        else:
+            values["action_space"] = actions
+        if not self.normalize:
+            del values["normalize"]
+        if not self.label_smoothing:
+            del values["label_smoothing"]
+        if self.first_smoothing is None:
+            del values["first_smoothing"]
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> NetworkConfig:
+        """The configuration that `to_json` wrote.
+
+        Raises:
+            IncompatibleModelError: If keys are missing or unknown.
+        """
+        try:
+            trunk = TrunkConfig(**{**values["trunk"], "channels": tuple(values["trunk"]["channels"])})
+            said = values.get("action_space")
+            actions = None if said is None else action_space_from_json(said, values["n_actions"])
+            shape = whole_numbers(values["obs_shape"])
+            whole_numbers([values["n_actions"], values["horizon"]])
+            return cls(**{**values, "obs_shape": shape, "trunk": trunk, "action_space": actions})
+        except (KeyError, TypeError, ValueError, AttributeError, InvalidDataError) as error:
+            raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error
 
 
 class PlanNetwork(nn.Module):

@@ -9,12 +9,82 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from phr import observations
 from phr.errors import SettingError
-from phr.networks.observations import Observations, image_shape
+
+Observations = spaces.Box | Sequence[int]
+"""A space, or the bare shape of one observation: channels first, numbers as they are."""
+
+_MOST_COLORS = 4
+
+
+def shape_of(obs: Observations) -> tuple[int, ...]:
+    """Shape of one observation."""
+    return tuple(obs.shape if isinstance(obs, spaces.Box) else obs)
+
+
+def scale_of(obs: Observations) -> float:
+    """The factor that maps bytes 0 .. 255 to 0 .. 1; 1 for a bare shape, 0/1 planes, floats and everything else."""
+    return observations.scale_of(obs) if isinstance(obs, spaces.Box) else 1.0
+
+
+def is_channels_last(obs: Observations) -> bool:
+    """Whether an image is `(height, width, channels)`.
+
+    A space does not say it, so its shape decides: two equal neighbouring sides are height and width; where no two are, up
+    to four channels behind two larger sides are colours. In doubt the channels come first.
+    """
+    shape = shape_of(obs)
+    if not isinstance(obs, spaces.Box) or len(shape) != 3:
+        return False
+    first, second, last = shape
+    if second == last:
+        return False
+    return first == second or last <= min(_MOST_COLORS, first - 1, second - 1)
+
+
+def image_shape(obs: Observations) -> tuple[int, int, int] | None:
+    """`(channels, height, width)` of an image, None for anything else."""
+    shape = shape_of(obs)
+    if len(shape) != 3:
+        return None
+    return (shape[2], shape[0], shape[1]) if is_channels_last(obs) else (shape[0], shape[1], shape[2])
+
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def compute_dtype(precision: Precision, *, convolutions: bool) -> torch.dtype:
+    """Return the number type of a precision.
+
+    Args:
+        precision: `auto` is bfloat16 for convolutions where the CPU multiplies it natively, since that takes half the time;
+            else float32.
+        convolutions: Whether the network has any. Without, there is little to gain, and vectors of measurements lose digits
+            that images do not have.
+    """
+    if precision == "auto":
+        if not convolutions:
+            return torch.float32
+        has = torch.cpu.get_capabilities()
+        return torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def computing_in(dtype: torch.dtype) -> torch.autocast:
+    """Return a context in which layers compute in this type; weights, gradients and losses stay float32."""
+    return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return images with their channels last in memory, the layout that convolutions are fastest in; else `x` itself."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
 
 TrunkKind = Literal["grid", "atari", "mlp"]
 

@@ -10,24 +10,62 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from phr.actions import ActionSpace
-from phr.envs.factories import find_factory, is_factory
+from phr.envs.factories import find_factory
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
 from phr.observations import ObservationSpec
 from phr.protocols import Planner
-from phr.teachers.continuous import ContinuousTeacher
-from phr.teachers.identity import identity_of
+from phr.storage.tensors import digest
 from phr.teachers.normalization import load_normalization
-from phr.teachers.policy import PolicyTeacher, teacher_of
+from phr.teachers.policy import ContinuousTeacher, PolicyTeacher, teacher_of
 from phr.teachers.sb3 import read_sb3
-from phr.teachers.zoo import ZOO_PREFIX
 
-_PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".cleanrl_model", ".joblib")
+_PLAIN = (str, int, float, bool, type(None), np.generic, np.dtype, torch.device, ActionSpace)
+
+
+def identity_of(policy: Any) -> str:
+    """A text that differs where two policies do, `""` where nothing tells them apart.
+
+    What bears a text `identity` is believed: a teacher that was read from a file keeps the file's hash there, and users may
+    give one to a function or a planner of their own. A torch module is its weights, a planner its class and what it holds.
+    A bare function is told by nothing: what it does may hang on any value that it can reach.
+    """
+    said = getattr(policy, "identity", None)
+    if isinstance(said, str) and said:
+        return said
+    if isinstance(policy, nn.Module):
+        return digest(dict(policy.state_dict()))
+    if not isinstance(policy, Planner) or not hasattr(policy, "__dict__"):
+        return ""
+    kind = f"{type(policy).__module__}.{type(policy).__qualname__}"
+    parts = [f"{name} {_part(value)}" for name, value in sorted(vars(policy).items()) if _part(value)]
+    if "<locals>" in kind or len(parts) != len(vars(policy)):  # one name may stand for many classes, or a part says nothing
+        return ""
+    return hashlib.sha256("\n".join([kind, *parts]).encode()).hexdigest()
+
+
+def _part(value: Any) -> str:
+    """What tells one value within a planner from another, `""` where nothing does."""
+    if isinstance(value, _PLAIN):
+        return f"{type(value).__name__} {value!r}"
+    if isinstance(value, np.ndarray):
+        array = "" if value.dtype.hasobject else hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return array and f"{value.dtype} {value.shape} {array}"
+    if isinstance(value, Tensor):
+        return digest({"": value})
+    if isinstance(value, list | tuple):
+        parts = [_part(each) for each in value]
+        return f"{type(value).__name__} {parts}" if all(parts) else ""
+    return identity_of(value) if isinstance(value, nn.Module | Planner) else ""
+
+
+PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".cleanrl_model", ".joblib")
 _SAMPLE, _RESETS = 16, 4
 """A policy is first asked about so many observations at once, the first ones of so many episodes, over and over."""
 
@@ -70,16 +108,6 @@ def is_sb3(reference: object) -> bool:
     return isinstance(reference, str | Path) and str(reference).endswith(".zip")
 
 
-def is_foreign(reference: object) -> bool:
-    """Whether a reference stands for a policy that phr did not write."""
-    if not isinstance(reference, str | Path):
-        return True
-    name = str(reference)
-    if name.startswith(ZOO_PREFIX) or Path(name).is_dir():
-        return False
-    return Path(name).suffix in (".zip", ".onnx", *_PICKLES) or is_factory(name)
-
-
 def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Foreign:
     """Read, import or wrap a policy.
 
@@ -93,7 +121,7 @@ def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Foreig
         CorruptFileError: If a file was truncated or edited.
     """
     name, is_file = name_of(reference), isinstance(reference, str | Path)
-    if is_file and Path(name).suffix in _PICKLES:
+    if is_file and Path(name).suffix in PICKLES:
         raise _pickled(name)
     if is_file and name.endswith(".onnx"):
         from phr.teachers.foreign_onnx import read_foreign_onnx  # onnxruntime, which others need not wait for

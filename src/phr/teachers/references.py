@@ -5,28 +5,73 @@ It stands below `studies` and `api` because both resolve names.
 
 from __future__ import annotations
 
+import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from phr.envs.factories import env_id_of_file
+from phr.envs.factories import env_id_of_file, is_factory
 from phr.envs.registry import make_env
-from phr.errors import SettingError, UsageError
+from phr.errors import SettingError, UnknownModelError, UsageError
 from phr.experience.minari_dataset import MINARI_PREFIX
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.foreign import (
     NOTHING_SAID,
+    PICKLES,
     Foreign,
     Reading,
     is_action_only,
-    is_foreign,
     is_sb3,
     load_foreign,
     name_of,
 )
 from phr.teachers.oracle import SOLVABLE_IDS, OraclePlanner
-from phr.teachers.zoo import model_directory
+
+ZOO_PREFIX = "zoo:"
+
+
+def zoo_directory() -> Path:
+    """The folder of trained models: `$PHR_ZOO`, else `zoo/` of the checkout that phr runs from."""
+    named = os.environ.get("PHR_ZOO")
+    return Path(named) if named else Path(__file__).resolve().parents[3] / "zoo"
+
+
+def zoo_names() -> list[str]:
+    """Names of the finished models in the zoo."""
+    return sorted(path.parent.name for path in zoo_directory().glob("*/COMPLETE"))
+
+
+def model_directory(name: str) -> Path:
+    """Where a model lies.
+
+    Args:
+        name: `zoo:NAME`, or a folder.
+
+    Raises:
+        UnknownModelError: If there is no such folder, or no such model in the zoo.
+    """
+    if name.startswith(ZOO_PREFIX):
+        directory = zoo_directory() / (name.removeprefix(ZOO_PREFIX) or "(no name)")
+        if not directory.is_dir():
+            if not zoo_directory().is_dir():
+                raise UnknownModelError(
+                    f"there is no zoo at {zoo_directory()}; run from a checkout, or set PHR_ZOO to a folder of models"
+                )
+            known = zoo_names()
+            near = difflib.get_close_matches(name.removeprefix(ZOO_PREFIX), known, n=1)
+            hint = f"did you mean zoo:{near[0]}?" if near else f"it holds {', '.join(known) or 'nothing'}"
+            raise UnknownModelError(f"the zoo in {zoo_directory()} has no {name.removeprefix(ZOO_PREFIX)!r}; {hint}")
+        return directory
+    directory = Path(name)
+    if directory.is_dir():
+        return directory
+    raise UnknownModelError(
+        f"{name} is not a run directory; give a folder that phr train or phr distill wrote, zoo:NAME, FILE.onnx, "
+        "a Stable-Baselines3 FILE.zip, module:factory or oracle"
+    )
+
 
 ORACLE = "oracle"
 
@@ -57,6 +102,16 @@ class Actor:
     model: Model | None = None
     identity: str = ""
     action_only: bool = False
+
+
+def is_foreign(reference: object) -> bool:
+    """Whether a reference stands for a policy that phr did not write."""
+    if not isinstance(reference, str | Path):
+        return True
+    name = str(reference)
+    if name.startswith(ZOO_PREFIX) or Path(name).is_dir():
+        return False
+    return Path(name).suffix in (".zip", ".onnx", *PICKLES) or is_factory(name)
 
 
 def resolve(
