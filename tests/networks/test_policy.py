@@ -226,7 +226,7 @@ def test_a_spread_beyond_its_limits_finds_back(raw: float, limit: float) -> None
 def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(HorizonError, match="horizon must be >= 1, got 0"):
         extend_teacher(network(), 0)
-    with pytest.raises(SettingError, match="at least one action, got 0"):
+    with pytest.raises(SettingError, match="n_actions must be >= 1, got 0"):
         build_network((5,), 0, 1, TRUNK, seed=0)
 
 
