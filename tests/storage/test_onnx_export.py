@@ -386,7 +386,7 @@ def test_int8_needs_an_environment(tmp_path: Path) -> None:
 
 def test_a_wrong_name_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "onnx_bytes", None)
-    with pytest.raises(SettingError, match=r"a file named ….onnx, got .*student.pt"):
+    with pytest.raises(SettingError, match=r"out must be a file named ….onnx, got .*student.pt"):
         export_onnx(corridor_student(), tmp_path / "student.pt")
     (tmp_path / "a.onnx").mkdir()
     with pytest.raises(OutputDirectoryError, match="a.onnx is a folder; name a file"):

@@ -27,7 +27,7 @@ RARE_METRICS = {"greedy_return", "refine/round"}
 
 @runtime_checkable
 class Trainable(Protocol):
-    """A training that advances by updates and can be put away and taken up again, bit for bit."""
+    """A training that advances by updates and can be stored and resumed, bit for bit."""
 
     @property
     def n_updates(self) -> int:
