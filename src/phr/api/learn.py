@@ -24,10 +24,10 @@ from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
-from phr.teachers.foreign import Reading
+from phr.teachers.foreign import Actor, Reading
 from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.policy import check_soft
-from phr.teachers.references import ORACLE, Actor, is_foreign, model_directory, resolve
+from phr.teachers.references import ORACLE, is_foreign, model_directory, resolve
 
 
 @threads_restored()

@@ -1,4 +1,4 @@
-"""Observation statistics that a policy was trained with (Stable-Baselines3's `VecNormalize`), baked into the teacher."""
+"""Observation statistics of a policy (Stable-Baselines3's `VecNormalize`), read without running a pickle."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _FORMAT = "phr-normalization-1"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Normalization:
-    """(obs − mean) / √(var + epsilon), cut off at ± clip_obs.
+    """(obs − mean) / √(var + epsilon), clipped at ± clip_obs.
 
     Attributes:
         mean: float64, the shape of one observation.
         var: The same; >= 0.
         clip_obs: > 0.
         epsilon: >= 0.
-        identity: SHA-256 of the file it was read from, empty for none.
+        identity: SHA-256 of its file, empty for none.
 
     Raises:
-        InvalidDataError: If shapes disagree, or a number makes no sense.
+        InvalidDataError: If shapes differ or a number is out of range.
     """
 
     mean: NDArray[np.float64]
@@ -58,7 +58,7 @@ class Normalization:
 
 
 def load_normalization(path: Path) -> Normalization:
-    """Read what `save` wrote; nothing in the file is executed.
+    """Read what `Normalization.save` wrote; nothing in the file is executed.
 
     Raises:
         UnknownModelError: If there is no such file.
@@ -87,7 +87,7 @@ def load_normalization(path: Path) -> Normalization:
 
 
 class NormalizeLayer(nn.Module):
-    """Applies a `Normalization` in float64, as Stable-Baselines3 does, and hands on float32."""
+    """Apply a `Normalization` in float64, as Stable-Baselines3 does; outputs float32."""
 
     mean: Tensor
     deviation: Tensor
@@ -99,7 +99,7 @@ class NormalizeLayer(nn.Module):
         self.clip_obs = normalization.clip_obs
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Normalised observations, float32, of the same shape."""
+        """Return normalised observations, float32, of the same shape."""
         return ((obs.double() - self.mean) / self.deviation).clamp(-self.clip_obs, self.clip_obs).float()
 
 
@@ -109,7 +109,7 @@ _NUMPY_NAMES = ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer")
 
 
 class _Inert:
-    """Stands for an object that is not built; it keeps what it is told, so that any pickle can be walked through."""
+    """Replaces an object that is not built; it keeps its state, so that any pickle can be read to its end."""
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> _Inert:
         return super().__new__(cls)
@@ -138,17 +138,17 @@ class _InertUnpickler(pickle.Unpickler):
 
 
 def read_vecnormalize(path: Path, *, trust: bool) -> Normalization:
-    """Take the observation statistics out of a pickled `VecNormalize`.
+    """Read the observation statistics of a pickled `VecNormalize`; nothing in the file is called.
 
     Args:
-        path: What `VecNormalize.save` wrote.
-        trust: The file is from somebody who may run code here.
+        path: A file of `VecNormalize.save`.
+        trust: Whether the user trusts the file.
 
     Raises:
         UsageError: If it is not trusted.
         UnknownModelError: If there is no such file.
-        CorruptFileError: If it was truncated or edited, or holds something else.
-        IncompatibleModelError: If it does not normalise observations, or those of a Dict.
+        CorruptFileError: If it was truncated or edited, or contains something else.
+        IncompatibleModelError: If it does not normalise observations, or normalises Dict observations.
     """
     if not path.is_file():
         raise UnknownModelError(f"there is no file {path}")

@@ -21,14 +21,9 @@ from phr.networks.torch_planner import tensor_of
 from phr.observations import ObservationSpec, scale_of
 from phr.teachers.normalization import Normalization, NormalizeLayer
 from phr.teachers.policy import ContinuousTeacher, PolicyTeacher
-from phr.teachers.sb3_file import Activation, Description, Family, Sb3File, SpaceText, describe, read_sb3_file
+from phr.teachers.sb3_file import ACTIVATIONS, Description, Family, Sb3File, SpaceText, describe, read_sb3_file
 
 Weights = Mapping[str, Tensor]
-
-_ACTIVATIONS: dict[Activation, type[nn.Module]] = {
-    "tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU,
-    "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "mish": nn.Mish, "selu": nn.SELU, "celu": nn.CELU,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,14 +82,14 @@ class Sb3Network(nn.Module):
 
     Args:
         weights: The policy's parameters.
-        description: What the file says of it.
+        description: From `describe`.
         obs_shape: Shape of one observation of the environment.
-        transpose: Images come channels last and are turned round.
-        normalization: Statistics that the policy was trained with.
+        transpose: Whether images come channels last.
+        normalization: Statistics used in its training.
         name: For messages.
 
     Attributes:
-        n_outputs: Actions, or numbers of a continuous one.
+        n_outputs: Outputs for one observation.
 
     Raises:
         IncompatibleModelError: If parameters are missing, unknown or of other shapes.
@@ -131,7 +126,7 @@ class Sb3Network(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Shape `(batch, n_outputs)`."""
+        """Return outputs, shape `(batch, n_outputs)`."""
         x = obs.float() if self.normalize is None else self.normalize(obs)
         x = x.movedim(-1, 1).contiguous() if self.transpose else x
         answer: Tensor = self.layers(x if self.divisor == 1.0 else x / self.divisor)
@@ -139,7 +134,7 @@ class Sb3Network(nn.Module):
 
 
 def _features(weights: Weights, names: _Names) -> list[nn.Module]:
-    """The convolutions, if there are any, then one vector."""
+    """The convolutions, if any, then one vector."""
     prefix = next((each for each in names.extractors if any(key.startswith(each) for key in weights)), None)
     if prefix is None:
         return [nn.Flatten()]
@@ -154,12 +149,12 @@ def _features(weights: Weights, names: _Names) -> list[nn.Module]:
 
 
 def _layers(weights: Weights, names: _Names, description: Description) -> list[nn.Module]:
-    """The fully connected layers with their activations, and what comes behind the last."""
+    """The fully connected layers with their activations, and what follows the last."""
     hidden = _linears(weights, names.hidden)
     head = hidden[-1:] if names.head is None else _head(weights, names.head)
     if not head:
         raise ValueError(f"it has no layer {names.head or names.hidden}")
-    activation = _ACTIVATIONS[description.activation]
+    activation = ACTIVATIONS[description.activation]
     layers: list[nn.Module] = []
     for layer in hidden[:-1] if names.head is None else hidden:
         layers += [layer, activation()]
@@ -180,10 +175,9 @@ def _squash(weights: Weights, description: Description) -> list[nn.Module]:
 
 
 def _explores_by_state(weights: Weights) -> bool:
-    """Whether a policy with continuous actions has state-dependent exploration (gSDE): its noise is a matrix then.
+    """Whether a policy has state-dependent exploration (gSDE), whose noise is a matrix.
 
-    Before 2.2 Stable-Baselines3 took `squash_output` without gSDE too; it scaled the actions, but applied no tanh. Later
-    versions refuse it.
+    Stable-Baselines3 before 2.2 accepted `squash_output` without gSDE; it scaled the actions but applied no tanh.
     """
     return "log_std" in weights and weights["log_std"].ndim == 2
 
@@ -229,8 +223,7 @@ def _convolution(weight: Tensor, bias: Tensor, kernel: int, stride: int) -> nn.C
 
 
 PRINTED = 1e-3
-"""A bound is read from the text that numpy printed. Digits that a print option left out make no difference: so large a part
-of the bound, or of half the range."""
+"""Relative tolerance for bounds, because the file contains them as printed by numpy: of the bound, or of half the range."""
 
 
 def read_sb3(
@@ -240,9 +233,9 @@ def read_sb3(
 
     Args:
         path: The `.zip`.
-        env_id: Where it acts; the file does not say.
-        activation: The activation function, for files that do not tell it readably.
-        normalization: Statistics that it was trained with.
+        env_id: The environment, which the file does not record.
+        activation: The activation function, for files that record it only as a pickle.
+        normalization: Statistics used in its training.
 
     Returns:
         The teacher, and the SHA-256 of the file.
@@ -250,8 +243,8 @@ def read_sb3(
     Raises:
         UnknownModelError: If there is no such file.
         CorruptFileError: If the file was truncated, edited, or made to do harm.
-        IncompatibleModelError: If it holds a policy of another kind, or one that does not fit the environment.
-        SettingError: If the activation function has to be told.
+        IncompatibleModelError: If its policy is not supported, or does not fit the environment.
+        SettingError: If the activation function is missing.
     """
     file = read_sb3_file(path)
     description = describe(file, activation)
@@ -283,8 +276,8 @@ def _discrete(file: Sb3File, description: Description, env_id: str, normalizatio
             answer: NDArray[Any] = network(tensor_of(obs)).numpy()
         if not action_only:
             return answer
-        if not np.isfinite(answer).all():  # an action chosen from NaN would look like any other
-            raise NonFiniteError(f"{file.name} answered with a NaN or an infinity")
+        if not np.isfinite(answer).all():  # argmax of NaN is an ordinary index
+            raise NonFiniteError(f"{file.name} output contains NaN or Inf")
         best: NDArray[Any] = answer.argmax(-1)
         return best
 
@@ -347,7 +340,7 @@ def _network(
 
 
 def _is_turned_round(name: str, trained: SpaceText, seen: spaces.Box, env_id: str, *, normalized: bool) -> bool:
-    """Compare the observations; True where Stable-Baselines3 put the channels first (`VecTransposeImage`).
+    """Return whether Stable-Baselines3 put the channels first (`VecTransposeImage`).
 
     Raises:
         IncompatibleModelError: If the policy was trained on other observations.

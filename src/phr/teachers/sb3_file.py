@@ -1,7 +1,7 @@
-"""What a Stable-Baselines3 `.zip` holds, read without running a line of it.
+"""Stable-Baselines3 `.zip` files, read without executing anything in them.
 
-Such a file holds `data`, a JSON with cloudpickle in base64 under `:serialized:` keys, and `policy.pth`, the parameters as
-torch writes them. The pickles stay closed; the parameters go through torch's reader of weights alone.
+Such a file contains `data`, a JSON with cloudpickle in base64 under `:serialized:` keys, and `policy.pth`, the parameters as
+torch writes them. The pickles are not opened; the parameters go through torch's reader of weights alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from phr.errors import CorruptFileError, IncompatibleModelError, SettingError
 from phr.files import read_model_file
@@ -34,7 +34,7 @@ _MOST_MEMBERS = 4096
 _ENCRYPTED = 1
 
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, KeyError, MemoryError)
-"""What Python's reader says of a broken file; RuntimeError has NotImplementedError below it."""
+"""What Python's reader raises for a broken file; RuntimeError includes NotImplementedError."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +42,8 @@ class Sb3File:
     """The parts of a `.zip` that can be read safely.
 
     Attributes:
-        name: Where it was found, for messages.
-        data: The algorithm's settings; values that only a pickle tells are dicts with a `:serialized:` entry.
+        name: Its path, for messages.
+        data: The algorithm's settings; pickled values are dicts with a `:serialized:` entry.
         weights: Name → parameter of the policy.
         sha256: Of the whole file.
     """
@@ -162,7 +162,6 @@ def _is_dense(value: Any) -> bool:
 
 
 Family = Literal["actor_critic", "q", "sac", "td3"]
-Activation = Literal["tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "softplus", "mish", "selu", "celu"]
 
 _FAMILIES: dict[str, Family] = {
     "stable_baselines3.common.policies": "actor_critic",
@@ -172,12 +171,12 @@ _FAMILIES: dict[str, Family] = {
 }
 _ALGORITHMS = {"actor_critic": "A2C or PPO", "q": "DQN", "sac": "SAC", "td3": "TD3"}
 
-_DEFAULT_ACTIVATION: dict[Family, Activation] = {"actor_critic": "tanh", "q": "relu", "sac": "relu", "td3": "relu"}
-_TORCH_NAMES: dict[str, Activation] = {
-    "Tanh": "tanh", "ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu", "GELU": "gelu", "SiLU": "silu",
-    "Sigmoid": "sigmoid", "Softplus": "softplus", "Mish": "mish", "SELU": "selu", "CELU": "celu",
+_DEFAULT_ACTIVATION: dict[Family, str] = {"actor_critic": "tanh", "q": "relu", "sac": "relu", "td3": "relu"}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU,
+    "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "mish": nn.Mish, "selu": nn.SELU, "celu": nn.CELU,
 }  # fmt: skip
-ACTIVATIONS: tuple[Activation, ...] = tuple(_TORCH_NAMES.values())
+_TORCH_NAMES = {module.__name__: name for name, module in ACTIVATIONS.items()}
 
 _KNOWN_EXTRACTORS = ("NatureCNN", "FlattenExtractor")
 _OWN = "build it yourself in module:factory (docs/bring-your-own-policy.md)"
@@ -185,17 +184,17 @@ _OWN = "build it yourself in module:factory (docs/bring-your-own-policy.md)"
 
 @dataclass(frozen=True)
 class SpaceText:
-    """A space as the JSON spells it out.
+    """A space as the JSON describes it; None where it does not.
 
     Attributes:
         kind: `Box`, `Discrete`, ...
-        shape: Of one element; None where the file does not say.
-        dtype: As numpy names it; None where the file does not say.
+        shape: Of one element.
+        dtype: numpy's name.
         n: Elements of a Discrete space.
         start: Its first element.
         is_bytes: A Box of bytes from 0 to 255 everywhere.
-        low: Least values of a Box of numbers, flat; None where the file does not spell out each.
-        high: Greatest ones.
+        low: Lower bounds of a Box, flat; None unless all are printed.
+        high: Upper bounds.
         nvec: Choices of each component of a MultiDiscrete space.
     """
 
@@ -219,21 +218,21 @@ class SpaceText:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """A policy, as far as its file tells without a pickle.
+    """A policy as its file describes it without a pickle.
 
     Attributes:
-        family: How its parameters are arranged.
+        family: Its arrangement of parameters.
         activation: Between the fully connected layers.
-        observations: What it reads.
-        actions: What it answers.
+        observations: The observation space.
+        actions: The action space.
         normalize_images: Bytes are divided by 255.
         squash_output: Continuous actions of `actor_critic` are scaled from [−1, 1] to their range; with state-dependent
             exploration they go through tanh before.
-        clip_mean: SAC with state-dependent exploration cuts its means off there.
+        clip_mean: Limit of the means of SAC with state-dependent exploration.
     """
 
     family: Family
-    activation: Activation
+    activation: str
     observations: SpaceText
     actions: SpaceText
     normalize_images: bool
@@ -242,21 +241,17 @@ class Description:
 
     @property
     def algorithm(self) -> str:
-        """Which algorithms write such files."""
+        """Return the algorithms that write such files."""
         return _ALGORITHMS[self.family]
 
 
 def describe(file: Sb3File, activation: str | None = None) -> Description:
-    """Find out which policy a file holds.
-
-    Args:
-        file: From `read_sb3_file`.
-        activation: The activation function, for files that do not tell it readably.
+    """Return the description of the policy in a file; `activation` is for files that record it only as a pickle.
 
     Raises:
         IncompatibleModelError: If the policy is recurrent, action-masked, or not one of Stable-Baselines3's own.
-        SettingError: If the activation function is unknown, not told, or told otherwise by the file.
-        CorruptFileError: If the JSON holds other kinds of values than Stable-Baselines3 writes.
+        SettingError: If the activation function is unknown, missing, or another than the file's.
+        CorruptFileError: If the JSON contains other types of values than Stable-Baselines3 writes.
     """
     family = _family(file)
     settings = _entry(file, "policy_kwargs")
@@ -267,7 +262,7 @@ def describe(file: Sb3File, activation: str | None = None) -> Description:
         )
     clip_mean = settings.get("clip_mean", 2.0)
     if not isinstance(clip_mean, int | float):
-        raise CorruptFileError(f"{file.name}: its clip_mean is no number but {clip_mean!r}")
+        raise CorruptFileError(f"{file.name}: its clip_mean must be a number, got {clip_mean!r}")
     return Description(
         family=family,
         activation=_activation(file.name, settings, family, activation),
@@ -296,33 +291,33 @@ def _family(file: Sb3File) -> Family:
     return _FAMILIES[module]
 
 
-def _activation(name: str, settings: dict[str, Any], family: Family, asked: str | None) -> Activation:
+def _activation(name: str, settings: dict[str, Any], family: Family, asked: str | None) -> str:
     if asked is not None and asked not in ACTIVATIONS:
         raise SettingError(f"unknown activation {asked!r}; choose one of {', '.join(ACTIVATIONS)}")
     said = settings.get("activation_fn")
     told = _DEFAULT_ACTIVATION[family] if said is None else _TORCH_NAMES.get(_class_name(said))
     if told is None and _class_name(said):  # to say another one would make another policy of it
         raise IncompatibleModelError(
-            f"{name}: its activation function {_class_name(said)} is none of {', '.join(_TORCH_NAMES)}; {_OWN}"
+            f"{name}: its activation function must be one of {', '.join(_TORCH_NAMES)}, got {_class_name(said)}; {_OWN}"
         )
     if told is None and asked is None:
-        raise SettingError(f"{name}: its activation function {said!r} cannot be read; say it: --activation tanh|relu|...")
+        raise SettingError(f"{name}: its activation function {said!r} cannot be read; add --activation tanh|relu|...")
     if told is not None and asked is not None and said is not None and told != asked:
-        raise SettingError(f"{name} says its activation function is {told}, not {asked}; leave --activation out")
-    return next(each for each in ACTIVATIONS if each == (asked or told))
+        raise SettingError(f"{name} has the activation function {told}, not {asked}; leave --activation out")
+    return asked or told or ""
 
 
 def _entry(file: Sb3File, key: str) -> dict[str, Any]:
     value = file.data.get(key, {})
     if not isinstance(value, dict):
-        raise CorruptFileError(f"{file.name}: the entry {key} of its settings is no table")
+        raise CorruptFileError(f"{file.name}: the entry {key} of its settings must be an object")
     return value
 
 
 def _flag(file: Sb3File, settings: dict[str, Any], key: str, *, default: bool) -> bool:
     value = settings.get(key, default)
     if not isinstance(value, bool):
-        raise CorruptFileError(f"{file.name}: its {key} is neither true nor false but {value!r}")
+        raise CorruptFileError(f"{file.name}: its {key} must be true or false, got {value!r}")
     return value
 
 
@@ -336,7 +331,7 @@ def _space(file: Sb3File, key: str) -> SpaceText:
     entry = _entry(file, key)
     found = re.search(r"\.spaces\.\w+\.(\w+)'", str(entry.get(":type:")))
     if found is None:
-        raise CorruptFileError(f"{file.name}: its {key} is no space of Gymnasium's")
+        raise CorruptFileError(f"{file.name}: its {key} must be a Gymnasium space")
     shape, is_discrete = entry.get("_shape", entry.get("shape")), found[1] == "Discrete"
     try:
         return SpaceText(
@@ -353,11 +348,11 @@ def _space(file: Sb3File, key: str) -> SpaceText:
             nvec=_spelt_out(entry.get("nvec"), shape),
         )
     except (TypeError, ValueError) as error:
-        raise CorruptFileError(f"{file.name}: its {key} is not spelt as Stable-Baselines3 does: {error}") from error
+        raise CorruptFileError(f"{file.name}: its {key} has a format unknown to phr: {error}") from error
 
 
 def _spelt_out(text: Any, shape: Any) -> tuple[float, ...] | None:
-    """The numbers of a printed array of this shape, flat; None where they are not all there (long ones have an ellipsis)."""
+    """The numbers of a printed array of this shape, flat; None if some are missing (long ones have an ellipsis)."""
     try:
         numbers = tuple(float(word) for word in re.sub(r"[][,]", " ", str(text)).split())
         return numbers if len(numbers) == math.prod(shape) else None
