@@ -15,7 +15,7 @@ from phr.experience.archive import load_experience, save_experience
 from phr.experience.trajectory import Experience, Trajectory
 from phr.files import read_json, read_jsonl
 from phr.manifest import Manifest
-from phr.networks.config import NetworkConfig
+from phr.networks.policy import NetworkConfig
 from tests.trained import corridor_student
 
 SPACES: list[tuple[dict[str, Any], int]] = [

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.make_zoo import commands, unusual
 from phr.storage.model import load_model
-from phr.teachers.zoo import zoo_directory
+from phr.teachers.references import zoo_directory
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_statistics_are_converted_and_used(phr: Phr, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "words", "message"),
     [
-        (2, ("distill", "ppo.zip"), "ppo.zip does not say where it acts; add --env-id ID"),
+        (2, ("distill", "ppo.zip"), "ppo.zip does not record its environment; add --env-id ID"),
         (2, ("distill", "none.zip"), "there is no file none.zip"),
         (
             2,
@@ -94,7 +94,7 @@ def test_statistics_are_converted_and_used(phr: Phr, folder: Path) -> None:
         (
             2,
             ("distill", "minari:cartpole/expert-v0"),
-            "minari:cartpole/expert-v0 is a dataset, not a teacher; leave TEACHER out and say --experience minari:cartpole",
+            "minari:cartpole/expert-v0 is a dataset, not a teacher; leave TEACHER out and use --experience minari:cartpole",
         ),
         (2, ("distill",), "there is nothing to learn from; give a TEACHER, or --experience FILE.npz or minari:NAME"),
     ],

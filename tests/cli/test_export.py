@@ -35,7 +35,7 @@ def test_export_says_what_it_compared_and_evaluate_reads_the_file(phr: Phr, tmp_
     assert (outcome.code, outcome.err) == (0, "")
     first, second, last = outcome.out.splitlines()
     assert last == f"written to {tmp_path / 's.onnx'} and {tmp_path / 's.int8.onnx'}"
-    assert first.startswith(f"{tmp_path / 's.onnx'} answers as torch at batch sizes 1, 2, 7, 64: every argmax equal, logits")
+    assert first.startswith(f"{tmp_path / 's.onnx'} matches torch at batch sizes 1, 2, 7, 64: every argmax equal, logits")
     assert second.startswith(f"{tmp_path / 's.int8.onnx'} plans 100.00% of the float file's actions on 4 real observations")
 
     told = {name: evaluated(phr, tmp_path, tmp_path / name) for name in ("student", "s.onnx", "s.int8.onnx")}
@@ -89,7 +89,7 @@ def test_a_spoilt_file_is_one_line(phr: Phr, tmp_path: Path) -> None:
         (("oracle", "--out", "{folder}/x.onnx"), "oracle has no network to load"),
         (("{file}", "--out", "{folder}/x.onnx"), "student.onnx has no network to load"),
         (("nowhere", "--out", "{folder}/x.onnx"), "nowhere is not a run directory"),
-        (("{model}", "--out", "{folder}/x.pt"), "an exported model is a file named ….onnx"),
+        (("{model}", "--out", "{folder}/x.pt"), "out must be a file named ….onnx"),
         (("{model}",), "--out"),
     ],
 )

@@ -20,8 +20,7 @@ from gymnasium.wrappers import TransformObservation
 from phr import api
 from phr.cli import main
 from phr.experience.archive import save_experience
-from phr.storage.model import save_model
-from phr.storage.run_directory import RunDirectory
+from phr.storage.model import RunDirectory, save_model
 from phr.storage.tensors import network_tensors
 from tests.cli.conftest import Outcome
 from tests.experience.builders import experience, trajectory
@@ -263,7 +262,7 @@ def test_a_spoilt_file_exits_with_1(
 
 def test_a_manifest_that_contradicts_the_network_exits_with_2(phr: Phr, folder: Path) -> None:
     edit(folder / "student" / "manifest.json", lambda data: data.replace(b'"n_actions": 2', b'"n_actions": 3', 1))
-    assert "the manifest says (observation, actions, horizon)" in refused(phr, folder, 2, "evaluate", "student")
+    assert "the manifest lists (observation, actions, horizon)" in refused(phr, folder, 2, "evaluate", "student")
 
 
 def test_a_folder_without_a_model_exits_with_1(phr: Phr, folder: Path) -> None:

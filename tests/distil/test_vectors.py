@@ -27,7 +27,7 @@ from phr.evaluation.episodes import make_vector, play_episodes
 from phr.experience.archive import load_experience, save_experience
 from phr.experience.logged import load_logged
 from phr.manifest import Manifest
-from phr.networks.config import NetworkConfig
+from phr.networks.policy import NetworkConfig
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.references import resolve
@@ -298,15 +298,15 @@ def test_anothers_onnx_file_may_answer_vectors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "policy", "message"),
     [
-        ("point", turn_to_zero, "cannot be asked|expected float actions"),
+        ("point", turn_to_zero, "cannot be called|expected float actions"),
         ("point", lambda obs: np.zeros((len(obs), 3), np.float32), r"expected float actions \(16, 2\)"),
         ("point", lambda obs: np.zeros((len(obs), 2), np.int64), r"expected float actions \(16, 2\)"),
         (
             "dials",
             lambda obs: np.zeros((len(obs), 2), np.float32),
-            r"float logits \(16, 5\) or whole-numbered actions \(16, 2\)",
+            r"float logits \(16, 5\) or integer actions \(16, 2\)",
         ),
-        ("dials", lambda obs: np.zeros(len(obs), np.int64), "whole-numbered actions"),
+        ("dials", lambda obs: np.zeros(len(obs), np.int64), "integer actions"),
     ],
 )
 def test_answers_that_do_not_fit_are_refused(name: str, policy: Any, message: str) -> None:

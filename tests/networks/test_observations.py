@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from phr.networks.observations import image_shape, is_channels_last, scale_of, shape_of
+from phr.networks.trunks import image_shape, is_channels_last, shape_of
+from phr.observations import scale_of
 
 
 def box(shape: tuple[int, ...], high: Any = 255, dtype: Any = np.uint8, low: Any = 0) -> spaces.Box:
@@ -58,5 +59,4 @@ def test_the_shape_tells_which_axis_holds_the_channels(shape: tuple[int, ...], i
 
 def test_a_bare_shape_is_taken_at_its_word() -> None:
     assert shape_of([96, 96, 3]) == image_shape((96, 96, 3)) == (96, 96, 3)
-    assert scale_of((4, 84, 84)) == 1.0
     assert not is_channels_last((96, 96, 3))

@@ -17,9 +17,7 @@ from phr.acting.agent import HorizonAgent
 from phr.actions import Continuous
 from phr.distil.losses import plan_loss
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
-from phr.networks.action_scale import ActionScale
-from phr.networks.config import NetworkConfig
-from phr.networks.policy import PlanNetwork, build_network, extend_teacher
+from phr.networks.policy import ActionScale, NetworkConfig, PlanNetwork, build_network, extend_teacher
 from phr.networks.torch_planner import TorchPlanner
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
@@ -228,7 +226,7 @@ def test_a_spread_beyond_its_limits_finds_back(raw: float, limit: float) -> None
 def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(HorizonError, match="horizon must be >= 1, got 0"):
         extend_teacher(network(), 0)
-    with pytest.raises(SettingError, match="at least one action, got 0"):
+    with pytest.raises(SettingError, match="n_actions must be >= 1, got 0"):
         build_network((5,), 0, 1, TRUNK, seed=0)
 
 

@@ -16,7 +16,7 @@ from phr.files import read_jsonl
 from phr.progress import Progress
 from phr.storage import driver
 from phr.storage.driver import LOG_EVERY, DeferredInterrupt, Trainable, run_training
-from phr.storage.run_directory import METRICS, RunDirectory
+from phr.storage.model import METRICS, RunDirectory
 
 
 class Counter:

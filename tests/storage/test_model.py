@@ -120,14 +120,14 @@ def test_a_spoilt_manifest_is_refused(tmp_path: Path, spoil: Callable[[Path], No
 def test_a_manifest_that_contradicts_its_network_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     saved(corridor_student(), tmp_path)
     edit_manifest(tmp_path, **changes)
-    with pytest.raises(IncompatibleModelError, match=r"the manifest says .*, its network \(\(5,\), 2, 4\)"):
+    with pytest.raises(IncompatibleModelError, match=r"the manifest lists .*, its network \(\(5,\), 2, 4\)"):
         load_model(tmp_path)
 
 
 def test_a_manifest_without_the_model_is_refused(tmp_path: Path) -> None:
     saved(corridor_student(), tmp_path)
     edit_manifest(tmp_path, files={})
-    with pytest.raises(CorruptFileError, match="the manifest names no model.safetensors"):
+    with pytest.raises(CorruptFileError, match="the manifest does not list model.safetensors"):
         load_model(tmp_path)
 
 

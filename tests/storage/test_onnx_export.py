@@ -27,9 +27,18 @@ from phr.observations import ObservationSpec
 from phr.plan import CategoricalPlan, NetworkPlan
 from phr.storage import onnx_export as exporting
 from phr.storage.model import Model
-from phr.storage.onnx_export import export_manifest, export_onnx, onnx_bytes, onnx_planner
+from phr.storage.onnx_export import (
+    BATCH_SIZES,
+    ROUNDINGS,
+    Agreement,
+    check_parity,
+    export_manifest,
+    export_onnx,
+    onnx_bytes,
+    onnx_planner,
+    rounding_of,
+)
 from phr.storage.onnx_int8 import quantize
-from phr.storage.parity import BATCH_SIZES, ROUNDINGS, Agreement, check_parity, rounding_of
 from tests.exported import corridor_graph
 from tests.helpers import TablePlanner
 from tests.trained import corridor_student
@@ -377,7 +386,7 @@ def test_int8_needs_an_environment(tmp_path: Path) -> None:
 
 def test_a_wrong_name_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "onnx_bytes", None)
-    with pytest.raises(SettingError, match=r"a file named ….onnx, got .*student.pt"):
+    with pytest.raises(SettingError, match=r"out must be a file named ….onnx, got .*student.pt"):
         export_onnx(corridor_student(), tmp_path / "student.pt")
     (tmp_path / "a.onnx").mkdir()
     with pytest.raises(OutputDirectoryError, match="a.onnx is a folder; name a file"):

@@ -10,8 +10,7 @@ import torch
 from phr import files
 from phr.errors import CorruptFileError, OutputDirectoryError
 from phr.files import read_json
-from phr.storage.model import load_model
-from phr.storage.run_directory import METRICS, RunDirectory
+from phr.storage.model import METRICS, RunDirectory, load_model
 from phr.storage.tensors import save_tensors
 from tests.trained import corridor_teacher
 
@@ -48,7 +47,7 @@ def test_a_new_folder_is_made_when_the_run_begins(tmp_path: Path) -> None:
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path, resume: bool) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputDirectoryError, match="is not empty and holds no run of ours; choose another folder"):
+    with pytest.raises(OutputDirectoryError, match="is not empty and is not the folder of a phr run; choose another folder"):
         RunDirectory(tmp_path, SETTINGS, resume=resume)
     assert names_in(tmp_path) == ["thesis.tex"]
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
@@ -153,7 +152,7 @@ def test_the_old_checkpoint_stays_until_the_new_one_is_whole(tmp_path: Path, mon
 def test_a_checkpoint_without_a_state_is_refused(tmp_path: Path) -> None:
     run = with_checkpoint(tmp_path)
     save_tensors(tmp_path / "checkpoint" / "latest.safetensors", {"x": torch.ones(1)})
-    with pytest.raises(CorruptFileError, match="latest.safetensors carries no training state"):
+    with pytest.raises(CorruptFileError, match="latest.safetensors contains no training state"):
         run.load_checkpoint()
 
 

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from phr.actions import Continuous
 from phr.errors import IncompatibleModelError
-from phr.networks.config import NetworkConfig
-from phr.networks.policy import PlanNetwork, build_network
+from phr.networks.policy import NetworkConfig, PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig
 from phr.teacher.tape import Tape
 

@@ -140,16 +140,16 @@ _CALLS = itertools.count()
     ("policy", "message"),
     [
         (Recurrent(), "has recurrent layers"),
-        (lambda obs: (logits(obs), None), "answers a tuple of 2; .*recurrent"),
-        (lambda obs: {"action": actions(obs)}, "answers a dict of 1"),
+        (lambda obs: (logits(obs), None), "returns a tuple of 2; .*recurrent"),
+        (lambda obs: {"action": actions(obs)}, "returns a dict of 1"),
         (masked, r"masked needs obs, action_masks; phr gives observations alone"),
-        (lambda obs: logits(obs)[:, :1], r"answers float32 of shape \(16, 1\) to 16 observations; expected float logits"),
-        (lambda obs: logits(obs)[:, 0], r"answers float32 of shape \(16,\)"),
-        (lambda obs: 1, r"answers int64 of shape \(\)"),
-        (lambda obs: ["left"], "answers <U4 numbers"),
-        (lambda obs: actions(obs) * (next(_CALLS) % 2), "answers the same observations differently"),
-        (nn.Linear(3, 2), "cannot be asked: RuntimeError"),
-        (lambda obs: nn.Linear(5, 2)(obs), "cannot be asked: TypeError.*torch.as_tensor"),
+        (lambda obs: logits(obs)[:, :1], r"returns float32 of shape \(16, 1\) for 16 observations; expected float logits"),
+        (lambda obs: logits(obs)[:, 0], r"returns float32 of shape \(16,\)"),
+        (lambda obs: 1, r"returns int64 of shape \(\)"),
+        (lambda obs: ["left"], "must return float logits or integer actions, got <U4"),
+        (lambda obs: actions(obs) * (next(_CALLS) % 2), "returns different outputs for the same observations"),
+        (nn.Linear(3, 2), "cannot be called: RuntimeError"),
+        (lambda obs: nn.Linear(5, 2)(obs), "cannot be called: TypeError.*torch.as_tensor"),
     ],
 )
 def test_what_is_no_policy_is_refused(policy: Callable[..., Any], message: str) -> None:
@@ -177,7 +177,9 @@ def test_a_table_over_numbers_is_told_that_it_is_given_one_hot_rows(policy: Call
 
 
 def test_a_function_of_a_dict_is_told_the_order_of_its_entries() -> None:
-    message = r"cannot be asked: IndexError: .* order: state.battery \[0:1\], state.cell \[1:4\] one-hot, picture \[4:8\]\)$"
+    message = (
+        r"cannot be called: IndexError: .* order: state.battery \[0:1\], state.cell \[1:4\] one-hot, picture \[4:8\]\)$"
+    )
     with pytest.raises(IncompatibleModelError, match=message):
         resolve(lambda obs: obs["state"]["cell"], env_id="tests.envs.test_flatten:make_rover")
 
@@ -188,24 +190,24 @@ def test_nothing_is_said_of_observations_that_are_shown_as_they_are() -> None:
 
 
 def test_actions_and_logits_outside_their_range_are_refused() -> None:
-    with pytest.raises(InvalidDataError, match=r"answered none of its 2 actions: actions lie in 7..7, but there are 2"):
+    with pytest.raises(InvalidDataError, match=r"returned an action outside 2 actions: actions lie in 7..7"):
         resolve(lambda obs: 7 * actions(obs), env_id=CORRIDOR)
     for large in (np.nan, -np.inf, 1e60):
-        with pytest.raises(NonFiniteError, match="answered with a NaN, an infinity, or a number that float32 does not hold"):
+        with pytest.raises(NonFiniteError, match="output contains NaN, Inf, or a number too large for float32"):
             resolve(lambda obs, large=large: np.full((len(obs), N_ACTIONS), large), env_id=CORRIDOR)
 
 
 def test_a_policy_that_fails_later_is_named() -> None:
     answers: list[Callable[[Any], Any]] = [logits, logits, lambda _obs: fails()]
     teacher = resolve(lambda obs: answers.pop(0)(obs), env_id=CORRIDOR).planner
-    with pytest.raises(IncompatibleModelError, match=r"^tests\.teachers\..* cannot be asked: RuntimeError: no weights$"):
+    with pytest.raises(IncompatibleModelError, match=r"^tests\.teachers\..* cannot be called: RuntimeError: no weights$"):
         teacher.plan(OBS)
 
 
 def test_a_policy_that_changes_its_mind_is_told() -> None:
     answers = [logits, logits, actions]
     teacher = resolve(lambda obs: answers.pop(0)(obs), env_id=CORRIDOR).planner
-    with pytest.raises(InvalidDataError, match="must always answer logits; now it answered actions"):
+    with pytest.raises(InvalidDataError, match="must always return logits; now it returned actions"):
         teacher.plan(OBS)
 
 
@@ -255,7 +257,7 @@ def test_one_row_that_is_no_distribution_makes_them_logits() -> None:
 def test_probabilities_that_stop_being_some_are_refused() -> None:
     answers = [np.array(row, np.float32) for row in ([0.5, 0.5], [0.5, 0.5], [0.5, 0.6])]
     teacher = resolve(lambda obs: np.tile(answers.pop(0), (len(obs), 1)), env_id=CORRIDOR).planner
-    with pytest.raises(InvalidDataError, match="must always answer probabilities; now it answered logits"):
+    with pytest.raises(InvalidDataError, match="must always return probabilities; now it returned logits"):
         teacher.plan(OBS)
 
 
@@ -318,7 +320,7 @@ def test_sampling_is_noticed_in_any_unit(unit: float, sampled: bool) -> None:
     if not sampled:
         assert teacher_of(policy, sample, spec, space, "it").action_only
         return
-    with pytest.raises(IncompatibleModelError, match="answers the same observations differently"):
+    with pytest.raises(IncompatibleModelError, match="returns different outputs for the same observations"):
         teacher_of(policy, sample, spec, space, "it")
 
 
@@ -351,7 +353,7 @@ def test_a_factory_that_makes_no_policy_is_refused(name: str, error: type[Except
 
 @pytest.mark.parametrize("reference", [logits, f"{HERE}:make_logits"])
 def test_the_environment_has_to_be_named(reference: Any) -> None:
-    with pytest.raises(UsageError, match="does not say where it acts; add --env-id ID"):
+    with pytest.raises(UsageError, match="does not record its environment; add --env-id ID"):
         resolve(reference)
 
 
@@ -392,7 +394,7 @@ def test_an_onnx_file_of_another_maker(tmp_path: Path, answer: str, batch: str |
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ({"inputs": 2}, "has 2 inputs; a policy that phr can distil has one"),
+        ({"inputs": 2}, "must have one input, got 2"),
         ({"width": 7}, r"reads float32 of shape \['batch', 7\], got float32 of \(16, 5\)"),
         ({"batch": 3}, "reads batches of 3 only; export it with a dynamic batch"),
     ],
@@ -461,12 +463,12 @@ def test_outputs_of_which_none_or_several_fit_are_named(
 
 def test_the_output_that_fits_may_still_be_broken(tmp_path: Path) -> None:
     path = graph_of(tmp_path, {"value": VALUE, "logits": np.array([np.nan, 0], np.float32)})
-    with pytest.raises(NonFiniteError, match="answered with a NaN"):
+    with pytest.raises(NonFiniteError, match="output contains NaN"):
         resolve(path, env_id=CORRIDOR)
 
 
 def test_an_onnx_file_of_another_maker_needs_an_environment(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not say where it acts"):
+    with pytest.raises(UsageError, match="does not record its environment"):
         resolve(small_graph(tmp_path))
 
 

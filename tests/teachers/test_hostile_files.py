@@ -27,11 +27,10 @@ from phr.errors import CorruptFileError, IncompatibleModelError, PhrError, Usage
 from phr.experience.npz import read_npz
 from phr.storage.tensors import load_tensors
 from phr.teachers.foreign_onnx import read_foreign_onnx
-from phr.teachers.normalization import Normalization, load_normalization
+from phr.teachers.normalization import Normalization, load_normalization, read_vecnormalize
 from phr.teachers.references import resolve
 from phr.teachers.sb3 import read_sb3
 from phr.teachers.sb3_file import read_sb3_file
-from phr.teachers.vecnormalize import read_vecnormalize
 from tests.teachers.sb3_models import env_id, made, observations
 from tests.teachers.sb3_models import make_vector as _make_vector
 from tests.teachers.zips import rewritten

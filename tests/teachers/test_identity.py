@@ -14,7 +14,7 @@ from phr.acting.runtime import load_runtime
 from phr.errors import IncompatibleModelError, OutputDirectoryError, UsageError
 from phr.files import sha256_of
 from phr.plan import CategoricalPlan
-from phr.teachers.identity import identity_of
+from phr.teachers.foreign import identity_of
 from phr.teachers.oracle import OraclePlanner
 from phr.teachers.references import resolve
 from tests.exported import corridor_file

@@ -13,9 +13,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import phr
 from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, UnknownModelError, UsageError
-from phr.teachers.normalization import Normalization, load_normalization
+from phr.teachers.normalization import Normalization, load_normalization, read_vecnormalize
 from phr.teachers.policy import PolicyTeacher
-from phr.teachers.vecnormalize import read_vecnormalize
 from tests.teachers.sb3_models import VECTOR, StillEnv, env_id, made, make_vector, observations
 
 

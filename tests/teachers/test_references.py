@@ -9,8 +9,7 @@ from phr.envs.registry import make_env
 from phr.envs.vector import Start
 from phr.errors import CorruptFileError, UnknownEnvironmentError, UnknownModelError, UnsolvableError, UsageError
 from phr.evaluation.episodes import make_vector, play_episodes
-from phr.teachers.references import resolve
-from phr.teachers.zoo import zoo_directory, zoo_names
+from phr.teachers.references import resolve, zoo_directory, zoo_names
 from tests.trained import CORRIDOR, corridor_student, corridor_teacher, saved
 
 OBS = np.eye(5, dtype=np.float32)

@@ -24,11 +24,10 @@ from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
-from phr.teachers.foreign import Reading, is_foreign
+from phr.teachers.foreign import Actor, Reading
+from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.policy import check_soft
-from phr.teachers.references import ORACLE, Actor, resolve
-from phr.teachers.vecnormalize import read_vecnormalize
-from phr.teachers.zoo import model_directory
+from phr.teachers.references import ORACLE, is_foreign, model_directory, resolve
 
 
 @threads_restored()

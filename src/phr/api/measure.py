@@ -18,9 +18,9 @@ from phr.evaluation.summary import Evaluation
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.numbers import check_whole
 from phr.storage.model import Model
-from phr.teachers.foreign import Reading
+from phr.teachers.foreign import Actor, Reading
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
-from phr.teachers.references import Actor, Backend, resolve
+from phr.teachers.references import Backend, resolve
 
 if TYPE_CHECKING:
     from phr.storage.onnx_export import Export

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from phr.distil.losses import PlanLoss
 from phr.errors import HorizonError, SettingError
 from phr.experience.success import Keep, check_keep
-from phr.networks.precision import Precision
+from phr.networks.trunks import Precision
 from phr.settings import (
     Count,
     CountFromZero,

@@ -22,7 +22,7 @@ from phr.distil.windows import WindowData, each_once, smoothing_of
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.experience.trajectory import Experience
 from phr.networks.policy import PlanNetwork, extend_teacher
-from phr.networks.precision import channels_last, compute_dtype, computing_in
+from phr.networks.trunks import channels_last, compute_dtype, computing_in
 from phr.progress import Progress
 from phr.seeding import Streams, rng_from_state, rng_state
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer

@@ -32,8 +32,7 @@ from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.settings import said_settings
 from phr.storage.driver import Trainable, run_training
-from phr.storage.model import Model, load_own
-from phr.storage.run_directory import RunDirectory
+from phr.storage.model import Model, RunDirectory, load_own
 from phr.teacher.a2c import A2C, A2CConfig
 from phr.teachers.policy import parameter_count
 

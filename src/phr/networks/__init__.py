@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from phr.networks.config import NetworkConfig as NetworkConfig
+    from phr.networks.policy import NetworkConfig as NetworkConfig
     from phr.networks.policy import PlanNetwork as PlanNetwork
     from phr.networks.policy import blank_network as blank_network
     from phr.networks.policy import build_network as build_network
-    from phr.networks.precision import Precision as Precision
-    from phr.networks.precision import compute_dtype as compute_dtype
+    from phr.networks.trunks import Precision as Precision
+    from phr.networks.trunks import compute_dtype as compute_dtype
     from phr.networks.torch_planner import TorchPlanner as TorchPlanner
     from phr.networks.trunks import Trunk as Trunk
     from phr.networks.trunks import TrunkConfig as TrunkConfig
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 __getattr__, __all__ = lazy_names(
     __name__,
     {
-        "config": "NetworkConfig",
-        "policy": "PlanNetwork blank_network build_network",
-        "precision": "Precision compute_dtype",
+        "policy": "NetworkConfig PlanNetwork blank_network build_network",
         "torch_planner": "TorchPlanner",
-        "trunks": "Trunk TrunkConfig default_trunk",
+        "trunks": "Precision Trunk TrunkConfig compute_dtype default_trunk",
     },
 )

@@ -2,25 +2,151 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
+from gymnasium import spaces
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from phr.actions import ActionSpace, Continuous, Discrete
-from phr.networks.action_scale import ActionScale
-from phr.networks.config import NetworkConfig
-from phr.networks.observations import Observations, is_channels_last, scale_of, shape_of
-from phr.networks.trunks import Trunk, TrunkConfig, orthogonal
+from phr.actions import ActionSpace, Continuous, Discrete, action_space_from_json, whole_numbers
+from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, SettingError
+from phr.networks.trunks import Observations, Trunk, TrunkConfig, is_channels_last, orthogonal, shape_of
+from phr.observations import scale_of
+from phr.plan import Smoothing, smoothing_of_steps
+
+LOG_SPREAD = (-5.0, 1.0)
+"""Limits of the logarithm of the spread; the spread is in units of half the range (0.7 % to 270 % of it)."""
+
+
+class ActionScale(nn.Module):
+    """Map network outputs around 0 to continuous actions in their range, and clamp log-spreads to `LOG_SPREAD`.
+
+    The bounds come from the configuration, so they are not part of the stored weights.
+    """
+
+    center: Tensor
+    unit: Tensor
+
+    def __init__(self, space: Continuous) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.from_numpy(space.bounds.center), persistent=False)
+        self.register_buffer("unit", torch.from_numpy(space.bounds.unit), persistent=False)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Return actions, `(*batch, d)`, followed by log-spreads, `(*batch, 2 d)`, where the input has them."""
+        n = len(self.center)
+        actions, log_spread = self.center + self.unit * numbers[..., :n], numbers[..., n:]
+        if numbers.shape[-1] == n:
+            return actions
+        clamp = _Limited.apply if log_spread.requires_grad else _clamped
+        return torch.cat([actions, clamp(log_spread)], dim=-1)
+
+
+def _clamped(log_spread: Tensor) -> Tensor:
+    return log_spread.clamp(*LOG_SPREAD)
+
+
+class _Limited(torch.autograd.Function):
+    """A clamp whose gradient, beyond a limit, still leads back; with a plain clamp's zeros a spread would stay there."""
+
+    @staticmethod
+    def forward(ctx: Any, log_spread: Tensor) -> Tensor:
+        ctx.save_for_backward(log_spread)
+        return _clamped(log_spread)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (log_spread,), (gradient,), (low, high) = ctx.saved_tensors, gradients, LOG_SPREAD
+        leads_out = ((log_spread < low) & (gradient > 0)) | ((log_spread > high) & (gradient < 0))
+        return gradient.masked_fill(leads_out, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """All that is needed to build the network again."""
+
+    obs_shape: tuple[int, ...]
+    """Shape of one observation."""
+    n_actions: int
+    """Outputs of one head: the size of a discrete action space; see `phr.actions` for others."""
+    horizon: int
+    """Number of policy heads; 1 for a teacher."""
+    trunk: TrunkConfig
+    """The layers that the heads share."""
+    obs_scale: float = 1.0
+    """Observations are multiplied by this: 1/255 for bytes of 0 .. 255."""
+    channels_last: bool = False
+    """Images are `(height, width, channels)`; the network transposes them."""
+    separate_first: bool = False
+    """Head 1 reads a trunk of its own (the teacher's, frozen), so a look costs two trunks."""
+    action_space: ActionSpace | None = None
+    """What the actions are; None for Discrete."""
+    normalize: bool = False
+    """The trunk normalises observations with statistics stored beside its weights."""
+    label_smoothing: float = 0.0
+    """Label smoothing ε used in training; plan probabilities are corrected for it."""
+    first_smoothing: float | None = None
+    """ε of head 1 where it differs: head 1 may be the teacher's."""
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise HorizonError(f"horizon must be >= 1, got {self.horizon}")
+        if self.n_actions < 1:
+            raise SettingError(f"n_actions must be >= 1, got {self.n_actions}")
+        if not 0 < self.obs_scale < math.inf:
+            raise SettingError(f"obs_scale must be positive and finite, got {self.obs_scale}")
+        for smoothing in (self.label_smoothing, self.smoothing_of_first):
+            if not 0 <= smoothing < 1:
+                raise SettingError(f"label_smoothing must be >= 0 and < 1, got {smoothing}")
+        if not self.actions.accepts(self.n_actions):
+            raise SettingError(f"{self.actions} does not fit a head with {self.n_actions} outputs")
+
+    @property
+    def actions(self) -> ActionSpace:
+        """Return the action space."""
+        return Discrete(self.n_actions) if self.action_space is None else self.action_space
+
+    @property
+    def smoothing(self) -> Smoothing:
+        """Return ε of each step's labels."""
+        return smoothing_of_steps(self.label_smoothing, self.first_smoothing, self.horizon)
+
+    @property
+    def smoothing_of_first(self) -> float:
+        """Return ε of head 1's labels."""
+        return self.label_smoothing if self.first_smoothing is None else self.first_smoothing
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; optional fields at their default are omitted, so earlier hashes stay valid."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, action_space=None))))
+        values["action_space"] = self.actions.to_json()
+        defaults = {"action_space": None, "normalize": False, "label_smoothing": 0.0, "first_smoothing": None}
+        return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> NetworkConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            IncompatibleModelError: If keys are missing or unknown.
+        """
+        try:
+            trunk = TrunkConfig(**{**values["trunk"], "channels": tuple(values["trunk"]["channels"])})
+            space = values.get("action_space")
+            actions = None if space is None else action_space_from_json(space, values["n_actions"])
+            shape = whole_numbers(values["obs_shape"])
+            whole_numbers([values["n_actions"], values["horizon"]])
+            return cls(**{**values, "obs_shape": shape, "trunk": trunk, "action_space": actions})
+        except (KeyError, TypeError, ValueError, AttributeError, InvalidDataError) as error:
+            raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error
 
 
 class PlanNetwork(nn.Module):
-    """Observation → logits of the next `horizon` actions, or continuous actions.
-
-    Args:
-        config: Shapes and layers.
-    """
+    """Observation → logits of the next `horizon` actions, or continuous actions."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -44,46 +170,38 @@ class PlanNetwork(nn.Module):
         )
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch horizon n_actions"]:
-        """Plan logits, or actions and what else `Continuous` says of outputs."""
+        """Return plan logits, or for `Continuous` its outputs (actions, log-spreads)."""
         features = self.trunk(obs)
         logits: Tensor = self.plan_head(features).unflatten(-1, (self.config.horizon, self.config.n_actions))
         if self.first_trunk is not None:
-            logits = torch.cat([self._first(obs).unsqueeze(1), logits[:, 1:]], dim=1)
+            logits = torch.cat([self._first_logits(self.first_trunk(obs)).unsqueeze(1), logits[:, 1:]], dim=1)
         return logits if self.scale is None else self.scale(logits)
 
-    def _first(self, obs: Tensor) -> Tensor:
-        """What head 1 answers to a trunk of its own."""
-        assert self.first_trunk is not None
-        return nn.functional.linear(
-            self.first_trunk(obs),
-            self.plan_head.weight[: self.config.n_actions],
-            self.plan_head.bias[: self.config.n_actions],
-        )
+    def _first_logits(self, features: Tensor) -> Tensor:
+        n_actions = self.config.n_actions
+        return nn.functional.linear(features, self.plan_head.weight[:n_actions], self.plan_head.bias[:n_actions])
 
     def policy_and_value(
         self, obs: Shaped[Tensor, "batch *shape"]
     ) -> tuple[Float[Tensor, "batch n_actions"], Float[Tensor, " batch"]]:
-        """Logits of head 1 and the state value, from one pass through the trunk (stage 1)."""
+        """Return head 1's logits and the state value from one pass through the trunk (stage 1)."""
         features = self.trunk_of_first(obs)
-        head = self.plan_head
-        n_actions = self.config.n_actions
-        logits = nn.functional.linear(features, head.weight[:n_actions], head.bias[:n_actions])
         values: Tensor = self.value_head(features).squeeze(-1)
-        return logits, values
+        return self._first_logits(features), values
 
     @property
     def n_parameters(self) -> int:
-        """Numbers that a look multiplies with; the value head, which only training reads, is not counted."""
+        """Return the number of parameters that a look uses; the value head, used in training only, is not counted."""
         return sum(p.numel() for name, p in self.named_parameters() if not name.startswith("value_head."))
 
     @property
     def trunk_of_first(self) -> Trunk:
-        """The trunk that head 1 and the value head read."""
+        """Return the trunk that head 1 and the value head read."""
         return self.trunk if self.first_trunk is None else self.first_trunk
 
 
 def blank_network(config: NetworkConfig) -> PlanNetwork:
-    """A network whose weights are about to be replaced; torch's global generator is left alone."""
+    """Return a network whose weights will be replaced; torch's global generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         return PlanNetwork(config)
 
@@ -98,23 +216,23 @@ def build_network(
     action_space: ActionSpace | None = None,
     normalize: bool = False,
 ) -> PlanNetwork:
-    """A freshly initialised network; the same seed gives the same weights and leaves torch's global generator alone.
+    """Return a new network; a seed fixes its weights, and torch's global generator is left alone.
 
     Args:
         obs: The observation space; a bare shape means channels first and numbers as they are.
-        n_actions: Size of the discrete action space, or numbers that a head answers.
+        n_actions: Outputs of one head: the size of a discrete action space.
         horizon: Number of policy heads.
         trunk: The layers that the heads share.
         seed: Fixes the weights.
         action_space: What the actions are; None for Discrete.
-        normalize: Observations are normalised; `trunk.set_statistics` says how.
+        normalize: Normalise observations with the statistics given to `trunk.set_statistics`.
     """
     config = NetworkConfig(
         obs_shape=shape_of(obs),
         n_actions=n_actions,
         horizon=horizon,
         trunk=trunk,
-        obs_scale=scale_of(obs),
+        obs_scale=scale_of(obs) if isinstance(obs, spaces.Box) else 1.0,
         channels_last=is_channels_last(obs),
         action_space=None if isinstance(action_space, Discrete) else action_space,
         normalize=normalize,
@@ -133,15 +251,15 @@ def extend_teacher(
     label_smoothing: float = 0.0,
     keeps_first: bool = False,
 ) -> PlanNetwork:
-    """The student at the start of stage 2: the teacher's trunk and value head, and `horizon` copies of its head 1.
+    """Return the student at the start of stage 2: the teacher's trunk, value head, and `horizon` copies of its head 1.
 
     Args:
         teacher: A network of any horizon; its head 1 is copied.
         horizon: Heads of the student, >= 1.
-        separate_first: Keep a second copy of the trunk that head 1 alone reads.
+        separate_first: Keep a second copy of the trunk for head 1 alone.
         copy_scale: Factor on the logits of the later copies; 1 copies them as they are.
-        label_smoothing: ε of the labels that it will be trained on.
-        keeps_first: Head 1 will not be trained on them.
+        label_smoothing: ε of the labels it will be trained on.
+        keeps_first: Head 1 will not be trained.
 
     Raises:
         HorizonError: If the horizon is below 1.
@@ -157,13 +275,11 @@ def extend_teacher(
             first_smoothing=None if kept == label_smoothing else kept,
         )
     )
-    student.trunk.load_state_dict(teacher.trunk_of_first.state_dict())
+    for trunk in {student.trunk, student.trunk_of_first}:
+        trunk.load_state_dict(teacher.trunk_of_first.state_dict())
     student.value_head.load_state_dict(teacher.value_head.state_dict())
-    if student.first_trunk is not None:
-        student.first_trunk.load_state_dict(teacher.trunk_of_first.state_dict())
     with torch.no_grad():
-        student.plan_head.weight.copy_(teacher.plan_head.weight[: old.n_actions].repeat(horizon, 1))
-        student.plan_head.bias.copy_(teacher.plan_head.bias[: old.n_actions].repeat(horizon))
-        student.plan_head.weight[old.n_actions :] *= copy_scale
-        student.plan_head.bias[old.n_actions :] *= copy_scale
+        for mine, theirs in zip(student.plan_head.parameters(), teacher.plan_head.parameters(), strict=True):
+            mine.unflatten(0, (horizon, old.n_actions)).copy_(theirs[: old.n_actions])
+            mine[old.n_actions :] *= copy_scale
     return student

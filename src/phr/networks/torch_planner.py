@@ -16,7 +16,7 @@ from phr.plan import NetworkPlan
 
 
 def tensor_of(array: NDArray[Any]) -> Tensor:
-    """The array as a tensor; one that torch cannot share (negative strides) or should not (read-only) is copied."""
+    """Return the array as a tensor; one that torch cannot share (negative strides) or should not (read-only) is copied."""
     return torch.from_numpy(array if array.flags.c_contiguous and array.flags.writeable else array.copy())
 
 
@@ -24,8 +24,8 @@ class TorchPlanner:
     """Plans with a network, in inference mode; numpy in, numpy out.
 
     Args:
-        network: Evaluated where it lies (CPU or another device).
-        obs_dtype: Number type of the observations that it was made for.
+        network: Stays on its device (CPU or another).
+        obs_dtype: Number type of its observations.
     """
 
     def __init__(self, network: PlanNetwork, obs_dtype: str | np.dtype[Any]) -> None:
@@ -36,22 +36,22 @@ class TorchPlanner:
 
     @property
     def horizon(self) -> int:
-        """Actions predicted from one look."""
+        """Return the number of actions predicted from one look."""
         return self.network.config.horizon
 
     @property
     def n_actions(self) -> int:
-        """Numbers that the network answers for one action: the size of a discrete action space."""
+        """Return the network's outputs for one action: the size of a discrete action space."""
         return self.network.config.n_actions
 
     def plan(self, obs: Any) -> NetworkPlan:
         """Evaluate the network once for a batch of observations.
 
         Args:
-            obs: Shape `(batch, *obs_shape)`; for what is taken and refused see `ObservationSpec.check`.
+            obs: Shape `(batch, *obs_shape)`; checked by `ObservationSpec.check`.
 
         Raises:
-            InvalidDataError: If shape or number type are others.
+            InvalidDataError: If shape or number type differ.
             NonFiniteError: If an observation or an output is not finite.
         """
         obs = self.obs_spec.check(obs)

@@ -5,26 +5,91 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.errors import SettingError
-from phr.networks.observations import Observations, image_shape
+
+Observations = spaces.Box | Sequence[int]
+"""A space, or the bare shape of one observation: channels first, numbers as they are."""
+
+_MOST_COLORS = 4
+
+
+def shape_of(obs: Observations) -> tuple[int, ...]:
+    """Return the shape of one observation."""
+    return tuple(obs.shape if isinstance(obs, spaces.Box) else obs)
+
+
+def is_channels_last(obs: Observations) -> bool:
+    """Return whether an image is `(height, width, channels)`, judged by its shape.
+
+    Two equal neighbouring sides are height and width; where no two are equal, up to four channels behind two larger sides
+    are colours. In doubt the channels come first.
+    """
+    shape = shape_of(obs)
+    if not isinstance(obs, spaces.Box) or len(shape) != 3:
+        return False
+    first, second, last = shape
+    if second == last:
+        return False
+    return first == second or last <= min(_MOST_COLORS, first - 1, second - 1)
+
+
+def image_shape(obs: Observations) -> tuple[int, int, int] | None:
+    """Return `(channels, height, width)` of an image, None for anything else."""
+    shape = shape_of(obs)
+    if len(shape) != 3:
+        return None
+    return (shape[2], shape[0], shape[1]) if is_channels_last(obs) else (shape[0], shape[1], shape[2])
+
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def compute_dtype(precision: Precision, *, convolutions: bool) -> torch.dtype:
+    """Return the number type of a precision.
+
+    Args:
+        precision: `auto` is bfloat16 for convolutions where the CPU multiplies it natively, since that takes half the time;
+            else float32.
+        convolutions: Whether the network has any. Without, there is little to gain, and vectors of measurements lose digits
+            that images do not have.
+    """
+    if precision == "auto":
+        if not convolutions:
+            return torch.float32
+        has = torch.cpu.get_capabilities()
+        return torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def computing_in(dtype: torch.dtype) -> torch.autocast:
+    """Return a context in which layers compute in this type; weights, gradients and losses stay float32."""
+    return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return images with their channels last in memory, the layout that convolutions are fastest in; else `x` itself."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
 
 TrunkKind = Literal["grid", "atari", "mlp"]
 
 _FAR = 10.0
-"""Normalised observations are cut off there, as Stable-Baselines3 does: where a number hardly ever changes, its deviation is
-tiny, and a state off the teacher's way would drown all others."""
+"""Normalised observations are clipped there, as in Stable-Baselines3: a number that rarely changes has a tiny deviation,
+so one unusual state would drown all others."""
 _NATURE_SIDE = 36
 """The Nature network's convolutions, without padding, leave nothing of a smaller image."""
 _JITTER = 1024.0
-"""A number that never varied is counted in so many of its smallest steps, so that rounding errors stay small."""
+"""The unit of a number that never varied, in its smallest steps, so that rounding errors stay small."""
 _GRID_SIDE, _GRID_LARGEST_SIDE = 4, 84
 """The grid trunk halves an image once, so its fully connected layer grows with the image."""
 
@@ -45,12 +110,10 @@ class TrunkConfig:
 
     def __post_init__(self) -> None:
         if min((self.width, self.depth, *self.channels)) < 1:
-            raise SettingError(f"a trunk needs positive widths, got {self}")
+            raise SettingError(f"width, depth and channels of a trunk must be >= 1, got {self}")
 
     def scaled_to(self, width: int) -> TrunkConfig:
-        """The same layers with another width, and the channels of convolutions in proportion (at least one each).
-
-        So parameters and time follow the square of the width, in convolutions as in fully connected layers.
+        """Return the same layers with another width, and the channels of convolutions in proportion (at least one each).
 
         Source:
             The width multiplier of MobileNet (Howard et al. 2017, arXiv:1704.04861, section 3.3).
@@ -72,28 +135,21 @@ def _hidden(layer: nn.Linear | nn.Conv2d) -> list[nn.Module]:
 
 
 def _grid_layers(obs_shape: Sequence[int], config: TrunkConfig) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    n_in = obs_shape[0]
-    for index, n_out in enumerate(config.channels):
-        stride = 2 if index == len(config.channels) - 1 else 1
-        layers += _hidden(nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1))
-        n_in = n_out
-    return layers
+    sizes = list(pairwise([obs_shape[0], *config.channels]))
+    strides = [*[1] * (len(sizes) - 1), 2]
+    convolutions = (nn.Conv2d(*size, 3, stride=stride, padding=1) for size, stride in zip(sizes, strides, strict=True))
+    return [layer for convolution in convolutions for layer in _hidden(convolution)]
 
 
 def _atari_layers(obs_shape: Sequence[int], config: TrunkConfig) -> list[nn.Module]:
     if len(config.channels) != 3:
-        raise SettingError(f"the Nature network has three convolutions, got channels {config.channels}")
-    first, second, third = config.channels
-    return [
-        *_hidden(nn.Conv2d(obs_shape[0], first, 8, stride=4)),
-        *_hidden(nn.Conv2d(first, second, 4, stride=2)),
-        *_hidden(nn.Conv2d(second, third, 3, stride=1)),
-    ]
+        raise SettingError(f"channels of an 'atari' trunk must be three numbers, got {config.channels}")
+    sizes, kernels = pairwise([obs_shape[0], *config.channels]), ((8, 4), (4, 2), (3, 1))
+    return [each for size, kernel in zip(sizes, kernels, strict=True) for each in _hidden(nn.Conv2d(*size, *kernel))]
 
 
 def default_trunk(obs: Observations) -> TrunkConfig:
-    """The trunk that fits an observation.
+    """Return the trunk that fits an observation.
 
     The Nature network for images from 36×36, small convolutions for images from 4×4 that are too small for it, an MLP for
     anything else.
@@ -113,7 +169,7 @@ class Trunk(nn.Module):
         obs_shape: Shape of one observation; an image for `grid` and `atari`.
         config: Which layers.
         obs_scale: Observations are multiplied by this.
-        channels_last: Images are `(height, width, channels)`, else `(channels, height, width)`; an `mlp` does not care.
+        channels_last: Images are `(height, width, channels)`, else `(channels, height, width)`; an `mlp` reads both.
         normalize: Subtract a mean and divide by a deviation, which `set_statistics` computes. This is done in float64 and
             makes the features independent of the units of the observation; `obs_scale` has no effect then.
 
@@ -140,11 +196,10 @@ class Trunk(nn.Module):
             self.register_buffer("obs_deviation", torch.ones(self.obs_shape, dtype=torch.float64))
             self.register_buffer("obs_limit", torch.full(self.obs_shape, _FAR, dtype=torch.float64))
         if config.kind == "mlp":
+            sizes = [math.prod(obs_shape), *[config.width] * config.depth]
             layers: list[nn.Module] = [nn.Flatten()]
-            n_in = math.prod(obs_shape)
-            for _ in range(config.depth):
-                layers += _hidden(nn.Linear(n_in, config.width))
-                n_in = config.width
+            for n_in, n_out in pairwise(sizes):
+                layers += _hidden(nn.Linear(n_in, n_out))
         else:
             if len(obs_shape) != 3:
                 raise SettingError(f"a {config.kind!r} trunk reads (channels, height, width), got shape {tuple(obs_shape)}")
@@ -167,8 +222,8 @@ class Trunk(nn.Module):
     def set_statistics(self, obs: NDArray[Any]) -> None:
         """Set mean and deviation of every number from observations of shape `(n, *obs_shape)`.
 
-        A number whose values differ by no more than the resolution of its type does not vary. Nothing is known of its unit,
-        so the first layer reads whether it moved: 0, or up to ±1 for a later change.
+        A number that differs by no more than the resolution of its type does not vary; its unit is unknown, so the first
+        layer reads only whether it later changed: 0, or up to ±1.
         """
         step = _rounding(obs)
         low, high = (side.astype(np.float64) for side in (obs.min(axis=0), obs.max(axis=0)))
@@ -182,7 +237,7 @@ class Trunk(nn.Module):
         self.obs_limit.copy_(torch.from_numpy(np.where(varies, _FAR, 1.0)))
 
     def prepare(self, obs: Shaped[Tensor, "batch *shape"], dtype: torch.dtype) -> Shaped[Tensor, "batch *prepared"]:
-        """Observations of any number type, as the first layer reads them: numbers of this type, scaled, channels first.
+        """Return observations as the first layer reads them: of this number type, scaled, channels first.
 
         The mean is subtracted in float64, before anything is rounded to `dtype`.
         """
@@ -197,7 +252,7 @@ class Trunk(nn.Module):
         return numbers.movedim(-1, 1) if self.channels_last else numbers
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
-        """Features of a batch of observations of any number type."""
+        """Return features of a batch of observations of any number type."""
         first, *others = self.layers
         if self.scale == 1.0 or self.normalize or not isinstance(first, nn.Conv2d):
             features: Tensor = self.layers(self.prepare(obs, self._first_dtype()))
@@ -210,14 +265,14 @@ class Trunk(nn.Module):
         return features
 
     def _first_dtype(self) -> torch.dtype:
-        """What the first layer computes in: what autocast would turn numbers into anyway; bytes are exact in bfloat16."""
+        """The type that autocast would cast to anyway; bytes are exact in bfloat16."""
         if torch.is_autocast_enabled("cpu") and not self.normalize:
             return torch.get_autocast_dtype("cpu")
         return next(self.parameters()).dtype
 
 
 def _rounding(obs: NDArray[Any]) -> NDArray[np.float64]:
-    """A unit in the last place of the largest value of each number; 0 for whole numbers, which are exact."""
+    """The unit in the last place of each number's largest value; 0 for whole numbers, which are exact."""
     if obs.dtype.kind != "f":
         return np.zeros(obs.shape[1:])
     step: NDArray[np.float64] = np.spacing(np.abs(obs).max(axis=0)).astype(np.float64)

@@ -17,14 +17,13 @@ if TYPE_CHECKING:
     from phr.storage.onnx_export import onnx_planner as onnx_planner
     from phr.storage.onnx_int8 import Int8Cost as Int8Cost
     from phr.storage.onnx_int8 import quantize as quantize
-    from phr.storage.run_directory import METRICS as METRICS
+    from phr.storage.model import METRICS as METRICS
 
 __getattr__, __all__ = lazy_names(
     __name__,
     {
-        "model": "CONFIG MODEL Model load_model save_model",
+        "model": "CONFIG METRICS MODEL Model load_model save_model",
         "onnx_export": "export_manifest onnx_bytes onnx_planner",
         "onnx_int8": "Int8Cost quantize",
-        "run_directory": "METRICS",
     },
 )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from phr.errors import NonFiniteError
 from phr.progress import OnProgress, Progress, silent
-from phr.storage.run_directory import RunDirectory
+from phr.storage.model import RunDirectory
 
 LOG_EVERY = 50
 """Updates between two rows of metrics."""

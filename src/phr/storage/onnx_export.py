@@ -1,11 +1,12 @@
-"""Export to ONNX, and the proof that the file answers as the network does.
+"""Export to ONNX, and the check that the exported model matches torch.
 
-One file holds everything: the cast and the scaling of the observation, all heads in one output, a free batch axis, the
-manifest, and a hash over all of it (`phr.acting.onnx_file`).
+One file contains the cast and the scaling of the observation, all heads in one output, a free batch axis, the manifest, and
+a hash over all of it (`phr.acting.onnx_file`).
 """
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -19,18 +20,138 @@ from numpy.typing import NDArray
 
 from phr.acting.onnx_file import seal
 from phr.acting.runtime import OBS, PLAN_LOGITS, OnnxPlanner, load_runtime
-from phr.actions import Continuous
+from phr.actions import ActionSpace, Continuous, action_space_of
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
-from phr.errors import IncompatibleModelError, MissingExtraError, OutputDirectoryError, SettingError, UsageError
+from phr.errors import (
+    ExportMismatchError,
+    IncompatibleModelError,
+    MissingExtraError,
+    OutputDirectoryError,
+    SettingError,
+    UsageError,
+)
 from phr.evaluation.evaluate import check_fits
 from phr.experience.observations import meet_observations, random_observations
 from phr.files import atomic_path, ensure_directory
 from phr.manifest import Manifest, library_versions
+from phr.networks.policy import PlanNetwork
+from phr.plan import NetworkPlan
+from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage.model import Model
 from phr.storage.onnx_int8 import Int8Cost, quantize, quiet
-from phr.storage.parity import Agreement, Parity, check_parity, rounding_of
+
+TOLERANCE = 1e-4
+"""Largest difference attributed to rounding: between two logits, or two actions in units of half their range."""
+ROUNDINGS = 4.0
+"""Tolerance in units of the difference between torch's float32 and float64, where that is larger."""
+BATCH_SIZES = (1, 2, 7, 64)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Difference between two planners that choose the same actions.
+
+    Attributes:
+        n_observations: Observations compared.
+        max_difference: Largest difference between two logits, or two actions in units of half their range.
+        max_logit: Largest absolute logit or action.
+    """
+
+    n_observations: int
+    max_difference: float
+    max_logit: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Comparison of an exported model with torch.
+
+    Attributes:
+        random: On observations drawn from the observation space.
+        real: On observations of its environment; None where it cannot be made.
+        without_env: Why it cannot be made.
+        continuous: Whether actions are continuous.
+    """
+
+    random: Agreement
+    real: Agreement | None = None
+    without_env: str = ""
+    continuous: bool = False
+
+    def __str__(self) -> str:
+        what, unit = ("actions", " of half the range") if self.continuous else ("logits", "")
+        parts = [
+            f"within {found.max_difference:.1e}{unit} on {found.n_observations} {kind} observations ({what} up to "
+            f"{found.max_logit:.0f})"
+            for kind, found in (("real", self.real), ("random", self.random))
+            if found is not None
+        ]
+        sizes = ", ".join(map(str, BATCH_SIZES))
+        same = "" if self.continuous else "every argmax equal, "
+        line = f"matches torch at batch sizes {sizes}: {same}{what} {', '.join(parts)}"
+        return f"{line}; no real observations, because {self.without_env}" if self.without_env else line
+
+
+def rounding_of(network: PlanNetwork, obs: NDArray[Any]) -> float:
+    """Return the largest difference between torch's outputs in float32 and in float64, in `check_parity`'s units."""
+    exact = copy.deepcopy(network).double()
+    with torch.inference_mode():
+        batch = torch.from_numpy(obs)
+        apart = (network(batch).double() - exact(batch)).abs().numpy()
+    return float((apart / _units(network.config.actions, network.config.n_actions)).max())
+
+
+def _units(space: ActionSpace, n_outputs: int) -> NDArray[np.float32]:
+    """The unit of each output: half the range for continuous actions, else 1."""
+    units = np.ones(n_outputs, np.float32)
+    if isinstance(space, Continuous):
+        units[: space.n_outputs] = space.bounds.unit
+    return units
+
+
+def check_parity(torch_planner: Planner, onnx_planner: Planner, obs: NDArray[Any], *, rounding: float = 0.0) -> Agreement:
+    """Compare two planners on all observations at every batch size.
+
+    Args:
+        torch_planner: The original.
+        onnx_planner: The exported model.
+        obs: Shape `(n, *obs_shape)`.
+        rounding: From `rounding_of`; the tolerance is `ROUNDINGS` times this where that is more than `TOLERANCE`.
+
+    Raises:
+        ExportMismatchError: If an action differs, or two outputs differ by more than the tolerance.
+    """
+    worst = largest = 0.0
+    allowed = max(TOLERANCE, ROUNDINGS * rounding)
+    actions = action_space_of(torch_planner)
+    units = _units(actions, torch_planner.n_actions)
+    what, unit = ("actions", " of half the range") if isinstance(actions, Continuous) else ("logits", "")
+    for size in BATCH_SIZES:
+        for start in range(0, len(obs), size):
+            batch = obs[start : start + size]
+            expected, got = _logits(torch_planner, batch), _logits(onnx_planner, batch)
+            worst = max(worst, float((np.abs(expected - got) / units).max()))
+            largest = max(largest, float(np.abs(expected).max()))
+            if worst > allowed:
+                raise ExportMismatchError(
+                    f"the exported model differs from torch: two {what} by {worst:.2e}{unit} at batch size "
+                    f"{size}, {allowed:.0e} is allowed; nothing was written"
+                )
+            if not actions.agree(actions.plan(expected).mode(), actions.plan(got).mode()).all():
+                raise ExportMismatchError(
+                    f"the exported model plans another action than torch at batch size {size}, although no two {what} "
+                    f"differ by more than {worst:.2e}{unit}; nothing was written"
+                )
+    return Agreement(len(obs), worst, largest)
+
+
+def _logits(planner: Planner, obs: NDArray[Any]) -> NDArray[np.float32]:
+    plan = planner.plan(obs)
+    assert isinstance(plan, NetworkPlan)
+    return plan.outputs
+
 
 N_REAL, N_RANDOM, N_REAL_INT8 = 192, 64, 1024
 """Observations to compare on; int8 needs more, half to choose its ranges and half to measure what they cost."""
@@ -41,13 +162,13 @@ _OPSET = 18
 
 @dataclass(frozen=True)
 class Export:
-    """What was written.
+    """Files written by `export_onnx`.
 
     Attributes:
         path: The ONNX file.
-        parity: What it was compared on.
-        int8_path: The int8 file, None unless asked for.
-        int8: What rounding to 8 bits cost, None unless asked for.
+        parity: Its comparison with torch.
+        int8_path: The int8 file, None unless requested.
+        int8: Cost of rounding to 8 bits, None unless requested.
     """
 
     path: Path
@@ -61,23 +182,23 @@ class Export:
 
 
 def export_onnx(model: Model, out: Path, *, int8: bool = False, env_id: str | None = None) -> Export:
-    """Write a model as ONNX; nothing is written where it differs from torch.
+    """Write a model as ONNX, unless the result differs from torch.
 
     Args:
         model: What to export.
-        out: The file, `….onnx`; one that is there is replaced.
+        out: The file, `….onnx`; an existing one is replaced.
         int8: Write `….int8.onnx` too, and measure what it costs.
-        env_id: Where to meet real observations; the model's own environment by default.
+        env_id: Environment for real observations (default: the model's own).
 
     Raises:
         SettingError: If the file's name does not end in `.onnx`.
         OutputDirectoryError: If it cannot be written there.
         MissingExtraError: If the exporter is not installed.
         ExportMismatchError: If the exported model differs from torch.
-        UsageError: If int8 is asked for and there is no environment to choose its ranges in.
+        UsageError: If int8 is requested without an environment to choose its ranges in.
     """
     if out.suffix != SUFFIX:
-        raise SettingError(f"an exported model is a file named …{SUFFIX}, got {out}")
+        raise SettingError(f"out must be a file named …{SUFFIX}, got {out}")
     ensure_directory(out.parent)
     if out.is_dir():
         raise OutputDirectoryError(f"{out} is a folder; name a file")
@@ -87,12 +208,12 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False, env_id: str | No
             raise UsageError(f"int8 chooses its ranges on real observations, but {without_env}")
         manifest, data = export_manifest(model), onnx_bytes(model)
         exported, rng = OnnxPlanner(data, manifest), Streams(0).rng("export-observations")
-        random = _random_observations(model, _space_of(model) if env is None else env.observation_space, rng)
         continuous = isinstance(manifest.actions, Continuous)
-        parity = Parity(_compared_at_random(model, exported, random), without_env=without_env, continuous=continuous)
+        random = _compare_at_random(model, exported, _space_of(model) if env is None else env.observation_space, rng)
+        parity = Parity(random, without_env=without_env, continuous=continuous)
         if env is not None:
             real = meet_observations(model.planner, env, N_REAL_INT8 if int8 else N_REAL, rng)
-            # Logits are small where a network was trained; continuous actions are as large as their range.
+            # Logits are small on familiar observations; continuous actions are as large as their range.
             rounding = rounding_of(model.network, real[:N_REAL]) if continuous else 0.0
             parity = replace(parity, real=check_parity(model.planner, exported, real[:N_REAL], rounding=rounding))
     _write(out, data, manifest)
@@ -105,30 +226,36 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False, env_id: str | No
 
 
 def onnx_planner(model: Model) -> OnnxPlanner:
-    """The model as onnxruntime runs it, without a file; compared with torch on random observations.
+    """Return the model as onnxruntime runs it, without a file, after a comparison with torch on random observations.
 
     Raises:
         MissingExtraError: If the exporter is not installed.
         ExportMismatchError: If it differs from torch.
     """
     planner = OnnxPlanner(onnx_bytes(model), export_manifest(model))
-    _compared_at_random(model, planner, _random_observations(model, _space_of(model), Streams(0).rng("export")))
+    _compare_at_random(model, planner, _space_of(model), Streams(0).rng("export"))
     return planner
 
 
-def _compared_at_random(model: Model, exported: OnnxPlanner, obs: NDArray[Any]) -> Agreement:
-    """On observations that no environment shows, where activations may be so large that float32 itself loses digits."""
+def _compare_at_random(model: Model, exported: OnnxPlanner, space: spaces.Box, rng: np.random.Generator) -> Agreement:
+    """Compare on random elements of a space, half of them around the mean that a normalising network was trained on."""
+    obs, trunk = random_observations(space, N_RANDOM, rng), model.network.trunk
+    if trunk.normalize:
+        rows = obs[::2]
+        near = trunk.obs_mean.numpy() + trunk.obs_deviation.numpy() * rng.normal(size=rows.shape)
+        rows[...] = np.clip(near, space.low, space.high).astype(obs.dtype)
+    # Activations may be so large there that float32 itself loses digits.
     return check_parity(model.planner, exported, obs, rounding=rounding_of(model.network, obs))
 
 
 def export_manifest(model: Model) -> Manifest:
-    """The model's own manifest, with the versions of what exported it."""
+    """Return the model's manifest with the versions of the exporting libraries."""
     exporter = library_versions("torch", "onnx", "onnxscript", "onnxruntime")
     return replace(model.manifest, notes={**model.manifest.notes, "exported_with": exporter})
 
 
 def onnx_bytes(model: Model) -> bytes:
-    """The network as a serialised ONNX model, tensors inside; the same weights give the same bytes.
+    """Return the network as a serialised ONNX model, tensors inside; the same weights give the same bytes.
 
     Raises:
         MissingExtraError: If the exporter is not installed.
@@ -156,7 +283,7 @@ def onnx_bytes(model: Model) -> bytes:
 
 
 def _bare(proto: Any) -> Any:
-    """Without the exporter's notes, which name files of the machine that ran it."""
+    """Remove the exporter's notes, which name files of the exporting machine."""
     graph = proto.graph
     del proto.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
@@ -197,14 +324,3 @@ def _space_of(model: Model) -> spaces.Box:
         limits = np.iinfo(dtype)
         return spaces.Box(limits.min, limits.max, manifest.obs_shape, dtype)
     return spaces.Box(0, 1 if manifest.obs_spec.scale == 1.0 else 255, manifest.obs_shape, dtype)
-
-
-def _random_observations(model: Model, space: spaces.Box, rng: np.random.Generator) -> NDArray[Any]:
-    """Random elements of a space, half of them around the mean that a normalising network was trained on."""
-    obs, trunk = random_observations(space, N_RANDOM, rng), model.network.trunk
-    if not trunk.normalize:
-        return obs
-    rows = obs[::2]
-    near = trunk.obs_mean.numpy() + trunk.obs_deviation.numpy() * rng.normal(size=rows.shape)
-    rows[...] = np.clip(near, space.low, space.high).astype(obs.dtype)
-    return obs

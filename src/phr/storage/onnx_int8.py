@@ -1,4 +1,4 @@
-"""The same plan in 8-bit whole numbers, and what that costs.
+"""Int8 quantisation of an exported model, and its cost.
 
 Static quantisation (Jacob et al. 2018, arXiv:1712.05877): the range of every activation is fixed beforehand on real
 observations. Choosing it per call ("dynamic") measured no faster than float32 on these networks.
@@ -22,20 +22,20 @@ from phr.acting.runtime import OBS, OnnxPlanner
 from phr.manifest import Manifest
 
 _ENOUGH = 64
-"""Observations from which on half of them are kept back to measure on; fewer serve for both."""
+"""From this many observations, half are held out to measure on; fewer serve for both."""
 _BATCH = 64
 
 
 @dataclass(frozen=True)
 class Int8Cost:
-    """How often the int8 plan has the actions of the float plan.
+    """Agreement of the int8 plan with the float plan.
 
     Attributes:
         agreement: Fraction of all planned actions.
         agreement_per_head: The same for each step of the plan.
         max_difference: Largest difference between two logits, or two numbers of continuous actions.
         n_observations: Real observations it was measured on.
-        held_out: Whether the ranges were chosen on others.
+        held_out: Whether the ranges were chosen on different observations.
     """
 
     agreement: float
@@ -45,7 +45,7 @@ class Int8Cost:
     held_out: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {**asdict(self), "agreement_per_head": list(self.agreement_per_head)}
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ def quantize(data: bytes, manifest: Manifest, obs: NDArray[Any]) -> tuple[bytes,
 
     Args:
         data: The float model, serialised.
-        manifest: What it says of itself.
+        manifest: Its manifest.
         obs: Real observations in random order, at least one.
 
     Returns:
@@ -89,8 +89,6 @@ def _static(data: bytes, obs: NDArray[Any]) -> bytes:
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
-        """Feeds the observations in batches."""
-
         def __init__(self) -> None:
             self._batches: Iterator[NDArray[Any]] = (obs[start : start + _BATCH] for start in range(0, len(obs), _BATCH))
 
@@ -119,7 +117,7 @@ def _all_logits(planner: OnnxPlanner, obs: NDArray[Any]) -> NDArray[np.float32]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the exporter's warnings about itself away from the person who waits for a file."""
+    """Suppress the exporter's warnings."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Tensors and JSON in one safetensors file: no pickle, nothing executes on reading."""
+"""Tensors and JSON in one safetensors file: no pickle, so reading executes nothing."""
 
 from __future__ import annotations
 
@@ -17,21 +17,18 @@ from phr.files import atomic_path
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], state: Any = None) -> None:
-    """Write tensors, and optionally one JSON value as the file's metadata, atomically.
-
-    A file with a state carries a hash of everything in it, since no manifest names it.
-    """
+    """Write tensors atomically, and optionally one JSON value with a hash of everything, as no manifest lists that file."""
     contiguous = _contiguous(tensors)
     metadata = None
     if state is not None:
-        # One entry: safetensors writes several in any order, and equal content shall have equal bytes.
+        # One entry, because safetensors writes several in any order and equal content must give equal bytes.
         metadata = {"state": json.dumps({"sha256": _sha256(contiguous, state), "value": state}, sort_keys=True)}
     with atomic_path(path) as temporary:
         save_file(contiguous, temporary, metadata=metadata)
 
 
 def file_sha256(tensors: dict[str, Tensor]) -> str:
-    """Hexadecimal SHA-256 of the file that `save_tensors` writes for tensors alone."""
+    """Return the SHA-256 of the file that `save_tensors` writes for tensors alone."""
     return hashlib.sha256(save(_contiguous(tensors))).hexdigest()
 
 
@@ -43,7 +40,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     """Read what `save_tensors` wrote.
 
     Raises:
-        CorruptFileError: If the file is missing, truncated or not safetensors, or carries a state and was edited.
+        CorruptFileError: If the file is missing, truncated or not safetensors, or has a state and was edited.
     """
     if not path.is_file():
         raise CorruptFileError(f"{path} is missing")
@@ -56,7 +53,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptFileError(f"{path} is not a readable safetensors file ({error}); it was truncated or edited") from error
     if state is not None and expected != _sha256(tensors, value):
-        raise CorruptFileError(f"{path} was edited: its content is not what it was written with")
+        raise CorruptFileError(f"{path} was edited: its content does not match its hash")
     return tensors, value
 
 
@@ -65,7 +62,7 @@ def _sha256(tensors: dict[str, Tensor], state: Any) -> str:
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
-    """Hexadecimal SHA-256 of names, shapes and values: what tells one set of weights from another."""
+    """Return the SHA-256 of names, shapes and values, which identifies a set of weights."""
     found = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
@@ -75,13 +72,13 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as named tensors."""
+    """Return an optimizer's state as named tensors."""
     state = optimizer.state_dict()["state"]
     return {f"optimizer.{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Restore what `optimizer_tensors` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         prefix, _, rest = key.partition(".")
@@ -92,12 +89,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 
 def network_tensors(network: torch.nn.Module, prefix: str = "network.") -> dict[str, Tensor]:
-    """A network's parameters and buffers, their names prefixed."""
+    """Return a network's parameters and buffers, their names prefixed."""
     return {prefix + name: value for name, value in network.state_dict().items()}
 
 
 def restore_network(network: torch.nn.Module, tensors: dict[str, Tensor], prefix: str = "network.") -> None:
-    """Put back what `network_tensors` gave.
+    """Restore what `network_tensors` returned.
 
     Raises:
         IncompatibleModelError: If names or shapes differ.

@@ -21,8 +21,7 @@ from torch import Tensor
 from phr.envs.split import SplitEnv
 from phr.errors import NonFiniteError
 from phr.networks.policy import PlanNetwork, build_network
-from phr.networks.precision import Precision, compute_dtype
-from phr.networks.trunks import TrunkConfig
+from phr.networks.trunks import Precision, TrunkConfig, compute_dtype
 from phr.progress import Progress
 from phr.seeding import Streams
 from phr.settings import Count, Fraction, FractionBelowOne, NotNegative, Positive, check_settings, no_type_check

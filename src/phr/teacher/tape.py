@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from phr.actions import Discrete
 from phr.errors import IncompatibleModelError
 from phr.networks.policy import PlanNetwork
-from phr.networks.precision import channels_last
+from phr.networks.trunks import channels_last
 
 
 class FlatParameters:

@@ -1,4 +1,4 @@
-"""Policies to learn from, whoever trained them."""
+"""Teachers: policies of phr and of other libraries, read from files or wrapped."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
     from phr.teachers.oracle import optimal_lengths as optimal_lengths
     from phr.teachers.references import ORACLE as ORACLE
     from phr.teachers.references import resolve as resolve
-    from phr.teachers.zoo import ZOO_PREFIX as ZOO_PREFIX
-    from phr.teachers.zoo import zoo_directory as zoo_directory
+    from phr.teachers.references import ZOO_PREFIX as ZOO_PREFIX
+    from phr.teachers.references import zoo_directory as zoo_directory
 
 __getattr__, __all__ = lazy_names(
     __name__,
     {
         "foreign": "NOTHING_SAID Reading name_of",
         "oracle": "OraclePlanner optimal_lengths",
-        "references": "ORACLE resolve",
-        "zoo": "ZOO_PREFIX zoo_directory",
+        "references": "ORACLE ZOO_PREFIX resolve zoo_directory",
     },
 )

@@ -1,4 +1,4 @@
-"""ONNX files of other makers: one input, and one output that holds logits, probabilities or actions."""
+"""Third-party ONNX files: one input, and one output of logits, probabilities or actions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from phr.teachers.policy import kind_of
 
 
 class OnnxPolicy:
-    """A graph as a policy; numpy in, numpy out, one thread.
+    """An ONNX graph as a policy; numpy in, numpy out, one thread.
 
     Args:
         data: A serialised ONNX model.
@@ -34,31 +34,30 @@ class OnnxPolicy:
         try:
             self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors have no other base
-            raise CorruptFileError(f"{name} is no graph that onnxruntime can run: {error}") from error
+            raise CorruptFileError(f"{name} cannot be run by onnxruntime: {error}") from error
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             raise IncompatibleModelError(
-                f"{name} has {len(inputs)} inputs; a policy that phr can distil has one (recurrent and action-masked ones "
-                "have more)"
+                f"{name} must have one input, got {len(inputs)} (recurrent and action-masked policies cannot be distilled)"
             )
         self._outputs = [each.name for each in self._session.get_outputs()]
         self._output = 0
         self._input, self._shape = inputs[0].name, inputs[0].shape
         if inputs[0].type not in NUMPY_TYPES:
-            raise IncompatibleModelError(f"{name} reads {inputs[0].type}, not numbers")
+            raise IncompatibleModelError(f"the input of {name} must be numeric, got {inputs[0].type}")
         self._dtype = np.dtype(NUMPY_TYPES[inputs[0].type])
 
     def choose_output(self, sample: NDArray[Any], space: ActionSpace) -> None:
-        """Answer from now on with the one output that holds logits, probabilities or actions.
+        """Choose the one output that contains logits, probabilities or actions.
 
-        Stable-Baselines3's documentation exports three: actions, values and log-probabilities.
+        Stable-Baselines3's documentation exports three outputs: actions, values and log-probabilities.
 
         Args:
             sample: Observations, shape `(batch, *obs_shape)`.
-            space: What the actions are.
+            space: The action space.
 
         Raises:
-            IncompatibleModelError: If none of several outputs fits, or more than one does.
+            IncompatibleModelError: If not exactly one of several outputs fits.
         """
         if len(self._outputs) == 1:
             return
@@ -81,18 +80,18 @@ class OnnxPolicy:
         except (IncompatibleModelError, InvalidDataError):
             return False
         except NonFiniteError:
-            return True  # its shape fits; the caller will be told
+            return True  # its shape fits; the caller raises
         return True
 
     def __call__(self, obs: NDArray[Any]) -> NDArray[Any]:
-        """What the graph answers to a batch of observations; for errors see `_ask`."""
+        """Return the chosen output for a batch of observations; errors as in `_ask`."""
         return self._ask(obs)[self._output]
 
     def _ask(self, obs: NDArray[Any]) -> list[NDArray[Any]]:
         """Every output for a batch of observations.
 
         Raises:
-            IncompatibleModelError: If it reads other observations, or fails on these.
+            IncompatibleModelError: If the observations do not fit, or the graph fails on them.
         """
         fits = len(self._shape) == obs.ndim and all(
             not isinstance(side, int) or side == there for side, there in zip(self._shape[1:], obs.shape[1:], strict=True)
@@ -116,14 +115,14 @@ class OnnxPolicy:
 
 
 def read_foreign_onnx(path: Path) -> tuple[OnnxPolicy, str]:
-    """Read a graph that phr did not write.
+    """Read a third-party graph.
 
     Returns:
         The policy, and the SHA-256 of the file.
 
     Raises:
         UnknownModelError: If there is no such file.
-        CorruptFileError: If it is no whole ONNX model, or keeps tensors in other files.
+        CorruptFileError: If it is not a whole ONNX model, or stores tensors in other files.
         IncompatibleModelError: If it has other than one input.
     """
     data = read_plain_onnx(path)

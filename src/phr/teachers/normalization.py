@@ -1,7 +1,9 @@
-"""Observation statistics that a policy was trained with (Stable-Baselines3's `VecNormalize`), baked into the teacher."""
+"""Observation statistics of a policy (Stable-Baselines3's `VecNormalize`), read without running a pickle."""
 
 from __future__ import annotations
 
+import io
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,26 +13,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from phr.errors import CorruptFileError, InvalidDataError, UnknownModelError
+from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, UnknownModelError, UsageError
 from phr.experience.npz import read_npz
-from phr.files import atomic_path, sha256_of
+from phr.files import atomic_path, read_model_file, sha256_of
 
 _FORMAT = "phr-normalization-1"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Normalization:
-    """(obs − mean) / √(var + epsilon), cut off at ± clip_obs.
+    """(obs − mean) / √(var + epsilon), clipped at ± clip_obs.
 
     Attributes:
         mean: float64, the shape of one observation.
         var: The same; >= 0.
         clip_obs: > 0.
         epsilon: >= 0.
-        identity: SHA-256 of the file it was read from, empty for none.
+        identity: SHA-256 of its file, empty for none.
 
     Raises:
-        InvalidDataError: If shapes disagree, or a number makes no sense.
+        InvalidDataError: If shapes differ or a number is out of range.
     """
 
     mean: NDArray[np.float64]
@@ -56,7 +58,7 @@ class Normalization:
 
 
 def load_normalization(path: Path) -> Normalization:
-    """Read what `save` wrote; nothing in the file is executed.
+    """Read what `Normalization.save` wrote; nothing in the file is executed.
 
     Raises:
         UnknownModelError: If there is no such file.
@@ -85,7 +87,7 @@ def load_normalization(path: Path) -> Normalization:
 
 
 class NormalizeLayer(nn.Module):
-    """Applies a `Normalization` in float64, as Stable-Baselines3 does, and hands on float32."""
+    """Apply a `Normalization` in float64, as Stable-Baselines3 does; outputs float32."""
 
     mean: Tensor
     deviation: Tensor
@@ -97,5 +99,82 @@ class NormalizeLayer(nn.Module):
         self.clip_obs = normalization.clip_obs
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Normalised observations, float32, of the same shape."""
+        """Return normalised observations, float32, of the same shape."""
         return ((obs.double() - self.mean) / self.deviation).clamp(-self.clip_obs, self.clip_obs).float()
+
+
+_LARGEST_FILE = 1 << 28
+_NUMPY_MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
+_NUMPY_NAMES = ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer")
+
+
+class _Inert:
+    """Replaces an object that is not built; it keeps its state, so that any pickle can be read to its end."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, _key: Any, _value: Any) -> None: ...
+
+    def append(self, _value: Any) -> None: ...
+
+    def extend(self, _values: Any) -> None: ...
+
+
+class _InertUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if module in _NUMPY_MODULES and name in _NUMPY_NAMES:
+            return super().find_class(module, name)
+        return type(name.rpartition(".")[2] or "_", (_Inert,), {})
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError(f"it refers to something outside ({pid!r})")
+
+
+def read_vecnormalize(path: Path, *, trust: bool) -> Normalization:
+    """Read the observation statistics of a pickled `VecNormalize`; nothing in the file is called.
+
+    Args:
+        path: A file of `VecNormalize.save`.
+        trust: Whether the user trusts the file.
+
+    Raises:
+        UsageError: If it is not trusted.
+        UnknownModelError: If there is no such file.
+        CorruptFileError: If it was truncated or edited, or contains something else.
+        IncompatibleModelError: If it does not normalise observations, or normalises Dict observations.
+    """
+    if not path.is_file():
+        raise UnknownModelError(f"there is no file {path}")
+    if not trust:
+        raise UsageError(
+            f"{path} is a pickle, which can run any code when it is read; if you trust who made it, add --trust"
+        )
+    content = read_model_file(path, _LARGEST_FILE)
+    try:
+        found = _InertUnpickler(io.BytesIO(content)).load()
+    except Exception as error:  # a broken pickle raises anything
+        raise CorruptFileError(f"{path} is not a readable pickle ({type(error).__name__}: {error})") from error
+    state = found.state if isinstance(found, _Inert) and type(found).__name__ == "VecNormalize" else None
+    if not isinstance(state, dict) or ("obs_rms" not in state and state.get("norm_obs", True)):
+        raise CorruptFileError(f"{path} holds no VecNormalize of Stable-Baselines3")
+    if not state.get("norm_obs", True):
+        raise IncompatibleModelError(f"{path} normalises no observations, so its policy needs none; leave --normalize out")
+    if isinstance(state["obs_rms"], dict):
+        raise IncompatibleModelError(f"{path} normalises Dict observations, whose policies phr does not read")
+    return _normalization(path, state)
+
+
+def _normalization(path: Path, state: dict[str, Any]) -> Normalization:
+    try:
+        running = state["obs_rms"].state
+        mean, var = np.asarray(running["mean"], np.float64), np.asarray(running["var"], np.float64)
+        return Normalization(mean=mean, var=var, clip_obs=float(state["clip_obs"]), epsilon=float(state["epsilon"]))
+    except (AttributeError, KeyError, TypeError, ValueError, InvalidDataError) as error:
+        raise CorruptFileError(f"{path} holds no statistics of Stable-Baselines3's VecNormalize: {error}") from error

@@ -1,9 +1,9 @@
-"""Policies that others made, as planners of horizon 1."""
+"""Third-party policies as planners of horizon 1."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,35 +15,35 @@ from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete, as_spa
 from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, PhrError, SettingError
 from phr.networks.torch_planner import TorchPlanner, tensor_of
 from phr.observations import ObservationSpec
-from phr.plan import NetworkPlan
+from phr.plan import ContinuousPlan, NetworkPlan
 
 Policy = Callable[[NDArray[Any]], Any]
 """A batch of observations → logits or probabilities `(batch, n_outputs)`, or actions `(batch, *action_shape)`."""
 
 Answers = Literal["logits", "probabilities", "actions"]
-"""What a policy answers with."""
+"""What a policy returns."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 _LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
 _SUM_TO_ONE = 1e-3
-"""Rows of probabilities that another library rounded differ from 1 by less."""
+"""Largest distance of a row of rounded probabilities from 1."""
 _SAME = 1e-4
-"""Two answers to the same observations differ by less, as a part of the largest number: threads add up in any order."""
+"""Largest relative difference between two outputs for the same observations: threads sum in any order."""
 
 
 class PolicyTeacher:
-    """A planner of horizon 1 around a policy of any make.
+    """A planner of horizon 1 around any policy.
 
     Args:
         policy: Numpy in; numpy or a tensor out.
         actions: The action space, or its size.
-        answers: What it answers with. Actions alone make a plan certain of them, and soft losses mean nothing.
-        obs_spec: What it reads.
+        answers: What it returns; a plan of actions alone is certain of them.
+        obs_spec: Its observations.
         name: For messages.
         module: The torch module behind it, where there is one.
 
     Attributes:
-        identity: Tells it from another (`phr.teachers.identity`); empty until somebody says it.
+        identity: As `phr.teachers.foreign.identity_of` returns it; empty until the reader sets it.
     """
 
     horizon = 1
@@ -69,18 +69,18 @@ class PolicyTeacher:
         self._policy = policy
 
     def plan(self, obs: Any) -> NetworkPlan:
-        """Ask the policy once for a batch of observations.
+        """Call the policy once for a batch of observations.
 
         Raises:
             NonFiniteError: If an observation or a logit is not finite.
-            InvalidDataError: If the observations are others than it reads, or it answers something else than at first.
+            InvalidDataError: If the observations do not match `obs_spec`, or it returns something else than at first.
             IncompatibleModelError: If it fails.
         """
         obs = self.obs_spec.check(obs)
         answer = as_array(_ask(self._policy, obs, self.name), self.name)
         found = kind_of(answer, len(obs), self.action_space, self.name)
         if found != self.answers and not (self.answers == "logits" and found == "probabilities"):
-            raise InvalidDataError(f"{self.name} must always answer {self.answers}; now it answered {found}")
+            raise InvalidDataError(f"{self.name} must always return {self.answers}; now it returned {found}")
         if self.action_only:
             actions = answer.reshape(len(obs), *self.action_space.shape).astype(self.action_space.dtype)
             return self.action_space.certain(actions[:, None])
@@ -90,7 +90,7 @@ class PolicyTeacher:
 
 
 def parameter_count(teacher: object) -> int | None:
-    """Numbers that one look of a teacher multiplies with; None where it does not show them."""
+    """Return the number of parameters that one look of a teacher uses; None where unknown."""
     if isinstance(teacher, TorchPlanner):
         return teacher.network.n_parameters
     module = getattr(teacher, "module", None)
@@ -98,24 +98,24 @@ def parameter_count(teacher: object) -> int | None:
 
 
 def _ask(policy: Policy, obs: NDArray[Any], name: str, hint: str = "") -> Any:
-    """What a policy answers; its failure in one line, which ends in the hint."""
+    """Call a policy; an error is one line that ends in the hint."""
     try:
         return policy(obs)
     except PhrError:
         raise
     except Exception as error:  # the user's own code
-        raise IncompatibleModelError(f"{name} cannot be asked: {type(error).__name__}: {error}{hint}") from error
+        raise IncompatibleModelError(f"{name} cannot be called: {type(error).__name__}: {error}{hint}") from error
 
 
 def as_array(answer: Any, name: str) -> NDArray[Any]:
-    """What a policy answered, as an array.
+    """Return what a policy returned as an array.
 
     Raises:
         IncompatibleModelError: If it is a tuple, a dictionary, or no array at all.
     """
     if isinstance(answer, tuple | dict):
         raise IncompatibleModelError(
-            f"{name} answers a {type(answer).__name__} of {len(answer)}; return logits or actions alone (a recurrent "
+            f"{name} returns a {type(answer).__name__} of {len(answer)}; return logits or actions alone (a recurrent "
             "policy, which hands on a state, cannot be distilled)"
         )
     if isinstance(answer, Tensor):
@@ -124,17 +124,17 @@ def as_array(answer: Any, name: str) -> NDArray[Any]:
     try:
         array = np.asarray(answer)
     except (TypeError, ValueError) as error:
-        raise IncompatibleModelError(f"{name} answers a {type(answer).__name__}, not an array: {error}") from error
+        raise IncompatibleModelError(f"{name} must return an array, got a {type(answer).__name__}: {error}") from error
     if array.dtype.kind not in "iuf":
-        raise IncompatibleModelError(f"{name} answers {array.dtype} numbers; return float logits or whole-numbered actions")
+        raise IncompatibleModelError(f"{name} must return float logits or integer actions, got {array.dtype}")
     return array
 
 
 def kind_of(answer: NDArray[Any], batch: int, space: ActionSpace, name: str) -> Answers:
-    """What an answer holds.
+    """Return what an answer contains.
 
     Floats of the right shape are continuous actions, else probabilities where all rows are distributions, else logits.
-    Whole numbers are actions, also where a Discrete action has an axis of its own, `(batch, 1)`.
+    Integers are actions; a Discrete action may have an axis of its own, `(batch, 1)`.
 
     Raises:
         IncompatibleModelError: If it is neither.
@@ -144,18 +144,18 @@ def kind_of(answer: NDArray[Any], batch: int, space: ActionSpace, name: str) -> 
     continuous, shape = isinstance(space, Continuous), (batch, *space.shape)
     if answer.dtype.kind == "f" and answer.shape == (shape if continuous else (batch, space.n_outputs)):
         if not (np.abs(answer) <= _LARGEST).all():  # a NaN is not either
-            raise NonFiniteError(f"{name} answered with a NaN, an infinity, or a number that float32 does not hold")
+            raise NonFiniteError(f"{name} output contains NaN, Inf, or a number too large for float32")
         return "actions" if continuous else "probabilities" if _are_distributions(answer, space) else "logits"
     column = isinstance(space, Discrete) and answer.shape == (batch, 1)
     if answer.dtype.kind in "iu" and (answer.shape == shape or column) and not continuous:
         try:
             space.check(answer.reshape(shape))
         except InvalidDataError as error:
-            raise InvalidDataError(f"{name} answered none of its {space}: {error}") from error
+            raise InvalidDataError(f"{name} returned an action outside {space}: {error}") from error
         return "actions"
-    logits = "" if continuous else f"logits ({batch}, {space.n_outputs}) or whole-numbered "
+    logits = "" if continuous else f"logits ({batch}, {space.n_outputs}) or integer "
     raise IncompatibleModelError(
-        f"{name} answers {answer.dtype} of shape {answer.shape} to {batch} observations; expected float {logits}actions "
+        f"{name} returns {answer.dtype} of shape {answer.shape} for {batch} observations; expected float {logits}actions "
         f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
     )
 
@@ -167,10 +167,10 @@ def _are_distributions(answer: NDArray[Any], space: ActionSpace) -> bool:
 
 
 def module_policy(module: nn.Module, name: str) -> Policy:
-    """A torch module as a policy: it is shown tensors of its parameters' number type, in inference mode.
+    """Return a torch module as a policy that converts observations to its parameters' number type.
 
     Raises:
-        IncompatibleModelError: If it holds recurrent layers.
+        IncompatibleModelError: If it contains recurrent layers.
     """
     if any(isinstance(layer, nn.RNNBase | nn.RNNCellBase) for layer in module.modules()):
         raise IncompatibleModelError(
@@ -194,19 +194,19 @@ def teacher_of(
     name: str,
     shown: str | None = None,
 ) -> PolicyTeacher:
-    """Wrap a policy after asking it once: its answer decides whether it gives logits, probabilities or actions.
+    """Wrap a policy, after a trial call that shows whether it returns logits, probabilities or actions.
 
     Args:
         policy: A torch module or any other callable.
-        sample: Observations to ask it about, shape `(batch, *obs_shape)`.
-        obs_spec: What these observations are.
+        sample: Observations for the trial, shape `(batch, *obs_shape)`.
+        obs_spec: Its observations.
         actions: The action space, or its size.
         name: For messages.
         shown: What the observations contain (`SplitEnv.shown`), for messages.
 
     Raises:
-        IncompatibleModelError: If it cannot be asked, or answers neither logits nor actions, or answers the same
-            observations differently.
+        IncompatibleModelError: If it cannot be called, returns neither logits nor actions, or its outputs differ for the
+            same observations.
     """
     module = policy if isinstance(policy, nn.Module) else None
     ask: Policy = policy if module is None else module_policy(module, name)
@@ -222,8 +222,8 @@ def teacher_of(
     again = as_array(second, name)
     if answer.shape != again.shape or not _are_same(answer, again):
         raise IncompatibleModelError(
-            f"{name} answers the same observations differently: it samples or keeps a state; return logits, or the most "
-            "likely action"
+            f"{name} returns different outputs for the same observations: it samples or keeps a state; return logits or the "
+            "most likely action"
         )
     return PolicyTeacher(ask, actions, answers=answers, obs_spec=obs_spec, name=name, module=module)
 
@@ -235,18 +235,19 @@ def _are_same(answer: NDArray[Any], again: NDArray[Any]) -> bool:
     return bool((np.abs(answer - again) <= _SAME * np.abs(answer).max(initial=0.0)).all())
 
 
+def required_arguments(parameters: Iterable[inspect.Parameter]) -> list[str]:
+    """Return the names of parameters without a default."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [each.name for each in parameters if each.default is each.empty and each.kind not in variadic]
+
+
 def _check_arguments(function: Callable[..., Any], name: str) -> None:
-    """Refuse functions that need more than observations: masks, states."""
+    """Refuse functions that require masks or states."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
-        return  # built in, cannot be asked
-    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [
-        each.name
-        for each in parameters
-        if each.default is each.empty and each.kind in (*plain, inspect.Parameter.KEYWORD_ONLY)
-    ]
+        return  # built in: no signature
+    needed = required_arguments(parameters)
     if len(needed) > 1:
         raise IncompatibleModelError(
             f"{name} needs {', '.join(needed)}; phr gives observations alone (recurrent and action-masked policies "
@@ -255,13 +256,7 @@ def _check_arguments(function: Callable[..., Any], name: str) -> None:
 
 
 def check_soft(name: str, loss: str, allowed: Sequence[str], *, sample_labels: bool) -> None:
-    """Refuse what needs probabilities where a teacher has none.
-
-    Args:
-        name: The teacher's.
-        loss: What is asked for.
-        allowed: Losses that compare actions alone.
-        sample_labels: Whether it is to sample.
+    """Refuse a loss that is not in `allowed`, or sampled labels, for a teacher without probabilities.
 
     Raises:
         SettingError: If the loss or the labels need probabilities.
@@ -272,3 +267,61 @@ def check_soft(name: str, loss: str, allowed: Sequence[str], *, sample_labels: b
         raise SettingError(
             f"{name} is an action-only teacher, which allows only {only}: it has no probabilities for {wanted}"
         )
+
+
+class ContinuousTeacher:
+    """A policy with continuous actions in Stable-Baselines3's conventions.
+
+    Args:
+        module: Observations → numbers, `(batch, n)`.
+        low: Lowest action, of the action space's shape and number type.
+        high: Highest action.
+        squashed: Whether outputs lie in [−1, 1] and are scaled to [low, high]; otherwise they are clipped.
+        obs_spec: Its observations.
+        name: For messages.
+
+    Attributes:
+        identity: As `phr.teachers.foreign.identity_of` returns it; empty until the reader sets it.
+    """
+
+    horizon = 1
+    identity = ""
+    action_only = True
+
+    def __init__(
+        self,
+        module: nn.Module,
+        low: NDArray[Any],
+        high: NDArray[Any],
+        *,
+        squashed: bool,
+        obs_spec: ObservationSpec,
+        name: str,
+    ) -> None:
+        self.module, self.low, self.high, self.squashed, self.name = module, low, high, squashed, name
+        self.obs_spec = obs_spec
+        self.action_space = Continuous.between(low, high)
+        self.n_actions = self.action_space.n_outputs
+
+    def plan(self, obs: Any) -> ContinuousPlan:
+        """Call the policy once for a batch of observations; errors as in `actions`."""
+        return self.action_space.certain(self.actions(obs)[:, None])
+
+    def actions(self, obs: Any) -> NDArray[Any]:
+        """Return the most likely actions (the means), shape `(batch, *action_shape)`.
+
+        Raises:
+            InvalidDataError: If the observations do not match `obs_spec`.
+            NonFiniteError: If an observation or an action is not finite.
+        """
+        obs = self.obs_spec.check(obs)
+        with torch.inference_mode():
+            numbers = self.module(tensor_of(obs)).numpy().reshape(-1, *self.low.shape)
+        if self.squashed:
+            numbers = self.low + 0.5 * (numbers + 1.0) * (self.high - self.low)
+        if not np.isfinite(numbers).all():
+            raise NonFiniteError(f"{self.name} output contains NaN or Inf")
+        at = self.action_space.bounds
+        low, high = at.low.reshape(self.low.shape), at.high.reshape(self.low.shape)
+        cut: NDArray[Any] = np.clip(numbers, low, high).astype(self.action_space.dtype)
+        return cut

@@ -5,58 +5,82 @@ It stands below `studies` and `api` because both resolve names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+import os
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from phr.envs.factories import env_id_of_file
+from phr.envs.factories import env_id_of_file, is_factory
 from phr.envs.registry import make_env
-from phr.errors import SettingError, UsageError
+from phr.errors import SettingError, UnknownModelError, UsageError
 from phr.experience.minari_dataset import MINARI_PREFIX
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.foreign import (
     NOTHING_SAID,
-    Foreign,
+    PICKLES,
+    Actor,
     Reading,
-    is_action_only,
-    is_foreign,
     is_sb3,
     load_foreign,
     name_of,
 )
 from phr.teachers.oracle import SOLVABLE_IDS, OraclePlanner
-from phr.teachers.zoo import model_directory
+
+ZOO_PREFIX = "zoo:"
+
+
+def zoo_directory() -> Path:
+    """Return the folder of trained models: `$PHR_ZOO`, else `zoo/` of the checkout."""
+    named = os.environ.get("PHR_ZOO")
+    return Path(named) if named else Path(__file__).resolve().parents[3] / "zoo"
+
+
+def zoo_names() -> list[str]:
+    """Return the names of the finished models in the zoo."""
+    return sorted(path.parent.name for path in zoo_directory().glob("*/COMPLETE"))
+
+
+def model_directory(name: str) -> Path:
+    """Return the folder of a model, `zoo:NAME` or a path.
+
+    Raises:
+        UnknownModelError: If there is no such folder, or no such model in the zoo.
+    """
+    if name.startswith(ZOO_PREFIX):
+        directory = zoo_directory() / (name.removeprefix(ZOO_PREFIX) or "(no name)")
+        if not directory.is_dir():
+            if not zoo_directory().is_dir():
+                raise UnknownModelError(
+                    f"there is no zoo at {zoo_directory()}; run from a checkout, or set PHR_ZOO to a folder of models"
+                )
+            known = zoo_names()
+            near = difflib.get_close_matches(name.removeprefix(ZOO_PREFIX), known, n=1)
+            hint = f"did you mean zoo:{near[0]}?" if near else f"it holds {', '.join(known) or 'nothing'}"
+            raise UnknownModelError(f"the zoo in {zoo_directory()} has no {name.removeprefix(ZOO_PREFIX)!r}; {hint}")
+        return directory
+    directory = Path(name)
+    if directory.is_dir():
+        return directory
+    raise UnknownModelError(
+        f"{name} is not a run directory; give a folder that phr train or phr distill wrote, zoo:NAME, FILE.onnx, "
+        "a Stable-Baselines3 FILE.zip, module:factory or oracle"
+    )
+
 
 ORACLE = "oracle"
 
 Backend = Literal["torch", "onnx"]
 
 
-@dataclass(frozen=True)
-class Actor:
-    """A planner and where it belongs.
-
-    Attributes:
-        reference: What the user typed.
-        planner: What it stands for.
-        env_id: The environment to act in.
-        backend: What computes the plans.
-        commitment: Actions to execute per look where the user says nothing; None for the whole horizon.
-        model: The network and its manifest, None for planners without one.
-        identity: Tells a planner without a model from another: a hash of what it was read from, else its name; empty where
-            nothing does.
-        action_only: It answers actions instead of probabilities.
-    """
-
-    reference: str
-    planner: Planner
-    env_id: str
-    backend: str
-    commitment: int | None = None
-    model: Model | None = None
-    identity: str = ""
-    action_only: bool = False
+def is_foreign(reference: object) -> bool:
+    """Return whether a reference is a third-party policy."""
+    if not isinstance(reference, str | Path):
+        return True
+    name = str(reference)
+    if name.startswith(ZOO_PREFIX) or Path(name).is_dir():
+        return False
+    return Path(name).suffix in (".zip", ".onnx", *PICKLES) or is_factory(name)
 
 
 def resolve(
@@ -67,22 +91,21 @@ def resolve(
     backend: Backend | None = None,
     reading: Reading = NOTHING_SAID,
 ) -> Actor:
-    """Find what a reference stands for.
+    """Return the planner that a reference names.
 
     Args:
         reference: A run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip`, `module:factory`, `oracle`; or, in
             memory, a model, a planner, a torch module or a function.
-        env_id: Where to act; the model's own environment by default. Policies that phr did not train need it, and so do
-            files whose environment is code.
-        horizon: Actions that the oracle plans, 1 by default.
-        backend: What computes a network's plans: torch by default, onnx for an exported file.
-        reading: What the file of a policy that phr did not train does not say.
+        env_id: The environment (default: the model's own); required for third-party policies and for files whose
+            environment is code.
+        horizon: Actions that the oracle plans (default: 1).
+        backend: What computes a network's plans (default: torch, or onnx for an exported file).
+        reading: What the file of a third-party policy does not record.
 
     Raises:
         SettingError: If there is no such backend, or the reference does not run on it.
-        UnknownModelError: If the reference leads nowhere.
-        UsageError: If the oracle is asked for without an environment, or in one it cannot read; if a file alone names code
-            to run.
+        UnknownModelError: If there is no such model.
+        UsageError: If the oracle has no environment, or one it cannot read; if only a file names code to run.
         CorruptFileError: If a file is missing, truncated or edited.
     """
     if backend is not None and backend not in get_args(Backend):
@@ -92,7 +115,7 @@ def resolve(
     else:
         name = name_of(reference)
     if name.startswith(MINARI_PREFIX):
-        raise UsageError(f"{name} is a dataset, not a teacher; leave TEACHER out and say --experience {name}")
+        raise UsageError(f"{name} is a dataset, not a teacher; leave TEACHER out and use --experience {name}")
     if reading != NOTHING_SAID and not is_sb3(reference):
         raise SettingError(f"--activation and --normalize are for Stable-Baselines3's .zip files; {name} is none")
     if name == ORACLE:
@@ -100,7 +123,9 @@ def resolve(
             raise SettingError(f"the oracle searches; it has no backend {backend!r}")
         return _oracle(env_id, 1 if horizon is None else horizon)
     if horizon is not None:
-        raise UsageError(f"only the oracle takes a horizon; {name} has its own: say with the commitment how much to execute")
+        raise UsageError(
+            f"only the oracle takes a horizon; {name} has its own. Set the commitment to execute fewer actions."
+        )
     if not isinstance(reference, Model):
         if _is_exported(name):
             return _exported(name, env_id, backend)
@@ -119,11 +144,10 @@ def _actor_of(model: Model, name: str, env_id: str | None, backend: Backend) -> 
     return Actor(name, planner, model.where(env_id, name), backend, model.manifest.commitment, model)
 
 
-def _foreign(found: Foreign, backend: Backend | None) -> Actor:
+def _foreign(found: Actor, backend: Backend | None) -> Actor:
     if backend not in (None, found.backend):
-        raise SettingError(f"{found.name} runs on {found.backend}, not on {backend}; leave --backend out")
-    action_only = is_action_only(found.teacher)
-    return Actor(found.name, found.teacher, found.env_id, found.backend, identity=found.identity, action_only=action_only)
+        raise SettingError(f"{found.reference} runs on {found.backend}, not on {backend}; leave --backend out")
+    return found
 
 
 def _is_exported(name: str) -> bool:
@@ -136,7 +160,7 @@ def _is_exported(name: str) -> bool:
 
 def _exported(name: str, env_id: str | None, backend: Backend | None) -> Actor:
     if backend == "torch":
-        raise SettingError(f"{name} is an exported model, which torch does not run; leave --backend out, or say onnx")
+        raise SettingError(f"{name} is an exported model, which torch does not run; leave --backend out, or use onnx")
     from phr.acting.runtime import load_runtime
 
     planner = load_runtime(name)

@@ -1,7 +1,7 @@
-"""What a Stable-Baselines3 `.zip` holds, read without running a line of it.
+"""Stable-Baselines3 `.zip` files, read without executing anything in them.
 
-Such a file holds `data`, a JSON with cloudpickle in base64 under `:serialized:` keys, and `policy.pth`, the parameters as
-torch writes them. The pickles stay closed; the parameters go through torch's reader of weights alone.
+Such a file contains `data`, a JSON with cloudpickle in base64 under `:serialized:` keys, and `policy.pth`, the parameters as
+torch writes them. The pickles are not opened; the parameters go through torch's reader of weights alone.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import re
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from phr.errors import CorruptFileError
+from phr.errors import CorruptFileError, IncompatibleModelError, SettingError
 from phr.files import read_model_file
 
 DATA, WEIGHTS = "data", "policy.pth"
@@ -31,7 +34,7 @@ _MOST_MEMBERS = 4096
 _ENCRYPTED = 1
 
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, KeyError, MemoryError)
-"""What Python's reader says of a broken file; RuntimeError has NotImplementedError below it."""
+"""What Python's reader raises for a broken file; RuntimeError includes NotImplementedError."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +42,8 @@ class Sb3File:
     """The parts of a `.zip` that can be read safely.
 
     Attributes:
-        name: Where it was found, for messages.
-        data: The algorithm's settings; values that only a pickle tells are dicts with a `:serialized:` entry.
+        name: Its path, for messages.
+        data: The algorithm's settings; pickled values are dicts with a `:serialized:` entry.
         weights: Name → parameter of the policy.
         sha256: Of the whole file.
     """
@@ -156,3 +159,208 @@ def _is_dense(value: Any) -> bool:
     if type(value) is not Tensor or value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
         return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+Family = Literal["actor_critic", "q", "sac", "td3"]
+
+_FAMILIES: dict[str, Family] = {
+    "stable_baselines3.common.policies": "actor_critic",
+    "stable_baselines3.dqn.policies": "q",
+    "stable_baselines3.sac.policies": "sac",
+    "stable_baselines3.td3.policies": "td3",
+}
+_ALGORITHMS = {"actor_critic": "A2C or PPO", "q": "DQN", "sac": "SAC", "td3": "TD3"}
+
+_DEFAULT_ACTIVATION: dict[Family, str] = {"actor_critic": "tanh", "q": "relu", "sac": "relu", "td3": "relu"}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU,
+    "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "mish": nn.Mish, "selu": nn.SELU, "celu": nn.CELU,
+}  # fmt: skip
+_TORCH_NAMES = {module.__name__: name for name, module in ACTIVATIONS.items()}
+
+_KNOWN_EXTRACTORS = ("NatureCNN", "FlattenExtractor")
+_OWN = "build it yourself in module:factory (docs/bring-your-own-policy.md)"
+
+
+@dataclass(frozen=True)
+class SpaceText:
+    """A space as the JSON describes it; None where it does not.
+
+    Attributes:
+        kind: `Box`, `Discrete`, ...
+        shape: Of one element.
+        dtype: numpy's name.
+        n: Elements of a Discrete space.
+        start: Its first element.
+        is_bytes: A Box of bytes from 0 to 255 everywhere.
+        low: Lower bounds of a Box, flat; None unless all are printed.
+        high: Upper bounds.
+        nvec: Choices of each component of a MultiDiscrete space.
+    """
+
+    kind: str
+    shape: tuple[int, ...] | None
+    dtype: str | None
+    n: int | None = None
+    start: int = 0
+    is_bytes: bool = False
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+    nvec: tuple[float, ...] | None = None
+
+    def __str__(self) -> str:
+        if self.kind == "MultiDiscrete" and self.nvec is not None:
+            return f"MultiDiscrete([{', '.join(f'{n:g}' for n in self.nvec)}])"
+        if self.kind == "Discrete":
+            return f"Discrete({self.n}{f', start={self.start}' if self.start else ''})"
+        return f"{self.kind} of {self.dtype}, shape {self.shape}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """A policy as its file describes it without a pickle.
+
+    Attributes:
+        family: Its arrangement of parameters.
+        activation: Between the fully connected layers.
+        observations: The observation space.
+        actions: The action space.
+        normalize_images: Bytes are divided by 255.
+        squash_output: Continuous actions of `actor_critic` are scaled from [−1, 1] to their range; with state-dependent
+            exploration they go through tanh before.
+        clip_mean: Limit of the means of SAC with state-dependent exploration.
+    """
+
+    family: Family
+    activation: str
+    observations: SpaceText
+    actions: SpaceText
+    normalize_images: bool
+    squash_output: bool
+    clip_mean: float
+
+    @property
+    def algorithm(self) -> str:
+        """Return the algorithms that write such files."""
+        return _ALGORITHMS[self.family]
+
+
+def describe(file: Sb3File, activation: str | None = None) -> Description:
+    """Return the description of the policy in a file; `activation` is for files that record it only as a pickle.
+
+    Raises:
+        IncompatibleModelError: If the policy is recurrent, action-masked, or not one of Stable-Baselines3's own.
+        SettingError: If the activation function is unknown, missing, or another than the file's.
+        CorruptFileError: If the JSON contains other types of values than Stable-Baselines3 writes.
+    """
+    family = _family(file)
+    settings = _entry(file, "policy_kwargs")
+    extractor = settings.get("features_extractor_class")
+    if extractor is not None and _class_name(extractor) not in _KNOWN_EXTRACTORS:
+        raise IncompatibleModelError(
+            f"{file.name}: its features extractor {extractor} is not Stable-Baselines3's own; {_OWN}"
+        )
+    clip_mean = settings.get("clip_mean", 2.0)
+    if not isinstance(clip_mean, int | float):
+        raise CorruptFileError(f"{file.name}: its clip_mean must be a number, got {clip_mean!r}")
+    return Description(
+        family=family,
+        activation=_activation(file.name, settings, family, activation),
+        observations=_space(file, "observation_space"),
+        actions=_space(file, "action_space"),
+        normalize_images=_flag(file, settings, "normalize_images", default=True),
+        squash_output=_flag(file, settings, "squash_output", default=False),
+        clip_mean=float(clip_mean),
+    )
+
+
+def _family(file: Sb3File) -> Family:
+    module = str(_entry(file, "policy_class").get("__module__", "unknown"))
+    if "recurrent" in module or any("lstm" in key for key in file.weights):
+        raise IncompatibleModelError(
+            f"{file.name}: a recurrent policy carries a state from step to step, which phr cannot distil"
+        )
+    if "maskable" in module:
+        raise IncompatibleModelError(
+            f"{file.name}: an action-masked policy (MaskablePPO) needs its masks, which phr cannot distil"
+        )
+    if module not in _FAMILIES:
+        raise IncompatibleModelError(
+            f"{file.name}: its policy comes from {module}, not from Stable-Baselines3's A2C, PPO, DQN, SAC or TD3; {_OWN}"
+        )
+    return _FAMILIES[module]
+
+
+def _activation(name: str, settings: dict[str, Any], family: Family, asked: str | None) -> str:
+    if asked is not None and asked not in ACTIVATIONS:
+        raise SettingError(f"unknown activation {asked!r}; choose one of {', '.join(ACTIVATIONS)}")
+    said = settings.get("activation_fn")
+    told = _DEFAULT_ACTIVATION[family] if said is None else _TORCH_NAMES.get(_class_name(said))
+    if told is None and _class_name(said):  # to say another one would make another policy of it
+        raise IncompatibleModelError(
+            f"{name}: its activation function must be one of {', '.join(_TORCH_NAMES)}, got {_class_name(said)}; {_OWN}"
+        )
+    if told is None and asked is None:
+        raise SettingError(f"{name}: its activation function {said!r} cannot be read; add --activation tanh|relu|...")
+    if told is not None and asked is not None and said is not None and told != asked:
+        raise SettingError(f"{name} has the activation function {told}, not {asked}; leave --activation out")
+    return asked or told or ""
+
+
+def _entry(file: Sb3File, key: str) -> dict[str, Any]:
+    value = file.data.get(key, {})
+    if not isinstance(value, dict):
+        raise CorruptFileError(f"{file.name}: the entry {key} of its settings must be an object")
+    return value
+
+
+def _flag(file: Sb3File, settings: dict[str, Any], key: str, *, default: bool) -> bool:
+    value = settings.get(key, default)
+    if not isinstance(value, bool):
+        raise CorruptFileError(f"{file.name}: its {key} must be true or false, got {value!r}")
+    return value
+
+
+def _class_name(text: object) -> str:
+    """The bare name in `<class 'package.module.Name'>`; empty for any other text."""
+    found = re.fullmatch(r"<class '(?:torch\.nn|stable_baselines3)\.(?:\w+\.)*(\w+)'>", str(text))
+    return found[1] if found else ""
+
+
+def _space(file: Sb3File, key: str) -> SpaceText:
+    entry = _entry(file, key)
+    found = re.search(r"\.spaces\.\w+\.(\w+)'", str(entry.get(":type:")))
+    if found is None:
+        raise CorruptFileError(f"{file.name}: its {key} must be a Gymnasium space")
+    shape, is_discrete = entry.get("_shape", entry.get("shape")), found[1] == "Discrete"
+    try:
+        return SpaceText(
+            kind=found[1],
+            shape=tuple(int(side) for side in shape) if isinstance(shape, list) else None,
+            dtype=str(entry["dtype"]) if "dtype" in entry else None,
+            n=int(entry["n"]) if is_discrete and "n" in entry else None,
+            start=int(entry.get("start", 0)) if is_discrete else 0,
+            is_bytes=str(entry.get("dtype")) == "uint8"
+            and _numbers(entry, "low") <= {0}
+            and _numbers(entry, "high") <= {255},
+            low=_spelt_out(entry.get("low"), shape),
+            high=_spelt_out(entry.get("high"), shape),
+            nvec=_spelt_out(entry.get("nvec"), shape),
+        )
+    except (TypeError, ValueError) as error:
+        raise CorruptFileError(f"{file.name}: its {key} has a format unknown to phr: {error}") from error
+
+
+def _spelt_out(text: Any, shape: Any) -> tuple[float, ...] | None:
+    """The numbers of a printed array of this shape, flat; None if some are missing (long ones have an ellipsis)."""
+    try:
+        numbers = tuple(float(word) for word in re.sub(r"[][,]", " ", str(text)).split())
+        return numbers if len(numbers) == math.prod(shape) else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _numbers(entry: dict[str, Any], bound: str) -> set[int]:
+    """The whole numbers in the printed bound of a Box of bytes; long ones have an ellipsis, some are not printed."""
+    texts: Iterable[Any] = (entry.get(bound), entry.get(f"{bound}_repr"))
+    return {int(digits) for text in texts if text is not None for digits in re.findall(r"\d{1,3}", str(text))}

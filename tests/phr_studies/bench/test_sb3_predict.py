@@ -13,7 +13,7 @@ from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.torch_planner import TorchPlanner
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
-from phr.teachers.zoo import zoo_directory
+from phr.teachers.references import zoo_directory
 from phr_studies.bench.rounds import Arena
 from phr_studies.bench.sb3 import PredictLoop, predict_peer
 
