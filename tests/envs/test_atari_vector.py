@@ -10,7 +10,7 @@ import pytest
 
 from phr.envs.atari import AtariVector
 from phr.envs.registry import make_env
-from phr.envs.training_vector import TrainingVector
+from phr.envs.split import TrainingVector
 from phr.envs.vector import VectorSplit
 from phr.errors import InvalidDataError, UnsupportedEnvironmentError
 from tests.envs.atari_reference import atari

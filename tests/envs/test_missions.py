@@ -4,7 +4,7 @@ import pytest
 from gymnasium.spaces import Text
 from minigrid.core.mission import MissionSpace
 
-from phr.envs.missions import mission_codes
+from phr.envs.flatten import mission_codes
 from phr.errors import UnsupportedEnvironmentError
 
 

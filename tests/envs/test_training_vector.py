@@ -7,8 +7,7 @@ import pytest
 
 from phr.envs.atari import AtariVector
 from phr.envs.registry import make_env, split_env
-from phr.envs.split import SplitEnv
-from phr.envs.training_vector import TrainingVector
+from phr.envs.split import SplitEnv, TrainingVector
 from phr.envs.vector import Autoreset, VectorSplit, make_training_vectors
 from phr.errors import InvalidDataError, UnsupportedEnvironmentError
 from tests.helpers import corridor

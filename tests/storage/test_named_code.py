@@ -15,7 +15,7 @@ import phr
 from phr.acting.onnx_file import seal
 from phr.api import evaluate_all_starts
 from phr.distil import runs
-from phr.envs.factories import env_id_of_file, imports_code
+from phr.envs.registry import env_id_of_file, imports_code
 from phr.errors import UsageError
 from phr.experience.archive import save_experience
 from phr.storage.model import load_model

@@ -16,8 +16,7 @@ from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, SettingError, UnknownModelError, UsageError
 from phr.evaluation.evaluate import check_fits
 from phr.experience.archive import load_experience
-from phr.experience.logged import load_logged
-from phr.experience.minari_dataset import MINARI_PREFIX
+from phr.experience.logged import MINARI_PREFIX, load_logged
 from phr.experience.trajectory import Experience
 from phr.files import sha256_of
 from phr.networks.trunks import TrunkConfig

@@ -40,9 +40,9 @@ from minigrid.minigrid_env import MiniGridEnv
 from minigrid.wrappers import ActionBonus, NoDeath, PositionBonus, ReseedWrapper
 from numpy.typing import NDArray
 
+from phr.envs.contract import is_patched, methods_of
+from phr.envs.flatten import mission_codes
 from phr.envs.four_rooms import FourRoomsEnv
-from phr.envs.missions import mission_codes
-from phr.envs.patches import is_patched, methods_of
 from phr.envs.planes import FULL, WALKING, PlaneLayout
 from phr.envs.split import Advance, SplitEnv, discrete_size
 from phr.errors import UnsupportedEnvironmentError

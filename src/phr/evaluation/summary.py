@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from phr.envs.remarks import Remarks
+from phr.envs.vector import Remarks
 from phr.evaluation.bound import ENOUGH_SECONDS, TOLERATED_FRACTION, TimeBound, is_enough_to_judge
 from phr.evaluation.starts import StartsResult
 from phr.evaluation.statistics import stratified_bootstrap

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from phr.actions import Continuous, action_space_from_json
 from phr.errors import CorruptFileError
-from phr.experience.npz import read_npz
-from phr.experience.origin import Origin
-from phr.experience.trajectory import Experience, Trajectory
+from phr.experience.trajectory import Experience, Origin, Trajectory
+from phr.experience.untrusted import read_npz
 from phr.files import atomic_path, read_json, sha256_of, write_json
 
 _FORMAT = "phr-experience-2"

@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, Discrete
-from phr.errors import InvalidDataError, NonFiniteError
-from phr.experience.origin import Origin
+from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Whose experience it is, and what is needed to record it again.
+
+    Attributes:
+        teacher: What the user called the teacher.
+        teacher_id: SHA-256 of its model file; its name (`oracle`) where it has none.
+        seed: Fixed the starts, and the sampled actions.
+        prefix: Fewest and most random, unrecorded actions before each episode.
+        sampled: The teacher sampled; otherwise it took its most likely actions.
+        versions: Of phr and of the libraries that recorded it.
+    """
+
+    teacher: str
+    teacher_id: str
+    seed: int
+    prefix: tuple[int, int]
+    sampled: bool
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "prefix": list(self.prefix)}
+
+    @classmethod
+    def from_json(cls, values: Any) -> Origin:
+        """What `to_json` wrote.
+
+        Raises:
+            CorruptFileError: If entries are missing or unknown.
+        """
+        try:
+            low, high = values["prefix"]
+            return cls(**{**values, "prefix": (low, high)})
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptFileError(f"this origin of experience was not written by phr: {error}") from error
+
 
 _KINDS = {"obs": "biuf", "actions": "iuf", "teacher_logits": "f", "rewards": "biuf"}
 """Numpy's kinds of numbers that the arrays may hold."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from phr.envs.factories import env_id_of_file
+from phr.envs.registry import env_id_of_file
 from phr.errors import CorruptFileError, IncompatibleModelError
 from phr.files import ensure_directory, sha256_of, write_text
 from phr.manifest import COMPLETE, Manifest

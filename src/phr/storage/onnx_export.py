@@ -24,7 +24,7 @@ from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, MissingExtraError, OutputDirectoryError, SettingError, UsageError
 from phr.evaluation.evaluate import check_fits
-from phr.experience.observations import meet_observations, random_observations
+from phr.experience.collect import meet_observations, random_observations
 from phr.files import atomic_path, ensure_directory
 from phr.manifest import Manifest, library_versions
 from phr.seeding import Streams

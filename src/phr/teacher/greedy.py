@@ -8,9 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from phr.envs.remarks import Remarks
 from phr.envs.split import SplitEnv
-from phr.envs.vector import Autoreset, Start, VectorSplit
+from phr.envs.vector import Autoreset, Remarks, Start, VectorSplit
 from phr.evaluation.episodes import play_episodes
 from phr.networks.policy import PlanNetwork, blank_network
 from phr.networks.torch_planner import TorchPlanner

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phr.envs.lanes import random_prefix
-from phr.envs.split import SplitEnv
-from phr.envs.training_vector import TrainingVector
+from phr.envs.split import SplitEnv, TrainingVector
 from phr.envs.vector import make_training_vectors
 from phr.errors import InvalidDataError
 from phr.seeding import Streams, rng_from_state, rng_state

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.errors import CorruptFileError, InvalidDataError, UnknownModelError
-from phr.experience.npz import read_npz
+from phr.experience.untrusted import read_npz
 from phr.files import atomic_path, sha256_of
 
 _FORMAT = "phr-normalization-1"

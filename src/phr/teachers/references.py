@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from phr.envs.factories import env_id_of_file
-from phr.envs.registry import make_env
+from phr.envs.registry import env_id_of_file, make_env
 from phr.errors import SettingError, UsageError
-from phr.experience.minari_dataset import MINARI_PREFIX
+from phr.experience.logged import MINARI_PREFIX
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.foreign import (
