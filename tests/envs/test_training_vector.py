@@ -102,12 +102,12 @@ def test_what_was_sent_is_received_once(make: Callable[[], SplitEnv]) -> None:
     vector = make_training_vectors(make, 1, seeds)[0]
     assert isinstance(vector, TrainingVector)
     vector.reset()
-    with pytest.raises(InvalidDataError, match="send actions before"):
+    with pytest.raises(InvalidDataError, match=r"receive\(\) must follow send"):
         vector.receive()
     vector.send(np.ones(1, np.int64))
     step = vector.receive()
     assert step.rewards.shape == (1,)
-    with pytest.raises(InvalidDataError, match="send actions before"):
+    with pytest.raises(InvalidDataError, match=r"receive\(\) must follow send"):
         vector.receive()
 
 

@@ -31,28 +31,18 @@ def imports_code(env_id: str) -> bool:
 
 
 def env_id_of_file(found: str, said: str | None, name: str) -> str:
-    """The environment to act in: what the user said, else what a file says, unless that would run code of its choice.
-
-    Args:
-        found: What the file says.
-        said: What the user said, None for nothing.
-        name: The file, for the message.
+    """Return the environment to act in: `said` by the user, else `found` in the file `name`.
 
     Raises:
-        UsageError: If the user said nothing and the file's id imports a module.
+        UsageError: If the user gave none and the file's id would import a module, which could run any code.
     """
     if said is None and imports_code(found):
-        raise UsageError(f"{name} asks for the environment {found}, which is code; if you trust it, say --env-id {found}")
+        raise UsageError(f"{name} asks for the environment {found}, which is code; if you trust it, add --env-id {found}")
     return found if said is None else said
 
 
 def import_named(reference: str, unknown: type[UsageError]) -> ModuleType:
-    """Import the module of `package.module:name` and return it.
-
-    Args:
-        reference: The module, a colon, and anything.
-        unknown: Raised, with one line, if the module cannot be imported.
-    """
+    """Import the module of `package.module:name`; raise `unknown` with one line if that fails."""
     module = reference.partition(":")[0]
     try:
         return importlib.import_module(module)
@@ -63,12 +53,7 @@ def import_named(reference: str, unknown: type[UsageError]) -> ModuleType:
 
 
 def find_factory(reference: str, unknown: type[UsageError]) -> Any:
-    """Import the module of `package.module:name` and return what it calls `name`.
-
-    Args:
-        reference: As above.
-        unknown: Raised, with one line, if the module cannot be imported or has no such name.
-    """
+    """Import the module of `package.module:name` and return its `name`; raise `unknown` with one line if that fails."""
     module, _, name = reference.partition(":")
     found = import_named(reference, unknown)
     try:
@@ -94,7 +79,7 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
             a function that returns a Gymnasium environment. A MiniGrid id may end in `?view=partial`, an Atari id in options
             like `?sticky=0.25&noop_max=0` (`AtariSettings`).
         view: For MiniGrid: 'full' is the whole grid, for environments on the fast path only; 'partial' is the agent's own
-            view. By default the whole grid on the fast path, else what the environment shows.
+            view. By default the whole grid on the fast path, else the environment's own observation.
         **kwargs: Passed on to the environment (render_mode, ...).
 
     Returns:
@@ -102,9 +87,9 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
         builds an observation at each step.
 
     Raises:
-        UnknownEnvironmentError: If there is no such id or factory; near misses are named.
+        UnknownEnvironmentError: If there is no such id or factory; the message suggests similar ids.
         UnsupportedEnvironmentError: If phr cannot act in it, or it has no such option.
-        SettingError: If an option has a value that makes no sense.
+        SettingError: If the value of an option is invalid.
         MissingExtraError: If it needs a package that is not installed.
     """
     name, options = _split_options(env_id)
@@ -127,7 +112,7 @@ def make_gym_env(env_id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
 
 
 def with_option(env_id: str, name: str, value: object) -> str:
-    """The id with an option behind it, in place of what it said about it before."""
+    """Return the id with an option set to a value."""
     plain, options = _split_options(env_id)
     return f"{plain}?" + "&".join(f"{key}={text}" for key, text in {**options, name: str(value)}.items())
 
@@ -144,17 +129,13 @@ def _split_options(env_id: Any) -> tuple[str, dict[str, str]]:
 def split_env(
     env: gymnasium.Env[Any, Any], env_id: str, view: View | None = None, options: Mapping[str, str] | None = None
 ) -> SplitEnv:
-    """Split the step of a Gymnasium environment that was made elsewhere.
+    """Split the step of a Gymnasium environment that was made elsewhere; for the errors see `make_env`.
 
     Args:
         env: The environment.
-        env_id: What to call it.
+        env_id: Its name in messages.
         view: For MiniGrid; see `make_env`.
         options: For Atari: fields of `AtariSettings`, as text.
-
-    Raises:
-        UnsupportedEnvironmentError: If phr cannot act in it, or it has no such option.
-        SettingError: If an option has a value that makes no sense.
     """
     given = dict(options or {})
     reason = _plain_atari_reason(env) if _is_atari(env) else None
@@ -207,7 +188,7 @@ def _call_factory(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any
 
 
 def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    """Make a registered environment; `module` is what was written before the name, for the messages."""
+    """Make a registered environment; `module` is the prefix of its name in messages."""
     _import_family(name)
     env_id = module + name
     try:
@@ -225,11 +206,7 @@ def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasiu
 
 
 def _with_version(name: str) -> str:
-    """Return the id; for a name without version the latest one, as `gymnasium.make` does.
-
-    Raises:
-        gymnasium.error.Error: If it does not look like an id.
-    """
+    """Return the id; for a name without version the latest one, as `gymnasium.make` does."""
     namespace, plain, version = parse_env_id(name)
     latest = find_highest_version(namespace, plain) if version is None else None
     return name if latest is None else get_env_id(namespace, plain, latest)
@@ -239,25 +216,25 @@ def _import_family(env_id: str) -> None:
     """Import the package that registers this id; Gymnasium has no plug-in entry point any more."""
     prefix = env_id.partition("-")[0].partition("/")[0]
     if prefix == "ALE" or (env_id not in gymnasium.registry and _OLD_ATARI_NAME.fullmatch(env_id)):
-        _import_atari(env_id, sure=prefix == "ALE" or _OLD_ATARI_FLAVOUR.search(env_id) is not None)
+        # Without ale-py, a bare name such as Own-v0 may still be somebody else's.
+        needed = prefix == "ALE" or _OLD_ATARI_FLAVOUR.search(env_id) is not None
+        if _imports("ale_py", env_id, needed):
+            from phr.envs.atari_ids import register_old_names
+
+            register_old_names()
     elif prefix in ("MiniGrid", "BabyAI"):
-        try:
-            importlib.import_module("minigrid")
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(f"{env_id} needs the package minigrid; {_pip_line(error)}") from error
+        _imports("minigrid", env_id, needed=True)
 
 
-def _import_atari(env_id: str, sure: bool) -> None:
-    """Register Atari's ids, the old ones too; where ale-py is missing, only a name that is surely Atari's needs it."""
+def _imports(package: str, env_id: str, needed: bool) -> bool:
+    """Import a package; without it return False, or raise an error if the environment needs it."""
     try:
-        importlib.import_module("ale_py")
+        importlib.import_module(package)
     except ModuleNotFoundError as error:
-        if sure:
-            raise MissingExtraError(f"{env_id} needs the package ale_py; {_pip_line(error)}") from error
-        return
-    from phr.envs.atari_ids import register_old_names
-
-    register_old_names()
+        if needed:
+            raise MissingExtraError(f"{env_id} needs the package {package}; {_pip_line(error)}") from error
+        return False
+    return True
 
 
 def _pip_line(error: Exception) -> str:
@@ -275,7 +252,7 @@ def _unknown_message(module: str, name: str) -> str:
 
 
 def _plain_atari_reason(env: gymnasium.Env[Any, Any]) -> str | None:
-    """Return why ale-py's environment is stepped as Gymnasium does it; None where phr can drive its emulator directly."""
+    """Return why a game is stepped through Gymnasium; None where phr can drive its emulator directly."""
     layer: Any = env
     while isinstance(layer, gymnasium.Wrapper):
         kind = type(layer)

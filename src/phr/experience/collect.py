@@ -1,4 +1,4 @@
-"""Letting a teacher act and writing down what it does."""
+"""Recording what a teacher does, and gathering observations to compare two backends on."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def collect_experience(
     """Record one whole episode from every start; the prefix of a start is not part of its episode.
 
     Args:
-        teacher: Looked at every step; its first head acts.
+        teacher: Plans at every step; its first head acts.
         vector: Environments whose autoreset is `DISABLED`.
         starts: One episode each.
-        sample_rng: Let the teacher sample its actions. By default it takes its most likely action: a sampling teacher's
-            later actions depend on accidents that the first observation cannot tell.
-        on_episode: Told how many episodes have ended, whenever some do.
+        sample_rng: Samples the actions. By default the most likely ones are taken: the later actions of a sampling teacher
+            depend on chance, which the first observation cannot show.
+        on_episode: Called with the number of ended episodes, whenever some end.
 
     Returns:
         Trajectories in the order of `starts`.
 
     Raises:
-        NonFiniteError: If the teacher answers with a NaN or an infinity.
+        NonFiniteError: If an output of the teacher is NaN or infinite.
         BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
     """
     lanes = Lanes(vector, starts)
@@ -76,10 +76,10 @@ def collect_experience(
 
 
 def teacher_logits_of(plan: Plan) -> FloatArray:
-    """What a teacher answers for the next action, logits or continuous actions, shape `(batch, n_outputs)`; a view.
+    """Return a view of a teacher's outputs for the next action, logits or continuous actions, shape `(batch, n_outputs)`.
 
     Raises:
-        InvalidDataError: If its plan holds no such numbers.
+        InvalidDataError: If its plan has no such outputs.
     """
     if not isinstance(plan, NetworkPlan):
         raise InvalidDataError(f"experience needs a teacher with logits over actions, got a {type(plan).__name__}")
@@ -87,13 +87,13 @@ def teacher_logits_of(plan: Plan) -> FloatArray:
 
 
 def non_finite_plan(teacher: Planner, where: str) -> NonFiniteError:
-    """Return the error for a teacher that answers with a NaN or an infinity; `where` names the step."""
+    """Return the error for a teacher whose output is NaN or infinite; `where` names the step."""
     name = getattr(teacher, "name", "") or type(teacher).__name__
     return NonFiniteError(f"the plan of the teacher {name} contains NaN or Inf at {where}; its outputs must be finite")
 
 
 class _Recorder:
-    """One growing episode; it is dropped when the episode ends, so no observation is kept twice for long."""
+    """One growing episode."""
 
     def __init__(self, space: ActionSpace) -> None:
         self._space = space

@@ -1,4 +1,4 @@
-"""Arrays out of an .npz that may be broken, or made to do harm."""
+"""Reading .npz and HDF5 files that may be broken or malicious: their sizes and links are checked before anything is read."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ _ERRORS = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError,
     SyntaxError, RecursionError,
 )  # fmt: skip
-"""What numpy and zipfile say of a broken file."""
-
+"""What numpy and zipfile raise for a broken file."""
 
 _LONGEST_HEADER = 10_000
 """Bytes; numpy reads a header whole before it judges it."""
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of an .npz; pickled ones are refused, and nothing is allocated before its size is checked.
+    """Return every array of an .npz; pickled ones are refused, and nothing is allocated before its size is checked.
 
     Raises:
-        CorruptFileError: If the file is missing, truncated or edited, or claims arrays that it does not hold.
+        CorruptFileError: If the file is missing, truncated or edited, or claims larger arrays than it contains.
     """
     if not path.is_file():
         raise CorruptFileError(f"{path} is missing")
@@ -46,16 +45,12 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this machine has."""
+    """Return the bytes of memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
 
 
 def _check_sizes(archive: zipfile.ZipFile) -> None:
-    """Compare what every array's header claims with what its member holds, and the sum with the machine's memory.
-
-    Raises:
-        ValueError: If they do not fit.
-    """
+    """Compare every array's header with the size of its member, and the sum with the machine's memory; else ValueError."""
     infos = archive.infolist()
     total = sum(info.file_size for info in infos)
     memory = machine_memory()
@@ -86,21 +81,15 @@ def _header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 
 _MOST_PACKED = 1100
-"""Times that a filter can make an array smaller; deflate reaches 1032."""
+"""Largest compression factor of a filter; deflate reaches 1032."""
 
 
 def check_hdf5(path: Path) -> int:
-    """Refuse what leads to other files, and arrays that are larger than what the file holds or this machine has.
-
-    Args:
-        path: The file.
-
-    Returns:
-        How many groups lie at its top.
+    """Return the number of top-level groups of an HDF5 file.
 
     Raises:
-        ValueError: If it is such a file.
-        OSError: If it is no HDF5 file.
+        ValueError: If it leads to other files, or claims arrays larger than its content or this machine's memory.
+        OSError: If it is not an HDF5 file.
     """
     h5py: Any = importlib.import_module("h5py")
     total, seen, memory = 0, set(), machine_memory()
@@ -126,7 +115,7 @@ def check_hdf5(path: Path) -> int:
 
 
 def _size_of(dataset: Any) -> int:
-    """Bytes of an array, if its own file holds as many."""
+    """Return the bytes of an array if the file itself contains as many."""
     if dataset.external or dataset.is_virtual:
         raise ValueError(f"the values of {dataset.name} lie in another file, which phr does not open")
     claimed = 0 if dataset.shape is None else math.prod(dataset.shape) * dataset.dtype.itemsize
