@@ -24,7 +24,7 @@ Step = tuple[Any, float, bool, bool, dict[str, Any]]
 
 
 class CheckedEnv:
-    """A Gymnasium environment whose `reset` and `step` return what Gymnasium's contract says, or raise an error.
+    """A Gymnasium environment whose `reset` and `step` follow Gymnasium's contract, or raise an error.
 
     Observations are not checked here but where they are read (`phr.envs.flatten`), so that an observation that nobody
     requests costs nothing.

@@ -43,7 +43,7 @@ _Writes = Mapping[Any, tuple[_Write, slice]]
 
 
 class OutsideError(Exception):
-    """A value is no element of its space; the message says what was expected and what came."""
+    """A value is not an element of its space; the message contains what was expected and what came."""
 
 
 @dataclass(frozen=True)

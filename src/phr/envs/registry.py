@@ -30,15 +30,15 @@ def imports_code(env_id: str) -> bool:
     return ":" in env_id.partition("?")[0]
 
 
-def env_id_of_file(found: str, said: str | None, name: str) -> str:
-    """Return the environment to act in: `said` by the user, else `found` in the file `name`.
+def env_id_of_file(found: str, chosen: str | None, name: str) -> str:
+    """Return the environment to act in: the one that the user names, else `found` in the file `name`.
 
     Raises:
         UsageError: If the user gave none and the file's id would import a module, which could run any code.
     """
-    if said is None and imports_code(found):
+    if chosen is None and imports_code(found):
         raise UsageError(f"{name} asks for the environment {found}, which is code; if you trust it, add --env-id {found}")
-    return found if said is None else said
+    return found if chosen is None else chosen
 
 
 def import_named(reference: str, unknown: type[UsageError]) -> ModuleType:

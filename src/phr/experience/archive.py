@@ -1,4 +1,4 @@
-"""Experience on disk: one .npz of joined arrays, and a JSON beside it that says what they are."""
+"""Experience on disk: one .npz of joined arrays, and a JSON description beside it."""
 
 from __future__ import annotations
 
