@@ -67,7 +67,7 @@ COMMANDS: dict[str, Callable[[Any], object]] = {
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_folder_runs_no_code_of_its_own(folder: Path, command: str) -> None:
     found = load_model(folder).env_id
-    with pytest.raises(UsageError, match="which is code; if you trust it, say --env-id ") as caught:
+    with pytest.raises(UsageError, match="which is code; if you trust it, add --env-id ") as caught:
         COMMANDS[command](folder)
     assert str(caught.value).endswith(f"--env-id {found}")
     assert "\n" not in str(caught.value)
@@ -84,7 +84,7 @@ def test_an_exported_file_runs_no_code_of_its_own(tmp_path: Path) -> None:
     manifest = replace(export_manifest(corridor_student()), env_id=EVIL)
     (tmp_path / "s.onnx").write_bytes(seal(corridor_graph(), manifest))
     for command in ("evaluate", "distill", "teacher"):
-        with pytest.raises(UsageError, match=r"^s.onnx asks for .*say --env-id stranger_module:make$"):
+        with pytest.raises(UsageError, match=r"^s.onnx asks for .*add --env-id stranger_module:make$"):
             COMMANDS[command]("s.onnx")
     assert phr.evaluate("s.onnx", steps=8, runs=1, env_id=CORRIDOR).return_mean == 1
 
