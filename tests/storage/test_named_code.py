@@ -91,7 +91,7 @@ def test_an_exported_file_runs_no_code_of_its_own(tmp_path: Path) -> None:
 
 def test_an_export_compares_without_it_and_says_what_to_type(tmp_path: Path) -> None:
     export = phr.export_onnx(_folder(tmp_path / "stranger", EVIL), tmp_path / "s.onnx")
-    assert f"say --env-id {EVIL}" in str(export)
+    assert f"add --env-id {EVIL}" in str(export)
 
 
 def test_a_study_runs_no_code_of_its_own(tmp_path: Path) -> None:
