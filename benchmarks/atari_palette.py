@@ -1,4 +1,4 @@
-"""Measure the grey value of every NTSC colour number in the emulator: the table in src/phr/envs/atari_palette.py.
+"""Measure the grey value of every NTSC colour number in the emulator: the table in src/phr/envs/atari.py.
 
 .venv/bin/python benchmarks/atari_palette.py
 """
@@ -12,7 +12,7 @@ import numpy as np
 from ale_py import ALEInterface, LoggerMode, roms
 from ale_py.registration import rom_id_to_name
 
-from phr.envs.atari_palette import grey_table
+from phr.envs.atari import grey_table
 
 N_COLOURS = 128
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import PassiveEnvChecker, TimeLimit
 
-from phr.envs.atari import AtariSplitEnv
+from phr.envs.atari import AtariSplitEnv, grey_table
 from phr.envs.atari_ids import AtariSettings, register_old_names
-from phr.envs.atari_palette import grey_table
 from phr.envs.registry import make_env, split_env, with_option
 from phr.envs.split import ObservingEnv
 from phr.errors import SettingError, UnknownEnvironmentError, UnsupportedEnvironmentError
@@ -56,8 +55,8 @@ def test_a_near_miss_of_an_old_name_is_named() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("sticky=1.5", "sticky is a probability between 0 and 1, got 1.5"),
-        ("sticky=often", "sticky=often is no value of this option"),
+        ("sticky=1.5", "sticky must be a probability from 0 to 1, got 1.5"),
+        ("sticky=often", "sticky must be a number, got 'often'"),
         ("noop_max=-1", "noop_max must be >= 0"),
         ("frame_skip=0", "frame_skip must be >= 1, got 0"),
         ("fire=yes", "fire must be one of 'no', 'reset', 'life'; got 'yes'"),

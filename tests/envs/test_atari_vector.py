@@ -10,7 +10,7 @@ import pytest
 
 from phr.envs.atari import AtariVector
 from phr.envs.registry import make_env
-from phr.envs.training_vector import TrainingVector
+from phr.envs.split import TrainingVector
 from phr.envs.vector import VectorSplit
 from phr.errors import InvalidDataError, UnsupportedEnvironmentError
 from tests.envs.atari_reference import atari
@@ -160,7 +160,7 @@ def test_what_the_native_emulators_cannot_play_is_refused(env_id: str, kwargs: A
 
 def test_it_must_be_reset_first_and_hold_a_game() -> None:
     vector = native("PongDeterministic-v4")
-    with pytest.raises(InvalidDataError, match="reset the vector before it is looked at"):
+    with pytest.raises(InvalidDataError, match="reset the vector before it is observed"):
         vector.observe()
     with pytest.raises(InvalidDataError, match="reset the vector before it is advanced"):
         vector.advance(np.zeros(2, np.int64))

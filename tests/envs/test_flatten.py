@@ -13,10 +13,12 @@ import torch
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from minigrid.core.mission import MissionSpace
 from minigrid.wrappers import FullyObsWrapper
 from numpy.typing import NDArray
 
 from phr.distil import runs
+from phr.envs.flatten import mission_codes
 from phr.envs.registry import split_env
 from phr.envs.split import ObservingEnv
 from phr.errors import BrokenEnvironmentError, NonFiniteError, UnsupportedEnvironmentError
@@ -459,3 +461,24 @@ def test_a_teacher_is_trained_on_a_dict() -> None:
     model = runs.train_teacher("tests.envs.test_flatten:make_rover", a2c_config(total_timesteps=2000))
     assert model.manifest.obs_shape == (8,)
     assert model.manifest.notes["greedy_return"] == 1.0
+
+
+def test_every_mission_has_a_code_of_its_own() -> None:
+    space = MissionSpace(lambda color, kind: f"get the {color} {kind}", [["red", "blue", "grey"], ["key", "ball"]])
+    codes = mission_codes(space, "toy")
+    assert codes["get the blue key"].tolist() == [0, 1, 0, 1, 0]
+    assert len(codes) == len({code.tobytes() for code in codes.values()}) == 6
+
+
+def test_a_mission_that_never_changes_has_no_code() -> None:
+    assert mission_codes(MissionSpace(lambda: "go"), "toy") == {}
+
+
+class OwnMissionSpace(MissionSpace):
+    """May say anything."""
+
+
+@pytest.mark.parametrize("space", [OwnMissionSpace(lambda: "go"), spaces.Text(9)])
+def test_other_spaces_are_refused(space: spaces.Text | OwnMissionSpace) -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match="toy: its missions follow a grammar"):
+        mission_codes(space, "toy")

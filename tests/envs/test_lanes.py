@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -38,10 +37,6 @@ class SeedLengthEnv(SplitEnv):
 
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
         return np.array([self._left], np.float32)
-
-    @property
-    def gym_env(self) -> gymnasium.Env[Any, Any]:
-        raise NotImplementedError
 
 
 @given(st.lists(st.integers(1, 9), max_size=12), st.integers(1, 5))

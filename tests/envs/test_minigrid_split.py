@@ -20,8 +20,7 @@ from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 
 from phr.envs.four_rooms import FourRoomsEnv
-from phr.envs.minigrid_split import FullViewEnv, plain_reason, plane_layout
-from phr.envs.planes import FULL, WALKING, layout_of
+from phr.envs.minigrid_split import FULL, WALKING, FullViewEnv, layout_of, plain_reason, plane_layout
 from phr.envs.registry import make_env, split_env
 from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import UnsupportedEnvironmentError

@@ -12,9 +12,8 @@ from gymnasium.wrappers import FlattenObservation, TimeLimit
 from minigrid.wrappers import FullyObsWrapper, ImgObsWrapper
 
 from phr.actions import Continuous
-from phr.envs.factories import imports_code
 from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv
-from phr.envs.registry import make_env, make_gym_env, split_env
+from phr.envs.registry import imports_code, make_env, make_gym_env, split_env
 from phr.envs.split import ObservingEnv
 from phr.envs.vector import make_training_vectors
 from phr.errors import MissingExtraError, SettingError, UnknownEnvironmentError, UnsupportedEnvironmentError

@@ -123,10 +123,6 @@ class CountingEnv(SplitEnv):
         self.looks += 1
         return np.zeros(1, np.float32)
 
-    @property
-    def gym_env(self) -> gymnasium.Env[Any, Any]:
-        raise NotImplementedError
-
 
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=10), st.integers(1, 12))
 def test_a_plan_runs_without_looking_and_stops_with_the_episode(actions: list[int], length: int) -> None:

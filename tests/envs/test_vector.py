@@ -82,7 +82,7 @@ def test_an_environment_must_be_reset_before_its_first_step(autoreset: str) -> N
 
 
 def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(SettingError, match="unknown autoreset mode 'Next'; choose one of same_step, disabled"):
+    with pytest.raises(SettingError, match="autoreset must be one of 'same_step', 'disabled'; got 'Next'"):
         VectorSplit([corridor()], "Next")
 
 
@@ -262,8 +262,8 @@ def test_every_episode_begins_with_the_prefix_of_the_schedule() -> None:
 
 
 def test_modes_have_names() -> None:
-    assert [Autoreset.parse(mode.value) for mode in Autoreset] == list(Autoreset)
-    assert Autoreset.parse(Autoreset.DISABLED) is Autoreset.DISABLED
+    assert [Autoreset(mode.value) for mode in Autoreset] == list(Autoreset)
+    assert Autoreset(Autoreset.DISABLED) is Autoreset.DISABLED
 
 
 def test_closing_closes_every_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ class ClockedEnv(SplitEnv):
     def __init__(self, clock: Clock) -> None:
         self.env_id, self.n_actions = "clocked", 2
         self.observation_space = spaces.Box(0, 1, (1,), np.float32)
-        self.simulator = Simulator(clock)
+        self.gym_env = self.simulator = Simulator(clock)
 
     def reset(self, seed: int | None = None) -> None:
         self.simulator.reset(seed=seed)
@@ -72,10 +72,6 @@ class ClockedEnv(SplitEnv):
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
         self.simulator.clock.spend("observe")
         return np.zeros(1, np.float32)
-
-    @property
-    def gym_env(self) -> gymnasium.Env[Any, Any]:
-        return self.simulator
 
 
 class ClockedPlanner:

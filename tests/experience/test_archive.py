@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from phr.actions import Continuous
 from phr.errors import CorruptFileError
 from phr.experience.archive import load_experience, save_experience
-from phr.experience.origin import Origin
-from phr.experience.trajectory import Experience
+from phr.experience.trajectory import Experience, Origin
 from phr.files import sha256_of
 from tests.experience.builders import experience, trajectory
 

@@ -117,7 +117,7 @@ def test_a_hostile_file_is_refused(file: Path, tmp_path: Path, case: str) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"observation_space": None}, "does not tell its spaces, and phr makes no environment"),
+        ({"observation_space": None}, "must contain observation_space and action_space; phr does not make"),
         ({"data_format": "parquet"}, "phr reads Minari's format hdf5, this one is 'parquet'"),
         ({"total_episodes": 10**9}, "it claims 1000000000 episodes and holds 2"),
         ({"action_space": "[" * 100_000}, "cannot be read: RecursionError"),
@@ -137,5 +137,5 @@ def test_spaces_are_not_asked_of_an_environment(file: Path, tmp_path: Path, monk
     said = json.loads(path.read_text())
     del said["observation_space"]
     path.write_text(json.dumps({**said, "env_spec": json.dumps({"id": "X-v0", "entry_point": "stranger_entry:make"})}))
-    refused("does not tell its spaces")
+    refused("must contain observation_space and action_space")
     assert not (tmp_path / "executed").exists()

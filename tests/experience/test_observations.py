@@ -8,7 +8,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from phr.envs.registry import split_env
-from phr.experience.observations import meet_observations, random_observations
+from phr.experience.collect import meet_observations, random_observations
 from phr.plan import CategoricalPlan
 from tests.helpers import RIGHT, CorridorEnv, TablePlanner, always_right, corridor, noisy
 

@@ -11,7 +11,7 @@ from minigrid.core.world_object import Goal
 from minigrid.minigrid_env import MiniGridEnv
 
 from phr.envs import minigrid_split
-from phr.envs.patches import methods_of
+from phr.envs.contract import methods_of
 
 ALLEY = "tests.phr_studies.alley:make_alley"
 LENGTH, BEST_RETURN = 4, 1 - 0.9 * 4 / 20

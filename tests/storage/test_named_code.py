@@ -15,7 +15,7 @@ import phr
 from phr.acting.onnx_file import seal
 from phr.api import evaluate_all_starts
 from phr.distil import runs
-from phr.envs.factories import env_id_of_file, imports_code
+from phr.envs.registry import env_id_of_file, imports_code
 from phr.errors import UsageError
 from phr.experience.archive import save_experience
 from phr.storage.model import load_model
@@ -67,7 +67,7 @@ COMMANDS: dict[str, Callable[[Any], object]] = {
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_folder_runs_no_code_of_its_own(folder: Path, command: str) -> None:
     found = load_model(folder).env_id
-    with pytest.raises(UsageError, match="which is code; if you trust it, say --env-id ") as caught:
+    with pytest.raises(UsageError, match="which is code; if you trust it, add --env-id ") as caught:
         COMMANDS[command](folder)
     assert str(caught.value).endswith(f"--env-id {found}")
     assert "\n" not in str(caught.value)
@@ -84,14 +84,14 @@ def test_an_exported_file_runs_no_code_of_its_own(tmp_path: Path) -> None:
     manifest = replace(export_manifest(corridor_student()), env_id=EVIL)
     (tmp_path / "s.onnx").write_bytes(seal(corridor_graph(), manifest))
     for command in ("evaluate", "distill", "teacher"):
-        with pytest.raises(UsageError, match=r"^s.onnx asks for .*say --env-id stranger_module:make$"):
+        with pytest.raises(UsageError, match=r"^s.onnx asks for .*add --env-id stranger_module:make$"):
             COMMANDS[command]("s.onnx")
     assert phr.evaluate("s.onnx", steps=8, runs=1, env_id=CORRIDOR).return_mean == 1
 
 
 def test_an_export_compares_without_it_and_says_what_to_type(tmp_path: Path) -> None:
     export = phr.export_onnx(_folder(tmp_path / "stranger", EVIL), tmp_path / "s.onnx")
-    assert f"say --env-id {EVIL}" in str(export)
+    assert f"add --env-id {EVIL}" in str(export)
 
 
 def test_a_study_runs_no_code_of_its_own(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from phr.envs.registry import split_env
-from phr.envs.split import SplitEnv
-from phr.envs.training_vector import TrainingVector
+from phr.envs.split import SplitEnv, TrainingVector
 from phr.envs.vector import VectorSplit
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from phr.errors import CorruptFileError, IncompatibleModelError, PhrError, UsageError
-from phr.experience.npz import read_npz
+from phr.experience.untrusted import read_npz
 from phr.storage.tensors import load_tensors
 from phr.teachers.foreign_onnx import read_foreign_onnx
 from phr.teachers.normalization import Normalization, load_normalization, read_vecnormalize

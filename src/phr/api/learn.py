@@ -18,8 +18,7 @@ from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, SettingError, UnknownModelError, UsageError
 from phr.evaluation.evaluate import check_fits
-from phr.experience.logged import Logged, load_logged
-from phr.experience.minari_dataset import MINARI_PREFIX
+from phr.experience.logged import MINARI_PREFIX, Logged, load_logged
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
 from phr.protocols import Planner

@@ -9,14 +9,12 @@ from phr.actions import action_space_of
 from phr.distil.config import PHRConfig
 from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
-from phr.envs.remarks import Remarks
-from phr.envs.vector import VectorSplit
+from phr.envs.vector import Remarks, VectorSplit
 from phr.errors import IncompatibleModelError
 from phr.evaluation.episodes import make_vector
 from phr.experience.collect import collect_experience
-from phr.experience.origin import Origin
 from phr.experience.success import Selection, select_episodes
-from phr.experience.trajectory import Experience, Trajectory
+from phr.experience.trajectory import Experience, Origin, Trajectory
 from phr.manifest import library_versions
 from phr.progress import OnProgress, Progress, silent
 from phr.protocols import Planner

@@ -18,7 +18,7 @@ from phr.distil.phr import PHR
 from phr.distil.recording import check_experience, named, record_teacher
 from phr.distil.refine import Refinement
 from phr.envs.registry import make_env
-from phr.envs.remarks import Remarks
+from phr.envs.vector import Remarks
 from phr.errors import IncompatibleModelError, OutputDirectoryError, SettingError
 from phr.experience.archive import save_experience
 from phr.experience.logged import Logged

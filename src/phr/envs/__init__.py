@@ -8,9 +8,9 @@ from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
     from phr.envs.contract import CheckedEnv as CheckedEnv
-    from phr.envs.factories import env_id_of_file as env_id_of_file
-    from phr.envs.planes import PlaneLayout as PlaneLayout
-    from phr.envs.planes import layout_of as layout_of
+    from phr.envs.registry import env_id_of_file as env_id_of_file
+    from phr.envs.minigrid_split import PlaneLayout as PlaneLayout
+    from phr.envs.minigrid_split import layout_of as layout_of
     from phr.envs.registry import make_env as make_env
     from phr.envs.registry import make_gym_env as make_gym_env
     from phr.envs.split import Family as Family
@@ -26,9 +26,8 @@ __getattr__, __all__ = lazy_names(
     __name__,
     {
         "contract": "CheckedEnv",
-        "factories": "env_id_of_file",
-        "planes": "PlaneLayout layout_of",
-        "registry": "make_env make_gym_env",
+        "minigrid_split": "PlaneLayout layout_of",
+        "registry": "env_id_of_file make_env make_gym_env",
         "split": "Family SplitEnv",
         "vector": "Autoreset Start VectorSplit",
     },

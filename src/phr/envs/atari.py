@@ -1,8 +1,7 @@
-"""Atari without wrappers: a step costs the emulator alone, and frames are prepared only when somebody looks.
+"""Atari without wrappers: a step costs the emulator alone, and frames are prepared only when an observation is built.
 
-`advance` runs the emulator and copies two screens a decision as colour numbers (1 % of the emulation). Turning them grey,
-pooling and resizing them is left to `observe`, which does it for the decisions that its stack shows and nobody has seen yet.
-Nothing depends on how long the caller said it would look away, so a plan that an episode's end cuts short is observed right.
+`advance` runs the emulator and copies two screens a decision as colour numbers (1 µs each; greys would take 13). `observe`
+turns them grey, pools and resizes them, for the decisions in its stack that it has not prepared yet.
 
 Preprocessing follows `ale_py.vector_env.AtariVectorEnv`: grey, maximum of a decision's last two frames, 84×84 by
 `cv2.INTER_AREA`, a stack of 4 that begins with zeros.
@@ -24,16 +23,36 @@ from numpy.typing import NDArray
 
 from phr.cores import available_cores
 from phr.envs.atari_ids import AtariSettings
-from phr.envs.atari_palette import grey_table
-from phr.envs.split import Advance, BareSimulator, SplitEnv, Timing, discrete_size
-from phr.envs.training_vector import SeedSchedule, VectorStep
+from phr.envs.split import Advance, BareSimulator, SeedSchedule, SplitEnv, Timing, VectorStep, discrete_size
 from phr.errors import InvalidDataError, MissingExtraError, UnsupportedEnvironmentError
 from phr.seeding import reseed
 
+# Sixteen hues of eight luminances; measured off the emulator by benchmarks/atari_palette.py.
+_NTSC = (
+    0, 74, 111, 142, 170, 192, 214, 236, 64, 95, 122, 148, 172, 193, 214, 233,
+    63, 87, 110, 131, 150, 167, 184, 199, 59, 85, 107, 129, 148, 167, 183, 199,
+    44, 68, 90, 110, 128, 146, 161, 176, 51, 74, 95, 115, 132, 149, 164, 178,
+    39, 63, 85, 107, 125, 143, 159, 174, 22, 49, 73, 96, 116, 136, 153, 169,
+    17, 41, 64, 85, 104, 121, 137, 153, 32, 60, 85, 109, 130, 150, 168, 186,
+    40, 69, 95, 120, 141, 162, 182, 200, 43, 74, 101, 127, 151, 173, 193, 212,
+    40, 71, 98, 124, 147, 169, 189, 207, 41, 74, 104, 132, 157, 181, 203, 223,
+    47, 79, 107, 133, 157, 179, 200, 220, 47, 79, 107, 133, 157, 179, 200, 220,
+)  # fmt: skip
+
+_PAL_HEIGHT = 250
+"""Lines of a PAL screen; those games have other colours."""
+
+
+def grey_table(ale: Any) -> NDArray[np.uint8] | None:
+    """Return the grey of every colour number, shape `(256,)`; None for a PAL game, whose palette was not measured whole."""
+    if ale.getScreenDims()[0] == _PAL_HEIGHT:
+        return None
+    return np.repeat(np.array(_NTSC, np.uint8), 2)  # NTSC colours are even numbers
+
+
 SIZE, STACK = 84, 4
 
-_FRAMES_PER_SECOND = 60.0
-"""Of the console."""
+_CONSOLE_FPS = 60.0
 
 _NOOP, _FIRE = Action.NOOP.value, Action.FIRE.value
 _CHECKED_FRAMES = 120
@@ -44,11 +63,11 @@ class AtariSplitEnv(SplitEnv):
     """A game of ale-py; observations are uint8 of shape `(4, 84, 84)`, the newest frame last.
 
     Every episode starts from the same state of the emulator, and all chance (idle frames at the start, sticky actions, a
-    varying frame skip) comes from the environment's own generator: a seed determines an episode. An episode is a whole
-    game, and rewards are the game's own.
+    varying frame skip) comes from the environment's own generator, so that a seed determines an episode. An episode is a
+    whole game, and rewards are the game's own.
 
     Args:
-        env: Gymnasium's environment, as ale-py makes it; its emulator is driven directly, and it can render.
+        env: Gymnasium's environment, as ale-py makes it; its emulator is driven directly.
         env_id: The id it was made from.
         settings: Frame skip, sticky actions, idle frames; by default as registered.
 
@@ -73,6 +92,7 @@ class AtariSplitEnv(SplitEnv):
         self.settings = settings = settings or AtariSettings.of(env)
         self.game = env._game
         self._rom: Any = roms.get_rom_path(self.game)
+        self.gym_env: gymnasium.Env[Any, Any] = env
         self._env, self._ale = env, env.ale
         self._load()
         self._rng = np.random.default_rng()
@@ -99,18 +119,8 @@ class AtariSplitEnv(SplitEnv):
         self._last_action = _NOOP
 
     @property
-    def gym_env(self) -> gymnasium.Env[Any, Any]:
-        """ale-py's environment, which shows the present screen when it renders."""
-        return self._env
-
-    @property
-    def action_names(self) -> list[str]:
-        """What each action presses, in ale-py's words: NOOP, FIRE, RIGHT, LEFT, RIGHTFIRE, ..."""
-        return list(self._env.get_action_meanings())
-
-    @property
     def timing(self) -> Timing:
-        """As the settings say, in place of Gymnasium's layers."""
+        """Frames, chance and limits, from the settings."""
         skip = self.settings.frame_skip
         limit = self.settings.max_frames // (skip if isinstance(skip, int) else skip[0])
         return Timing(frame_skip=skip, sticky=self.settings.sticky, idle_starts=self.settings.noop_max, step_limit=limit)
@@ -119,18 +129,18 @@ class AtariSplitEnv(SplitEnv):
     def steps_per_second(self) -> float:
         """The pace of the console."""
         skip = self.settings.frame_skip
-        return _FRAMES_PER_SECOND / (skip if isinstance(skip, int) else (skip[0] + skip[1] - 1) / 2)
+        return _CONSOLE_FPS / (skip if isinstance(skip, int) else (skip[0] + skip[1] - 1) / 2)
 
     def action_effects(self) -> NDArray[np.int64] | None:
-        """In Pong, where each action pushes the paddle: 1 for RIGHT (up), −1 for LEFT (down), 0 for the others."""
+        """Return in Pong the direction of each action: 1 for RIGHT (up), −1 for LEFT (down), 0 for the others."""
         if self.game != "pong":
             return None
-        return np.array([("RIGHT" in name) - ("LEFT" in name) for name in self.action_names], np.int64)
+        return np.array([("RIGHT" in name) - ("LEFT" in name) for name in self._env.get_action_meanings()], np.int64)
 
     def native_vectors(self, n_envs: int, seeds: SeedSchedule) -> Sequence[AtariVector] | None:
-        """Games in ale-py's own threads; None where those cannot play this one.
+        """Return games in ale-py's own threads; None where those cannot play this one.
 
-        Where there are two cores they come in two groups: while one is played the policy computes actions for the other.
+        With two cores or more there are two groups: while one is played the policy computes actions for the other.
         """
         if self.native_refusal() is not None:
             return None
@@ -139,10 +149,14 @@ class AtariSplitEnv(SplitEnv):
         sizes = [n_envs // n_groups + (group < n_envs % n_groups) for group in range(n_groups)]
         starts = [sum(sizes[:group]) for group in range(n_groups)]
         threads = max(1, cores // n_groups)
-        return [AtariVector(self, size, _from(start, seeds), threads) for size, start in zip(sizes, starts, strict=True)]
+
+        def numbered_from(first: int) -> SeedSchedule:
+            return lambda env, episode: seeds(first + env, episode)
+
+        return [AtariVector(self, n, numbered_from(first), threads) for n, first in zip(sizes, starts, strict=True)]
 
     def native_refusal(self) -> str | None:
-        """Return what ale-py's native vector lacks to play this game; None where it can."""
+        """Return why ale-py's native vector cannot play this game; None where it can."""
         if not isinstance(self.settings.frame_skip, int):
             return "its frame skip is fixed"
         if self._fires_on:
@@ -152,7 +166,7 @@ class AtariSplitEnv(SplitEnv):
         return None
 
     def _load(self) -> None:
-        """The emulator as it stands after Gymnasium's `reset`, with its own sticky actions and limit switched off."""
+        """Load the game as Gymnasium's `reset` does, with the emulator's own sticky actions and limit switched off."""
         self._ale.setFloat("repeat_action_probability", 0.0)
         self._ale.setInt("max_num_frames_per_episode", 0)
         self._ale.setInt("random_seed", 0)
@@ -164,10 +178,7 @@ class AtariSplitEnv(SplitEnv):
         self._ale.reset_game()
 
     def _exact_snapshot(self) -> Any:
-        """A state to which the emulator returns exactly; None where it does not, and the game must be loaded again.
-
-        Restoring takes 0.1 ms, loading 90.
-        """
+        """Return a state to which the emulator returns exactly (0.1 ms); None if the game must be loaded again (90 ms)."""
         snapshot = self._ale.cloneState(include_rng=True)
         actions = np.random.default_rng(0).choice(self._actions, _CHECKED_FRAMES).tolist()
 
@@ -214,7 +225,7 @@ class AtariSplitEnv(SplitEnv):
             self._ale.act(_FIRE)
 
     def advance(self, action: Any) -> Advance:
-        """Play one decision, and those that follow a lost life under `fire=life`; their rewards and frames count."""
+        """Play one decision, and those that follow a lost life if `fire` is 'life'; their rewards and frames count."""
         reward = self._decide(action)
         if self._fires_on:
             reward += self._launch_after_lost_life()
@@ -241,17 +252,17 @@ class AtariSplitEnv(SplitEnv):
         return reward
 
     def _launch_after_lost_life(self) -> int:
-        """Play NOOP, FIRE and the action after it, each for one decision, if the last one took a life; return the reward.
+        """Play NOOP, FIRE and the action after it if the last decision took a life; return the reward.
 
-        Source:
-            Stable-Baselines3's `FireResetEnv` and `EpisodicLifeEnv`. Some games have 0 lives for a few frames before they
-            are over: nothing is pressed then.
+        Some games have 0 lives for a few frames before they are over: nothing is pressed then.
+
+        Source: Stable-Baselines3's `FireResetEnv` and `EpisodicLifeEnv`.
         """
         before, self._lives = self._lives, self._ale.lives()
         return sum(map(self._decide, (0, *self._launch))) if 0 < self._lives < before else 0
 
     def _varied(self, action: Any) -> tuple[int, ...]:
-        """The frames of a decision under sticky actions or a varying frame skip."""
+        """Draw the frames of a decision under sticky actions or a varying frame skip."""
         skip, chosen = self.settings.frame_skip, self._actions[action]
         length = int(self._rng.integers(*skip)) if isinstance(skip, tuple) else skip
         frames = []
@@ -262,7 +273,7 @@ class AtariSplitEnv(SplitEnv):
         return tuple(frames)
 
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """The last four decisions' frames, oldest first; those not seen before are prepared now."""
+        """Return the last four decisions' frames, oldest first."""
         for back in range(min(self._pending, STACK)):
             self._prepare((self._head - back) % STACK)
         self._pending = 0
@@ -290,10 +301,10 @@ class AtariSplitEnv(SplitEnv):
         reseed(self._rng, seed)
 
     def start_seeds(self) -> list[int]:
-        """One seed for each number of idle frames: every way in which an episode can begin.
+        """Return one seed for each number of idle frames: every way in which an episode can begin.
 
         Raises:
-            UnsupportedEnvironmentError: If chance plays on after the start, so that no list of starts is complete.
+            UnsupportedEnvironmentError: If chance acts after the start too, so that no list of starts is complete.
         """
         if self._varies:
             raise UnsupportedEnvironmentError(
@@ -307,7 +318,7 @@ class AtariSplitEnv(SplitEnv):
         return [seeds[n_noops] for n_noops in sorted(seeds)]
 
     def bare(self) -> BareSimulator:
-        """`ALEInterface.act` in a loop; a look reads the screens that its stack needs and prepares them."""
+        """Return `ALEInterface.act` in a loop; an observation reads the screens of its stack and prepares them."""
         act = self._ale.act
 
         def step(action: Any) -> None:
@@ -327,7 +338,7 @@ class AtariSplitEnv(SplitEnv):
 
 
 class AtariVector:
-    """Many games of one kind in ale-py's own threads; every frame is prepared, seen or not. What training on Atari steps.
+    """Many games of one kind in ale-py's own threads, for training; every frame is prepared.
 
     It differs from a `VectorSplit` of `AtariSplitEnv` in three ways. Episodes begin with 0 .. noop_max − 1 idle frames
     instead of 1 .. noop_max. In the last observation of an episode the newest frame is the one before, in part. And its
@@ -335,9 +346,9 @@ class AtariVector:
 
     Args:
         single: A game of this kind; only its settings are used.
-        n_envs: Games side by side.
+        n_envs: Games side by side, >= 1.
         seeds: (game, round) → seed of a game; the round counts calls of `reset` and `restore`, because the games reset
-            themselves. None is a seed that nobody knows.
+            themselves. None draws a random seed.
         n_threads: Threads that step the games.
 
     Raises:
@@ -346,14 +357,9 @@ class AtariVector:
     """
 
     exact_resume = False
-    """`restore` begins new episodes."""
 
     def __init__(
-        self,
-        single: AtariSplitEnv,
-        n_envs: int,
-        seeds: SeedSchedule = lambda _i, _k: None,
-        n_threads: int = 1,
+        self, single: AtariSplitEnv, n_envs: int, seeds: SeedSchedule = lambda _i, _k: None, n_threads: int = 1
     ) -> None:
         if n_envs < 1:
             raise InvalidDataError("a vector of environments needs at least one")
@@ -399,20 +405,12 @@ class AtariVector:
         self.n_noops = np.array(info["episode_frame_number"], np.int64)
 
     def advance(self, actions: NDArray[np.int64]) -> VectorStep:
-        """Move every game by one action; one that ends starts again at once.
-
-        Raises:
-            InvalidDataError: If `reset` was never called.
-        """
+        """Move every game by one action; one that ends starts again at once."""
         self.send(actions)
         return self.receive()
 
     def send(self, actions: NDArray[np.int64]) -> None:
-        """Begin to move every game by one action; the threads play while the caller does something else.
-
-        Raises:
-            InvalidDataError: If `reset` was never called, or the last step was not received.
-        """
+        """Begin to move every game by one action; InvalidDataError without `reset`, or if the last step was not received."""
         if self._latest is None:
             raise InvalidDataError("reset the vector before it is advanced")
         if self._under_way:
@@ -421,13 +419,9 @@ class AtariVector:
         self._under_way = True
 
     def receive(self) -> VectorStep:
-        """What the actions sent last led to.
-
-        Raises:
-            InvalidDataError: If none were sent.
-        """
+        """Return the result of the last `send`; InvalidDataError if nothing was sent."""
         if not self._under_way:
-            raise InvalidDataError("send actions before their outcome is received")
+            raise InvalidDataError("receive() must follow send(): no actions were sent")
         self._under_way = False
         self._latest, rewards, terminated, truncated, info = self._env.recv()
         done = terminated | truncated
@@ -442,20 +436,16 @@ class AtariVector:
         )
 
     def observe(self, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Observations of all games, shape `(n_envs, 4, 84, 84)`; `out` where given.
-
-        Raises:
-            InvalidDataError: If `reset` was never called.
-        """
+        """Return observations `(n_envs, 4, 84, 84)` of all games, `out` if given; InvalidDataError without `reset`."""
         if self._latest is None:
-            raise InvalidDataError("reset the vector before it is looked at")
+            raise InvalidDataError("reset the vector before it is observed")
         if out is None:
             return self._latest.copy()
         out[...] = self._latest
         return out
 
     def state(self) -> list[dict[str, Any]]:
-        """How often each game was begun; the native emulators cannot be saved."""
+        """Return how often each game was begun; the native emulators cannot be saved."""
         return [{"round": self._round}] * self.n_envs
 
     def restore(self, state: list[dict[str, Any]]) -> None:
@@ -467,11 +457,6 @@ class AtariVector:
         """Stop the threads."""
         self._env.close()
         self._env = None  # the threads end with the object
-
-
-def _from(first: int, seeds: SeedSchedule) -> SeedSchedule:
-    """The seeds of the environments from this one on."""
-    return lambda env, episode: seeds(first + env, episode)
 
 
 def _longest(frame_skip: int | tuple[int, int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -24,10 +25,10 @@ _SPELLINGS = {("fire_reset", "0"): ("fire", "no"), ("fire_reset", "1"): ("fire",
 
 @dataclass(frozen=True, kw_only=True)
 class AtariSettings:
-    """How a game is played; what an id does not say may follow it: `ALE/Pong-v5?sticky=0&noop_max=0`.
+    """How a game is played; an id may set the fields, e.g. `ALE/Pong-v5?sticky=0&noop_max=0`.
 
     Raises:
-        SettingError: If a value makes no sense.
+        SettingError: If a value is out of range.
     """
 
     frame_skip: int | tuple[int, int] = _FIELD_FRAME_SKIP
@@ -48,7 +49,7 @@ class AtariSettings:
         if not 1 <= low < high:
             raise SettingError(f"frame_skip must be >= 1, got {self.frame_skip}")
         if not 0 <= self.sticky <= 1:
-            raise SettingError(f"sticky is a probability between 0 and 1, got {self.sticky}")
+            raise SettingError(f"sticky must be a probability from 0 to 1, got {self.sticky}")
         if self.fire not in ("no", "reset", "life"):
             raise SettingError(f"fire must be one of 'no', 'reset', 'life'; got {self.fire!r}")
         if self.noop_max < 0 or self.max_frames < 1:
@@ -56,12 +57,12 @@ class AtariSettings:
 
     @classmethod
     def of(cls, env: AtariEnv, options: Mapping[str, str] | None = None) -> AtariSettings:
-        """The settings that an environment was registered with, unless options say otherwise.
+        """Return the settings that an environment was registered with, changed by options.
 
-        Ids that skip no frame (`NoFrameskip`, for preprocessing that skips by itself) get the field's four.
+        Ids that skip no frame (`NoFrameskip`, for preprocessing that skips by itself) get the usual four.
 
         Raises:
-            SettingError: If there is no such option, or its value is not of its kind.
+            SettingError: If an option is unknown or cannot be parsed.
         """
         registered = cls(
             frame_skip=env._frameskip if env._frameskip != 1 else _FIELD_FRAME_SKIP,
@@ -77,34 +78,32 @@ def _parse(name: str, text: str) -> Any:
     names = [field.name for field in fields(AtariSettings)]
     if name not in names:
         raise SettingError(f"Atari has no option {name!r}; choose one of {', '.join(names)}")
+    kind = kinds.get(name, int)
     try:
-        return kinds.get(name, int)(text)
+        return kind(text)
     except ValueError:
-        raise SettingError(f"{name}={text} is no value of this option") from None
+        expected = "a number" if kind is float else "a whole number"
+        raise SettingError(f"{name} must be {expected}, got {text!r}") from None
 
 
 def register_old_names() -> None:
-    """Register `<Game>-v0`, `-v4`, `<Game>Deterministic-…` and `<Game>NoFrameskip-…` as they were, where they are missing.
+    """Register those of `<Game>-v0`, `-v4`, `<Game>Deterministic-…` and `<Game>NoFrameskip-…` that are missing.
 
     ale-py dropped the Deterministic ones in 0.11.1. They skip four frames (Space Invaders three, whose lasers blink); v0 has
     sticky actions, v4 has none.
 
     Source: ale-py 0.11.0, `registration.py`.
     """
-    ALEInterface.setLoggerMode(LoggerMode.Error)  # else the first emulator greets the user
-    for rom in roms.get_all_rom_ids():
-        for flavour, frame_skip in _FLAVOURS.items():
-            for version, sticky in _STICKINESS.items():
-                env_id = f"{rom_id_to_name(rom)}{flavour}-{version}"
-                if env_id not in gymnasium.registry and f"ALE/{rom_id_to_name(rom)}-v5" in gymnasium.registry:
-                    gymnasium.register(
-                        id=env_id,
-                        entry_point="ale_py.env:AtariEnv",
-                        kwargs={
-                            "game": rom,
-                            "repeat_action_probability": sticky,
-                            "full_action_space": False,
-                            "frameskip": 3 if (flavour, rom) == ("Deterministic", "space_invaders") else frame_skip,
-                            "max_num_frames_per_episode": _MAX_FRAMES,
-                        },
-                    )
+    ALEInterface.setLoggerMode(LoggerMode.Error)  # else the first emulator prints a greeting
+    for rom, flavour, version in itertools.product(roms.get_all_rom_ids(), _FLAVOURS, _STICKINESS):
+        env_id = f"{rom_id_to_name(rom)}{flavour}-{version}"
+        if env_id in gymnasium.registry or f"ALE/{rom_id_to_name(rom)}-v5" not in gymnasium.registry:
+            continue
+        settings = {
+            "game": rom,
+            "repeat_action_probability": _STICKINESS[version],
+            "full_action_space": False,
+            "frameskip": 3 if (flavour, rom) == ("Deterministic", "space_invaders") else _FLAVOURS[flavour],
+            "max_num_frames_per_episode": _MAX_FRAMES,
+        }
+        gymnasium.register(id=env_id, entry_point="ale_py.env:AtariEnv", kwargs=settings)

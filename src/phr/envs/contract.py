@@ -1,7 +1,6 @@
-"""The one door through which everything that a Gymnasium environment returns or raises reaches phr.
+"""Checks of everything that a Gymnasium environment returns or raises.
 
-Gymnasium checks little by default, and numpy broadcasts, wraps and truncates without a word. So a half-migrated `reset()`,
-a reward of two numbers or an old four-tuple would become wrong numbers somewhere else. Here they become one line that names
+Gymnasium checks little by default, and numpy broadcasts, wraps and truncates silently. An error here is one line that names
 the environment, the call, what was expected and what came.
 """
 
@@ -25,7 +24,7 @@ Step = tuple[Any, float, bool, bool, dict[str, Any]]
 
 
 class CheckedEnv:
-    """A Gymnasium environment whose `reset` and `step` return what Gymnasium's contract says, or raise an error.
+    """A Gymnasium environment whose `reset` and `step` follow Gymnasium's contract, or raise an error.
 
     Observations are not checked here but where they are read (`phr.envs.flatten`), so that an observation that nobody
     requests costs nothing.
@@ -109,14 +108,14 @@ class CheckedEnv:
         return obs, reward, terminated, truncated, info
 
     def _number(self, value: Any) -> float:
-        """A reward that is a Python or numpy number, or an array without axes; never one of several or of length 1."""
+        """Convert a reward: a Python or numpy number, or an array without axes; an array of length 1 is refused."""
         array = as_array(value)
         if array is None or array.shape or array.dtype.kind not in "biuf":
             raise self._broken(f"returned a wrong reward: expected one real number, got {described(value)}. Return a float.")
         return float(array)
 
     def _flag(self, name: str, value: Any) -> bool:
-        """A flag that is a boolean without axes; the whole numbers 0 and 1 are as clear."""
+        """Convert a flag: a boolean or the whole number 0 or 1, without axes."""
         array = as_array(value)
         if array is None or array.shape or array.dtype.kind not in "biu" or array not in (0, 1):
             raise self._broken(f"returned a wrong {name}: expected True or False, got {described(value)}. Return a bool.")
@@ -134,7 +133,7 @@ class CheckedEnv:
 
 
 def described(value: Any) -> str:
-    """What a value is, in a few words for a message: dtype and shape of arrays, length of tuples, else its `repr`."""
+    """Describe a value in a message: dtype and shape of arrays, length of tuples, else its `repr`."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {value.shape}"
     if isinstance(value, tuple | list | dict):
@@ -146,7 +145,7 @@ def described(value: Any) -> str:
 
 
 def as_array(value: Any) -> NDArray[Any] | None:
-    """The value as an array, None where numpy refuses it (ragged lists, tensors on another device)."""
+    """Return the value as an array, None where numpy refuses it (ragged lists, tensors on another device)."""
     try:
         return np.asarray(value)
     except Exception:  # whatever an `__array__` of the user's raises
@@ -175,3 +174,29 @@ def _outdated_reset(env: Any) -> str | None:
         if not isinstance(layer, gymnasium.Wrapper):
             return None
         layer, options = layer.env, {"options": None}  # wrappers hand on both
+
+
+_PACKAGES = ("ale_py", "gymnasium", "minigrid")
+
+
+def methods_of(kind: type) -> set[Any]:
+    """Return the functions that a class itself defines."""
+    return {value for value in vars(kind).values() if inspect.isfunction(value)}
+
+
+def is_patched(layer: Any, *, own: set[Any] | None = None, stand_in: Any = None) -> bool:
+    """Return whether a method of an environment or wrapper is not the one that its package ships.
+
+    Args:
+        layer: An instance of a class of Gymnasium, MiniGrid or ale-py.
+        own: Functions that may come from elsewhere.
+        stand_in: What may replace a method of the object.
+    """
+    kind = type(layer)
+    if any(callable(getattr(kind, name, None)) and value is not stand_in for name, value in vars(layer).items()):
+        return True
+    found = (inspect.getattr_static(kind, name, None) for name in ("reset", "step", "gen_obs"))
+    if not all(method is None or inspect.isfunction(method) for method in found):
+        return True
+    methods = {method for base in kind.__mro__ for method in methods_of(base)} - (own or set())
+    return any(method.__globals__["__name__"].partition(".")[0] not in _PACKAGES for method in methods)

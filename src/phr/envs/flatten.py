@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,28 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from phr.envs.contract import as_array, described
-from phr.envs.missions import mission_codes
 from phr.errors import UnsupportedEnvironmentError
+
+
+def mission_codes(space: Any, env_id: str) -> dict[str, NDArray[np.uint8]]:
+    """Return the one-hot code of every mission of a MissionSpace, of shape `(number of words,)`.
+
+    It is empty where the mission never changes. MiniGrid is not imported, because it may not be installed.
+
+    Raises:
+        UnsupportedEnvironmentError: If the missions follow a grammar that cannot be enumerated (BabyAI).
+    """
+    kind = type(space)
+    if (kind.__module__, kind.__qualname__) != ("minigrid.core.mission", "MissionSpace"):
+        raise UnsupportedEnvironmentError(
+            f"{env_id}: its missions follow a grammar that phr cannot enumerate; only MiniGrid's own MissionSpace is read"
+        )
+    if not space.ordered_placeholders:
+        return {}
+    coded = [list(zip(words, np.eye(len(words), dtype=np.uint8), strict=True)) for words in space.ordered_placeholders]
+    chosen = (zip(*choice, strict=True) for choice in itertools.product(*coded))
+    return {space.mission_func(*words): np.concatenate(codes) for words, codes in chosen}
+
 
 _Write = Callable[[Any, NDArray[Any]], None]
 """Check a value of a space and write it into an array of as many numbers."""
@@ -22,7 +43,7 @@ _Writes = Mapping[Any, tuple[_Write, slice]]
 
 
 class OutsideError(Exception):
-    """A value is no element of its space; the message says what was expected and what came."""
+    """A value is not an element of its space; the message contains what was expected and what came."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +52,9 @@ class Reader:
 
     Attributes:
         space: The space of the arrays that are written.
-        write: Check an observation and write it into an array of `space.shape` and `space.dtype`. Raises `OutsideError`.
-        holds_floats: Whether the environment's own floats are written, which have to be checked for NaN and infinity.
-        shown: What the array contains and how to read it, in one line; None where it is the environment's own.
+        write: Checks an observation and writes it into an array of that space. Raises `OutsideError`.
+        holds_floats: Whether the environment's own floats are written, which must be checked for NaN and infinity.
+        shown: What the array contains and how to read it; None where it is the environment's own.
     """
 
     space: spaces.Box
@@ -52,16 +73,11 @@ def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
     their words in the same place; a mission that never changes is left out.
 
     A value must have the exact shape of its space, and integers and booleans must survive the cast to its dtype; only floats
-    may be rounded. The bounds of a Box are not checked: many environments exceed the `low` and `high` that they declare,
-    without harm.
-
-    Args:
-        space: The environment's observation space.
-        env_id: For the messages.
+    may be rounded. The bounds of a Box are not checked: many environments exceed those that they declare.
 
     Raises:
         UnsupportedEnvironmentError: For Text, Sequence, Graph and other spaces, also inside a Dict or Tuple; for missions
-            that cannot be enumerated; if nothing is left to show.
+            that cannot be enumerated; if the observation contains no number.
     """
     if isinstance(space, spaces.Box) and space.low.size:
         box = space if space.shape else spaces.Box(space.low[None], space.high[None], dtype=space.dtype)
@@ -83,7 +99,7 @@ def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
 
 @dataclass(frozen=True)
 class _Part:
-    """One entry of an observation: its flat space, what writes it, and its leaves (name, numbers, kind) in order."""
+    """One entry of an observation: its flat space, its writer, and its leaves (name, numbers, kind) in order."""
 
     box: spaces.Box
     write: _Write
@@ -132,21 +148,15 @@ def _group(
     if not found:
         return None
     boxes = [part.box for part in found.values()]
-    box = spaces.Box(
-        np.concatenate([box.low for box in boxes]),
-        np.concatenate([box.high for box in boxes]),
-        dtype=np.result_type(*(box.dtype for box in boxes)).type,
-    )
+    low, high = np.concatenate([box.low for box in boxes]), np.concatenate([box.high for box in boxes])
+    ends = np.cumsum([box.shape[0] for box in boxes]).tolist()
+    writes = {
+        key: (part.write, slice(first, end))
+        for (key, part), first, end in zip(found.items(), [0, *ends], ends, strict=False)
+    }
+    dtype = np.result_type(*(box.dtype for box in boxes)).type
     leaves = tuple(leaf for part in found.values() for leaf in part.leaves)
-    writes = {key: (part.write, place) for (key, part), place in zip(found.items(), _places(boxes), strict=True)}
-    return _Part(box, join(writes), leaves)
-
-
-def _places(boxes: list[spaces.Box]) -> Iterator[slice]:
-    first = 0
-    for box in boxes:
-        yield slice(first, first + box.shape[0])
-        first += box.shape[0]
+    return _Part(spaces.Box(low, high, dtype=dtype), join(writes), leaves)
 
 
 def _layout(space: spaces.Space[Any], part: _Part) -> str:
@@ -187,10 +197,7 @@ def _items(writes: _Writes, length: int, where: str) -> _Write:
 
 
 def _exactly(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> NDArray[Any]:
-    """The value as an array of exactly this shape and dtype; nothing is broadcast, wrapped or truncated.
-
-    A float that overflows to infinity is left to the caller's check for infinities, which every observation passes anyway.
-    """
+    """Return the value as an array of exactly this shape and dtype; the caller checks floats for infinity."""
     if type(value) is np.ndarray and value.dtype == dtype and value.shape == shape:
         return value
     array = as_array(value)

@@ -1,8 +1,4 @@
-"""Playing a fixed list of episodes side by side.
-
-Stopping at the n-th finished episode would favour short ones. Here the list of episodes is fixed beforehand, every one of
-them is played to its end, and an environment that finishes takes the next from the list.
-"""
+"""Playing a fixed list of episodes side by side, each to its end; stopping at the n-th that ends would favour short ones."""
 
 from __future__ import annotations
 
@@ -17,11 +13,11 @@ from phr.envs.vector import Autoreset, Start, VectorSplit
 from phr.errors import SettingError, UnsupportedEnvironmentError
 
 PATIENCE = 200_000
-"""Steps after which an episode is believed to have no end; Atari's longest have 108,000 frames."""
+"""Steps after which an episode is taken to be endless; Atari's longest have 108,000 frames."""
 
 
 def endless(env_id: str) -> UnsupportedEnvironmentError:
-    """What is said of episodes that go on and on."""
+    """Return the error for an environment whose episodes do not end."""
     return UnsupportedEnvironmentError(
         f"{env_id}: no episode ended within {PATIENCE:,} steps; give it a step limit, as gymnasium.wrappers.TimeLimit does, "
         "in a module:factory of your own"
@@ -29,7 +25,7 @@ def endless(env_id: str) -> UnsupportedEnvironmentError:
 
 
 class Lanes:
-    """Which environment plays which episode of a fixed list.
+    """Assigns the episodes of a fixed list to environments; one that finishes takes the next.
 
     Args:
         vector: Environments whose autoreset is `DISABLED`; reset by this class alone.
@@ -51,11 +47,11 @@ class Lanes:
 
     @property
     def running(self) -> NDArray[np.bool_]:
-        """Which environments are in the middle of an episode."""
+        """Which environments have a running episode."""
         return self.episode >= 0
 
     def begin_next(self, ended: NDArray[np.bool_]) -> None:
-        """Give every environment of the mask the next episode of the list; to be called after every step.
+        """Give every environment of the mask the next episode of the list; call this after every step.
 
         Raises:
             UnsupportedEnvironmentError: If no episode has ended for too long.
@@ -75,9 +71,9 @@ class Lanes:
 def random_prefix(
     actions: int | ActionSpace, rng: np.random.Generator, between: tuple[int, int], share: float = 1.0
 ) -> tuple[Any, ...]:
-    """Random actions of a space, or of 0 .. n − 1; how many is drawn evenly, both ends of `between` included.
+    """Draw random actions of a space, or of 0 .. n − 1; with probability 1 − `share` none.
 
-    With probability 1 − `share` there are none.
+    Their number is uniform in `between`, both ends included.
     """
     if share < 1.0 and rng.random() >= share:
         return ()
@@ -93,9 +89,7 @@ def random_starts(
     prefix: tuple[int, int] = (0, 0),
     share: float = 1.0,
 ) -> list[Start]:
-    """One start per seed, about a `share` of them with a prefix of random actions.
-
-    The length of each is drawn from `prefix`, both ends included.
+    """Return one start per seed, about a `share` of them with a `random_prefix` of a length in `prefix`.
 
     Raises:
         SettingError: If the range is empty or negative.
@@ -109,10 +103,10 @@ def random_starts(
 def endless_starts(
     actions: int | ActionSpace, seed: int, rng: np.random.Generator, prefix: tuple[int, int]
 ) -> Iterator[Start]:
-    """The starts of one run, without end: the first has the seed.
+    """Yield the starts of one run without end; the first has the seed.
 
-    With prefixes every later one draws a seed of its own, so that seed and prefix decide the episode. Without, the
-    environment's own generator goes on, whatever the agent did meanwhile.
+    With prefixes every later one draws its own seed, so that seed and prefix decide the episode; without them the
+    environment's own generator goes on.
     """
     own: int | None = seed
     while True:

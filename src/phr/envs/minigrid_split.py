@@ -10,26 +10,18 @@ not to read it (`plain_reason`).
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
-from gymnasium.wrappers import (
-    ClipReward,
-    HumanRendering,
-    NormalizeReward,
-    OrderEnforcing,
-    PassiveEnvChecker,
-    RecordEpisodeStatistics,
-    RecordVideo,
-    RenderCollection,
-    TimeLimit,
-)
+from gymnasium import spaces, wrappers
 from minigrid.core.actions import Actions
+from minigrid.core.constants import COLOR_TO_IDX
 from minigrid.core.world_object import Lava, Wall
 from minigrid.envs.crossing import CrossingEnv
 from minigrid.envs.distshift import DistShiftEnv
@@ -40,12 +32,129 @@ from minigrid.minigrid_env import MiniGridEnv
 from minigrid.wrappers import ActionBonus, NoDeath, PositionBonus, ReseedWrapper
 from numpy.typing import NDArray
 
+from phr.envs.contract import is_patched, methods_of
+from phr.envs.flatten import mission_codes
 from phr.envs.four_rooms import FourRoomsEnv
-from phr.envs.missions import mission_codes
-from phr.envs.patches import is_patched, methods_of
-from phr.envs.planes import FULL, WALKING, PlaneLayout
 from phr.envs.split import Advance, SplitEnv, discrete_size
 from phr.errors import UnsupportedEnvironmentError
+
+COLORS = tuple(COLOR_TO_IDX)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaneLayout:
+    """The one-hot planes of a grid observation, `(plane, y, x)`, uint8, that show its whole state.
+
+    They are, in this order: objects, colours, door states, the agent's directions, what it carries (drawn on its cell).
+    Unlike in MiniGrid's own full encoding, the agent does not hide the cell it stands on. A world that can only be walked
+    needs seven planes: constant ones would only slow the network down.
+
+    Attributes:
+        objects: One plane each. An empty cell has none: it is where nothing else is.
+        colors: Of the objects. Without them, things that differ in nothing else look alike.
+        door_states: Of doors, by MiniGrid's numbers.
+        portable: What can be carried; a plane each, and one for each colour.
+    """
+
+    objects: tuple[str, ...]
+    colors: tuple[str, ...] = ()
+    door_states: tuple[str, ...] = ()
+    portable: tuple[str, ...] = ()
+
+    @cached_property
+    def object(self) -> dict[str, int]:
+        """The plane of every object."""
+        return {name: plane for plane, name in enumerate(self.objects)}
+
+    @cached_property
+    def color(self) -> dict[str, int]:
+        """The plane of every colour."""
+        return {name: len(self.objects) + plane for plane, name in enumerate(self.colors)}
+
+    @cached_property
+    def door_state(self) -> int:
+        """First of the planes of door states."""
+        return len(self.objects) + len(self.colors)
+
+    @cached_property
+    def agent(self) -> int:
+        """First of four planes, one per direction: right, down, left, up."""
+        return self.door_state + len(self.door_states)
+
+    @cached_property
+    def carried(self) -> dict[str, int]:
+        """The plane of every kind of thing that can be carried, and of every colour of one."""
+        names = (*self.portable, *self.colors) if self.portable else ()
+        return {name: self.agent + 4 + plane for plane, name in enumerate(names)}
+
+    @cached_property
+    def n_planes(self) -> int:
+        """Planes before those that encode a varying mission."""
+        return self.agent + 4 + len(self.carried)
+
+    def cell_planes(self, cell: Any) -> list[int]:
+        """Return the planes that are set for a MiniGrid object, None for an empty cell; KeyError for an unknown object."""
+        if cell is None:
+            return []
+        planes = [self.object[cell.type]]
+        if self.colors:
+            planes.append(self.color[cell.color])
+        if cell.type == "door":
+            planes.append(self.door_state + cell.encode()[2])
+        return planes
+
+    @cached_property
+    def _codes(self) -> dict[tuple[str, str], int]:
+        """(object, colour) → number of the kind of cell; 0 is an empty one. Door states are added cell by cell."""
+        return {pair: 1 + index for index, pair in enumerate(itertools.product(self.objects, COLORS))}
+
+    @cached_property
+    def _doors(self) -> frozenset[int]:
+        return frozenset(code for (name, _), code in self._codes.items() if name == "door")
+
+    @cached_property
+    def _table(self) -> NDArray[np.uint8]:
+        """The planes of every kind of cell, shape `(agent, kinds)`."""
+        table = np.zeros((self.agent, 1 + len(self._codes)), np.uint8)
+        for (name, color), code in self._codes.items():
+            table[self.object[name], code] = 1
+            if self.colors:
+                table[self.color[color], code] = 1
+        return table
+
+    def encode_grid(self, cells: list[Any], out: NDArray[np.uint8]) -> None:
+        """Write the planes of MiniGrid's row-major cells; KeyError for an unknown object.
+
+        The shape of `out` is `(>= agent, height, width)`; the planes of the agent and after it become 0.
+        """
+        codes = [0 if cell is None else self._codes[cell.type, cell.color] for cell in cells]
+        flat = out.reshape(len(out), -1)
+        np.take(self._table, codes, axis=1, out=flat[: self.agent], mode="clip")  # "clip" writes straight into `out`
+        flat[self.agent :] = 0
+        if not self._doors.isdisjoint(codes):
+            for place, cell in enumerate(cells):
+                if cell is not None and cell.type == "door":
+                    flat[self.cell_planes(cell), place] = 1
+
+
+FULL = PlaneLayout(
+    objects=("wall", "floor", "door", "key", "ball", "box", "goal", "lava"),
+    colors=COLORS,
+    door_states=("open", "closed", "locked"),
+    portable=("key", "ball", "box"),
+)
+"""Everything that a MiniGrid world may contain."""
+
+WALKING = PlaneLayout(objects=("wall", "goal", "lava"))
+"""A world of walls, goals and lava, each of one colour: nothing opens, nothing can be carried."""
+
+
+def layout_of(n_planes: int) -> PlaneLayout | None:
+    """Return the layout of an observation with so many planes; None if there is none."""
+    if n_planes == WALKING.n_planes:
+        return WALKING
+    return FULL if n_planes >= FULL.n_planes else None
+
 
 _NO_VIEW = dict
 """Stands in for `gen_obs` on the fast path: an empty observation, which nobody reads."""
@@ -54,26 +163,13 @@ _VIEW_OBJECTS, _VIEW_COLORS, _VIEW_STATES = 11, 6, 3
 _TOGGLE = int(Actions.toggle)
 
 _WRAPPERS = frozenset(
-    {
-        gymnasium.Wrapper,
-        ActionBonus,
-        ClipReward,
-        HumanRendering,
-        NoDeath,
-        NormalizeReward,
-        OrderEnforcing,
-        PassiveEnvChecker,
-        PositionBonus,
-        RecordEpisodeStatistics,
-        RecordVideo,
-        RenderCollection,
-        ReseedWrapper,
-        TimeLimit,
-    }
+    {gymnasium.Wrapper, ActionBonus, NoDeath, PositionBonus, ReseedWrapper}
+    | {wrappers.ClipReward, wrappers.HumanRendering, wrappers.NormalizeReward, wrappers.OrderEnforcing}
+    | {wrappers.PassiveEnvChecker, wrappers.RecordEpisodeStatistics, wrappers.RecordVideo}
+    | {wrappers.RenderCollection, wrappers.TimeLimit}
 )
-"""Wrappers that hand the action and the observation on without reading either; checked in their source. Their subclasses may
-do anything. One that changes actions does not qualify: `advance` must know when a door is toggled."""
-
+"""Wrappers that neither read nor change actions and observations, as their source shows (`advance` must know when a door is
+toggled). Subclasses may do anything and do not qualify."""
 
 _OWN_CLASSES: dict[type, set[Any]] = {FourRoomsEnv: methods_of(FourRoomsEnv)}
 """phr's own MiniGrid environments and their methods, which do not read the view either."""
@@ -83,7 +179,16 @@ _WALKING_WORLDS = (CrossingEnv, DistShiftEnv, EmptyEnv, FourRoomsEnv, LavaGapEnv
 
 
 class _MiniGridBase(SplitEnv):
-    """What the full and the partial view share: the simulator with its own observation switched off."""
+    """A MiniGrid environment with its own observation switched off.
+
+    Args:
+        env: An environment of MiniGrid's own for which `plain_reason` is None.
+        env_id: The id it was made from.
+
+    Raises:
+        UnsupportedEnvironmentError: If it does not qualify, its missions cannot be enumerated, or its actions are not
+            discrete.
+    """
 
     family = "grid"
     steps_per_second = 4.0
@@ -94,7 +199,7 @@ class _MiniGridBase(SplitEnv):
         if reason is not None:
             raise UnsupportedEnvironmentError(f"{env_id} cannot take the fast path of grids: {reason}")
         core: Any = env.unwrapped  # some methods of it and of its grid are replaced
-        self._env = _without_checker(env)
+        self.gym_env = _without_checker(env)
         self._core = core
         self._gen_obs = partial(MiniGridEnv.gen_obs, core)
         core.gen_obs = _NO_VIEW
@@ -103,10 +208,14 @@ class _MiniGridBase(SplitEnv):
         self._mission_codes = mission_codes(core.observation_space["mission"], env_id)
         self._n_mission = len(next(iter(self._mission_codes.values()), ()))
 
-    @property
-    def gym_env(self) -> gymnasium.Env[Any, Any]:
-        """The MiniGrid environment, wrappers included, its own observation switched off."""
-        return self._env
+    def reset(self, seed: int | None = None) -> None:
+        """Start an episode."""
+        self.gym_env.reset(seed=seed)
+
+    def advance(self, action: Any) -> Advance:
+        """Move the world by one action, without MiniGrid's view."""
+        _, reward, terminated, truncated, info = self.gym_env.step(action)
+        return float(reward), terminated, truncated, info
 
     def forget_steps(self) -> None:
         """Count steps from here, in MiniGrid's own limit and reward too."""
@@ -123,16 +232,7 @@ class _MiniGridBase(SplitEnv):
 
 
 class FullViewEnv(_MiniGridBase):
-    """A MiniGrid environment seen whole: one-hot planes of shape `(planes, height, width)`.
-
-    Args:
-        env: An environment of MiniGrid's own for which `plain_reason` is None.
-        env_id: The id it was made from.
-
-    Raises:
-        UnsupportedEnvironmentError: If it does not qualify, its missions cannot be enumerated, or its actions are not
-            discrete.
-    """
+    """A MiniGrid environment seen whole: one-hot planes of shape `(planes, height, width)`."""
 
     shows_whole_grid = True
 
@@ -154,7 +254,7 @@ class FullViewEnv(_MiniGridBase):
 
     def reset(self, seed: int | None = None) -> None:
         """Start an episode."""
-        self._env.reset(seed=seed)
+        self.gym_env.reset(seed=seed)
         self._encoded_grid = None
 
     def advance(self, action: Any) -> Advance:
@@ -162,41 +262,37 @@ class FullViewEnv(_MiniGridBase):
         if action == _TOGGLE:  # the one action that changes an object in place
             x, y = self._core.front_pos
             self._dirty.append((int(x), int(y)))
-        _, reward, terminated, truncated, info = self._env.step(action)
+        _, reward, terminated, truncated, info = self.gym_env.step(action)
         return float(reward), terminated, truncated, info
 
     def _encode_all(self) -> None:
         grid = self._core.grid
-        try:
-            self._layout.encode_grid(grid.grid, self._planes)
-        except KeyError as error:
-            raise self._unknown_object(error) from None
+        self._layout.encode_grid(grid.grid, self._planes)
         if self._n_mission:
             self._planes[self._mission :] = self._mission_code()[:, None, None]
         self._encoded_grid, self._dirty = grid, []
         grid.set = partial(_noting_set, self._dirty, grid.set)
 
-    def _mend(self) -> None:
+    def _encode_touched(self) -> None:
         cells = self._core.grid.grid
         for x, y in self._dirty:
             self._planes[: self._agent, y, x] = 0
-            try:
-                self._planes[self._layout.cell_planes(cells[y * self._width + x]), y, x] = 1
-            except KeyError as error:
-                raise self._unknown_object(error) from None
+            self._planes[self._layout.cell_planes(cells[y * self._width + x]), y, x] = 1
         self._dirty.clear()
 
-    def _unknown_object(self, error: KeyError) -> UnsupportedEnvironmentError:
-        known = ", ".join(self._layout.objects)
-        return UnsupportedEnvironmentError(f"{self.env_id}: its grid holds {error.args[0]!r}; phr knows {known}")
-
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """The whole state as planes (see `phr.envs.planes`)."""
+        """The whole state as planes (see `PlaneLayout`)."""
         core = self._core
-        if core.grid is not self._encoded_grid:
-            self._encode_all()
-        elif self._dirty:
-            self._mend()
+        try:
+            if core.grid is not self._encoded_grid:
+                self._encode_all()
+            elif self._dirty:
+                self._encode_touched()
+        except KeyError as error:
+            known = ", ".join(self._layout.objects)
+            raise UnsupportedEnvironmentError(
+                f"{self.env_id}: its grid holds {error.args[0]!r}; phr knows {known}"
+            ) from None
         state = self._planes
         y, x = self._agent_cell
         state[self._agent : self._mission, y, x] = 0
@@ -204,7 +300,7 @@ class FullViewEnv(_MiniGridBase):
         state[self._agent + core.agent_dir, y, x] = 1
         if core.carrying is not None:
             state[self._layout.carried[core.carrying.type], y, x] = 1
-            state[self._layout.carried_color[core.carrying.color], y, x] = 1
+            state[self._layout.carried[core.carrying.color], y, x] = 1
         self._agent_cell = (y, x)
         if out is None:
             return state.copy()
@@ -213,11 +309,9 @@ class FullViewEnv(_MiniGridBase):
 
 
 def plane_layout(env: gymnasium.Env[Any, Any]) -> PlaneLayout:
-    """Return the planes that a MiniGrid environment needs: a few where it is known to hold little, else all.
-
-    Some classes take an obstacle of any kind.
-    """
+    """Return the planes that a MiniGrid environment needs: a few where it is known to contain little, else all."""
     core: Any = env.unwrapped
+    # Some classes take an obstacle of any kind.
     known = type(core) in _WALKING_WORLDS and getattr(core, "obstacle_type", Wall) in (Wall, Lava)
     return WALKING if known else FULL
 
@@ -225,8 +319,7 @@ def plane_layout(env: gymnasium.Env[Any, Any]) -> PlaneLayout:
 def plain_reason(env: gymnasium.Env[Any, Any]) -> str | None:
     """Return why an environment must be stepped as Gymnasium does it; None where nothing reads MiniGrid's view.
 
-    Every class must be exactly one that MiniGrid ships (or phr's four rooms), every wrapper exactly one of a list, and none
-    of them patched.
+    Every class must be exactly one that MiniGrid or phr ships, every wrapper exactly one of `_WRAPPERS`, and none patched.
     """
     layer: Any = env
     while True:
@@ -274,15 +367,6 @@ class PartialViewEnv(_MiniGridBase):
         n_planes = _VIEW_OBJECTS + _VIEW_COLORS + _VIEW_STATES + 4 + self._n_mission
         self.observation_space = spaces.Box(0, 1, (n_planes, size, size), np.uint8)
 
-    def reset(self, seed: int | None = None) -> None:
-        """Start an episode."""
-        self._env.reset(seed=seed)
-
-    def advance(self, action: Any) -> Advance:
-        """Move the world by one action, without MiniGrid's view."""
-        _, reward, terminated, truncated, info = self._env.step(action)
-        return float(reward), terminated, truncated, info
-
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The egocentric view as planes."""
         if out is None:
@@ -302,7 +386,7 @@ class PartialViewEnv(_MiniGridBase):
 
 def _without_checker(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
     """The environment without Gymnasium's checker, which objects to an observation that nobody looks at."""
-    if isinstance(env, PassiveEnvChecker):
+    if isinstance(env, wrappers.PassiveEnvChecker):
         return _without_checker(env.env)
     if isinstance(env, gymnasium.Wrapper):
         env.env = _without_checker(env.env)

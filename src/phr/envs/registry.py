@@ -7,16 +7,60 @@ import difflib
 import importlib
 import re
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, Literal, get_args
 
 import gymnasium
 from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
-from phr.envs.factories import find_factory, import_named, is_factory
-from phr.envs.patches import is_patched
+from phr.envs.contract import is_patched
 from phr.envs.split import ObservingEnv, SplitEnv
-from phr.errors import MissingExtraError, PhrError, UnknownEnvironmentError, UnsupportedEnvironmentError
+from phr.errors import MissingExtraError, PhrError, UnknownEnvironmentError, UnsupportedEnvironmentError, UsageError
+
+
+def is_factory(reference: str) -> bool:
+    """Whether a reference looks like `package.module:name`."""
+    module, colon, name = reference.partition(":")
+    return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def imports_code(env_id: str) -> bool:
+    """Whether making this environment imports a module that the id names: `module:factory`, Gymnasium's `module:Id-v0`."""
+    return ":" in env_id.partition("?")[0]
+
+
+def env_id_of_file(found: str, chosen: str | None, name: str) -> str:
+    """Return the environment to act in: the one that the user names, else `found` in the file `name`.
+
+    Raises:
+        UsageError: If the user gave none and the file's id would import a module, which could run any code.
+    """
+    if chosen is None and imports_code(found):
+        raise UsageError(f"{name} asks for the environment {found}, which is code; if you trust it, add --env-id {found}")
+    return found if chosen is None else chosen
+
+
+def import_named(reference: str, unknown: type[UsageError]) -> ModuleType:
+    """Import the module of `package.module:name`; raise `unknown` with one line if that fails."""
+    module = reference.partition(":")[0]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise unknown(f"{reference}: cannot import {error.name!r}; is its folder on PYTHONPATH?") from error
+    except Exception as error:  # the module is the user's own: anything may happen in it
+        raise unknown(f"{reference}: importing {module!r} failed with {type(error).__name__}: {error}") from error
+
+
+def find_factory(reference: str, unknown: type[UsageError]) -> Any:
+    """Import the module of `package.module:name` and return its `name`; raise `unknown` with one line if that fails."""
+    module, _, name = reference.partition(":")
+    found = import_named(reference, unknown)
+    try:
+        return getattr(found, name)
+    except AttributeError as error:
+        raise unknown(f"{reference}: module {module!r} has no {name!r}") from error
+
 
 View = Literal["full", "partial"]
 
@@ -35,7 +79,7 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
             a function that returns a Gymnasium environment. A MiniGrid id may end in `?view=partial`, an Atari id in options
             like `?sticky=0.25&noop_max=0` (`AtariSettings`).
         view: For MiniGrid: 'full' is the whole grid, for environments on the fast path only; 'partial' is the agent's own
-            view. By default the whole grid on the fast path, else what the environment shows.
+            view. By default the whole grid on the fast path, else the environment's own observation.
         **kwargs: Passed on to the environment (render_mode, ...).
 
     Returns:
@@ -43,9 +87,9 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
         builds an observation at each step.
 
     Raises:
-        UnknownEnvironmentError: If there is no such id or factory; near misses are named.
+        UnknownEnvironmentError: If there is no such id or factory; the message suggests similar ids.
         UnsupportedEnvironmentError: If phr cannot act in it, or it has no such option.
-        SettingError: If an option has a value that makes no sense.
+        SettingError: If the value of an option is invalid.
         MissingExtraError: If it needs a package that is not installed.
     """
     name, options = _split_options(env_id)
@@ -68,7 +112,7 @@ def make_gym_env(env_id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
 
 
 def with_option(env_id: str, name: str, value: object) -> str:
-    """The id with an option behind it, in place of what it said about it before."""
+    """Return the id with an option set to a value."""
     plain, options = _split_options(env_id)
     return f"{plain}?" + "&".join(f"{key}={text}" for key, text in {**options, name: str(value)}.items())
 
@@ -85,17 +129,13 @@ def _split_options(env_id: Any) -> tuple[str, dict[str, str]]:
 def split_env(
     env: gymnasium.Env[Any, Any], env_id: str, view: View | None = None, options: Mapping[str, str] | None = None
 ) -> SplitEnv:
-    """Split the step of a Gymnasium environment that was made elsewhere.
+    """Split the step of a Gymnasium environment that was made elsewhere; for the errors see `make_env`.
 
     Args:
         env: The environment.
-        env_id: What to call it.
+        env_id: Its name in messages.
         view: For MiniGrid; see `make_env`.
         options: For Atari: fields of `AtariSettings`, as text.
-
-    Raises:
-        UnsupportedEnvironmentError: If phr cannot act in it, or it has no such option.
-        SettingError: If an option has a value that makes no sense.
     """
     given = dict(options or {})
     reason = _plain_atari_reason(env) if _is_atari(env) else None
@@ -148,7 +188,7 @@ def _call_factory(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any
 
 
 def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    """Make a registered environment; `module` is what was written before the name, for the messages."""
+    """Make a registered environment; `module` is the prefix of its name in messages."""
     _import_family(name)
     env_id = module + name
     try:
@@ -166,11 +206,7 @@ def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasiu
 
 
 def _with_version(name: str) -> str:
-    """Return the id; for a name without version the latest one, as `gymnasium.make` does.
-
-    Raises:
-        gymnasium.error.Error: If it does not look like an id.
-    """
+    """Return the id; for a name without version the latest one, as `gymnasium.make` does."""
     namespace, plain, version = parse_env_id(name)
     latest = find_highest_version(namespace, plain) if version is None else None
     return name if latest is None else get_env_id(namespace, plain, latest)
@@ -180,25 +216,25 @@ def _import_family(env_id: str) -> None:
     """Import the package that registers this id; Gymnasium has no plug-in entry point any more."""
     prefix = env_id.partition("-")[0].partition("/")[0]
     if prefix == "ALE" or (env_id not in gymnasium.registry and _OLD_ATARI_NAME.fullmatch(env_id)):
-        _import_atari(env_id, sure=prefix == "ALE" or _OLD_ATARI_FLAVOUR.search(env_id) is not None)
+        # Without ale-py, a bare name such as Own-v0 may still be somebody else's.
+        needed = prefix == "ALE" or _OLD_ATARI_FLAVOUR.search(env_id) is not None
+        if _imports("ale_py", env_id, needed):
+            from phr.envs.atari_ids import register_old_names
+
+            register_old_names()
     elif prefix in ("MiniGrid", "BabyAI"):
-        try:
-            importlib.import_module("minigrid")
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(f"{env_id} needs the package minigrid; {_pip_line(error)}") from error
+        _imports("minigrid", env_id, needed=True)
 
 
-def _import_atari(env_id: str, sure: bool) -> None:
-    """Register Atari's ids, the old ones too; where ale-py is missing, only a name that is surely Atari's needs it."""
+def _imports(package: str, env_id: str, needed: bool) -> bool:
+    """Import a package; without it return False, or raise an error if the environment needs it."""
     try:
-        importlib.import_module("ale_py")
+        importlib.import_module(package)
     except ModuleNotFoundError as error:
-        if sure:
-            raise MissingExtraError(f"{env_id} needs the package ale_py; {_pip_line(error)}") from error
-        return
-    from phr.envs.atari_ids import register_old_names
-
-    register_old_names()
+        if needed:
+            raise MissingExtraError(f"{env_id} needs the package {package}; {_pip_line(error)}") from error
+        return False
+    return True
 
 
 def _pip_line(error: Exception) -> str:
@@ -216,7 +252,7 @@ def _unknown_message(module: str, name: str) -> str:
 
 
 def _plain_atari_reason(env: gymnasium.Env[Any, Any]) -> str | None:
-    """Return why ale-py's environment is stepped as Gymnasium does it; None where phr can drive its emulator directly."""
+    """Return why a game is stepped through Gymnasium; None where phr can drive its emulator directly."""
     layer: Any = env
     while isinstance(layer, gymnasium.Wrapper):
         kind = type(layer)

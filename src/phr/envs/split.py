@@ -1,16 +1,15 @@
-"""Environments whose step is split in two, because not looking is the point.
+"""Environments whose step is split in two: `advance` moves the world and `observe` builds the observation.
 
-`advance` moves the world and `observe` builds the observation. An agent that executes a plan calls `advance` several times
-and `observe` once, so whatever an observation costs is paid only when somebody looks. The outcome equals stepping one by
-one, bit for bit.
+An agent that executes a plan calls `advance` several times and `observe` once, and pays for one observation only. The
+outcome equals stepping one by one, bit for bit.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -21,20 +20,83 @@ from numpy.typing import NDArray
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.contract import CheckedEnv
 from phr.envs.flatten import OutsideError, reader_of
-from phr.envs.training_vector import SeedSchedule, TrainingVector
 from phr.errors import BrokenEnvironmentError, NonFiniteError, UnsupportedEnvironmentError
 from phr.seeding import reseed
+
+SeedSchedule = Callable[[int, int], int | None]
+"""(environment, episode) → seed of that episode; None continues the environment's own generator."""
+
+
+@dataclass(frozen=True)
+class VectorStep:
+    """The result of one `advance` of all environments; every array has shape `(n_envs,)`.
+
+    Attributes:
+        rewards: float32; 0 in an environment outside the mask.
+        terminated: The episode ended for good.
+        truncated: The episode was cut off.
+        final_obs: Environment → last observation of an episode that was truncated, not terminated (`SAME_STEP` only).
+        infos: Environment → info, for episodes that ended in this step.
+    """
+
+    rewards: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    final_obs: dict[int, NDArray[Any]] = field(default_factory=dict)
+    infos: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Whether the episode ended, either way."""
+        return self.terminated | self.truncated
+
+
+@runtime_checkable
+class TrainingVector(Protocol):
+    """Environments that are stepped together; an episode that ends starts again at once.
+
+    Attributes:
+        env_id: The id they were made from.
+        n_envs: How many there are.
+        observation_space: Of one of them.
+        n_actions: Actions are the integers 0 .. n_actions − 1.
+        exact_resume: Whether `restore` returns to the very step at which `state` was taken.
+    """
+
+    env_id: str
+    n_envs: int
+    observation_space: spaces.Box
+    n_actions: int
+    exact_resume: bool
+
+    def reset(self) -> None:
+        """Start an episode in every environment."""
+
+    def send(self, actions: NDArray[np.int64]) -> None:
+        """Begin to move every environment by one action; call `receive` next."""
+
+    def receive(self) -> VectorStep:
+        """Return the result of the last `send`."""
+
+    def observe(self, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the observations of all environments; written into `out` if given."""
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return where they stand, as JSON values."""
+
+    def restore(self, state: list[dict[str, Any]]) -> None:
+        """Return to a `state`, as far as the environments can."""
+
+    def close(self) -> None:
+        """Release their resources."""
+
 
 Advance = tuple[float, bool, bool, dict[str, Any]]
 """Reward, terminated, truncated, info: Gymnasium's step without the observation."""
 
 
 Family = Literal["grid", "atari", "other"]
-"""MiniGrid seen by phr's own fast path, an Atari game, anything else."""
-
-
-_UNKNOWN_PACE = 15.0
-"""Steps a second of a film where nothing is known."""
+"""MiniGrid on the fast path, an Atari game on the fast path, any other environment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +104,9 @@ class Timing:
     """How a simulator turns actions into frames.
 
     Attributes:
-        frame_skip: Frames that an action lasts; a pair is a range (upper end excluded) that each action draws from.
+        frame_skip: Frames that an action lasts; a pair is a range (upper end excluded) from which each action draws.
         sticky: Probability that a frame repeats the previous frame's action.
-        idle_starts: An episode begins with 1 .. so many idle frames; 0 is none.
+        idle_starts: Most idle frames with which an episode begins, at least 1 of them; 0 is none.
         step_limit: Steps after which an episode is cut off.
     """
 
@@ -56,12 +118,12 @@ class Timing:
 
 @dataclass(frozen=True)
 class BareSimulator:
-    """What acting cannot do without, and no class of ours: the time bound measures it.
+    """The simulator without phr's classes, which the time bound measures.
 
     Attributes:
-        step: Move the simulator by one action; returns what Gymnasium's `step` returns, or None if episodes end elsewhere.
-        reset: Start an episode with this seed; None goes on with the own generator.
-        observe: Build the observation that an agent who looks now is shown.
+        step: Moves it by one action; returns what Gymnasium's `step` returns, or None if episodes end elsewhere.
+        reset: Starts an episode with this seed; None continues its own generator.
+        observe: Builds the present observation.
     """
 
     step: Callable[[Any], Any]
@@ -76,11 +138,12 @@ class SplitEnv(ABC):
         env_id: The id it was made from.
         observation_space: A Box; every observation is one array of its shape and dtype.
         n_actions: Actions are the integers 0 .. n_actions − 1; of a space that is not Discrete, its `n_outputs`.
-        family: The kind of environment, by which presets are chosen.
+        family: The kind of environment, which selects presets.
         stepping: Which path its steps take: 'fast path: ...' or 'plain path: ...', with the reason.
-        shown: What an observation contains, in words; None where the observation space says it.
-        shows_whole_grid: Whether an observation is the planes of a whole grid (`phr.envs.planes`): the oracle can read it,
-            and paths can be drawn in it.
+        shown: What an observation contains, in words; None where the observation space is enough.
+        shows_whole_grid: Whether an observation is the planes of a whole grid (`phr.envs.minigrid_split.PlaneLayout`), which
+            the oracle can read.
+        gym_env: The Gymnasium environment that was split, wrappers included.
     """
 
     env_id: str
@@ -90,10 +153,11 @@ class SplitEnv(ABC):
     stepping: str = "plain path: Gymnasium's own step, which builds an observation every time"
     shown: str | None = None
     shows_whole_grid: bool = False
+    gym_env: gymnasium.Env[Any, Any]
 
     @property
     def action_space(self) -> ActionSpace:
-        """What its actions are; Discrete unless a subclass says otherwise."""
+        """What its actions are; Discrete unless overridden."""
         return Discrete(self.n_actions)
 
     @property
@@ -103,49 +167,31 @@ class SplitEnv(ABC):
 
     @property
     def steps_per_second(self) -> float:
-        """Pace at which a person would watch it: Gymnasium's `render_fps` by default."""
-        return float(self.gym_env.metadata.get("render_fps", _UNKNOWN_PACE))
+        """The pace of a film: Gymnasium's `render_fps`, or 15."""
+        return float(self.gym_env.metadata.get("render_fps", 15.0))
 
     def action_effects(self) -> NDArray[np.int64] | None:
         """Return what each action does, as a direction 1 or −1, 0 for none; None where that is not known."""
         return None
 
     def native_vectors(self, n_envs: int, seeds: SeedSchedule) -> Sequence[TrainingVector] | None:
-        """Return vectors that step many environments like this one faster than one by one; None where there are none.
-
-        Args:
-            n_envs: Environments in all vectors together; they are numbered through.
-            seeds: The seed of every episode.
-
-        Raises:
-            InvalidDataError: If `n_envs` is below 1.
-        """
+        """Return vectors that step `n_envs` such environments faster than one by one; None where there are none."""
         return None
 
     @abstractmethod
     def reset(self, seed: int | None = None) -> None:
-        """Start an episode; without a seed the environment's own generator goes on."""
+        """Start an episode; without a seed the environment's own generator continues."""
 
     @abstractmethod
     def advance(self, action: Any) -> Advance:
-        """Move the world by one action.
-
-        Args:
-            action: The action to take: a whole number, or an array where the action space says so.
-
-        Returns:
-            Reward, terminated, truncated, info.
-        """
+        """Move the world by one action of the action space; return reward, terminated, truncated, info."""
 
     @abstractmethod
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Build the observation of the present state; written into `out` where given, else into a new array."""
+        """Build the observation of the present state, in `out` if given, else in a new array."""
 
     def forget_steps(self) -> None:
-        """Count the episode's steps from here: what came before was a prefix that nobody is to pay for.
-
-        The base class winds back Gymnasium's time limit.
-        """
+        """Count the episode's steps from here, after a prefix; the base class resets Gymnasium's time limit."""
         layer: Any = self.gym_env
         while isinstance(layer, gymnasium.Wrapper):
             if isinstance(layer, TimeLimit):
@@ -154,53 +200,40 @@ class SplitEnv(ABC):
             layer = layer.env
 
     def reseed(self, seed: int) -> None:
-        """Let chance go on from this seed in the state as it stands: another future of the same moment.
+        """Reseed chance without changing the state: another future of the same moment.
 
-        The base class reseeds the generator that Gymnasium gives every environment; chance from elsewhere is not reached.
+        The base class reseeds the generator that Gymnasium gives every environment, and no other.
         """
         reseed(self.gym_env.unwrapped.np_random, seed)
 
     def start_seeds(self) -> list[int] | None:
-        """Seeds that give every possible start once; None where they have to be searched for.
-
-        Raises:
-            UnsupportedEnvironmentError: If no list of starts is complete.
-        """
+        """Return seeds that give every possible start once; None if unknown, an error if no list can be complete."""
         return None
 
     def bare(self) -> BareSimulator:
-        """The simulator alone, which moves this very environment; Gymnasium's own `step` and `reset` by default."""
+        """Return the simulator of this environment alone; by default Gymnasium's own `step` and `reset`."""
         return BareSimulator(self.gym_env.step, lambda seed: self.gym_env.reset(seed=seed), self.observe)
 
-    @property
-    @abstractmethod
-    def gym_env(self) -> gymnasium.Env[Any, Any]:
-        """The Gymnasium environment that was split, wrappers included (for rendering, and for timing a bare step)."""
-
     def close(self) -> None:
-        """Release what the environment holds."""
+        """Release its resources."""
         self.gym_env.close()
 
     def __enter__(self) -> SplitEnv:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Close the environment, also after an error."""
         self.close()
 
 
 class ObservingEnv(SplitEnv):
-    """Any Gymnasium environment: it observes at every step, and what nobody asks for is thrown away.
+    """Any Gymnasium environment: it builds an observation at every step, and most are discarded.
 
-    The observation is what the environment returned, in the form of `gymnasium.spaces.flatten`; `phr.envs.flatten.reader_of`
-    says how each space is written. In short: a Box as it is, a Discrete one as a one-hot float32 row, a Dict, Tuple,
-    MultiDiscrete or MultiBinary one as Gymnasium's flat vector, in the dtype of `gymnasium.spaces.flatten_space`.
-
-    Everything that the environment returns is checked (`phr.envs.contract.CheckedEnv`); actions reach it as copies, as its
-    `action_space.sample()` would give them.
+    Observations are one array each (`phr.envs.flatten.reader_of`): a Box as it is, a Discrete one as a one-hot float32 row,
+    a Dict, Tuple, MultiDiscrete or MultiBinary one as the vector of `gymnasium.spaces.flatten`. Everything that the
+    environment returns is checked, and actions are passed to it as copies (`phr.envs.contract.CheckedEnv`).
 
     Args:
-        env: An environment with a Discrete, MultiDiscrete or Box action space.
+        env: An environment with an action space that `plannable` accepts.
         env_id: The id it was made from.
 
     Raises:
@@ -208,8 +241,7 @@ class ObservingEnv(SplitEnv):
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
-        self._env = env
-        self.env_id = env_id
+        self.gym_env, self.env_id = env, env_id
         self._action_space = plannable(getattr(env, "action_space", None), env_id)
         self.n_actions = self._action_space.n_outputs
         self._reader = reader_of(getattr(env, "observation_space", None), env_id)
@@ -222,35 +254,20 @@ class ObservingEnv(SplitEnv):
         """What its actions are."""
         return self._action_space
 
-    @property
-    def gym_env(self) -> gymnasium.Env[Any, Any]:
-        """The Gymnasium environment that was split."""
-        return self._env
-
     def reset(self, seed: int | None = None) -> None:
-        """Start an episode.
-
-        Raises:
-            BrokenEnvironmentError: If the environment fails or breaks Gymnasium's contract.
-        """
+        """Start an episode; for errors see `CheckedEnv.reset`."""
         self._latest = self._checked.reset(seed)
 
     def advance(self, action: Any) -> Advance:
-        """Move the world by one action.
-
-        Raises:
-            BrokenEnvironmentError: If the environment fails or breaks Gymnasium's contract.
-            NonFiniteError: If the reward is NaN or infinite.
-        """
+        """Move the world by one action; for errors see `CheckedEnv.step`."""
         self._latest, reward, terminated, truncated, info = self._checked.step(action)
         return reward, terminated, truncated, info
 
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """The latest observation.
+        """Return the latest observation.
 
         Raises:
-            BrokenEnvironmentError: If it is no element of the environment's observation space; nothing is broadcast,
-                wrapped or truncated to fit.
+            BrokenEnvironmentError: If it is not an element of the environment's observation space.
             NonFiniteError: If it contains NaN or infinity.
         """
         if out is None:
@@ -270,8 +287,8 @@ class ObservingEnv(SplitEnv):
         return out
 
     def bare(self) -> BareSimulator:
-        """Gymnasium's own `step` and `reset`, unchecked; actions are copied, since the environment may change them."""
-        step, reset, as_sampled = self._env.step, self._env.reset, self._checked.as_sampled
+        """Return Gymnasium's own `step` and `reset`, unchecked; actions are copied, as the environment may change them."""
+        step, reset, as_sampled = self.gym_env.step, self.gym_env.reset, self._checked.as_sampled
 
         def bare_step(action: Any) -> Any:
             answer = step(as_sampled(action))
@@ -285,37 +302,24 @@ class ObservingEnv(SplitEnv):
 
 
 def discrete_size(space: spaces.Space[Any], env_id: str) -> int:
-    """Number of actions of a Discrete space that starts at 0.
-
-    Raises:
-        UnsupportedEnvironmentError: For any other space.
-    """
+    """Return the number of actions of a Discrete space that starts at 0; UnsupportedEnvironmentError for others."""
     if not isinstance(space, spaces.Discrete) or space.start != 0:
-        raise UnsupportedEnvironmentError(
-            f"{env_id}: action space {space} is not supported here; it takes Discrete(n) actions"
-        )
+        raise UnsupportedEnvironmentError(f"{env_id}: action space {space} is not supported here: expected Discrete(n)")
     return int(space.n)
 
 
-def _takes_float32(space: spaces.Box) -> bool:
-    return space.dtype.kind == "f" and np.can_cast(np.float32, space.dtype)
-
-
 def plannable(space: spaces.Space[Any] | None, name: str) -> ActionSpace:
-    """Gymnasium's action space as phr's.
-
-    Args:
-        space: Discrete or MultiDiscrete from 0 on, or a Box of floats that float32 fits into.
-        name: Whose it is, for the message.
+    """Convert Gymnasium's action space: Discrete or MultiDiscrete from 0 on, or a Box of floats that can hold float32.
 
     Raises:
-        UnsupportedEnvironmentError: For any other space.
+        UnsupportedEnvironmentError: For any other space; the message begins with `name`.
     """
     if isinstance(space, spaces.Discrete) and space.start == 0:
         return Discrete(int(space.n))
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1 and not np.any(space.start):
         return MultiDiscrete(tuple(space.nvec.tolist()))
-    if isinstance(space, spaces.Box) and _takes_float32(space) and space.shape and space.low.size:
+    floats = isinstance(space, spaces.Box) and space.dtype.kind == "f" and np.can_cast(np.float32, space.dtype)
+    if isinstance(space, spaces.Box) and floats and space.shape and space.low.size:
         return Continuous.between(space.low, space.high)
     said = " ".join(str(space).split())
     raise UnsupportedEnvironmentError(
@@ -325,14 +329,14 @@ def plannable(space: spaces.Space[Any] | None, name: str) -> ActionSpace:
 
 
 def run_plan(env: SplitEnv, actions: Sequence[Any], rewards: list[float]) -> Advance:
-    """Execute actions without looking, until they run out or the episode ends.
+    """Execute at least one action without observing, until they run out or the episode ends.
 
-    Timed runs spend their steps in this loop: a step costs `advance` and as little as possible besides.
+    Timed runs spend their steps in this loop, so it does little besides calling `advance`.
 
     Args:
-        env: An environment in mid-episode.
+        env: An environment with a running episode.
         actions: At least one action.
-        rewards: The executed steps' rewards are appended to it.
+        rewards: Rewards of the executed steps are appended to it.
 
     Returns:
         What the last executed step returned.

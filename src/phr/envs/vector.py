@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -12,10 +12,68 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.actions import one_by_one
-from phr.envs.remarks import Remarks
-from phr.envs.split import SplitEnv
-from phr.envs.training_vector import SeedSchedule, TrainingVector, VectorStep
+from phr.envs.split import SeedSchedule, SplitEnv, TrainingVector, VectorStep
 from phr.errors import BrokenEnvironmentError, InvalidDataError, SettingError, UnsupportedEnvironmentError
+
+
+@dataclass
+class Remarks:
+    """What did not go as asked while environments were played, each with its first reason; printed beside the result.
+
+    Attributes:
+        n_prefixes_left_out: Episodes without their random prefix, because the environment refused one of its actions.
+        n_abandoned: Episodes that were given up, because the environment refused an action of the student.
+        shortage: Why fewer copies of the environment were open side by side than wanted; empty where there were enough.
+    """
+
+    n_prefixes_left_out: int = 0
+    n_abandoned: int = 0
+    shortage: str = ""
+    _reasons: dict[str, str] = field(default_factory=dict)
+
+    def prefix_left_out(self, error: BrokenEnvironmentError) -> None:
+        """Count an episode that began without its prefix."""
+        self.n_prefixes_left_out += 1
+        self._reasons.setdefault("prefix", str(error))
+
+    def abandoned(self, error: BrokenEnvironmentError) -> None:
+        """Count an episode that was given up."""
+        self.n_abandoned += 1
+        self._reasons.setdefault("abandoned", str(error))
+
+    def fewer_copies(self, env_id: str, n_opened: int, n_wanted: int, error: Exception) -> None:
+        """Note that only `n_opened` of `n_wanted` environments could be opened; only the first note counts."""
+        self.shortage = self.shortage or (
+            f"{env_id}: only {n_opened} of {n_wanted} copies could be opened side by side ({error}); "
+            f"n_envs={n_opened} asks for no more"
+        )
+
+    @classmethod
+    def of(cls, parts: Sequence[Remarks]) -> Remarks:
+        """Return the sum of several."""
+        total = cls()
+        for part in parts:
+            total.n_prefixes_left_out += part.n_prefixes_left_out
+            total.n_abandoned += part.n_abandoned
+            total.shortage = total.shortage or part.shortage
+            total._reasons = {**part._reasons, **total._reasons}
+        return total
+
+    def lines(self) -> list[str]:
+        """Return one sentence for each kind of remark."""
+        lines = [self.shortage] if self.shortage else []
+        if self.n_prefixes_left_out:
+            lines.append(
+                f"{self.n_prefixes_left_out:,} episodes began without their random prefix, because the environment refused "
+                f"one of its actions (the first: {self._reasons['prefix']}); prefix 0:0 plays none"
+            )
+        if self.n_abandoned:
+            lines.append(
+                f"{self.n_abandoned:,} episodes of refinement were abandoned, because the environment refused an action of "
+                f"the student (the first: {self._reasons['abandoned']})"
+            )
+        return lines
+
 
 PrefixSchedule = Callable[[int, int], Sequence[Any]]
 """(environment, episode) → actions played before that episode counts."""
@@ -23,27 +81,22 @@ PrefixSchedule = Callable[[int, int], Sequence[Any]]
 
 @dataclass(frozen=True)
 class Start:
-    """How an episode begins: a seed, and actions played before anyone counts (nor does the environment's step limit).
+    """How an episode begins: a seed, and actions that count neither as steps nor towards the environment's step limit.
 
-    A prefix that would end the episode, or that holds an action which the environment refuses, is left out as a whole, and
-    the episode begins right after its reset. So seed and prefix alone decide the episode; nothing depends on what was
-    played before, and no start is doomed by half a prefix.
+    A prefix that would end the episode, or contains an action that the environment refuses, is left out as a whole. So seed
+    and prefix alone decide the episode.
     """
 
     seed: int | None
     prefix: tuple[Any, ...] = ()
 
     def enter(self, env: SplitEnv) -> BrokenEnvironmentError | None:
-        """Bring an environment to this start; returns what `play_prefix` returns."""
+        """Bring an environment to this start; for the value see `play_prefix`."""
         env.reset(self.seed)
         return self.play_prefix(env)
 
     def play_prefix(self, env: SplitEnv) -> BrokenEnvironmentError | None:
-        """Play the prefix in an environment that was just reset to the seed.
-
-        Returns:
-            The error with which the environment refused an action, so that the prefix was left out; else None.
-        """
+        """Play the prefix after a reset to the seed; return the error if the environment refused an action."""
         try:
             for action in self.prefix:
                 _, terminated, truncated, _ = env.advance(action)
@@ -59,7 +112,11 @@ class Start:
 
 
 class Autoreset(StrEnum):
-    """What happens when an episode ends; names as in Gymnasium, whose third mode has no user here."""
+    """What happens when an episode ends; the names are Gymnasium's.
+
+    Raises:
+        SettingError: If there is no such mode.
+    """
 
     SAME_STEP = "same_step"
     """The episode's last `advance` resets at once; a truncated episode's last observation is kept aside."""
@@ -67,16 +124,8 @@ class Autoreset(StrEnum):
     """The caller resets; advancing an ended episode is an error."""
 
     @classmethod
-    def parse(cls, name: str | Autoreset) -> Autoreset:
-        """The mode with this name.
-
-        Raises:
-            SettingError: If there is none.
-        """
-        try:
-            return cls(name)
-        except ValueError:
-            raise SettingError(f"unknown autoreset mode {name!r}; choose one of {', '.join(m.value for m in cls)}") from None
+    def _missing_(cls, value: object) -> Autoreset:
+        raise SettingError(f"autoreset must be one of {', '.join(repr(mode.value) for mode in cls)}; got {value!r}")
 
 
 class VectorSplit:
@@ -97,7 +146,7 @@ class VectorSplit:
     """
 
     exact_resume = True
-    """`restore` replays the running episodes, and says so where that does not repeat them."""
+    """`restore` replays the running episodes, and raises an error if that does not repeat them."""
 
     def __init__(
         self,
@@ -121,7 +170,7 @@ class VectorSplit:
         self.env_id = first.env_id
         self.observation_space = first.observation_space
         self.n_actions, self.action_space = first.n_actions, first.action_space
-        self.autoreset = Autoreset.parse(autoreset)
+        self.autoreset = Autoreset(autoreset)
         self._seeds, self._prefixes = seeds, prefixes
         self.remarks = Remarks() if remarks is None else remarks
         self._episodes = [-1] * self.n_envs
@@ -139,22 +188,18 @@ class VectorSplit:
         prefixes: PrefixSchedule = lambda _i, _k: (),
         remarks: Remarks | None = None,
     ) -> VectorSplit:
-        """Make environments and put them side by side.
+        """Make environments and put them side by side; all are closed again if an error is raised.
 
-        Some simulators can be open only once, or a few times. Where a further copy fails to open, those that are open
-        serve, and `remarks` says so. Every environment is closed again where an error is raised.
+        Some simulators can be open only once, or a few times. If another copy fails to open, the open ones are used, and
+        `remarks` records it.
 
         Args:
             make: Makes one environment.
             n_envs: How many are wanted, >= 1.
-            autoreset: As for the class, like what follows.
-            seeds: As for the class.
-            prefixes: As for the class.
-            remarks: As for the class.
-
-        Raises:
-            InvalidDataError: If none is wanted.
-            UnsupportedEnvironmentError: If their spaces differ, or the first cannot be made.
+            autoreset: See `VectorSplit`, also for the other arguments and errors.
+            seeds: Of every episode.
+            prefixes: Of every episode.
+            remarks: Collects what did not go as asked.
         """
         remarks = Remarks() if remarks is None else remarks
         with ExitStack() as opened:
@@ -235,26 +280,18 @@ class VectorSplit:
         return VectorStep(rewards, terminated, truncated, final_obs, infos)
 
     def send(self, actions: NDArray[Any]) -> None:
-        """`advance` for those who fetch its answer later."""
+        """Do what `advance` does; `receive` returns the result."""
         self._sent = self.advance(actions)
 
     def receive(self) -> VectorStep:
-        """What the actions sent last led to.
-
-        Raises:
-            InvalidDataError: If none were sent.
-        """
+        """Return the result of the last `send`; InvalidDataError if nothing was sent."""
         sent, self._sent = self._sent, None
         if sent is None:
-            raise InvalidDataError("send actions before their outcome is received")
+            raise InvalidDataError("receive() must follow send(): no actions were sent")
         return sent
 
     def observe(self, mask: NDArray[np.bool_] | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Observations of all environments, or of those in the mask, in order.
-
-        Returns:
-            Shape `(n, *observation_shape)`, n the number of environments looked at; `out` where given.
-        """
+        """Return observations `(n, *observation_shape)` of all environments, or of those in the mask; `out` if given."""
         chosen = range(self.n_envs) if mask is None else np.flatnonzero(mask).tolist()
         if out is None:
             out = np.empty((len(chosen), *self.observation_space.shape), self.observation_space.dtype)
@@ -263,15 +300,15 @@ class VectorSplit:
         return out
 
     def state(self) -> list[dict[str, Any]]:
-        """Where every environment stands, as plain JSON values: its episode's number and the actions taken in it."""
+        """Return the number of every environment's episode and the actions taken in it, as JSON values."""
         return [{"episode": e, "actions": list(a)} for e, a in zip(self._episodes, self._history, strict=True)]
 
     def restore(self, state: list[dict[str, Any]]) -> None:
         """Replay every running episode to where `state` stood.
 
         Raises:
-            InvalidDataError: If the state is of another number of environments, or the replay ends early: the environment
-                is not determined by its seed then.
+            InvalidDataError: If the number of environments differs, or the replay ends early, because the environment is not
+                determined by its seed.
         """
         if len(state) != self.n_envs:
             raise InvalidDataError(f"a state of {len(state)} environments does not fit {self.n_envs}")
@@ -303,7 +340,6 @@ class VectorSplit:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Close every environment, also after an error."""
         self.close()
 
 
@@ -312,20 +348,16 @@ def make_training_vectors(
 ) -> list[TrainingVector]:
     """Return the fastest vectors for training in an environment; an ended episode starts again at once.
 
-    A family may have vectors of its own (`SplitEnv.native_vectors`). Without them, and with prefixes, environments are
-    stepped one by one.
+    They are `SplitEnv.native_vectors` where there are any and no prefixes, else environments stepped one by one.
 
     Args:
         make: Makes one environment.
-        n_envs: Environments stepped side by side.
+        n_envs: Environments of all vectors together, >= 1; they are numbered through.
         seeds: The seed of every episode.
         prefixes: Uncounted actions at the beginning of every episode.
 
-    Returns:
-        One or more; the environments are numbered through.
-
     Raises:
-        InvalidDataError: If no environment is asked for.
+        InvalidDataError: If `n_envs` is below 1.
     """
     with ExitStack() as opened:
         first = opened.enter_context(make())

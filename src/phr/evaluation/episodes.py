@@ -15,10 +15,8 @@ from phr.acting.commitment import Commitment, CommitmentLike
 from phr.actions import ActionSpace, one_by_one
 from phr.envs.lanes import Lanes, endless_starts
 from phr.envs.registry import make_env
-from phr.envs.remarks import Remarks
-from phr.envs.split import SplitEnv
-from phr.envs.training_vector import SeedSchedule
-from phr.envs.vector import Autoreset, PrefixSchedule, Start, VectorSplit
+from phr.envs.split import SeedSchedule, SplitEnv
+from phr.envs.vector import Autoreset, PrefixSchedule, Remarks, Start, VectorSplit
 from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
 from phr.experience.success import count_successes, judge_episodes, reported_success
 from phr.protocols import Planner

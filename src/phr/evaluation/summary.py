@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.envs.remarks import Remarks
+from phr.envs.vector import Remarks
 from phr.errors import InvalidDataError
 from phr.evaluation.bound import ENOUGH_SECONDS, TOLERATED_FRACTION, TimeBound, is_enough_to_judge
 from phr.evaluation.episodes import StartsResult

@@ -1,4 +1,4 @@
-"""Experience on disk: one .npz of joined arrays, and a JSON beside it that says what they are."""
+"""Experience on disk: one .npz of joined arrays, and a JSON description beside it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ from numpy.typing import NDArray
 
 from phr.actions import Continuous, action_space_from_json
 from phr.errors import CorruptFileError
-from phr.experience.npz import read_npz
-from phr.experience.origin import Origin
-from phr.experience.trajectory import Experience, Trajectory
+from phr.experience.trajectory import Experience, Origin, Trajectory
+from phr.experience.untrusted import read_npz
 from phr.files import atomic_path, read_json, sha256_of, write_json
 
 _FORMAT = "phr-experience-2"
 _ARRAYS = ("obs", "actions", "teacher_logits", "rewards")
+"""Fields of a trajectory, in order."""
 
 
 def save_experience(experience: Experience, path: Path) -> None:
-    """Write `path` (.npz) and `path` with the suffix .json.
-
-    Args:
-        experience: What to write.
-        path: Ends in .npz.
-    """
+    """Write the .npz file `path`, and a description with the suffix .json beside it."""
     path = path.with_suffix(".npz")
     trajectories = experience.trajectories
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -54,10 +49,10 @@ def save_experience(experience: Experience, path: Path) -> None:
 
 
 def load_experience(path: Path) -> Experience:
-    """Read what `save_experience` wrote; nothing in the file is executed.
+    """Read what `save_experience` wrote, without executing anything in the file.
 
     Raises:
-        CorruptFileError: If a file is missing, truncated, edited or not ours.
+        CorruptFileError: If a file is missing, truncated, edited or not written by phr.
     """
     path = path.with_suffix(".npz")
     description = read_json(path.with_suffix(".json"))
@@ -76,23 +71,13 @@ def load_experience(path: Path) -> Experience:
     space = action_space_from_json(description.get("action_space"), arrays["teacher_logits"].shape[1])
     if isinstance(space, Continuous):
         space.check(arrays["actions"])
-        arrays["actions"] = space.certain(arrays["actions"][:, None]).mode()[
-            :, 0
-        ]  # what was executed, cut off at the bounds
+        arrays["actions"] = space.certain(arrays["actions"][:, None]).mode()[:, 0]  # as executed: clipped to the bounds
     cuts = np.cumsum(arrays["lengths"])[:-1]
-    parts = {name: np.split(arrays[name], cuts) for name in _ARRAYS}
-    reported = [None if flag < 0 else bool(flag) for flag in arrays["is_success"]]
+    steps = (np.split(arrays[name], cuts) for name in _ARRAYS)
+    ends = (arrays[name] for name in ("terminated", "truncated", "is_success"))
     trajectories = tuple(
-        Trajectory(
-            obs=parts["obs"][i],
-            actions=parts["actions"][i],
-            teacher_logits=parts["teacher_logits"][i],
-            rewards=parts["rewards"][i],
-            terminated=bool(arrays["terminated"][i]),
-            truncated=bool(arrays["truncated"][i]),
-            is_success=reported[i],
-        )
-        for i in range(len(arrays["lengths"]))
+        Trajectory(obs, actions, logits, rewards, bool(ended), bool(cut), None if success < 0 else bool(success))
+        for obs, actions, logits, rewards, ended, cut, success in zip(*steps, *ends, strict=True)
     )
     origin = description["origin"]
     origin = None if origin is None else Origin.from_json(origin)
@@ -100,11 +85,7 @@ def load_experience(path: Path) -> Experience:
 
 
 def _check_arrays(arrays: dict[str, NDArray[Any]], path: Path) -> None:
-    """The hash proves that the file is the one described, not that its arrays fit together.
-
-    Raises:
-        CorruptFileError: If the lengths of the episodes are not those of the arrays.
-    """
+    """Check that the arrays fit together, which the hash does not prove."""
     lengths = arrays["lengths"]
     whole = lengths.ndim == 1 and lengths.dtype.kind in "iu" and lengths.size > 0 and bool((lengths > 0).all())
     steps = (int(lengths.sum()),) if whole else ()

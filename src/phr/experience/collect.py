@@ -1,4 +1,4 @@
-"""Letting a teacher act and writing down what it does."""
+"""Recording what a teacher does, and gathering observations to compare two backends on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, one_by_one
 from phr.envs.lanes import Lanes
+from phr.envs.split import SplitEnv
 from phr.envs.vector import Start, VectorSplit
-from phr.errors import InvalidDataError, NonFiniteError
+from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError
 from phr.experience.success import reported_success
 from phr.experience.trajectory import Experience, Trajectory
 from phr.plan import FloatArray, NetworkPlan, Plan
@@ -29,18 +32,18 @@ def collect_experience(
     """Record one whole episode from every start; the prefix of a start is not part of its episode.
 
     Args:
-        teacher: Looked at every step; its first head acts.
+        teacher: Plans at every step; its first head acts.
         vector: Environments whose autoreset is `DISABLED`.
         starts: One episode each.
-        sample_rng: Let the teacher sample its actions. By default it takes its most likely action: a sampling teacher's
-            later actions depend on accidents that the first observation cannot tell.
-        on_episode: Told how many episodes have ended, whenever some do.
+        sample_rng: Samples the actions. By default the most likely ones are taken: the later actions of a sampling teacher
+            depend on chance, which the first observation cannot show.
+        on_episode: Called with the number of ended episodes, whenever some end.
 
     Returns:
         Trajectories in the order of `starts`.
 
     Raises:
-        NonFiniteError: If the teacher answers with a NaN or an infinity.
+        NonFiniteError: If an output of the teacher is NaN or infinite.
         BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
     """
     lanes = Lanes(vector, starts)
@@ -73,10 +76,10 @@ def collect_experience(
 
 
 def teacher_logits_of(plan: Plan) -> FloatArray:
-    """What a teacher answers for the next action, logits or continuous actions, shape `(batch, n_outputs)`; a view.
+    """Return a view of a teacher's outputs for the next action, logits or continuous actions, shape `(batch, n_outputs)`.
 
     Raises:
-        InvalidDataError: If its plan holds no such numbers.
+        InvalidDataError: If its plan has no such outputs.
     """
     if not isinstance(plan, NetworkPlan):
         raise InvalidDataError(f"experience needs a teacher with logits over actions, got a {type(plan).__name__}")
@@ -84,13 +87,13 @@ def teacher_logits_of(plan: Plan) -> FloatArray:
 
 
 def non_finite_plan(teacher: Planner, where: str) -> NonFiniteError:
-    """Return the error for a teacher that answers with a NaN or an infinity; `where` names the step."""
+    """Return the error for a teacher whose output is NaN or infinite; `where` names the step."""
     name = getattr(teacher, "name", "") or type(teacher).__name__
     return NonFiniteError(f"the plan of the teacher {name} contains NaN or Inf at {where}; its outputs must be finite")
 
 
 class _Recorder:
-    """One growing episode; it is dropped when the episode ends, so no observation is kept twice for long."""
+    """One growing episode."""
 
     def __init__(self, space: ActionSpace) -> None:
         self._space = space
@@ -115,3 +118,68 @@ class _Recorder:
             truncated=truncated,
             is_success=is_success,
         )
+
+
+_EPISODES = 16
+"""Fewest episodes that share the observations, so that a long game does not fill them with its first minute."""
+_PATIENCE = 20
+"""Steps to play per observation asked for; an environment with few states has no more of them."""
+_LARGEST = float(np.finfo(np.float32).max)
+"""A range wider than this stands for 'anything'."""
+
+
+def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Distinct observations on the planner's own way and off it: every second episode is played at random.
+
+    An environment that refuses a random action is played by the planner alone from then on; one that refuses an action of
+    the planner begins another episode.
+
+    Args:
+        planner: Looks at every step and takes its most likely action.
+        env: Where.
+        n: Observations wanted.
+        rng: Draws seeds and random actions.
+
+    Returns:
+        Shape `(m, *observation_shape)` in random order, 1 <= m <= n; fewer than n where the environment has no more.
+    """
+    found: dict[bytes, NDArray[Any]] = {}
+    n_steps = episode = 0
+    random_play = True
+    while len(found) < n and n_steps < _PATIENCE * n:
+        wanted = min(n, len(found) + max(1, n // _EPISODES))
+        env.reset(int(rng.integers(2**31)))
+        done = False
+        while not done and len(found) < wanted and n_steps < _PATIENCE * n:
+            obs = env.observe()
+            found.setdefault(obs.tobytes(), obs.copy())
+            at_random = random_play and episode % 2 == 1
+            action = env.action_space.sample(rng) if at_random else one_by_one(planner.plan(obs[None]).mode()[:, 0])[0]
+            n_steps += 1
+            try:
+                _, terminated, truncated, _ = env.advance(action)
+            except BrokenEnvironmentError:
+                random_play = random_play and not at_random
+                break
+            done = terminated or truncated
+        episode += 1
+    return rng.permutation(np.stack(list(found.values())))
+
+
+def random_observations(space: spaces.Box, n: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Values drawn evenly between the bounds; where a range has no end, from a normal distribution cut off at them.
+
+    Returns:
+        Shape `(n, *space.shape)`, of the space's number type.
+    """
+    dtype: Any = space.dtype
+    shape = (n, *space.shape)
+    if dtype.kind in "biu":
+        low, high = np.asarray(space.low, dtype), np.asarray(space.high, dtype)
+        return rng.integers(low, high, shape, dtype, endpoint=True)
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    with np.errstate(over="ignore"):
+        bounded = high - low <= _LARGEST
+    even = rng.uniform(np.where(bounded, low, 0.0), np.where(bounded, high, 1.0), shape)
+    values = np.where(bounded, even, np.clip(rng.normal(size=shape), low, high))
+    return values.astype(dtype)

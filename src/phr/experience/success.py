@@ -21,15 +21,12 @@ error where success is unknown. A number q from 0 to 1: those whose return is no
 
 
 def success_word(value: object, where: str) -> bool | None:
-    """Read one value of `info["is_success"]`.
+    """Read one value of `info["is_success"]`: True, False, 0 or 1 of any number type, or an array of one of these.
 
-    Args:
-        value: True, False, 0 or 1 of any number type, or an array of one of these; anything else means that nothing is
-            known: None, NaN, other numbers, text.
-        where: What gave the value, for the message.
+    Anything else means unknown: None, NaN, other numbers, text.
 
     Raises:
-        BrokenEnvironmentError: If it holds more than one element.
+        BrokenEnvironmentError: If it contains more than one element; the message begins with `where`.
     """
     if isinstance(value, list | tuple) or hasattr(value, "__array__"):
         elements = np.asarray(value, object)
@@ -52,7 +49,7 @@ def reported_success(env: SplitEnv, info: Mapping[str, Any], *, terminated: bool
         last_reward: Reward of the last step.
 
     Raises:
-        BrokenEnvironmentError: If the report holds more than one element.
+        BrokenEnvironmentError: If the report contains more than one element.
     """
     word = success_word(info.get("is_success"), f"{env.env_id}: step()")
     if word is None and env.family == "grid" and last_reward >= 0:
@@ -74,12 +71,12 @@ class Judgement:
 
     @property
     def n_successes(self) -> int | None:
-        """How many were successes; None where it is unknown of any of them."""
+        """The number of successes; None if any is unknown."""
         return count_successes(self.success)
 
 
 def count_successes(success: Sequence[bool | None]) -> int | None:
-    """Return how many episodes were successes; None where it is unknown of any of them."""
+    """Return the number of successes; None if any is unknown."""
     return None if None in success else sum(map(bool, success))
 
 
@@ -91,12 +88,12 @@ def judge_episodes(
     returns: Sequence[float] | NDArray[Any],
     reward_range: tuple[float, float],
 ) -> Judgement:
-    """Decide which episodes of a set were successes; recording, evaluation, starts and paths all ask here.
+    """Decide which episodes of a set were successes.
 
-    What the environment reports counts. Where it reports nothing, an episode was a success if it terminated with a positive
-    last reward, provided that this rule separates good episodes from bad ones. It does not where every reward is 0 or every
-    reward is positive (CartPole), where rewards are costs (Acrobot), where no episode ends by itself (HalfCheetah), and
-    where episodes end because something failed (see `_ending_is_failing`).
+    The environment's report counts. Without one, an episode was a success if it terminated with a positive last reward,
+    provided that this rule separates good episodes from bad ones. It does not where every reward is 0 or every reward is
+    positive (CartPole), where rewards are costs (Acrobot), where no episode ends by itself (HalfCheetah), and where episodes
+    end because something failed (see `_ending_is_failing`).
 
     Args:
         reported: From `reported_success`.
@@ -105,8 +102,7 @@ def judge_episodes(
         returns: Sums of their rewards.
         reward_range: Least and greatest reward of any step.
 
-    Source:
-        The rule is that of Wagner et al. 2021 (arXiv:2106.10075).
+    Source: The rule is that of Wagner et al. 2021 (arXiv:2106.10075).
     """
     if None not in reported:
         return Judgement(tuple(reported), "successes as the environment reports them")
@@ -125,7 +121,7 @@ def judge_episodes(
 def _against_the_rule(
     by_rule: NDArray[np.bool_], terminated: NDArray[np.bool_], returns: NDArray[Any], reward_range: tuple[float, float]
 ) -> str | None:
-    """Why a positive last reward at termination does not mean success in a set of episodes; None where it does."""
+    """Return why a positive last reward at termination does not mean success in a set of episodes; None where it does."""
     low, high = reward_range
     if low == high == 0:
         return "every reward is 0"
@@ -139,12 +135,12 @@ def _against_the_rule(
 
 
 def _ending_is_failing(success: NDArray[np.bool_], terminated: NDArray[np.bool_], returns: NDArray[Any]) -> bool:
-    """Whether episodes end by themselves because something failed, whatever they had collected before.
+    """Return whether episodes end by themselves because something failed.
 
-    A walker that falls ends so on a positive reward (Hopper, Walker2d), one that keeps going is cut off with more. Where
-    none ended on a positive reward, a fall may have cost something (Ant), and all that ended by themselves are compared
-    with those that were cut off. Games that are played until they are lost (Breakout, Flappy Bird) have no other end: there
-    the episodes pay more on the way than their end takes back.
+    A walker that falls ends on a positive reward (Hopper, Walker2d); one that keeps going is truncated with a larger return.
+    If none ended on a positive reward, a fall may have cost something (Ant): then all terminated episodes are compared with
+    the truncated ones. Games that are played until they are lost (Breakout, Flappy Bird) have a positive mean return and no
+    success.
     """
     if not success.any() and terminated.any() and returns.mean() > 0:
         return True
@@ -158,7 +154,7 @@ class Selection:
 
     Attributes:
         keep: One entry per trajectory.
-        is_success: Whether `keep` means success; False where episodes were kept for another reason.
+        is_success: Whether the kept episodes are the successes.
         reason: One sentence for the user.
     """
 
@@ -168,11 +164,7 @@ class Selection:
 
 
 def check_keep(keep: object) -> None:
-    """Refuse what is no `Keep`.
-
-    Raises:
-        SettingError: If it is neither a word of `KeepWord` nor a number from 0 to 1.
-    """
+    """Raise SettingError unless `keep` is a word of `KeepWord` or a number from 0 to 1."""
     if isinstance(keep, str) and keep in get_args(KeepWord):
         return
     if isinstance(keep, bool) or not isinstance(keep, Real) or not 0.0 <= float(keep) <= 1.0:

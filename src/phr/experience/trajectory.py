@@ -1,17 +1,51 @@
-"""What a teacher did: whole episodes, and what it thought at every step."""
+"""Recorded episodes: observations, actions and the teacher's outputs at every step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, Discrete
-from phr.errors import InvalidDataError, NonFiniteError
-from phr.experience.origin import Origin
+from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Which teacher recorded an experience, and how; enough to record it again.
+
+    Attributes:
+        teacher: The user's name of the teacher.
+        teacher_id: SHA-256 of its model file; its name (`oracle`) without one.
+        seed: Of the starts and of sampled actions.
+        prefix: Fewest and most random, unrecorded actions before each episode.
+        sampled: Whether the teacher sampled; otherwise it took its most likely actions.
+        versions: Of phr and of the libraries that recorded it.
+    """
+
+    teacher: str
+    teacher_id: str
+    seed: int
+    prefix: tuple[int, int]
+    sampled: bool
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "prefix": list(self.prefix)}
+
+    @classmethod
+    def from_json(cls, values: Any) -> Origin:
+        """Read what `to_json` wrote; CorruptFileError if entries are missing or unknown."""
+        try:
+            low, high = values["prefix"]
+            return cls(**{**values, "prefix": (low, high)})
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptFileError(f"this origin of experience was not written by phr: {error}") from error
+
 
 _KINDS = {"obs": "biuf", "actions": "iuf", "teacher_logits": "f", "rewards": "biuf"}
 """Numpy's kinds of numbers that the arrays may hold."""
@@ -25,17 +59,17 @@ class Trajectory:
         obs: Observations that were acted on, shape `(length, *observation_shape)`.
         actions: The actions taken there, shape `(length, *action_shape)`: int64, or float32 for continuous ones.
         teacher_logits: The teacher's outputs at those observations, float32, shape `(length, n_outputs)`: logits, or for
-            continuous actions what it answered before it was cut off at the bounds.
+            continuous actions its actions before they were clipped to the bounds.
         rewards: float32, shape `(length,)`.
         terminated: The last step ended the episode for good.
         truncated: The last step was cut off by a limit.
         is_success: What the environment reports (see `reported_success`); None where it reports nothing.
 
-    Actions, logits and rewards of other number types of their kind are brought to these.
+    Arrays of similar dtypes are converted.
 
     Raises:
-        InvalidDataError: If the arrays disagree about the length or hold no numbers, the episode is empty or has not ended,
-            or a discrete action is outside the logits' range.
+        InvalidDataError: If the arrays differ in length or are not numbers, the episode is empty or has not ended, or a
+            discrete action is outside the logits' range.
         NonFiniteError: If an observation, an action, a logit or a reward is not finite, or too large for float32.
     """
 
@@ -57,7 +91,7 @@ class Trajectory:
             raise InvalidDataError(f"a trajectory of {self.length} steps has not ended")
         for name, kinds in _KINDS.items():
             if (found := getattr(self, name).dtype).kind not in kinds:
-                raise InvalidDataError(f"the {name.replace('_', ' ')} of a trajectory are {found}, not numbers of its kind")
+                raise InvalidDataError(f"{name} of a trajectory must have a dtype of kind {kinds!r}, got {found}")
         if self.actions.ndim == 1:
             Discrete(self.teacher_logits.shape[1]).check(self.actions)
         whole = self.actions.dtype.kind in "iu"
@@ -91,11 +125,11 @@ class Experience:
     Args:
         env_id: Where they were recorded.
         trajectories: At least one; all with the same observation shape and number of actions.
-        origin: Whose they are; None for episodes that were made up.
+        origin: Who recorded them, and how; None where that is unknown.
         actions_in: Their action space; None for Discrete with an action for each logit.
 
     Raises:
-        InvalidDataError: If there is none, or they disagree, or an action is not of the space.
+        InvalidDataError: If there is none, if they disagree, or if an action is not in the space.
     """
 
     env_id: str
@@ -121,7 +155,7 @@ class Experience:
 
     @property
     def n_actions(self) -> int:
-        """Numbers that the teacher answered for one action: the size of a discrete action space."""
+        """The teacher's outputs for one action: the size of a discrete action space."""
         return int(self.trajectories[0].teacher_logits.shape[1])
 
     @property
@@ -135,13 +169,9 @@ class Experience:
         return tuple(self.trajectories[0].obs.shape[1:])
 
     def joined(self, name: str) -> NDArray[Any]:
-        """One array of every trajectory, end to end."""
+        """Return one array of every trajectory, concatenated."""
         return np.concatenate([getattr(t, name) for t in self.trajectories])
 
     def subset(self, keep: Sequence[bool] | NDArray[np.bool_]) -> Experience:
-        """The trajectories of a mask.
-
-        Raises:
-            InvalidDataError: If none is left.
-        """
+        """Return the trajectories of a mask; InvalidDataError if none is left."""
         return replace(self, trajectories=tuple(t for t, kept in zip(self.trajectories, keep, strict=True) if kept))

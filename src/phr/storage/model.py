@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from phr.envs.factories import env_id_of_file
+from phr.envs.registry import env_id_of_file
 from phr.errors import CorruptFileError, IncompatibleModelError, OutputDirectoryError
 from phr.files import (
     append_jsonl,

@@ -32,7 +32,7 @@ from phr.errors import (
     UsageError,
 )
 from phr.evaluation.evaluate import check_fits
-from phr.experience.observations import meet_observations, random_observations
+from phr.experience.collect import meet_observations, random_observations
 from phr.files import atomic_path, ensure_directory
 from phr.manifest import Manifest, library_versions
 from phr.networks.policy import PlanNetwork

@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phr.envs.lanes import random_prefix
-from phr.envs.remarks import Remarks
-from phr.envs.split import SplitEnv
-from phr.envs.training_vector import TrainingVector
-from phr.envs.vector import Autoreset, Start, VectorSplit, make_training_vectors
+from phr.envs.split import SplitEnv, TrainingVector
+from phr.envs.vector import Autoreset, Remarks, Start, VectorSplit, make_training_vectors
 from phr.errors import InvalidDataError
 from phr.evaluation.episodes import play_episodes
 from phr.networks.policy import PlanNetwork, blank_network

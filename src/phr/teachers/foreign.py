@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace
-from phr.envs.factories import find_factory
-from phr.envs.registry import make_env
+from phr.envs.registry import find_factory, make_env
 from phr.envs.split import SplitEnv
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
 from phr.observations import ObservationSpec

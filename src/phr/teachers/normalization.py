@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, UnknownModelError, UsageError
-from phr.experience.npz import read_npz
+from phr.experience.untrusted import read_npz
 from phr.files import atomic_path, read_model_file, sha256_of
 
 _FORMAT = "phr-normalization-1"

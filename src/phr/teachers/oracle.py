@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.envs import FOUR_ROOMS_ID
-from phr.envs.planes import layout_of
+from phr.envs.minigrid_split import layout_of
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
 from phr.errors import HorizonError, UnsolvableError

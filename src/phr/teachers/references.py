@@ -10,10 +10,9 @@ import os
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from phr.envs.factories import env_id_of_file, is_factory
-from phr.envs.registry import make_env
+from phr.envs.registry import env_id_of_file, is_factory, make_env
 from phr.errors import SettingError, UnknownModelError, UsageError
-from phr.experience.minari_dataset import MINARI_PREFIX
+from phr.experience.logged import MINARI_PREFIX
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.foreign import (
