@@ -113,7 +113,7 @@ def test_an_episode_holds_numbers(arrays: dict[str, Any]) -> None:
 def test_an_episode_sees_finite_numbers(value: float) -> None:
     obs = np.zeros((6, 3), np.float32)
     obs[4:, 1] = value
-    with pytest.raises(NonFiniteError, match="the observation of step 4 of 6"):
+    with pytest.raises(NonFiniteError, match=r"obs contains NaN or Inf at step 4 of 6 \(from 0\)"):
         episode(obs=obs)
 
 
