@@ -409,7 +409,7 @@ def test_a_teacher_that_sampled_is_labelled_with_what_it_did() -> None:
         ({"prefix": (-1, 2)}, "prefix needs 0 <= low <= high, got -1:2"),
         ({"prefix_share": 1.5}, r"prefix_share must lie in \[0, 1\], got 1.5"),
         ({"refine_noise": -0.1}, r"refine_noise must lie in \[0, 1\], got -0.1"),
-        ({"seed": -1}, "a seed must be >= 0, got -1"),
+        ({"seed": -1}, "^seed must be >= 0, got -1"),
         *(
             (
                 {"joint": True, "trunk_mode": mode},
