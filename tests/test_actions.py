@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phr.actions import (
@@ -106,11 +106,15 @@ def test_numbers_without_bounds_are_counted_in_what_was_recorded() -> None:
     for unit in (1e-30, 1e-7, 1e6):
         small = Continuous((-INF,), (INF,), (1,)).measured_on(unit * np.array([[2.0], [4.0]], np.float32)).bounds
         np.testing.assert_allclose([small.center[0], small.unit[0]], [3 * unit, unit], rtol=1e-6)
+    subnormal = Continuous((-INF,), (INF,), (1,)).measured_on(np.array([[2e-40], [4e-40]], np.float32)).bounds
+    assert subnormal.unit.tolist() == [float(np.finfo(np.float32).tiny)]
     bounded = Continuous((-1.0,), (1.0,), (1,))
     assert bounded.measured_on(np.full((3, 1), 0.5)) is bounded
 
 
-@given(st.sampled_from([1e-40, 1e-7, 1.0, 1e5, 1e30]), st.floats(-1, 1, width=32), st.integers(0, 100))
+@given(st.sampled_from([1e-36, 1e-7, 1.0, 1e5, 1e30]), st.floats(-1, 1, width=32), st.integers(0, 100))
+@example(1e-36, 1.0, 0)
+@example(1e30, 1.0, 0)
 def test_agreement_does_not_depend_on_units(unit: float, apart: float, seed: int) -> None:
     numbers = np.random.default_rng(seed).normal(size=(50, 1))
     other = numbers + apart

@@ -246,7 +246,8 @@ class Continuous(ActionSpace):
     def measured_on(self, actions: NDArray[Any]) -> Continuous:
         """The space with the mean and the standard deviation of recorded actions, shape `(n, *shape)`.
 
-        A number that never varied has its own size as its unit, or 1 if it is 0.
+        A number that never varied has its own size as its unit, or 1 if it is 0. No unit is below float32's smallest normal
+        number, whose reciprocal float32 still holds.
         """
         if self.bounds.bounded.all():
             return self

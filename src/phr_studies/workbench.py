@@ -69,7 +69,9 @@ class Workbench:
             if read_json(path) != settings:
                 raise OutputDirectoryError(f"{directory} holds another study; choose another folder, or remove it")
         elif any(directory.iterdir()):
-            raise OutputDirectoryError(f"{directory} is not empty and holds no study of ours; choose another folder")
+            raise OutputDirectoryError(
+                f"{directory} is not empty and is not the folder of a phr study; choose another folder"
+            )
         write_json(path, settings)
 
     @property

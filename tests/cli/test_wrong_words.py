@@ -223,7 +223,9 @@ def test_a_folder_that_holds_something_else_is_left_alone(
     (folder / "full").mkdir()
     (folder / "full" / "thesis.tex").write_text("years of work")
     more = ("--resume",) if resume and words[0] != "reproduce" else ()
-    assert "full is not empty and holds no " in refused(phr, folder, 2, *words, *more)
+    kind = "study" if words[0] == "reproduce" else "run"
+    message = f"full is not empty and is not the folder of a phr {kind}; choose another folder"
+    assert message in refused(phr, folder, 2, *words, *more)
 
 
 def test_a_folder_that_holds_another_run_is_left_alone(phr: Phr, folder: Path) -> None:

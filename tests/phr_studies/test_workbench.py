@@ -52,7 +52,7 @@ def test_another_study_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputDirectoryError, match="is not empty and holds no study of ours"):
+    with pytest.raises(OutputDirectoryError, match="is not empty and is not the folder of a phr study"):
         Workbench(tmp_path, SETTINGS)
     assert names_in(tmp_path) == ["thesis.tex"]
 
