@@ -7,11 +7,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import pytest
+import tyro
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phr.cli.run import parse
-from phr.cli.words import whole_number
+from phr.cli.words import READERS, whole_number
 from phr.distil.config import PHRConfig
 from phr.teacher.a2c import A2CConfig
 
@@ -102,3 +103,12 @@ def test_what_is_left_out_is_the_presets_affair() -> None:
     assert parsed.settings == {"horizon": 2}
     zeros: Any = parse(["distill", "oracle", "--horizon", "2", "--out", "new", "--refine", "0", "--weight-decay", "0"])
     assert zeros.settings == {"horizon": 2, "refine": 0, "weight_decay": 0.0}
+
+
+@pytest.mark.parametrize("kind", [Literal["auto"] | int, int | Literal["auto"]])
+def test_the_order_of_a_union_does_not_matter(kind: Any) -> None:
+    def read(text: str) -> Any:
+        return tyro.cli(kind, args=[text], registry=READERS)
+
+    assert read("auto") == "auto"
+    assert read("1e3") == 1000

@@ -321,7 +321,7 @@ def test_phr_trains_no_such_teacher_itself(name: str) -> None:
 
 
 def test_a_student_of_one_loss_does_not_start_one_of_the_other() -> None:
-    with pytest.raises(IncompatibleModelError, match="needs 4 numbers for an action, .* answers 2"):
+    with pytest.raises(IncompatibleModelError, match="needs 4 numbers for an action, .* outputs 2"):
         phr.distill(student("point", "squared"), horizon=2, loss="gaussian", **{**QUICK, "n_updates": 1})
     again = phr.distill(student("point", "squared"), horizon=2, **{**QUICK, "n_updates": 1, "learning_rate": 1e-9})
     obs = observations("point")

@@ -169,7 +169,8 @@ def _reader(info: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
     kind = _plain(info.type)
     if kind in _KINDS:
         return _reads(*_KINDS[kind], get_origin(kind) or kind)
-    kinds = _kinds(kind)
+    # typing caches unions, so that the order of the members may be that of an equal union written elsewhere.
+    kinds = sorted(_kinds(kind), key=lambda each: each in _KINDS)
     if not kinds or get_origin(kinds[0]) is not Literal or kinds[1:] not in ([], [int], [float]):
         return None
     metavar = "|".join([*map(_shown, get_args(kinds[0])), *(_KINDS[each][0] for each in kinds[1:])])

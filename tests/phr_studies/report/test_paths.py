@@ -97,7 +97,7 @@ def test_reading_an_observation_without_an_agent() -> None:
     env.reset(0)
     assert read_place(env.observe()) == (1, 1, 0)
     assert [len(row) for row in read_map(env.observe())] == [9] * 9
-    with pytest.raises(InvalidDataError, match="no full grid observation"):
+    with pytest.raises(InvalidDataError, match=r"a full grid observation has shape \(planes, height, width\)"):
         read_map(np.zeros((2, 3, 3)))
     with pytest.raises(InvalidDataError, match="found 0"):
         read_place(np.zeros_like(env.observe()))

@@ -172,7 +172,8 @@ class TestTakenUpAgain:
     def test_a_folder_that_was_emptied_is_not_answered_from_memory(self, interrupted: Path) -> None:
         """In one Python session: planners of the old models must not play for the new ones."""
         layout = StudyLayout(interrupted)
-        obs = np.zeros((1, *load_model(layout.teacher(ALLEY, 0)).manifest.obs_shape), np.float32)
+        manifest = load_model(layout.teacher(ALLEY, 0)).manifest
+        obs = np.zeros((1, *manifest.obs_shape), manifest.obs_dtype)
         old = reproduce_module._planner(layout.teacher(ALLEY, 0)).plan(obs)
         for path in sorted(interrupted.rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
