@@ -107,9 +107,12 @@ def test_what_is_left_out_is_the_presets_affair() -> None:
 
 # Different words: typing would answer the second union with the first, whose order it cached.
 @pytest.mark.parametrize(("word", "kind"), [("before", Literal["before"] | int), ("behind", int | Literal["behind"])])
-def test_the_order_of_a_union_does_not_matter(word: str, kind: Any) -> None:
+def test_the_order_of_a_union_does_not_matter(capsys: pytest.CaptureFixture[str], word: str, kind: Any) -> None:
     def read(text: str) -> Any:
         return tyro.cli(kind, args=[text], registry=READERS)
 
     assert read(word) == word
     assert read("1e3") == 1000
+    with pytest.raises(SystemExit):
+        read("all")
+    assert f"must be {word} or a whole number; got" in capsys.readouterr().err
