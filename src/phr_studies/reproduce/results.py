@@ -9,7 +9,7 @@ from typing import Any
 from phr.files import read_json
 from phr_studies.report.figure5 import LearnedPath
 from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores, pool
-from phr_studies.reproduce.profiles import ABLATIONS, Outcome, Profile, StudyLayout
+from phr_studies.reproduce.profiles import ABLATIONS, Ablation, Outcome, Profile, StudyLayout
 from phr_studies.worlds import is_grid
 
 
@@ -113,12 +113,12 @@ class Results:
             frequencies=self.profile.horizons,
         )
 
-    def ablations(self, env_id: str) -> list[AblationRow]:
-        """One row for each setting of each ablation; empty where there are none: off the grids, or in the whole profile."""
+    def ablations(self, env_id: str, among: Sequence[Ablation] = ABLATIONS) -> list[AblationRow]:
+        """One row for each setting of these ablations; empty off the grids and where the profile has none."""
         if not (self.profile.ablations and is_grid(env_id)):
             return []
         rows = []
-        for ablation in ABLATIONS:
+        for ablation in among:
             outcomes = {label: self._outcome(env_id, ablation.name, label) for label, _ in ablation.settings}
             verdict = ablation.judge(outcomes)
             for index, (label, outcome) in enumerate(outcomes.items()):
