@@ -38,7 +38,8 @@ class ObservationSpec:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", np.dtype(self.dtype).newbyteorder("="))
+        # By its name in native byte order: numpy keeps one object for each number type, which `check` compares by identity.
+        object.__setattr__(self, "dtype", np.dtype(np.dtype(self.dtype).newbyteorder("=").str))
 
     @classmethod
     def of(cls, space: Any) -> ObservationSpec:
@@ -60,11 +61,12 @@ class ObservationSpec:
         """
         if type(obs) is not np.ndarray:
             obs = as_array(obs, self.dtype)
-        if obs.ndim != len(self.shape) + 1 or obs.shape[1:] != self.shape or not len(obs) or not self._reads(obs.dtype):
+        shape, same = obs.shape, obs.dtype is self.dtype
+        if shape[1:] != self.shape or not shape or not shape[0] or not (same or self._reads(obs.dtype)):
             raise InvalidDataError(self._refusal(obs))
-        if obs.dtype != self.dtype:
+        if not same:
             with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
-                obs = obs.astype(self.dtype)
+                obs = obs.astype(self.dtype, copy=False)
         if self.dtype.kind == "f" and not np.isfinite(obs).all():
             raise NonFiniteError(f"an observation contains NaN or Inf (as {self.dtype})")
         checked: NDArray[Any] = obs

@@ -98,8 +98,8 @@ class CategoricalPlan(_OfOutputs):
     smoothing: Smoothing = 0.0
 
     def __post_init__(self) -> None:
-        if self.logits.ndim != 3 or 0 in self.logits.shape[1:]:
-            raise InvalidDataError(f"plan logits must have shape (batch, horizon, n_actions), got {self.logits.shape}")
+        if self.outputs.ndim != 3 or 0 in self.outputs.shape[1:]:
+            raise InvalidDataError(f"plan logits must have shape (batch, horizon, n_actions), got {self.outputs.shape}")
 
     @property
     def logits(self) -> FloatArray:
@@ -122,7 +122,7 @@ class CategoricalPlan(_OfOutputs):
 
     def mode(self) -> IntArray:
         """Most likely action of every step; the lowest index wins a tie."""
-        actions: IntArray = self.logits.argmax(axis=-1)
+        actions: IntArray = self.outputs.argmax(axis=-1)
         return actions
 
     def sample(self, rng: np.random.Generator) -> IntArray:

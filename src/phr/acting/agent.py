@@ -11,7 +11,7 @@ from phr.acting.commitment import Commitment, CommitmentLike, FixedCommitment, r
 from phr.actions import action_space_of, one_by_one
 from phr.errors import InvalidDataError
 from phr.observations import ObservationSpec, as_array
-from phr.plan import ActionArray, IntArray, Plan
+from phr.plan import ActionArray, Plan
 from phr.protocols import Planner
 
 
@@ -35,23 +35,18 @@ class _Acting:
             raise InvalidDataError("a sampling agent needs an rng: pass rng=numpy.random.default_rng(seed)")
         self._rng = rng
         self._space = action_space_of(planner)
+        self._dtype = self._space.dtype
         # A number needs no arrays: a microsecond or two, where a whole look may take thirty. A subclass may differ.
         self._n_committed = self.commitment.n if type(self.commitment) is FixedCommitment else None
 
     def _choose(self, plan: Plan) -> ActionArray:
         """The plan's actions, in the number type of the action space."""
         actions = plan.mode() if self._rng is None or self.deterministic else plan.sample(self._rng)
-        if actions.dtype == self._space.dtype:
+        if actions.dtype is self._dtype:
             return actions
-        if not np.can_cast(actions.dtype, self._space.dtype, "same_kind"):
-            raise InvalidDataError(f"planned actions must be {self._space.dtype} ({self._space}), got {actions.dtype}")
-        return actions.astype(self._space.dtype)
-
-    def _lengths(self, plan: Plan) -> IntArray | int:
-        """How many actions of each plan to execute."""
-        if self._n_committed is not None:
-            return self._n_committed
-        return rule_lengths(self.commitment, plan, self.planner.horizon)
+        if not np.can_cast(actions.dtype, self._dtype, "same_kind"):
+            raise InvalidDataError(f"planned actions must be {self._dtype} ({self._space}), got {actions.dtype}")
+        return actions.astype(self._dtype)
 
 
 class HorizonAgent(_Acting):
@@ -114,8 +109,7 @@ class HorizonAgent(_Acting):
             obs = as_array(obs, self._obs_dtype)
         plan = self.planner.plan(obs[None])
         self.evaluations += 1
-        lengths = self._lengths(plan)
-        length = lengths if isinstance(lengths, int) else int(lengths[0])
+        length = self._n_committed or int(rule_lengths(self.commitment, plan, self.planner.horizon)[0])
         return one_by_one(self._choose(plan)[0, :length])
 
     def act(self, obs: Any = None) -> Any:
@@ -161,7 +155,7 @@ class VectorHorizonAgent(_Acting):
     ) -> None:
         super().__init__(planner, commitment, deterministic, rng)
         self.n_envs = n_envs
-        self._actions = np.zeros((n_envs, planner.horizon, *self._space.shape), self._space.dtype)
+        self._actions = np.zeros((n_envs, planner.horizon, *self._space.shape), self._dtype)
         self._next = np.zeros(n_envs, np.int64)
         self._stop = np.zeros(n_envs, np.int64)
 
@@ -199,7 +193,7 @@ class VectorHorizonAgent(_Acting):
             self.evaluations += n_given
             self._actions[looking] = self._choose(plan)
             self._next[looking] = 0
-            self._stop[looking] = self._lengths(plan)
+            self._stop[looking] = self._n_committed or rule_lengths(self.commitment, plan, self.planner.horizon)
         actions = self._actions[np.arange(self.n_envs), np.minimum(self._next, self.planner.horizon - 1)]
         self._next += acting
         return actions

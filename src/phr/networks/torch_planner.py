@@ -17,7 +17,7 @@ from phr.plan import NetworkPlan
 
 def tensor_of(array: NDArray[Any]) -> Tensor:
     """Return the array as a tensor; one that torch cannot share (negative strides) or should not (read-only) is copied."""
-    return torch.from_numpy(array if array.flags.c_contiguous and array.flags.writeable else array.copy())
+    return torch.from_numpy(array if array.flags.carray else array.copy())
 
 
 class TorchPlanner:
@@ -30,7 +30,7 @@ class TorchPlanner:
 
     def __init__(self, network: PlanNetwork, obs_dtype: str | np.dtype[Any]) -> None:
         self.network = network.eval()
-        self.action_space = network.config.actions
+        self.action_space, self._smoothing = network.config.actions, network.config.smoothing
         self.obs_spec = ObservationSpec(network.config.obs_shape, np.dtype(obs_dtype), network.config.obs_scale)
         self._device = next(network.parameters()).device
 
@@ -59,4 +59,4 @@ class TorchPlanner:
             logits = self.network(tensor_of(obs).to(self._device)).cpu().numpy()
         if not np.isfinite(logits).all():
             raise NonFiniteError("the network's output contains NaN or Inf")
-        return self.action_space.plan(logits, self.network.config.smoothing)
+        return self.action_space.plan(logits, self._smoothing)
