@@ -98,8 +98,9 @@ class CategoricalPlan(_OfOutputs):
     smoothing: Smoothing = 0.0
 
     def __post_init__(self) -> None:
-        if self.outputs.ndim != 3 or 0 in self.outputs.shape[1:]:
-            raise InvalidDataError(f"plan logits must have shape (batch, horizon, n_actions), got {self.outputs.shape}")
+        shape = self.outputs.shape
+        if len(shape) != 3 or 0 in shape[1:]:
+            raise InvalidDataError(f"plan logits must have shape (batch, horizon, n_actions), got {shape}")
 
     @property
     def logits(self) -> FloatArray:

@@ -29,11 +29,10 @@ class _Acting:
         spec: ObservationSpec | None = getattr(planner, "obs_spec", None)
         self._obs_dtype = None if spec is None else spec.dtype
         self.commitment = resolve_commitment(commitment, planner.horizon)
-        self.deterministic = deterministic
         self.evaluations = 0
         if not deterministic and rng is None:
             raise InvalidDataError("a sampling agent needs an rng: pass rng=numpy.random.default_rng(seed)")
-        self._rng = rng
+        self._rng = None if deterministic else rng
         self._space = action_space_of(planner)
         self._dtype = self._space.dtype
         # A number needs no arrays: a microsecond or two, where a whole look may take thirty. A subclass may differ.
@@ -41,7 +40,7 @@ class _Acting:
 
     def _choose(self, plan: Plan) -> ActionArray:
         """The plan's actions, in the number type of the action space."""
-        actions = plan.mode() if self._rng is None or self.deterministic else plan.sample(self._rng)
+        actions = plan.mode() if self._rng is None else plan.sample(self._rng)
         if actions.dtype is self._dtype:
             return actions
         if not np.can_cast(actions.dtype, self._dtype, "same_kind"):

@@ -67,7 +67,7 @@ def play_episodes(
     returns, lengths, looks = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
     last_rewards, terminated = np.zeros(n), np.zeros(n, bool)
     reported: list[bool | None] = [None] * n
-    low, high = float("inf"), float("-inf")
+    every_reward = [np.empty(0, np.float32)]
     actions: list[list[Any]] = [[] for _ in starts]
     lanes = Lanes(vector, starts)
     while (running := lanes.running).any():
@@ -80,7 +80,7 @@ def play_episodes(
         for episode, action in zip(playing.tolist(), one_by_one(chosen[running]), strict=True):
             actions[episode].append(action)
         rewards = step.rewards[running]
-        low, high = min(low, float(rewards.min())), max(high, float(rewards.max()))
+        every_reward.append(rewards)
         returns[playing] += rewards
         lengths[playing] += 1
         for lane in np.flatnonzero(ended).tolist():
@@ -89,12 +89,13 @@ def play_episodes(
             reported[episode] = reported_success(vector.envs[lane], step.infos[lane], terminated=ends, last_reward=last)
         agent.reset(ended)
         lanes.begin_next(ended)
+    seen = np.concatenate(every_reward)
     judged = judge_episodes(
         reported,
         terminated=terminated.tolist(),
         last_rewards=last_rewards.tolist(),
         returns=returns,
-        reward_range=(low, high),
+        reward_range=(float(seen.min(initial=np.inf)), float(seen.max(initial=-np.inf))),
     )
     executed = tuple(np.array(taken, vector.action_space.dtype) for taken in actions)
     return Episodes(returns, lengths, looks, judged.success, executed)

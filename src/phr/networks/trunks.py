@@ -268,7 +268,9 @@ class Trunk(nn.Module):
         """The type that autocast would cast to anyway; bytes are exact in bfloat16."""
         if torch.is_autocast_enabled("cpu") and not self.normalize:
             return torch.get_autocast_dtype("cpu")
-        return next(self.parameters()).dtype
+        last: Any = self.layers[-2]  # the last linear layer; `parameters()` would walk over all modules in every look
+        dtype: torch.dtype = last.weight.dtype
+        return dtype
 
 
 def _rounding(obs: NDArray[Any]) -> NDArray[np.float64]:
