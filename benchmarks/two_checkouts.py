@@ -1,10 +1,12 @@
 """Compare the speed of two checkouts of phr on one model, in alternation.
 
 .venv/bin/python benchmarks/two_checkouts.py --before ../phr-before --model crossing.onnx
+.venv/bin/python benchmarks/two_checkouts.py --before ../phr-before --model zoo:crossing-student
 
-The model is an exported file, which both checkouts read. Each checkout needs its own .venv. One program in each stays
-running; they take turns, and who goes first alternates. Turns are short and many, because the speed of a shared machine
-drifts. The ratio is the speed after over the speed before, from the medians: below 1, this checkout is slower.
+An exported file runs on onnxruntime; zoo:NAME and a run directory run on torch. Each checkout needs its own .venv. One
+program in each stays running; they take turns, and who goes first alternates. Turns are short and many, because the speed
+of a shared machine drifts. Each loads the model again, because where it lies in memory changes its speed by about 1 %. The
+ratio is the speed after over the speed before, from the medians: below 1, this checkout is slower.
 """
 
 from __future__ import annotations
@@ -26,14 +28,15 @@ PROGRAM = """
 import sys
 import numpy as np
 from phr.acting.agent import HorizonAgent
-from phr.acting.runtime import load_runtime
 from phr.envs.registry import make_env
 from phr.evaluation.timed import Limit, timed_run
-planner = load_runtime(sys.argv[1])
-env = make_env(planner.env_id)
+from phr.teachers.references import resolve
+env = make_env(resolve(sys.argv[1]).env_id)
 for line in sys.stdin:
     commitment, steps = map(int, line.split())
-    run = timed_run(env, HorizonAgent(planner, commitment), Limit(steps=steps), seed=1, rng=np.random.default_rng(0))
+    agent = HorizonAgent(resolve(sys.argv[1]).planner, commitment)
+    for limit in (Limit(steps=200), Limit(steps=steps)):  # the first warms up
+        run = timed_run(env, agent, limit, seed=1, rng=np.random.default_rng(0))
     print(1e5 * run.seconds_wall / run.steps, flush=True)
 """
 
@@ -41,23 +44,23 @@ for line in sys.stdin:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     before: Path  # the other checkout
-    model: Path  # what phr export wrote
+    model: str  # what phr export wrote, zoo:NAME or a run directory
     commitments: tuple[int, ...] = (1, 4, 8, 16)
-    steps: int = 2_500  # of one turn
-    turns: int = 31
+    steps: int = 5_000  # of one turn: half a second at n = 1
+    turns: int = 41
 
 
 class Checkout:
     """The measuring program in one checkout's own environment."""
 
-    def __init__(self, root: Path, model: Path, stack: ExitStack) -> None:
+    def __init__(self, root: Path, model: str, stack: ExitStack) -> None:
         python = root / ".venv/bin/python"
         if not python.exists():
             sys.exit(f"{root}: no .venv there; make .venv in that checkout first")
         self.root = root
         self._process = stack.enter_context(
             subprocess.Popen(
-                [str(python), "-c", PROGRAM, str(model.resolve())],
+                [str(python), "-c", PROGRAM, str(Path(model).resolve()) if Path(model).exists() else model],
                 cwd=root,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.PIPE,
@@ -84,7 +87,7 @@ def main(options: Options) -> None:
     with ExitStack() as stack:
         both = [Checkout(root, options.model, stack) for root in (options.before, CHECKOUT)]
         for checkout in both:
-            checkout.seconds(4, 2_000)  # imports, caches
+            checkout.seconds(4, options.steps)  # imports, caches
         for n in options.commitments:
             seconds: dict[Path, list[float]] = {checkout.root: [] for checkout in both}
             for turn in range(options.turns):
