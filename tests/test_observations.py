@@ -39,6 +39,21 @@ def test_shapes_are_equal_and_types_too_but_for_the_width_of_floats(
 def test_an_array_that_fits_is_not_copied() -> None:
     obs = np.ones((2, 3), np.float32)
     assert spec((3,), "float32").check(obs) is obs
+    same_type = obs.astype(np.dtype("float32").newbyteorder("="))
+    assert same_type.dtype is not obs.dtype  # numpy's own object is compared first, and this one is as good
+    assert spec((3,), "float32").check(same_type) is same_type
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_order_of_bytes_gives_the_same_type(dtype: str) -> None:
+    for order in "<>=":
+        assert spec((3,), np.dtype(dtype).newbyteorder(order).str).dtype is np.dtype(dtype)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 2), (2, 0)])
+def test_an_observation_alone_and_an_empty_batch_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidDataError, match="^an observation must be uint8 of shape .*; got "):
+        spec((), "uint8").check(np.zeros(shape, np.uint8))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39, -1e39])
