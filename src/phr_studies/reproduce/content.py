@@ -170,10 +170,7 @@ def _every_start(results: Results, env_id: str) -> list[_Row]:
     return rows
 
 
-_WHOSE = (
-    Column("policy", cell=lambda row: series_name(row["series"])),
-    Column("n", "number", lambda row: str(row["n"])),
-)
+_WHOSE = (Column("policy", cell=lambda row: series_name(row["series"])), Column("n", "number", lambda row: str(row["n"])))
 
 
 def _sum(values: list[int | None]) -> int | None:
