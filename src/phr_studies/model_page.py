@@ -63,8 +63,7 @@ def make_report(
     if is_study(Path(name)):
         if out is not None:
             raise UsageError(f"the page of a study belongs into its folder {name}; leave --out out")
-        redraw(Path(name), env_id=env_id, say=say)
-        return Path(name) / PAGE
+        return redraw(Path(name), env_id=env_id)
     model = phr.load(reference)
     model = replace(model, manifest=replace(model.manifest, env_id=model.where(env_id, name)))
     in_zoo = name.startswith(ZOO_PREFIX)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from phr.errors import InvalidDataError, MissingExtraError
 from phr_studies.report.tables import Column, Table, interval, is_good, number, percent, times, to_markdown, to_rich
-from phr_studies.reproduce.content import ablation_table, results_table, results_tables
+from phr_studies.reproduce.content import ablation_table, results_table
 from phr_studies.reproduce.results import AblationRow
 from tests.phr_studies.report.samples import CROSSING, ROOMS, fake_points
 
@@ -87,9 +87,9 @@ def test_the_best_score_is_strong_and_the_optimum_does_not_compete() -> None:
     assert table.rows[best][:2] == ("cross-entropy", "16")
 
 
-def test_there_is_one_table_per_environment() -> None:
-    tables = results_tables([*fake_points(ROOMS), *fake_points(CROSSING)])
-    assert [table.title for table in tables] == [ROOMS, CROSSING]
+def test_a_table_shows_one_environment() -> None:
+    points = [*fake_points(ROOMS), *fake_points(CROSSING)]
+    assert results_table(CROSSING, points) == results_table(CROSSING, fake_points(CROSSING))
     with pytest.raises(InvalidDataError, match="Pong"):
         results_table("Pong", fake_points())
 
