@@ -78,7 +78,7 @@ class Workbench:
 
 @runtime_checkable
 class Job(Protocol):
-    """A piece of work for another process; it must be picklable, and done already where it was done before."""
+    """A piece of work for another process: picklable, and called only where it is not done yet."""
 
     @property
     def name(self) -> str:

@@ -52,7 +52,7 @@ class TeacherJob:
         return _is_finished(self.directory, self.config)
 
     def __call__(self, relay: Relay) -> None:
-        """Train it, or find it done."""
+        """Train it, or go on with it."""
         how: dict[str, Any] = {"resume": True, "on_progress": relay.named(self.name)}
         phr.train_teacher(self.env_id, out=self.directory, seed=self.seed, total_timesteps=self.total_timesteps, **how)
 
@@ -89,9 +89,7 @@ class ZooTeacherJob:
         return model, model.directory
 
     def __call__(self, relay: Relay) -> None:
-        """Copy it, or find it copied."""
-        if self.is_done:
-            return
+        """Copy it."""
         model, folder = self.find()
         self.directory.mkdir(parents=True, exist_ok=True)
         for name in model.manifest.files.keys() - {MODEL}:
@@ -124,9 +122,7 @@ class RecordJob:
         return bool(origin.get("teacher_id") == sha256_of(model))
 
     def __call__(self, relay: Relay) -> None:
-        """Record them, or find them recorded."""
-        if self.is_done:
-            return
+        """Record them."""
         torch.set_num_threads(1)
         teacher = load_model(self.teacher)
         experience, _ = record_teacher(teacher.planner, self.env_id, self.config, on_progress=relay.named(self.name))
@@ -165,10 +161,7 @@ class StudentJob:
         return StudyLayout.no_window(self.directory).exists() or _is_finished(self.directory, self.config)
 
     def __call__(self, relay: Relay) -> None:
-        """Distil it, or find it done."""
-        no_window = StudyLayout.no_window(self.directory)
-        if no_window.exists():
-            return
+        """Distil it, or go on with it."""
         try:
             phr.distill(
                 load_model(self.teacher),
@@ -183,7 +176,7 @@ class StudentJob:
         except NoWindowError as error:
             if not self.may_lack_windows:
                 raise
-            write_json(no_window, {"no_window": str(error)})
+            write_json(StudyLayout.no_window(self.directory), {"no_window": str(error)})
 
 
 def _is_finished(directory: Path, config: A2CConfig | PHRConfig) -> bool:
