@@ -54,10 +54,7 @@ class Bench:
         words = {"models" if name == "model" else name: value for name, value in vars(self).items()}
         with ProgressBar() as bar:
             result = phr.bench(
-                **words,
-                say=say,
-                on_progress=bar,
-                on_section=lambda _heading, tables: console.print(*map(to_rich, tables)),
+                **words, say=say, on_progress=bar, on_section=lambda _heading, tables: console.print(*map(to_rich, tables))
             )
         say(f"written to {self.out / 'bench.md'} and {self.out / 'bench.json'}")
         for warning in result.warnings:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,25 +28,16 @@ from phr_studies.workbench import once
 
 @dataclass(frozen=True, eq=False)
 class Footage:
-    """The beginning of one episode, in pictures.
-
-    Attributes:
-        frames: What was to be seen before each step and after the last one, RGB, shape `(steps + 1, height, width, 3)`.
-        looked: For each step, whether the policy was evaluated right before it, shape `(steps,)`.
-        rewards: Of each step, shape `(steps,)`.
-        commitment: Actions executed per look, or `"auto"`.
-        steps_per_second: The pace at which a person would watch it.
-        ended: The last step ended the episode.
-
-    Raises:
-        InvalidDataError: If the arrays do not fit each other, or the first step followed no look.
-    """
+    """The beginning of one episode, in pictures."""
 
     frames: NDArray[np.uint8]
+    """What was to be seen before each step and after the last one, RGB, shape `(steps + 1, height, width, 3)`."""
     looked: NDArray[np.bool_]
+    """Whether the policy was evaluated right before each step."""
     rewards: NDArray[np.float64]
     commitment: int | str
     steps_per_second: float
+    """The pace at which a person would watch it."""
     ended: bool
 
     def __post_init__(self) -> None:
@@ -60,12 +52,7 @@ class Footage:
 
 
 def make_filmed_env(env_id: str) -> SplitEnv:
-    """Make an environment that can be filmed.
-
-    Raises:
-        UnsupportedEnvironmentError: If it draws no pictures.
-        UsageError: As for `make_env`.
-    """
+    """Make an environment that can be filmed."""
     try:
         env = make_env(env_id, render_mode="rgb_array")
     except UnsupportedEnvironmentError as error:  # a factory of the user's that takes no such argument
@@ -78,20 +65,9 @@ def make_filmed_env(env_id: str) -> SplitEnv:
 def shoot(
     planner: Planner, env: SplitEnv, start: Start, commitment: CommitmentLike | None = None, *, max_steps: int = 400
 ) -> Footage:
-    """Film one greedy episode, or its beginning.
+    """Film one greedy episode, or its beginning, in an environment from `make_filmed_env`.
 
     The pictures are taken for the record; the agent sees only the observations it asks for.
-
-    Args:
-        planner: Who acts.
-        env: From `make_filmed_env`.
-        start: How the episode begins; decides the film, as the policy is greedy.
-        commitment: Actions executed per look; None is the whole horizon.
-        max_steps: Stop here if the episode goes on.
-
-    Raises:
-        HorizonError: If the commitment is outside 1 .. horizon.
-        UnsupportedEnvironmentError: If the environment draws nothing.
     """
     agent = HorizonAgent(planner, commitment)
     start.enter(env)
@@ -138,15 +114,7 @@ _PALETTE_FRAMES = 24
 
 @dataclass(frozen=True, kw_only=True)
 class Film:
-    """What a film shows.
-
-    Attributes:
-        commitment: Actions executed per look, or `"auto"`.
-        n_steps: Steps shown.
-        n_looks: Evaluations in them.
-        score: Sum of their rewards.
-        ended: The episode ends with the film.
-    """
+    """What a film shows: steps and looks in it, the sum of its rewards, and whether the episode ends with it."""
 
     commitment: int | str
     n_steps: int
@@ -156,11 +124,7 @@ class Film:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Film:
-        """What `asdict` gave.
-
-        Raises:
-            CorruptFileError: If entries are missing or unknown.
-        """
+        """What `asdict` gave."""
         try:
             return cls(**values)
         except TypeError as error:
@@ -171,21 +135,14 @@ class Film:
         which = "a whole episode" if self.ended else "the beginning of an episode"
         return (
             f"n = {self.commitment}: {which}, {counted(self.n_steps, 'step')}, {counted(self.n_looks, 'evaluation')}, "
-            f"score {number(self.score)}. "
-            "Red border: the network was evaluated for this step."
+            f"score {number(self.score)}. Red border: the network was evaluated for this step."
         )
 
 
 def write_film(footage: Footage, path: Path, *, max_bytes: int = MAX_BYTES) -> Film:
-    """Write footage as a GIF, one frame per step.
+    """Write footage as a GIF, one frame per step; equal footage gives equal bytes.
 
-    Args:
-        footage: What to show.
-        path: Where the GIF goes.
-        max_bytes: The film is cut short until it is no larger; two frames are left in any case.
-
-    Returns:
-        What the film shows; equal footage gives equal bytes.
+    The film is cut short until it is no larger than `max_bytes`; two frames are left in any case.
     """
     n_steps = len(footage.looked)
     data = _encode(footage, n_steps)
@@ -233,9 +190,7 @@ def _common_palette(frames: Sequence[Image.Image]) -> Image.Image:
 def draw_frame(footage: Footage, step: int) -> Image.Image:
     """The picture before a step with its marks: above it the counters, below it whether the policy looked, and the past.
 
-    Args:
-        footage: What to show.
-        step: 0 .. steps; the last picture has no step after it, so its mark is neither.
+    The last picture has no step after it, so its mark is neither.
     """
     picture = fit(footage.frames[step])
     is_last = step == len(footage.looked)
@@ -287,15 +242,9 @@ def film_card(file: Path) -> Path:
 
 
 def film(planner: Planner, env_id: str, n: int, file: Path) -> Film:
-    """Film a policy at commitment n.
-
-    Raises:
-        UnsupportedEnvironmentError: If the environment cannot be filmed.
-    """
-    env = make_filmed_env(env_id)
-    made = write_film(shoot(planner, env, Start(SHOWN_SEED), n), file)
-    env.close()
-    return made
+    """Film a policy at commitment n."""
+    with closing(make_filmed_env(env_id)) as env:
+        return write_film(shoot(planner, env, Start(SHOWN_SEED), n), file)
 
 
 def film_once(planner: Callable[[], Planner], env_id: str, n: int, file: Path) -> None:

@@ -63,27 +63,16 @@ def make_report(
     if is_study(Path(name)):
         if out is not None:
             raise UsageError(f"the page of a study belongs into its folder {name}; leave --out out")
-        redraw(Path(name), env_id=env_id, say=say)
-        return Path(name) / PAGE
+        return redraw(Path(name), env_id=env_id)
     model = phr.load(reference)
     model = replace(model, manifest=replace(model.manifest, env_id=model.where(env_id, name)))
     in_zoo = name.startswith(ZOO_PREFIX)
     usual = Path("runs") / f"report-{name.removeprefix(ZOO_PREFIX)}" if in_zoo else Path(name) / "report"
-    return write_model_page(model, name, usual if out is None else Path(out), say=say)
+    return write_model_page(model, name, usual if out is None else Path(out), say)
 
 
-def write_model_page(model: Model, name: str, directory: Path, *, say: Say = lambda _line: None) -> Path:
-    """Play a model and write its page.
-
-    Args:
-        model: A teacher or a student.
-        name: The reference that the user gave.
-        directory: Where the page, its figures and its films go; one folder for each model.
-        say: Told what happens, one line at a time.
-
-    Returns:
-        The page.
-    """
+def write_model_page(model: Model, name: str, directory: Path, say: Say) -> Path:
+    """Play a model and write its page; `name` is the reference that the user gave."""
     shown = sorted({n for n in (*COMMITMENTS, model.horizon) if n <= model.horizon})
     say(f"playing {name} in {model.env_id}")
     sections = [_results_section(model, shown), _card_section(model, directory)]
@@ -189,9 +178,8 @@ def _path_section(model: Model, shown: list[int], directory: Path) -> Section:
     for n in shown:
         path = trace_path(model.planner, make_env(model.env_id), SHOWN_SEED, n)
         picture = figure5(path, directory / "figures" / f"path-n{n}.png")
-        figures.append(
-            PageFigure(picture, f"n = {n}: {len(path.actions)} actions, {counted(path.evaluations, 'evaluation')}.")
-        )
+        caption = f"n = {n}: {len(path.actions)} actions, {counted(path.evaluations, 'evaluation')}."
+        figures.append(PageFigure(picture, caption))
     text = (
         "A number is the action that led into the cell; red and bold: the network was evaluated right before it. "
         f"One of the starts of {env_name(model.env_id)}, the same for every n."

@@ -24,11 +24,7 @@ _SECONDS_BETWEEN = 0.25
 
 
 class Relay:
-    """Puts progress reports into a queue, a few a second.
-
-    Args:
-        queue: Read by the process that draws the bars, a proxy of it in a worker; None drops everything.
-    """
+    """Puts progress reports into a queue, a few a second, for the process that draws the bars; None drops everything."""
 
     def __init__(self, queue: Any = None) -> None:
         self._queue = queue
@@ -52,15 +48,7 @@ COMPLETE = "COMPLETE"
 
 
 class Workbench:
-    """Opens a folder for a study, or finds it again.
-
-    Args:
-        directory: The folder; made where it is missing.
-        settings: What is to be done; a study is the same study when this is equal.
-
-    Raises:
-        OutputDirectoryError: If the folder holds something else, or another study.
-    """
+    """Opens a folder for a study, or finds it again: a study is the same when its settings are equal."""
 
     def __init__(self, directory: Path, settings: dict[str, Any]) -> None:
         self.directory = ensure_directory(directory)
@@ -90,34 +78,24 @@ class Workbench:
 
 @runtime_checkable
 class Job(Protocol):
-    """A piece of work for another process; it must be picklable, and done already where it was done before."""
+    """A piece of work for another process: picklable, and called only where it is not done yet."""
 
     @property
     def name(self) -> str:
         """For a person."""
-        ...
 
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to do; cheap to ask."""
-        ...
 
     def __call__(self, relay: Relay) -> None:
         """Do it."""
-        ...
 
 
 def run_jobs(jobs: Sequence[Job], *, what: str, say: Callable[[str], None], on_progress: OnProgress = silent) -> None:
     """Run the jobs that are not done yet side by side, one process a core; nothing may be timed while they run.
 
-    Args:
-        jobs: What to do.
-        what: What they are, for a person.
-        say: Told of each job that is done.
-        on_progress: Told how they go on.
-
-    Raises:
-        PhrError: The first error of any job; the others are cancelled, finished ones stay done.
+    The first error of any job is raised; the others are cancelled, finished ones stay done.
     """
     jobs = [job for job in jobs if not job.is_done]
     if not jobs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, action_space_of, as_space
-from phr.envs import SplitEnv, Start, make_env
+from phr.envs import Start, make_env
 from phr.errors import HorizonError, InvalidDataError, UnsupportedEnvironmentError
 from phr.evaluation import distinct_starts, make_vector, play_all_starts, play_episodes
 from phr.plan import NetworkPlan, repeat_first
@@ -20,15 +21,7 @@ from phr.teachers import OraclePlanner, optimal_lengths
 
 
 class RepeatPlanner:
-    """Plans the first action of another planner over and over (action repeat, frame skip).
-
-    Args:
-        planner: Whose first action is repeated.
-        horizon: How often.
-
-    Raises:
-        HorizonError: If the horizon is below 1.
-    """
+    """Plans the first action of another planner over and over (action repeat, frame skip)."""
 
     def __init__(self, planner: Planner, horizon: int) -> None:
         if horizon < 1:
@@ -47,13 +40,7 @@ class RepeatPlanner:
 
 
 class RandomPlanner:
-    """Plans random actions, whatever it sees.
-
-    Args:
-        actions: The action space, or its size.
-        rng: Where the actions come from.
-        horizon: Actions to plan.
-    """
+    """Plans random actions, whatever it sees."""
 
     def __init__(self, actions: int | ActionSpace, rng: np.random.Generator, horizon: int = 1) -> None:
         self.action_space = as_space(actions)
@@ -77,32 +64,23 @@ PONG_RETURN, PONG_POINTS_PER_STEP = 21.0, 0.0129
 @cache
 def is_grid(env_id: str) -> bool:
     """Whether it is a grid in full view, where paths and ablations make sense."""
-    env = make_env(env_id)
-    found = env.shows_whole_grid
-    env.close()
-    return found
+    with closing(make_env(env_id)) as env:
+        return env.shows_whole_grid
 
 
 def optimum(env_id: str) -> dict[str, Any]:
     """What perfect play achieves from every start; the line in every plot.
 
-    Returns:
-        A `StartsResult`, with the `seeds` of the starts and the `lengths` that they need at least: the oracle's on a grid,
-        None in Pong, where perfect play is a matter of the rules.
-
-    Raises:
-        UnsupportedEnvironmentError: If the environment is neither.
+    A `StartsResult`, with the `seeds` of the starts and the `lengths` that they need at least: the oracle's on a grid, None
+    in Pong, where perfect play is a matter of the rules.
     """
     env = make_env(env_id)
     starts = distinct_starts(env)
-    if not is_grid(env_id):
-        return {**_perfect_pong(env, starts), "seeds": [start.seed for start in starts], "lengths": None}
-    lengths = optimal_lengths(env, starts)
-    result = play_all_starts(OraclePlanner(env.n_actions), env_id, starts, optimal_lengths=lengths)
-    return {**asdict(result), "seeds": [start.seed for start in starts], "lengths": lengths}
-
-
-def _perfect_pong(env: SplitEnv, starts: list[Start]) -> dict[str, Any]:
+    seeds = [start.seed for start in starts]
+    if is_grid(env_id):
+        lengths = optimal_lengths(env, starts)
+        result = play_all_starts(OraclePlanner(env.n_actions), env_id, starts, optimal_lengths=lengths)
+        return {**asdict(result), "seeds": seeds, "lengths": lengths}
     if env.action_effects() is None:
         raise UnsupportedEnvironmentError(f"{env.env_id}: a study knows the best possible result on grids and in Pong only")
     length = PONG_RETURN / PONG_POINTS_PER_STEP
@@ -113,6 +91,8 @@ def _perfect_pong(env: SplitEnv, starts: list[Start]) -> dict[str, Any]:
         "length_mean": length,
         "evaluations_per_episode": length,
         "optimal_length_mean": None,
+        "seeds": seeds,
+        "lengths": None,
     }
 
 

@@ -17,7 +17,7 @@ from phr.experience import meet_observations
 from phr.networks import TorchPlanner
 from phr.protocols import Planner
 from phr.seeding import Streams
-from phr.storage import Int8Cost, export_manifest, onnx_bytes, onnx_planner, quantize
+from phr.storage import export_manifest, onnx_bytes, onnx_planner, quantize
 from phr_studies.bench.rounds import (
     Arena,
     Measured,
@@ -38,16 +38,12 @@ ONNX, INT8, COMPILED = "ONNX Runtime", "ONNX Runtime, int8", "torch.compile"
 
 @dataclass(frozen=True, kw_only=True)
 class BackendSettings(ModelSettings):
-    """What is run.
-
-    Attributes:
-        calibration: Observations that int8 chooses its ranges on and is compared on.
-        compiled: Whether torch.compile takes part; compiling takes a while.
-        seed: Of the first round.
-    """
+    """What is run."""
 
     calibration: int = 1024
+    """Observations that int8 chooses its ranges on and is compared on."""
     compiled: bool = True
+    """Whether torch.compile takes part; compiling takes a while."""
     seed: int = 0
 
 
@@ -56,7 +52,10 @@ def measure(settings: BackendSettings) -> dict[str, Any]:
     model, commitments = settings.load()
     env = make_env(model.env_id)
     arena = Arena(model.env_id, env, model, settings.seconds_per_run, settings.seed)
-    int8, cost = _int8(arena, settings.calibration)
+    obs = meet_observations(model.planner, env, settings.calibration, Streams(settings.seed).rng("bench-int8"))
+    manifest = export_manifest(model)
+    rounded, cost = quantize(onnx_bytes(model), manifest, obs)
+    int8 = OnnxPlanner(rounded, manifest)
     planners: dict[str, Planner] = {ONNX: onnx_planner(model), INT8: int8, "torch, eager": model.planner}
     missing = {}
     if settings.compiled:
@@ -70,20 +69,8 @@ def measure(settings: BackendSettings) -> dict[str, Any]:
     rounds = alternate(contestants, settings.rounds)
     env.close()
     backends = [_summary(name, rounds, commitments) for name in planners]
-    return {
-        "model": settings.model,
-        "env_id": model.env_id,
-        "int8": cost.to_json(),
-        "backends": backends,
-        "missing": missing,
-    }
-
-
-def _int8(arena: Arena, n_observations: int) -> tuple[Planner, Int8Cost]:
-    data, manifest = onnx_bytes(arena.model), export_manifest(arena.model)
-    obs = meet_observations(arena.model.planner, arena.env, n_observations, Streams(arena.seed).rng("bench-int8"))
-    rounded, cost = quantize(data, manifest, obs)
-    return OnnxPlanner(rounded, manifest), cost
+    found = {"model": settings.model, "env_id": model.env_id, "int8": cost.to_json()}
+    return {**found, "backends": backends, "missing": missing}
 
 
 def find_compiler() -> str | None:
@@ -97,11 +84,7 @@ class CompilerError(UsageError):
 
 
 def compiled_planner(arena: Arena) -> TorchPlanner:
-    """The network through torch.compile, compiled for one observation.
-
-    Raises:
-        CompilerError: If there is no C++ compiler, or compiling failed.
-    """
+    """The network through torch.compile, compiled for one observation."""
     if find_compiler() is None:
         raise CompilerError("no compiler")
     network: Any = torch.compile(arena.model.network, dynamic=False)
@@ -121,16 +104,11 @@ def compiled_planner(arena: Arena) -> TorchPlanner:
 def _summary(name: str, rounds: Mapping[str, list[Measured]], commitments: list[int]) -> dict[str, Any]:
     entries = []
     for n in commitments:
-        ours, onnx = rounds[f"{name} {n}"], rounds[f"{ONNX} {n}"]
+        ours, onnx = rounds[f"{name} {n}"], summed_up(rounds[f"{ONNX} {n}"])
         rates = summed_up(ours)
-        entries.append(
-            {
-                "commitment": n,
-                **rates,
-                "policy_us": spread([1e6 * each["seconds_policy"] / each["evaluations"] for each in ours]),
-                "time_ratio": ratio(rates["seconds_per_100k_steps"], summed_up(onnx)["seconds_per_100k_steps"]),
-            }
-        )
+        policy_us = spread([1e6 * each["seconds_policy"] / each["evaluations"] for each in ours])
+        against = ratio(rates["seconds_per_100k_steps"], onnx["seconds_per_100k_steps"])
+        entries.append({"commitment": n, **rates, "policy_us": policy_us, "time_ratio": against})
     return {"name": name, "commitments": entries}
 
 

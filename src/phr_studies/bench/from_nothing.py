@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +19,31 @@ from phr.evaluation import distinct_starts, play_all_starts
 from phr.progress import OnProgress, silent
 from phr.storage import Model
 from phr_studies.report.tables import Column, Table, env_name, number
+from phr_studies.reproduce.profiles import CROSSING
 
 HEADING = "From nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FromNothingSettings:
-    """What is run.
-
-    Attributes:
-        out: Folder of the two runs; it must not hold any yet. None takes a temporary one.
-        env_id: An environment with few starts.
-        horizon: Of the student.
-        seed: Of both stages.
-        teacher: Settings that replace the preset's, for a quick look.
-        student: The same for stage 2.
-    """
+    """What is run."""
 
     out: Path | None = None
-    env_id: str = "MiniGrid-SimpleCrossingS9N1-v0"
+    """Folder of the two runs (None: a temporary one). It must hold none yet: those would be resumed, not timed."""
+    env_id: str = CROSSING
     horizon: int = 16
     seed: int = 0
     teacher: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that replace the preset's, for a quick look; `student` those of stage 2."""
     student: Mapping[str, Any] = field(default_factory=dict)
 
 
 def measure(settings: FromNothingSettings, on_progress: OnProgress = silent) -> dict[str, Any]:
-    """Train, distil, and play every start with both.
-
-    Raises:
-        OutputDirectoryError: If the folder holds runs already: those would be resumed, not timed.
-        NoSuccessError: If the teacher learnt nothing that a student could copy.
-    """
-    if settings.out is not None:
-        return _measure(settings, settings.out, on_progress)
-    with tempfile.TemporaryDirectory() as folder:
-        return _measure(settings, Path(folder), on_progress)
-
-
-def _measure(settings: FromNothingSettings, out: Path, on_progress: OnProgress) -> dict[str, Any]:
-    env_id = settings.env_id
+    """Train, distil, and play every start with both."""
+    if settings.out is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return measure(replace(settings, out=Path(folder)), on_progress)
+    env_id, out = settings.env_id, settings.out
     shared: dict[str, Any] = {"seed": settings.seed, "on_progress": on_progress}
     begin = time.perf_counter()
     teacher = phr.train_teacher(env_id, out=out / "teacher", **shared, **settings.teacher)

@@ -15,6 +15,7 @@ from minigrid.wrappers import FullyObsWrapper
 from phr.envs import make_env
 from phr_studies.bench.rounds import Contestant, Measured, alternate, ends, median, ratio, spread
 from phr_studies.report.tables import Column, Table, env_name, times
+from phr_studies.reproduce.profiles import CROSSING
 
 HEADING = "A step and a look on a grid"
 OURS = "phr, step and look"
@@ -24,7 +25,7 @@ OURS = "phr, step and look"
 class GridSettings:
     """What is run: in which grid, how often, how many random steps a round, from which first seed."""
 
-    env_id: str = "MiniGrid-SimpleCrossingS9N1-v0"
+    env_id: str = CROSSING
     rounds: int = 7
     steps: int = 5000
     seed: int = 0

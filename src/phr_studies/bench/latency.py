@@ -23,17 +23,10 @@ _WARM_UPS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class LatencySettings(ModelSettings):
-    """What is run.
-
-    Attributes:
-        hz: Rates of the control loop; a loop without pauses is run as well.
-        seed: Of the first round.
-
-    Raises:
-        SettingError: If a rate is not positive.
-    """
+    """What is run."""
 
     hz: tuple[float, ...] = (50.0, 200.0, 1000.0)
+    """Rates of the control loop; a loop without pauses is run as well."""
     commitments: tuple[int, ...] = (1, 4, 16)
     rounds: int = 3
     seconds_per_run: float = 2.0
@@ -114,13 +107,9 @@ def on_schedule(
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[list[float], list[float]]:
-    """Act, and then `move`, at each of `n_ticks` ticks; ticks do not wait.
+    """Act, and then `move`, at ticks that are fixed beforehand; an action that is late for its tick is made at once.
 
-    Ticks are `1/rate` seconds apart and fixed beforehand; an action that is late for one is made at once.
-
-    Returns:
-        For each action the seconds that `act` took, and those from its tick until it was there: waking up and being late
-        included.
+    Returns seconds for each action: what `act` took, and from its tick until it was there (waking up and being late too).
     """
     took, answered = list[float](), list[float]()
     first = clock() + 1 / rate

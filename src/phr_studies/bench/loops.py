@@ -40,14 +40,7 @@ _PILOT_LOOKS = 100
 
 
 class GymView(gymnasium.Env[NDArray[Any], np.int64]):
-    """A split environment as Gymnasium's wrappers know it: every step observes.
-
-    Attributes:
-        n_steps: Steps taken so far.
-
-    Args:
-        env: Stepped and looked at.
-    """
+    """A split environment as Gymnasium's wrappers know it: every step observes."""
 
     def __init__(self, env: SplitEnv) -> None:
         self._split = env
@@ -70,11 +63,7 @@ class GymView(gymnasium.Env[NDArray[Any], np.int64]):
 
 
 def repeat_action(arena: Arena) -> Contestant:
-    """Gymnasium's `RepeatAction`: the first action of the plan four times, over phr's own fast step and observation.
-
-    Raises:
-        MissingExtraError: If this Gymnasium is older than 1.3.
-    """
+    """Gymnasium's `RepeatAction`: the first action of the plan four times, over phr's own fast step and observation."""
     wrapper = getattr(gymnasium.wrappers, "RepeatAction", None)
     if wrapper is None:
         raise MissingExtraError("RepeatAction came with Gymnasium 1.3; pip install 'gymnasium>=1.3'")
@@ -99,21 +88,13 @@ def repeat_action(arena: Arena) -> Contestant:
 
 
 def stable_baselines3_predict(arena: Arena) -> Contestant:
-    """Stable-Baselines3's `predict` in a loop: the same weights, looking at every step, in the wrappers of its users.
-
-    Raises:
-        MissingExtraError: If it is not installed.
-        UnsupportedEnvironmentError: If this is neither a grid seen whole nor an Atari game.
-    """
-    from phr_studies.bench.sb3 import predict_peer
+    """Stable-Baselines3's `predict` in a loop: the same weights, looking at every step, in the wrappers of its users."""
+    from phr_studies.bench.sb3 import predict_peer  # an optional extra
 
     return predict_peer(arena)
 
 
 LOOP_PEERS: tuple[Peer, ...] = (repeat_action, stable_baselines3_predict)
-"""Who runs beside phr's loop in every environment."""
-
-
 HEADING = "Acting: time per step, and the bound"
 
 _TERMS = ("sim_us", "reset_us", "obs_us", "policy_us", "evaluations_per_step", "steps_per_episode", "bound_us", "fraction")
@@ -122,23 +103,16 @@ _LOOKING, _ALWAYS = "looking", "observing_always"
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings(Settings):
-    """What is run; the bound's mistakes are judged where a run takes one second or more.
-
-    Attributes:
-        models: References of the students, one table each.
-        commitments: n; those above a student's horizon are left out.
-        seconds_per_bound: Length of each of the two replays beside a run.
-        seconds_per_peer: Length of the runs that are judged against no bound: the peers, and observing always.
-        peers: Who else takes part.
-        seed: Of the first round.
-    """
+    """What is run; the bound's mistakes are judged where a run takes one second or more."""
 
     models: tuple[str, ...] = (f"{UNTRAINED_PREFIX}{PONG}",)
     commitments: tuple[int, ...] = (1, 2, 4, 8, 16)
     rounds: int = 7
     seconds_per_run: float = 1.05
     seconds_per_bound: float = 0.6
+    """Length of each of the two replays beside a run."""
     seconds_per_peer: float = 0.5
+    """Length of the runs that are judged against no bound: the peers, and observing always."""
     peers: tuple[Peer, ...] = LOOP_PEERS
     seed: int = 0
 
@@ -162,10 +136,10 @@ def _measure_model(reference: str, settings: LoopSettings) -> dict[str, Any]:
     commitments = [n for n in settings.commitments if n <= model.horizon]
     contestants: list[Contestant] = []
     for n in commitments:
-        contestants.append(
-            bounded_contestant(f"{_LOOKING} {n}", arena, planner, n, seconds_per_bound=settings.seconds_per_bound)
-        )
-        contestants.append(loop_contestant(f"{_ALWAYS} {n}", beside, planner, n, observe_always=True))
+        contestants += [
+            bounded_contestant(f"{_LOOKING} {n}", arena, planner, n, seconds_per_bound=settings.seconds_per_bound),
+            loop_contestant(f"{_ALWAYS} {n}", beside, planner, n, observe_always=True),
+        ]
     peers, missing = _prepare(settings.peers, beside)
     rounds = alternate([*contestants, *peers], settings.rounds)
     env.close()

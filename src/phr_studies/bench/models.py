@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from phr.distil import Distillation, PHRConfig, student_config
 from phr.envs import make_env
@@ -48,13 +48,7 @@ def distil_reference(env_id: str, directory: Path, *, on_progress: OnProgress = 
 
 
 def find_references(cache: Path, say: Callable[[str], None], on_progress: OnProgress = silent) -> tuple[str, ...]:
-    """References of the reference students: the zoo's, else those in `cache`, distilled now where they are missing.
-
-    Args:
-        cache: Folder of the distilled ones.
-        say: Called before one is distilled.
-        on_progress: Called while it is.
-    """
+    """References of the reference students: the zoo's, else those in `cache`, distilled now where they are missing."""
     found = []
     for name, env_id in REFERENCES.items():
         directory = cache / name
@@ -89,11 +83,7 @@ def untrained(env_id: str, *, horizon: int = HORIZON, trunk: TrunkConfig | None 
 
 
 def bench_model(reference: str) -> Model:
-    """The model of a reference: a run directory, `zoo:NAME`, or `untrained:ENV_ID`.
-
-    Raises:
-        UnknownModelError: If nothing is found, or it has no network.
-    """
+    """The model of a reference: a run directory, `zoo:NAME`, or `untrained:ENV_ID`."""
     if reference.startswith(UNTRAINED_PREFIX):
         return untrained(reference.removeprefix(UNTRAINED_PREFIX))
     model = None if reference == ORACLE else resolve(reference).model
@@ -106,9 +96,6 @@ def solved_starts(model: Model, commitments: Sequence[int]) -> tuple[int, int] |
     """How many of an environment's starts a student solves at the worst of these commitments, of how many.
 
     None where the starts are too many to play each, or success is unknown.
-
-    Raises:
-        UsageError: If the environment cannot be made.
     """
     env = make_env(model.env_id)
     try:
@@ -122,15 +109,7 @@ def solved_starts(model: Model, commitments: Sequence[int]) -> tuple[int, int] |
 
 @torch.no_grad()
 def widened(network: PlanNetwork, trunk: TrunkConfig) -> PlanNetwork:
-    """The network inside a wider one of the same layers; the new units are never listened to, as their weights are zero.
-
-    Args:
-        network: With a single trunk.
-        trunk: Of the same kind and depth, at least as wide everywhere.
-
-    Raises:
-        IncompatibleModelError: If the network does not fit in.
-    """
+    """The network inside a wider one of the same layers; the new units change nothing, as their weights are zero."""
     old = network.config
     same_layers = (old.trunk.kind, len(old.trunk.channels)) == (trunk.kind, len(trunk.channels)) and old.trunk.kind != "mlp"
     fits = all(a <= b for a, b in zip((*old.trunk.channels, old.trunk.width), (*trunk.channels, trunk.width), strict=False))
@@ -146,9 +125,5 @@ def widened(network: PlanNetwork, trunk: TrunkConfig) -> PlanNetwork:
         if name == f"{flat_layer}.weight":  # reads channels × places: only its channels are more
             larger = larger.view(len(larger), trunk.channels[-1], -1)
             smaller = smaller.view(len(smaller), old.trunk.channels[-1], -1)
-        _copy_into(larger, smaller)
+        larger[tuple(slice(size) for size in smaller.shape)] = smaller
     return wide.eval()
-
-
-def _copy_into(larger: Tensor, smaller: Tensor) -> None:
-    larger[tuple(slice(size) for size in smaller.shape)] = smaller

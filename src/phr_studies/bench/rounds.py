@@ -28,12 +28,7 @@ Spread = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a section runs.
-
-    Attributes:
-        rounds: Of every contestant.
-        seconds_per_run: Length of one round of one contestant.
-    """
+    """What a section runs: rounds of every contestant, and how long one round of one takes."""
 
     rounds: int = 5
     seconds_per_run: float = 0.5
@@ -41,15 +36,11 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings(Settings):
-    """What a section runs with one student.
-
-    Attributes:
-        model: Reference of the student.
-        commitments: n; those above its horizon are left out.
-    """
+    """What a section runs with the student of reference `model`."""
 
     model: str
     commitments: tuple[int, ...] = (1, 16)
+    """Those above the student's horizon are left out."""
 
     def load(self) -> tuple[Model, list[int]]:
         """The student, and the commitments that it can do."""
@@ -59,29 +50,16 @@ class ModelSettings(Settings):
 
 @dataclass(frozen=True)
 class Contestant:
-    """One who takes part.
-
-    Attributes:
-        name: For the tables.
-        play: Measures one round; the argument is the round's number, from 0. What it has to set up, it sets up before the
-            first round.
-    """
+    """One who takes part; everything is set up before the first round."""
 
     name: str
     play: Callable[[int], Measured]
+    """Measures the round of this number, from 0."""
 
 
 @dataclass(frozen=True)
 class Arena:
-    """Where the loops of one table are run: everything that a peer needs to take part.
-
-    Attributes:
-        env_id: The environment.
-        env: The same, with its step split in two.
-        model: Whose weights act.
-        seconds_per_run: How long one round of one contestant should take.
-        seed: Round k begins with `seed + k`.
-    """
+    """Where the loops of one table are run; round k begins with `seed + k`."""
 
     env_id: str
     env: SplitEnv
@@ -95,17 +73,9 @@ Peer = Callable[[Arena], Contestant]
 
 
 def alternate(contestants: Sequence[Contestant], rounds: int) -> dict[str, list[Measured]]:
-    """Let all contestants play every round before the next begins; odd rounds go backwards.
+    """Let all contestants play every round before the next begins; by name, one entry per round.
 
-    Nobody has the same neighbour before him in all rounds, so what one leaves behind (heat, caches) does not always fall to
-    the same one.
-
-    Returns:
-        Name → one entry per round.
-
-    Raises:
-        SettingError: If there is no round.
-        InvalidDataError: If two contestants have the same name.
+    Odd rounds go backwards, so what one leaves behind (heat, caches) does not always fall to the same neighbour.
     """
     if rounds < 1:
         raise SettingError(f"a bench needs at least one round, got {rounds}")
@@ -119,11 +89,7 @@ def alternate(contestants: Sequence[Contestant], rounds: int) -> dict[str, list[
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Median, lowest and highest over the rounds.
-
-    Raises:
-        InvalidDataError: If there is no value.
-    """
+    """Median, lowest and highest over the rounds."""
     if not values:
         raise InvalidDataError("a spread needs at least one round")
     rounds = [float(value) for value in values]
@@ -131,11 +97,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratio(above: Spread, below: Spread) -> Spread | None:
-    """Spread of the ratios within each round; None where a denominator is not positive.
-
-    Raises:
-        InvalidDataError: If one has more rounds than the other.
-    """
+    """Spread of the ratios within each round; None where a denominator is not positive."""
     over, under = above["rounds"], below["rounds"]
     if len(over) != len(under):
         raise InvalidDataError(f"a ratio needs the same rounds on both sides, got {len(over)} and {len(under)}")
@@ -169,13 +131,7 @@ def ends(path: str) -> Callable[[Any], str]:
 
 
 def units_that_take(seconds: float, run: Callable[[int], float], pilot: int) -> int:
-    """How many units of work fill so many seconds; finding out warms everything up.
-
-    Args:
-        seconds: To fill.
-        run: Does so many units and returns the seconds that they took.
-        pilot: Units that are tried, twice.
-    """
+    """How many units of work fill so many seconds; `run` takes units and returns seconds. Two pilots warm everything up."""
     for _ in range(2):
         took = run(pilot)
     return max(1, round(pilot * seconds / took))
@@ -195,9 +151,9 @@ def play(arena: Arena, planner: Planner, commitment: int, steps: int, seed: int,
 
 
 def steps_that_take(arena: Arena, planner: Planner, commitment: int, options: RunOptions = _PLAIN) -> int:
-    """How many steps fill `arena.seconds_per_run`; finding out warms everything up.
+    """How many steps fill `arena.seconds_per_run`.
 
-    Never fewer than it takes to find out: however slow the machine, a run is long enough to end episodes and score.
+    Never fewer than the pilot's: however slow the machine, a run is long enough to end episodes and score.
     """
 
     def run(steps: int) -> float:
@@ -208,14 +164,8 @@ def steps_that_take(arena: Arena, planner: Planner, commitment: int, options: Ru
 
 def measured(record: RunRecord) -> dict[str, float]:
     """What a round keeps of a run."""
-    return {
-        "seconds_wall": record.seconds_wall,
-        "seconds_policy": record.seconds_policy,
-        "steps": record.steps,
-        "episodes": record.episodes,
-        "score": record.score,
-        "evaluations": record.evaluations,
-    }
+    names = ("seconds_wall", "seconds_policy", "steps", "episodes", "score", "evaluations")
+    return {name: getattr(record, name) for name in names}
 
 
 def loop_contestant(
@@ -236,7 +186,7 @@ def bounded_contestant(
 ) -> Contestant:
     """The same, with the time bound measured right before and right after every run.
 
-    Before a run the one of the round before is replayed: the terms are per call, and those two runs look alike.
+    Before a run, the previous round's is replayed: the terms are per call, and those two runs look alike.
     """
     options = RunOptions(keep_trace=True)
     steps = steps_that_take(arena, planner, commitment, options)

@@ -6,7 +6,7 @@ import json as json_module
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked for.
-
-    Attributes:
-        models: References of the benched students; the first stands for all where one is enough.
-        hz: Rates of the latency section.
-        quick: Few and short rounds.
-        on_progress: Told while something long goes on.
-    """
+    """What the user asked for; the first of the models is benched where one is enough."""
 
     models: tuple[str, ...]
     hz: tuple[float, ...] = (50.0, 200.0, 1000.0)
@@ -48,88 +41,51 @@ class Request:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the bench that stands alone.
-
-    Attributes:
-        name: As the user types it.
-        heading: Above its tables.
-        settings: What it runs, as plain JSON values.
-        measure: Runs it; returns plain JSON values.
-        tables: What those values say.
-        warnings: What in them cannot be right; one sentence each.
-    """
+    """A part of the bench that stands alone; its settings and what it measures are plain JSON values."""
 
     name: str
     heading: str
     settings: dict[str, Any]
     measure: Callable[[], dict[str, Any]]
     tables: Callable[[Mapping[str, Any]], list[Table]]
-    warnings: Callable[[Mapping[str, Any]], list[str]] = field(default=lambda _values: [])
+    warnings: Callable[[Mapping[str, Any]], list[str]]
 
 
 def plain(settings: Any) -> dict[str, Any]:
     """The fields of a settings dataclass as JSON knows them; functions and paths become their names."""
-    found: dict[str, Any] = json_module.loads(json_module.dumps(asdict(settings), default=_named))
+    text = json_module.dumps(asdict(settings), default=lambda value: getattr(value, "__name__", None) or str(value))
+    found: dict[str, Any] = json_module.loads(text)
     return found
 
 
-def _named(value: Any) -> str:
-    return getattr(value, "__name__", None) or str(value)
-
-
-def _section(
-    module: Any, settings: Callable[..., Any], given: Callable[[Request], dict[str, Any]], **quick: Any
-) -> Callable[[Request], Section]:
-    """What makes the section of a module from a request.
-
-    Args:
-        module: Has `HEADING`, `measure(settings)`, `tables(values)` and perhaps `warnings(values)`.
-        settings: Its settings dataclass.
-        given: The settings that depend on the request.
-        **quick: Those of a quick bench.
-    """
+def _section(module: Any, settings: type[Any], **quick: Any) -> Callable[[Request], Section]:
+    """What makes a module's section; its settings take what they know of a request, and `quick` for a quick bench."""
 
     def make(request: Request) -> Section:
-        chosen = settings(**given(request), **(quick if request.quick else {}))
-        measure = partial(module.measure, chosen)
-        if module is from_nothing:
-            measure = partial(measure, on_progress=request.on_progress)
-        name, more = module.__name__.rpartition(".")[2], {}
-        if hasattr(module, "warnings"):
-            more["warnings"] = module.warnings
-        return Section(name, module.HEADING, plain(chosen), measure, module.tables, **more)
+        models = (*request.models, f"{UNTRAINED_PREFIX}{PONG}")
+        given = {"models": models, "model": request.models[0], "hz": request.hz}
+        own = {each.name: given[each.name] for each in fields(settings) if each.name in given}
+        chosen = settings(**own, **(quick if request.quick else {}))
+        more = {"on_progress": request.on_progress} if module is from_nothing else {}
+        name, measure = module.__name__.rpartition(".")[2], partial(module.measure, chosen, **more)
+        find_warnings: Callable[[Mapping[str, Any]], list[str]] = getattr(module, "warnings", lambda _values: [])
+        return Section(name, module.HEADING, plain(chosen), measure, module.tables, find_warnings)
 
     return make
 
 
-def _first_model(request: Request) -> dict[str, Any]:
-    return {"model": request.models[0]}
-
-
 SECTIONS: dict[str, Callable[[Request], Section]] = {
     "loops": _section(
-        loops,
-        loops.LoopSettings,
-        lambda request: {"models": (*request.models, f"{UNTRAINED_PREFIX}{PONG}")},
-        rounds=3,
-        seconds_per_run=0.15,
-        seconds_per_bound=0.05,
-        seconds_per_peer=0.1,
+        loops, loops.LoopSettings, rounds=3, seconds_per_run=0.15, seconds_per_bound=0.05, seconds_per_peer=0.1
     ),
-    "grids": _section(grids, grids.GridSettings, lambda _request: {}, rounds=3, steps=1000),
+    "grids": _section(grids, grids.GridSettings, rounds=3, steps=1000),
     "backends": _section(
-        backends, backends.BackendSettings, _first_model, rounds=3, seconds_per_run=0.15, calibration=256, compiled=False
+        backends, backends.BackendSettings, rounds=3, seconds_per_run=0.15, calibration=256, compiled=False
     ),
-    "latency": _section(
-        latency, latency.LatencySettings, lambda r: {**_first_model(r), "hz": r.hz}, rounds=2, seconds_per_run=0.5
-    ),
-    "vectors": _section(
-        vectors, vectors.VectorSettings, _first_model, n_envs=(1, 4, 16, 64, 256), rounds=2, seconds_per_run=0.2
-    ),
-    "training": _section(
-        training, training.TrainingSettings, lambda _request: {}, cases=training.CASES[:1], rounds=2, seconds_per_run=0.3
-    ),
-    "from_nothing": _section(from_nothing, from_nothing.FromNothingSettings, lambda _request: {}),
+    "latency": _section(latency, latency.LatencySettings, rounds=2, seconds_per_run=0.5),
+    "vectors": _section(vectors, vectors.VectorSettings, n_envs=(1, 4, 16, 64, 256), rounds=2, seconds_per_run=0.2),
+    "training": _section(training, training.TrainingSettings, cases=training.CASES[:1], rounds=2, seconds_per_run=0.3),
+    "from_nothing": _section(from_nothing, from_nothing.FromNothingSettings),
 }
 """Name → what makes the section from a request, in the order in which they run."""
 
@@ -139,13 +95,7 @@ TAKES_MINUTES = frozenset({"from_nothing"})
 
 @dataclass
 class BenchResult:
-    """What was measured.
-
-    Attributes:
-        values: All of it, as written to `bench.json`.
-        tables: Heading → its tables, in order.
-        warnings: Runs that were faster than possible; also at the end of `bench.json` and of the page.
-    """
+    """What was measured: `values` as in `bench.json`, tables by heading, and warnings of runs faster than possible."""
 
     values: dict[str, Any]
     tables: dict[str, list[Table]] = field(default_factory=dict)
@@ -189,7 +139,7 @@ def bench(
         if name not in SECTIONS:
             raise SettingError(f"there is no section {name!r}; choose from {', '.join(SECTIONS)}")
     out = ensure_directory(Path(out))
-    copies = [out / JSON, *([] if json is None else [Path(json)])]
+    copies = [out / JSON] if json is None else [out / JSON, Path(json)]
     references = tuple(models) or find_references(out / MODELS, say, on_progress)
     for reference in references:
         bench_model(reference)  # a wrong name is refused before anything is measured
@@ -235,16 +185,10 @@ def to_page(result: BenchResult) -> str:
     machine = result.values["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     quick = " A quick look: few and short rounds." if result.values["quick"] else ""
-    lines = [
-        "# phr bench",
-        "",
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} thread; {versions}.{quick}",
-        "",
-    ]
+    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} thread; {versions}.{quick}"
+    lines = ["# phr bench", "", where, ""]
     for heading, tables in result.tables.items():
-        lines += [f"## {heading}", ""]
-        for table in tables:
-            lines += [to_markdown(table)]
+        lines += [f"## {heading}", "", *map(to_markdown, tables)]
     lines += [f"Warning: faster than possible: {warning}.\n" for warning in result.warnings]
     return "\n".join(lines)
 

@@ -43,12 +43,6 @@ def symbol_planes(n_planes: int) -> Tensor:
 
     A cell `(object, colour, state)` of `FullyObsWrapper` is row `(object · 6 + colour) · 4 + state`; its agent has the
     direction as its state.
-
-    Args:
-        n_planes: Planes of one observation of phr.
-
-    Raises:
-        UnsupportedEnvironmentError: If phr shows no grid in so few planes.
     """
     layout = layout_of(n_planes)
     if layout is None:
@@ -69,10 +63,6 @@ class SameTrunk(BaseFeaturesExtractor):
     """phr's trunk as a features extractor: the same layers on the same planes.
 
     Grids come as symbols, channels first by `VecTransposeImage`; a table turns them into planes. Frames come scaled.
-
-    Args:
-        observation_space: What Stable-Baselines3 sees.
-        config: The network that is to be mirrored.
     """
 
     def __init__(self, observation_space: spaces.Box, config: NetworkConfig) -> None:
@@ -91,11 +81,7 @@ class SameTrunk(BaseFeaturesExtractor):
 
 
 def make_env_for_sb3(env_id: str) -> gymnasium.Env[Any, Any]:
-    """A grid as users of Stable-Baselines3 show it to a CNN: `ImgObsWrapper(FullyObsWrapper(env))`.
-
-    Raises:
-        UnsupportedEnvironmentError: If it is no grid seen whole.
-    """
+    """A grid as users of Stable-Baselines3 show it to a CNN: `ImgObsWrapper(FullyObsWrapper(env))`."""
     if not make_env(env_id).shows_whole_grid:
         raise UnsupportedEnvironmentError(f"{env_id}: the peer is measured on grids seen whole and on Atari games")
     return ImgObsWrapper(FullyObsWrapper(gymnasium.make(env_id)))
@@ -104,14 +90,7 @@ def make_env_for_sb3(env_id: str) -> gymnasium.Env[Any, Any]:
 def make_vec_env_for_sb3(env_id: str, n_envs: int, stepping: Stepping, seed: int) -> VecEnv:
     """Environments wrapped by Stable-Baselines3's own helpers: `make_vec_env`, `make_atari_env`, `VecFrameStack`.
 
-    Args:
-        env_id: A grid, or an Atari game with a frame skip of four: it is made without any, because the wrapper skips.
-        n_envs: How many.
-        stepping: In one process or in many. Processes are forked: they start at once and hold no second copy of torch.
-        seed: Of the first environment; the next ones follow.
-
-    Raises:
-        UnsupportedEnvironmentError: If it is neither a grid nor such a game.
+    Processes are forked: they start at once and hold no second copy of torch.
     """
     vec_env_cls: type[DummyVecEnv | SubprocVecEnv] = DummyVecEnv if stepping == "DummyVecEnv" else SubprocVecEnv
     kwargs = {"start_method": "fork"} if stepping == "SubprocVecEnv" else {}
@@ -137,11 +116,7 @@ def _without_skip(env: Any) -> str:
 def make_a2c(config: A2CConfig, network: NetworkConfig, env: VecEnv | gymnasium.Env[Any, Any], seed: int = 0) -> sb3.A2C:
     """Stable-Baselines3's A2C with a network and hyperparameters of phr's; the rates stay where phr's begin.
 
-    Args:
-        config: Its `reward_scale`, `prefix` and `precision` have no counterpart there.
-        network: The network that is mirrored.
-        env: Where to train or act.
-        seed: Of its random numbers.
+    `reward_scale`, `prefix` and `precision` have no counterpart there.
     """
     policy: dict[str, Any] = {
         "features_extractor_class": SameTrunk,
@@ -184,13 +159,6 @@ class PredictLoop:
     """Evaluation as Stable-Baselines3's users write it: `model.predict(obs, deterministic=True)` and a step, in a loop.
 
     A grid is stepped without a vector environment, the quicker way; a game needs one, for its frame stack.
-
-    Args:
-        env_id: A grid or an Atari game.
-        network: Whose head 1 acts.
-
-    Raises:
-        UnsupportedEnvironmentError: In any other environment.
     """
 
     def __init__(self, env_id: str, network: PlanNetwork) -> None:
@@ -200,11 +168,7 @@ class PredictLoop:
         copy_weights(network, self.model)
 
     def run(self, steps: int, *, seed: int) -> dict[str, float]:
-        """Act for a number of steps from a seeded reset; later episodes go on with the environment's own generator.
-
-        Returns:
-            `seconds_wall` (predicting, stepping and resetting), `steps`, `episodes` (whole ones) and `score`.
-        """
+        """Act for a number of steps from a seeded reset; later episodes go on with the environment's own generator."""
         run = self._run_vector if self._is_atari else self._run_single
         begin = time.perf_counter()
         episodes, score = run(steps, seed)
@@ -238,33 +202,18 @@ class PredictLoop:
 
 
 def predict_peer(arena: Arena) -> Contestant:
-    """The `predict` loop as one of the loops that are run side by side, with the weights of the arena's model.
-
-    Raises:
-        UnsupportedEnvironmentError: If this is neither a grid nor an Atari game.
-    """
+    """The `predict` loop as one of the loops that are run side by side, with the weights of the arena's model."""
     loop = PredictLoop(arena.env_id, arena.model.network)
     steps = units_that_take(arena.seconds_per_run, lambda n: loop.run(n, seed=arena.seed)["seconds_wall"], _PILOT_STEPS)
     return Contestant("Stable-Baselines3 predict, n = 1", lambda index: loop.run(steps, seed=arena.seed + index))
 
 
 class TrainingPeer:
-    """Stable-Baselines3's A2C, stepping its environments the way that is quicker for it in a pilot run.
-
-    Args:
-        env_id: Where.
-        config: phr's settings, which it shares.
-        network: Its layers and first weights.
-        seconds: Length of the pilot runs.
-
-    Attributes:
-        stepping: The quicker way.
-        pilot: Steps a second of each way.
-    """
+    """Stable-Baselines3's A2C, stepping its environments the way that is quicker for it in pilot runs of some seconds."""
 
     def __init__(self, env_id: str, config: A2CConfig, network: PlanNetwork, seconds: float) -> None:
         self._size = config.rollout_size
-        self.pilot: dict[str, float] = {}
+        self.pilot: dict[str, float] = {}  # steps a second of each way
         models, envs = {}, {}
         for stepping in STEPPINGS:
             env = envs[stepping] = make_vec_env_for_sb3(env_id, config.n_envs, stepping, config.seed)

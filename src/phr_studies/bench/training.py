@@ -49,19 +49,12 @@ Runner = Callable[[int], float]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCase:
-    """One environment, network and phase of training.
-
-    Attributes:
-        env_id: Where.
-        trunk: The layers; those of the environment's preset by default.
-        weights: Reference of the teacher that acts, widened where `trunk` is wider; None for fresh weights.
-        n_envs: Environments side by side; as in the preset by default.
-        threads: Of torch, for all contestants.
-    """
+    """One environment, network and phase of training; None takes the preset's value."""
 
     env_id: str
     trunk: TrunkConfig | None = None
     weights: str | None = None
+    """Reference of the teacher that acts, widened where `trunk` is wider; None for fresh weights."""
     n_envs: int | None = None
     threads: int = 1
 
@@ -84,13 +77,7 @@ class TrainingSettings(Settings):
 
 
 def measure(settings: TrainingSettings) -> dict[str, Any]:
-    """Every case after the other; within a case all contestants in alternation.
-
-    A case whose weights are not to be found is left out, and said to be.
-
-    Raises:
-        MissingExtraError: If Stable-Baselines3 is not installed.
-    """
+    """Every case after the other, all its contestants in alternation; a case whose weights are not found is left out."""
     cases, left_out = list[dict[str, Any]](), list[str]()
     for case in settings.cases:
         try:
@@ -108,12 +95,7 @@ def config_of(case: TrainingCase) -> A2CConfig:
 
 
 def network_of(case: TrainingCase, config: A2CConfig) -> PlanNetwork:
-    """The weights that all contestants start from, and keep.
-
-    Raises:
-        UnknownModelError: If there are no such weights.
-        IncompatibleModelError: If they do not fit the case's network.
-    """
+    """The weights that all contestants start from, and keep."""
     env = make_env(case.env_id)
     if case.weights is None:
         return build_network(env.observation_space, env.n_actions, 1, config.trunk, seed=config.seed)

@@ -21,11 +21,7 @@ _PILOT_TICKS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class VectorSettings(ModelSettings):
-    """What is run, with vectors of the sizes `n_envs`.
-
-    Raises:
-        SettingError: If a vector has no environment.
-    """
+    """What is run, with vectors of the sizes `n_envs`."""
 
     n_envs: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
     rounds: int = 3
@@ -69,11 +65,7 @@ def _contestant(vector: VectorSplit, planner: Planner, n_envs: int, commitment: 
 
 
 def play_vector(vector: VectorSplit, planner: Planner, commitment: int, n_ticks: int) -> dict[str, float]:
-    """Move all environments by so many steps; ended episodes begin again at once.
-
-    Returns:
-        `seconds_wall`, `steps`, `score`, `evaluations` (environments looked at) and `batches` (calls of the planner).
-    """
+    """Move all environments by so many steps; evaluations are environments looked at, batches calls of the planner."""
     agent = VectorHorizonAgent(planner, commitment, n_envs=vector.n_envs)
     vector.reset()
     score, batches = 0.0, 0
@@ -88,10 +80,8 @@ def play_vector(vector: VectorSplit, planner: Planner, commitment: int, n_ticks:
         if step.infos:
             agent.reset(step.done)
     seconds = time.perf_counter() - begin
-    steps = n_ticks * vector.n_envs
-    return {
-        "seconds_wall": seconds, "steps": steps, "score": score, "evaluations": agent.evaluations, "batches": batches,
-    }  # fmt: skip
+    counts = {"steps": n_ticks * vector.n_envs, "evaluations": agent.evaluations, "batches": batches}
+    return {"seconds_wall": seconds, "score": score, **counts}
 
 
 def tables(values: Mapping[str, Any]) -> list[Table]:

@@ -28,9 +28,8 @@ class Description:
     made_by: str
     """Class of the environment itself, `module:Class`."""
     wrappers: tuple[str, ...]
-    """Classes wrapped around it, the outermost first; phr leaves Gymnasium's passive checker and order enforcer out."""
+    """The outermost first; phr leaves Gymnasium's passive checker and order enforcer out."""
     step_limit: int | None
-    """Steps after which an episode is cut off, None without a limit."""
     frame_skip: int | tuple[int, int] | None
     """Frames of the simulator that an action lasts; a pair is drawn from, its upper end excluded. None where it has none."""
     sticky: float
@@ -38,25 +37,20 @@ class Description:
     idle_starts: int
     """Atari: an episode begins with 1 .. so many idle frames."""
     observation_space: str
-    """As Gymnasium prints it."""
     action_space: str
-    """As Gymnasium prints it."""
     action_names: tuple[str, ...]
-    """Names of the actions; empty if the environment has none."""
     family: Family | None
-    """The kind of environment, by which presets are chosen; None where phr cannot act."""
+    """The kind of environment, by which presets are chosen; this and all below it None where phr cannot act."""
     stepping: str | None
-    """How phr steps it, 'fast path: ...' or 'plain path: ...'; None where it cannot."""
+    """How phr steps it, 'fast path: ...' or 'plain path: ...'."""
     shown: str | None
     """What the network sees, in words."""
     shown_shape: tuple[int, ...] | None
-    """Shape of it."""
     shown_dtype: str | None
-    """Number type of it."""
     network: str | None
     """The trunk of a fresh network."""
     refusal: str | None
-    """Why phr cannot act here."""
+    """Why phr cannot act here; None where it can."""
 
 
 def describe(world: World) -> Description:
@@ -160,23 +154,14 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class Check:
-    """What the checker found.
-
-    Attributes:
-        error: The error that stopped it; None if it finished.
-        warnings: Its warnings, each once.
-    """
+    """What the checker found: the error that stopped it, None if it finished, and its warnings, each once."""
 
     error: str | None
     warnings: tuple[str, ...]
 
 
 def check(env_id: str) -> Check:
-    """Run Gymnasium's `check_env` on a new environment with the user's wrappers; nothing is rendered.
-
-    Raises:
-        UsageError: If it cannot be made.
-    """
+    """Run Gymnasium's `check_env` on a new environment with the user's wrappers; nothing is rendered."""
     error = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

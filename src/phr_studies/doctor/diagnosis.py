@@ -67,49 +67,36 @@ def checker_rows(found: Check) -> list[Row]:
 def replay_rows(found: Replay) -> list[Row]:
     """Whether replaying repeats."""
     played = f"{counted(found.episodes, 'episode')} of random actions, {counted(found.steps, 'step')}"
-    if found.difference is None:
-        rows = [("replaying", f"repeats: {played}, the same to the last bit")]
-    else:
+    replaying = f"repeats: {played}, the same to the last bit"
+    if found.difference is not None:
         where = "at the start" if found.difference.step == 0 else f"after step {found.difference.step}"
-        rows = [
-            (
-                "replaying",
-                f"does not repeat: episode {found.difference.episode + 1} differs {where} ({found.difference.what}); a run "
-                "cannot be resumed bit for bit. Draw all chance from self.np_random, and set up everything in reset",
-            )
-        ]
+        replaying = (
+            f"does not repeat: episode {found.difference.episode + 1} differs {where} ({found.difference.what}); a run "
+            "cannot be resumed bit for bit. Draw all chance from self.np_random, and set up everything in reset"
+        )
+    rows = [("replaying", replaying)]
     later = f" and {found.different_episodes} different episodes under the same actions"
     alike = found.different_episodes == found.different_starts
     looks = "the same first look" if found.different_starts == 1 else f"{found.different_starts} different first looks"
     rows.append(("starts", f"{found.starts} seeds give {looks}{'' if alike else later}"))
+    moments = f"{found.forks} moments, followed for {found.fork_steps} steps"
     if found.dice_refused is not None:
         rows.append(("chance", f"unknown: {found.dice_refused}"))
-    if found.forks_changed is not None:
-        rows.append(("chance", _chance(found)))
+    elif found.forks_changed == 0:
+        rows.append(("chance", f"none seen after the start: a re-seeded generator changed nothing in {moments}"))
+    elif found.forks_changed is not None:
+        after = f"a re-seeded generator led elsewhere in {found.forks_changed} of {moments}"
+        rows.append(("chance", f"plays on after the start: {after}"))
     return rows
-
-
-def _chance(found: Replay) -> str:
-    where = f"{found.forks} moments, followed for {found.fork_steps} steps"
-    if not found.forks_changed:
-        return f"none seen after the start: a re-seeded generator changed nothing in {where}"
-    return f"plays on after the start: a re-seeded generator led elsewhere in {found.forks_changed} of {where}"
 
 
 def teacher_rows(found: LookingAway) -> list[Row]:
     """What the teacher's episodes show."""
     lengths = f"{counted(round(found.length_median), 'step')} at the median"
     going_on = f" ({found.cut} not finished within the steps examined)" if found.cut else ""
-    rows = [
-        (
-            "episodes",
-            f"{counted(found.episodes, 'greedy one')}, {lengths}{going_on}, mean return {number(found.return_mean)}",
-        ),
-        (
-            "keeps an action",
-            f"for {counted(found.run_median, 'step')} at the median, nine times in ten for at most {found.run_p90}",
-        ),
-    ]
+    played = f"{counted(found.episodes, 'greedy one')}, {lengths}{going_on}, mean return {number(found.return_mean)}"
+    kept = f"for {counted(found.run_median, 'step')} at the median, nine times in ten for at most {found.run_p90}"
+    rows = [("episodes", played), ("keeps an action", kept)]
     if found.tolerance is not None:
         rows.append(("two actions", f"count as the same within {percent(found.tolerance)} of their range"))
     rows += [
@@ -118,9 +105,8 @@ def teacher_rows(found: LookingAway) -> list[Row]:
         ("action repeat is", _across([percent(share) for share in found.repeat_right])),
     ]
     if found.diverged:
-        rows.append(
-            ("nine plans in ten", f"are right for {counted(found.blind_p90 or 1, 'step')}: a commitment to begin with")
-        )
+        right = f"are right for {counted(found.blind_p90 or 1, 'step')}: a commitment to begin with"
+        rows.append(("nine plans in ten", right))
     return rows
 
 
@@ -146,10 +132,6 @@ class Diagnosis:
     """What was found out about an environment.
 
     Attributes:
-        env_id: Which.
-        seed: What the examination drew from.
-        description: What the id resolves to.
-        check: Gymnasium's checker.
         replay: Whether replaying repeats; None where it could not be played.
         looking_away: How long plans stay right in the teacher's episodes; None without a teacher, or if it could not play.
         error_tolerance: The teacher's return with errors in its actions; None where `looking_away` is.
@@ -173,14 +155,10 @@ class Diagnosis:
 
     def parts(self) -> list[tuple[str, list[Row]]]:
         """The page: for each part of the examination a heading, and rows of a name and what was found."""
-        parts = [
-            (self.env_id, environment_rows(self.description)),
-            ("Gymnasium's checker", checker_rows(self.check)),
-        ]
+        parts = [(self.env_id, environment_rows(self.description)), ("Gymnasium's checker", checker_rows(self.check))]
         if self.replay is not None:
             parts.append((_REPLAY, replay_rows(self.replay)))
-        for part, error in self.failures.items():
-            parts.append((part, [("stopped", f"at an error: {error}")]))
+        parts += [(part, [("stopped", f"at an error: {error}")]) for part, error in self.failures.items()]
         if self.looking_away is not None:
             rows = teacher_rows(self.looking_away)
             if self.error_tolerance is not None:

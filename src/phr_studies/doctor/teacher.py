@@ -28,16 +28,11 @@ from phr_studies.doctor.world import Episode, World, fork, play
 
 @dataclass(frozen=True)
 class Asked:
-    """A teacher and when two of its actions are the same.
-
-    Attributes:
-        reference: What the user typed.
-        act: Observation → its most likely action.
-        actions: The space that they are of.
-    """
+    """A teacher and when two of its actions are the same."""
 
     reference: str
     act: Callable[[Any], Any]
+    """Observation → its most likely action."""
     actions: ActionSpace
 
     @property
@@ -51,17 +46,7 @@ class Asked:
 
 
 def ask(reference: Any, world: World, reading: Reading) -> Asked:
-    """A teacher of any make for this world.
-
-    Args:
-        reference: As for `phr evaluate`.
-        world: Where it acts.
-        reading: What its file does not record.
-
-    Raises:
-        UsageError: If phr cannot act there, the reference cannot be read, or does not fit.
-        CorruptFileError: If a file was truncated or edited.
-    """
+    """A teacher of any make (a reference as for `phr evaluate`) for this world."""
     if world.env is None:
         raise IncompatibleModelError(f"{name_of(reference)} cannot act here: {world.refusal}")
     actor = resolve(reference, env_id=world.env_id, reading=reading)
@@ -89,7 +74,6 @@ class LookingAway:
     teacher: str
     """What the user typed."""
     episodes: int
-    """Greedy episodes of the teacher."""
     return_mean: float | None
     """Of the episodes that ended; None if none did."""
     length_median: float
@@ -99,7 +83,7 @@ class LookingAway:
     run_median: int
     """Steps for which an action is kept, over all runs of equal actions: the median."""
     run_p90: int
-    """The same, nine tenths of the runs are no longer."""
+    """Nine tenths of these runs are no longer."""
     moments: int
     """Moments from which a plan was followed."""
     repeat_right: tuple[float, ...]
@@ -107,45 +91,33 @@ class LookingAway:
     plan_right: tuple[float, ...] | None
     """Share of twins that were still right after each of `HORIZONS` steps; None where no twins can be played."""
     blind_median: int | None
-    """Most steps after which half of the twins were right, `LONGEST` at most."""
+    """Most steps after which half of the twins were right, `LONGEST` at most; `blind_p90`: nine tenths."""
     blind_p90: int | None
-    """Most steps after which nine tenths of them were."""
     diverged: int | None
     """Twins in which the teacher would have done something else, within `LONGEST` steps."""
     tolerance: float | None
-    """How far two continuous actions may lie apart and be the same, as a part of their range."""
     horizon: int
-    """The horizon worth asking for."""
+    """The horizon worth asking for, and below why."""
     reason: str
-    """Why."""
 
 
 def look_away(world: World, teacher: Asked, *, twins: bool, seed: int, n_episodes: int, max_steps: int) -> LookingAway:
-    """Play the teacher, and twins of its episodes.
+    """Play the teacher, and twins of its episodes where replaying repeats and the environment can be re-seeded (`twins`).
 
-    Args:
-        world: Where.
-        teacher: Who acts.
-        twins: Whether twins can be played: replaying repeats here, and the environment can be re-seeded.
-        seed: Fixes episodes, moments and random generators.
-        n_episodes: Episodes of the teacher.
-        max_steps: Most steps of each from which a plan may begin.
+    Plans begin within the first `max_steps` steps of an episode.
     """
     streams = Streams(seed)
     starts = [streams.integer("doctor-teacher", index) for index in range(n_episodes)]
     episodes = [play(world, start, teacher.act, max_steps + LONGEST) for start in starts]
-    moments = _moments(episodes, max_steps, streams.rng("doctor-moments"))
+    every = [(episode, at) for episode in episodes for at in range(min(episode.length, max_steps))]
+    chosen = streams.rng("doctor-moments").integers(len(every), size=N_TWINS)
+    moments: list[tuple[Episode, int]] = [every[index] for index in chosen]
     repeat = [_kept_for(teacher, episode, at) for episode, at in moments]
     right = None
     if twins:
         chances = [streams.integer("doctor-twin", index) for index in range(len(moments))]
         right = [_right_for(world, teacher, *moment, chance) for moment, chance in zip(moments, chances, strict=True)]
     return _summary(teacher, episodes, repeat, right)
-
-
-def _moments(episodes: Sequence[Episode], max_steps: int, rng: np.random.Generator) -> list[tuple[Episode, int]]:
-    every = [(episode, at) for episode in episodes for at in range(min(episode.length, max_steps))]
-    return [every[index] for index in rng.integers(len(every), size=N_TWINS)]
 
 
 def _kept_for(teacher: Asked, episode: Episode, at: int) -> float:
@@ -245,12 +217,10 @@ range; in units where they have none."""
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorTolerance:
-    """What a teacher collects that errs."""
+    """What a teacher collects that errs: in episodes of at most `steps` steps, from the same starts for each error."""
 
     episodes: int
-    """Episodes for each error, from the same starts."""
     steps: int
-    """Most steps of each."""
     continuous: bool
     """Whether errors are added to numbers; otherwise actions are replaced."""
     returns: tuple[float, ...]
@@ -276,17 +246,7 @@ def bear_errors(world: World, teacher: Asked, *, seed: int, n_episodes: int, max
 
 
 def err_by(error: float, actions: ActionSpace, rng: np.random.Generator, action: Any) -> Any:
-    """An action with an error.
-
-    Args:
-        error: How large (`ERRORS`).
-        actions: What it is of.
-        rng: Where the error comes from; as much is drawn for every size of it.
-        action: The right one.
-
-    Returns:
-        The action itself for an error of 0; numbers are cut off at their bounds.
-    """
+    """An action with an error of `ERRORS`; numbers are clipped to their bounds. Every size of error draws equally much."""
     if not isinstance(actions, Continuous):
         instead, chance = actions.sample(rng), rng.random()
         return instead if chance < error else action

@@ -24,23 +24,11 @@ Choose = Callable[[Any], Any]
 
 
 class World:
-    """An environment stepped as phr steps it, or by Gymnasium's own step where phr cannot act.
-
-    Args:
-        env_id: Which.
-
-    Attributes:
-        env: Its step split in two; None where phr cannot act in it.
-        refusal: Why phr cannot; None where it can.
-        gym_env: The Gymnasium environment, wrappers included.
-
-    Raises:
-        UsageError: If there is no such environment, it cannot be made, or the options behind its id do not fit.
-    """
+    """An environment stepped as phr steps it, or by Gymnasium's own step where phr cannot act."""
 
     def __init__(self, env_id: str) -> None:
         self.env_id = env_id
-        self.env: SplitEnv | None = None
+        self.env: SplitEnv | None = None  # None where phr cannot act; `refusal` is the reason
         self.refusal: str | None = None
         self._latest: Any = None
         try:
@@ -50,12 +38,8 @@ class World:
                 raise
             self.refusal = str(error)
         self.gym_env = make_gym_env(env_id) if self.env is None else self.env.gym_env
+        self.action_space: spaces.Space[Any] = self.gym_env.action_space
         self._checked = CheckedEnv(self.gym_env, env_id)
-
-    @property
-    def action_space(self) -> spaces.Space[Any]:
-        """What actions look like."""
-        return self.gym_env.action_space
 
     def reset(self, seed: int) -> None:
         """Start an episode."""
@@ -89,17 +73,12 @@ class World:
 
 @dataclass(frozen=True)
 class Episode:
-    """What was done from one seed, and what came of it.
-
-    Attributes:
-        seed: Where it began.
-        actions: One a step.
-        trace: The start, then one entry a step: reward, terminated, truncated, and the observation's bytes.
-    """
+    """What was done from one seed, and what came of it."""
 
     seed: int
     actions: tuple[Any, ...]
     trace: tuple[tuple[float, bool, bool, bytes], ...]
+    """The start, then one entry a step: reward, terminated, truncated, and the observation's bytes."""
 
     @property
     def length(self) -> int:
@@ -118,14 +97,7 @@ class Episode:
 
 
 def play(world: World, seed: int, choose: Choose, max_steps: int) -> Episode:
-    """Play one episode, or its beginning.
-
-    Args:
-        world: Where.
-        seed: Where it begins.
-        choose: The policy; it sees every observation.
-        max_steps: Steps after which to stop.
-    """
+    """Play one episode, or its beginning; the policy `choose` sees every observation."""
     world.reset(seed)
     obs = world.observe()
     actions, trace = list[Any](), [(0.0, False, False, fingerprint(obs))]
@@ -171,17 +143,12 @@ FORK_STEPS = 32
 
 @dataclass(frozen=True)
 class Difference:
-    """Where a replay first differed.
-
-    Attributes:
-        episode: Which, from 0.
-        step: After which of its steps; 0 is the start.
-        what: `reward`, `end` or `observation`; the first of them that differed.
-    """
+    """Where a replay first differed: after step `step` (0 is the start) of an episode (from 0)."""
 
     episode: int
     step: int
     what: str
+    """`reward`, `end` or `observation`; the first of them that differed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,11 +156,9 @@ class Replay:
     """What playing random actions twice showed."""
 
     episodes: int
-    """Episodes played, by random actions, and replayed in another environment, in the opposite order."""
     steps: int
-    """Steps of all of them."""
+    """Steps of all episodes."""
     difference: Difference | None
-    """Where a replay first differed, None if none did."""
     starts: int
     """Seeds that were reset to."""
     different_starts: int
@@ -205,9 +170,8 @@ class Replay:
     """Moments from which the same actions were continued with a re-seeded generator; None where replays differ, or the
     environment cannot be re-seeded."""
     forks_changed: int | None
-    """How many of these differed."""
+    """How many of these differed within `fork_steps` steps."""
     fork_steps: int
-    """Steps that each was followed for, at most."""
     dice_refused: str | None = None
     """Why the environment cannot be re-seeded; None where it can, or replays differ."""
 
@@ -222,12 +186,6 @@ def examine_replay(world: World, *, seed: int, n_episodes: int, max_steps: int) 
 
     The second time is in another environment and in the opposite order, so that nothing that is carried from episode to
     episode goes unseen; where only one can be open at a time, in the same.
-
-    Args:
-        world: Where.
-        seed: Fixes seeds and actions.
-        n_episodes: Episodes to play.
-        max_steps: Most steps of each.
     """
     streams = Streams(seed)
     seeds = [streams.integer("doctor-start", index) for index in range(n_episodes)]

@@ -20,24 +20,11 @@ def two_level_bootstrap(
 ) -> tuple[float, float]:
     """Percentile interval of the mean over runs of each run's mean, training seeds resampled too.
 
-    First whole seeds are drawn with replacement, then the values within each run of every drawn seed, again each time
-    that a seed is drawn. What differs from one training to the next is then part of the interval; one seed alone gives
-    the interval of its runs alone.
+    `seeds`: for each training seed its runs, one array of values each; empty runs and seeds are left out. First whole seeds
+    are drawn with replacement, then the values within each run of every drawn seed, again each time that a seed is drawn.
+    What differs from one training to the next is then part of the interval; one seed alone gives the interval of its runs.
 
-    Args:
-        seeds: For each training seed its runs, one array of values each; empty runs and seeds are left out.
-        rng: Where the resamples come from.
-        confidence: Mass inside the interval.
-        n_resamples: Resamples to draw.
-
-    Returns:
-        Lower and upper end.
-
-    Raises:
-        InvalidDataError: If there is no value at all.
-
-    Source:
-        Davison & Hinkley 1997, section 3.8 (hierarchical data, both levels with replacement).
+    Source: Davison & Hinkley 1997, section 3.8 (hierarchical data, both levels with replacement).
     """
     filled = [[np.asarray(run, np.float64) for run in runs if len(run)] for runs in seeds]
     filled = [runs for runs in filled if runs]
@@ -57,20 +44,7 @@ def two_level_ratio_bootstrap(
 ) -> tuple[float, float]:
     """Percentile interval of Σ numerators / Σ denominators: seeds resampled, then whole runs within each of them.
 
-    Args:
-        seeds: For each training seed the numerators and the positive denominators of its runs, at least one.
-        rng: Where the resamples come from.
-        confidence: Mass inside the interval.
-        n_resamples: Resamples to draw.
-
-    Returns:
-        Lower and upper end.
-
-    Raises:
-        InvalidDataError: If there is no seed.
-
-    Source:
-        As for `two_level_bootstrap`.
+    `seeds`: for each training seed the numerators and the positive denominators of its runs, at least one.
     """
 
     def draw(index: int, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -103,21 +77,9 @@ def _resample_seeds(
 
 
 def frequency_averaged_score(returns: Mapping[int, float], *, random_return: float, teacher_return: float) -> float:
-    """Mean over horizons of the return, on a scale where random play is 0 and the teacher 1.
+    """Mean over n of the mean return at n, on a scale where random play is 0 and the teacher 1.
 
-    Args:
-        returns: n → mean return at that n.
-        random_return: Mean return of uniformly random actions.
-        teacher_return: Mean return of the teacher.
-
-    Returns:
-        1 where every n keeps the teacher's return.
-
-    Raises:
-        InvalidDataError: If there is no return, or the teacher is no better than random play.
-
-    Source:
-        FAS, after SRL (ICLR 2025), over n instead of decision rates.
+    Source: FAS, after SRL (ICLR 2025), over n instead of decision rates.
     """
     if not returns:
         raise InvalidDataError("a frequency-averaged score needs the return of at least one n")

@@ -40,16 +40,7 @@ DPI = 192
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a picture.
-
-    Attributes:
-        paper: Background.
-        ink: Text and the teacher.
-        faint: Axes, grid lines and secondary text.
-        grid: Lines behind the data.
-        alert: What must not be overlooked.
-        cycle: Colours of the series, distinguishable by colour-blind readers (after Okabe & Ito 2008).
-    """
+    """Colours of a picture: background, text, axes and secondary text, grid lines, what must not be overlooked."""
 
     paper: str
     ink: str
@@ -57,6 +48,7 @@ class Theme:
     grid: str
     alert: str
     cycle: tuple[str, ...]
+    """Colours of the series, distinguishable by colour-blind readers (after Okabe & Ito 2008)."""
 
 
 LIGHT = Theme(
@@ -189,9 +181,6 @@ def curve(
         values: Key of a metric → its name for people. Metrics that no row holds are left out.
         references: Name → value of horizontal lines, such as the best possible return.
         log: Logarithmic value axis.
-
-    Raises:
-        InvalidDataError: If no row holds any of the values.
     """
     counter = next((name for name in COUNTERS if any(name in row for row in rows)), None)
     lines = {} if counter is None else {key: series_of(rows, counter, key) for key in values}
@@ -261,12 +250,7 @@ _BOTTOM = 0.9
 def agreement(lines: Mapping[str, Sequence[float]], file: Path) -> Path:
     """Draw agreement over the position in the plan, and return the PNG.
 
-    Args:
-        lines: Whose, on which states → share of equal actions (0 .. 1), one for each action of the plan.
-        file: Where the PNG goes; the SVG and the dark twin lie beside it.
-
-    Raises:
-        InvalidDataError: If a line has no action, or the lines are not equally long.
+    `lines`: whose, on which states → share of equal actions (0 .. 1), one for each action of the plan.
     """
     lengths = {len(line) for line in lines.values()}
     if len(lengths) != 1 or 0 in lengths:

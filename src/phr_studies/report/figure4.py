@@ -8,17 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from phr.errors import InvalidDataError
-from phr_studies.report.canvas import (
-    Axes,
-    Figure,
-    SeriesStyle,
-    Theme,
-    dress,
-    new_figure,
-    save,
-    series_styles,
-    text_beside,
-)
+from phr_studies.report.canvas import Axes, Figure, SeriesStyle, Theme, dress, new_figure, save, series_styles, text_beside
 from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Interval, Point, find, in_order
 from phr_studies.report.tables import env_name, series_name
 
@@ -37,14 +27,7 @@ def figure4(points: Sequence[Point], path: Path) -> Path:
 
     The teacher's n = 1 is a diamond; a series without a point of its own at n = 1 starts there. A dotted line
     marks half of the teacher's time, the paper's claim; numbers with × are the first student's speed-ups. The optimum
-    stands in the upper panel alone: its time is the first student's.
-
-    Args:
-        points: Everything to draw; columns and lines come in order of first appearance.
-        path: Where the PNG goes; the SVG and the dark twin lie beside it.
-
-    Raises:
-        InvalidDataError: If there is no point.
+    stands in the upper panel alone: its time is the first student's. Columns and lines come in order of first appearance.
     """
     if not points:
         raise InvalidDataError("a figure needs at least one point, got none")
@@ -137,9 +120,7 @@ def _scale_values(axes: Axes, values: Sequence[float]) -> None:
 def spread(values: Sequence[float], gap: float) -> list[float]:
     """Move values in [0, 1] apart as little as possible, in their order, until neighbours are `gap` apart.
 
-    Returns:
-        The new positions, in the order of `values`: the least-squares solution (pool adjacent violators)
-        within [0, 1], beyond 1 only where the room does not suffice.
+    The least-squares solution (pool adjacent violators) within [0, 1], beyond 1 only where the room does not suffice.
     """
     order = sorted(range(len(values)), key=lambda index: values[index])
     blocks: list[tuple[float, int]] = []  # mean and size of neighbours that touch, with the gaps taken out
@@ -162,14 +143,7 @@ def _name_lines(axes: Axes, ends: Sequence[tuple[str, float, float]], styles: di
     heights = spread([(y - bottom) / (top - bottom) for _, _, y in ends], _LABEL_GAP)
     for (name, x, y), height in zip(ends, heights, strict=True):
         color = styles[name].color
-        hairline = {
-            "arrowstyle": "-",
-            "color": color,
-            "linewidth": 0.6,
-            "relpos": (0, 0.5),
-            "shrinkA": 1,
-            "shrinkB": 5,
-        }
+        hairline = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 5}
         text_beside(
             axes,
             series_name(name),

@@ -17,41 +17,31 @@ from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmen
 from phr.experience import judge_episodes, reported_success
 from phr.protocols import Planner
 from phr_studies.report.canvas import DARK, LIGHT, Artist, Axes, Figure, Theme, offsetbox, patches, save
-from phr_studies.report.tables import env_name
+from phr_studies.report.tables import counted, env_name
 
 Place = tuple[int, int, int]
 """Column, row and direction (0 right, 1 down, 2 left, 3 up)."""
 
 _SYMBOLS = {"wall": "#", "lava": "~", "goal": "G"}
-"""How a map is written: one string per row of the grid, `.` where a cell is free."""
 
 
 @dataclass(frozen=True)
 class LearnedPath:
-    """One episode on a grid.
-
-    Attributes:
-        env_id: Where.
-        title: A few words about the policy; may be empty.
-        commitment: Actions executed per look, or `"auto"`.
-        map: What does not move, one string per row: `#` wall, `~` lava, `G` goal, `.` free.
-        places: Where the agent stood before the first action and after each action.
-        actions: What it did.
-        looked: For each action, whether the policy was evaluated right before it.
-        solved: The episode was a success; None where that is unknown (see `judge_episodes`).
-
-    Raises:
-        InvalidDataError: If the lists do not fit each other or the map, or the first action followed no look.
-    """
+    """One episode on a grid."""
 
     env_id: str
     title: str
+    """A few words about the policy; may be empty."""
     commitment: int | str
     map: tuple[str, ...]
+    """What does not move, one string per row: `#` wall, `~` lava, `G` goal, `.` free."""
     places: tuple[Place, ...]
+    """Where the agent stood before the first action and after each action."""
     actions: tuple[int, ...]
     looked: tuple[bool, ...]
+    """Whether the policy was evaluated right before each action."""
     solved: bool | None
+    """None where that is unknown (see `judge_episodes`)."""
 
     def __post_init__(self) -> None:
         n = len(self.actions)
@@ -82,12 +72,7 @@ class LearnedPath:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> LearnedPath:
-        """The path that `to_json` wrote.
-
-        Raises:
-            CorruptFileError: If something is missing or of another kind.
-            InvalidDataError: If the parts do not fit each other.
-        """
+        """The path that `to_json` wrote."""
         try:
             return cls(
                 env_id=values["env_id"],
@@ -104,11 +89,7 @@ class LearnedPath:
 
 
 def read_map(obs: NDArray[Any]) -> tuple[str, ...]:
-    """The map in one full symbolic observation, shape `(planes, height, width)`, as `LearnedPath` keeps it.
-
-    Raises:
-        InvalidDataError: If it is not such an observation.
-    """
+    """The map in one full symbolic observation, shape `(planes, height, width)`, as `LearnedPath` keeps it."""
     planes, symbols = _planes(obs), np.full(obs.shape[1:], ".")
     for name, symbol in _SYMBOLS.items():
         symbols[obs[planes.object[name]] > 0] = symbol
@@ -116,11 +97,7 @@ def read_map(obs: NDArray[Any]) -> tuple[str, ...]:
 
 
 def read_place(obs: NDArray[Any]) -> Place:
-    """Where the agent stands in one full symbolic observation, and which way it faces.
-
-    Raises:
-        InvalidDataError: If it is not such an observation, or there is not exactly one agent.
-    """
+    """Where the agent stands in one full symbolic observation, and which way it faces."""
     agent = _planes(obs).agent
     found = np.argwhere(obs[agent : agent + 4])
     if len(found) != 1:
@@ -139,20 +116,9 @@ def _planes(obs: NDArray[Any]) -> PlaneLayout:
 def trace_path(
     planner: Planner, env: SplitEnv, seed: int, commitment: CommitmentLike | None = None, *, title: str = ""
 ) -> LearnedPath:
-    """Play one greedy episode and note where every action led.
+    """Play one greedy episode on a grid in full view and note where every action led.
 
     The observations that tell the places are built for the record; the agent sees only those it asks for.
-
-    Args:
-        planner: Who acts.
-        env: A MiniGrid environment in full view.
-        seed: Of the episode.
-        commitment: Actions executed per look; None is the whole horizon.
-        title: A few words about the policy.
-
-    Raises:
-        UnsupportedEnvironmentError: If the environment is not a grid in full view.
-        HorizonError: If the commitment is outside 1 .. horizon.
     """
     if not env.shows_whole_grid:
         raise UnsupportedEnvironmentError(f"{env.env_id}: a path can be drawn only of a MiniGrid environment in full view")
@@ -187,9 +153,6 @@ def trace_path(
     )
 
 
-Cell = tuple[int, int]
-"""Column and row."""
-
 _CELL_INCHES = 0.5
 _MARGIN, _HEAD, _FOOT = 0.12, 0.62, 0.62
 """Inches beside, above and below the map."""
@@ -198,36 +161,28 @@ _PLAIN, _LOOKED, _START, _RIBBON = "#1c2127", "#b8060c", "#0072b2", "#0072b230"
 _FREE = {LIGHT: "#f7f8fa", DARK: "#d3dae1"}
 """The map is light on dark pages too, only less glaring."""
 _LARGEST, _ROOM_POINTS, _LINE_EMS = 10.5, 31.0, 1.3
+_MOST_NUMBERS = 6
 _WORD_EMS = {False: 0.64, True: 0.7, ",": 0.36}
 """Widths of a plain digit, a bold digit and a comma, in font sizes."""
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
-
 Label = tuple[int, bool]
 """The number of an action, and whether the policy was evaluated right before it."""
+Word = tuple[str, bool]
+"""A piece of a cell's text, and whether it is red and bold."""
 
 
-def cell_labels(path: LearnedPath) -> dict[Cell, tuple[Label, ...]]:
-    """Which actions landed in which cell, in order; actions that turn or bump land where they began."""
-    cells: dict[Cell, list[Label]] = {}
+def cell_labels(path: LearnedPath) -> dict[tuple[int, int], tuple[Label, ...]]:
+    """Which actions landed in which cell (column, row), in order; actions that turn or bump land where they began."""
+    cells: dict[tuple[int, int], list[Label]] = {}
     for number, ((x, y, _), looked) in enumerate(zip(path.places[1:], path.looked, strict=True), start=1):
         cells.setdefault((x, y), []).append((number, looked))
     return {cell: tuple(labels) for cell, labels in cells.items()}
 
 
-Word = tuple[str, bool]
-"""A piece of a cell's text, and whether it is red and bold."""
-
-
-def label_lines(labels: Sequence[Label], per_line: int, *, most: int = 6) -> list[list[Word]]:
-    """The text of one cell as lines of words.
-
-    Args:
-        labels: At least one.
-        per_line: Numbers on a line.
-        most: Numbers in a cell; of more, the first are shown and the others counted.
-    """
-    shown = labels if len(labels) <= most else labels[: most - 1]
+def label_lines(labels: Sequence[Label], per_line: int) -> list[list[Word]]:
+    """The text of one cell as lines of words; of more than six numbers, the first are shown and the others counted."""
+    shown = labels if len(labels) <= _MOST_NUMBERS else labels[: _MOST_NUMBERS - 1]
     items = [(str(number), looked) for number, looked in shown]
     if len(shown) < len(labels):
         items.append((f"+{len(labels) - len(shown)}", False))
@@ -238,11 +193,7 @@ def label_lines(labels: Sequence[Label], per_line: int, *, most: int = 6) -> lis
 
 
 def fit_labels(labels: Sequence[Label]) -> tuple[list[list[Word]], float]:
-    """Wrap the numbers of one cell so that they may be written as large as possible.
-
-    Returns:
-        The lines, and the font size in points.
-    """
+    """Wrap the numbers of one cell so that they may be written as large as possible; lines and font size in points."""
     layouts = []
     for per_line in (3, 2, 1):
         lines = label_lines(labels, per_line)
@@ -326,19 +277,12 @@ def _word(text: str, looked: bool, size: float) -> offsetbox.TextArea:
 
 
 def _write_words(figure: Figure, path: LearnedPath, theme: Theme, left: float, height: float) -> None:
-    n_actions, n_looks = len(path.actions), path.evaluations
     title = path.title or env_name(path.env_id)
-    looks = f"{n_looks} evaluation{'s' if n_looks != 1 else ''}"
     ending = {True: "goal reached", False: "goal not reached", None: "success unknown"}[path.solved]
-    result = f"n = {path.commitment}: {n_actions} actions, {looks}, {ending}"
+    looks = counted(path.evaluations, "evaluation")
+    result = f"n = {path.commitment}: {len(path.actions)} actions, {looks}, {ending}"
     figure.text(
-        left,
-        1 - 0.1 / height,
-        title,
-        color=theme.ink,
-        fontsize=min(11, 400 / len(title)),
-        fontweight="bold",
-        va="top",
+        left, 1 - 0.1 / height, title, color=theme.ink, fontsize=min(11, 400 / len(title)), fontweight="bold", va="top"
     )
     figure.text(left, 1 - 0.35 / height, result, color=theme.faint, fontsize=9, va="top")
     legend = [

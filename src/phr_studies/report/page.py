@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from phr.errors import InvalidDataError, MissingExtraError
 from phr.files import write_text
@@ -30,17 +29,12 @@ _PIXELS_PER_PIXEL = 2
 
 @dataclass(frozen=True)
 class PageFigure:
-    """A picture on the page; its dark twin is found beside it.
-
-    Attributes:
-        path: A PNG, or a GIF that moves.
-        caption: Stands below.
-        wide: Takes the whole width, and on a narrow screen scrolls in its box instead of shrinking.
-    """
+    """A picture on the page, a PNG or a GIF; its dark twin is found beside it."""
 
     path: Path
     caption: str
     wide: bool = False
+    """Takes the whole width, and on a narrow screen scrolls in its box instead of shrinking."""
 
     @property
     def dark(self) -> Path | None:
@@ -51,14 +45,7 @@ class PageFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the page: paragraphs, then figures, then tables.
-
-    Attributes:
-        heading: Also stands in the list of contents.
-        paragraphs: Texts; words in `backticks` are set as code.
-        figures: One below the other if there is one or it is wide, else side by side.
-        tables: Scroll sideways inside their box where the screen is narrow.
-    """
+    """A part of the page: paragraphs, then figures, then tables."""
 
     heading: str
     paragraphs: Sequence[str] = ()
@@ -68,31 +55,21 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportContent:
-    """The contents of a report; the template decides how they look.
-
-    Attributes:
-        title: Of the page.
-        summary: One paragraph.
-        command: What makes the report again, as typed.
-        machine: Name → value: CPU, threads, versions, settings.
-        highlights: Value → what it is; the few numbers that matter most.
-        sections: In order.
-    """
+    """The contents of a report; the template decides how they look."""
 
     title: str
     summary: str
     command: str
+    """What makes the report again, as typed."""
     machine: Mapping[str, str] = field(default_factory=dict)
+    """CPU, threads, versions, settings."""
     highlights: Sequence[tuple[str, str]] = ()
+    """A value and what it is: the few numbers that matter most."""
     sections: Sequence[Section] = ()
 
 
 def write_page(content: ReportContent, path: Path) -> Path:
-    """Write a report as one HTML file, and return its path.
-
-    Raises:
-        InvalidDataError: If a picture is missing or neither PNG nor GIF.
-    """
+    """Write a report as one HTML file, and return its path."""
     write_text(path, render_page(content))
     return path
 
@@ -126,15 +103,8 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-class _Picture(NamedTuple):
+def _read_picture(path: Path) -> dict[str, str | int]:
     """A picture as a data URL, and its size on the page."""
-
-    url: str
-    width: int
-    height: int
-
-
-def _read_picture(path: Path) -> _Picture:
     if not path.is_file():
         raise InvalidDataError(f"the picture {path} is missing; draw it before the page")
     data = path.read_bytes()
@@ -145,4 +115,4 @@ def _read_picture(path: Path) -> _Picture:
     else:
         raise InvalidDataError(f"the picture {path} is not a PNG or a GIF")
     url = f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")
-    return _Picture(url, width // pixels, height // pixels)
+    return {"url": url, "width": width // pixels, "height": height // pixels}

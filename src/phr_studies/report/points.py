@@ -17,11 +17,11 @@ Interval = tuple[float, float]
 IntervalKind = Literal["none", "range", "bootstrap"]
 
 TEACHER = "teacher"
-"""Name of the series whose n = 1 point is the reference of every speed-up."""
+"""The series whose n = 1 point is the reference of every speed-up."""
 ACTION_REPEAT = "action repeat"
-"""Name of the series that repeats the teacher's action n times."""
+"""The series that repeats the teacher's action n times."""
 OPTIMUM = "optimum"
-"""Name of the series that a perfect plan would draw at the same cost of looking."""
+"""The series that a perfect plan would draw at the same cost of looking."""
 
 FEWEST_TO_RESAMPLE = 5
 """Resampling fewer values than these says little about others: their range is shown instead."""
@@ -29,36 +29,21 @@ FEWEST_TO_RESAMPLE = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What one policy reached in one environment at one n, over all its runs.
+    """What one policy reached in one environment at one n, over all its runs; None is what is unknown.
 
-    Attributes:
-        env_id: Where.
-        series: Whose: `teacher`, a loss, `action repeat`, `optimum`.
-        n: Actions executed per look.
-        n_runs: Runs that were pooled.
-        n_seeds: Training seeds that they belong to.
-        return_mean: Mean over runs of a run's mean return; None if no episode was finished.
-        return_interval: Its interval, of the kind that `interval_kind` says; None where there is none.
-        length_mean: Mean over runs of a run's mean episode length, in steps.
-        success_rate: Fraction of successful episodes; None where success cannot be told.
-        evaluations_per_episode: Looks per whole episode.
-        seconds_per_100k_steps: Wall-clock of 100,000 steps at the measured rate.
-        seconds_interval: Its interval.
-        score_per_second: Sum of rewards over wall-clock seconds.
-        score_interval: Its interval.
-        bound_fraction: The least possible time over the measured one; None where it was not measured.
-
-    Raises:
-        InvalidDataError: If n, the runs, the seeds or the time is not positive, or there are more seeds than runs.
+    Means are over runs of a run's mean; intervals are of the kind that `interval_kind` names.
     """
 
     env_id: str
     series: str
+    """`teacher`, a loss, `action repeat`, `optimum`."""
     n: int
     n_runs: int
     n_seeds: int = 1
+    """Training seeds that the runs belong to."""
     seconds_per_100k_steps: float
     score_per_second: float
+    """Sum of rewards over wall-clock seconds."""
     return_mean: float | None = None
     return_interval: Interval | None = None
     length_mean: float | None = None
@@ -67,6 +52,7 @@ class Point:
     seconds_interval: Interval | None = None
     score_interval: Interval | None = None
     bound_fraction: float | None = None
+    """The least possible time over the measured one."""
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.n_runs < 1:
@@ -129,21 +115,9 @@ def frequency_averaged_scores(
     teacher_returns: Mapping[str, float],
     frequencies: Sequence[int] = (1, 4, 8, 16),
 ) -> dict[tuple[str, str], float]:
-    """FAS of every series that has a return at every n.
+    """FAS by environment and series; series without a return at every n, environments without references are left out.
 
     A series without a point at n = 1 is given the teacher's return there, for at n = 1 the teacher acts.
-
-    Args:
-        points: Everything that was measured.
-        random_returns: Environment → mean return of uniformly random actions.
-        teacher_returns: Environment → mean return of the teacher.
-        frequencies: The n to average over.
-
-    Returns:
-        (environment, series) → score; series without every n, environments without references are left out.
-
-    Raises:
-        InvalidDataError: If a teacher is no better than random play.
     """
     scores = {}
     for env_id, series in in_order(points, lambda point: (point.env_id, point.series)):
@@ -171,13 +145,7 @@ def pool(series: str, n: int, seeds: Sequence[Sequence[Mapping[str, Any]]]) -> P
     resampled, then the episodes within each run for the return, and whole runs for times and scores, which have one
     value per run. Fewer give the range over runs, a single run none.
 
-    Args:
-        series: Name of the line that the point belongs to.
-        n: Actions executed per look.
-        seeds: For each training seed what `Evaluation.to_json` gave, once or more.
-
-    Raises:
-        InvalidDataError: If there is no evaluation or no step, or environments or commitments differ.
+    `seeds`: for each training seed what `Evaluation.to_json` gave, once or more.
     """
     seeds = [evaluations for evaluations in seeds if evaluations]
     together = [evaluation for evaluations in seeds for evaluation in evaluations]

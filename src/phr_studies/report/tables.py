@@ -12,6 +12,7 @@ from phr.errors import InvalidDataError, MissingExtraError
 from phr_studies.report.points import Interval
 
 Kind = Literal["text", "number", "interval", "verdict", "code"]
+"""Numbers are set to the right, an interval (of the number on its left) small, a verdict coloured as good or bad news."""
 
 NOTHING = "–"
 """What an empty cell shows."""
@@ -24,42 +25,26 @@ def is_good(verdict: str) -> bool | None:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, with the unit, and what its cells are.
-
-    Attributes:
-        heading: What stands above.
-        kind: `text`; `number`, set to the right; `interval`, of the number on its left, set small; `verdict`,
-            coloured if it is good or bad news; `code`, set in a fixed width.
-        cell: Entry → text, for `Table.of`.
-    """
+    """A column: its heading, with the unit, and what its cells are."""
 
     heading: str
     kind: Kind = "text"
     cell: Callable[[Any], str] = field(default=str, compare=False)
+    """Entry → text, for `Table.of`."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """The contents of a table, without its looks.
-
-    Attributes:
-        title: Stands above; may be empty.
-        columns: From left to right.
-        rows: One text per column.
-        note: Stands below; may be empty.
-        grouped: Rows with the same first cell belong together; a line parts them from the others.
-        strong: Indices of the rows that are set bold.
-
-    Raises:
-        InvalidDataError: If a row has not one cell per column, or a strong row does not exist.
-    """
+    """The contents of a table, without its looks; title (above) and note (below) may be empty."""
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
     grouped: bool = False
+    """Rows with the same first cell belong together; a line parts them from the others."""
     strong: frozenset[int] = frozenset()
+    """Indices of the rows that are set bold."""
 
     def __post_init__(self) -> None:
         for index, row in enumerate(self.rows):
@@ -104,14 +89,11 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def to_rich(table: Table, *, intervals: bool = False) -> Any:
-    """The table as a `rich.table.Table`, for the terminal.
+_VERDICT_STYLES = {True: "green", False: "red", None: "dim"}
 
-    `intervals` shows the columns of intervals too; they need a wide terminal.
 
-    Raises:
-        MissingExtraError: If rich is not installed.
-    """
+def to_rich(table: Table) -> Any:
+    """The table as a `rich.table.Table`, for the terminal; intervals are left out because they need a wide one."""
     try:
         from rich import box
         from rich.table import Table as RichTable
@@ -128,30 +110,21 @@ def to_rich(table: Table, *, intervals: bool = False) -> Any:
         pad_edge=False,
         collapse_padding=True,
     )
-    columns = [(at, column) for at, column in enumerate(table.columns) if intervals or column.kind != "interval"]
+    columns = [(at, column) for at, column in enumerate(table.columns) if column.kind != "interval"]
     for at, column in columns:
-        right, is_group = column.kind in ("number", "interval"), table.grouped and at == 0
-        shown.add_column(Text(column.heading), justify="right" if right else "left", no_wrap=is_group)
+        justify: Literal["left", "right"] = "right" if column.kind == "number" else "left"
+        shown.add_column(Text(column.heading), justify=justify, no_wrap=table.grouped and at == 0)
     for index, row in enumerate(table.rows):
         if table.begins_group(index):
             shown.add_section()
-        cells = [Text(row[at], style=_rich_style(row[at], column.kind)) for at, column in columns]
+        cells = [
+            Text(row[at], _VERDICT_STYLES[is_good(row[at])] if column.kind == "verdict" else "") for at, column in columns
+        ]
         shown.add_row(*cells, style="bold" if index in table.strong else None)
     return shown
 
 
-def _rich_style(text: str, kind: Kind) -> str:
-    if kind == "verdict":
-        return {True: "green", False: "red", None: "dim"}[is_good(text)]
-    return "dim" if kind == "interval" else ""
-
-
-_SERIES = {
-    "cross_entropy": "cross-entropy",
-    "kl": "KL",
-    "forward_kl": "forward KL",
-    "squared_logits": "squared, logits",
-}
+_SERIES = {"cross_entropy": "cross-entropy", "kl": "KL", "forward_kl": "forward KL", "squared_logits": "squared, logits"}
 
 
 def env_name(env_id: str) -> str:

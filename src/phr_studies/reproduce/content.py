@@ -54,14 +54,7 @@ _INTERVAL_HEADINGS: dict[frozenset[IntervalKind], str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class StudyTables:
-    """What the terminal shows and `tables.md` holds.
-
-    Attributes:
-        timed: One for each environment, of timed runs.
-        starts: One for each environment, every start once.
-        jitter: One for each game.
-        ablations: One for each grid, if there are any.
-    """
+    """What the terminal shows and `tables.md` holds: one for each environment; jitter is for games, ablations for grids."""
 
     timed: tuple[Table, ...]
     starts: tuple[Table, ...]
@@ -74,34 +67,21 @@ class StudyTables:
 
 def study_tables(results: Results, points: Sequence[Point]) -> StudyTables:
     """The tables of a study, from its results and the points of its figure 4."""
-    env_ids, note = results.profile.env_ids, ablation_note(results)
+    env_ids, note, scores = results.profile.env_ids, ablation_note(results), results.scores(points)
     ablations = [(env_id, rows) for env_id in env_ids if (rows := results.ablations(env_id))]
     return StudyTables(
-        timed=tuple(results_tables(points, results.scores(points))),
+        timed=tuple(results_table(env_id, points, scores) for env_id in env_ids),
         starts=tuple((_grid_table if is_grid(env_id) else _game_table)(results, env_id) for env_id in env_ids),
         jitter=tuple(jitter_table(results, env_id) for env_id in env_ids if not is_grid(env_id)),
         ablations=tuple(ablation_table(rows, f"Ablations, {env_name(env_id)}", note) for env_id, rows in ablations),
     )
 
 
-def results_tables(points: Sequence[Point], scores: Mapping[tuple[str, str], float] | None = None) -> list[Table]:
-    """One results table per environment, in order of first appearance."""
-    return [results_table(env_id, points, scores) for env_id in in_order(points, lambda point: point.env_id)]
-
-
 def results_table(env_id: str, points: Sequence[Point], scores: Mapping[tuple[str, str], float] | None = None) -> Table:
-    """Everything measured in one environment, a row for every series and n.
+    """Everything measured in one environment, a row for every series and n; `scores` are FAS by environment and series.
 
     The frequency-averaged score belongs to a whole series and stands in its first row. The policy with the
     most score per second is set bold; the optimum, which nobody has to learn, does not compete.
-
-    Args:
-        env_id: Which environment.
-        points: Points; those of other environments are left out.
-        scores: (environment, series) → FAS.
-
-    Raises:
-        InvalidDataError: If there is no point of this environment.
     """
     here = [point for point in points if point.env_id == env_id]
     if not here:
@@ -170,10 +150,7 @@ def _every_start(results: Results, env_id: str) -> list[_Row]:
     return rows
 
 
-_WHOSE = (
-    Column("policy", cell=lambda row: series_name(row["series"])),
-    Column("n", "number", lambda row: str(row["n"])),
-)
+_WHOSE = (Column("policy", cell=lambda row: series_name(row["series"])), Column("n", "number", lambda row: str(row["n"])))
 
 
 def _sum(values: list[int | None]) -> int | None:
@@ -269,11 +246,7 @@ def _softer_is_calmer(results: Results, env_id: str, key: str, row: _Row) -> str
 
 
 def ablation_table(ablations: Sequence[AblationRow], title: str = "Ablations", note: str = "") -> Table:
-    """One row for every setting, one column for every result that any of them has: mean and range over the seeds.
-
-    Raises:
-        InvalidDataError: If there is no row.
-    """
+    """One row for every setting, one column for every result that any of them has: mean and range over the seeds."""
     if not ablations:
         raise InvalidDataError("an ablation table needs at least one row, got none")
 
@@ -318,15 +291,9 @@ _JITTER = "How often the policies of the games change their mind."
 
 
 def write_report(results: Results, planned: Profile, *, command: str) -> Path:
-    """Draw the figures, write `tables.md` and `report.html`.
+    """Draw the figures, write `tables.md` and `report.html`; return the page.
 
-    Args:
-        results: Of the training seeds that are done.
-        planned: The whole study; the report says so where seeds are still to come.
-        command: What the user typed.
-
-    Returns:
-        The page.
+    `results` are of the training seeds that are done; where `planned` has more, the page says so.
     """
     directory, points = results.layout.root, results.points()
     tables = study_tables(results, points)

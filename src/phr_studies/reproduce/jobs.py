@@ -14,7 +14,7 @@ import torch
 import phr
 from phr.distil import PHRConfig, named, record_teacher, student_config, teacher_config
 from phr.envs import make_env
-from phr.errors import NoWindowError, SettingError, UnknownModelError
+from phr.errors import NoWindowError, UnknownModelError
 from phr.experience import save_experience
 from phr.files import read_json, sha256_of, write_json
 from phr.manifest import COMPLETE
@@ -52,7 +52,7 @@ class TeacherJob:
         return _is_finished(self.directory, self.config)
 
     def __call__(self, relay: Relay) -> None:
-        """Train it, or find it done."""
+        """Train it, or go on with it."""
         how: dict[str, Any] = {"resume": True, "on_progress": relay.named(self.name)}
         phr.train_teacher(self.env_id, out=self.directory, seed=self.seed, total_timesteps=self.total_timesteps, **how)
 
@@ -76,11 +76,7 @@ class ZooTeacherJob:
         return (self.directory / COMPLETE).exists()
 
     def find(self) -> tuple[Model, Path]:
-        """The zoo's model, and its folder.
-
-        Raises:
-            UnknownModelError: If there is none.
-        """
+        """The zoo's model, and its folder."""
         try:
             model = resolve(self.reference).model
         except UnknownModelError:
@@ -93,9 +89,7 @@ class ZooTeacherJob:
         return model, model.directory
 
     def __call__(self, relay: Relay) -> None:
-        """Copy it, or find it copied."""
-        if self.is_done:
-            return
+        """Copy it."""
         model, folder = self.find()
         self.directory.mkdir(parents=True, exist_ok=True)
         for name in model.manifest.files.keys() - {MODEL}:
@@ -128,9 +122,7 @@ class RecordJob:
         return bool(origin.get("teacher_id") == sha256_of(model))
 
     def __call__(self, relay: Relay) -> None:
-        """Record them, or find them recorded."""
-        if self.is_done:
-            return
+        """Record them."""
         torch.set_num_threads(1)
         teacher = load_model(self.teacher)
         experience, _ = record_teacher(teacher.planner, self.env_id, self.config, on_progress=relay.named(self.name))
@@ -158,16 +150,6 @@ class StudentJob:
         words = ", ".join(f"{key} {value}" for key, value in self.settings if value is not None)
         return f"student, {self.env_id}, horizon {self.horizon}, {words}"
 
-    def recording(self) -> RecordJob:
-        """Records what this student learns from, to be shared with others of the same teacher.
-
-        Raises:
-            SettingError: If the student records for itself.
-        """
-        if self.experience is None:
-            raise SettingError(f"{self.name} shares no recording; give it a file for one")
-        return RecordJob(env_id=self.env_id, teacher=self.teacher, file=self.experience, config=self.config)
-
     @property
     def config(self) -> PHRConfig:
         """Settings of stage 2."""
@@ -179,10 +161,7 @@ class StudentJob:
         return StudyLayout.no_window(self.directory).exists() or _is_finished(self.directory, self.config)
 
     def __call__(self, relay: Relay) -> None:
-        """Distil it, or find it done."""
-        no_window = StudyLayout.no_window(self.directory)
-        if no_window.exists():
-            return
+        """Distil it, or go on with it."""
         try:
             phr.distill(
                 load_model(self.teacher),
@@ -197,7 +176,7 @@ class StudentJob:
         except NoWindowError as error:
             if not self.may_lack_windows:
                 raise
-            write_json(no_window, {"no_window": str(error)})
+            write_json(StudyLayout.no_window(self.directory), {"no_window": str(error)})
 
 
 def _is_finished(directory: Path, config: A2CConfig | PHRConfig) -> bool:
@@ -211,19 +190,14 @@ def _is_finished(directory: Path, config: A2CConfig | PHRConfig) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class EveryStartJob:
-    """One model, every start once at each of some commitments; as a job, for nothing is timed meanwhile.
-
-    Attributes:
-        env_id: Where.
-        optimum: What the best possible result and the starts are read from (see `phr_studies.worlds.optimum`).
-        model: Its run directory.
-        results: Commitment and the file that its result goes to.
-    """
+    """One model, every start once at each of some commitments; as a job, for nothing is timed meanwhile."""
 
     env_id: str
     optimum: Path
+    """What the best possible result and the starts are read from (see `phr_studies.worlds.optimum`)."""
     model: Path
     results: tuple[tuple[int, Path], ...]
+    """Commitment and the file that its result goes to."""
 
     @property
     def name(self) -> str:
@@ -278,11 +252,7 @@ class StudyJobs:
         return jobs
 
     def check_zoo(self) -> None:
-        """Refuse a study whose teachers are neither here nor in the zoo, before anything is done.
-
-        Raises:
-            UnknownModelError: If one is missing.
-        """
+        """Refuse a study whose teachers are neither here nor in the zoo, before anything is done."""
         for job in self.teachers():
             if isinstance(job, ZooTeacherJob) and not job.is_done:
                 job.find()
@@ -313,7 +283,8 @@ class StudyJobs:
     @staticmethod
     def recordings(students: Sequence[StudentJob]) -> list[RecordJob]:
         """What these students learn from, each recording once."""
-        return list({job.experience: job.recording() for job in students if job.experience is not None}.values())
+        shared = {job.experience: job for job in students if job.experience is not None}
+        return [RecordJob(env_id=j.env_id, teacher=j.teacher, file=file, config=j.config) for file, j in shared.items()]
 
     def ablation_students(self, env_id: str, seed: int) -> dict[tuple[str, str], Path]:
         """Ablation and label → the student's folder; settings that give the same student share one."""

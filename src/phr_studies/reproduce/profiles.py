@@ -25,16 +25,10 @@ FEWEST_SEEDS = 3
 
 
 def better(first: Sequence[float], second: Sequence[float], *, tolerance: float = TOLERANCE) -> Verdict:
-    """The claim that the first setting does better than the second.
+    """The claim that the first setting does better than the second; each has one number for each seed, higher is better.
 
-    Args:
-        first: One number for each training seed, higher is better.
-        second: The other setting's.
-        tolerance: How far apart two numbers must be to differ.
-
-    Returns:
-        `held` where every seed of the first is above every seed of the second by more than the tolerance, `did not hold`
-        where it is the other way round, else `not decided`.
+    `held` where every seed of the first is above every seed of the second by more than the tolerance, `did not hold` where
+    it is the other way round, else `not decided`.
     """
     if min(len(first), len(second)) < FEWEST_SEEDS:
         return "not decided"
@@ -44,14 +38,10 @@ def better(first: Sequence[float], second: Sequence[float], *, tolerance: float 
 
 
 def alike(settings: Sequence[Sequence[float]]) -> Verdict:
-    """The claim that all settings do equally well.
+    """The claim that all settings do equally well; each has one number for each seed, the seeds in the same order.
 
-    Args:
-        settings: For each setting one number for each training seed, the seeds in the same order.
-
-    Returns:
-        `held` where for every seed all settings lie within the tolerance, `did not hold` where one setting does `better`
-        than another, else `not decided`.
+    `held` where for every seed all settings lie within the tolerance, `did not hold` where one setting does `better` than
+    another, else `not decided`.
     """
     if min(len(values) for values in settings) < FEWEST_SEEDS:
         return "not decided"
@@ -81,15 +71,12 @@ def some(verdicts: Sequence[Verdict]) -> Verdict:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the students of one setting reached from every start, by commitment.
-
-    Attributes:
-        solved: Commitment → fraction of starts solved, one for each training seed.
-        n_windowless: Seeds whose student had no window to learn from, so that there is none; it counts as solving nothing.
-    """
+    """What the students of one setting reached from every start."""
 
     solved: dict[int, tuple[float, ...]]
+    """Commitment → fraction of starts solved, one for each training seed."""
     n_windowless: int = 0
+    """Seeds whose student had no window to learn from, so that there is none; it counts as solving nothing."""
 
     def describe(self, label: str) -> str:
         """The setting's label, with what a reader of its numbers must know."""
@@ -120,18 +107,12 @@ Outcomes = Mapping[str, Outcome]
 
 @dataclass(frozen=True)
 class Ablation:
-    """A question, its settings and the paper's claim.
-
-    Attributes:
-        name: Of the question.
-        claim: What the paper, or our method page, claims.
-        settings: A label and the `PHRConfig` fields of each student.
-        judge: Outcomes by label → whether the claim held.
-    """
+    """A question, its settings, what the paper (or our method page) claims, and whether that held."""
 
     name: str
     claim: str
     settings: tuple[tuple[str, dict[str, Any]], ...]
+    """A label and the `PHRConfig` fields of each student."""
     judge: Callable[[Outcomes], Verdict]
 
 
@@ -217,40 +198,32 @@ FOUR_ROOMS = FOUR_ROOMS_ID
 PONG = "PongDeterministic-v4"
 ZOO_TEACHERS = {PONG: "zoo:pong-teacher"}
 """Teachers that take hours to train: a study may begin with the zoo's."""
-ProfileName = Literal["quick", "paper"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One way to run the study.
-
-    Attributes:
-        name: What the user types.
-        env_ids: Environments, in the order of the figure's columns.
-        losses: One line of the figure each.
-        horizons: The n of the figure.
-        seeds: Training seeds; each has a teacher and students of its own.
-        one_student: Train only a student of the largest horizon and evaluate it at every commitment; otherwise a student for
-            every n, as in the paper.
-        steps: Steps of a timed run.
-        runs: Timed runs of each model.
-        ablations: Also run the ablations, on the grids.
-        from_zoo: Environments whose teacher is the zoo's (`ZOO_TEACHERS`), the same for every seed; the others' are trained.
-        teacher_timesteps: Shortens stage 1 (tests); None takes what measured best.
-        student_updates: Shortens stage 2 (tests); None takes what measured best.
-    """
+    """One way to run the study."""
 
     name: str
     env_ids: tuple[str, ...]
+    """In the order of the figure's columns."""
     losses: tuple[PlanLoss, ...] = ("cross_entropy", "kl", "squared")
     horizons: tuple[int, ...] = (1, 4, 8, 16)
+    """The n of the figure."""
     seeds: tuple[int, ...] = (0,)
+    """Training seeds; each has a teacher and students of its own."""
     one_student: bool = True
+    """Train only a student of the largest horizon and evaluate it at every n; otherwise one for every n, as in the paper."""
     steps: int = 20_000
+    """Steps of a timed run."""
     runs: int = 2
+    """Timed runs of each model."""
     ablations: bool = False
+    """Also run the ablations, on the grids."""
     from_zoo: tuple[str, ...] = ()
+    """Environments whose teacher is the zoo's (`ZOO_TEACHERS`), the same for every seed; the others' are trained."""
     teacher_timesteps: int | None = None
+    """Shortens stage 1, `student_updates` stage 2 (tests); None takes what measured best."""
     student_updates: int | None = None
 
     @property
@@ -273,11 +246,7 @@ class Profile:
 
     @classmethod
     def from_json(cls, values: Any) -> Profile:
-        """What `to_json` gave.
-
-        Raises:
-            CorruptFileError: If entries are missing or unknown.
-        """
+        """What `to_json` gave."""
         names = {entry.name for entry in fields(cls)}
         if not isinstance(values, dict) or values.keys() != names:
             raise CorruptFileError(f"a profile has the entries {', '.join(sorted(names))}; this study is of another phr")
@@ -300,11 +269,7 @@ PROFILES = {profile.name: profile for profile in (QUICK, PAPER)}
 
 
 def find_profile(name: str, *, from_scratch: bool = False) -> Profile:
-    """The profile with this name; `from_scratch` trains every teacher, those of the zoo too.
-
-    Raises:
-        SettingError: If there is none.
-    """
+    """The profile with this name; `from_scratch` trains every teacher, those of the zoo too."""
     if name not in PROFILES:
         raise SettingError(f"there is no profile {name!r}; choose one of {', '.join(PROFILES)}")
     return replace(PROFILES[name], from_zoo=()) if from_scratch else PROFILES[name]

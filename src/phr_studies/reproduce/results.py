@@ -15,32 +15,20 @@ from phr_studies.worlds import is_grid
 
 @dataclass(frozen=True, kw_only=True)
 class AblationRow:
-    """One thing that was changed, and what became of it.
-
-    Attributes:
-        name: What was varied.
-        setting: To what.
-        claim: What the paper says of it; may be empty.
-        results: Name of a result, with its unit → one value for each training seed, none where it was not measured.
-        missing: What stands in place of results that were not measured; empty for a dash.
-        verdict: Whether the claim held; empty where there is no claim.
-    """
+    """One thing that was changed, and what became of it; claim and verdict may be empty."""
 
     name: str
     setting: str
     claim: str
     results: Mapping[str, Sequence[float]]
+    """Name of a result, with its unit → one value for each training seed, none where it was not measured."""
     missing: str = ""
+    """What stands in place of results that were not measured; empty for a dash."""
     verdict: str = ""
 
 
 class Results:
-    """Reads the files of a study; computes no policy.
-
-    Args:
-        profile: What was done.
-        layout: Where its files lie.
-    """
+    """Reads the files of a study; computes no policy."""
 
     def __init__(self, profile: Profile, layout: StudyLayout) -> None:
         self.profile = profile
@@ -73,24 +61,22 @@ class Results:
         """A shortest path, or a perfect game, at the time that the first loss's student needs."""
         best = self.optimum(env_id)
         rate = best["return_mean"] / best["length_mean"]
-        points = []
-        for n in self.profile.horizons:
-            twin = find(measured, env_id, TEACHER if n == 1 else self.profile.losses[0], n)
-            if twin is not None:
-                points.append(
-                    Point(
-                        env_id=env_id,
-                        series=OPTIMUM,
-                        n=n,
-                        n_runs=1,
-                        return_mean=best["return_mean"],
-                        length_mean=best["length_mean"],
-                        success_rate=1.0,
-                        seconds_per_100k_steps=twin.seconds_per_100k_steps,
-                        score_per_second=rate * 1e5 / twin.seconds_per_100k_steps,
-                    )
-                )
-        return points
+        twins = (find(measured, env_id, TEACHER if n == 1 else self.profile.losses[0], n) for n in self.profile.horizons)
+        return [
+            Point(
+                env_id=env_id,
+                series=OPTIMUM,
+                n=twin.n,
+                n_runs=1,
+                return_mean=best["return_mean"],
+                length_mean=best["length_mean"],
+                success_rate=1.0,
+                seconds_per_100k_steps=twin.seconds_per_100k_steps,
+                score_per_second=rate * 1e5 / twin.seconds_per_100k_steps,
+            )
+            for twin in twins
+            if twin is not None
+        ]
 
     def optimum(self, env_id: str) -> dict[str, Any]:
         """What perfect play reaches (see `phr_studies.worlds.optimum`)."""
@@ -122,18 +108,16 @@ class Results:
             outcomes = {label: self._outcome(env_id, ablation.name, label) for label, _ in ablation.settings}
             verdict = ablation.judge(outcomes)
             for index, (label, outcome) in enumerate(outcomes.items()):
-                rows.append(
-                    AblationRow(
-                        name=ablation.name,
-                        setting=outcome.describe(label),
-                        claim=ablation.claim if index == 0 else "",
-                        results={
-                            f"solved, n = {n}": () if outcome.windowless else values for n, values in outcome.solved.items()
-                        },
-                        missing="no window" if outcome.windowless else "",
-                        verdict=verdict if index == 0 else "",
-                    )
+                none = outcome.windowless
+                row = AblationRow(
+                    name=ablation.name,
+                    setting=outcome.describe(label),
+                    claim=ablation.claim if index == 0 else "",
+                    results={f"solved, n = {n}": () if none else values for n, values in outcome.solved.items()},
+                    missing="no window" if none else "",
+                    verdict=verdict if index == 0 else "",
                 )
+                rows.append(row)
         return rows
 
     def _outcome(self, env_id: str, name: str, label: str) -> Outcome:

@@ -81,18 +81,10 @@ def reproduce(
     return Results(profile, layout)
 
 
-def redraw(directory: Path, *, env_id: str | None = None, say: Callable[[str], None] = lambda _line: None) -> Results:
+def redraw(directory: Path, *, env_id: str | None = None) -> Path:
     """Draw the page of a study again, from what it measured; an unfinished one shows the seeds that are done.
 
-    Args:
-        directory: The study's folder (see `is_study`).
-        env_id: An environment of it that the user names, because it is code.
-        say: Told what happens, one line at a time.
-
-    Raises:
-        CorruptFileError: If the settings were edited, or are another phr's.
-        OutputDirectoryError: If no seed of the study is finished.
-        UsageError: If the folder alone names code to run.
+    `env_id` is an environment of it that the user names, because it is code.
     """
     profile = Profile.from_json(read_json(directory / SETTINGS).get("profile"))
     for found in profile.env_ids:
@@ -102,9 +94,7 @@ def redraw(directory: Path, *, env_id: str | None = None, say: Callable[[str], N
     if not done:
         first = Reproduction(replace(profile, seeds=profile.seeds[:1]), layout).missing()[0]
         raise OutputDirectoryError(f"{directory} is not finished: {first.name} is missing; {command} goes on with it")
-    results = Results(replace(profile, seeds=done), layout)
-    write_report(results, profile, command=command)
-    return results
+    return write_report(Results(replace(profile, seeds=done), layout), profile, command=command)
 
 
 def finished_seeds(profile: Profile, layout: StudyLayout) -> tuple[int, ...]:
@@ -129,10 +119,7 @@ def command_of(profile: Profile, directory: Path) -> str:
 class Reproduction(StudyJobs):
     """The work of a study: trains its models, then plays, traces, films and times them.
 
-    Args:
-        profile: How much; a study gives its seeds a turn each, so that the first has its figures long before the last.
-        layout: Where each file lies.
-        say: Told what happens.
+    A study gives its seeds a turn each, so that the first has its figures long before the last.
     """
 
     def __init__(self, profile: Profile, layout: StudyLayout, say: Callable[[str], None] = lambda _line: None) -> None:

@@ -9,14 +9,14 @@ from rich.console import Console
 
 from phr.errors import InvalidDataError, MissingExtraError
 from phr_studies.report.tables import Column, Table, interval, is_good, number, percent, times, to_markdown, to_rich
-from phr_studies.reproduce.content import ablation_table, results_table, results_tables
+from phr_studies.reproduce.content import ablation_table, results_table
 from phr_studies.reproduce.results import AblationRow
 from tests.phr_studies.report.samples import CROSSING, ROOMS, fake_points
 
 
-def shown(table: Table, *, intervals: bool = False, width: int = 200) -> str:
+def shown(table: Table, *, width: int = 200) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(to_rich(table, intervals=intervals))
+    console.print(to_rich(table))
     output = console.file
     assert isinstance(output, io.StringIO)
     return output.getvalue()
@@ -87,9 +87,9 @@ def test_the_best_score_is_strong_and_the_optimum_does_not_compete() -> None:
     assert table.rows[best][:2] == ("cross-entropy", "16")
 
 
-def test_there_is_one_table_per_environment() -> None:
-    tables = results_tables([*fake_points(ROOMS), *fake_points(CROSSING)])
-    assert [table.title for table in tables] == [ROOMS, CROSSING]
+def test_a_table_shows_one_environment() -> None:
+    points = [*fake_points(ROOMS), *fake_points(CROSSING)]
+    assert results_table(CROSSING, points) == results_table(CROSSING, fake_points(CROSSING))
     with pytest.raises(InvalidDataError, match="Pong"):
         results_table("Pong", fake_points())
 
@@ -133,12 +133,11 @@ def test_markdown_has_every_cell_and_escapes_bars() -> None:
     ]
 
 
-def test_the_terminal_shows_brackets_as_they_are_and_hides_intervals_unless_asked() -> None:
+def test_the_terminal_shows_brackets_as_they_are_and_hides_intervals() -> None:
     table = Table("t", (Column("[red]x"), Column("95 %", "interval")), (("[bold]y[/bold]", "1 … 2"),), "n [b]")
     assert "[red]x" in shown(table)
     assert "[bold]y[/bold]" in shown(table)
     assert "1 … 2" not in shown(table)
-    assert "1 … 2" in shown(table, intervals=True)
 
 
 def test_the_results_fit_a_terminal_of_100_columns() -> None:

@@ -16,7 +16,6 @@ from phr.storage.model import load_model
 from phr_studies.report.page import ReportContent
 from phr_studies.reproduce import content as content_module
 from phr_studies.reproduce import jobs as jobs_module
-from phr_studies.reproduce import results as results_module
 from phr_studies.reproduce import study as reproduce_module
 from phr_studies.reproduce.profiles import ABLATIONS, StudyLayout
 from phr_studies.reproduce.results import Results
@@ -254,11 +253,10 @@ def test_a_study_like_the_papers(tmp_path: Path) -> None:
 def test_a_strict_cut_without_a_window_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The alley's episodes are shorter than 16 steps: the paper's cut leaves nothing, and the study goes on."""
     cut = tuple(ablation for ablation in ABLATIONS if ablation.name == "end of an episode")
-    for module in (jobs_module, results_module):
-        monkeypatch.setattr(module, "ABLATIONS", cut)
+    monkeypatch.setattr(jobs_module, "ABLATIONS", cut)
     monkeypatch.setattr(reproduce_module, "write_report", lambda results, *_, **__: results.layout.root)
     profile = replace(TINY, losses=("cross_entropy",), horizons=(1, 16), seeds=(0, 1, 2), ablations=True)
-    padded, strict = again(tmp_path, profile).ablations(ALLEY)
+    padded, strict = again(tmp_path, profile).ablations(ALLEY, cut)
     assert padded.results["solved, n = 16"] == (1.0, 1.0, 1.0)
     assert padded.verdict == "held"
     assert (strict.setting, strict.missing, strict.results["solved, n = 16"]) == ("strict cut", "no window", ())
