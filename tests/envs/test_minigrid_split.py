@@ -270,8 +270,7 @@ def test_an_object_that_nobody_knows_is_named() -> None:
 
 
 def test_only_minigrid_is_taken() -> None:
-    with pytest.raises(UnsupportedEnvironmentError, match="CartPole-v1 cannot take .*: it is not a MiniGrid environment"):
-        FullViewEnv(gymnasium.make("CartPole-v1"), "CartPole-v1")
+    assert plain_reason(gymnasium.make("CartPole-v1")) == "it is not a MiniGrid environment"
 
 
 GRIDS = [env_id for env_id in gymnasium.registry if env_id.startswith(("MiniGrid-", "PHR/"))]
@@ -467,8 +466,6 @@ def test_whatever_may_read_the_view_is_left_as_it_is(
 def test_a_whole_grid_cannot_be_asked_of_them(make: Callable[[], gymnasium.Env[Any, Any]], reason: str) -> None:
     with pytest.raises(UnsupportedEnvironmentError, match=f"^own: view 'full' needs the fast path of grids, but {reason}"):
         split_env(make(), "own", "full")
-    with pytest.raises(UnsupportedEnvironmentError, match=f"^own cannot take the fast path of grids: {reason}"):
-        FullViewEnv(make(), "own")
 
 
 @pytest.mark.parametrize("name", ["step", "reset", "gen_obs", "_reward"])

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from phr.envs.registry import make_gym_env as make_gym_env
     from phr.envs.split import Family as Family
     from phr.envs.split import SplitEnv as SplitEnv
-    from phr.envs.vector import Autoreset as Autoreset
     from phr.envs.vector import Start as Start
     from phr.envs.vector import VectorSplit as VectorSplit
 
@@ -29,7 +28,7 @@ __getattr__, __all__ = lazy_names(
         "minigrid_split": "PlaneLayout layout_of",
         "registry": "env_id_of_file make_env make_gym_env",
         "split": "Family SplitEnv",
-        "vector": "Autoreset Start VectorSplit",
+        "vector": "Start VectorSplit",
     },
 )
 __all__ += ["FOUR_ROOMS_ID"]

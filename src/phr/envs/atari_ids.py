@@ -25,11 +25,7 @@ _SPELLINGS = {("fire_reset", "0"): ("fire", "no"), ("fire_reset", "1"): ("fire",
 
 @dataclass(frozen=True, kw_only=True)
 class AtariSettings:
-    """How a game is played; an id may set the fields, e.g. `ALE/Pong-v5?sticky=0&noop_max=0`.
-
-    Raises:
-        SettingError: If a value is out of range.
-    """
+    """How a game is played; an id may set the fields, e.g. `ALE/Pong-v5?sticky=0&noop_max=0`."""
 
     frame_skip: int | tuple[int, int] = _FIELD_FRAME_SKIP
     """Frames that an action lasts; a pair is a range (upper end excluded) from which each decision draws."""
@@ -45,8 +41,8 @@ class AtariSettings:
     """Frames after which an episode is cut off, idle ones not counted."""
 
     def __post_init__(self) -> None:
-        low, high = self.frame_skip if isinstance(self.frame_skip, tuple) else (self.frame_skip, self.frame_skip + 1)
-        if not 1 <= low < high:
+        shortest, longest = self.skips
+        if not 1 <= shortest <= longest:
             raise SettingError(f"frame_skip must be >= 1, got {self.frame_skip}")
         if not 0 <= self.sticky <= 1:
             raise SettingError(f"sticky must be a probability from 0 to 1, got {self.sticky}")
@@ -55,21 +51,24 @@ class AtariSettings:
         if self.noop_max < 0 or self.max_frames < 1:
             raise SettingError(f"noop_max must be >= 0 and max_frames >= 1, got {self.noop_max} and {self.max_frames}")
 
+    @property
+    def skips(self) -> tuple[int, int]:
+        """Fewest and most frames that an action lasts."""
+        skip = self.frame_skip
+        return (skip, skip) if isinstance(skip, int) else (skip[0], skip[1] - 1)
+
     @classmethod
-    def of(cls, env: AtariEnv, options: Mapping[str, str] | None = None) -> AtariSettings:
+    def of(cls, env: AtariEnv, options: Mapping[str, str]) -> AtariSettings:
         """Return the settings that an environment was registered with, changed by options.
 
         Ids that skip no frame (`NoFrameskip`, for preprocessing that skips by itself) get the usual four.
-
-        Raises:
-            SettingError: If an option is unknown or cannot be parsed.
         """
         registered = cls(
             frame_skip=env._frameskip if env._frameskip != 1 else _FIELD_FRAME_SKIP,
             sticky=round(env.ale.getFloat("repeat_action_probability"), 6),  # the emulator keeps a float32
             max_frames=env.ale.getInt("max_num_frames_per_episode") or _MAX_FRAMES,
         )
-        given = dict(_SPELLINGS.get(option, option) for option in (options or {}).items())
+        given = dict(_SPELLINGS.get(option, option) for option in options.items())
         return replace(registered, **{name: _parse(name, text) for name, text in given.items()})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, as_space
-from phr.envs.vector import Autoreset, Start, VectorSplit
+from phr.envs.vector import Start, VectorSplit
 from phr.errors import SettingError, UnsupportedEnvironmentError
 
 PATIENCE = 200_000
@@ -36,8 +36,8 @@ class Lanes:
     """
 
     def __init__(self, vector: VectorSplit, starts: Sequence[Start]) -> None:
-        if vector.autoreset is not Autoreset.DISABLED:
-            raise SettingError(f"a list of episodes needs autoreset 'disabled', got {vector.autoreset.value!r}")
+        if vector.autoreset != "disabled":
+            raise SettingError(f"a list of episodes needs autoreset 'disabled', got {vector.autoreset!r}")
         self._vector = vector
         self._starts = starts
         self._n_begun = self._n_waited = 0

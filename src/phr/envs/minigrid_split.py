@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from phr.envs.contract import is_patched, methods_of
 from phr.envs.flatten import mission_codes
 from phr.envs.four_rooms import FourRoomsEnv
-from phr.envs.split import Advance, SplitEnv, discrete_size
+from phr.envs.split import Advance, SplitEnv
 from phr.errors import UnsupportedEnvironmentError
 
 COLORS = tuple(COLOR_TO_IDX)
@@ -179,32 +179,21 @@ _WALKING_WORLDS = (CrossingEnv, DistShiftEnv, EmptyEnv, FourRoomsEnv, LavaGapEnv
 
 
 class _MiniGridBase(SplitEnv):
-    """A MiniGrid environment with its own observation switched off.
-
-    Args:
-        env: An environment of MiniGrid's own for which `plain_reason` is None.
-        env_id: The id it was made from.
-
-    Raises:
-        UnsupportedEnvironmentError: If it does not qualify, its missions cannot be enumerated, or its actions are not
-            discrete.
-    """
+    """A MiniGrid environment for which `plain_reason` is None, with its own observation switched off."""
 
     family = "grid"
     steps_per_second = 4.0
     stepping = "fast path: MiniGrid's simulator alone; an observation is built only when it is needed"
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
-        reason = plain_reason(env)
-        if reason is not None:
-            raise UnsupportedEnvironmentError(f"{env_id} cannot take the fast path of grids: {reason}")
         core: Any = env.unwrapped  # some methods of it and of its grid are replaced
         self.gym_env = _without_checker(env)
         self._core = core
         self._gen_obs = partial(MiniGridEnv.gen_obs, core)
         core.gen_obs = _NO_VIEW
         self.env_id = env_id
-        self.n_actions = discrete_size(env.action_space, env_id)
+        actions: Any = env.action_space
+        self.n_actions = int(actions.n)
         self._mission_codes = mission_codes(core.observation_space["mission"], env_id)
         self._n_mission = len(next(iter(self._mission_codes.values()), ()))
 

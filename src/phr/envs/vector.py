@@ -5,72 +5,51 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phr.actions import one_by_one
 from phr.envs.split import SeedSchedule, SplitEnv, TrainingVector, VectorStep
-from phr.errors import BrokenEnvironmentError, InvalidDataError, SettingError, UnsupportedEnvironmentError
+from phr.errors import BrokenEnvironmentError, InvalidDataError, UnsupportedEnvironmentError
 
 
 @dataclass
 class Remarks:
-    """What did not go as asked while environments were played, each with its first reason; printed beside the result.
+    """What did not go as asked while environments were played; printed beside the result.
 
     Attributes:
-        n_prefixes_left_out: Episodes without their random prefix, because the environment refused one of its actions.
-        n_abandoned: Episodes that were given up, because the environment refused an action of the student.
+        prefixes_left_out: Why an episode began without its random prefix: the environment refused one of its actions.
+        abandoned: Why an episode was given up: the environment refused an action of the student.
         shortage: Why fewer copies of the environment were open side by side than wanted; empty where there were enough.
     """
 
-    n_prefixes_left_out: int = 0
-    n_abandoned: int = 0
+    prefixes_left_out: list[str] = field(default_factory=list)
+    abandoned: list[str] = field(default_factory=list)
     shortage: str = ""
-    _reasons: dict[str, str] = field(default_factory=dict)
-
-    def prefix_left_out(self, error: BrokenEnvironmentError) -> None:
-        """Count an episode that began without its prefix."""
-        self.n_prefixes_left_out += 1
-        self._reasons.setdefault("prefix", str(error))
-
-    def abandoned(self, error: BrokenEnvironmentError) -> None:
-        """Count an episode that was given up."""
-        self.n_abandoned += 1
-        self._reasons.setdefault("abandoned", str(error))
-
-    def fewer_copies(self, env_id: str, n_opened: int, n_wanted: int, error: Exception) -> None:
-        """Note that only `n_opened` of `n_wanted` environments could be opened; only the first note counts."""
-        self.shortage = self.shortage or (
-            f"{env_id}: only {n_opened} of {n_wanted} copies could be opened side by side ({error}); "
-            f"n_envs={n_opened} asks for no more"
-        )
 
     @classmethod
     def of(cls, parts: Sequence[Remarks]) -> Remarks:
         """Return the sum of several."""
-        total = cls()
-        for part in parts:
-            total.n_prefixes_left_out += part.n_prefixes_left_out
-            total.n_abandoned += part.n_abandoned
-            total.shortage = total.shortage or part.shortage
-            total._reasons = {**part._reasons, **total._reasons}
-        return total
+        return cls(
+            [why for part in parts for why in part.prefixes_left_out],
+            [why for part in parts for why in part.abandoned],
+            next((part.shortage for part in parts if part.shortage), ""),
+        )
 
     def lines(self) -> list[str]:
         """Return one sentence for each kind of remark."""
         lines = [self.shortage] if self.shortage else []
-        if self.n_prefixes_left_out:
+        if self.prefixes_left_out:
             lines.append(
-                f"{self.n_prefixes_left_out:,} episodes began without their random prefix, because the environment refused "
-                f"one of its actions (the first: {self._reasons['prefix']}); prefix 0:0 plays none"
+                f"{len(self.prefixes_left_out):,} episodes began without their random prefix, because the environment "
+                f"refused one of its actions (the first: {self.prefixes_left_out[0]}); prefix 0:0 plays none"
             )
-        if self.n_abandoned:
+        if self.abandoned:
             lines.append(
-                f"{self.n_abandoned:,} episodes of refinement were abandoned, because the environment refused an action of "
-                f"the student (the first: {self._reasons['abandoned']})"
+                f"{len(self.abandoned):,} episodes of refinement were abandoned, because the environment refused an action "
+                f"of the student (the first: {self.abandoned[0]})"
             )
         return lines
 
@@ -111,21 +90,9 @@ class Start:
         return None
 
 
-class Autoreset(StrEnum):
-    """What happens when an episode ends; the names are Gymnasium's.
-
-    Raises:
-        SettingError: If there is no such mode.
-    """
-
-    SAME_STEP = "same_step"
-    """The episode's last `advance` resets at once; a truncated episode's last observation is kept aside."""
-    DISABLED = "disabled"
-    """The caller resets; advancing an ended episode is an error."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Autoreset:
-        raise SettingError(f"autoreset must be one of {', '.join(repr(mode.value) for mode in cls)}; got {value!r}")
+Autoreset = Literal["same_step", "disabled"]
+"""What happens when an episode ends: its last `advance` resets at once, and keeps a truncated episode's last observation; or
+the caller resets, and advancing an ended episode is an error. The names are Gymnasium's."""
 
 
 class VectorSplit:
@@ -133,7 +100,7 @@ class VectorSplit:
 
     Args:
         envs: At least one; all with the same spaces.
-        autoreset: What happens when an episode ends; there is no default on purpose.
+        autoreset: `same_step` or `disabled`; there is no default on purpose.
         seeds: The seed of every episode. With a schedule that never returns None the state of all environments can be
             saved and restored exactly, by replaying the running episodes.
         prefixes: Uncounted actions at the beginning of every episode; none by default.
@@ -142,16 +109,14 @@ class VectorSplit:
     Raises:
         InvalidDataError: If there is no environment.
         UnsupportedEnvironmentError: If their spaces differ.
-        SettingError: If the mode is unknown.
     """
 
     exact_resume = True
-    """`restore` replays the running episodes, and raises an error if that does not repeat them."""
 
     def __init__(
         self,
         envs: Sequence[SplitEnv],
-        autoreset: str | Autoreset,
+        autoreset: Autoreset,
         seeds: SeedSchedule = lambda _i, _k: None,
         prefixes: PrefixSchedule = lambda _i, _k: (),
         remarks: Remarks | None = None,
@@ -170,36 +135,26 @@ class VectorSplit:
         self.env_id = first.env_id
         self.observation_space = first.observation_space
         self.n_actions, self.action_space = first.n_actions, first.action_space
-        self.autoreset = Autoreset(autoreset)
+        self.autoreset = autoreset
         self._seeds, self._prefixes = seeds, prefixes
         self.remarks = Remarks() if remarks is None else remarks
         self._episodes = [-1] * self.n_envs
         self._history: list[list[Any]] = [[] for _ in envs]
         self._ended = np.ones(self.n_envs, bool)
-        self._sent: VectorStep | None = None
 
     @classmethod
     def open(
         cls,
         make: Callable[[], SplitEnv],
         n_envs: int,
-        autoreset: str | Autoreset,
         seeds: SeedSchedule = lambda _i, _k: None,
         prefixes: PrefixSchedule = lambda _i, _k: (),
         remarks: Remarks | None = None,
     ) -> VectorSplit:
-        """Make environments and put them side by side; all are closed again if an error is raised.
+        """Make `n_envs` environments, to be reset by the caller; all are closed again if an error is raised.
 
         Some simulators can be open only once, or a few times. If another copy fails to open, the open ones are used, and
-        `remarks` records it.
-
-        Args:
-            make: Makes one environment.
-            n_envs: How many are wanted, >= 1.
-            autoreset: See `VectorSplit`, also for the other arguments and errors.
-            seeds: Of every episode.
-            prefixes: Of every episode.
-            remarks: Collects what did not go as asked.
+        `remarks` records it. For the other arguments and errors see `VectorSplit`.
         """
         remarks = Remarks() if remarks is None else remarks
         with ExitStack() as opened:
@@ -210,9 +165,12 @@ class VectorSplit:
                 except Exception as error:  # whatever the simulator raises
                     if not envs:
                         raise
-                    remarks.fewer_copies(envs[0].env_id, len(envs), n_envs, error)
+                    remarks.shortage = remarks.shortage or (
+                        f"{envs[0].env_id}: only {len(envs)} of {n_envs} copies could be opened side by side ({error}); "
+                        f"n_envs={len(envs)} asks for no more"
+                    )
                     break
-            vector = cls(envs, autoreset, seeds, prefixes, remarks)
+            vector = cls(envs, "disabled", seeds, prefixes, remarks)
             opened.pop_all()
         return vector
 
@@ -227,7 +185,7 @@ class VectorSplit:
         self._history[index] = []
         self._ended[index] = False
         if (refusal := start.enter(self.envs[index])) is not None:
-            self.remarks.prefix_left_out(refusal)
+            self.remarks.prefixes_left_out.append(str(refusal))
 
     def _reset_one(self, index: int) -> None:
         episode = self._episodes[index] + 1
@@ -257,7 +215,7 @@ class VectorSplit:
         for index in range(self.n_envs) if mask is None else np.flatnonzero(mask).tolist():
             if self._ended[index]:
                 raise InvalidDataError(
-                    f"environment {index} has no running episode; reset it (autoreset is {self.autoreset.value!r})"
+                    f"environment {index} has no running episode; reset it (autoreset is {self.autoreset!r})"
                 )
             action = listed[index]
             try:
@@ -266,14 +224,14 @@ class VectorSplit:
                 if not abandon_refused:
                     number = len(self._history[index]) + 1
                     raise BrokenEnvironmentError(f"{error} (step {number} of an episode)") from error
-                self.remarks.abandoned(error)
+                self.remarks.abandoned.append(str(error))
                 reward, ends, cut, info = 0.0, False, True, {}
             self._history[index].append(action)
             rewards[index] = reward
             if ends or cut:
                 terminated[index], truncated[index], infos[index] = ends, cut, info
                 self._ended[index] = True
-                if self.autoreset is Autoreset.SAME_STEP:
+                if self.autoreset == "same_step":
                     if cut and not ends:
                         final_obs[index] = self.envs[index].observe()
                     self._reset_one(index)
@@ -284,11 +242,8 @@ class VectorSplit:
         self._sent = self.advance(actions)
 
     def receive(self) -> VectorStep:
-        """Return the result of the last `send`; InvalidDataError if nothing was sent."""
-        sent, self._sent = self._sent, None
-        if sent is None:
-            raise InvalidDataError("receive() must follow send(): no actions were sent")
-        return sent
+        """Return the result of the last `send`."""
+        return self._sent
 
     def observe(self, mask: NDArray[np.bool_] | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return observations `(n, *observation_shape)` of all environments, or of those in the mask; `out` if given."""
@@ -307,8 +262,7 @@ class VectorSplit:
         """Replay every running episode to where `state` stood.
 
         Raises:
-            InvalidDataError: If the number of environments differs, or the replay ends early, because the environment is not
-                determined by its seed.
+            InvalidDataError: If the number of environments differs, or an episode is not determined by its seed.
         """
         if len(state) != self.n_envs:
             raise InvalidDataError(f"a state of {len(state)} environments does not fit {self.n_envs}")
@@ -325,10 +279,8 @@ class VectorSplit:
             self._history[index].append(action)
             self._ended[index] = ends or cut
             # Only an ended episode that waits for its reset may end, and only with its last action.
-            if self._ended[index] and (left or self.autoreset is Autoreset.SAME_STEP):
-                raise InvalidDataError(
-                    f"{self.env_id}: replaying an episode did not repeat it; exact resuming is impossible"
-                )
+            if self._ended[index] and (left or self.autoreset == "same_step"):
+                raise InvalidDataError(f"{self.env_id}: replaying an episode did not repeat it: it cannot be resumed")
 
     def close(self) -> None:
         """Close every environment, also where closing one of them fails."""
@@ -346,25 +298,13 @@ class VectorSplit:
 def make_training_vectors(
     make: Callable[[], SplitEnv], n_envs: int, seeds: SeedSchedule, prefixes: PrefixSchedule | None = None
 ) -> list[TrainingVector]:
-    """Return the fastest vectors for training in an environment; an ended episode starts again at once.
-
-    They are `SplitEnv.native_vectors` where there are any and no prefixes, else environments stepped one by one.
-
-    Args:
-        make: Makes one environment.
-        n_envs: Environments of all vectors together, >= 1; they are numbered through.
-        seeds: The seed of every episode.
-        prefixes: Uncounted actions at the beginning of every episode.
-
-    Raises:
-        InvalidDataError: If `n_envs` is below 1.
-    """
+    """Return `SplitEnv.native_vectors` if there are any and no prefixes, else `n_envs` environments stepped one by one."""
     with ExitStack() as opened:
         first = opened.enter_context(make())
         native = first.native_vectors(n_envs, seeds) if prefixes is None else None
         if native is not None:
             return list(native)
         envs = [first, *(opened.enter_context(make()) for _ in range(n_envs - 1))]
-        vector = VectorSplit(envs, Autoreset.SAME_STEP, seeds, prefixes or (lambda _env, _episode: ()))
+        vector = VectorSplit(envs, "same_step", seeds, prefixes or (lambda _env, _episode: ()))
         opened.pop_all()
     return [vector]

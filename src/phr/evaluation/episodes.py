@@ -16,7 +16,7 @@ from phr.actions import ActionSpace, one_by_one
 from phr.envs.lanes import Lanes, endless_starts
 from phr.envs.registry import make_env
 from phr.envs.split import SeedSchedule, SplitEnv
-from phr.envs.vector import Autoreset, PrefixSchedule, Remarks, Start, VectorSplit
+from phr.envs.vector import PrefixSchedule, Remarks, Start, VectorSplit
 from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
 from phr.experience.success import count_successes, judge_episodes, reported_success
 from phr.protocols import Planner
@@ -108,7 +108,7 @@ def make_vector(
     remarks: Remarks | None = None,
 ) -> VectorSplit:
     """Open `n_envs` environments, or as many as can be open at once; the other arguments are those of `VectorSplit`."""
-    return VectorSplit.open(lambda: make_env(env_id), n_envs, Autoreset.DISABLED, seeds, prefixes, remarks)
+    return VectorSplit.open(lambda: make_env(env_id), n_envs, seeds, prefixes, remarks)
 
 
 @dataclass(frozen=True)

@@ -238,5 +238,5 @@ def _enter(env: SplitEnv, starts: Iterator[Start], options: RunOptions, record: 
     env.reset(start.seed)
     entered = clock()
     if (refusal := start.play_prefix(env)) is not None:
-        record.remarks.prefix_left_out(refusal)
+        record.remarks.prefixes_left_out.append(str(refusal))
     return drawn - begin + clock() - entered
