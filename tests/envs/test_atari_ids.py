@@ -125,7 +125,7 @@ def patched_wrapper() -> gymnasium.Env[Any, Any]:
         (lambda: TimeLimit(gymnasium.make("ALE/Pong-v5"), 10), "wrapper gymnasium.wrappers.common.TimeLimit is not on the"),
         (lambda: Mirror(gymnasium.make("ALE/Pong-v5")), "wrapper tests.envs.test_atari_ids.Mirror is not on the list"),
         (patched_core, "a method of AtariEnv was replaced"),
-        (patched_wrapper, "a method of OrderEnforcing was replaced"),
+        (patched_wrapper, "a method of gymnasium.wrappers.common.OrderEnforcing was replaced"),
     ],
 )
 def test_a_changed_game_is_played_as_it_was_changed(make: Callable[[], gymnasium.Env[Any, Any]], reason: str) -> None:

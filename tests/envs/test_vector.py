@@ -174,27 +174,6 @@ def test_a_restored_vector_has_the_same_future(seed: int, n_steps: int, env_id: 
         assert futures(other, seed) == expected
 
 
-def test_an_ended_episode_is_restored_as_ended() -> None:
-    vector = corridors("disabled")
-    walk(vector, *[RIGHT] * 4)
-    state = vector.state()
-    other = corridors("disabled")
-    other.restore(state)
-    assert cells(other) == [4, 4]
-    with pytest.raises(InvalidDataError, match="no running episode"):
-        walk(other, RIGHT)
-
-
-def test_what_was_never_reset_is_restored_as_such() -> None:
-    vector = VectorSplit([corridor()], "disabled", numbered_seeds)
-    state = vector.state()
-    vector.reset()
-    vector.restore(state)
-    assert vector.state() == state
-    with pytest.raises(InvalidDataError, match="no running episode"):
-        walk(vector, RIGHT)
-
-
 def test_a_replay_that_ends_early_is_refused() -> None:
     long, short = corridors("same_step", n_envs=1), corridors("same_step", n_envs=1, max_steps=2)
     walk(long, RIGHT, RIGHT, RIGHT)

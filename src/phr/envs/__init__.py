@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from phr.envs.vector import VectorSplit as VectorSplit
 
 FOUR_ROOMS_ID = "PHR/FourRooms-v0"
-"""The id under which `import phr` registers `phr.envs.four_rooms`; it stands here because that import must stay light."""
+"""The id under which `import phr` registers `phr.envs.four_rooms`; here, because that import must stay light."""
 
 __getattr__, __all__ = lazy_names(
     __name__,

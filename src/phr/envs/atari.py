@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 from ale_py import Action, roms
 from ale_py.env import AtariEnv
@@ -72,36 +71,31 @@ class AtariSplitEnv(SplitEnv):
         except ModuleNotFoundError as error:
             raise MissingExtraError(f"{env_id} needs OpenCV ({error}); pip install 'phr[atari]'") from error
         self._cv2 = cv2
-        self.env_id = env_id
+        self.gym_env, self.env_id, self.settings = env, env_id, settings
         self.observation_space = spaces.Box(0, 255, (STACK, SIZE, SIZE), np.uint8)
-        self.settings = settings
         shortest, longest = settings.skips
-        limit = settings.max_frames // shortest
-        self.timing = Timing(settings.frame_skip, settings.sticky, settings.noop_max, step_limit=limit)
+        self.timing = Timing(settings.frame_skip, settings.sticky, settings.noop_max, settings.max_frames // shortest)
         self.game = env._game
         self._rom: Any = roms.get_rom_path(self.game)
-        self.gym_env: gymnasium.Env[Any, Any] = env
         self._env, self._ale = env, env.ale
         self._load()
         self._rng = np.random.default_rng()
+        # Without a palette the emulator itself turns screens grey when they are copied.
         self._grey = grey_table(self._ale)
+        self._read = self._ale.getScreen if self._grey is not None else self._ale.getScreenGrayscale
         height, width = self._ale.getScreenDims()
         self._raw = np.zeros((STACK, 2, height, width), np.uint8)
         self._screens = [(first, second) for first, second in self._raw]
-        self._first_screen = np.zeros((height, width), np.uint8)
         self._both = np.zeros((2 * height, width), np.uint8)
-        self._pooled = np.zeros((height, width), np.uint8)
+        self._first_screen, self._pooled = np.zeros((2, height, width), np.uint8)
         self._frames = np.zeros((STACK, SIZE, SIZE), np.uint8)
         self._actions = [action.value for action in env._action_set]
         self.n_actions = len(self._actions)
-        self.full_action_space = len(self._actions) == len(self._ale.getLegalActionSet())
         self._varies = settings.sticky > 0 or shortest < longest
         self._plain = [(action,) * longest for action in self._actions]
         fires = settings.fire if _FIRE in self._actions else "no"
         self._fires_first, self._fires_on = fires == "reset", fires == "life"
         self._launch = [self._actions.index(_FIRE), *range(2, len(self._actions))][:2] if self._fires_on else []
-        # Without a palette the emulator itself turns screens grey when they are copied.
-        self._read = self._ale.getScreen if self._grey is not None else self._ale.getScreenGrayscale
         self._read(self._first_screen)
         self._snapshot: Any = self._exact_snapshot()
         self._head = self._pending = self._elapsed = self._lives = self.n_noops = 0
@@ -147,16 +141,14 @@ class AtariSplitEnv(SplitEnv):
 
     def _exact_snapshot(self) -> Any:
         """Return a state to which the emulator returns exactly (0.1 ms); None if the game must be loaded again (90 ms)."""
-        snapshot = self._ale.cloneState(include_rng=True)
+        ale, snapshot = self._ale, self._ale.cloneState(include_rng=True)
         actions = np.random.default_rng(0).choice(self._actions, _CHECKED_FRAMES).tolist()
 
         def play() -> list[tuple[Any, ...]]:
-            return [
-                (self._ale.act(action), self._ale.getRAM().tobytes(), self._ale.getScreen().tobytes()) for action in actions
-            ]
+            return [(ale.act(action), ale.getRAM().tobytes(), ale.getScreen().tobytes()) for action in actions]
 
         first = play()
-        self._ale.restoreState(snapshot)
+        ale.restoreState(snapshot)
         return snapshot if play() == first else None
 
     def reset(self, seed: int | None = None) -> None:
@@ -201,7 +193,7 @@ class AtariSplitEnv(SplitEnv):
         return float(reward), terminated, not terminated and self._elapsed >= self.settings.max_frames, {}
 
     def _decide(self, action: Any) -> int:
-        """Play the frames of one decision. The emulator stands still once the game is over, so none is cut short."""
+        """Play the frames of one decision; the emulator stands still once the game is over."""
         frames = self._varied(action) if self._varies else self._plain[action]
         act = self._ale.act
         reward = 0
@@ -327,7 +319,7 @@ class AtariVector:
             num_threads=n_threads,
             max_num_frames_per_episode=settings.max_frames,
             repeat_action_probability=settings.sticky,
-            full_action_space=single.full_action_space,
+            full_action_space=single.n_actions == len(single._ale.getLegalActionSet()),
             autoreset_mode=AutoresetMode.SAME_STEP,
             img_height=SIZE,
             img_width=SIZE,
@@ -381,7 +373,7 @@ class AtariVector:
         return out
 
     def state(self) -> list[dict[str, Any]]:
-        """Return how often each game was begun; the native emulators cannot be saved."""
+        """Return the round of each game; the native emulators cannot be saved."""
         return [{"round": self._round}] * self.n_envs
 
     def restore(self, state: list[dict[str, Any]]) -> None:

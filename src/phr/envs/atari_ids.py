@@ -73,11 +73,10 @@ class AtariSettings:
 
 
 def _parse(name: str, text: str) -> Any:
-    kinds: dict[str, Callable[[str], Any]] = {"sticky": float, "fire": str}
     names = [field.name for field in fields(AtariSettings)]
     if name not in names:
         raise SettingError(f"Atari has no option {name!r}; choose one of {', '.join(names)}")
-    kind = kinds.get(name, int)
+    kind: Callable[[str], Any] = {"sticky": float, "fire": str}.get(name, int)
     try:
         return kind(text)
     except ValueError:

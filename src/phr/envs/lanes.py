@@ -25,21 +25,12 @@ def endless(env_id: str) -> UnsupportedEnvironmentError:
 
 
 class Lanes:
-    """Assigns the episodes of a fixed list to environments; one that finishes takes the next.
-
-    Args:
-        vector: Environments whose autoreset is `DISABLED`; reset by this class alone.
-        starts: One episode each.
-
-    Raises:
-        SettingError: If the environments reset themselves.
-    """
+    """Assigns the episodes of a fixed list to environments, which it alone resets; one that finishes takes the next."""
 
     def __init__(self, vector: VectorSplit, starts: Sequence[Start]) -> None:
         if vector.autoreset != "disabled":
             raise SettingError(f"a list of episodes needs autoreset 'disabled', got {vector.autoreset!r}")
-        self._vector = vector
-        self._starts = starts
+        self._vector, self._starts = vector, starts
         self._n_begun = self._n_waited = 0
         self.episode = np.full(vector.n_envs, -1)
         """The episode that each environment plays, −1 where the list has run out."""
@@ -51,11 +42,7 @@ class Lanes:
         return self.episode >= 0
 
     def begin_next(self, ended: NDArray[np.bool_]) -> None:
-        """Give every environment of the mask the next episode of the list; call this after every step.
-
-        Raises:
-            UnsupportedEnvironmentError: If no episode has ended for too long.
-        """
+        """Give every environment of the mask the next episode of the list; call this after every step."""
         self._n_waited = 0 if ended.any() else self._n_waited + 1
         if self._n_waited > PATIENCE:
             raise endless(self._vector.env_id)
@@ -71,10 +58,7 @@ class Lanes:
 def random_prefix(
     actions: int | ActionSpace, rng: np.random.Generator, between: tuple[int, int], share: float = 1.0
 ) -> tuple[Any, ...]:
-    """Draw random actions of a space, or of 0 .. n − 1; with probability 1 − `share` none.
-
-    Their number is uniform in `between`, both ends included.
-    """
+    """Draw random actions, their number uniform in `between`, both ends included; with probability 1 − `share` none."""
     if share < 1.0 and rng.random() >= share:
         return ()
     low, high = between
@@ -89,11 +73,7 @@ def random_starts(
     prefix: tuple[int, int] = (0, 0),
     share: float = 1.0,
 ) -> list[Start]:
-    """Return one start per seed, about a `share` of them with a `random_prefix` of a length in `prefix`.
-
-    Raises:
-        SettingError: If the range is empty or negative.
-    """
+    """Return one start per seed, about a `share` of them with a `random_prefix` of a length in `prefix`."""
     low, high = prefix
     if not 0 <= low <= high:
         raise SettingError(f"a prefix range needs 0 <= low <= high, got {low}:{high}")

@@ -29,18 +29,15 @@ SeedSchedule = Callable[[int, int], int | None]
 
 @dataclass(frozen=True)
 class VectorStep:
-    """The result of one `advance` of all environments: arrays of shape `(n_envs,)`, 0 for environments outside the mask.
-
-    Attributes:
-        final_obs: Environment → last observation of an episode that was truncated, not terminated (`same_step` only).
-        infos: Environment → info, for episodes that ended in this step.
-    """
+    """The result of one `advance` of all environments: arrays of shape `(n_envs,)`, 0 for environments outside the mask."""
 
     rewards: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     final_obs: dict[int, NDArray[Any]]
+    """Environment → last observation of an episode that was truncated, not terminated (`same_step` only)."""
     infos: dict[int, dict[str, Any]]
+    """Environment → info, for episodes that ended in this step."""
 
     @property
     def done(self) -> NDArray[np.bool_]:
@@ -84,20 +81,16 @@ class TrainingVector(Protocol):
 Advance = tuple[float, bool, bool, dict[str, Any]]
 """Reward, terminated, truncated, info: Gymnasium's step without the observation."""
 
-
 Family = Literal["grid", "atari", "other"]
 """MiniGrid on the fast path, an Atari game on the fast path, any other environment."""
 
 
 class Timing(NamedTuple):
-    """How a simulator turns actions into frames."""
+    """How a simulator turns actions into frames, as in `AtariSettings`; `idle_starts` is its `noop_max`."""
 
     frame_skip: int | tuple[int, int]
-    """Frames that an action lasts; a pair is a range (upper end excluded) from which each action draws."""
     sticky: float
-    """Probability that a frame repeats the previous frame's action."""
     idle_starts: int
-    """Most idle frames with which an episode begins, at least 1 of them; 0 is none."""
     step_limit: int
 
 
@@ -120,8 +113,7 @@ class SplitEnv(ABC):
         family: The kind of environment, which selects presets.
         stepping: Which path its steps take: 'fast path: ...' or 'plain path: ...', with the reason.
         shown: What an observation contains, in words; None where the observation space is enough.
-        shows_whole_grid: Whether an observation is the planes of a whole grid (`phr.envs.minigrid_split.PlaneLayout`), which
-            the oracle can read.
+        shows_whole_grid: Whether an observation is the planes of a whole grid (`PlaneLayout`), which the oracle can read.
         timing: Of a simulator that phr drives itself; None where Gymnasium's layers define it.
         gym_env: The Gymnasium environment that was split, wrappers included.
     """
@@ -176,10 +168,7 @@ class SplitEnv(ABC):
             layer = layer.env
 
     def reseed(self, seed: int) -> None:
-        """Reseed chance without changing the state: another future of the same moment.
-
-        The base class reseeds the generator that Gymnasium gives every environment, and no other.
-        """
+        """Reseed chance, but keep the state: another future of the same moment. The base class reseeds `np_random` alone."""
         reseed(self.gym_env.unwrapped.np_random, seed)
 
     def start_seeds(self) -> list[int] | None:
@@ -202,11 +191,7 @@ class SplitEnv(ABC):
 
 
 class ObservingEnv(SplitEnv):
-    """Any Gymnasium environment: it builds an observation at every step, and most are discarded.
-
-    `CheckedEnv` checks what it returns and copies what it is given, and `reader_of` makes one array of an observation; the
-    action space is converted by `plannable`.
-    """
+    """Any Gymnasium environment: it builds an observation at every step, and most are discarded."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         self.gym_env, self.env_id = env, env_id

@@ -17,17 +17,14 @@ from phr.errors import BrokenEnvironmentError, InvalidDataError, UnsupportedEnvi
 
 @dataclass
 class Remarks:
-    """What did not go as asked while environments were played; printed beside the result.
-
-    Attributes:
-        prefixes_left_out: Why an episode began without its random prefix: the environment refused one of its actions.
-        abandoned: Why an episode was given up: the environment refused an action of the student.
-        shortage: Why fewer copies of the environment were open side by side than wanted; empty where there were enough.
-    """
+    """What did not go as asked while environments were played; printed beside the result."""
 
     prefixes_left_out: list[str] = field(default_factory=list)
+    """Why the environment refused an action of a random prefix; one for each episode that began without."""
     abandoned: list[str] = field(default_factory=list)
+    """Why the environment refused an action of the student; one for each episode that was given up."""
     shortage: str = ""
+    """Why fewer copies of the environment were open side by side than wanted; empty where there were enough."""
 
     @classmethod
     def of(cls, parts: Sequence[Remarks]) -> Remarks:
@@ -40,17 +37,13 @@ class Remarks:
 
     def lines(self) -> list[str]:
         """Return one sentence for each kind of remark."""
-        lines = [self.shortage] if self.shortage else []
-        if self.prefixes_left_out:
-            lines.append(
-                f"{len(self.prefixes_left_out):,} episodes began without their random prefix, because the environment "
-                f"refused one of its actions (the first: {self.prefixes_left_out[0]}); prefix 0:0 plays none"
-            )
-        if self.abandoned:
-            lines.append(
-                f"{len(self.abandoned):,} episodes of refinement were abandoned, because the environment refused an action "
-                f"of the student (the first: {self.abandoned[0]})"
-            )
+        refused, lines = "because the environment refused", [self.shortage] if self.shortage else []
+        if why := self.prefixes_left_out:
+            began = f"{len(why):,} episodes began without their random prefix"
+            lines.append(f"{began}, {refused} one of its actions (the first: {why[0]}); prefix 0:0 plays none")
+        if why := self.abandoned:
+            ended = f"{len(why):,} episodes of refinement were abandoned"
+            lines.append(f"{ended}, {refused} an action of the student (the first: {why[0]})")
         return lines
 
 
@@ -130,13 +123,10 @@ class VectorSplit:
                     f"environments of one vector must agree: {first.observation_space} with {first.action_space} "
                     f"against {env.observation_space} with {env.action_space}"
                 )
-        self.envs = tuple(envs)
-        self.n_envs = len(envs)
-        self.env_id = first.env_id
+        self.envs, self.n_envs, self.env_id = tuple(envs), len(envs), first.env_id
         self.observation_space = first.observation_space
         self.n_actions, self.action_space = first.n_actions, first.action_space
-        self.autoreset = autoreset
-        self._seeds, self._prefixes = seeds, prefixes
+        self.autoreset, self._seeds, self._prefixes = autoreset, seeds, prefixes
         self.remarks = Remarks() if remarks is None else remarks
         self._episodes = [-1] * self.n_envs
         self._history: list[list[Any]] = [[] for _ in envs]
@@ -209,8 +199,7 @@ class VectorSplit:
         """
         rewards = np.zeros(self.n_envs, np.float32)
         terminated, truncated = np.zeros(self.n_envs, bool), np.zeros(self.n_envs, bool)
-        final_obs: dict[int, NDArray[Any]] = {}
-        infos: dict[int, dict[str, Any]] = {}
+        final_obs, infos = dict[int, NDArray[Any]](), dict[int, dict[str, Any]]()
         listed = one_by_one(actions)
         for index in range(self.n_envs) if mask is None else np.flatnonzero(mask).tolist():
             if self._ended[index]:
@@ -259,7 +248,7 @@ class VectorSplit:
         return [{"episode": e, "actions": list(a)} for e, a in zip(self._episodes, self._history, strict=True)]
 
     def restore(self, state: list[dict[str, Any]]) -> None:
-        """Replay every running episode to where `state` stood.
+        """Replay every episode to where `state` stood; each must be running.
 
         Raises:
             InvalidDataError: If the number of environments differs, or an episode is not determined by its seed.
@@ -267,20 +256,13 @@ class VectorSplit:
         if len(state) != self.n_envs:
             raise InvalidDataError(f"a state of {len(state)} environments does not fit {self.n_envs}")
         for index, entry in enumerate(state):
-            self._episodes[index], self._history[index], self._ended[index] = entry["episode"], [], True
-            if entry["episode"] >= 0:  # -1 was never reset
-                self._replay(index, entry["actions"])
-
-    def _replay(self, index: int, actions: list[int]) -> None:
-        self._episodes[index] -= 1
-        self._reset_one(index)
-        for left, action in zip(reversed(range(len(actions))), actions, strict=True):
-            _, ends, cut, _ = self.envs[index].advance(action)
-            self._history[index].append(action)
-            self._ended[index] = ends or cut
-            # Only an ended episode that waits for its reset may end, and only with its last action.
-            if self._ended[index] and (left or self.autoreset == "same_step"):
-                raise InvalidDataError(f"{self.env_id}: replaying an episode did not repeat it: it cannot be resumed")
+            self._episodes[index] = entry["episode"] - 1
+            self._reset_one(index)
+            for action in entry["actions"]:
+                _, ends, cut, _ = self.envs[index].advance(action)
+                self._history[index].append(action)
+                if ends or cut:
+                    raise InvalidDataError(f"{self.env_id}: replaying an episode did not repeat it: it cannot be resumed")
 
     def close(self) -> None:
         """Close every environment, also where closing one of them fails."""
