@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import PassiveEnvChecker, TimeLimit
 
-from phr.envs.atari import AtariSplitEnv, grey_table
-from phr.envs.atari_ids import AtariSettings, register_old_names
+from phr.envs.atari import AtariSettings, AtariSplitEnv, grey_table, register_old_names
 from phr.envs.registry import make_env, split_env, with_option
 from phr.envs.split import ObservingEnv
 from phr.errors import SettingError, UnknownEnvironmentError, UnsupportedEnvironmentError

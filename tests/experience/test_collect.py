@@ -8,9 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from phr.distil.windows import windows_of
-from phr.envs.lanes import random_starts
 from phr.envs.registry import split_env
-from phr.envs.vector import Start, VectorSplit
+from phr.envs.vector import Start, VectorSplit, random_starts
 from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError, NoSuccessError, SettingError
 from phr.experience import collect
 from phr.experience.collect import collect_experience

@@ -134,8 +134,7 @@ def split_env(env: gymnasium.Env[Any, Any], env_id: str, options: Mapping[str, s
     is_grid = any(base.__module__ == "minigrid.minigrid_env" for base in type(env.unwrapped).__mro__)
     view = given.pop("view", None) if is_grid else None
     if type(env.unwrapped).__module__ == "ale_py.env" and (reason := _plain_atari_reason(env)) is None:
-        from phr.envs.atari import AtariSplitEnv
-        from phr.envs.atari_ids import AtariSettings
+        from phr.envs.atari import AtariSettings, AtariSplitEnv
 
         core: Any = env.unwrapped
         return AtariSplitEnv(core, env_id, AtariSettings.of(core, given))
@@ -214,7 +213,7 @@ def _import_family(env_id: str) -> None:
             raise MissingExtraError(f"{env_id} needs the package {package}; {_pip_line(error)}") from error
         return  # a bare name such as Own-v0 may be somebody else's
     if package == "ale_py":
-        from phr.envs.atari_ids import register_old_names
+        from phr.envs.atari import register_old_names
 
         register_old_names()
 

@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phr.envs.lanes import random_prefix
 from phr.envs.split import SplitEnv, TrainingVector
-from phr.envs.vector import Remarks, Start, VectorSplit, make_training_vectors
+from phr.envs.vector import Remarks, Start, VectorSplit, make_training_vectors, random_prefix
 from phr.errors import InvalidDataError
 from phr.evaluation.episodes import play_episodes
 from phr.networks.policy import PlanNetwork, blank_network
