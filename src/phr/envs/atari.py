@@ -110,8 +110,6 @@ _NTSC = (
 )  # fmt: skip
 
 SIZE, STACK = 84, 4
-_CONSOLE_FPS = 60.0
-_PAL_HEIGHT = 250
 _NOOP, _FIRE = Action.NOOP.value, Action.FIRE.value
 _CHECKED_FRAMES = 120
 """Enough to see the games that ale-py 0.12 does not restore exactly: Amidar, Koolaid, Q*bert, Tetris, Tron Deadly Discs."""
@@ -119,7 +117,7 @@ _CHECKED_FRAMES = 120
 
 def grey_table(ale: Any) -> NDArray[np.uint8] | None:
     """Return the grey of every colour number, shape `(256,)`; None for a PAL game, whose palette was not measured whole."""
-    if ale.getScreenDims()[0] == _PAL_HEIGHT:
+    if ale.getScreenDims()[0] == 250:
         return None
     return np.repeat(np.array(_NTSC, np.uint8), 2)  # NTSC colours are even numbers
 
@@ -174,8 +172,8 @@ class AtariSplitEnv(SplitEnv):
 
     @property
     def steps_per_second(self) -> float:
-        """The pace of the console."""
-        return _CONSOLE_FPS / (sum(self.settings.skips) / 2)
+        """The pace of the console, which shows 60 frames a second."""
+        return 60 / (sum(self.settings.skips) / 2)
 
     def action_effects(self) -> NDArray[np.int64] | None:
         """Return in Pong the direction of each action: 1 for RIGHT (up), −1 for LEFT (down), 0 for the others."""
@@ -370,12 +368,8 @@ class AtariVector:
     instead of 1 .. noop_max. In the last observation of an episode the newest frame is the one before, in part. And its
     state cannot be saved: `restore` begins new episodes, so a resumed training is not, bit for bit, the uninterrupted one.
 
-    Args:
-        single: A game of this kind that has `native_vectors`; only its settings are used.
-        games: Their numbers.
-        seeds: (game, round) → seed; the round counts calls of `reset` and `restore`, because the games reset themselves.
-            None draws a random seed.
-        n_threads: Threads that step the games.
+    Of `single`, a game that has `native_vectors`, only the settings are used. `seeds` maps a number of `games` and a round
+    to a seed, or None for a random one; the round counts calls of `reset` and `restore`, as the games reset themselves.
     """
 
     exact_resume = False
