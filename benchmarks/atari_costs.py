@@ -38,8 +38,13 @@ def main(arguments: Arguments) -> None:
         raise SystemExit(f"--env-id must be an Atari id, got {arguments.env_id!r}")
     plain = gymnasium.make(f"ALE/{_pascal(ours.game)}-v5", frameskip=1, repeat_action_probability=ours.settings.sticky)
     field = FrameStackObservation(AtariPreprocessing(plain), 4)
-    vector = AtariVector(ours, 8)
+    vector = AtariVector(ours, range(8), lambda _game, _round: None, 1)
     vector.reset()
+
+    def step_vector(batch: Any) -> None:
+        vector.send(batch)
+        vector.receive()
+
     bare, out = ours.bare(), np.empty((4, 84, 84), np.uint8)
     actions = np.random.default_rng(0).integers(ours.n_actions, size=arguments.decisions).tolist()
 
@@ -62,7 +67,7 @@ def main(arguments: Arguments) -> None:
         "AtariPreprocessing + FrameStackObservation": (field.reset, lambda: _each(field.step, actions), 1),
         "AtariVectorEnv, 8 games": (
             lambda: None,
-            lambda: _each(vector.advance, [np.full(8, action) for action in actions[: len(actions) // 8]]),
+            lambda: _each(step_vector, [np.full(8, action) for action in actions[: len(actions) // 8]]),
             1,
         ),
         "reset": (lambda: None, lambda: _each(lambda _: ours.reset(), range(20)), arguments.decisions // 20),

@@ -237,10 +237,10 @@ def test_episodes_in_which_the_student_errs_are_abandoned_and_counted() -> None:
         steps = (shown[:, None] + np.arange(3)) % 4
         np.testing.assert_array_equal(windows.actions[windows.valid], steps[windows.valid])
     assert right[1].remarks.lines() == []
-    assert 0 < wrong[1].remarks.n_abandoned <= 20 * 8 - n_wrong
+    assert 0 < len(wrong[1].remarks.abandoned) <= 20 * 8 - n_wrong
     assert n_wrong < n_windows
     (line,) = wrong[1].remarks.lines()
-    assert line.startswith(f"{wrong[1].remarks.n_abandoned:,} episodes of refinement were abandoned")
+    assert line.startswith(f"{len(wrong[1].remarks.abandoned):,} episodes of refinement were abandoned")
     assert "board: step() raised ValueError: illegal move 0" in line
 
 

@@ -11,8 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.envs import atari_ids
-from phr.envs.atari import AtariSplitEnv
+from phr.envs.atari import AtariSplitEnv, register_old_names
 from phr.envs.registry import make_env
 
 
@@ -31,7 +30,7 @@ class SlowAtari:
     """
 
     def __init__(self, game_id: str, frame_skip: int = 4, fire: bool = False) -> None:
-        atari_ids.register_old_names()
+        register_old_names()
         made = gymnasium.make(game_id, frameskip=1, repeat_action_probability=0.0, obs_type="grayscale")
         self.env: Any = made.unwrapped
         self._frame_skip, self._fire = frame_skip, fire

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import PassiveEnvChecker, TimeLimit
 
-from phr.envs.atari import AtariSplitEnv, grey_table
-from phr.envs.atari_ids import AtariSettings, register_old_names
+from phr.envs.atari import AtariSettings, AtariSplitEnv, grey_table, register_old_names
 from phr.envs.registry import make_env, split_env, with_option
 from phr.envs.split import ObservingEnv
 from phr.errors import SettingError, UnknownEnvironmentError, UnsupportedEnvironmentError
@@ -125,7 +124,7 @@ def patched_wrapper() -> gymnasium.Env[Any, Any]:
         (lambda: TimeLimit(gymnasium.make("ALE/Pong-v5"), 10), "wrapper gymnasium.wrappers.common.TimeLimit is not on the"),
         (lambda: Mirror(gymnasium.make("ALE/Pong-v5")), "wrapper tests.envs.test_atari_ids.Mirror is not on the list"),
         (patched_core, "a method of AtariEnv was replaced"),
-        (patched_wrapper, "a method of OrderEnforcing was replaced"),
+        (patched_wrapper, "a method of gymnasium.wrappers.common.OrderEnforcing was replaced"),
     ],
 )
 def test_a_changed_game_is_played_as_it_was_changed(make: Callable[[], gymnasium.Env[Any, Any]], reason: str) -> None:

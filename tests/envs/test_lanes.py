@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from phr.envs import lanes as lanes_module
-from phr.envs.lanes import Lanes, random_starts
+from phr.envs import vector as vector_module
 from phr.envs.split import Advance, SplitEnv
-from phr.envs.vector import Start, VectorSplit
+from phr.envs.vector import Lanes, Start, VectorSplit, random_starts
 from phr.errors import SettingError, UnsupportedEnvironmentError
 from tests.helpers import corridor
 
@@ -99,7 +98,7 @@ def test_an_empty_range_of_prefixes_is_refused(prefix: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_episodes_without_an_end_are_refused(n_envs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes_module, "PATIENCE", 30)
+    monkeypatch.setattr(vector_module, "PATIENCE", 30)
     vector = VectorSplit([SeedLengthEnv() for _ in range(n_envs)], "disabled")
 
     def play(lengths: list[int]) -> None:

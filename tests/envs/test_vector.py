@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Autoreset, Start, VectorSplit
-from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
+from phr.errors import InvalidDataError, UnsupportedEnvironmentError
 from tests.helpers import LEFT, RIGHT, corridor, noisy
 
 
@@ -20,7 +20,7 @@ def numbered_seeds(env: int, episode: int) -> int:
     return 1000 * env + episode
 
 
-def corridors(autoreset: str, n_envs: int = 2, max_steps: int = 20, **kwargs: Any) -> VectorSplit:
+def corridors(autoreset: Autoreset, n_envs: int = 2, max_steps: int = 20, **kwargs: Any) -> VectorSplit:
     vector = VectorSplit([corridor(max_steps, **kwargs) for _ in range(n_envs)], autoreset, numbered_seeds)
     vector.reset()
     return vector
@@ -75,15 +75,10 @@ def test_disabled_leaves_the_reset_to_the_caller() -> None:
 
 
 @pytest.mark.parametrize("autoreset", ["same_step", "disabled"])
-def test_an_environment_must_be_reset_before_its_first_step(autoreset: str) -> None:
+def test_an_environment_must_be_reset_before_its_first_step(autoreset: Autoreset) -> None:
     vector = VectorSplit([corridor()], autoreset)
     with pytest.raises(InvalidDataError, match="no running episode"):
         walk(vector, RIGHT)
-
-
-def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(SettingError, match="autoreset must be one of 'same_step', 'disabled'; got 'Next'"):
-        VectorSplit([corridor()], "Next")
 
 
 def test_only_the_masked_environments_move_and_are_seen() -> None:
@@ -179,27 +174,6 @@ def test_a_restored_vector_has_the_same_future(seed: int, n_steps: int, env_id: 
         assert futures(other, seed) == expected
 
 
-def test_an_ended_episode_is_restored_as_ended() -> None:
-    vector = corridors("disabled")
-    walk(vector, *[RIGHT] * 4)
-    state = vector.state()
-    other = corridors("disabled")
-    other.restore(state)
-    assert cells(other) == [4, 4]
-    with pytest.raises(InvalidDataError, match="no running episode"):
-        walk(other, RIGHT)
-
-
-def test_what_was_never_reset_is_restored_as_such() -> None:
-    vector = VectorSplit([corridor()], "disabled", numbered_seeds)
-    state = vector.state()
-    vector.reset()
-    vector.restore(state)
-    assert vector.state() == state
-    with pytest.raises(InvalidDataError, match="no running episode"):
-        walk(vector, RIGHT)
-
-
 def test_a_replay_that_ends_early_is_refused() -> None:
     long, short = corridors("same_step", n_envs=1), corridors("same_step", n_envs=1, max_steps=2)
     walk(long, RIGHT, RIGHT, RIGHT)
@@ -261,11 +235,6 @@ def test_every_episode_begins_with_the_prefix_of_the_schedule() -> None:
     assert cells(other) == cells(vector)
 
 
-def test_modes_have_names() -> None:
-    assert [Autoreset(mode.value) for mode in Autoreset] == list(Autoreset)
-    assert Autoreset(Autoreset.DISABLED) is Autoreset.DISABLED
-
-
 def test_closing_closes_every_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[SplitEnv] = []
     monkeypatch.setattr(SplitEnv, "close", lambda env: closed.append(env))
@@ -295,7 +264,7 @@ def opener(n_good: int, closed: list[SplitEnv], *, n_cells: int = 5) -> Callable
 @pytest.mark.parametrize(("n_good", "n_wanted"), [(1, 4), (3, 4), (4, 4), (9, 4)])
 def test_opening_takes_as_many_as_can_be_open(n_good: int, n_wanted: int) -> None:
     closed: list[SplitEnv] = []
-    with VectorSplit.open(opener(n_good, closed), n_wanted, "disabled") as vector:
+    with VectorSplit.open(opener(n_good, closed), n_wanted) as vector:
         assert vector.n_envs == min(n_good, n_wanted)
         assert closed == []
         message = (
@@ -307,21 +276,21 @@ def test_opening_takes_as_many_as_can_be_open(n_good: int, n_wanted: int) -> Non
 
 def test_the_first_environment_has_to_open() -> None:
     with pytest.raises(OSError, match="^no more$"):
-        VectorSplit.open(opener(0, []), 4, "disabled")
+        VectorSplit.open(opener(0, []), 4)
     with pytest.raises(InvalidDataError, match="needs at least one"):
-        VectorSplit.open(opener(4, []), 0, "disabled")
+        VectorSplit.open(opener(4, []), 0)
 
 
 def test_what_was_opened_is_closed_where_the_vector_cannot_be_made() -> None:
     closed: list[SplitEnv] = []
     with pytest.raises(UnsupportedEnvironmentError, match="must agree"):
-        VectorSplit.open(opener(3, closed, n_cells=4), 3, "disabled")
+        VectorSplit.open(opener(3, closed, n_cells=4), 3)
     assert len(closed) == 3
 
 
 def test_every_environment_is_closed_also_where_closing_one_fails() -> None:
     closed: list[SplitEnv] = []
-    vector = VectorSplit.open(opener(4, closed), 3, "disabled")
+    vector = VectorSplit.open(opener(4, closed), 3)
 
     def fail() -> None:
         raise OSError("cannot close")

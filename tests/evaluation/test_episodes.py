@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phr.acting.agent import HorizonAgent
-from phr.envs.lanes import random_starts
 from phr.envs.registry import split_env
-from phr.envs.vector import Start, VectorSplit
+from phr.envs.vector import Start, VectorSplit, random_starts
 from phr.errors import HorizonError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.teachers.oracle import OraclePlanner

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
-from phr.envs.vector import Start, VectorSplit
+from phr.envs.vector import Start, VectorSplit, random_starts
 from phr.errors import SettingError, UnsupportedEnvironmentError
 from phr.evaluation.episodes import distinct_starts, play_all_starts, play_episodes, unseen_starts
 from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from phr.errors import BrokenEnvironmentError
 from phr.evaluation.bound import TimeBound
 from phr.evaluation.episodes import StartsResult
 from phr.evaluation.summary import Evaluation
@@ -134,7 +133,7 @@ def test_what_did_not_go_as_asked_is_printed_at_the_end() -> None:
         record.close_episode([0.0, 1.0], 1, True, None)
         record.close_run([], 1, 1.0, 0.5)
         for _ in range(n):
-            record.remarks.prefix_left_out(BrokenEnvironmentError(f"run {record.seed}"))
+            record.remarks.prefixes_left_out.append(f"run {record.seed}")
     evaluation = replace(made_up(), runs=tuple(records))
     last = str(evaluation).splitlines()[-1]
     assert last.startswith("  warning        3 episodes began without their random prefix")

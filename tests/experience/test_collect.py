@@ -8,9 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from phr.distil.windows import windows_of
-from phr.envs.lanes import random_starts
 from phr.envs.registry import split_env
-from phr.envs.vector import Start, VectorSplit
+from phr.envs.vector import Start, VectorSplit, random_starts
 from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError, NoSuccessError, SettingError
 from phr.experience import collect
 from phr.experience.collect import collect_experience
@@ -145,7 +144,7 @@ def test_prefixes_that_hold_an_illegal_action_are_left_out_and_counted() -> None
     vector = VectorSplit([split_env(RefusingEnv(), "refusing") for _ in range(2)], "disabled")
     recorded = collect_experience(always_right(), vector, starts)
     assert recorded.lengths.tolist() == [3, 4, 4, 4, 2]
-    assert vector.remarks.n_prefixes_left_out == 2
+    assert len(vector.remarks.prefixes_left_out) == 2
     (line,) = vector.remarks.lines()
     assert line.startswith("2 episodes began without their random prefix, because the environment refused one of its ")
     assert "(the first: refusing: step() raised ValueError: illegal move 0)" in line

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from phr.actions import action_space_of
 from phr.distil.config import PHRConfig
-from phr.envs.lanes import random_starts
 from phr.envs.registry import make_env
-from phr.envs.vector import Remarks, VectorSplit
+from phr.envs.vector import Remarks, VectorSplit, random_starts
 from phr.errors import IncompatibleModelError
 from phr.evaluation.episodes import make_vector
 from phr.experience.collect import collect_experience

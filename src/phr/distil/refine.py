@@ -23,8 +23,7 @@ from torch import Tensor
 
 from phr.distil.phr import PHR
 from phr.distil.student_states import MixedWindows, StudentStates, StudentWindowData, StudentWindows
-from phr.envs.lanes import random_prefix
-from phr.envs.vector import Remarks
+from phr.envs.vector import Remarks, random_prefix
 from phr.evaluation.episodes import make_vector
 from phr.networks.policy import blank_network
 from phr.networks.torch_planner import TorchPlanner

@@ -15,7 +15,7 @@ from torch import Tensor
 from phr.actions import ActionSpace, as_space
 from phr.distil.config import PHRConfig
 from phr.distil.windows import Batch, WindowData, regressed, teacher_rows
-from phr.envs.vector import Autoreset, VectorSplit
+from phr.envs.vector import VectorSplit
 from phr.errors import EmptyBatchError, InvalidDataError, NonFiniteError, SettingError
 from phr.experience.collect import non_finite_plan, teacher_logits_of
 from phr.protocols import Planner
@@ -214,8 +214,8 @@ class StudentStates:
         most_plans: int = 1,
         noise: float = 0.0,
     ) -> None:
-        if vector.autoreset is not Autoreset.DISABLED:
-            raise SettingError(f"student states need autoreset 'disabled', got {vector.autoreset.value!r}")
+        if vector.autoreset != "disabled":
+            raise SettingError(f"student states need autoreset 'disabled', got {vector.autoreset!r}")
         self._student, self._teacher, self._vector, self._rng = student, teacher, vector, rng
         self._most_plans, self._noise = most_plans, noise
         self._episodes = np.zeros(vector.n_envs, np.int64)

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     from phr.envs.registry import make_gym_env as make_gym_env
     from phr.envs.split import Family as Family
     from phr.envs.split import SplitEnv as SplitEnv
-    from phr.envs.vector import Autoreset as Autoreset
     from phr.envs.vector import Start as Start
     from phr.envs.vector import VectorSplit as VectorSplit
 
 FOUR_ROOMS_ID = "PHR/FourRooms-v0"
-"""The id under which `import phr` registers `phr.envs.four_rooms`; it stands here because that import must stay light."""
+"""The id under which `import phr` registers `phr.envs.four_rooms`; here, because that import must stay light."""
 
 __getattr__, __all__ = lazy_names(
     __name__,
@@ -29,7 +28,7 @@ __getattr__, __all__ = lazy_names(
         "minigrid_split": "PlaneLayout layout_of",
         "registry": "env_id_of_file make_env make_gym_env",
         "split": "Family SplitEnv",
-        "vector": "Autoreset Start VectorSplit",
+        "vector": "Start VectorSplit",
     },
 )
 __all__ += ["FOUR_ROOMS_ID"]

@@ -9,23 +9,93 @@ Preprocessing follows `ale_py.vector_env.AtariVectorEnv`: grey, maximum of a dec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import gymnasium
 import numpy as np
-from ale_py import Action, roms
+from ale_py import Action, ALEInterface, LoggerMode, roms
 from ale_py.env import AtariEnv
+from ale_py.registration import rom_id_to_name
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from phr.cores import available_cores
-from phr.envs.atari_ids import AtariSettings
-from phr.envs.split import Advance, BareSimulator, SeedSchedule, SplitEnv, Timing, VectorStep, discrete_size
-from phr.errors import InvalidDataError, MissingExtraError, UnsupportedEnvironmentError
+from phr.envs.split import Advance, BareSimulator, SeedSchedule, SplitEnv, Timing, VectorStep
+from phr.errors import MissingExtraError, SettingError, UnsupportedEnvironmentError
 from phr.seeding import reseed
+
+_MAX_FRAMES = 108_000
+"""Half an hour of the game."""
+_FIELD_FRAME_SKIP = 4
+_SPELLINGS = {("fire_reset", "0"): ("fire", "no"), ("fire_reset", "1"): ("fire", "reset")}
+"""ale-py's name of an option, for which an id may be searched and replaced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtariSettings:
+    """How a game is played; an id may set the fields, e.g. `ALE/Pong-v5?sticky=0&noop_max=0`."""
+
+    frame_skip: int | tuple[int, int] = _FIELD_FRAME_SKIP
+    """Frames that an action lasts; a pair is a range (upper end excluded) from which each decision draws."""
+    sticky: float = 0.0
+    """Probability that a frame repeats the action of the frame before it instead of the one chosen."""
+    noop_max: int = 30
+    """An episode begins with 1 .. noop_max idle frames; 0 is none."""
+    fire: str = "no"
+    """When FIRE is pressed for the policy, in games that have that button. `no`: never. `reset`: for one frame before the
+    idle ones, as ale-py's vector environment does. `life`: after the idle frames and after each lost life, as
+    Stable-Baselines3's `FireResetEnv` with `EpisodicLifeEnv` does; but here a lost life does not end the episode."""
+    max_frames: int = _MAX_FRAMES
+    """Frames after which an episode is cut off, idle ones not counted."""
+
+    def __post_init__(self) -> None:
+        shortest, longest = self.skips
+        if not 1 <= shortest <= longest:
+            raise SettingError(f"frame_skip must be >= 1, got {self.frame_skip}")
+        if not 0 <= self.sticky <= 1:
+            raise SettingError(f"sticky must be a probability from 0 to 1, got {self.sticky}")
+        if self.fire not in ("no", "reset", "life"):
+            raise SettingError(f"fire must be one of 'no', 'reset', 'life'; got {self.fire!r}")
+        if self.noop_max < 0 or self.max_frames < 1:
+            raise SettingError(f"noop_max must be >= 0 and max_frames >= 1, got {self.noop_max} and {self.max_frames}")
+
+    @property
+    def skips(self) -> tuple[int, int]:
+        """Fewest and most frames that an action lasts."""
+        skip = self.frame_skip
+        return (skip, skip) if isinstance(skip, int) else (skip[0], skip[1] - 1)
+
+    @classmethod
+    def of(cls, env: AtariEnv, options: Mapping[str, str]) -> AtariSettings:
+        """Return the settings that an environment was registered with, changed by options.
+
+        Ids that skip no frame (`NoFrameskip`, for preprocessing that skips by itself) get the usual four.
+        """
+        registered = cls(
+            frame_skip=env._frameskip if env._frameskip != 1 else _FIELD_FRAME_SKIP,
+            sticky=round(env.ale.getFloat("repeat_action_probability"), 6),  # the emulator keeps a float32
+            max_frames=env.ale.getInt("max_num_frames_per_episode") or _MAX_FRAMES,
+        )
+        given = dict(_SPELLINGS.get(option, option) for option in options.items())
+        return replace(registered, **{name: _parse(name, text) for name, text in given.items()})
+
+
+def _parse(name: str, text: str) -> Any:
+    names = [field.name for field in fields(AtariSettings)]
+    if name not in names:
+        raise SettingError(f"Atari has no option {name!r}; choose one of {', '.join(names)}")
+    kind: Callable[[str], Any] = {"sticky": float, "fire": str}.get(name, int)
+    try:
+        return kind(text)
+    except ValueError:
+        expected = "a number" if kind is float else "a whole number"
+        raise SettingError(f"{name} must be {expected}, got {text!r}") from None
+
 
 # Sixteen hues of eight luminances; measured off the emulator by benchmarks/atari_palette.py.
 _NTSC = (
@@ -39,24 +109,17 @@ _NTSC = (
     47, 79, 107, 133, 157, 179, 200, 220, 47, 79, 107, 133, 157, 179, 200, 220,
 )  # fmt: skip
 
-_PAL_HEIGHT = 250
-"""Lines of a PAL screen; those games have other colours."""
+SIZE, STACK = 84, 4
+_NOOP, _FIRE = Action.NOOP.value, Action.FIRE.value
+_CHECKED_FRAMES = 120
+"""Enough to see the games that ale-py 0.12 does not restore exactly: Amidar, Koolaid, Q*bert, Tetris, Tron Deadly Discs."""
 
 
 def grey_table(ale: Any) -> NDArray[np.uint8] | None:
     """Return the grey of every colour number, shape `(256,)`; None for a PAL game, whose palette was not measured whole."""
-    if ale.getScreenDims()[0] == _PAL_HEIGHT:
+    if ale.getScreenDims()[0] == 250:
         return None
     return np.repeat(np.array(_NTSC, np.uint8), 2)  # NTSC colours are even numbers
-
-
-SIZE, STACK = 84, 4
-
-_CONSOLE_FPS = 60.0
-
-_NOOP, _FIRE = Action.NOOP.value, Action.FIRE.value
-_CHECKED_FRAMES = 120
-"""Enough to see the games that ale-py 0.12 does not restore exactly: Amidar, Koolaid, Q*bert, Tetris, Tron Deadly Discs."""
 
 
 class AtariSplitEnv(SplitEnv):
@@ -64,72 +127,53 @@ class AtariSplitEnv(SplitEnv):
 
     Every episode starts from the same state of the emulator, and all chance (idle frames at the start, sticky actions, a
     varying frame skip) comes from the environment's own generator, so that a seed determines an episode. An episode is a
-    whole game, and rewards are the game's own.
-
-    Args:
-        env: Gymnasium's environment, as ale-py makes it; its emulator is driven directly.
-        env_id: The id it was made from.
-        settings: Frame skip, sticky actions, idle frames; by default as registered.
-
-    Raises:
-        UnsupportedEnvironmentError: If its actions are not discrete.
-        MissingExtraError: If OpenCV is not installed.
+    whole game, and rewards are the game's own. MissingExtraError without OpenCV.
     """
 
     family = "atari"
     stepping = "fast path: the emulator alone; frames are prepared only when an observation is built"
     shown = "four grey frames, the newest last, each the maximum of a decision's last two screens"
 
-    def __init__(self, env: AtariEnv, env_id: str, settings: AtariSettings | None = None) -> None:
+    def __init__(self, env: AtariEnv, env_id: str, settings: AtariSettings) -> None:
         try:
             import cv2
         except ModuleNotFoundError as error:
             raise MissingExtraError(f"{env_id} needs OpenCV ({error}); pip install 'phr[atari]'") from error
         self._cv2 = cv2
-        self.env_id = env_id
-        self.n_actions = discrete_size(env.action_space, env_id)
+        self.gym_env, self.env_id, self.settings = env, env_id, settings
         self.observation_space = spaces.Box(0, 255, (STACK, SIZE, SIZE), np.uint8)
-        self.settings = settings = settings or AtariSettings.of(env)
+        shortest, longest = settings.skips
+        self.timing = Timing(settings.frame_skip, settings.sticky, settings.noop_max, settings.max_frames // shortest)
         self.game = env._game
         self._rom: Any = roms.get_rom_path(self.game)
-        self.gym_env: gymnasium.Env[Any, Any] = env
         self._env, self._ale = env, env.ale
         self._load()
         self._rng = np.random.default_rng()
+        # Without a palette the emulator itself turns screens grey when they are copied.
         self._grey = grey_table(self._ale)
+        self._read = self._ale.getScreen if self._grey is not None else self._ale.getScreenGrayscale
         height, width = self._ale.getScreenDims()
         self._raw = np.zeros((STACK, 2, height, width), np.uint8)
         self._screens = [(first, second) for first, second in self._raw]
-        self._first_screen = np.zeros((height, width), np.uint8)
         self._both = np.zeros((2 * height, width), np.uint8)
-        self._pooled = np.zeros((height, width), np.uint8)
+        self._first_screen, self._pooled = np.zeros((2, height, width), np.uint8)
         self._frames = np.zeros((STACK, SIZE, SIZE), np.uint8)
         self._actions = [action.value for action in env._action_set]
-        self.full_action_space = len(self._actions) == len(self._ale.getLegalActionSet())
-        self._varies = settings.sticky > 0 or isinstance(settings.frame_skip, tuple)
-        self._plain = [(action,) * _longest(settings.frame_skip) for action in self._actions]
+        self.n_actions = len(self._actions)
+        self._varies = settings.sticky > 0 or shortest < longest
+        self._plain = [(action,) * longest for action in self._actions]
         fires = settings.fire if _FIRE in self._actions else "no"
         self._fires_first, self._fires_on = fires == "reset", fires == "life"
         self._launch = [self._actions.index(_FIRE), *range(2, len(self._actions))][:2] if self._fires_on else []
-        # Without a palette the emulator itself turns screens grey when they are copied.
-        self._read = self._ale.getScreen if self._grey is not None else self._ale.getScreenGrayscale
         self._read(self._first_screen)
         self._snapshot: Any = self._exact_snapshot()
         self._head = self._pending = self._elapsed = self._lives = self.n_noops = 0
         self._last_action = _NOOP
 
     @property
-    def timing(self) -> Timing:
-        """Frames, chance and limits, from the settings."""
-        skip = self.settings.frame_skip
-        limit = self.settings.max_frames // (skip if isinstance(skip, int) else skip[0])
-        return Timing(frame_skip=skip, sticky=self.settings.sticky, idle_starts=self.settings.noop_max, step_limit=limit)
-
-    @property
     def steps_per_second(self) -> float:
-        """The pace of the console."""
-        skip = self.settings.frame_skip
-        return _CONSOLE_FPS / (skip if isinstance(skip, int) else (skip[0] + skip[1] - 1) / 2)
+        """The pace of the console, which shows 60 frames a second."""
+        return 60 / (sum(self.settings.skips) / 2)
 
     def action_effects(self) -> NDArray[np.int64] | None:
         """Return in Pong the direction of each action: 1 for RIGHT (up), −1 for LEFT (down), 0 for the others."""
@@ -138,35 +182,22 @@ class AtariSplitEnv(SplitEnv):
         return np.array([("RIGHT" in name) - ("LEFT" in name) for name in self._env.get_action_meanings()], np.int64)
 
     def native_vectors(self, n_envs: int, seeds: SeedSchedule) -> Sequence[AtariVector] | None:
-        """Return games in ale-py's own threads; None where those cannot play this one.
+        """Return games in ale-py's own threads, numbered through; None where those cannot play this one.
 
         With two cores or more there are two groups: while one is played the policy computes actions for the other.
         """
-        if self.native_refusal() is not None:
+        # They have a fixed frame skip, press no FIRE after a lost life, and play the default mode and difficulty.
+        fixed = isinstance(self.settings.frame_skip, int)
+        if not fixed or self._fires_on or self._env._game_mode or self._env._game_difficulty:
             return None
         cores = available_cores()
-        n_groups = 2 if cores > 1 and n_envs > 1 else 1
-        sizes = [n_envs // n_groups + (group < n_envs % n_groups) for group in range(n_groups)]
-        starts = [sum(sizes[:group]) for group in range(n_groups)]
-        threads = max(1, cores // n_groups)
-
-        def numbered_from(first: int) -> SeedSchedule:
-            return lambda env, episode: seeds(first + env, episode)
-
-        return [AtariVector(self, n, numbered_from(first), threads) for n, first in zip(sizes, starts, strict=True)]
-
-    def native_refusal(self) -> str | None:
-        """Return why ale-py's native vector cannot play this game; None where it can."""
-        if not isinstance(self.settings.frame_skip, int):
-            return "its frame skip is fixed"
-        if self._fires_on:
-            return "it does not press FIRE after a lost life"
-        if self._env._game_mode or self._env._game_difficulty:
-            return "it plays the default mode and difficulty only"
-        return None
+        if cores == 1 or n_envs == 1:
+            return [AtariVector(self, range(n_envs), seeds, cores)]
+        half, threads = (n_envs + 1) // 2, cores // 2
+        return [AtariVector(self, games, seeds, threads) for games in (range(half), range(half, n_envs))]
 
     def _load(self) -> None:
-        """Load the game as Gymnasium's `reset` does, with the emulator's own sticky actions and limit switched off."""
+        """Load the game as Gymnasium's `reset` does, without the emulator's own sticky actions and limit."""
         self._ale.setFloat("repeat_action_probability", 0.0)
         self._ale.setInt("max_num_frames_per_episode", 0)
         self._ale.setInt("random_seed", 0)
@@ -179,16 +210,14 @@ class AtariSplitEnv(SplitEnv):
 
     def _exact_snapshot(self) -> Any:
         """Return a state to which the emulator returns exactly (0.1 ms); None if the game must be loaded again (90 ms)."""
-        snapshot = self._ale.cloneState(include_rng=True)
+        ale, snapshot = self._ale, self._ale.cloneState(include_rng=True)
         actions = np.random.default_rng(0).choice(self._actions, _CHECKED_FRAMES).tolist()
 
         def play() -> list[tuple[Any, ...]]:
-            return [
-                (self._ale.act(action), self._ale.getRAM().tobytes(), self._ale.getScreen().tobytes()) for action in actions
-            ]
+            return [(ale.act(action), ale.getRAM().tobytes(), ale.getScreen().tobytes()) for action in actions]
 
         first = play()
-        self._ale.restoreState(snapshot)
+        ale.restoreState(snapshot)
         return snapshot if play() == first else None
 
     def reset(self, seed: int | None = None) -> None:
@@ -233,7 +262,7 @@ class AtariSplitEnv(SplitEnv):
         return float(reward), terminated, not terminated and self._elapsed >= self.settings.max_frames, {}
 
     def _decide(self, action: Any) -> int:
-        """Play the frames of one decision. The emulator stands still once the game is over, so none is cut short."""
+        """Play the frames of one decision; the emulator stands still once the game is over."""
         frames = self._varied(action) if self._varies else self._plain[action]
         act = self._ale.act
         reward = 0
@@ -254,9 +283,8 @@ class AtariSplitEnv(SplitEnv):
     def _launch_after_lost_life(self) -> int:
         """Play NOOP, FIRE and the action after it if the last decision took a life; return the reward.
 
-        Some games have 0 lives for a few frames before they are over: nothing is pressed then.
-
-        Source: Stable-Baselines3's `FireResetEnv` and `EpisodicLifeEnv`.
+        Some games have 0 lives for a few frames before they are over: nothing is pressed then. Source: Stable-Baselines3's
+        `FireResetEnv` and `EpisodicLifeEnv`.
         """
         before, self._lives = self._lives, self._ale.lives()
         return sum(map(self._decide, (0, *self._launch))) if 0 < self._lives < before else 0
@@ -301,11 +329,7 @@ class AtariSplitEnv(SplitEnv):
         reseed(self._rng, seed)
 
     def start_seeds(self) -> list[int]:
-        """Return one seed for each number of idle frames: every way in which an episode can begin.
-
-        Raises:
-            UnsupportedEnvironmentError: If chance acts after the start too, so that no list of starts is complete.
-        """
+        """Return one seed for each number of idle frames; an error if chance acts later too."""
         if self._varies:
             raise UnsupportedEnvironmentError(
                 f"{self.env_id}: sticky actions or a varying frame skip make every episode differ; evaluate episodes instead"
@@ -344,44 +368,29 @@ class AtariVector:
     instead of 1 .. noop_max. In the last observation of an episode the newest frame is the one before, in part. And its
     state cannot be saved: `restore` begins new episodes, so a resumed training is not, bit for bit, the uninterrupted one.
 
-    Args:
-        single: A game of this kind; only its settings are used.
-        n_envs: Games side by side, >= 1.
-        seeds: (game, round) → seed of a game; the round counts calls of `reset` and `restore`, because the games reset
-            themselves. None draws a random seed.
-        n_threads: Threads that step the games.
-
-    Raises:
-        UnsupportedEnvironmentError: If the native emulators cannot play it (`AtariSplitEnv.native_refusal`).
-        InvalidDataError: If there is no game.
+    Of `single`, a game that has `native_vectors`, only the settings are used. `seeds` maps a number of `games` and a round
+    to a seed, or None for a random one; the round counts calls of `reset` and `restore`, as the games reset themselves.
     """
 
     exact_resume = False
 
-    def __init__(
-        self, single: AtariSplitEnv, n_envs: int, seeds: SeedSchedule = lambda _i, _k: None, n_threads: int = 1
-    ) -> None:
-        if n_envs < 1:
-            raise InvalidDataError("a vector of environments needs at least one")
-        refusal, frame_skip = single.native_refusal(), single.settings.frame_skip
-        if refusal is not None or not isinstance(frame_skip, int):
-            raise UnsupportedEnvironmentError(f"{single.env_id}: ale-py's native vector cannot play it: {refusal}")
-        self.env_id, self.n_envs = single.env_id, n_envs
+    def __init__(self, single: AtariSplitEnv, games: range, seeds: SeedSchedule, n_threads: int) -> None:
+        self.env_id, self.n_envs = single.env_id, len(games)
         self.observation_space, self.n_actions = single.observation_space, single.n_actions
-        settings = single.settings
+        settings: Any = single.settings
         self._env: Any = AtariVectorEnv(  # every argument with a surprising default is spelled out
             single.game,
-            n_envs,
+            self.n_envs,
             num_threads=n_threads,
             max_num_frames_per_episode=settings.max_frames,
             repeat_action_probability=settings.sticky,
-            full_action_space=single.full_action_space,
+            full_action_space=single.n_actions == len(single._ale.getLegalActionSet()),
             autoreset_mode=AutoresetMode.SAME_STEP,
             img_height=SIZE,
             img_width=SIZE,
             grayscale=True,
             stack_num=STACK,
-            frameskip=frame_skip,
+            frameskip=settings.frame_skip,
             maxpool=True,
             noop_max=settings.noop_max,
             episodic_life=False,
@@ -389,40 +398,26 @@ class AtariVector:
             reward_clipping=False,
             use_fire_reset=settings.fire == "reset",
         )
-        self._seeds, self._round = seeds, -1
-        self._latest: NDArray[np.uint8] | None = None
-        self._under_way = False
-        self.n_noops = np.zeros(n_envs, np.int64)
+        self._games, self._seeds, self._round = games, seeds, -1
+        self._latest: Any = None
+        self.n_noops = np.zeros(self.n_envs, np.int64)
         """Idle frames with which each running episode began."""
 
     def reset(self) -> None:
         """Start an episode in every game."""
         self._round += 1
-        seeds = [self._seeds(index, self._round) for index in range(self.n_envs)]
+        seeds = [self._seeds(game, self._round) for game in self._games]
         # The emulator's seeds have 31 bits, and −1 means none.
         native = np.array([-1 if seed is None else seed % 2**31 for seed in seeds])
         self._latest, info = self._env.reset(seed=native)
         self.n_noops = np.array(info["episode_frame_number"], np.int64)
 
-    def advance(self, actions: NDArray[np.int64]) -> VectorStep:
-        """Move every game by one action; one that ends starts again at once."""
-        self.send(actions)
-        return self.receive()
-
     def send(self, actions: NDArray[np.int64]) -> None:
-        """Begin to move every game by one action; InvalidDataError without `reset`, or if the last step was not received."""
-        if self._latest is None:
-            raise InvalidDataError("reset the vector before it is advanced")
-        if self._under_way:
-            raise InvalidDataError("receive the last step before the next one is sent")
+        """Begin to move every game by one action."""
         self._env.send(actions)
-        self._under_way = True
 
     def receive(self) -> VectorStep:
-        """Return the result of the last `send`; InvalidDataError if nothing was sent."""
-        if not self._under_way:
-            raise InvalidDataError("receive() must follow send(): no actions were sent")
-        self._under_way = False
+        """Return the result of the last `send`."""
         self._latest, rewards, terminated, truncated, info = self._env.recv()
         done = terminated | truncated
         self.n_noops[done] = info["episode_frame_number"][done]
@@ -436,16 +431,14 @@ class AtariVector:
         )
 
     def observe(self, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return observations `(n_envs, 4, 84, 84)` of all games, `out` if given; InvalidDataError without `reset`."""
-        if self._latest is None:
-            raise InvalidDataError("reset the vector before it is observed")
+        """Return observations `(n_envs, 4, 84, 84)` of all games, in `out` if given."""
         if out is None:
-            return self._latest.copy()
+            out = np.empty_like(self._latest)
         out[...] = self._latest
         return out
 
     def state(self) -> list[dict[str, Any]]:
-        """Return how often each game was begun; the native emulators cannot be saved."""
+        """Return the round of each game; the native emulators cannot be saved."""
         return [{"round": self._round}] * self.n_envs
 
     def restore(self, state: list[dict[str, Any]]) -> None:
@@ -459,9 +452,32 @@ class AtariVector:
         self._env = None  # the threads end with the object
 
 
-def _longest(frame_skip: int | tuple[int, int]) -> int:
-    return frame_skip if isinstance(frame_skip, int) else frame_skip[1] - 1
-
-
 def _draw_noops(rng: np.random.Generator, noop_max: int) -> int:
     return int(rng.integers(1, noop_max + 1)) if noop_max else 0
+
+
+_FLAVOURS: dict[str, Any] = {"": (2, 5), "Deterministic": 4, "NoFrameskip": 1}
+_STICKINESS = {"v0": 0.25, "v4": 0.0}
+
+
+def register_old_names() -> None:
+    """Register those of `<Game>-v0`, `-v4`, `<Game>Deterministic-…` and `<Game>NoFrameskip-…` that are missing.
+
+    ale-py dropped the Deterministic ones in 0.11.1. They skip four frames (Space Invaders three, whose lasers blink); v0 has
+    sticky actions, v4 has none.
+
+    Source: ale-py 0.11.0, `registration.py`.
+    """
+    ALEInterface.setLoggerMode(LoggerMode.Error)  # else the first emulator prints a greeting
+    for rom, flavour, version in itertools.product(roms.get_all_rom_ids(), _FLAVOURS, _STICKINESS):
+        env_id = f"{rom_id_to_name(rom)}{flavour}-{version}"
+        if env_id in gymnasium.registry or f"ALE/{rom_id_to_name(rom)}-v5" not in gymnasium.registry:
+            continue
+        settings = {
+            "game": rom,
+            "repeat_action_probability": _STICKINESS[version],
+            "full_action_space": False,
+            "frameskip": 3 if (flavour, rom) == ("Deterministic", "space_invaders") else _FLAVOURS[flavour],
+            "max_num_frames_per_episode": _MAX_FRAMES,
+        }
+        gymnasium.register(id=env_id, entry_point="ale_py.env:AtariEnv", kwargs=settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from math import isfinite
 from typing import Any
 
@@ -19,19 +19,12 @@ from numpy.typing import NDArray
 
 from phr.errors import BrokenEnvironmentError, NonFiniteError, PhrError
 
-Step = tuple[Any, float, bool, bool, dict[str, Any]]
-"""Observation, reward, terminated, truncated, info."""
-
 
 class CheckedEnv:
     """A Gymnasium environment whose `reset` and `step` follow Gymnasium's contract, or raise an error.
 
     Observations are not checked here but where they are read (`phr.envs.flatten`), so that an observation that nobody
     requests costs nothing.
-
-    Args:
-        env: The environment.
-        env_id: Its name in error messages.
 
     Attributes:
         last_call: `reset()` or `step()`, the call that returned the latest observation.
@@ -46,35 +39,28 @@ class CheckedEnv:
         self.last_call = "reset()"
 
     def reset(self, seed: int | None) -> Any:
-        """Start an episode and return its first observation.
-
-        Raises:
-            BrokenEnvironmentError: If the environment raises an error, does not accept `seed`, or returns anything but
-                `(observation, info)`.
-        """
+        """Start an episode and return its first observation; BrokenEnvironmentError unless it returns `(obs, info)`."""
         self.last_call = "reset()"
         try:
             result = self._env.reset(seed=seed)
         except PhrError:
             raise
         except Exception as error:  # the user's own code
-            signature = _outdated_reset(self._env) if isinstance(error, TypeError) else None
-            if signature is None:
-                raise self._raised(error) from error
-            raise self._broken(
-                f"must accept the keyword arguments seed and options: expected reset(self, *, seed=None, options=None), "
-                f"got {signature}. Begin it with super().reset(seed=seed)."
-            ) from error
+            if isinstance(error, TypeError) and (signature := _outdated_reset(self._env)) is not None:
+                raise self._broken(
+                    f"must accept the keyword arguments seed and options: expected reset(self, *, seed=None, options=None), "
+                    f"got {signature}. Begin it with super().reset(seed=seed)."
+                ) from error
+            raise self._raised(error) from error
         if not isinstance(result, tuple) or len(result) != 2:
             raise self._broken(
                 f"must return (observation, info): expected a tuple of length 2, got {described(result)}. "
                 "Return the observation and a dict, which may be empty."
             )
-        obs, info = result
-        self._check_info(info)
-        return obs
+        self._check_info(result[1])
+        return result[0]
 
-    def step(self, action: Any) -> Step:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take a copy of the action and return Gymnasium's five values, as Python's own types.
 
         Raises:
@@ -176,6 +162,20 @@ def _outdated_reset(env: Any) -> str | None:
         layer, options = layer.env, {"options": None}  # wrappers hand on both
 
 
+def unknown_wrapper(env: gymnasium.Env[Any, Any], known: Set[type], what: str) -> str | None:
+    """Return why a wrapper may not leave `what` alone: its class is not `known`, or was patched; None where all do."""
+    layer: Any = env
+    while isinstance(layer, gymnasium.Wrapper):
+        kind = type(layer)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if kind not in known:
+            return f"wrapper {name} is not on the list of those that leave {what} alone"
+        if is_patched(layer):
+            return f"a method of {name} was replaced"
+        layer = layer.env
+    return None
+
+
 _PACKAGES = ("ale_py", "gymnasium", "minigrid")
 
 
@@ -187,10 +187,7 @@ def methods_of(kind: type) -> set[Any]:
 def is_patched(layer: Any, *, own: set[Any] | None = None, stand_in: Any = None) -> bool:
     """Return whether a method of an environment or wrapper is not the one that its package ships.
 
-    Args:
-        layer: An instance of a class of Gymnasium, MiniGrid or ale-py.
-        own: Functions that may come from elsewhere.
-        stand_in: What may replace a method of the object.
+    The functions in `own` may come from elsewhere, and `stand_in` may replace a method of the object.
     """
     kind = type(layer)
     if any(callable(getattr(kind, name, None)) and value is not stand_in for name, value in vars(layer).items()):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -16,12 +15,9 @@ from phr.errors import UnsupportedEnvironmentError
 
 
 def mission_codes(space: Any, env_id: str) -> dict[str, NDArray[np.uint8]]:
-    """Return the one-hot code of every mission of a MissionSpace, of shape `(number of words,)`.
+    """Return the one-hot code of every mission of a MissionSpace, shape `(number of words,)`; none if it never changes.
 
-    It is empty where the mission never changes. MiniGrid is not imported, because it may not be installed.
-
-    Raises:
-        UnsupportedEnvironmentError: If the missions follow a grammar that cannot be enumerated (BabyAI).
+    MiniGrid is not imported, because it may not be installed.
     """
     kind = type(space)
     if (kind.__module__, kind.__qualname__) != ("minigrid.core.mission", "MissionSpace"):
@@ -36,31 +32,22 @@ def mission_codes(space: Any, env_id: str) -> dict[str, NDArray[np.uint8]]:
 
 
 _Write = Callable[[Any, NDArray[Any]], None]
-"""Check a value of a space and write it into an array of as many numbers."""
-
-_Writes = Mapping[Any, tuple[_Write, slice]]
-"""Key → what writes the entry, and its place in the joined vector."""
+"""Checks a value of a space and writes it into an array of as many numbers; raises `OutsideError`."""
 
 
 class OutsideError(Exception):
     """A value is not an element of its space; the message contains what was expected and what came."""
 
 
-@dataclass(frozen=True)
-class Reader:
-    """Reads the observations of one space.
-
-    Attributes:
-        space: The space of the arrays that are written.
-        write: Checks an observation and writes it into an array of that space. Raises `OutsideError`.
-        holds_floats: Whether the environment's own floats are written, which must be checked for NaN and infinity.
-        shown: What the array contains and how to read it; None where it is the environment's own.
-    """
+class Reader(NamedTuple):
+    """Writes the observations of an environment into arrays of `space`."""
 
     space: spaces.Box
     write: _Write
     holds_floats: bool
+    """Whether the environment's own floats are written, which must be checked for NaN and infinity."""
     shown: str | None = None
+    """What the array contains and how to read it; None where it is the environment's own."""
 
 
 def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
@@ -74,10 +61,6 @@ def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
 
     A value must have the exact shape of its space, and integers and booleans must survive the cast to its dtype; only floats
     may be rounded. The bounds of a Box are not checked: many environments exceed those that they declare.
-
-    Raises:
-        UnsupportedEnvironmentError: For Text, Sequence, Graph and other spaces, also inside a Dict or Tuple; for missions
-            that cannot be enumerated; if the observation contains no number.
     """
     if isinstance(space, spaces.Box) and space.low.size:
         box = space if space.shape else spaces.Box(space.low[None], space.high[None], dtype=space.dtype)
@@ -97,8 +80,7 @@ def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
     return Reader(part.box, part.write, part.box.dtype.kind == "f", _layout(space, part))
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(NamedTuple):
     """One entry of an observation: its flat space, its writer, and its leaves (name, numbers, kind) in order."""
 
     box: spaces.Box
@@ -107,56 +89,42 @@ class _Part:
 
 
 def _part(space: spaces.Space[Any], env_id: str, path: tuple[Any, ...]) -> _Part | None:
-    """The entry at `path`; None for a mission that never changes."""
+    """Return the entry at `path`; None for a mission that never changes."""
     name = ".".join(map(str, path))
     where = f"entry {name!r}: " if path else ""
-    if isinstance(space, spaces.Dict):
-        return _group(space.spaces, lambda writes: _entries(writes, where), env_id, path)
-    if isinstance(space, spaces.Tuple):
-        items = dict(enumerate(space.spaces))
-        return _group(items, lambda writes: _items(writes, len(items), where), env_id, path)
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        entries = space.spaces if isinstance(space, spaces.Dict) else dict(enumerate(space.spaces))
+        found = {key: _part(entry, env_id, (*path, key)) for key, entry in entries.items()}
+        parts = {key: part for key, part in found.items() if part is not None}
+        return _joined(space, parts, where) if parts else None
     if type(space).__name__.endswith("MissionSpace"):
         codes = mission_codes(space, env_id)
         if not codes:
             return None
         size = len(next(iter(codes.values())))
         return _Part(spaces.Box(0, 1, (size,), np.uint8), _mission(codes, where), ((name, size, "one-hot words"),))
-    write, kind = None, ""
-    if isinstance(space, spaces.Box):
-        write = _numbers(space, where)
-    elif isinstance(space, spaces.MultiBinary):
-        write = _bits(space, where)
-    elif isinstance(space, spaces.Discrete):
-        write, kind = _one_hot(space, where), "one-hot"
-    elif isinstance(space, spaces.MultiDiscrete):
-        write, kind = _one_hots(space, where), "one-hot"
-    box = None if write is None else spaces.flatten_space(space)
-    if write is None or not isinstance(box, spaces.Box):
-        raise UnsupportedEnvironmentError(
-            f"{env_id}: entry {name!r} of its observation is {space}, which is not supported: expected Box, Discrete, "
-            "MultiDiscrete or MultiBinary entries, or MiniGrid's missions. Drop it, e.g. with "
-            "gymnasium.wrappers.FilterObservation."
-        )
-    return _Part(box, write, ((name, box.shape[0], kind),))
+    for base, (writer_of, kind) in _LEAVES.items():
+        if isinstance(space, base):
+            box: Any = spaces.flatten_space(space)
+            return _Part(box, writer_of(space, where), ((name, box.shape[0], kind),))
+    raise UnsupportedEnvironmentError(
+        f"{env_id}: entry {name!r} of its observation is {space}, which is not supported: expected Box, Discrete, "
+        "MultiDiscrete or MultiBinary entries, or MiniGrid's missions. Drop it, e.g. with "
+        "gymnasium.wrappers.FilterObservation."
+    )
 
 
-def _group(
-    entries: Mapping[Any, spaces.Space[Any]], join: Callable[[_Writes], _Write], env_id: str, path: tuple[Any, ...]
-) -> _Part | None:
-    """The entries of a Dict or Tuple one after another, as `flatten_space` and `flatten` join them."""
-    found = {key: part for key, entry in entries.items() if (part := _part(entry, env_id, (*path, key))) is not None}
-    if not found:
-        return None
-    boxes = [part.box for part in found.values()]
+def _joined(space: Any, parts: dict[Any, _Part], where: str) -> _Part:
+    """Return the entries one after another, as `flatten_space` and `flatten` join them."""
+    boxes = [part.box for part in parts.values()]
     low, high = np.concatenate([box.low for box in boxes]), np.concatenate([box.high for box in boxes])
-    ends = np.cumsum([box.shape[0] for box in boxes]).tolist()
-    writes = {
-        key: (part.write, slice(first, end))
-        for (key, part), first, end in zip(found.items(), [0, *ends], ends, strict=False)
-    }
+    writes, first = dict[Any, tuple[_Write, slice]](), 0
+    for key, part in parts.items():
+        end = first + part.box.shape[0]
+        writes[key], first = (part.write, slice(first, end)), end
+    write = _entries(writes, where) if isinstance(space, spaces.Dict) else _items(writes, len(space.spaces), where)
     dtype = np.result_type(*(box.dtype for box in boxes)).type
-    leaves = tuple(leaf for part in found.values() for leaf in part.leaves)
-    return _Part(spaces.Box(low, high, dtype=dtype), join(writes), leaves)
+    return _Part(spaces.Box(low, high, dtype=dtype), write, tuple(leaf for part in parts.values() for leaf in part.leaves))
 
 
 def _layout(space: spaces.Space[Any], part: _Part) -> str:
@@ -170,7 +138,7 @@ def _layout(space: spaces.Space[Any], part: _Part) -> str:
     return f"rows of gymnasium.spaces.flatten, entries in the space's order: {', '.join(named)}"
 
 
-def _entries(writes: _Writes, where: str) -> _Write:
+def _entries(writes: dict[Any, tuple[_Write, slice]], where: str) -> _Write:
     """Dict observations; keys beside those of the space are ignored, as Gymnasium's `flatten` does."""
 
     def write(value: Any, out: NDArray[Any]) -> None:
@@ -184,7 +152,7 @@ def _entries(writes: _Writes, where: str) -> _Write:
     return write
 
 
-def _items(writes: _Writes, length: int, where: str) -> _Write:
+def _items(writes: dict[Any, tuple[_Write, slice]], length: int, where: str) -> _Write:
     def write(value: Any, out: NDArray[Any]) -> None:
         if isinstance(value, np.ndarray) and value.shape:  # as Gymnasium's Tuple takes it
             value = [*value]
@@ -235,16 +203,17 @@ def _bits(space: spaces.MultiBinary, where: str) -> _Write:
 def _one_hot(space: spaces.Discrete, where: str) -> _Write:
     """A whole number as one row; floats and booleans are refused, as `Discrete.contains` refuses them."""
     n, start = int(space.n), int(space.start)
+    expected = f"{where}expected a whole number from {start} to {start + n - 1}, got "
 
     def write(value: Any, out: NDArray[Any]) -> None:
         if type(value) is not int and not isinstance(value, np.integer):
             array = as_array(value)
             if array is None or array.shape or array.dtype.kind not in "iu":
-                raise OutsideError(f"{where}expected a whole number from {start} to {start + n - 1}, got {described(value)}")
+                raise OutsideError(expected + described(value))
             value = array
         index = int(value) - start
         if not 0 <= index < n:
-            raise OutsideError(f"{where}expected a whole number from {start} to {start + n - 1}, got {int(value)}")
+            raise OutsideError(f"{expected}{int(value)}")
         out[...] = 0
         out[index] = 1
 
@@ -259,11 +228,8 @@ def _one_hots(space: spaces.MultiDiscrete, where: str) -> _Write:
         index = _exactly(value, shape, dtype, where).astype(np.int64) - start
         if (bad := (index < 0) | (index >= nvec)).any():
             component = int(bad.ravel().argmax())
-            low, n = int(start.flat[component]), int(nvec.flat[component])
-            raise OutsideError(
-                f"{where}component {component}: expected a whole number from {low} to {low + n - 1}, "
-                f"got {int(index.flat[component]) + low}"
-            )
+            low, high, came = (int(each.flat[component]) for each in (start, start + nvec - 1, start + index))
+            raise OutsideError(f"{where}component {component}: expected a whole number from {low} to {high}, got {came}")
         out[...] = 0
         out[first + index.ravel()] = 1
 
@@ -277,3 +243,12 @@ def _mission(codes: Mapping[str, NDArray[np.uint8]], where: str) -> _Write:
         out[...] = codes[value]
 
     return write
+
+
+_LEAVES: dict[type, tuple[Callable[[Any, str], _Write], str]] = {
+    spaces.Box: (_numbers, ""),
+    spaces.MultiBinary: (_bits, ""),
+    spaces.Discrete: (_one_hot, "one-hot"),
+    spaces.MultiDiscrete: (_one_hots, "one-hot"),
+}
+"""Kind of space → what makes its writer, and how the numbers are to be read."""

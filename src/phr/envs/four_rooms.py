@@ -35,10 +35,6 @@ class FourRoomsEnv(MiniGridEnv):
     """Deterministic four rooms, 13×13, from (1, 1) facing east to the goal at (11, 11); 23 actions are optimal.
 
     Actions are left, right and forward (Discrete(3)). The reward is 1 − 0.9·steps/max_steps at the goal, else 0.
-
-    Args:
-        max_steps: Steps before the episode is truncated.
-        **kwargs: Passed on to `MiniGridEnv` (render_mode, ...).
     """
 
     def __init__(self, max_steps: int = 676, **kwargs: Any) -> None:

@@ -4,8 +4,8 @@ MiniGrid computes an egocentric view in every step, which is most of a step's ti
 symbolic observation is kept as planes and updated cell by cell: only cells that an action touched are encoded again, and
 only when an observation is built.
 
-Code that reads MiniGrid's view would read an empty one, so this path is taken only by classes and wrappers that are known
-not to read it (`plain_reason`).
+Code that reads MiniGrid's view would read an empty one, so only classes and wrappers that are known not to read it take this
+path (`plain_reason`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -32,16 +31,15 @@ from minigrid.minigrid_env import MiniGridEnv
 from minigrid.wrappers import ActionBonus, NoDeath, PositionBonus, ReseedWrapper
 from numpy.typing import NDArray
 
-from phr.envs.contract import is_patched, methods_of
+from phr.envs.contract import is_patched, methods_of, unknown_wrapper
 from phr.envs.flatten import mission_codes
 from phr.envs.four_rooms import FourRoomsEnv
-from phr.envs.split import Advance, SplitEnv, discrete_size
+from phr.envs.split import Advance, SplitEnv
 from phr.errors import UnsupportedEnvironmentError
 
 COLORS = tuple(COLOR_TO_IDX)
 
 
-@dataclass(frozen=True, kw_only=True)
 class PlaneLayout:
     """The one-hot planes of a grid observation, `(plane, y, x)`, uint8, that show its whole state.
 
@@ -49,48 +47,45 @@ class PlaneLayout:
     Unlike in MiniGrid's own full encoding, the agent does not hide the cell it stands on. A world that can only be walked
     needs seven planes: constant ones would only slow the network down.
 
-    Attributes:
+    Args:
         objects: One plane each. An empty cell has none: it is where nothing else is.
         colors: Of the objects. Without them, things that differ in nothing else look alike.
         door_states: Of doors, by MiniGrid's numbers.
         portable: What can be carried; a plane each, and one for each colour.
+
+    Attributes:
+        object: Object → plane.
+        color: Colour → plane.
+        door_state: First of the planes of door states.
+        agent: First of four planes, one per direction: right, down, left, up.
+        carried: Thing that can be carried, or colour of one → plane.
+        n_planes: Planes before those that encode a varying mission.
     """
 
-    objects: tuple[str, ...]
-    colors: tuple[str, ...] = ()
-    door_states: tuple[str, ...] = ()
-    portable: tuple[str, ...] = ()
-
-    @cached_property
-    def object(self) -> dict[str, int]:
-        """The plane of every object."""
-        return {name: plane for plane, name in enumerate(self.objects)}
-
-    @cached_property
-    def color(self) -> dict[str, int]:
-        """The plane of every colour."""
-        return {name: len(self.objects) + plane for plane, name in enumerate(self.colors)}
-
-    @cached_property
-    def door_state(self) -> int:
-        """First of the planes of door states."""
-        return len(self.objects) + len(self.colors)
-
-    @cached_property
-    def agent(self) -> int:
-        """First of four planes, one per direction: right, down, left, up."""
-        return self.door_state + len(self.door_states)
-
-    @cached_property
-    def carried(self) -> dict[str, int]:
-        """The plane of every kind of thing that can be carried, and of every colour of one."""
-        names = (*self.portable, *self.colors) if self.portable else ()
-        return {name: self.agent + 4 + plane for plane, name in enumerate(names)}
-
-    @cached_property
-    def n_planes(self) -> int:
-        """Planes before those that encode a varying mission."""
-        return self.agent + 4 + len(self.carried)
+    def __init__(
+        self,
+        objects: tuple[str, ...],
+        colors: tuple[str, ...] = (),
+        door_states: tuple[str, ...] = (),
+        portable: tuple[str, ...] = (),
+    ) -> None:
+        self.objects, self.colors, self.door_states = objects, colors, door_states
+        self.object = {name: plane for plane, name in enumerate(objects)}
+        self.color = {name: plane for plane, name in enumerate(colors, len(objects))}
+        self.door_state = len(objects) + len(colors)
+        self.agent = self.door_state + len(door_states)
+        carried = (*portable, *colors) if portable else ()
+        self.carried = {name: plane for plane, name in enumerate(carried, self.agent + 4)}
+        self.n_planes = self.agent + 4 + len(carried)
+        # (object, colour) → number of the kind of cell; 0 is an empty one. Door states are added cell by cell.
+        self._codes = {pair: 1 + index for index, pair in enumerate(itertools.product(objects, COLORS))}
+        self._doors = frozenset(code for (name, _), code in self._codes.items() if name == "door")
+        self._table = np.zeros((self.agent, 1 + len(self._codes)), np.uint8)
+        """The planes of every kind of cell."""
+        for (name, color), code in self._codes.items():
+            self._table[self.object[name], code] = 1
+            if colors:
+                self._table[self.color[color], code] = 1
 
     def cell_planes(self, cell: Any) -> list[int]:
         """Return the planes that are set for a MiniGrid object, None for an empty cell; KeyError for an unknown object."""
@@ -102,25 +97,6 @@ class PlaneLayout:
         if cell.type == "door":
             planes.append(self.door_state + cell.encode()[2])
         return planes
-
-    @cached_property
-    def _codes(self) -> dict[tuple[str, str], int]:
-        """(object, colour) → number of the kind of cell; 0 is an empty one. Door states are added cell by cell."""
-        return {pair: 1 + index for index, pair in enumerate(itertools.product(self.objects, COLORS))}
-
-    @cached_property
-    def _doors(self) -> frozenset[int]:
-        return frozenset(code for (name, _), code in self._codes.items() if name == "door")
-
-    @cached_property
-    def _table(self) -> NDArray[np.uint8]:
-        """The planes of every kind of cell, shape `(agent, kinds)`."""
-        table = np.zeros((self.agent, 1 + len(self._codes)), np.uint8)
-        for (name, color), code in self._codes.items():
-            table[self.object[name], code] = 1
-            if self.colors:
-                table[self.color[color], code] = 1
-        return table
 
     def encode_grid(self, cells: list[Any], out: NDArray[np.uint8]) -> None:
         """Write the planes of MiniGrid's row-major cells; KeyError for an unknown object.
@@ -179,32 +155,21 @@ _WALKING_WORLDS = (CrossingEnv, DistShiftEnv, EmptyEnv, FourRoomsEnv, LavaGapEnv
 
 
 class _MiniGridBase(SplitEnv):
-    """A MiniGrid environment with its own observation switched off.
-
-    Args:
-        env: An environment of MiniGrid's own for which `plain_reason` is None.
-        env_id: The id it was made from.
-
-    Raises:
-        UnsupportedEnvironmentError: If it does not qualify, its missions cannot be enumerated, or its actions are not
-            discrete.
-    """
+    """A MiniGrid environment for which `plain_reason` is None, with its own observation switched off."""
 
     family = "grid"
     steps_per_second = 4.0
     stepping = "fast path: MiniGrid's simulator alone; an observation is built only when it is needed"
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
-        reason = plain_reason(env)
-        if reason is not None:
-            raise UnsupportedEnvironmentError(f"{env_id} cannot take the fast path of grids: {reason}")
         core: Any = env.unwrapped  # some methods of it and of its grid are replaced
         self.gym_env = _without_checker(env)
         self._core = core
         self._gen_obs = partial(MiniGridEnv.gen_obs, core)
         core.gen_obs = _NO_VIEW
         self.env_id = env_id
-        self.n_actions = discrete_size(env.action_space, env_id)
+        actions: Any = env.action_space
+        self.n_actions = int(actions.n)
         self._mission_codes = mission_codes(core.observation_space["mission"], env_id)
         self._n_mission = len(next(iter(self._mission_codes.values()), ()))
 
@@ -226,9 +191,8 @@ class _MiniGridBase(SplitEnv):
         try:
             return self._mission_codes[self._core.mission]
         except KeyError:
-            raise UnsupportedEnvironmentError(
-                f"{self.env_id}: mission {self._core.mission!r} is outside its MissionSpace"
-            ) from None
+            outside = f"{self.env_id}: mission {self._core.mission!r} is outside its MissionSpace"
+            raise UnsupportedEnvironmentError(outside) from None
 
 
 class FullViewEnv(_MiniGridBase):
@@ -310,7 +274,7 @@ class FullViewEnv(_MiniGridBase):
 
 def plane_layout(env: gymnasium.Env[Any, Any]) -> PlaneLayout:
     """Return the planes that a MiniGrid environment needs: a few where it is known to contain little, else all."""
-    core: Any = env.unwrapped
+    core = env.unwrapped
     # Some classes take an obstacle of any kind.
     known = type(core) in _WALKING_WORLDS and getattr(core, "obstacle_type", Wall) in (Wall, Lava)
     return WALKING if known else FULL
@@ -321,30 +285,21 @@ def plain_reason(env: gymnasium.Env[Any, Any]) -> str | None:
 
     Every class must be exactly one that MiniGrid or phr ships, every wrapper exactly one of `_WRAPPERS`, and none patched.
     """
-    layer: Any = env
-    while True:
-        kind = type(layer)
-        name = f"{kind.__module__}.{kind.__qualname__}"
-        if isinstance(layer, gymnasium.Wrapper):
-            if kind not in _WRAPPERS:
-                return f"wrapper {name} is not on the list of those that leave the observation alone"
-        elif not isinstance(layer, MiniGridEnv):
-            return "it is not a MiniGrid environment"
-        elif kind not in _OWN_CLASSES and not _is_shipped(kind):
-            return f"class {name} is not one of MiniGrid's own"
-        if is_patched(layer, own=_OWN_CLASSES.get(kind), stand_in=_NO_VIEW):
-            return f"a method of {name} was replaced"
-        if not isinstance(layer, gymnasium.Wrapper):
-            break
-        layer = layer.env
-    if env.observation_space is not layer.observation_space:
+    if (reason := unknown_wrapper(env, _WRAPPERS, "the observation")) is not None:
+        return reason
+    core = env.unwrapped
+    if not isinstance(core, MiniGridEnv):
+        return "it is not a MiniGrid environment"
+    kind = type(core)
+    module, name = kind.__module__, f"{kind.__module__}.{kind.__qualname__}"
+    shipped = module.startswith("minigrid.envs.") and getattr(sys.modules.get(module), kind.__name__, None) is kind
+    if kind not in _OWN_CLASSES and not shipped:
+        return f"class {name} is not one of MiniGrid's own"
+    if is_patched(core, own=_OWN_CLASSES.get(kind), stand_in=_NO_VIEW):
+        return f"a method of {name} was replaced"
+    if env.observation_space is not core.observation_space:
         return "a wrapper replaced its observation space"
     return None
-
-
-def _is_shipped(kind: type) -> bool:
-    module = kind.__module__
-    return module.startswith("minigrid.envs.") and getattr(sys.modules.get(module), kind.__name__, None) is kind
 
 
 def _noting_set(dirty: list[tuple[Any, Any]], plain_set: Callable[[Any, Any, Any], None], i: Any, j: Any, v: Any) -> None:

@@ -14,7 +14,7 @@ import gymnasium
 from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
-from phr.envs.contract import is_patched
+from phr.envs.contract import is_patched, unknown_wrapper
 from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import MissingExtraError, PhrError, UnknownEnvironmentError, UnsupportedEnvironmentError, UsageError
 
@@ -42,7 +42,7 @@ def env_id_of_file(found: str, chosen: str | None, name: str) -> str:
 
 
 def import_named(reference: str, unknown: type[UsageError]) -> ModuleType:
-    """Import the module of `package.module:name`; raise `unknown` with one line if that fails."""
+    """Import the module of `package.module:name`; raise `unknown` if that fails."""
     module = reference.partition(":")[0]
     try:
         return importlib.import_module(module)
@@ -53,7 +53,7 @@ def import_named(reference: str, unknown: type[UsageError]) -> ModuleType:
 
 
 def find_factory(reference: str, unknown: type[UsageError]) -> Any:
-    """Import the module of `package.module:name` and return its `name`; raise `unknown` with one line if that fails."""
+    """Return what `package.module:name` names; raise `unknown` if there is no such thing."""
     module, _, name = reference.partition(":")
     found = import_named(reference, unknown)
     try:
@@ -68,7 +68,8 @@ _OLD_ATARI_FLAVOUR = re.compile(r"(Deterministic|NoFrameskip)-v\d+$")
 _OLD_ATARI_NAME = re.compile(rf"[A-Za-z0-9]+{_OLD_ATARI_FLAVOUR.pattern}|[A-Z][A-Za-z0-9]*-v[04]")
 """Atari ids before `ALE/`; the bare ones look like many others, so they are tried only where an id is unknown."""
 
-_EXTRAS = {"ale_py": "atari", "Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "minigrid": "train"}
+_EXTRAS = {"ale_py": "atari", "box2d": "box2d", "mujoco": "mujoco"}
+"""Word of an import error → the extra that installs what is missing, else `train`."""
 
 
 def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
@@ -93,10 +94,11 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
         MissingExtraError: If it needs a package that is not installed.
     """
     name, options = _split_options(env_id)
-    chosen: Any = options.pop("view", view)
-    if chosen is not None and chosen not in get_args(View):
+    if view is not None:
+        options.setdefault("view", view)
+    if (chosen := options.get("view", "full")) not in get_args(View):
         raise UnknownEnvironmentError(f"{env_id}: there is no view {chosen!r}; choose one of {', '.join(get_args(View))}")
-    return split_env(make_gym_env(name, **kwargs), env_id, chosen, options)
+    return split_env(make_gym_env(name, **kwargs), env_id, options)
 
 
 def make_gym_env(env_id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
@@ -117,7 +119,7 @@ def with_option(env_id: str, name: str, value: object) -> str:
     return f"{plain}?" + "&".join(f"{key}={text}" for key, text in {**options, name: str(value)}.items())
 
 
-def _split_options(env_id: Any) -> tuple[str, dict[str, str]]:
+def _split_options(env_id: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(env_id, str):
         said = " ".join(repr(env_id).split())
         raise UnknownEnvironmentError(f"env_id must be a Gymnasium id or 'module:factory', got {said}")
@@ -126,48 +128,29 @@ def _split_options(env_id: Any) -> tuple[str, dict[str, str]]:
     return name, {key: value for key, _, value in pairs}
 
 
-def split_env(
-    env: gymnasium.Env[Any, Any], env_id: str, view: View | None = None, options: Mapping[str, str] | None = None
-) -> SplitEnv:
-    """Split the step of a Gymnasium environment that was made elsewhere; for the errors see `make_env`.
-
-    Args:
-        env: The environment.
-        env_id: Its name in messages.
-        view: For MiniGrid; see `make_env`.
-        options: For Atari: fields of `AtariSettings`, as text.
-    """
-    given = dict(options or {})
-    reason = _plain_atari_reason(env) if _is_atari(env) else None
-    if _is_atari(env) and reason is None:
-        from phr.envs.atari import AtariSplitEnv
-        from phr.envs.atari_ids import AtariSettings
+def split_env(env: gymnasium.Env[Any, Any], env_id: str, options: Mapping[str, str] | None = None) -> SplitEnv:
+    """Split the step of a Gymnasium environment that was made elsewhere; `options` are those of an id, see `make_env`."""
+    given, reason = dict(options or {}), None
+    is_grid = any(base.__module__ == "minigrid.minigrid_env" for base in type(env.unwrapped).__mro__)
+    view = given.pop("view", None) if is_grid else None
+    if type(env.unwrapped).__module__ == "ale_py.env" and (reason := _plain_atari_reason(env)) is None:
+        from phr.envs.atari import AtariSettings, AtariSplitEnv
 
         core: Any = env.unwrapped
-        return AtariSplitEnv(core, env_id, AtariSettings.of(core, given if view is None else {"view": view, **given}))
-    is_grid = _is_minigrid(env)
-    if view is not None and not is_grid:
-        given["view"] = view
+        return AtariSplitEnv(core, env_id, AtariSettings.of(core, given))
     if given:
         known = "view is its only one" if is_grid else "options are for Atari and MiniGrid ids"
         raise UnsupportedEnvironmentError(f"{env_id}: it has no option {next(iter(given))!r}; {known}")
-    return _split_grid(env, env_id, view) if is_grid else _plain(env, env_id, reason)
+    if is_grid:
+        from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv, plain_reason
 
-
-def _split_grid(env: gymnasium.Env[Any, Any], env_id: str, view: View | None) -> SplitEnv:
-    from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv, plain_reason
-
-    reason = plain_reason(env)
-    if reason is None:
-        return PartialViewEnv(env, env_id) if view == "partial" else FullViewEnv(env, env_id)
-    if view == "full":
-        raise UnsupportedEnvironmentError(
-            f"{env_id}: view 'full' needs the fast path of grids, but {reason}. Leave the view out to see what it shows"
-        )
-    return _plain(env, env_id, reason)
-
-
-def _plain(env: gymnasium.Env[Any, Any], env_id: str, reason: str | None) -> SplitEnv:
+        reason = plain_reason(env)
+        if reason is None:
+            return PartialViewEnv(env, env_id) if view == "partial" else FullViewEnv(env, env_id)
+        if view == "full":
+            raise UnsupportedEnvironmentError(
+                f"{env_id}: view 'full' needs the fast path of grids, but {reason}. Leave the view out to see what it shows"
+            )
     split = ObservingEnv(env, env_id)
     if reason is not None:
         split.stepping = f"plain path: {reason}"
@@ -194,7 +177,9 @@ def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasiu
     try:
         spec = copy.deepcopy(gymnasium.spec(_with_version(name)))
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        raise UnknownEnvironmentError(_unknown_message(module, name)) from error
+        near = difflib.get_close_matches(name, list(gymnasium.registry), n=3, cutoff=0.6)
+        hint = f"; did you mean {' or '.join(module + other for other in near)}?" if near else ""
+        raise UnknownEnvironmentError(f"there is no environment {env_id!r}{hint}") from error
     spec.order_enforce = False
     spec.disable_env_checker = True
     try:
@@ -216,63 +201,34 @@ def _import_family(env_id: str) -> None:
     """Import the package that registers this id; Gymnasium has no plug-in entry point any more."""
     prefix = env_id.partition("-")[0].partition("/")[0]
     if prefix == "ALE" or (env_id not in gymnasium.registry and _OLD_ATARI_NAME.fullmatch(env_id)):
-        # Without ale-py, a bare name such as Own-v0 may still be somebody else's.
-        needed = prefix == "ALE" or _OLD_ATARI_FLAVOUR.search(env_id) is not None
-        if _imports("ale_py", env_id, needed):
-            from phr.envs.atari_ids import register_old_names
-
-            register_old_names()
+        package, needed = "ale_py", prefix == "ALE" or _OLD_ATARI_FLAVOUR.search(env_id) is not None
     elif prefix in ("MiniGrid", "BabyAI"):
-        _imports("minigrid", env_id, needed=True)
-
-
-def _imports(package: str, env_id: str, needed: bool) -> bool:
-    """Import a package; without it return False, or raise an error if the environment needs it."""
+        package, needed = "minigrid", True
+    else:
+        return
     try:
         importlib.import_module(package)
     except ModuleNotFoundError as error:
         if needed:
             raise MissingExtraError(f"{env_id} needs the package {package}; {_pip_line(error)}") from error
-        return False
-    return True
+        return  # a bare name such as Own-v0 may be somebody else's
+    if package == "ale_py":
+        from phr.envs.atari import register_old_names
+
+        register_old_names()
 
 
 def _pip_line(error: Exception) -> str:
-    name = getattr(error, "name", None) or ""
-    extra = _EXTRAS.get(
-        name, next((extra for word, extra in _EXTRAS.items() if word.lower() in str(error).lower()), "train")
-    )
+    extra = next((extra for word, extra in _EXTRAS.items() if word in str(error).lower()), "train")
     return f"pip install 'phr[{extra}]'"
-
-
-def _unknown_message(module: str, name: str) -> str:
-    near = difflib.get_close_matches(name, list(gymnasium.registry), n=3, cutoff=0.6)
-    hint = f"; did you mean {' or '.join(module + env_id for env_id in near)}?" if near else ""
-    return f"there is no environment {module + name!r}{hint}"
 
 
 def _plain_atari_reason(env: gymnasium.Env[Any, Any]) -> str | None:
     """Return why a game is stepped through Gymnasium; None where phr can drive its emulator directly."""
-    layer: Any = env
-    while isinstance(layer, gymnasium.Wrapper):
-        kind = type(layer)
-        if kind not in (OrderEnforcing, PassiveEnvChecker):
-            return f"wrapper {kind.__module__}.{kind.__qualname__} is not on the list of those that leave a game alone"
-        if is_patched(layer):
-            return f"a method of {kind.__qualname__} was replaced"
-        layer = layer.env
-    if is_patched(layer):
-        return "a method of AtariEnv was replaced"
-    if (layer._obs_type, layer.sound_obs, layer.continuous) != ("rgb", False, False):
-        return "it does not show pictures alone, or its actions are continuous"
-    return None
-
-
-def _is_atari(env: gymnasium.Env[Any, Any]) -> bool:
-    """Whether this is a game of ale-py, wrapped or not; asked without importing ale-py."""
-    return type(env.unwrapped).__module__ == "ale_py.env"
-
-
-def _is_minigrid(env: gymnasium.Env[Any, Any]) -> bool:
-    """Whether this is a MiniGrid environment, wrapped or not; asked without importing MiniGrid."""
-    return any(base.__module__ == "minigrid.minigrid_env" for base in type(env.unwrapped).__mro__)
+    core: Any = env.unwrapped
+    reason = unknown_wrapper(env, {OrderEnforcing, PassiveEnvChecker}, "a game")
+    if reason is None and is_patched(core):
+        reason = "a method of AtariEnv was replaced"
+    elif reason is None and (core._obs_type, core.sound_obs, core.continuous) != ("rgb", False, False):
+        reason = "it does not show pictures alone, or its actions are continuous"
+    return reason

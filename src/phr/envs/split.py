@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -29,21 +29,15 @@ SeedSchedule = Callable[[int, int], int | None]
 
 @dataclass(frozen=True)
 class VectorStep:
-    """The result of one `advance` of all environments; every array has shape `(n_envs,)`.
-
-    Attributes:
-        rewards: float32; 0 in an environment outside the mask.
-        terminated: The episode ended for good.
-        truncated: The episode was cut off.
-        final_obs: Environment → last observation of an episode that was truncated, not terminated (`SAME_STEP` only).
-        infos: Environment → info, for episodes that ended in this step.
-    """
+    """The result of one `advance` of all environments: arrays of shape `(n_envs,)`, 0 for environments outside the mask."""
 
     rewards: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
-    final_obs: dict[int, NDArray[Any]] = field(default_factory=dict)
-    infos: dict[int, dict[str, Any]] = field(default_factory=dict)
+    final_obs: dict[int, NDArray[Any]]
+    """Environment → last observation of an episode that was truncated, not terminated (`same_step` only)."""
+    infos: dict[int, dict[str, Any]]
+    """Environment → info, for episodes that ended in this step."""
 
     @property
     def done(self) -> NDArray[np.bool_]:
@@ -53,21 +47,14 @@ class VectorStep:
 
 @runtime_checkable
 class TrainingVector(Protocol):
-    """Environments that are stepped together; an episode that ends starts again at once.
-
-    Attributes:
-        env_id: The id they were made from.
-        n_envs: How many there are.
-        observation_space: Of one of them.
-        n_actions: Actions are the integers 0 .. n_actions − 1.
-        exact_resume: Whether `restore` returns to the very step at which `state` was taken.
-    """
+    """Environments that are stepped together; an episode that ends starts again at once."""
 
     env_id: str
     n_envs: int
     observation_space: spaces.Box
     n_actions: int
     exact_resume: bool
+    """Whether `restore` returns to the very step at which `state` was taken."""
 
     def reset(self) -> None:
         """Start an episode in every environment."""
@@ -94,21 +81,12 @@ class TrainingVector(Protocol):
 Advance = tuple[float, bool, bool, dict[str, Any]]
 """Reward, terminated, truncated, info: Gymnasium's step without the observation."""
 
-
 Family = Literal["grid", "atari", "other"]
 """MiniGrid on the fast path, an Atari game on the fast path, any other environment."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """How a simulator turns actions into frames.
-
-    Attributes:
-        frame_skip: Frames that an action lasts; a pair is a range (upper end excluded) from which each action draws.
-        sticky: Probability that a frame repeats the previous frame's action.
-        idle_starts: Most idle frames with which an episode begins, at least 1 of them; 0 is none.
-        step_limit: Steps after which an episode is cut off.
-    """
+class Timing(NamedTuple):
+    """How a simulator turns actions into frames, as in `AtariSettings`; `idle_starts` is its `noop_max`."""
 
     frame_skip: int | tuple[int, int]
     sticky: float
@@ -116,17 +94,11 @@ class Timing:
     step_limit: int
 
 
-@dataclass(frozen=True)
-class BareSimulator:
-    """The simulator without phr's classes, which the time bound measures.
-
-    Attributes:
-        step: Moves it by one action; returns what Gymnasium's `step` returns, or None if episodes end elsewhere.
-        reset: Starts an episode with this seed; None continues its own generator.
-        observe: Builds the present observation.
-    """
+class BareSimulator(NamedTuple):
+    """The simulator without phr's classes, which the time bound measures."""
 
     step: Callable[[Any], Any]
+    """Returns what Gymnasium's `step` returns, or None if episodes end elsewhere."""
     reset: Callable[[int | None], Any]
     observe: Callable[[], NDArray[Any]]
 
@@ -141,8 +113,8 @@ class SplitEnv(ABC):
         family: The kind of environment, which selects presets.
         stepping: Which path its steps take: 'fast path: ...' or 'plain path: ...', with the reason.
         shown: What an observation contains, in words; None where the observation space is enough.
-        shows_whole_grid: Whether an observation is the planes of a whole grid (`phr.envs.minigrid_split.PlaneLayout`), which
-            the oracle can read.
+        shows_whole_grid: Whether an observation is the planes of a whole grid (`PlaneLayout`), which the oracle can read.
+        timing: Of a simulator that phr drives itself; None where Gymnasium's layers define it.
         gym_env: The Gymnasium environment that was split, wrappers included.
     """
 
@@ -153,17 +125,13 @@ class SplitEnv(ABC):
     stepping: str = "plain path: Gymnasium's own step, which builds an observation every time"
     shown: str | None = None
     shows_whole_grid: bool = False
+    timing: Timing | None = None
     gym_env: gymnasium.Env[Any, Any]
 
     @property
     def action_space(self) -> ActionSpace:
         """What its actions are; Discrete unless overridden."""
         return Discrete(self.n_actions)
-
-    @property
-    def timing(self) -> Timing | None:
-        """Frames, chance and limits of a simulator that phr drives itself; None where Gymnasium's layers define them."""
-        return None
 
     @property
     def steps_per_second(self) -> float:
@@ -200,10 +168,7 @@ class SplitEnv(ABC):
             layer = layer.env
 
     def reseed(self, seed: int) -> None:
-        """Reseed chance without changing the state: another future of the same moment.
-
-        The base class reseeds the generator that Gymnasium gives every environment, and no other.
-        """
+        """Reseed chance, but keep the state: another future of the same moment. The base class reseeds `np_random` alone."""
         reseed(self.gym_env.unwrapped.np_random, seed)
 
     def start_seeds(self) -> list[int] | None:
@@ -226,19 +191,7 @@ class SplitEnv(ABC):
 
 
 class ObservingEnv(SplitEnv):
-    """Any Gymnasium environment: it builds an observation at every step, and most are discarded.
-
-    Observations are one array each (`phr.envs.flatten.reader_of`): a Box as it is, a Discrete one as a one-hot float32 row,
-    a Dict, Tuple, MultiDiscrete or MultiBinary one as the vector of `gymnasium.spaces.flatten`. Everything that the
-    environment returns is checked, and actions are passed to it as copies (`phr.envs.contract.CheckedEnv`).
-
-    Args:
-        env: An environment with an action space that `plannable` accepts.
-        env_id: The id it was made from.
-
-    Raises:
-        UnsupportedEnvironmentError: If a space is of another kind.
-    """
+    """Any Gymnasium environment: it builds an observation at every step, and most are discarded."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         self.gym_env, self.env_id = env, env_id
@@ -255,21 +208,16 @@ class ObservingEnv(SplitEnv):
         return self._action_space
 
     def reset(self, seed: int | None = None) -> None:
-        """Start an episode; for errors see `CheckedEnv.reset`."""
+        """Start an episode."""
         self._latest = self._checked.reset(seed)
 
     def advance(self, action: Any) -> Advance:
-        """Move the world by one action; for errors see `CheckedEnv.step`."""
+        """Move the world by one action."""
         self._latest, reward, terminated, truncated, info = self._checked.step(action)
         return reward, terminated, truncated, info
 
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return the latest observation.
-
-        Raises:
-            BrokenEnvironmentError: If it is not an element of the environment's observation space.
-            NonFiniteError: If it contains NaN or infinity.
-        """
+        """Return the latest observation."""
         if out is None:
             out = np.empty(self.observation_space.shape, self.observation_space.dtype)
         try:
@@ -287,7 +235,7 @@ class ObservingEnv(SplitEnv):
         return out
 
     def bare(self) -> BareSimulator:
-        """Return Gymnasium's own `step` and `reset`, unchecked; actions are copied, as the environment may change them."""
+        """Return Gymnasium's own methods, unchecked; actions are copied, as the environment may change them."""
         step, reset, as_sampled = self.gym_env.step, self.gym_env.reset, self._checked.as_sampled
 
         def bare_step(action: Any) -> Any:
@@ -301,19 +249,8 @@ class ObservingEnv(SplitEnv):
         return BareSimulator(bare_step, bare_reset, self.observe)
 
 
-def discrete_size(space: spaces.Space[Any], env_id: str) -> int:
-    """Return the number of actions of a Discrete space that starts at 0; UnsupportedEnvironmentError for others."""
-    if not isinstance(space, spaces.Discrete) or space.start != 0:
-        raise UnsupportedEnvironmentError(f"{env_id}: action space {space} is not supported here: expected Discrete(n)")
-    return int(space.n)
-
-
 def plannable(space: spaces.Space[Any] | None, name: str) -> ActionSpace:
-    """Convert Gymnasium's action space: Discrete or MultiDiscrete from 0 on, or a Box of floats that can hold float32.
-
-    Raises:
-        UnsupportedEnvironmentError: For any other space; the message begins with `name`.
-    """
+    """Convert Gymnasium's action space; UnsupportedEnvironmentError for one that phr cannot plan in."""
     if isinstance(space, spaces.Discrete) and space.start == 0:
         return Discrete(int(space.n))
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1 and not np.any(space.start):

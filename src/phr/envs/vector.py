@@ -1,77 +1,49 @@
-"""Many split environments stepped as one, with an autoreset mode that is always spelled out."""
+"""Many split environments stepped as one, how their episodes begin, and lists of episodes played side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.actions import one_by_one
+from phr.actions import ActionSpace, as_space, one_by_one
 from phr.envs.split import SeedSchedule, SplitEnv, TrainingVector, VectorStep
 from phr.errors import BrokenEnvironmentError, InvalidDataError, SettingError, UnsupportedEnvironmentError
 
 
 @dataclass
 class Remarks:
-    """What did not go as asked while environments were played, each with its first reason; printed beside the result.
+    """What did not go as asked while environments were played; printed beside the result."""
 
-    Attributes:
-        n_prefixes_left_out: Episodes without their random prefix, because the environment refused one of its actions.
-        n_abandoned: Episodes that were given up, because the environment refused an action of the student.
-        shortage: Why fewer copies of the environment were open side by side than wanted; empty where there were enough.
-    """
-
-    n_prefixes_left_out: int = 0
-    n_abandoned: int = 0
+    prefixes_left_out: list[str] = field(default_factory=list)
+    """Why the environment refused an action of a random prefix; one for each episode that began without."""
+    abandoned: list[str] = field(default_factory=list)
+    """Why the environment refused an action of the student; one for each episode that was given up."""
     shortage: str = ""
-    _reasons: dict[str, str] = field(default_factory=dict)
-
-    def prefix_left_out(self, error: BrokenEnvironmentError) -> None:
-        """Count an episode that began without its prefix."""
-        self.n_prefixes_left_out += 1
-        self._reasons.setdefault("prefix", str(error))
-
-    def abandoned(self, error: BrokenEnvironmentError) -> None:
-        """Count an episode that was given up."""
-        self.n_abandoned += 1
-        self._reasons.setdefault("abandoned", str(error))
-
-    def fewer_copies(self, env_id: str, n_opened: int, n_wanted: int, error: Exception) -> None:
-        """Note that only `n_opened` of `n_wanted` environments could be opened; only the first note counts."""
-        self.shortage = self.shortage or (
-            f"{env_id}: only {n_opened} of {n_wanted} copies could be opened side by side ({error}); "
-            f"n_envs={n_opened} asks for no more"
-        )
+    """Why fewer copies of the environment were open side by side than wanted; empty where there were enough."""
 
     @classmethod
     def of(cls, parts: Sequence[Remarks]) -> Remarks:
         """Return the sum of several."""
-        total = cls()
-        for part in parts:
-            total.n_prefixes_left_out += part.n_prefixes_left_out
-            total.n_abandoned += part.n_abandoned
-            total.shortage = total.shortage or part.shortage
-            total._reasons = {**part._reasons, **total._reasons}
-        return total
+        return cls(
+            [why for part in parts for why in part.prefixes_left_out],
+            [why for part in parts for why in part.abandoned],
+            next((part.shortage for part in parts if part.shortage), ""),
+        )
 
     def lines(self) -> list[str]:
         """Return one sentence for each kind of remark."""
-        lines = [self.shortage] if self.shortage else []
-        if self.n_prefixes_left_out:
-            lines.append(
-                f"{self.n_prefixes_left_out:,} episodes began without their random prefix, because the environment refused "
-                f"one of its actions (the first: {self._reasons['prefix']}); prefix 0:0 plays none"
-            )
-        if self.n_abandoned:
-            lines.append(
-                f"{self.n_abandoned:,} episodes of refinement were abandoned, because the environment refused an action of "
-                f"the student (the first: {self._reasons['abandoned']})"
-            )
+        refused, lines = "because the environment refused", [self.shortage] if self.shortage else []
+        if why := self.prefixes_left_out:
+            began = f"{len(why):,} episodes began without their random prefix"
+            lines.append(f"{began}, {refused} one of its actions (the first: {why[0]}); prefix 0:0 plays none")
+        if why := self.abandoned:
+            ended = f"{len(why):,} episodes of refinement were abandoned"
+            lines.append(f"{ended}, {refused} an action of the student (the first: {why[0]})")
         return lines
 
 
@@ -111,21 +83,48 @@ class Start:
         return None
 
 
-class Autoreset(StrEnum):
-    """What happens when an episode ends; the names are Gymnasium's.
+def random_prefix(
+    actions: int | ActionSpace, rng: np.random.Generator, between: tuple[int, int], share: float = 1.0
+) -> tuple[Any, ...]:
+    """Draw random actions, their number uniform in `between`, both ends included; with probability 1 − `share` none."""
+    if share < 1.0 and rng.random() >= share:
+        return ()
+    low, high = between
+    return tuple(as_space(actions).samples(rng, int(rng.integers(low, high + 1))))
 
-    Raises:
-        SettingError: If there is no such mode.
+
+def random_starts(
+    seeds: Sequence[int],
+    actions: int | ActionSpace,
+    rng: np.random.Generator,
+    *,
+    prefix: tuple[int, int] = (0, 0),
+    share: float = 1.0,
+) -> list[Start]:
+    """Return one start per seed, about a `share` of them with a `random_prefix` of a length in `prefix`."""
+    low, high = prefix
+    if not 0 <= low <= high:
+        raise SettingError(f"a prefix range needs 0 <= low <= high, got {low}:{high}")
+    return [Start(seed, random_prefix(actions, rng, prefix, share)) for seed in seeds]
+
+
+def endless_starts(
+    actions: int | ActionSpace, seed: int, rng: np.random.Generator, prefix: tuple[int, int]
+) -> Iterator[Start]:
+    """Yield the starts of one run without end; the first has the seed.
+
+    With prefixes every later one draws its own seed, so that seed and prefix decide the episode; without them the
+    environment's own generator goes on.
     """
+    own: int | None = seed
+    while True:
+        yield Start(own, random_prefix(actions, rng, prefix) if prefix[1] else ())
+        own = int(rng.integers(2**31)) if prefix[1] else None
 
-    SAME_STEP = "same_step"
-    """The episode's last `advance` resets at once; a truncated episode's last observation is kept aside."""
-    DISABLED = "disabled"
-    """The caller resets; advancing an ended episode is an error."""
 
-    @classmethod
-    def _missing_(cls, value: object) -> Autoreset:
-        raise SettingError(f"autoreset must be one of {', '.join(repr(mode.value) for mode in cls)}; got {value!r}")
+Autoreset = Literal["same_step", "disabled"]
+"""What happens when an episode ends: its last `advance` resets at once, and keeps a truncated episode's last observation; or
+the caller resets, and advancing an ended episode is an error. The names are Gymnasium's."""
 
 
 class VectorSplit:
@@ -133,7 +132,7 @@ class VectorSplit:
 
     Args:
         envs: At least one; all with the same spaces.
-        autoreset: What happens when an episode ends; there is no default on purpose.
+        autoreset: `same_step` or `disabled`; there is no default on purpose.
         seeds: The seed of every episode. With a schedule that never returns None the state of all environments can be
             saved and restored exactly, by replaying the running episodes.
         prefixes: Uncounted actions at the beginning of every episode; none by default.
@@ -142,16 +141,14 @@ class VectorSplit:
     Raises:
         InvalidDataError: If there is no environment.
         UnsupportedEnvironmentError: If their spaces differ.
-        SettingError: If the mode is unknown.
     """
 
     exact_resume = True
-    """`restore` replays the running episodes, and raises an error if that does not repeat them."""
 
     def __init__(
         self,
         envs: Sequence[SplitEnv],
-        autoreset: str | Autoreset,
+        autoreset: Autoreset,
         seeds: SeedSchedule = lambda _i, _k: None,
         prefixes: PrefixSchedule = lambda _i, _k: (),
         remarks: Remarks | None = None,
@@ -165,41 +162,28 @@ class VectorSplit:
                     f"environments of one vector must agree: {first.observation_space} with {first.action_space} "
                     f"against {env.observation_space} with {env.action_space}"
                 )
-        self.envs = tuple(envs)
-        self.n_envs = len(envs)
-        self.env_id = first.env_id
+        self.envs, self.n_envs, self.env_id = tuple(envs), len(envs), first.env_id
         self.observation_space = first.observation_space
         self.n_actions, self.action_space = first.n_actions, first.action_space
-        self.autoreset = Autoreset(autoreset)
-        self._seeds, self._prefixes = seeds, prefixes
+        self.autoreset, self._seeds, self._prefixes = autoreset, seeds, prefixes
         self.remarks = Remarks() if remarks is None else remarks
         self._episodes = [-1] * self.n_envs
         self._history: list[list[Any]] = [[] for _ in envs]
         self._ended = np.ones(self.n_envs, bool)
-        self._sent: VectorStep | None = None
 
     @classmethod
     def open(
         cls,
         make: Callable[[], SplitEnv],
         n_envs: int,
-        autoreset: str | Autoreset,
         seeds: SeedSchedule = lambda _i, _k: None,
         prefixes: PrefixSchedule = lambda _i, _k: (),
         remarks: Remarks | None = None,
     ) -> VectorSplit:
-        """Make environments and put them side by side; all are closed again if an error is raised.
+        """Make `n_envs` environments, to be reset by the caller; all are closed again if an error is raised.
 
         Some simulators can be open only once, or a few times. If another copy fails to open, the open ones are used, and
-        `remarks` records it.
-
-        Args:
-            make: Makes one environment.
-            n_envs: How many are wanted, >= 1.
-            autoreset: See `VectorSplit`, also for the other arguments and errors.
-            seeds: Of every episode.
-            prefixes: Of every episode.
-            remarks: Collects what did not go as asked.
+        `remarks` records it. For the other arguments and errors see `VectorSplit`.
         """
         remarks = Remarks() if remarks is None else remarks
         with ExitStack() as opened:
@@ -210,9 +194,12 @@ class VectorSplit:
                 except Exception as error:  # whatever the simulator raises
                     if not envs:
                         raise
-                    remarks.fewer_copies(envs[0].env_id, len(envs), n_envs, error)
+                    remarks.shortage = remarks.shortage or (
+                        f"{envs[0].env_id}: only {len(envs)} of {n_envs} copies could be opened side by side ({error}); "
+                        f"n_envs={len(envs)} asks for no more"
+                    )
                     break
-            vector = cls(envs, autoreset, seeds, prefixes, remarks)
+            vector = cls(envs, "disabled", seeds, prefixes, remarks)
             opened.pop_all()
         return vector
 
@@ -227,7 +214,7 @@ class VectorSplit:
         self._history[index] = []
         self._ended[index] = False
         if (refusal := start.enter(self.envs[index])) is not None:
-            self.remarks.prefix_left_out(refusal)
+            self.remarks.prefixes_left_out.append(str(refusal))
 
     def _reset_one(self, index: int) -> None:
         episode = self._episodes[index] + 1
@@ -251,13 +238,12 @@ class VectorSplit:
         """
         rewards = np.zeros(self.n_envs, np.float32)
         terminated, truncated = np.zeros(self.n_envs, bool), np.zeros(self.n_envs, bool)
-        final_obs: dict[int, NDArray[Any]] = {}
-        infos: dict[int, dict[str, Any]] = {}
+        final_obs, infos = dict[int, NDArray[Any]](), dict[int, dict[str, Any]]()
         listed = one_by_one(actions)
         for index in range(self.n_envs) if mask is None else np.flatnonzero(mask).tolist():
             if self._ended[index]:
                 raise InvalidDataError(
-                    f"environment {index} has no running episode; reset it (autoreset is {self.autoreset.value!r})"
+                    f"environment {index} has no running episode; reset it (autoreset is {self.autoreset!r})"
                 )
             action = listed[index]
             try:
@@ -266,14 +252,14 @@ class VectorSplit:
                 if not abandon_refused:
                     number = len(self._history[index]) + 1
                     raise BrokenEnvironmentError(f"{error} (step {number} of an episode)") from error
-                self.remarks.abandoned(error)
+                self.remarks.abandoned.append(str(error))
                 reward, ends, cut, info = 0.0, False, True, {}
             self._history[index].append(action)
             rewards[index] = reward
             if ends or cut:
                 terminated[index], truncated[index], infos[index] = ends, cut, info
                 self._ended[index] = True
-                if self.autoreset is Autoreset.SAME_STEP:
+                if self.autoreset == "same_step":
                     if cut and not ends:
                         final_obs[index] = self.envs[index].observe()
                     self._reset_one(index)
@@ -284,11 +270,8 @@ class VectorSplit:
         self._sent = self.advance(actions)
 
     def receive(self) -> VectorStep:
-        """Return the result of the last `send`; InvalidDataError if nothing was sent."""
-        sent, self._sent = self._sent, None
-        if sent is None:
-            raise InvalidDataError("receive() must follow send(): no actions were sent")
-        return sent
+        """Return the result of the last `send`."""
+        return self._sent
 
     def observe(self, mask: NDArray[np.bool_] | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return observations `(n, *observation_shape)` of all environments, or of those in the mask; `out` if given."""
@@ -304,31 +287,21 @@ class VectorSplit:
         return [{"episode": e, "actions": list(a)} for e, a in zip(self._episodes, self._history, strict=True)]
 
     def restore(self, state: list[dict[str, Any]]) -> None:
-        """Replay every running episode to where `state` stood.
+        """Replay every episode to where `state` stood; each must be running.
 
         Raises:
-            InvalidDataError: If the number of environments differs, or the replay ends early, because the environment is not
-                determined by its seed.
+            InvalidDataError: If the number of environments differs, or an episode is not determined by its seed.
         """
         if len(state) != self.n_envs:
             raise InvalidDataError(f"a state of {len(state)} environments does not fit {self.n_envs}")
         for index, entry in enumerate(state):
-            self._episodes[index], self._history[index], self._ended[index] = entry["episode"], [], True
-            if entry["episode"] >= 0:  # -1 was never reset
-                self._replay(index, entry["actions"])
-
-    def _replay(self, index: int, actions: list[int]) -> None:
-        self._episodes[index] -= 1
-        self._reset_one(index)
-        for left, action in zip(reversed(range(len(actions))), actions, strict=True):
-            _, ends, cut, _ = self.envs[index].advance(action)
-            self._history[index].append(action)
-            self._ended[index] = ends or cut
-            # Only an ended episode that waits for its reset may end, and only with its last action.
-            if self._ended[index] and (left or self.autoreset is Autoreset.SAME_STEP):
-                raise InvalidDataError(
-                    f"{self.env_id}: replaying an episode did not repeat it; exact resuming is impossible"
-                )
+            self._episodes[index] = entry["episode"] - 1
+            self._reset_one(index)
+            for action in entry["actions"]:
+                _, ends, cut, _ = self.envs[index].advance(action)
+                self._history[index].append(action)
+                if ends or cut:
+                    raise InvalidDataError(f"{self.env_id}: replaying an episode did not repeat it: it cannot be resumed")
 
     def close(self) -> None:
         """Close every environment, also where closing one of them fails."""
@@ -343,28 +316,62 @@ class VectorSplit:
         self.close()
 
 
+PATIENCE = 200_000
+"""Steps after which an episode is taken to be endless; Atari's longest have 108,000 frames."""
+
+
+def endless(env_id: str) -> UnsupportedEnvironmentError:
+    """Return the error for an environment whose episodes do not end."""
+    return UnsupportedEnvironmentError(
+        f"{env_id}: no episode ended within {PATIENCE:,} steps; give it a step limit, as gymnasium.wrappers.TimeLimit does, "
+        "in a module:factory of your own"
+    )
+
+
+class Lanes:
+    """Assigns the episodes of a fixed list to environments, which it alone resets; one that finishes takes the next.
+
+    Each is played to its end: stopping at the n-th that ends would favour short ones.
+    """
+
+    def __init__(self, vector: VectorSplit, starts: Sequence[Start]) -> None:
+        if vector.autoreset != "disabled":
+            raise SettingError(f"a list of episodes needs autoreset 'disabled', got {vector.autoreset!r}")
+        self._vector, self._starts = vector, starts
+        self._n_begun = self._n_waited = 0
+        self.episode = np.full(vector.n_envs, -1)
+        """The episode that each environment plays, −1 where the list has run out."""
+        self.begin_next(np.ones(vector.n_envs, bool))
+
+    @property
+    def running(self) -> NDArray[np.bool_]:
+        """Which environments have a running episode."""
+        return self.episode >= 0
+
+    def begin_next(self, ended: NDArray[np.bool_]) -> None:
+        """Give every environment of the mask the next episode of the list; call this after every step."""
+        self._n_waited = 0 if ended.any() else self._n_waited + 1
+        if self._n_waited > PATIENCE:
+            raise endless(self._vector.env_id)
+        for lane in np.flatnonzero(ended):
+            if self._n_begun < len(self._starts):
+                self.episode[lane] = self._n_begun
+                self._vector.begin(int(lane), self._starts[self._n_begun])
+                self._n_begun += 1
+            else:
+                self.episode[lane] = -1
+
+
 def make_training_vectors(
     make: Callable[[], SplitEnv], n_envs: int, seeds: SeedSchedule, prefixes: PrefixSchedule | None = None
 ) -> list[TrainingVector]:
-    """Return the fastest vectors for training in an environment; an ended episode starts again at once.
-
-    They are `SplitEnv.native_vectors` where there are any and no prefixes, else environments stepped one by one.
-
-    Args:
-        make: Makes one environment.
-        n_envs: Environments of all vectors together, >= 1; they are numbered through.
-        seeds: The seed of every episode.
-        prefixes: Uncounted actions at the beginning of every episode.
-
-    Raises:
-        InvalidDataError: If `n_envs` is below 1.
-    """
+    """Return `SplitEnv.native_vectors` if there are any and no prefixes, else `n_envs` environments stepped one by one."""
     with ExitStack() as opened:
         first = opened.enter_context(make())
         native = first.native_vectors(n_envs, seeds) if prefixes is None else None
         if native is not None:
             return list(native)
         envs = [first, *(opened.enter_context(make()) for _ in range(n_envs - 1))]
-        vector = VectorSplit(envs, Autoreset.SAME_STEP, seeds, prefixes or (lambda _env, _episode: ()))
+        vector = VectorSplit(envs, "same_step", seeds, prefixes or (lambda _env, _episode: ()))
         opened.pop_all()
     return [vector]

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from phr.acting.agent import VectorHorizonAgent
 from phr.acting.commitment import Commitment, CommitmentLike
 from phr.actions import ActionSpace, one_by_one
-from phr.envs.lanes import Lanes, endless_starts
 from phr.envs.registry import make_env
 from phr.envs.split import SeedSchedule, SplitEnv
-from phr.envs.vector import Autoreset, PrefixSchedule, Remarks, Start, VectorSplit
+from phr.envs.vector import Lanes, PrefixSchedule, Remarks, Start, VectorSplit, endless_starts
 from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
 from phr.experience.success import count_successes, judge_episodes, reported_success
 from phr.protocols import Planner
@@ -109,7 +108,7 @@ def make_vector(
     remarks: Remarks | None = None,
 ) -> VectorSplit:
     """Open `n_envs` environments, or as many as can be open at once; the other arguments are those of `VectorSplit`."""
-    return VectorSplit.open(lambda: make_env(env_id), n_envs, Autoreset.DISABLED, seeds, prefixes, remarks)
+    return VectorSplit.open(lambda: make_env(env_id), n_envs, seeds, prefixes, remarks)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from phr.acting.agent import HorizonAgent
-from phr.envs.lanes import PATIENCE, endless, endless_starts
 from phr.envs.split import Advance, SplitEnv, run_plan
-from phr.envs.vector import Remarks, Start
+from phr.envs.vector import PATIENCE, Remarks, Start, endless, endless_starts
 from phr.errors import SettingError
 from phr.experience.success import reported_success
 from phr.numbers import check_whole, is_whole
@@ -238,5 +237,5 @@ def _enter(env: SplitEnv, starts: Iterator[Start], options: RunOptions, record: 
     env.reset(start.seed)
     entered = clock()
     if (refusal := start.play_prefix(env)) is not None:
-        record.remarks.prefix_left_out(refusal)
+        record.remarks.prefixes_left_out.append(str(refusal))
     return drawn - begin + clock() - entered

@@ -11,9 +11,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, one_by_one
-from phr.envs.lanes import Lanes
 from phr.envs.split import SplitEnv
-from phr.envs.vector import Start, VectorSplit
+from phr.envs.vector import Lanes, Start, VectorSplit
 from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError
 from phr.experience.success import reported_success
 from phr.experience.trajectory import Experience, Trajectory

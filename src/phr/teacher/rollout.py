@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phr.envs.lanes import random_prefix
 from phr.envs.split import SplitEnv, TrainingVector
-from phr.envs.vector import Autoreset, Remarks, Start, VectorSplit, make_training_vectors
+from phr.envs.vector import Remarks, Start, VectorSplit, make_training_vectors, random_prefix
 from phr.errors import InvalidDataError
 from phr.evaluation.episodes import play_episodes
 from phr.networks.policy import PlanNetwork, blank_network
@@ -276,7 +275,7 @@ class GreedyTest:
         """Play a test, keep the present weights if none were better, and return their mean return."""
         if self._vector is None:
             n_envs = min(32, self._n_episodes)
-            self._vector = VectorSplit.open(self._make, n_envs, Autoreset.DISABLED, remarks=self.remarks)
+            self._vector = VectorSplit.open(self._make, n_envs, remarks=self.remarks)
         starts = [Start(self._streams.integer("eval-env", index)) for index in range(self._n_episodes)]
         planner = TorchPlanner(self._network, self._vector.observation_space.dtype)
         episodes = play_episodes(planner, self._vector, starts, commitment=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phr.acting import VectorHorizonAgent
-from phr.envs import Autoreset, VectorSplit, make_env
+from phr.envs import VectorSplit, make_env
 from phr.errors import SettingError
 from phr.protocols import Planner
 from phr.storage import onnx_planner
@@ -37,7 +37,7 @@ def measure(settings: VectorSettings) -> dict[str, Any]:
     planner = onnx_planner(model)
     envs = [make_env(model.env_id) for _ in range(max(settings.n_envs))]
     pairs = [(size, n) for n in commitments for size in settings.n_envs]
-    vectors = {size: VectorSplit(envs[:size], Autoreset.SAME_STEP, lambda i, k: i + 1000 * k) for size in settings.n_envs}
+    vectors = {size: VectorSplit(envs[:size], "same_step", lambda i, k: i + 1000 * k) for size in settings.n_envs}
     contestants = [_contestant(vectors[size], planner, size, n, settings.seconds_per_run) for size, n in pairs]
     rounds = alternate(contestants, settings.rounds)
     for env in envs:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from phr.envs.registry import make_env
-from phr.envs.vector import Autoreset, VectorSplit
+from phr.envs.vector import VectorSplit
 from phr.errors import SettingError
 from phr_studies.bench.vectors import VectorSettings, measure, play_vector, tables
 from phr_studies.report.tables import to_markdown
@@ -14,7 +14,7 @@ from tests.trained import CORRIDOR, corridor_student
 
 
 def test_environments_of_a_vector_act_as_each_would_alone() -> None:
-    vector = VectorSplit([make_env(CORRIDOR) for _ in range(3)], Autoreset.SAME_STEP)
+    vector = VectorSplit([make_env(CORRIDOR) for _ in range(3)], "same_step")
     found = play_vector(vector, corridor_student().planner, 2, n_ticks=40)
     # Four steps lead to the goal: ten episodes each, two looks in every one of them, all in step.
     assert found["steps"] == 120
