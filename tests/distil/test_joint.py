@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from phr.distil.joint import JointTraining
 from phr.distil.phr import PHR
 from phr.evaluation.episodes import distinct_starts, play_all_starts
-from phr.networks.policy import PlanNetwork, build_network
-from phr.networks.torch_planner import TorchPlanner
+from phr.networks.policy import PlanNetwork, TorchPlanner, build_network
 from phr.teacher.a2c import rollout_loss
 from tests.helpers import corridor
 from tests.trained import CORRIDOR, TRUNK, a2c_config, corridor_experience, corridor_teacher, phr_config

@@ -17,8 +17,7 @@ from phr.distil.phr import PHR
 from phr.distil.windows import WindowData, each_once
 from phr.errors import EmptyBatchError, HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
 from phr.evaluation.episodes import distinct_starts, play_all_starts
-from phr.networks.policy import NetworkConfig, PlanNetwork, build_network
-from phr.networks.torch_planner import TorchPlanner
+from phr.networks.policy import NetworkConfig, PlanNetwork, TorchPlanner, build_network
 from tests.experience.builders import experience, trajectory
 from tests.helpers import corridor
 from tests.trained import CORRIDOR, TRUNK, corridor_experience, corridor_student, corridor_teacher, phr_config

@@ -18,8 +18,7 @@ from phr.envs.vector import Start
 from phr.errors import HorizonError, SettingError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.experience.logged import space_of
-from phr.networks.policy import build_network
-from phr.networks.torch_planner import TorchPlanner
+from phr.networks.policy import TorchPlanner, build_network
 from phr.networks.trunks import TrunkConfig
 from phr.plan import CategoricalPlan
 from phr.protocols import Planner

@@ -15,13 +15,11 @@ from phr.envs.registry import split_env
 from phr.envs.split import SplitEnv
 from phr.errors import NonFiniteError, SettingError
 from phr.evaluation.episodes import Episodes, distinct_starts, play_all_starts
-from phr.networks.policy import build_network
-from phr.networks.torch_planner import TorchPlanner
+from phr.networks.policy import TorchPlanner, build_network
 from phr.networks.trunks import TrunkConfig
 from phr.seeding import Streams
-from phr.teacher import a2c, rollout
-from phr.teacher.a2c import A2C, A2CConfig
-from phr.teacher.rollout import BestBy, GreedyTest, Rollout
+from phr.teacher import a2c
+from phr.teacher.a2c import A2C, A2CConfig, BestBy, GreedyTest, Rollout
 from tests.helpers import corridor, make_corridor, noisy
 from tests.trained import CORRIDOR, a2c_config, corridor_teacher
 
@@ -115,7 +113,7 @@ def test_the_best_may_be_the_one_that_collects_fastest(best_by: BestBy) -> None:
     test = GreedyTest(corridor, network, 2, Streams(0), best_by=best_by)
     kept = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollout, "play_episodes", played)
+        patch.setattr(a2c, "play_episodes", played)
         for mark in range(3):
             torch.nn.init.constant_(network.plan_head.bias, mark)
             test.run()

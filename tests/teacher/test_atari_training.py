@@ -16,8 +16,7 @@ from phr.envs.atari import AtariVector
 from phr.envs.registry import make_env
 from phr.networks.trunks import TrunkConfig
 from phr.seeding import Streams
-from phr.teacher.a2c import A2C, A2CConfig
-from phr.teacher.rollout import RolloutCollector
+from phr.teacher.a2c import A2C, A2CConfig, RolloutCollector
 
 PONG = "PongDeterministic-v4"
 SHORT = f"{PONG}?max_frames=80&noop_max=4"

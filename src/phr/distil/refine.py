@@ -26,8 +26,7 @@ from phr.distil.student_states import MixedWindows, StudentStates, StudentWindow
 from phr.envs.lanes import random_prefix
 from phr.envs.vector import Remarks
 from phr.evaluation.episodes import make_vector
-from phr.networks.policy import blank_network
-from phr.networks.torch_planner import TorchPlanner
+from phr.networks.policy import TorchPlanner, blank_network
 from phr.progress import Progress
 from phr.protocols import Planner
 from phr.seeding import Streams

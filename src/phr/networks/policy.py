@@ -7,16 +7,18 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Float, Shaped
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace, Continuous, Discrete, action_space_from_json, whole_numbers
-from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, SettingError
+from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
 from phr.networks.trunks import Observations, Trunk, TrunkConfig, is_channels_last, orthogonal, shape_of
-from phr.observations import scale_of
-from phr.plan import Smoothing, smoothing_of_steps
+from phr.observations import ObservationSpec, scale_of
+from phr.plan import NetworkPlan, Smoothing, smoothing_of_steps
 
 LOG_SPREAD = (-5.0, 1.0)
 """Limits of the logarithm of the spread; the spread is in units of half the range (0.7 % to 270 % of it)."""
@@ -283,3 +285,50 @@ def extend_teacher(
             mine.unflatten(0, (horizon, old.n_actions)).copy_(theirs[: old.n_actions])
             mine[old.n_actions :] *= copy_scale
     return student
+
+
+def tensor_of(array: NDArray[Any]) -> Tensor:
+    """Return the array as a tensor; one that torch cannot share (negative strides) or should not (read-only) is copied."""
+    return torch.from_numpy(array if array.flags.c_contiguous and array.flags.writeable else array.copy())
+
+
+class TorchPlanner:
+    """Plans with a network, in inference mode; numpy in, numpy out.
+
+    Args:
+        network: Stays on its device (CPU or another).
+        obs_dtype: Number type of its observations.
+    """
+
+    def __init__(self, network: PlanNetwork, obs_dtype: str | np.dtype[Any]) -> None:
+        self.network = network.eval()
+        self.action_space = network.config.actions
+        self.obs_spec = ObservationSpec(network.config.obs_shape, np.dtype(obs_dtype), network.config.obs_scale)
+        self._device = next(network.parameters()).device
+
+    @property
+    def horizon(self) -> int:
+        """Return the number of actions predicted from one look."""
+        return self.network.config.horizon
+
+    @property
+    def n_actions(self) -> int:
+        """Return the network's outputs for one action: the size of a discrete action space."""
+        return self.network.config.n_actions
+
+    def plan(self, obs: Any) -> NetworkPlan:
+        """Evaluate the network once for a batch of observations.
+
+        Args:
+            obs: Shape `(batch, *obs_shape)`; checked by `ObservationSpec.check`.
+
+        Raises:
+            InvalidDataError: If shape or number type differ.
+            NonFiniteError: If an observation or an output is not finite.
+        """
+        obs = self.obs_spec.check(obs)
+        with torch.inference_mode():
+            logits = self.network(tensor_of(obs).to(self._device)).cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise NonFiniteError("the network's output contains NaN or Inf")
+        return self.action_space.plan(logits, self.network.config.smoothing)
