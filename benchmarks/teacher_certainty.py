@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from phr.distil.presets import student_config
-from phr.distil.recording import record_teacher
+from phr.distil.runs import record_teacher
 from phr.plan import CategoricalPlan
 from phr.teachers.references import resolve
 

@@ -11,7 +11,7 @@ import gymnasium
 import pytest
 
 import phr
-from phr.teacher.rollout import GreedyTest
+from phr.teacher.a2c import GreedyTest
 from tests.helpers import make_corridor
 
 ENV_ID = "tests.test_start_streams:make_noted"

@@ -11,8 +11,7 @@ import gymnasium
 from phr.distil import runs
 from phr.distil.config import PHRConfig
 from phr.distil.losses import PlanLoss
-from phr.distil.recording import named, record_teacher
-from phr.distil.runs import Distillation
+from phr.distil.runs import Distillation, named, record_teacher
 from phr.experience.trajectory import Experience
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import Model, save_model

@@ -18,7 +18,7 @@ import phr as package
 from phr.cli import main
 from phr.cli.commands import registered
 from phr.distil.phr import PHR
-from phr.distil.recording import named
+from phr.distil.runs import named
 from phr.errors import BoundError
 from phr.experience.archive import load_experience, save_experience
 from phr.storage.model import load_model

@@ -10,21 +10,25 @@ from torch import Tensor, nn
 from phr.distil.joint import JointTraining
 from phr.distil.phr import PHR
 from phr.evaluation.episodes import distinct_starts, play_all_starts
-from phr.networks.policy import PlanNetwork, build_network
-from phr.networks.torch_planner import TorchPlanner
-from phr.teacher.a2c import rollout_loss
+from phr.networks.policy import PlanNetwork, TorchPlanner, build_network
+from phr.teacher.a2c import A2CConfig, rollout_loss
 from tests.helpers import corridor
 from tests.trained import CORRIDOR, TRUNK, a2c_config, corridor_experience, corridor_teacher, phr_config
 
+JOINT: dict[str, Any] = {"joint": True, "trunk_mode": "shared", "precision": "float32"}
 
-def distillation(start: PlanNetwork | None = None, **settings: Any) -> PHR:
-    """Joint unless the settings say otherwise; the trunk is shared in any case."""
-    config = phr_config(**{"joint": True, "trunk_mode": "shared", "precision": "float32", **settings})
-    return PHR(start or corridor_teacher().network, corridor_experience(), config)
+
+def plain_of(**settings: Any) -> PHR:
+    return PHR(corridor_teacher().network, corridor_experience(), phr_config(**{**JOINT, "joint": False, **settings}))
 
 
 def joint(start: PlanNetwork | None = None, **settings: Any) -> JointTraining:
-    return JointTraining(corridor, distillation(start, **settings), a2c_config(precision="float32"))
+    return joint_of(a2c_config(precision="float32"), start, **settings)
+
+
+def joint_of(stage_1: A2CConfig, start: PlanNetwork | None = None, **settings: Any) -> JointTraining:
+    config = phr_config(**{**JOINT, **settings})
+    return JointTraining(start or corridor_teacher().network, corridor_experience(), config, corridor, stage_1)
 
 
 def advanced(training: JointTraining, n: int) -> JointTraining:
@@ -34,7 +38,7 @@ def advanced(training: JointTraining, n: int) -> JointTraining:
 
 
 def weights(training: JointTraining) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in training.student.network.state_dict().items()}
+    return {name: value.clone() for name, value in training.network.state_dict().items()}
 
 
 def length_at(network: PlanNetwork, commitment: int) -> float:
@@ -46,10 +50,10 @@ def test_head_1_goes_on_learning_while_the_later_heads_are_regressed() -> None:
     """Head 1 starts untrained here, so whatever it knows in the end it has learnt by A2C."""
     fresh = build_network((5,), 2, 1, TRUNK, seed=0)
     training = joint(fresh, n_updates=100)
-    assert length_at(training.student.network, 1) == 20
+    assert length_at(training.network, 1) == 20
     while not training.done:
         training.update()
-    assert [length_at(training.student.network, n) for n in (1, 2, 4)] == [4, 4, 4]
+    assert [length_at(training.network, n) for n in (1, 2, 4)] == [4, 4, 4]
 
 
 def test_the_optimizer_is_that_of_plain_stage_2() -> None:
@@ -61,23 +65,23 @@ def test_the_optimizer_is_that_of_plain_stage_2() -> None:
         "n_updates": 6,
         "warmup": 0.5,
     }
-    plain, training = distillation(joint=False, **settings), joint(**settings)
-    assert type(training.student.optimizer) is type(plain.optimizer) is torch.optim.AdamW
+    plain, training = plain_of(**settings), joint(**settings)
+    assert type(training.optimizer) is type(plain.optimizer) is torch.optim.AdamW
     groups = []
-    for optimizer in (plain.optimizer, training.student.optimizer):
+    for optimizer in (plain.optimizer, training.optimizer):
         groups.append([{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups])
     assert groups[0] == groups[1]
-    value_head = {id(parameter) for parameter in training.student.network.value_head.parameters()}
-    decaying, others = (group["params"] for group in training.student.optimizer.param_groups)
+    value_head = {id(parameter) for parameter in training.network.value_head.parameters()}
+    decaying, others = (group["params"] for group in training.optimizer.param_groups)
     assert [p.shape for p in decaying] == [p.shape for p in plain.optimizer.param_groups[0]["params"]]
     kept = [p.shape for p in others if id(p) not in value_head]
     assert kept == [p.shape for p in plain.optimizer.param_groups[1]["params"]]
     assert len(others) == len(kept) + len(value_head)
     rates: list[list[float]] = [[], []]
     while not plain.done:
-        for found, each, student in ((rates[0], plain, plain), (rates[1], training, training.student)):
+        for found, each in zip(rates, (plain, training), strict=True):
             each.update()
-            found.append(student.optimizer.param_groups[0]["lr"])
+            found.append(each.optimizer.param_groups[0]["lr"])
     assert rates[0] == rates[1]
     assert training.done
 
@@ -85,16 +89,16 @@ def test_the_optimizer_is_that_of_plain_stage_2() -> None:
 def test_without_rewards_and_their_losses_it_is_plain_stage_2() -> None:
     """The corridor of 20 steps pays nothing to a policy that goes left, so with zero weights A2C adds a gradient of zero."""
     config = a2c_config(precision="float32", vf_coef=0.0, ent_coef=0.0, reward_scale=1e-30)
-    plain = distillation(joint=False)
-    training = JointTraining(corridor, distillation(), config)
+    plain = plain_of()
+    training = joint_of(config)
     with torch.no_grad():
-        training.student.network.value_head.weight.zero_()
-        training.student.network.value_head.bias.zero_()
+        training.network.value_head.weight.zero_()
+        training.network.value_head.bias.zero_()
     for _ in range(5):
         plain.update()
         training.update()
     expected = plain.network.state_dict()
-    for name, value in training.student.network.state_dict().items():
+    for name, value in training.network.state_dict().items():
         if not name.startswith("value_head"):
             torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6, msg=name)
 
@@ -103,18 +107,18 @@ def test_every_update_descends_both_gradients() -> None:
     training = joint(loss_weight=0.5)
     before = weights(training)
     advanced(training, 1)
-    gradients = {name: value.grad for name, value in training.student.network.named_parameters()}
+    gradients = {name: value.grad for name, value in training.network.named_parameters()}
     twin = joint(loss_weight=0.5)
-    network = twin.student.network
+    network = twin.network
     assert all(torch.equal(before[name], value) for name, value in weights(twin).items())
     rollout = twin._collector.collect(torch.inference_mode()(network.policy_and_value))
     logits, values = network.policy_and_value(rollout.obs[:-1].flatten(0, 1))
     with torch.inference_mode():
         _, following = network.policy_and_value(rollout.following_obs())
-    config = twin._config
+    config = twin._stage_1
     ent_coef = config.ent_coef * config.ent_coef_end
-    (rollout_loss(rollout, logits, values, following, config, ent_coef)[0] + twin.student.loss()).backward()
-    nn.utils.clip_grad_norm_(network.parameters(), twin.student.config.max_grad_norm)
+    (rollout_loss(rollout, logits, values, following, config, ent_coef)[0] + twin.loss()).backward()
+    nn.utils.clip_grad_norm_(network.parameters(), twin.config.max_grad_norm)
     for name, value in network.named_parameters():
         assert value.grad is not None, name
         torch.testing.assert_close(value.grad, gradients[name])

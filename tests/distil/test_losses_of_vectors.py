@@ -15,7 +15,7 @@ from torch.distributions import Normal
 
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.distil.config import PHRConfig
-from phr.distil.losses import ROW_LOSSES, VECTOR_LOSSES, PlanLoss, losses_for, n_outputs_for, plan_loss, smoothed
+from phr.distil.losses import ROW_LOSSES, VECTOR_LOSSES, PlanLoss, check_loss, losses_for, n_outputs_for, plan_loss, smoothed
 from phr.distil.windows import teacher_rows
 from phr.errors import EmptyBatchError, SettingError
 
@@ -167,7 +167,7 @@ def test_the_likeliest_spread_is_the_distance() -> None:
 )
 def test_losses_that_mean_nothing_are_refused(kind: PlanLoss, space: ActionSpace) -> None:
     with pytest.raises(SettingError, match=f"the loss {kind} does not fit .* choose one of {losses_for(space)[0]}, "):
-        batch_of("squared", space, 0).loss(kind, space)
+        check_loss(kind, space)
 
 
 def test_teachers_are_smoothed_component_by_component() -> None:

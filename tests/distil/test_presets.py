@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -23,8 +21,9 @@ from phr.distil.presets import (
     teacher_config,
 )
 from phr.envs.registry import make_env
-from phr.envs.split import Family
 from phr.errors import HorizonError, SettingError, UnknownEnvironmentError
+from phr.experience.logged import Logged
+from phr.experience.trajectory import Experience, Trajectory
 from phr.networks.trunks import Trunk, TrunkConfig
 from phr.teacher.a2c import A2CConfig
 from tests.helpers import corridor
@@ -58,14 +57,17 @@ IMAGES = spaces.Box(0, 255, (96, 96, 3), np.uint8)
 NUMBERS = spaces.Box(-1, 1, (4,), np.float32)
 
 
-@dataclass
-class Place:
-    """What the presets read of an environment."""
-
-    observation_space: spaces.Box
-    action_space: ActionSpace = CHOICES
-    env_id: str = "Some-v0"
-    family: Family = "other"
+def place(space: spaces.Box, actions: ActionSpace = CHOICES) -> Logged:
+    """An environment of no family, by one logged step of it."""
+    step = Trajectory(
+        obs=np.zeros((1, *space.shape), space.dtype),
+        actions=np.zeros((1, *actions.shape), actions.dtype),
+        teacher_logits=np.zeros((1, actions.n_outputs), np.float32),
+        rewards=np.ones(1, np.float32),
+        terminated=True,
+        truncated=False,
+    )
+    return Logged("", "", Experience("Some-v0", (step,), actions_in=actions), space)
 
 
 @pytest.mark.parametrize("env_id", [*GRIDS, "MiniGrid-Empty-5x5-v0", "CartPole-v1"])
@@ -124,18 +126,17 @@ def test_no_recording_takes_more_memory_than_it_may(side: int, dtype: type[Any])
     space = spaces.Box(np.zeros(1, dtype)[0], np.ones(1, dtype)[0], (side * side,), dtype)
     for actions in (Discrete(2), STEERING):
         for fresh in (None, TrunkConfig(kind="mlp")):
-            config = student_config(Place(space, actions), 4, fresh)
+            config = student_config(place(space, actions), 4, fresh)
             assert stored(config, space) <= RECORDED_BYTES == 2 * 2**30
-            unbounded = student_config(Place(NUMBERS, actions), 4, fresh).record_steps
+            unbounded = student_config(place(NUMBERS, actions), 4, fresh).record_steps
             assert config.record_steps in (unbounded, RECORDED_BYTES // np.zeros(space.shape, dtype).nbytes)
             if side < 36:
                 assert config.record_steps == unbounded
-    assert student_config(Place(space), 4, record_steps=10**6).record_steps == 10**6  # an override wins
+    assert student_config(place(space), 4, record_steps=10**6).record_steps == 10**6  # an override wins
 
 
 def test_logged_episodes_have_no_family() -> None:
-    logged: Any = SimpleNamespace(env_id="Some-v0", observation_space=NUMBERS, action_space=Discrete(4))
-    assert student_config(logged, 4) == PHRConfig(horizon=4)
+    assert student_config(place(NUMBERS), 4) == PHRConfig(horizon=4)
 
 
 @pytest.mark.parametrize("env_id", [*GRIDS, "CartPole-v1"])
@@ -151,12 +152,12 @@ def test_overrides_win_and_none_means_as_measured_best(env_id: str) -> None:
 
 
 def test_images_are_recorded_sparingly_whatever_the_actions_are() -> None:
-    config, images = student_config(Place(IMAGES, STEERING), 4), student_config(Place(IMAGES), 4)
-    numbers = student_config(Place(NUMBERS, STEERING), 4)
+    config, images = student_config(place(IMAGES, STEERING), 4), student_config(place(IMAGES), 4)
+    numbers = student_config(place(NUMBERS, STEERING), 4)
     assert (config.n_episodes, config.prefix) == (images.n_episodes, images.prefix) != (numbers.n_episodes, numbers.prefix)
     assert (config.loss, config.n_updates, config.weight_decay) == (numbers.loss, numbers.n_updates, numbers.weight_decay)
-    assert student_config(Place(NUMBERS, STEERING), 4, TrunkConfig(kind="mlp")) == numbers
-    choosing = student_config(Place(NUMBERS), 4, TrunkConfig(kind="mlp"))
+    assert student_config(place(NUMBERS, STEERING), 4, TrunkConfig(kind="mlp")) == numbers
+    choosing = student_config(place(NUMBERS), 4, TrunkConfig(kind="mlp"))
     assert (numbers.refine, choosing.refine, config.refine, images.refine) == (4, 4, 0, 0)  # of images each step costs much
 
 
@@ -178,9 +179,9 @@ def test_joint_training_shares_the_trunk() -> None:
 
 
 def test_a_sampling_teacher_is_not_asked_again() -> None:
-    place, fresh = Place(NUMBERS), TrunkConfig(kind="mlp")
-    assert student_config(place, 4, fresh).refine == 4
-    assert student_config(place, 4, fresh, sample_labels=True).refine == 0
+    numbers, fresh = place(NUMBERS), TrunkConfig(kind="mlp")
+    assert student_config(numbers, 4, fresh).refine == 4
+    assert student_config(numbers, 4, fresh, sample_labels=True).refine == 0
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import TimeLimit
 
-from phr.distil.recording import check_experience, named, record_teacher
-from phr.distil.windows import windows_of
+from phr.distil.runs import check_experience, named, record_teacher
+from phr.distil.windows import cut_windows
 from phr.errors import IncompatibleModelError, NoSuccessError
 from phr.experience.success import Keep
 from phr.experience.trajectory import Experience
@@ -70,8 +70,8 @@ def test_a_recorded_failure_is_dropped_from_what_is_learnt(keep: Keep, fails: se
     assert {float(trajectory.rewards[0]) >= 2 for trajectory in recorded.trajectories} == fails
     assert len(recorded.trajectories) == selection.keep.sum() == (40 if keep == "all" else len(recorded.trajectories))
     assert 0 < len(recorded.trajectories) < 40 or keep == "all"
-    windows = windows_of(recorded, 4)
-    assert {reward >= 2 for reward in recorded.joined("rewards")[windows.steps].ravel().tolist()} == fails
+    steps, _ = cut_windows(recorded.lengths, 4)
+    assert {reward >= 2 for reward in recorded.joined("rewards")[steps].ravel().tolist()} == fails
 
 
 def test_a_quantile_keeps_the_best_of_what_was_recorded() -> None:

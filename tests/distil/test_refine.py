@@ -10,16 +10,13 @@ import torch
 from torch import Tensor
 
 from phr.distil.config import PHRConfig
-from phr.distil.phr import PHR
-from phr.distil.recording import record_teacher
 from phr.distil.refine import Refinement, RefinementRound
-from phr.distil.runs import Distillation
-from phr.envs.vector import Start
+from phr.distil.runs import Distillation, record_teacher
+from phr.envs.vector import Remarks, Start
 from phr.errors import HorizonError, SettingError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.experience.logged import space_of
-from phr.networks.policy import build_network
-from phr.networks.torch_planner import TorchPlanner
+from phr.networks.policy import TorchPlanner, build_network
 from phr.networks.trunks import TrunkConfig
 from phr.plan import CategoricalPlan
 from phr.protocols import Planner
@@ -53,8 +50,8 @@ def refinement(
     planner, chosen = planner or teacher(), config(**settings)
     experience, _ = record_teacher(planner, env_id, chosen)
     start = build_network(experience.obs_shape, planner.n_actions, 1, trunk, seed=chosen.seed)
-    student, say = PHR(start, experience, chosen), (said if said is not None else []).append
-    return Refinement(student, planner, env_id, space_of(experience), say=say)
+    say = (said if said is not None else []).append
+    return Refinement(start, experience, chosen, planner, env_id, space_of(experience), say, Remarks())
 
 
 def ended(training: Refinement) -> Refinement:
@@ -65,17 +62,17 @@ def ended(training: Refinement) -> Refinement:
 
 def stubborn(training: Refinement, action: int) -> Refinement:
     """In place of the distillation: a student that knows one action."""
-    head = training.student.network.plan_head
+    head = training.network.plan_head
     with torch.no_grad():
         head.weight.zero_()
         head.bias.zero_()
-        head.bias[action :: training.student.network.config.n_actions] = 1.0
-    training.student.n_updates = training.student.config.n_updates
+        head.bias[action :: training.network.config.n_actions] = 1.0
+    training.n_updates = training.config.n_updates
     return training
 
 
 def weights(training: Refinement) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in training.student.network.state_dict().items()}
+    return {name: value.clone() for name, value in training.network.state_dict().items()}
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
@@ -84,7 +81,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 def right_states(training: Refinement) -> list[bool]:
     """For each state of the mud whether the student plans the shortest way."""
-    planner = TorchPlanner(training.student.network, "float32")
+    planner = TorchPlanner(training.network, "float32")
     plans = planner.plan(np.eye(2 * N, dtype=np.float32)).mode().tolist()
     return [plan[: len(best)] == best[:4] for plan, best in ((plans[s], best_actions(s)) for s in range(2 * N))]
 
@@ -131,7 +128,7 @@ def test_agreement_is_measured_on_windows_held_out() -> None:
     training = refinement(refine=1)
     while not training.reports:
         assert training.update() == {} or training.n_updates <= 4
-    held_out, network = training._held_out, training.student.network
+    held_out, network = training._held_out, training.network
     obs, _, actions, valid = held_out.batch(torch.arange(len(held_out)))
     agree, counted = np.zeros(4), np.zeros(4)
     for row in range(len(held_out)):
@@ -141,7 +138,7 @@ def test_agreement_is_measured_on_windows_held_out() -> None:
             counted[step] += 1
     assert training.reports[0]["before"] == pytest.approx(agree / counted)
     ended(training)
-    assert training.reports[0]["after"] == training.student.agreement(held_out)
+    assert training.reports[0]["after"] == training.agreement(held_out)
 
 
 def test_metrics_tell_agreement_with_the_first_and_the_last_step_of_a_round() -> None:
@@ -186,9 +183,9 @@ def test_the_seed_decides_every_weight() -> None:
 def test_the_rounds_change_nothing_of_what_comes_before_them() -> None:
     plain, refined = refinement(refine=0), refinement()
     for _ in range(4):
-        assert plain.student.update()["loss/plan"] > 0
+        assert plain.update()["loss/plan"] > 0
         refined.update()
-    rates = [t.student.optimizer.param_groups[0]["lr"] for t in (plain, refined)]
+    rates = [t.optimizer.param_groups[0]["lr"] for t in (plain, refined)]
     assert same(weights(plain), weights(refined))
     assert rates[0] == rates[1]
 

@@ -18,9 +18,8 @@ from gymnasium.wrappers import TimeLimit
 from phr.distil import runs
 from phr.distil.joint import JointTraining
 from phr.distil.phr import PHR
-from phr.distil.recording import record_teacher
 from phr.distil.refine import Refinement
-from phr.distil.runs import Distillation
+from phr.distil.runs import Distillation, record_teacher
 from phr.errors import (
     CorruptFileError,
     IncompatibleModelError,

@@ -7,10 +7,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from phr.actions import Discrete
 from phr.distil.losses import smoothed
-from phr.distil.student_states import MixedWindows, StudentWindowData, StudentWindows
+from phr.distil.student_states import StudentWindowData, StudentWindows, mixed_batch
 from phr.distil.windows import WindowData
-from phr.errors import EmptyBatchError
 from tests.trained import corridor_experience, phr_config
 
 SPACE = spaces.Box(0, 1, (5,), np.float32)
@@ -29,9 +29,9 @@ def windows(n: int, first: int = 0, n_valid: int = 4) -> StudentWindows:
 
 
 def filled(*parts: StudentWindows, unique: bool = True, **settings: Any) -> StudentWindowData:
-    data = StudentWindowData(50, SPACE, 2, phr_config(**settings), unique=unique)
+    data = StudentWindowData(50, SPACE, Discrete(2), 2, phr_config(**settings), unique=unique)
     for part in parts:
-        data.add(part, part.keys())
+        data.add(part, part.keys(), np.ones(len(part), bool))
     return data
 
 
@@ -43,7 +43,7 @@ def test_what_was_added_comes_back() -> None:
     np.testing.assert_array_equal(logits, np.concatenate([first.teacher_logits, second.teacher_logits]))
     np.testing.assert_array_equal(actions, np.ones((5, 4)))
     np.testing.assert_array_equal(valid, np.ones((5, 4)))
-    assert set(data.draw(np.random.default_rng(0), 200).tolist()) == set(range(5))
+    assert set(data.draw(np.random.default_rng(0), 200)[0][:, 0].tolist()) == {0, 1, 2, 7, 8}
 
 
 def test_what_repeats_itself_is_kept_once_if_asked() -> None:
@@ -67,15 +67,10 @@ def test_rows_are_smoothed_as_those_of_the_teachers_own_episodes() -> None:
     torch.testing.assert_close(data.batch(torch.arange(3))[1], smoothed(torch.from_numpy(windows(3).teacher_logits), 0.1))
 
 
-def test_nothing_can_be_drawn_from_nothing() -> None:
-    with pytest.raises(EmptyBatchError, match="no window of student states"):
-        filled().draw(np.random.default_rng(0), 1)
-
-
 @pytest.mark.parametrize(("share", "n_student"), [(0.5, 32), (0.25, 16), (1.0, 64)])
 def test_a_batch_mixes_in_a_fixed_part_whatever_the_sizes(share: float, n_student: int) -> None:
     experience = WindowData(corridor_experience(), phr_config())
-    mixed = MixedWindows(experience, filled(windows(2, first=7)), share)
-    obs, logits, actions, valid = mixed.draw_batch(np.random.default_rng(0), 64)
+    led = filled(windows(2, first=7))
+    obs, logits, actions, valid = mixed_batch(experience, led, share, np.random.default_rng(0), 64)
     assert (obs[:, 0] >= 7).sum() == n_student
     assert {len(part) for part in (obs, logits, actions, valid)} == {64}

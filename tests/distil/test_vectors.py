@@ -19,7 +19,7 @@ from phr.acting.runtime import load_runtime
 from phr.actions import ActionSpace
 from phr.distil.config import PHRConfig
 from phr.distil.presets import student_config
-from phr.distil.recording import record_teacher
+from phr.distil.runs import record_teacher
 from phr.envs.registry import make_env
 from phr.envs.vector import Start
 from phr.errors import CorruptFileError, IncompatibleModelError, SettingError, UnsupportedEnvironmentError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phr.distil.windows import windows_of
+from phr.distil.windows import cut_windows
 from phr.envs.registry import split_env
 from phr.envs.vector import Start, VectorSplit, random_starts
 from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError, NoSuccessError, SettingError
@@ -87,9 +87,9 @@ def test_the_terminal_observation_is_neither_source_nor_label() -> None:
     assert experience.lengths.tolist() == [4, 3, 2, 1]
     cells = experience.joined("obs").argmax(axis=1)
     assert 4 not in cells  # the goal's cell, where no action is taken
-    windows = windows_of(experience, 6)
-    assert set(cells[windows.sources]) == set(cells[windows.steps].ravel()) == {0, 1, 2, 3}
-    assert experience.joined("actions")[windows.steps].min() == RIGHT
+    steps, _ = cut_windows(experience.lengths, 6)
+    assert set(cells[steps[:, 0]]) == set(cells[steps].ravel()) == {0, 1, 2, 3}
+    assert experience.joined("actions")[steps].min() == RIGHT
 
 
 def test_success_is_taken_from_the_last_info() -> None:

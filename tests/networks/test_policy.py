@@ -17,8 +17,7 @@ from phr.acting.agent import HorizonAgent
 from phr.actions import Continuous
 from phr.distil.losses import plan_loss
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
-from phr.networks.policy import ActionScale, NetworkConfig, PlanNetwork, build_network, extend_teacher
-from phr.networks.torch_planner import TorchPlanner
+from phr.networks.policy import ActionScale, NetworkConfig, PlanNetwork, TorchPlanner, build_network, extend_teacher
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
 

@@ -6,8 +6,7 @@ import torch
 from gymnasium import spaces
 
 from phr.errors import NonFiniteError
-from phr.networks.policy import build_network
-from phr.networks.torch_planner import TorchPlanner
+from phr.networks.policy import TorchPlanner, build_network
 from phr.networks.trunks import TrunkConfig
 from phr.observations import ObservationSpec
 from phr.protocols import Planner

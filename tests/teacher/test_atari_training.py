@@ -15,9 +15,7 @@ from phr.distil.runs import train_teacher
 from phr.envs.atari import AtariVector
 from phr.envs.registry import make_env
 from phr.networks.trunks import TrunkConfig
-from phr.seeding import Streams
-from phr.teacher.a2c import A2C, A2CConfig
-from phr.teacher.rollout import RolloutCollector
+from phr.teacher.a2c import A2C, A2CConfig, RolloutCollector
 
 PONG = "PongDeterministic-v4"
 SHORT = f"{PONG}?max_frames=80&noop_max=4"
@@ -34,9 +32,7 @@ def at_random(obs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def collector(env_id: str, n_steps: int) -> RolloutCollector:
-    return RolloutCollector(
-        lambda: make_env(env_id), n_envs=2, n_steps=n_steps, reward_scale=1.0, prefix=(0, 0), streams=Streams(0)
-    )
+    return RolloutCollector(lambda: make_env(env_id), A2CConfig(n_envs=2, n_steps=n_steps))
 
 
 def test_a_few_updates_of_the_nature_network_in_pong() -> None:

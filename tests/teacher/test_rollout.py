@@ -17,8 +17,8 @@ from phr.envs.vector import VectorSplit
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig
 from phr.seeding import Streams
-from phr.teacher import rollout
-from phr.teacher.rollout import Act, Rollout, RolloutCollector
+from phr.teacher import a2c
+from phr.teacher.a2c import A2CConfig, Act, Rollout, RolloutCollector
 from tests.helpers import make_noisy, noisy
 
 N_ENVS, N_STEPS = 3, 40
@@ -49,8 +49,8 @@ def counting() -> SplitEnv:
 
 
 def collector(seed: int = 0, *, counts: bool = False, **settings: Any) -> RolloutCollector:
-    settings = {"n_envs": N_ENVS, "n_steps": N_STEPS, "reward_scale": 1.0, "prefix": (0, 0), **settings}
-    return RolloutCollector(counting if counts else noisy, streams=Streams(seed), **settings)
+    settings = {"n_envs": N_ENVS, "n_steps": N_STEPS, "seed": seed, **settings}
+    return RolloutCollector(counting if counts else noisy, A2CConfig(**settings))
 
 
 def policy(n_inputs: int = 3, n_actions: int = 3) -> PlanNetwork:
@@ -158,7 +158,7 @@ def test_groups_change_nothing_but_the_order_of_work(monkeypatch: pytest.MonkeyP
         first = VectorSplit([make(), make()], "same_step", seeds)
         return [first, VectorSplit([make()], "same_step", lambda env, episode: seeds(2 + env, episode))]
 
-    monkeypatch.setattr(rollout, "make_training_vectors", in_groups)
+    monkeypatch.setattr(a2c, "make_training_vectors", in_groups)
     batches: list[int] = []
 
     def act(obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -162,7 +162,7 @@ def test_statistics_far_from_zero_reach_the_gradient() -> None:
 def test_layers_that_it_has_no_gradient_for_are_refused(layers: list[nn.Module]) -> None:
     network, _ = made("mlp")
     network.trunk.layers = nn.Sequential(*layers)
-    with pytest.raises(IncompatibleModelError, match=r"^stage 1 cannot train the layers .*: it has no gradient for them$"):
+    with pytest.raises(IncompatibleModelError, match=r"^stage 1 has no gradient for the layers .* and "):
         Tape(network)
 
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from phr.distil.presets import default_trunk_of as default_trunk_of
     from phr.distil.presets import student_config as student_config
     from phr.distil.presets import teacher_config as teacher_config
-    from phr.distil.recording import named as named
-    from phr.distil.recording import record_teacher as record_teacher
+    from phr.distil.runs import named as named
+    from phr.distil.runs import record_teacher as record_teacher
     from phr.distil.runs import Distillation as Distillation
 
 __getattr__, __all__ = lazy_names(
@@ -22,7 +22,6 @@ __getattr__, __all__ = lazy_names(
         "losses": "PlanLoss",
         "config": "PHRConfig",
         "presets": "default_trunk_of student_config teacher_config",
-        "recording": "named record_teacher",
-        "runs": "Distillation",
+        "runs": "Distillation named record_teacher",
     },
 )

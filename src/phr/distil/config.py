@@ -23,9 +23,6 @@ from phr.settings import (
 
 TrunkMode = Literal["shared", "anchored", "frozen", "own"]
 
-SIDE_BY_SIDE = 64
-"""Environments played side by side by default."""
-
 Width = Annotated[int, Range(low=1.0, high=8192.0)]
 """At most sixteen times the Nature network."""
 Share = Annotated[float, Range(above=0.0, high=1.0)]
@@ -118,32 +115,24 @@ class PHRConfig:
         check_keep(self.keep)
         check_settings(self)
         if self.joint and self.trunk_mode != "shared":
-            raise SettingError(
-                "in joint training A2C moves trunk and head 1 (Eq. 12): trunk_mode must be 'shared', got "
-                f"{self.trunk_mode!r}"
-            )
+            raise SettingError(f"in joint training A2C moves head 1: trunk_mode must be 'shared', got {self.trunk_mode!r}")
         if self.joint and self.horizon == 1:
             raise HorizonError("joint training regresses heads 2..n beside A2C, so it needs a horizon >= 2, got 1")
         if self.width is not None and self.trunk_mode != "anchored":
             raise SettingError(
-                "a student with a width of its own starts with a fresh trunk, so head 1 has to be learnt too: trunk_mode "
-                f"must be 'anchored', got {self.trunk_mode!r}"
+                f"a student with a width learns head 1 too: trunk_mode must be 'anchored', got {self.trunk_mode!r}"
             )
-        if self.refine:
-            self._check_refinement()
-
-    def _check_refinement(self) -> None:
-        if self.joint:
+        if self.refine and self.joint:
             raise SettingError("refinement asks a teacher that stands still, joint training moves it; leave one of them out")
-        if self.sample_labels:
+        if self.refine and self.sample_labels:
             raise SettingError("refinement asks the greedy teacher, sample_labels a sampling one; leave one of them out")
-        if self.horizon == 1 and self.trunk_mode != "anchored":
+        if self.refine and self.horizon == 1 and self.trunk_mode != "anchored":
             raise HorizonError(f"with trunk_mode {self.trunk_mode!r} refinement needs a horizon >= 2, got 1")
 
     @property
     def side_by_side(self) -> int:
         """Environments to play side by side."""
-        return SIDE_BY_SIDE if self.n_envs is None else self.n_envs
+        return 64 if self.n_envs is None else self.n_envs
 
     @property
     def total_updates(self) -> int:

@@ -12,81 +12,67 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phr.distil.config import PHRConfig
 from phr.distil.phr import PHR
 from phr.envs.split import SplitEnv
+from phr.experience.trajectory import Experience
+from phr.networks.policy import PlanNetwork
 from phr.progress import Progress
-from phr.teacher.a2c import A2CConfig, make_collector, recent_episodes, rollout_loss
+from phr.teacher.a2c import A2CConfig, RolloutCollector, rollout_loss
 
 
-class JointTraining:
+class JointTraining(PHR):
     """A distillation whose updates descend ∇J_PG + λ∇J_PHR, with the optimizer and the schedule of the student's config.
 
-    Args:
-        make: Makes one environment.
-        student: The distillation; its `config.joint` is true.
-        config: Stage-1 settings of rollouts, discounts and losses; the entropy bonus has its weight at the end of stage 1.
+    `stage_1` has the settings of rollouts, discounts and losses; the entropy bonus has its weight at the end of stage 1.
     """
 
-    def __init__(self, make: Callable[[], SplitEnv], student: PHR, config: A2CConfig) -> None:
-        self.student, self._config = student, config
-        self._collector = make_collector(make, config)
+    def __init__(
+        self,
+        start: PlanNetwork,
+        experience: Experience,
+        config: PHRConfig,
+        make: Callable[[], SplitEnv],
+        stage_1: A2CConfig,
+    ) -> None:
+        super().__init__(start, experience, config)
+        self._stage_1 = stage_1
+        self._collector = RolloutCollector(make, stage_1)
 
     def close(self) -> None:
         """Close the environments."""
         self._collector.close()
 
-    @property
-    def n_updates(self) -> int:
-        """Updates done."""
-        return self.student.n_updates
-
-    @property
-    def done(self) -> bool:
-        """Whether the training has reached its end."""
-        return self.student.done
-
     def progress(self) -> Progress:
         """Return the environment steps taken so far, and the recent returns."""
-        config, size = self.student.config, self._config.rollout_size
-        stage = f"joint training, horizon {config.horizon}"
-        done, total = self.n_updates * size, config.n_updates * size
-        return Progress(stage, done, total, "timesteps", recent_episodes(self.averages()))
-
-    def update(self) -> dict[str, float]:
-        """Collect one rollout, draw one batch of windows, and take one gradient step on both losses.
-
-        Returns:
-            The losses and the gradient norm.
-
-        Raises:
-            NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
-        """
-        rollout = self._collector.collect(self._act)
-        logits, values = self._policy_and_value(rollout.obs[:-1].flatten(0, 1))
-        _, following = self._act(rollout.following_obs())
-        ent_coef = self._config.ent_coef * self._config.ent_coef_end
-        loss, parts = rollout_loss(rollout, logits, values, following, self._config, ent_coef)
-        return self.student.step(self.student.loss(), loss) | parts
-
-    @torch.inference_mode()
-    def _act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        return self._policy_and_value(obs)
-
-    def _policy_and_value(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        with self.student.computing():
-            logits, values = self.student.network.policy_and_value(obs)
-        return logits.float(), values.float()
+        done, total = (n * self._stage_1.rollout_size for n in (self.n_updates, self.config.n_updates))
+        return Progress(f"joint training, horizon {self.config.horizon}", done, total, "timesteps", self._collector.note())
 
     def averages(self) -> dict[str, float]:
         """Return mean return and length of recent episodes."""
         return self._collector.averages()
 
+    def update(self) -> dict[str, float]:
+        """Collect one rollout, draw one batch of windows, and take one gradient step on both losses (`PHR.step`)."""
+        act = torch.inference_mode()(self._policy_and_value)
+        rollout = self._collector.collect(act)
+        logits, values = self._policy_and_value(rollout.obs[:-1].flatten(0, 1))
+        _, following = act(rollout.following_obs())
+        ent_coef = self._stage_1.ent_coef * self._stage_1.ent_coef_end
+        loss, parts = rollout_loss(rollout, logits, values, following, self._stage_1, ent_coef)
+        return self.step(self.loss(), loss) | parts
+
+    def _policy_and_value(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        with self.computing():
+            logits, values = self.network.policy_and_value(obs)
+        return logits.float(), values.float()
+
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that `restore` needs to continue bit for bit."""
-        tensors, state = self.student.checkpoint()
+        tensors, state = super().checkpoint()
         return tensors, {**state, "collector": self._collector.state()}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken."""
-        self.student.restore(tensors, state)
+        super().restore(tensors, state)
         self._collector.restore(state["collector"])

@@ -42,26 +42,17 @@ def plan_loss(
 ) -> Float[Tensor, ""]:
     """Return the loss named `kind`, a mean over valid (window, step) pairs.
 
-    Step k of a plan made at obs_t is compared with what the teacher did at obs_{t+k}.
-
-    Args:
-        kind: One of `losses_for(space)`.
-        plan_outputs: The student's logits, or its continuous actions (and, for `gaussian`, the logarithms of their spreads).
-        teacher_outputs: The teacher's logits at those observations; `cross_entropy` and continuous losses ignore them.
-        teacher_actions: The teacher's actions there.
-        valid: False where a window runs past the end of its trajectory.
-        space: The action space; None for Discrete.
-        smoothing: ε of the labels of `cross_entropy`; the other losses take teacher rows that are `smoothed` already.
+    Step k of a plan made at obs_t is compared with what the teacher did and output at obs_{t+k}. Continuous actions are
+    followed by the logarithms of their spreads for `gaussian`. `smoothing` is the ε of the labels of `cross_entropy`; the
+    other losses take teacher rows that are `smoothed` already.
 
     Returns:
         Nats per valid step, or squared distance per valid step; of several choices at once, the sum over the components.
 
     Raises:
-        SettingError: If `kind` does not fit these actions.
+        SettingError: If there is no such loss.
         EmptyBatchError: If no step is valid; a silent 0 would hide a windowing bug.
     """
-    if space is not None:
-        check_loss(kind, space)
     if isinstance(space, Continuous):
         per_step = _vector_loss(kind, plan_outputs, teacher_actions.flatten(2), space)
     elif isinstance(space, MultiDiscrete):
@@ -146,11 +137,7 @@ def losses_for(space: ActionSpace, *, action_only: bool = False) -> tuple[PlanLo
 
 
 def check_loss(kind: str, space: ActionSpace) -> None:
-    """Refuse a loss that is not defined for these actions.
-
-    Raises:
-        SettingError: If it is none of `losses_for`.
-    """
+    """Refuse a loss that is not defined for these actions (`SettingError`)."""
     fitting = losses_for(space)
     if kind not in fitting:
         raise SettingError(f"the loss {kind} does not fit {space}; choose one of {', '.join(fitting)}")

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from phr.actions import Continuous
 from phr.distil.config import PHRConfig
 from phr.distil.losses import check_loss, n_outputs_for, plan_loss
-from phr.distil.student_states import MixedWindows, StudentWindowData
-from phr.distil.windows import WindowData, each_once, smoothing_of
+from phr.distil.student_states import StudentWindowData
+from phr.distil.windows import Batch, WindowData, each_once, regressed, smoothing_of
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.experience.trajectory import Experience
 from phr.networks.policy import PlanNetwork, extend_teacher
@@ -43,8 +43,7 @@ class PHR:
 
     Raises:
         IncompatibleModelError: If the experience does not fit the network.
-        NoWindowError: If the strict cut leaves no window.
-        InvalidDataError: If no window holds a step that is regressed.
+        InvalidDataError: If there is no window (`NoWindowError`), or none holds a step that is regressed.
     """
 
     def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig) -> None:
@@ -61,44 +60,36 @@ class PHR:
                 f"the loss {config.loss} needs {n_outputs_for(config.loss, self.space)} numbers for an action, the network "
                 f"to start from outputs {start.config.n_actions}; choose the loss that it was trained with"
             )
-        self.config = config
-        # Scaled logits are less certain, but scaled continuous actions are other actions.
-        copy_scale = 1.0 if isinstance(self.space, Continuous) else config.copy_scale
+        self.config, self.n_updates, self._latest_loss = config, 0, float("nan")
         self.network = extend_teacher(
             start,
             config.horizon,
             separate_first=config.trunk_mode == "own",
-            copy_scale=copy_scale,
+            # Scaled logits are less certain, but scaled continuous actions are other actions.
+            copy_scale=1.0 if isinstance(self.space, Continuous) else config.copy_scale,
             label_smoothing=smoothing_of(config, self.space),
             keeps_first=config.trunk_mode != "anchored",
         )
-        self.data = WindowData(experience, config)
-        self._batches: WindowData | MixedWindows = self.data
-        self._repetitive = self._repeats()
-        self._freeze()
-        self.optimizer = torch.optim.AdamW(self._parameter_groups(), config.learning_rate, fused=True)
-        self._dtype = compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
-        self.rng = Streams(config.seed).rng("student-batches")
-        self.n_updates = 0
-        self._latest_loss = float("nan")
-
-    def draw_from(self, batches: MixedWindows) -> None:
-        """Draw the batches of further updates from these windows, as refinement does."""
-        self._batches = batches
-
-    def _repeats(self) -> bool:
-        """Whether batches repeat observations so often that it pays to evaluate each of them once."""
-        rng = Streams(self.config.seed).rng("student-repeats")
-        obs = self.data.draw_batch(rng, self.config.batch_size)[0] if self.data.n_drawn else torch.empty(0)
-        return len(each_once(obs)[0]) < _REPETITIVE * len(obs)
-
-    def _freeze(self) -> None:
-        """Switch off the gradients that the trunk mode forbids; `WindowData.regressed` keeps head 1 out of the loss."""
-        self.network.value_head.requires_grad_(self.config.joint)
-        if self.config.trunk_mode == "frozen":
+        self.network.value_head.requires_grad_(config.joint)
+        if config.trunk_mode == "frozen":
             self.network.trunk.requires_grad_(False)
         if self.network.first_trunk is not None:
             self.network.first_trunk.requires_grad_(False)
+        self.data = WindowData(experience, config)
+        self._repetitive = self._repeats()
+        self.optimizer = torch.optim.AdamW(self._parameter_groups(), config.learning_rate, fused=True)
+        self._dtype = compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
+        self.rng = Streams(config.seed).rng("student-batches")
+
+    def close(self) -> None:
+        """Close environments, of which plain distillation has none."""
+
+    def _repeats(self) -> bool:
+        """Whether batches repeat observations so often that it pays to evaluate each of them once."""
+        if self.done:
+            return False
+        obs, *_ = self.data.draw(Streams(self.config.seed).rng("student-repeats"), self.config.batch_size)
+        return len(each_once(obs)[0]) < _REPETITIVE * len(obs)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Return the trained parameters; the heads' do not decay, because head 1 may have to stay as it is."""
@@ -117,17 +108,16 @@ class PHR:
 
     def progress(self) -> Progress:
         """Return the updates done so far, and the latest loss."""
-        return Progress(
-            f"distilling, horizon {self.config.horizon}, {self.config.loss}",
-            self.n_updates,
-            self.config.total_updates,
-            "updates",
-            f"loss {self._latest_loss:.4g}" if self.n_updates else "",
-        )
+        stage, note = f"distilling, horizon {self.config.horizon}, {self.config.loss}", f"loss {self._latest_loss:.4g}"
+        return Progress(stage, self.n_updates, self.config.total_updates, "updates", note if self.n_updates else "")
+
+    def _draw(self) -> Batch:
+        """Return a random batch of windows."""
+        return self.data.draw(self.rng, self.config.batch_size)
 
     def loss(self) -> Tensor:
         """Return λ times the plan loss of one random batch."""
-        obs, teacher_logits, teacher_actions, valid = self._batches.draw_batch(self.rng, self.config.batch_size)
+        obs, teacher_logits, teacher_actions, valid = self._draw()
         obs, which = each_once(obs) if self._repetitive else (obs, None)
         with self.computing():
             plan_logits = self.network(obs if self.network.config.channels_last else channels_last(obs)).float()
@@ -137,7 +127,7 @@ class PHR:
             plan_logits,
             teacher_logits,
             teacher_actions,
-            self.data.regressed(valid),
+            regressed(valid, self.config),
             self.space,
             smoothing=self.network.config.label_smoothing,
         )
@@ -160,14 +150,7 @@ class PHR:
         return self.step(self.loss())
 
     def step(self, plan: Tensor, further: Tensor | None = None) -> dict[str, float]:
-        """Take one AdamW step.
-
-        Args:
-            plan: What `loss` returned.
-            further: A loss to add to it; joint training adds that of A2C.
-
-        Returns:
-            The plan loss and the gradient norm.
+        """Take one AdamW step on what `loss` returned and a further loss; return the plan loss and the gradient norm.
 
         Raises:
             NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
@@ -191,17 +174,14 @@ class PHR:
         """Return nothing: the loss is in every row of metrics."""
         return {}
 
-    def agreement(self, data: WindowData | StudentWindowData | None = None, max_windows: int = 4096) -> list[float]:
-        """Return, for each head, the fraction of valid steps whose most likely action is the teacher's.
+    def agreement(self, data: WindowData | StudentWindowData | None = None) -> list[float | None]:
+        """Return, for each head, the fraction of valid steps whose most likely action is the teacher's; None where none is.
 
-        Continuous actions agree where every number is within a twentieth of its range (`actions.CLOSE`).
-
-        Args:
-            data: The windows; by default those of the teacher's episodes.
-            max_windows: Most windows that are compared, evenly spaced.
+        By default of the teacher's episodes, over at most 4096 windows, evenly spaced. Continuous actions agree where every
+        number is within a twentieth of its range (`actions.CLOSE`).
         """
         data = self.data if data is None else data
-        rows = torch.linspace(0, len(data) - 1, min(max_windows, len(data))).long()
+        rows = torch.linspace(0, len(data) - 1, min(4096, len(data))).long()
         agree, counted = torch.zeros(self.config.horizon), torch.zeros(self.config.horizon)
         with torch.inference_mode():
             for part in rows.split(512):
@@ -209,7 +189,7 @@ class PHR:
                 planned = self.space.plan(self.network(obs).numpy()).mode()
                 agree += (torch.from_numpy(self.space.agree(planned, actions.numpy())) & valid).sum(0)
                 counted += valid.sum(0)
-        return [float(value) for value in agree / counted.clamp(min=1)]
+        return [float(part) if n else None for part, n in zip(agree / counted, counted, strict=True)]
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that `restore` needs to continue bit for bit."""
@@ -217,11 +197,7 @@ class PHR:
         return tensors, {"n_updates": self.n_updates, "rng": rng_state(self.rng)}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Go back to where `checkpoint` was taken.
-
-        Raises:
-            IncompatibleModelError: If the checkpoint is of another network.
-        """
+        """Go back to where `checkpoint` was taken; `IncompatibleModelError` for another network's checkpoint."""
         restore_network(self.network, tensors)
         restore_optimizer(self.optimizer, tensors)
         self.n_updates = state["n_updates"]

@@ -9,20 +9,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from math import prod
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from gymnasium import spaces
-
-from phr.actions import ActionSpace, Continuous, Discrete
+from phr.actions import Continuous, Discrete
 from phr.distil.config import PHRConfig
 from phr.distil.losses import check_loss
 from phr.envs import FOUR_ROOMS_ID
 from phr.envs.registry import make_env
 from phr.envs.split import Family, SplitEnv
 from phr.errors import SettingError, UnsupportedEnvironmentError
+from phr.experience.logged import Logged
 from phr.networks.trunks import TrunkConfig, default_trunk
 from phr.settings import given_settings
 from phr.teacher.a2c import A2CConfig
+
+World = SplitEnv | Logged
 
 RECORDED_BYTES = 2 * 2**30
 """Most memory of recorded observations by default; `record_steps` is lowered accordingly."""
@@ -33,26 +34,18 @@ GRID_TRUNK = TrunkConfig(kind="grid", channels=(16, 32, 32), width=256)
 ATARI_TRUNK = TrunkConfig(kind="atari", channels=(16, 32, 32), width=512)
 """The Nature network with half its channels; learns Pong as well."""
 
-FRESH_WIDTH = 256
-"""Units of each layer of a fresh student over numbers; a plan is a finer function than the next action."""
-
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings of one kind of environment.
-
-    Attributes:
-        teacher: Fields of `A2CConfig`.
-        recording: Fields of `PHRConfig` that say what is recorded, whatever the actions are.
-        student: Horizon → further fields of `PHRConfig`.
-    """
+    """Settings of one kind of environment."""
 
     teacher: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `A2CConfig`."""
     recording: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `PHRConfig` that define what is recorded, whatever the actions are."""
     student: Callable[[int], Mapping[str, Any]] = lambda _horizon: {}
+    """Horizon → further fields of `PHRConfig`."""
 
-
-_GRID: dict[str, Any] = {"trunk": GRID_TRUNK, "reward_scale": 10.0, "gamma": 0.97}
 
 _BATCHES_OF_32: dict[str, Any] = {
     "trunk": TrunkConfig(kind="grid", channels=(16, 16, 32), width=256),
@@ -79,7 +72,7 @@ def _image_student(horizon: int) -> dict[str, Any]:
 
 
 _FAMILIES: dict[Family, Preset] = {
-    "grid": Preset(teacher=_GRID),
+    "grid": Preset(teacher={"trunk": GRID_TRUNK, "reward_scale": 10.0, "gamma": 0.97}),
     "atari": Preset(
         teacher={
             "trunk": ATARI_TRUNK,
@@ -93,8 +86,6 @@ _FAMILIES: dict[Family, Preset] = {
         student=_image_student,
     ),
 }
-_IMAGES = Preset(recording=_FEW_IMAGES, student=_image_student)
-"""Images of environments of no family."""
 
 _FOUR_ROUNDS: dict[str, Any] = {"refine": 4, "refine_windows": 10_000, "refine_updates": 5000}
 """For cheap steps and mistakes that lead away from the teacher's states: a pole balances or falls."""
@@ -126,13 +117,7 @@ _KNOWN: dict[str, Preset] = {
     # Half a dozen decisions in a row may be a turn too early before a detour shows. A needless step has to cost a tenth,
     # some entropy has to keep the better action known, and the critic has to know the cells beside the shortest way.
     "MiniGrid-SimpleCrossingS9N1-v0": Preset(
-        teacher={
-            **_BATCHES_OF_32,
-            "total_timesteps": 1_600_000,
-            "gamma": 0.9,
-            "ent_coef": 0.05,
-            "prefix": (0, 30),
-        }
+        teacher={**_BATCHES_OF_32, "total_timesteps": 1_600_000, "gamma": 0.9, "ent_coef": 0.05, "prefix": (0, 30)}
     ),
     # Two ways lead to the goal, of 23 and 24 steps. Varied starts keep both known, and a steep discount tells them apart.
     FOUR_ROOMS_ID: Preset(
@@ -180,29 +165,6 @@ _KNOWN: dict[str, Preset] = {
 }
 """By id, exactly as written: an id with options is another environment of the same family."""
 
-_FURTHER = 0.3
-"""Part of the learning rate with which training further begins."""
-
-
-@runtime_checkable
-class World(Protocol):
-    """An environment, or logged episodes of one."""
-
-    @property
-    def env_id(self) -> str:
-        """The environment's id."""
-        ...
-
-    @property
-    def observation_space(self) -> spaces.Box:
-        """The observation space."""
-        ...
-
-    @property
-    def action_space(self) -> ActionSpace:
-        """The action space."""
-        ...
-
 
 def teacher_config(env: SplitEnv, /, **overrides: Any) -> A2CConfig:
     """Return stage-1 settings for an environment; `overrides` win, those that are None are ignored.
@@ -217,25 +179,17 @@ def teacher_config(env: SplitEnv, /, **overrides: Any) -> A2CConfig:
             f"{env.env_id} has {env.action_space}, and phr trains teachers over Discrete(n) alone; train it with "
             f"Stable-Baselines3 and distil that: phr distill FILE.zip --env-id {env.env_id} --horizon N --out DIR"
         )
-    return A2CConfig(**{"trunk": default_trunk_of(env), **_kind(env).teacher, **_known(env).teacher, **given})
+    known = _KNOWN.get(env.env_id, Preset()).teacher
+    return A2CConfig(**{"trunk": default_trunk_of(env), **_kind(env).teacher, **known, **given})
 
 
 def further_config(env: SplitEnv, trunk: TrunkConfig, /, **overrides: Any) -> A2CConfig:
-    """Return `teacher_config` for training a teacher of these layers further: its rate rises first, its entropy stays low.
-
-    Raises:
-        SettingError: As for `teacher_config`, or if `overrides` have a trunk.
-        UnsupportedEnvironmentError: If the actions are not Discrete.
-    """
+    """Return `teacher_config` for training a teacher of these layers further: the rate rises first, entropy stays low."""
     if overrides.get("trunk") is not None:
         raise SettingError("trunk must be left out where start is given: the layers are those of start")
     preset = teacher_config(env)
-    further = {
-        "trunk": trunk,
-        "warmup": 0.05,
-        "learning_rate": preset.learning_rate * _FURTHER,
-        "ent_coef": preset.ent_coef * preset.ent_coef_end,
-    }
+    rate, ent_coef = 0.3 * preset.learning_rate, preset.ent_coef * preset.ent_coef_end
+    further = {"trunk": trunk, "warmup": 0.05, "learning_rate": rate, "ent_coef": ent_coef}
     return teacher_config(env, **{**further, **given_settings(A2CConfig, overrides)})
 
 
@@ -259,8 +213,18 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
         given["loss"] = given["loss"].replace("-", "_")  # as the command line writes it
     if given.get("joint") is True:
         given = {"trunk_mode": "shared", **given}  # the one way in which A2C may move trunk and head 1
-    world = _closed_env(world) if isinstance(world, str) else world
-    preset = {**_student_settings(world, horizon, fresh), **_known(world).student(horizon)}
+    if isinstance(world, str):
+        world = _closed_env(world)
+    kind, space = _kind(world), world.observation_space
+    if isinstance(world.action_space, Continuous):
+        settings = {**_CONTINUOUS, **(kind.recording or _FOUR_ROUNDS)}
+    elif fresh is not None and fresh.kind == "mlp":
+        settings = _FRESH_NUMBERS
+    else:
+        settings = {**kind.recording, **kind.student(horizon)}
+    affordable = max(1, RECORDED_BYTES // (prod(space.shape) * space.dtype.itemsize))
+    record_steps = min(settings.get("record_steps", PHRConfig.record_steps), affordable)
+    preset = {**settings, "record_steps": record_steps, **_KNOWN.get(world.env_id, Preset()).student(horizon)}
     if given.get("sample_labels") is True:
         preset["refine"] = 0  # only a greedy teacher can be asked again
     config = PHRConfig(**{**preset, **given, "horizon": horizon})
@@ -268,31 +232,13 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
     return config
 
 
-def _student_settings(world: World, horizon: int, fresh: TrunkConfig | None) -> dict[str, Any]:
-    """Return the stage-2 settings of all environments of this kind, with a recording that fits into memory."""
-    kind = _kind(world)
-    if isinstance(world.action_space, Continuous):
-        settings = {**_CONTINUOUS, **(kind.recording or _FOUR_ROUNDS)}
-    elif fresh is not None and fresh.kind == "mlp":
-        settings = _FRESH_NUMBERS
-    else:
-        settings = {**kind.recording, **kind.student(horizon)}
-    space = world.observation_space
-    affordable = max(1, RECORDED_BYTES // (prod(space.shape) * space.dtype.itemsize))
-    return {**settings, "record_steps": min(settings.get("record_steps", PHRConfig.record_steps), affordable)}
-
-
 def _kind(world: World) -> Preset:
     """Return the settings of an environment's family; of images, where it has none."""
-    family: Family = getattr(world, "family", "other")  # logged episodes have none
+    family = world.family if isinstance(world, SplitEnv) else "other"
     if family in _FAMILIES:
         return _FAMILIES[family]
-    return _IMAGES if default_trunk(world.observation_space).kind == "atari" else Preset()
-
-
-def _known(world: World) -> Preset:
-    """Return the settings of this very environment."""
-    return _KNOWN.get(world.env_id, Preset())
+    images = default_trunk(world.observation_space).kind == "atari"
+    return Preset(recording=_FEW_IMAGES, student=_image_student) if images else Preset()
 
 
 @cache
@@ -311,4 +257,4 @@ def default_trunk_of(world: World) -> TrunkConfig:
 def fresh_trunk(world: World) -> TrunkConfig:
     """Return the layers of a student that does not start from a teacher's network."""
     trunk = default_trunk_of(world)
-    return replace(trunk, width=FRESH_WIDTH) if trunk.kind == "mlp" else trunk
+    return replace(trunk, width=256) if trunk.kind == "mlp" else trunk  # a plan is a finer function than the next action

@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gymnasium import spaces
 
-from phr.actions import Continuous
+from phr.actions import Continuous, action_space_of
 from phr.distil.config import PHRConfig
 from phr.distil.joint import JointTraining
 from phr.distil.losses import losses_for, n_outputs_for
 from phr.distil.phr import PHR
-from phr.distil.recording import check_experience, named, record_teacher
 from phr.distil.refine import Refinement
 from phr.envs.registry import make_env
-from phr.envs.vector import Remarks
+from phr.envs.vector import Remarks, VectorSplit, random_starts
 from phr.errors import IncompatibleModelError, OutputDirectoryError, SettingError
+from phr.evaluation.episodes import make_vector
 from phr.experience.archive import save_experience
+from phr.experience.collect import collect_experience
 from phr.experience.logged import Logged
 from phr.experience.success import Selection, select_episodes
-from phr.experience.trajectory import Experience
+from phr.experience.trajectory import Experience, Origin, Trajectory
 from phr.manifest import Manifest, ModelKind, library_versions
 from phr.networks.policy import PlanNetwork, build_network, extend_teacher
 from phr.networks.trunks import TrunkConfig
-from phr.progress import OnProgress, silent
+from phr.progress import OnProgress, Progress, silent
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.settings import said_settings
-from phr.storage.driver import Trainable, run_training
+from phr.storage.driver import run_training
 from phr.storage.model import Model, RunDirectory, load_own
 from phr.teacher.a2c import A2C, A2CConfig
 from phr.teachers.policy import parameter_count
 
+PROBE_EPISODES = 128
+"""Recording stops if none of the first so many episodes is a success: failing takes the longest."""
+
 Say = Callable[[str], None]
 
 
-def _quiet(_line: str) -> None:
-    """Print nothing."""
+def _quiet(_line: str) -> None: ...
 
 
 def train_teacher(
@@ -55,21 +59,13 @@ def train_teacher(
 ) -> Model:
     """Train a teacher by A2C (stage 1); return the weights of the best greedy evaluation, as a model of horizon 1.
 
-    Args:
-        env_id: The environment.
-        config: Settings.
-        directory: Folder for checkpoints, metrics and the model; None keeps them in memory.
-        start: A teacher to train further; None starts from a fresh network.
-        resume: Continue an unfinished run; return the model of a finished one.
-        on_progress: Called after each update.
-        say: Called if a resumed training does not continue exactly, and with the warnings.
-
-    Raises:
-        OutputDirectoryError: If the folder holds something else.
-        NonFiniteError: If a loss or gradient is not finite.
+    The arguments are those of `phr.train_teacher`; without a `directory` everything stays in memory. `say` is called if a
+    resumed training does not continue exactly, and with the warnings.
     """
     settings: dict[str, Any] = {"command": "train", "env_id": env_id, "settings": said_settings(config)}
-    run = _open_run(directory, settings if start is None else {**settings, "start": start.sha256}, resume)
+    if start is not None:
+        settings["start"] = start.sha256
+    run = None if directory is None else RunDirectory(directory, settings, resume=resume)
     if run is not None and run.is_complete:
         return load_own(run.path, env_id)
     network = None if start is None else extend_teacher(start.network, 1)
@@ -79,15 +75,12 @@ def train_teacher(
         run_training(training, run, on_progress=on_progress)
     for line in training.greedy.remarks.lines():
         say(line)
-    notes: dict[str, Any] = {
-        "timesteps": training.timesteps,
-        "greedy_return": training.greedy.best_return,
-        "seed": config.seed,
-    }
+    greedy_return = training.greedy.best_return
+    notes: dict[str, Any] = {"timesteps": training.timesteps, "greedy_return": greedy_return, "seed": config.seed}
     if start is not None and start.directory is not None:
         notes["started_from"] = start.directory.name
     space = training.collector.observation_space
-    return _finish(training.greedy.best_network(), run, "teacher", env_id, space, notes)
+    return _finish(training.greedy.best, run, "teacher", env_id, space, notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,29 +132,39 @@ class Distillation:
         No more than one vector of environments is open at a time, and none afterwards.
 
         Raises:
-            OutputDirectoryError: If the folder holds something else, or a finished run whose episodes are to be saved now.
-            IncompatibleModelError: If teacher, environment and episodes do not fit.
-            NoSuccessError: If no episode was a success.
-            SettingError: If successes are to be kept and success is unknown, or the settings require a teacher.
+            UsageError: As for `phr.distill`; also if the folder holds a finished run whose episodes are to be saved now.
             NonFiniteError: If a loss, a gradient or the teacher's plan is not finite.
             BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
         """
         logged = None if self.read_episodes is None else self.read_episodes()
-        run = _open_run(directory, self._run_settings(logged), resume)
+        settings = self._run_settings(logged)
+        run = None if directory is None else RunDirectory(directory, settings, resume=resume)
         from_file = self.teacher is None and logged is not None and logged.hearsay
         if run is not None and run.is_complete:
-            self._check_saved(run.path)
+            if self.save_episodes_to is not None and not self.save_episodes_to.with_suffix(".npz").exists():
+                raise OutputDirectoryError(
+                    f"{run.path} holds a finished run, whose episodes were not kept in {self.save_episodes_to}; leave "
+                    "save_experience out, or record them again in another folder"
+                )
             model = load_own(run.path, self.env_id)
         else:
             remarks = Remarks()
             space = logged.observation_space if logged and self.teacher is None else _space_of(self.env_id)
-            student, selection = self._begin(logged, space, remarks, on_progress, say)
+            training, selection = self._begin(logged, space, remarks, on_progress, say)
             del logged  # the student's windows hold a copy
-            notes = self._train(student, run, space, remarks, on_progress, say)
+            with closing(training):
+                run_training(training, run, on_progress=on_progress)
+            notes: dict[str, Any] = {"teacher": self.teacher_name, "loss": self.config.loss, "seed": self.config.seed}
             warnings = [selection.reason] if self.config.keep == "auto" and not selection.is_success else []
-            warnings += [*remarks.lines(), *notes.pop("skipped", [])]
+            warnings += remarks.lines()
+            if isinstance(training, Refinement):
+                notes["refinement"] = training.reports
+                warnings += [training.skipped] if training.skipped else []
+            if self.teacher is not None:
+                notes["teacher_parameters"] = parameter_count(self.teacher)
+            notes["agreement_per_head"] = [round(value or 0.0, 5) for value in training.agreement()]
             notes |= {"selection": selection.reason} | ({"warnings": warnings} if warnings else {})
-            model = _finish(student.network, run, "student", self.env_id, space, notes)
+            model = _finish(training.network, run, "student", self.env_id, space, notes)
         for line in model.manifest.notes.get("warnings", []):
             say(line)
         return replace(model, hearsay=True) if from_file else model
@@ -176,66 +179,129 @@ class Distillation:
             if self.teacher is None:
                 _check_teacherless(self.config, logged)
             else:
-                check_experience(
-                    logged.experience, self.env_id, self.config, teacher=self.teacher_name, teacher_id=self.identity
-                )
+                check_experience(logged.experience, self.env_id, self.config, self.teacher_name, self.identity)
         return settings
-
-    def _check_saved(self, path: Path) -> None:
-        """Refuse a finished run whose episodes should be saved and are not."""
-        file = self.save_episodes_to
-        if file is not None and not file.with_suffix(".npz").exists():
-            raise OutputDirectoryError(
-                f"{path} holds a finished run, whose episodes were not kept in {file}; leave save_experience out, or record "
-                "them again in another folder"
-            )
 
     def _begin(
         self, logged: Logged | None, space: spaces.Box, remarks: Remarks, on_progress: OnProgress, say: Say
     ) -> tuple[PHR, Selection]:
-        """Return the student before its first update, and which episodes it learns from."""
+        """Return the training before its first update, and which episodes it learns from."""
         if logged is not None:
             selection = select_episodes(logged.experience, self.config.keep)
             experience = logged.experience.subset(selection.keep)
         else:
             assert self.teacher is not None, "a distillation has a teacher, recorded episodes, or both"
-            experience, selection = record_teacher(
-                self.teacher, self.env_id, self.config, on_progress=on_progress, remarks=remarks
-            )
+            played = self.teacher, self.env_id, self.config
+            experience, selection = record_teacher(*played, on_progress=on_progress, remarks=remarks)
             experience = named(experience, self.config, teacher=self.teacher_name, teacher_id=self.identity)
         say(selection.reason)
         if self.save_episodes_to is not None:
             save_experience(experience, self.save_episodes_to)
-        return PHR(_network(self.start, space, experience, self.config), experience, self.config), selection
+        config, network = self.config, _network(self.start, space, experience, self.config)
+        if config.refine and self.teacher is not None:
+            return Refinement(network, experience, config, self.teacher, self.env_id, space, say, remarks), selection
+        if not config.joint:
+            return PHR(network, experience, config), selection
+        if self.joint_config is None:
+            raise IncompatibleModelError("joint training continues A2C, so it requires a teacher that phr trained")
+        return JointTraining(network, experience, config, lambda: make_env(self.env_id), self.joint_config), selection
 
-    def _train(
-        self,
-        student: PHR,
-        run: RunDirectory | None,
-        space: spaces.Box,
-        remarks: Remarks,
-        on_progress: OnProgress,
-        say: Say,
-    ) -> dict[str, Any]:
-        """Train the student to its end; return the manifest's notes about it."""
-        notes: dict[str, Any] = {"teacher": self.teacher_name, "loss": self.config.loss, "seed": self.config.seed}
-        with ExitStack() as opened:
-            training: Trainable = student
-            if self.config.refine and self.teacher is not None:
-                refinement = Refinement(student, self.teacher, self.env_id, space, say=say, remarks=remarks)
-                training = opened.enter_context(closing(refinement))
-            elif self.config.joint:
-                if self.joint_config is None:
-                    raise IncompatibleModelError("joint training continues A2C, so it requires a teacher that phr trained")
-                joint = JointTraining(lambda: make_env(self.env_id), student, self.joint_config)
-                training = opened.enter_context(closing(joint))
-            run_training(training, run, on_progress=on_progress)
-        if isinstance(training, Refinement):
-            notes["refinement"] = training.reports
-            notes["skipped"] = [training.skipped] if training.skipped else []
-        if self.teacher is not None:
-            notes["teacher_parameters"] = parameter_count(self.teacher)
-        return {**notes, "agreement_per_head": [round(value, 5) for value in student.agreement()]}
+
+def record_teacher(
+    teacher: Planner,
+    env_id: str,
+    config: PHRConfig,
+    *,
+    on_progress: OnProgress = silent,
+    remarks: Remarks | None = None,
+) -> tuple[Experience, Selection]:
+    """Let the teacher act from varied starts; return the episodes that `config.keep` asks for, and the reason.
+
+    `remarks` counts what did not go as asked.
+
+    Raises:
+        IncompatibleModelError: If the teacher does not fit the environment.
+        NoSuccessError: If successes are to be kept, success is known, and no episode was one.
+        SettingError: If `config.keep` is `successes` and success is unknown.
+        NonFiniteError: If the teacher's output contains NaN or Inf.
+        BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
+    """
+    with make_vector(env_id, min(config.side_by_side, config.n_episodes), remarks=remarks) as vector:
+        experience = _record(teacher, vector, config, on_progress)
+    selection = select_episodes(experience, config.keep)
+    return experience.subset(selection.keep), selection
+
+
+def _record(teacher: Planner, vector: VectorSplit, config: PHRConfig, on_progress: OnProgress) -> Experience:
+    """Return all episodes; the first of them are a probe."""
+    streams, actions = Streams(config.seed), action_space_of(teacher)
+    if vector.action_space != actions:
+        raise IncompatibleModelError(f"the teacher has {actions}, {vector.env_id} has {vector.action_space}")
+    seeds = [streams.integer("record-env", index) for index in range(config.n_episodes)]
+    rng = streams.rng("record-prefix")
+    starts = random_starts(seeds, vector.action_space, rng, prefix=config.prefix, share=config.prefix_share)
+    sample_rng = streams.rng("record-actions") if config.sample_labels else None
+    n_before = 0
+
+    def on_episode(n_ended: int) -> None:
+        on_progress(Progress("recording the teacher", n_before + n_ended, len(starts), "episodes"))
+
+    # The first stage tells the episodes' length, the second whether the teacher ever succeeds; both are short for few.
+    few = PROBE_EPISODES if config.n_episodes > PROBE_EPISODES else max(1, config.n_episodes // 8)
+    parts: list[Trajectory] = []
+    while part := starts[len(parts) : next((end for end in (few, PROBE_EPISODES) if len(parts) < end), None)]:
+        parts += collect_experience(teacher, vector, part, sample_rng=sample_rng, on_episode=on_episode).trajectories
+        experience = Experience(vector.env_id, tuple(parts), actions_in=actions)
+        if len(parts) >= min(PROBE_EPISODES, len(starts)) and config.keep in ("auto", "successes"):
+            select_episodes(experience)  # a teacher that never succeeds is refused early
+        if n_before < PROBE_EPISODES:
+            # Stopping at the very step that is the last one wanted would favour short episodes.
+            mean_length = sum(len(trajectory.actions) for trajectory in parts) / len(parts)
+            starts = starts[: max(len(parts), math.ceil(config.record_steps / mean_length))]
+        n_before = len(parts)
+    return experience
+
+
+def named(experience: Experience, config: PHRConfig, *, teacher: str, teacher_id: str) -> Experience:
+    """Return the experience with its origin: the teacher, and how `record_teacher` recorded it."""
+    origin = Origin(
+        teacher=teacher,
+        teacher_id=teacher_id,
+        seed=config.seed,
+        prefix=config.prefix,
+        sampled=config.sample_labels,
+        versions=library_versions("torch", "numpy", "gymnasium", "minigrid", "ale-py"),
+    )
+    return replace(experience, origin=origin)
+
+
+def check_experience(experience: Experience, env_id: str, config: PHRConfig, teacher: str, teacher_id: str) -> None:
+    """Refuse episodes that are not of this teacher, in this environment, recorded in this way (`IncompatibleModelError`)."""
+    origin = experience.origin
+    if experience.env_id != env_id:
+        raise IncompatibleModelError(f"the experience was recorded in {experience.env_id}, not in {env_id}")
+    if origin is None:
+        raise IncompatibleModelError("the experience does not record its teacher; record it again")
+    if origin.teacher_id != teacher_id:
+        theirs, ours = _described(origin.teacher, origin.teacher_id), _described(teacher, teacher_id)
+        raise IncompatibleModelError(f"the experience was recorded from another teacher: {theirs}, not {ours}")
+    if origin.sampled != config.sample_labels:
+        how, wanted = ("a sampling", "a greedy one") if origin.sampled else ("a greedy", "a sampling one")
+        raise IncompatibleModelError(
+            f"the experience was recorded from {how} teacher, the settings ask for {wanted} (sample_labels)"
+        )
+    with make_env(env_id) as env:
+        expected = (env.observation_space.shape, str(env.observation_space.dtype), env.action_space)
+    found = (experience.obs_shape, str(experience.trajectories[0].obs.dtype), experience.action_space)
+    if found != expected:
+        raise IncompatibleModelError(
+            f"the experience has observations {found[0]} of {found[1]} and {found[2]}, "
+            f"{env_id} has {expected[0]} of {expected[1]} and {expected[2]}"
+        )
+
+
+def _described(name: str, identity: str) -> str:
+    return name if name == identity else f"{name or 'a model in memory'} ({identity[:12]})"
 
 
 def _check_teacherless(config: PHRConfig, logged: Logged) -> None:
@@ -278,17 +344,8 @@ def _space_of(env_id: str) -> spaces.Box:
         return env.observation_space
 
 
-def _open_run(directory: Path | None, config: dict[str, Any], resume: bool) -> RunDirectory | None:
-    return None if directory is None else RunDirectory(directory, config, resume=resume)
-
-
 def _finish(
-    network: PlanNetwork,
-    run: RunDirectory | None,
-    kind: ModelKind,
-    env_id: str,
-    space: spaces.Box,
-    notes: dict[str, Any],
+    network: PlanNetwork, run: RunDirectory | None, kind: ModelKind, env_id: str, space: spaces.Box, notes: dict[str, Any]
 ) -> Model:
     manifest = Manifest(
         kind=kind,

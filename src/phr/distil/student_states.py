@@ -12,59 +12,41 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phr.actions import ActionSpace, as_space
+from phr.actions import ActionSpace
 from phr.distil.config import PHRConfig
 from phr.distil.windows import Batch, WindowData, regressed, teacher_rows
 from phr.envs.vector import VectorSplit
-from phr.errors import EmptyBatchError, InvalidDataError, NonFiniteError, SettingError
+from phr.errors import NonFiniteError
 from phr.experience.collect import non_finite_plan, teacher_logits_of
 from phr.protocols import Planner
 
 
 @dataclass(frozen=True, eq=False)
 class StudentWindows:
-    """Windows that begin where a student's plan ended: one observation each, and the teacher's steps from it.
-
-    Args:
-        obs: Observations after the last action of the plans, shape `(n, *observation_shape)`.
-        actions: The teacher's next actions, shape `(n, horizon, *action_shape)`; 0 where not `valid`.
-        teacher_logits: The teacher's outputs there, float32, shape `(n, horizon, n_outputs)`.
-        valid: False where the episode had ended, shape `(n, horizon)`.
-        envs: Index of the environment, int64, shape `(n,)`.
-        episodes: Index of the episode in that environment, int64, shape `(n,)`.
-
-    Raises:
-        InvalidDataError: If the shapes disagree, or a window has no first step.
-        NonFiniteError: If an observation, or an action or a logit of a valid step, is not finite.
-    """
+    """N windows that begin where a student's plan ended: one observation each, and the teacher's steps from it."""
 
     obs: NDArray[Any]
+    """After the last action of the plans."""
     actions: NDArray[Any]
+    """The teacher's next, shape `(n, horizon, *action_shape)`; 0 where not `valid`."""
     teacher_logits: NDArray[np.float32]
+    """Shape `(n, horizon, n_outputs)`."""
     valid: NDArray[np.bool_]
+    """False where the episode had ended, shape `(n, horizon)`."""
     envs: NDArray[np.int64]
     episodes: NDArray[np.int64]
+    """Index of the episode in its environment."""
 
     def __post_init__(self) -> None:
-        plans = {self.actions.shape[:2], self.valid.shape, self.teacher_logits.shape[:2]}
-        if len(plans) != 1:
-            raise InvalidDataError(f"actions, valid and logits of windows disagree about (n, horizon): {sorted(plans)}")
-        n_each = {name: len(getattr(self, name)) for name in ("obs", "actions", "envs", "episodes")}
-        if len(set(n_each.values())) != 1:
-            raise InvalidDataError(f"windows need one entry each in every array, got {n_each}")
-        if not self.valid[:, 0].all():
-            raise InvalidDataError("the first step of every window must be valid")
-        steps = {"actions": self.actions[self.valid], "teacher_logits": self.teacher_logits[self.valid]}
-        for name, values in {"obs": self.obs, **steps}.items():
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise NonFiniteError(f"{name} of windows of student states contains NaN or Inf")
+        if self.obs.dtype.kind == "f" and not np.isfinite(self.obs).all():
+            raise NonFiniteError("an observation of a student state contains NaN or Inf")
 
     def __len__(self) -> int:
         return len(self.obs)
 
-    def subset(self, rows: NDArray[np.bool_] | slice) -> StudentWindows:
-        """Return the windows of a mask or a slice."""
-        return StudentWindows(*(getattr(self, entry.name)[rows] for entry in fields(self)))
+    def first(self, n: int) -> StudentWindows:
+        """Return the first n windows."""
+        return StudentWindows(*(getattr(self, entry.name)[:n] for entry in fields(self)))
 
     def keys(self) -> list[bytes]:
         """Return one hash per window; windows of the same observation and actions have the same."""
@@ -73,33 +55,20 @@ class StudentWindows:
 
 
 class StudentWindowData:
-    """A growing set of student windows, with the methods of `WindowData`.
+    """A growing set of at most `capacity` student windows, with the methods of `WindowData`.
 
-    Args:
-        capacity: Most windows.
-        space: Observation space.
-        actions: Action space.
-        config: Settings; they decide which windows hold a step to regress.
-        unique: Leave out windows with the observation and actions of an earlier one: in a deterministic environment the
-            same path comes again and again, and would outnumber all others.
-        n_outputs: Numbers that the teacher outputs for one action.
+    `unique` leaves out windows with the observation and actions of an earlier one: in a deterministic environment the same
+    path comes again and again, and would outnumber all others.
     """
 
     def __init__(
-        self,
-        capacity: int,
-        space: spaces.Box,
-        actions: int | ActionSpace,
-        config: PHRConfig,
-        *,
-        unique: bool,
-        n_outputs: int | None = None,
+        self, capacity: int, obs: spaces.Box, actions: ActionSpace, n_outputs: int, config: PHRConfig, *, unique: bool
     ) -> None:
-        self._config, self._space = config, as_space(actions)
+        self._config, self._space = config, actions
         # Not initialised, so that the operating system hands out pages only as rows are written.
-        self._obs = torch.from_numpy(np.empty((capacity, *space.shape), space.dtype))
-        self._logits = torch.empty((capacity, config.horizon, n_outputs or self._space.n_outputs))
-        self._actions = torch.from_numpy(np.empty((capacity, config.horizon, *self._space.shape), self._space.dtype))
+        self._obs = torch.from_numpy(np.empty((capacity, *obs.shape), obs.dtype))
+        self._logits = torch.empty((capacity, config.horizon, n_outputs))
+        self._actions = torch.from_numpy(np.empty((capacity, config.horizon, *actions.shape), actions.dtype))
         self._valid = torch.empty((capacity, config.horizon), dtype=torch.bool)
         self._seen: set[bytes] | None = set() if unique else None
         self._n = 0
@@ -107,64 +76,43 @@ class StudentWindowData:
     def __len__(self) -> int:
         return self._n
 
-    def add(self, windows: StudentWindows, keys: list[bytes]) -> None:
-        """Add the windows that hold a step to regress; `keys` are those of `StudentWindows.keys`."""
-        keep = regressed(torch.from_numpy(windows.valid), self._config).any(dim=1).numpy()
+    def add(self, windows: StudentWindows, keys: list[bytes], among: NDArray[np.bool_]) -> None:
+        """Add the windows of the mask `among` that hold a step to regress; `keys` are those of `StudentWindows.keys`."""
+        keep = among & regressed(torch.from_numpy(windows.valid), self._config).any(dim=1).numpy()
         if not self._config.pad:
             keep &= windows.valid.all(axis=1)
         if self._seen is not None:
             for row in np.flatnonzero(keep).tolist():
                 keep[row] = keys[row] not in self._seen
                 self._seen.add(keys[row])
-        kept = windows.subset(keep)
-        rows = slice(self._n, self._n + len(kept))
-        self._obs[rows] = torch.from_numpy(kept.obs)
-        self._actions[rows], self._valid[rows] = torch.from_numpy(kept.actions), torch.from_numpy(kept.valid)
-        self._logits[rows] = teacher_rows(torch.from_numpy(kept.teacher_logits), self._config, self._space)
-        self._n += len(kept)
+        obs, actions, logits, valid = (
+            torch.from_numpy(array[keep]) for array in (windows.obs, windows.actions, windows.teacher_logits, windows.valid)
+        )
+        rows = slice(self._n, self._n + len(obs))
+        self._obs[rows], self._actions[rows], self._valid[rows] = obs, actions, valid
+        self._logits[rows] = teacher_rows(logits, self._config, self._space)
+        self._n += len(obs)
 
-    def steps_per_head(self) -> list[int]:
-        """Return the number of windows with a valid step, for each head."""
-        counts: list[int] = self._valid[: self._n].sum(dim=0).tolist()
-        return counts
-
-    def draw(self, rng: np.random.Generator, n: int) -> Tensor:
-        """Return n rows, `(n,)`, drawn with replacement.
-
-        Raises:
-            EmptyBatchError: If there is none.
-        """
-        if not self._n:
-            raise EmptyBatchError("there is no window of student states to draw from")
-        return torch.from_numpy(rng.integers(self._n, size=n))
+    def draw(self, rng: np.random.Generator, n: int) -> Batch:
+        """Return n windows, drawn with replacement."""
+        return self.batch(torch.from_numpy(rng.integers(self._n, size=n)))
 
     def batch(self, rows: Tensor) -> Batch:
         """Return the windows of these rows."""
         return self._obs[rows], self._logits[rows], self._actions[rows], self._valid[rows]
 
 
-class MixedWindows:
-    """Draws a fixed share of every batch from student states, the rest from the teacher's episodes.
+def mixed_batch(own: WindowData, led: StudentWindowData, share: float, rng: np.random.Generator, n: int) -> Batch:
+    """Return n random windows, a fixed share of them from student states, which come last.
 
     The share does not depend on how many windows each has: a few thousand student states would be lost among a million
     steps of long teacher episodes.
-
-    Args:
-        experience: Windows of the teacher's episodes.
-        student_states: Windows of all rounds of refinement.
-        share: Part of a batch that comes from student states, in (0, 1].
     """
-
-    def __init__(self, experience: WindowData, student_states: StudentWindowData, share: float) -> None:
-        self._experience, self._student_states, self._share = experience, student_states, share
-
-    def draw_batch(self, rng: np.random.Generator, n: int) -> Batch:
-        """Return a random batch of n windows, student states last."""
-        n_student = round(self._share * n)
-        own = self._experience.batch(self._experience.draw(rng, n - n_student))
-        led = self._student_states.batch(self._student_states.draw(rng, n_student))
-        obs, logits, actions, valid = (torch.cat(parts) for parts in zip(own, led, strict=True))
-        return obs, logits, actions, valid
+    n_led = round(share * n)
+    obs, logits, actions, valid = (
+        torch.cat(parts) for parts in zip(own.draw(rng, n - n_led), led.draw(rng, n_led), strict=True)
+    )
+    return obs, logits, actions, valid
 
 
 class StudentStates:
@@ -189,19 +137,10 @@ class StudentStates:
     No observation is made while a plan runs. All environments follow the student, then all follow the teacher, so that each
     network call serves all of them; an environment whose episode has ended waits for the next turn.
 
+    The environments have autoreset `DISABLED` and scheduled seeds; `rng` draws commitments and numbers of plans.
+
     Source:
         Ross et al. 2011 (arXiv:1011.0686), DAgger, with a plan as the action; Laskey et al. 2017 (arXiv:1703.09327), noise.
-
-    Args:
-        student: Its plans are executed, most likely actions first to last.
-        teacher: Acts greedily by its first head, with an observation at every step.
-        vector: Environments with autoreset `DISABLED` and scheduled seeds; reset here.
-        rng: Draws commitments and numbers of plans.
-        most_plans: Most plans in a row, >= 1.
-        noise: Probability that a step of a plan takes a random action.
-
-    Raises:
-        SettingError: If the environments reset themselves.
     """
 
     def __init__(
@@ -214,12 +153,9 @@ class StudentStates:
         most_plans: int = 1,
         noise: float = 0.0,
     ) -> None:
-        if vector.autoreset != "disabled":
-            raise SettingError(f"student states need autoreset 'disabled', got {vector.autoreset!r}")
         self._student, self._teacher, self._vector, self._rng = student, teacher, vector, rng
         self._most_plans, self._noise = most_plans, noise
-        self._episodes = np.zeros(vector.n_envs, np.int64)
-        vector.reset()
+        self._ended, self._episodes = np.ones(vector.n_envs, bool), np.full(vector.n_envs, -1)
 
     def _no_actions(self, *shape: int) -> NDArray[Any]:
         space = self._vector.action_space
@@ -232,11 +168,12 @@ class StudentStates:
             NonFiniteError: If the teacher's output contains NaN or Inf.
             BrokenEnvironmentError: If an environment refuses an action of the teacher, or breaks its contract.
         """
+        self._vector.reset(self._ended)
+        self._episodes += self._ended
         running = np.ones(self._vector.n_envs, bool)
         self._follow_student(running)
         windows = self._record_teacher(running)
-        self._vector.reset(~running)
-        self._episodes += ~running
+        self._ended = ~running
         return windows
 
     def _follow_student(self, running: NDArray[np.bool_]) -> None:

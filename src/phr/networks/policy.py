@@ -7,16 +7,18 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Float, Shaped
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace, Continuous, Discrete, action_space_from_json, whole_numbers
-from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, SettingError
+from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
 from phr.networks.trunks import Observations, Trunk, TrunkConfig, is_channels_last, orthogonal, shape_of
-from phr.observations import scale_of
-from phr.plan import Smoothing, smoothing_of_steps
+from phr.observations import ObservationSpec, scale_of
+from phr.plan import NetworkPlan, Smoothing, smoothing_of_steps
 
 LOG_SPREAD = (-5.0, 1.0)
 """Limits of the logarithm of the spread; the spread is in units of half the range (0.7 % to 270 % of it)."""
@@ -42,8 +44,8 @@ class ActionScale(nn.Module):
         actions, log_spread = self.center + self.unit * numbers[..., :n], numbers[..., n:]
         if numbers.shape[-1] == n:
             return actions
-        clamp = _Limited.apply if log_spread.requires_grad else _clamped
-        return torch.cat([actions, clamp(log_spread)], dim=-1)
+        limit = _Limited.apply if log_spread.requires_grad else _clamped
+        return torch.cat([actions, limit(log_spread)], dim=-1)
 
 
 def _clamped(log_spread: Tensor) -> Tensor:
@@ -107,7 +109,7 @@ class NetworkConfig:
 
     @property
     def actions(self) -> ActionSpace:
-        """Return the action space."""
+        """The action space."""
         return Discrete(self.n_actions) if self.action_space is None else self.action_space
 
     @property
@@ -129,11 +131,7 @@ class NetworkConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> NetworkConfig:
-        """Read what `to_json` wrote.
-
-        Raises:
-            IncompatibleModelError: If keys are missing or unknown.
-        """
+        """Read what `to_json` wrote; `IncompatibleModelError` if keys are missing or unknown."""
         try:
             trunk = TrunkConfig(**{**values["trunk"], "channels": tuple(values["trunk"]["channels"])})
             space = values.get("action_space")
@@ -151,23 +149,14 @@ class PlanNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = self._make_trunk()
-        self.first_trunk = self._make_trunk() if config.separate_first else None
+        how = config.obs_shape, config.trunk, config.obs_scale, config.channels_last, config.normalize
+        self.trunk = Trunk(*how)
+        self.first_trunk = Trunk(*how) if config.separate_first else None
         self.plan_head = nn.Linear(config.trunk.width, config.horizon * config.n_actions)
         self.value_head = nn.Linear(config.trunk.width, 1)
         self.scale = ActionScale(config.action_space) if isinstance(config.action_space, Continuous) else None
         orthogonal(self.plan_head, 0.01)
         orthogonal(self.value_head, 1.0)
-
-    def _make_trunk(self) -> Trunk:
-        config = self.config
-        return Trunk(
-            config.obs_shape,
-            config.trunk,
-            obs_scale=config.obs_scale,
-            channels_last=config.channels_last,
-            normalize=config.normalize,
-        )
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch horizon n_actions"]:
         """Return plan logits, or for `Continuous` its outputs (actions, log-spreads)."""
@@ -218,14 +207,8 @@ def build_network(
 ) -> PlanNetwork:
     """Return a new network; a seed fixes its weights, and torch's global generator is left alone.
 
-    Args:
-        obs: The observation space; a bare shape means channels first and numbers as they are.
-        n_actions: Outputs of one head: the size of a discrete action space.
-        horizon: Number of policy heads.
-        trunk: The layers that the heads share.
-        seed: Fixes the weights.
-        action_space: What the actions are; None for Discrete.
-        normalize: Normalise observations with the statistics given to `trunk.set_statistics`.
+    A bare shape instead of a space means channels first and numbers as they are. The rest is that of `NetworkConfig`; one
+    that normalises has to be given its statistics (`Trunk.set_statistics`).
     """
     config = NetworkConfig(
         obs_shape=shape_of(obs),
@@ -253,28 +236,14 @@ def extend_teacher(
 ) -> PlanNetwork:
     """Return the student at the start of stage 2: the teacher's trunk, value head, and `horizon` copies of its head 1.
 
-    Args:
-        teacher: A network of any horizon; its head 1 is copied.
-        horizon: Heads of the student, >= 1.
-        separate_first: Keep a second copy of the trunk for head 1 alone.
-        copy_scale: Factor on the logits of the later copies; 1 copies them as they are.
-        label_smoothing: ε of the labels it will be trained on.
-        keeps_first: Head 1 will not be trained.
-
-    Raises:
-        HorizonError: If the horizon is below 1.
+    `separate_first` keeps a second copy of the trunk for head 1 alone. `copy_scale` is a factor on the logits of the later
+    copies. `label_smoothing` is the ε of the labels that heads will be trained on, except head 1 if it `keeps_first`.
     """
     old = teacher.config
     kept = old.smoothing_of_first if keeps_first else label_smoothing
-    student = blank_network(
-        replace(
-            old,
-            horizon=horizon,
-            separate_first=separate_first,
-            label_smoothing=label_smoothing,
-            first_smoothing=None if kept == label_smoothing else kept,
-        )
-    )
+    first = None if kept == label_smoothing else kept
+    config = replace(old, horizon=horizon, separate_first=separate_first, label_smoothing=label_smoothing)
+    student = blank_network(replace(config, first_smoothing=first))
     for trunk in {student.trunk, student.trunk_of_first}:
         trunk.load_state_dict(teacher.trunk_of_first.state_dict())
     student.value_head.load_state_dict(teacher.value_head.state_dict())
@@ -283,3 +252,33 @@ def extend_teacher(
             mine.unflatten(0, (horizon, old.n_actions)).copy_(theirs[: old.n_actions])
             mine[old.n_actions :] *= copy_scale
     return student
+
+
+def tensor_of(array: NDArray[Any]) -> Tensor:
+    """Return the array as a tensor; one that torch cannot share (negative strides) or should not (read-only) is copied."""
+    return torch.from_numpy(array if array.flags.carray else array.copy())
+
+
+class TorchPlanner:
+    """Plans with a network, on its device and in inference mode; numpy in, numpy out."""
+
+    def __init__(self, network: PlanNetwork, obs_dtype: str | np.dtype[Any]) -> None:
+        self.network = network.eval()
+        self.action_space, self._smoothing = network.config.actions, network.config.smoothing
+        self.obs_spec = ObservationSpec(network.config.obs_shape, np.dtype(obs_dtype), network.config.obs_scale)
+        self.horizon, self.n_actions = network.config.horizon, network.config.n_actions
+        self._device = next(network.parameters()).device
+
+    def plan(self, obs: Any) -> NetworkPlan:
+        """Evaluate the network once for observations `(batch, *obs_shape)`, checked by `ObservationSpec.check`.
+
+        Raises:
+            InvalidDataError: If shape or number type differ.
+            NonFiniteError: If an observation or an output is not finite.
+        """
+        obs = self.obs_spec.check(obs)
+        with torch.inference_mode():
+            logits = self.network(tensor_of(obs).to(self._device)).cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise NonFiniteError("the network's output contains NaN or Inf")
+        return self.action_space.plan(logits, self._smoothing)

@@ -20,8 +20,6 @@ from phr.errors import SettingError
 Observations = spaces.Box | Sequence[int]
 """A space, or the bare shape of one observation: channels first, numbers as they are."""
 
-_MOST_COLORS = 4
-
 
 def shape_of(obs: Observations) -> tuple[int, ...]:
     """Return the shape of one observation."""
@@ -38,9 +36,7 @@ def is_channels_last(obs: Observations) -> bool:
     if not isinstance(obs, spaces.Box) or len(shape) != 3:
         return False
     first, second, last = shape
-    if second == last:
-        return False
-    return first == second or last <= min(_MOST_COLORS, first - 1, second - 1)
+    return second != last and (first == second or last <= min(4, first - 1, second - 1))
 
 
 def image_shape(obs: Observations) -> tuple[int, int, int] | None:
@@ -57,16 +53,11 @@ Precision = Literal["auto", "float32", "bfloat16"]
 def compute_dtype(precision: Precision, *, convolutions: bool) -> torch.dtype:
     """Return the number type of a precision.
 
-    Args:
-        precision: `auto` is bfloat16 for convolutions where the CPU multiplies it natively, since that takes half the time;
-            else float32.
-        convolutions: Whether the network has any. Without, there is little to gain, and vectors of measurements lose digits
-            that images do not have.
+    `auto` is bfloat16 for convolutions where the CPU multiplies it natively, since that takes half the time. Without
+    convolutions there is little to gain, and vectors of measurements lose digits that images do not have.
     """
     if precision == "auto":
-        if not convolutions:
-            return torch.float32
-        has = torch.cpu.get_capabilities()
+        has = torch.cpu.get_capabilities() if convolutions else {}
         return torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
@@ -115,8 +106,7 @@ class TrunkConfig:
     def scaled_to(self, width: int) -> TrunkConfig:
         """Return the same layers with another width, and the channels of convolutions in proportion (at least one each).
 
-        Source:
-            The width multiplier of MobileNet (Howard et al. 2017, arXiv:1704.04861, section 3.3).
+        Source: the width multiplier of MobileNet (Howard et al. 2017, arXiv:1704.04861, section 3.3).
         """
         channels = tuple(max(1, round(n * width / self.width)) for n in self.channels)
         return replace(self, width=width, channels=self.channels if self.kind == "mlp" else channels)
@@ -149,11 +139,7 @@ def _atari_layers(obs_shape: Sequence[int], config: TrunkConfig) -> list[nn.Modu
 
 
 def default_trunk(obs: Observations) -> TrunkConfig:
-    """Return the trunk that fits an observation.
-
-    The Nature network for images from 36×36, small convolutions for images from 4×4 that are too small for it, an MLP for
-    anything else.
-    """
+    """Return the Nature network for images from 36×36, small convolutions for those from 4×4, else an MLP."""
     image = image_shape(obs)
     if image is not None and min(image[1:]) >= _NATURE_SIDE:
         return TrunkConfig(kind="atari", channels=(32, 64, 64), width=512)
@@ -163,38 +149,33 @@ def default_trunk(obs: Observations) -> TrunkConfig:
 
 
 class Trunk(nn.Module):
-    """Observation → features, with the scaling of the observation inside.
+    """Observation → features, with the scaling of the observation inside (see `phr.networks.NetworkConfig`).
 
-    Args:
-        obs_shape: Shape of one observation; an image for `grid` and `atari`.
-        config: Which layers.
-        obs_scale: Observations are multiplied by this.
-        channels_last: Images are `(height, width, channels)`, else `(channels, height, width)`; an `mlp` reads both.
-        normalize: Subtract a mean and divide by a deviation, which `set_statistics` computes. This is done in float64 and
-            makes the features independent of the units of the observation; `obs_scale` has no effect then.
+    `normalize` subtracts a mean and divides by a deviation, which `set_statistics` computes. This is done in float64 and
+    makes the features independent of the units of the observation; `obs_scale` has no effect then.
 
     Raises:
-        SettingError: If the observation does not fit the kind of trunk.
+        SettingError: If the observation does not fit the kind of trunk: `grid` and `atari` read images.
     """
+
+    obs_mean: Tensor
+    obs_deviation: Tensor
+    obs_limit: Tensor
 
     def __init__(
         self,
         obs_shape: Sequence[int],
         config: TrunkConfig,
-        *,
         obs_scale: float = 1.0,
         channels_last: bool = False,
         normalize: bool = False,
     ) -> None:
         super().__init__()
-        self.config = config
-        self.obs_shape = tuple(obs_shape)
-        self.n_features = config.width
+        self.obs_shape, self.n_features = tuple(obs_shape), config.width
         self.scale, self.channels_last, self.normalize = obs_scale, channels_last, normalize
         if normalize:
-            self.register_buffer("obs_mean", torch.zeros(self.obs_shape, dtype=torch.float64))
-            self.register_buffer("obs_deviation", torch.ones(self.obs_shape, dtype=torch.float64))
-            self.register_buffer("obs_limit", torch.full(self.obs_shape, _FAR, dtype=torch.float64))
+            for name, value in (("obs_mean", 0.0), ("obs_deviation", 1.0), ("obs_limit", _FAR)):
+                self.register_buffer(name, torch.full(self.obs_shape, value, dtype=torch.float64))
         if config.kind == "mlp":
             sizes = [math.prod(obs_shape), *[config.width] * config.depth]
             layers: list[nn.Module] = [nn.Flatten()]
@@ -209,15 +190,9 @@ class Trunk(nn.Module):
                 with torch.no_grad():
                     n_flat = nn.Sequential(*convolutions, nn.Flatten())(torch.zeros(1, *image)).shape[1]
             except RuntimeError as error:
-                raise SettingError(
-                    f"the {config.kind!r} trunk needs a larger observation than {tuple(obs_shape)}"
-                ) from error
+                raise SettingError(f"the {config.kind!r} trunk needs a larger observation than {self.obs_shape}") from error
             layers = [*convolutions, nn.Flatten(), *_hidden(nn.Linear(n_flat, config.width))]
         self.layers = nn.Sequential(*layers)
-
-    obs_mean: Tensor
-    obs_deviation: Tensor
-    obs_limit: Tensor
 
     def set_statistics(self, obs: NDArray[Any]) -> None:
         """Set mean and deviation of every number from observations of shape `(n, *obs_shape)`.
@@ -236,19 +211,18 @@ class Trunk(nn.Module):
         self.obs_deviation.copy_(torch.from_numpy(np.where(varies, half * numbers.std(axis=0), still)))
         self.obs_limit.copy_(torch.from_numpy(np.where(varies, _FAR, 1.0)))
 
-    def prepare(self, obs: Shaped[Tensor, "batch *shape"], dtype: torch.dtype) -> Shaped[Tensor, "batch *prepared"]:
+    def prepare(
+        self, obs: Shaped[Tensor, "batch *shape"], dtype: torch.dtype, *, scaled: bool = True
+    ) -> Shaped[Tensor, "batch *prepared"]:
         """Return observations as the first layer reads them: of this number type, scaled, channels first.
 
-        The mean is subtracted in float64, before anything is rounded to `dtype`.
+        The mean is subtracted in float64, before anything is rounded to `dtype`. `scaled=False` leaves bytes as they are.
         """
-        return self._prepare(obs, dtype, self.scale)
-
-    def _prepare(self, obs: Tensor, dtype: torch.dtype, scale: float) -> Tensor:
         if self.normalize:
             normal = (obs.double() - self.obs_mean) / self.obs_deviation
             numbers = torch.minimum(torch.maximum(normal, -self.obs_limit), self.obs_limit).to(dtype)
         else:
-            numbers = obs.to(dtype) * scale if scale != 1.0 else obs.to(dtype)
+            numbers = obs.to(dtype) * self.scale if scaled and self.scale != 1.0 else obs.to(dtype)
         return numbers.movedim(-1, 1) if self.channels_last else numbers
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
@@ -258,7 +232,7 @@ class Trunk(nn.Module):
             features: Tensor = self.layers(self.prepare(obs, self._first_dtype()))
             return features
         # The scale goes into the weights that read the image: a few thousand products instead of one for every pixel.
-        pixels = self._prepare(obs, self._first_dtype(), 1.0)
+        pixels = self.prepare(obs, self._first_dtype(), scaled=False)
         features = nn.functional.conv2d(pixels, first.weight * self.scale, first.bias, first.stride, first.padding)
         for layer in others:
             features = layer(features)

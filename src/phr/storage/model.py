@@ -24,8 +24,7 @@ from phr.files import (
     write_text,
 )
 from phr.manifest import COMPLETE, Manifest
-from phr.networks.policy import NetworkConfig, PlanNetwork, blank_network
-from phr.networks.torch_planner import TorchPlanner
+from phr.networks.policy import NetworkConfig, PlanNetwork, TorchPlanner, blank_network
 from phr.storage.tensors import file_sha256, load_tensors, network_tensors, restore_network, save_tensors
 
 CONFIG, MODEL, CHECKPOINT, METRICS = "config.json", "model.safetensors", "checkpoint", "metrics.jsonl"

@@ -7,7 +7,10 @@ Source: Mnih et al. 2016 (arXiv:1602.01783), synchronous; as in Wagner et al. 20
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import itertools
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,18 +19,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
-from phr.envs.split import SplitEnv
-from phr.errors import NonFiniteError
-from phr.networks.policy import PlanNetwork, build_network
+from phr.envs.split import SplitEnv, TrainingVector
+from phr.envs.vector import Remarks, Start, VectorSplit, make_training_vectors, random_prefix
+from phr.errors import InvalidDataError, NonFiniteError
+from phr.evaluation.episodes import play_episodes
+from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network, build_network
 from phr.networks.trunks import Precision, TrunkConfig, compute_dtype
 from phr.progress import Progress
-from phr.seeding import Streams
+from phr.seeding import Streams, rng_from_state, rng_state
 from phr.settings import Count, Fraction, FractionBelowOne, NotNegative, Positive, check_settings, no_type_check
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
-from phr.teacher.rollout import BestBy, GreedyTest, Rollout, RolloutCollector
 from phr.teacher.tape import FlatParameters, Tape
+
+BestBy = Literal["return", "return_per_step"]
 
 
 @no_type_check
@@ -102,23 +109,6 @@ class A2CConfig:
         return frozenset(int(u) for u in np.linspace(self.n_updates / 2, self.n_updates, self.n_evaluations + 1)[1:])
 
 
-def make_collector(make: Callable[[], SplitEnv], config: A2CConfig) -> RolloutCollector:
-    """Return the environments that rollouts come from."""
-    return RolloutCollector(
-        make,
-        n_envs=config.n_envs,
-        n_steps=config.n_steps,
-        reward_scale=config.reward_scale,
-        prefix=config.prefix,
-        streams=Streams(config.seed),
-    )
-
-
-def recent_episodes(averages: dict[str, float]) -> str:
-    """Return `RolloutCollector.averages` as text; empty before the first episode has ended."""
-    return f"return {averages['episode_return']:.3f}, length {averages['episode_length']:.1f}" if averages else ""
-
-
 def gae_advantages(
     rewards: Float[Tensor, "n_steps n_envs"],
     values: Float[Tensor, "n_steps n_envs"],
@@ -129,19 +119,10 @@ def gae_advantages(
     gamma: float,
     gae_lambda: float,
 ) -> Float[Tensor, "n_steps n_envs"]:
-    """Return A_t = Σ_k (γλ)^k δ_{t+k}, the weighted sums of temporal-difference errors, in units of reward.
+    """Return A_t = Σ_k (γλ)^k δ_{t+k}, with δ_t = r_t + γ V(s_{t+1}) − V(s_t); `next_values` are from before any reset.
 
     A terminated step has no future; a truncated one was cut off, so it bootstraps from the value of the state it reached.
     No advantage flows across the end of an episode.
-
-    Args:
-        rewards: r_t.
-        values: V(s_t).
-        next_values: V of the state that step t reached, before any automatic reset.
-        terminated: The step ended its episode for good.
-        truncated: The step's episode was cut off by a limit.
-        gamma: Discount per step, in [0, 1].
-        gae_lambda: 0 gives one-step errors, 1 gives Monte-Carlo returns minus the baseline.
 
     Source:
         Schulman et al. 2016 (arXiv:1506.02438), Eq. 16.
@@ -163,17 +144,7 @@ def a2c_losses(
     advantages: Float[Tensor, " batch"],
     returns: Float[Tensor, " batch"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-    """Return policy loss, value loss and entropy of one rollout, each a mean over its steps.
-
-    Args:
-        action_logits: Unnormalised log-probabilities of head 1.
-        values: V(s_t).
-        actions: The actions taken.
-        advantages: Their advantages, treated as constants.
-        returns: Value targets, treated as constants.
-
-    Returns:
-        −E[log π(a_t|s_t) A_t], E[(V(s_t) − R_t)²] and the mean entropy in nats.
+    """Return −E[log π(a_t|s_t) A_t], E[(V(s_t) − R_t)²] and the mean entropy in nats; A and R are constants.
 
     Source:
         Mnih et al. 2016 (arXiv:1602.01783), as in Wagner et al. 2021, Eq. 4-5 and Algorithm 1 (stage 1).
@@ -191,13 +162,7 @@ def rollout_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the loss of one rollout, L = L_policy + vf_coef · L_value − ent_coef · entropy, and its parts.
 
-    Args:
-        rollout: Steps of the present weights.
-        logits: Output of head 1 at the rollout's observations, with a gradient; shape `(n_steps · n_envs, n_actions)`.
-        values: Output of the value head, with a gradient; shape `(n_steps · n_envs,)`.
-        following: The values of `rollout.following_obs()`.
-        config: Settings.
-        ent_coef: The present weight of the entropy bonus.
+    `logits` and `values` are those of the rollout, with a gradient; `following` the values of `rollout.following_obs()`.
     """
     baseline = rollout.values.detach()
     advantages = gae_advantages(
@@ -209,9 +174,8 @@ def rollout_loss(
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
     ).flatten()
-    policy_loss, value_loss, entropy = a2c_losses(
-        logits, values, rollout.actions.flatten(), advantages, advantages + baseline
-    )
+    returns = advantages + baseline
+    policy_loss, value_loss, entropy = a2c_losses(logits, values, rollout.actions.flatten(), advantages, returns)
     loss = policy_loss + config.vf_coef * value_loss - ent_coef * entropy
     return loss, {"loss/policy": policy_loss.item(), "loss/value": value_loss.item(), "entropy": entropy.item()}
 
@@ -232,31 +196,28 @@ class A2C:
         self.config = config
         self.n_updates = 0
         self._evaluation_updates = config.evaluation_updates
-        streams = Streams(config.seed)
-        self.collector = make_collector(make, config)
+        self.collector = RolloutCollector(make, config)
         with ExitStack() as opened:
             opened.callback(self.collector.close)
-            weights_seed = streams.integer("teacher-weights")
+            seed = Streams(config.seed).integer("teacher-weights")
             space, n_actions = self.collector.observation_space, self.collector.n_actions
-            self.network = network or build_network(space, n_actions, 1, config.trunk, seed=weights_seed)
-            self.greedy = GreedyTest(make, self.network, config.eval_episodes, streams, best_by=config.best_by)
+            self.network = network or build_network(space, n_actions, 1, config.trunk, seed=seed)
+            self.greedy = GreedyTest(make, self.network, config)
             opened.callback(self.greedy.close)
             self._flat = FlatParameters(self.network)
-            self._tape = Tape(
-                self.network, compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
+            convolutions = self.network.config.trunk.kind != "mlp"
+            self._tape = Tape(self.network, compute_dtype(config.precision, convolutions=convolutions))
+            trained, rate, eps = [self._flat.vector], config.learning_rate, config.optimizer_eps
+            self.optimizer: torch.optim.Optimizer = (
+                torch.optim.Adam(trained, rate, eps=eps)
+                if config.optimizer == "adam"
+                else torch.optim.RMSprop(trained, rate, alpha=0.99, eps=eps)
             )
-            self.optimizer = self._make_optimizer()
             self._opened = opened.pop_all()
 
     def close(self) -> None:
         """Close all environments, those of the greedy tests included."""
         self._opened.close()
-
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        rate, eps = self.config.learning_rate, self.config.optimizer_eps
-        if self.config.optimizer == "adam":
-            return torch.optim.Adam([self._flat.vector], rate, eps=eps)
-        return torch.optim.RMSprop([self._flat.vector], rate, alpha=0.99, eps=eps)
 
     @property
     def timesteps(self) -> int:
@@ -271,7 +232,11 @@ class A2C:
     def progress(self) -> Progress:
         """Return the timesteps taken so far, and the recent returns."""
         total = self.config.n_updates * self.config.rollout_size
-        return Progress("training the teacher", self.timesteps, total, "timesteps", recent_episodes(self.averages()))
+        return Progress("training the teacher", self.timesteps, total, "timesteps", self.collector.note())
+
+    def averages(self) -> dict[str, float]:
+        """Return mean return and length of recent training episodes."""
+        return self.collector.averages()
 
     def _annealed(self, start: float, end_fraction: float) -> float:
         return start * (1.0 - (1.0 - end_fraction) * self.n_updates / self.config.n_updates)
@@ -301,10 +266,6 @@ class A2C:
         """Return logits of head 1 and state values, and keep what `learn` needs."""
         return self._tape.forward(obs)
 
-    def averages(self) -> dict[str, float]:
-        """Return mean return and length of recent training episodes."""
-        return self.collector.averages()
-
     def learn(self, rollout: Rollout) -> dict[str, float]:
         """Take one gradient step from a rollout of the present weights; return and raise as `update` does."""
         logits, values = rollout.logits.requires_grad_(), rollout.values.requires_grad_()
@@ -313,18 +274,16 @@ class A2C:
         loss, parts = rollout_loss(rollout, logits, values, following, self.config, ent_coef)
         self._flat.gradient.zero_()
         self._tape.backward(*torch.autograd.grad(loss, (logits, values)))
-        return parts | {"grad_norm": self._step(loss.item())}
-
-    def _step(self, loss: float) -> float:
         norm = self._flat.clip_gradient(self.config.max_grad_norm)
-        if not np.isfinite(norm) or not np.isfinite(loss):
-            raise NonFiniteError(f"loss {loss:.3g}, gradient norm {norm:.3g} at step {self.timesteps}; lower learning_rate")
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+        if not np.isfinite(norm) or not np.isfinite(loss.item()):
+            raise NonFiniteError(
+                f"loss {loss.item():.3g}, gradient norm {norm:.3g} at step {self.timesteps}; lower learning_rate"
+            )
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate
         self.optimizer.step()
         self._tape.refresh()
         self.n_updates += 1
-        return norm
+        return parts | {"grad_norm": norm}
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that `restore` needs to continue, bit for bit where the environments can be replayed."""
@@ -340,3 +299,224 @@ class A2C:
         self.greedy.restore(tensors, state)
         self.n_updates = state["n_updates"]
         self.collector.restore(state["collector"])
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """A slice of experience; `logits` are step by step, of shape `(n_steps · n_envs, n_actions)`, and so are `values`."""
+
+    obs: Tensor
+    """Also those after the last step; shape `(n_steps + 1, n_envs, *observation_shape)`."""
+    logits: Tensor
+    values: Tensor
+    actions: Tensor
+    """int64, shape `(n_steps, n_envs)`, as of all that follow."""
+    rewards: Tensor
+    """float32, scaled."""
+    terminated: Tensor
+    truncated: Tensor
+    final_obs: dict[tuple[int, int], NDArray[Any]]
+    """(step, environment) → last observation of an episode that was truncated there."""
+
+    def following_obs(self) -> Tensor:
+        """Return the observations after the last step, then the final ones of truncated episodes."""
+        if not self.final_obs:
+            return self.obs[-1]
+        return torch.cat([self.obs[-1], torch.from_numpy(np.stack(list(self.final_obs.values())))])
+
+    def next_values(self, following: Tensor) -> Tensor:
+        """Return the values of the states that the steps reached, `(n_steps, n_envs)`, given those of `following_obs()`."""
+        n_steps, n_envs = self.rewards.shape
+        reached = torch.cat([self.values.detach()[n_envs:], following[:n_envs]]).view(n_steps, n_envs)
+        for value, (step, env) in zip(following[n_envs:], self.final_obs, strict=True):
+            reached[step, env] = value
+        return reached
+
+
+Act = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Observations of several environments → logits of head 1 and state values."""
+
+
+class RolloutCollector:
+    """The training environments and their present state."""
+
+    def __init__(self, make: Callable[[], SplitEnv], config: A2CConfig) -> None:
+        streams = Streams(config.seed)
+
+        def prefix_of(env: int, episode: int) -> Sequence[int]:
+            return random_prefix(self.n_actions, streams.rng("train-prefix", env, episode), config.prefix)
+
+        self.vectors: list[TrainingVector] = make_training_vectors(
+            make,
+            config.n_envs,
+            seeds=lambda env, episode: streams.integer("train-env", env, episode),
+            prefixes=prefix_of if config.prefix[1] else None,
+        )
+        self.recent: deque[tuple[float, int]] = deque(maxlen=200)
+        self._config, self._rng, self._begun = config, streams.rng("train-actions"), False
+        self._returns, self._lengths = np.zeros(config.n_envs), np.zeros(config.n_envs, np.int64)
+        self.n_actions, self.exact_resume = self.vectors[0].n_actions, self.vectors[0].exact_resume
+        self.observation_space = space = self.vectors[0].observation_space
+        ends = np.cumsum([vector.n_envs for vector in self.vectors]).tolist()
+        self._spans = [slice(end - vector.n_envs, end) for vector, end in zip(self.vectors, ends, strict=True)]
+        self._obs = np.zeros((config.n_steps + 1, config.n_envs, *space.shape), space.dtype)
+
+    def collect(self, act: Act) -> Rollout:
+        """Sample and return the next slice; `act` is called once a step for each group of environments, in order."""
+        if not self._begun:
+            for vector in self.vectors:
+                vector.reset()
+            self._begun = True
+        n_steps, n_envs = self._config.n_steps, self._config.n_envs
+        actions, rewards = np.zeros((n_steps, n_envs), np.int64), np.zeros((n_steps, n_envs), np.float32)
+        terminated, truncated = np.zeros((n_steps, n_envs), bool), np.zeros((n_steps, n_envs), bool)
+        final_obs: dict[tuple[int, int], NDArray[Any]] = {}
+        answers: list[tuple[Tensor, Tensor]] = []
+        noise = self._rng.gumbel(size=(n_steps, n_envs, self.n_actions)).astype(np.float32)
+        groups = list(zip(self.vectors, self._spans, strict=True))
+
+        def receive(vector: TrainingVector, span: slice, t: int) -> None:
+            step = vector.receive()
+            rewards[t, span], terminated[t, span], truncated[t, span] = step.rewards, step.terminated, step.truncated
+            final_obs.update({(t, span.start + env): last for env, last in step.final_obs.items()})
+            self._count_episodes(span, step.rewards, step.done)
+
+        for t in range(n_steps):
+            for vector, span in groups:
+                if t:  # meanwhile the other groups are on their way
+                    receive(vector, span, t - 1)
+                logits, values = act(torch.from_numpy(vector.observe(out=self._obs[t, span])))
+                answers.append((logits, values))
+                # The Gumbel-max trick: a sample of the softmax.
+                actions[t, span] = (logits.numpy() + noise[t, span]).argmax(-1)
+                vector.send(actions[t, span])
+        for vector, span in groups:
+            receive(vector, span, n_steps - 1)
+            vector.observe(out=self._obs[-1, span])
+        logits, values = (torch.cat(pieces) for pieces in zip(*answers, strict=True))
+        return Rollout(
+            obs=torch.from_numpy(self._obs),
+            logits=logits,
+            values=values,
+            actions=torch.from_numpy(actions),
+            rewards=torch.from_numpy(rewards * self._config.reward_scale),
+            terminated=torch.from_numpy(terminated),
+            truncated=torch.from_numpy(truncated),
+            final_obs=dict(sorted(final_obs.items())),
+        )
+
+    def _count_episodes(self, span: slice, rewards: NDArray[Any], done: NDArray[Any]) -> None:
+        returns, lengths = self._returns[span], self._lengths[span]
+        returns += rewards
+        lengths += 1
+        for env in np.flatnonzero(done):
+            self.recent.append((float(returns[env]), int(lengths[env])))
+        returns[done] = 0
+        lengths[done] = 0
+
+    def averages(self) -> dict[str, float]:
+        """Return mean return and length of recent episodes; nothing before the first has ended."""
+        if not self.recent:
+            return {}
+        returns, lengths = zip(*self.recent, strict=True)
+        return {"episode_return": float(np.mean(returns)), "episode_length": float(np.mean(lengths))}
+
+    def note(self) -> str:
+        """Return the averages as text."""
+        found = self.averages()
+        return f"return {found['episode_return']:.3f}, length {found['episode_length']:.1f}" if found else ""
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of environments and sampling as JSON values, with a hash of observations that can be replayed."""
+        return {
+            "vector": [entry for vector in self.vectors for entry in vector.state()] if self._begun else None,
+            "rng": rng_state(self._rng),
+            "recent": list(self.recent),
+            "returns": self._returns.tolist(),
+            "lengths": self._lengths.tolist(),
+            **({"obs_sha256": self._obs_sha256()} if self._begun and self.exact_resume else {}),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where `state` was taken; environments that cannot be saved begin new episodes.
+
+        Raises:
+            InvalidDataError: If an environment does not repeat its episode from its seed and actions.
+        """
+        self._rng = rng_from_state(state["rng"])
+        self.recent.clear()
+        self.recent.extend((float(r), int(length)) for r, length in state["recent"])
+        self._returns, self._lengths = np.array(state["returns"]), np.array(state["lengths"], np.int64)
+        self._begun = state["vector"] is not None
+        if self._begun:
+            entries = iter(state["vector"])
+            for vector in self.vectors:
+                vector.restore(list(itertools.islice(entries, len(vector.state()))))
+            if not self.exact_resume:
+                self._returns[:] = self._lengths[:] = 0
+        if "obs_sha256" in state and state["obs_sha256"] != self._obs_sha256():
+            raise InvalidDataError(
+                f"{self.vectors[0].env_id}: replaying the running episodes led to other observations: its seed does not "
+                "determine it, and exact resuming is impossible"
+            )
+
+    def _obs_sha256(self) -> str:
+        return hashlib.sha256(self.observe().tobytes()).hexdigest()
+
+    def observe(self) -> NDArray[Any]:
+        """Return the present observations of all environments."""
+        return np.concatenate([vector.observe() for vector in self.vectors])
+
+    def close(self) -> None:
+        """Close the environments."""
+        for vector in self.vectors:
+            vector.close()
+
+
+class GreedyTest:
+    """Plays a network greedily in the same episodes each time, and keeps the weights of the best test as `best`.
+
+    `best_return` and `best_score` (by `A2CConfig.best_by`) are those of that test, −∞ before the first.
+    """
+
+    def __init__(self, make: Callable[[], SplitEnv], network: PlanNetwork, config: A2CConfig) -> None:
+        self._make, self._network, self._config = make, network, config
+        self._vector: VectorSplit | None = None
+        self.remarks = Remarks()
+        self.best = blank_network(network.config)
+        self.best.load_state_dict(network.state_dict())
+        self.best_return = self.best_score = -np.inf
+
+    def run(self) -> float:
+        """Play a test, keep the present weights if none were better, and return their mean return."""
+        n_episodes, streams = self._config.eval_episodes, Streams(self._config.seed)
+        if self._vector is None:
+            self._vector = VectorSplit.open(self._make, min(32, n_episodes), remarks=self.remarks)
+        starts = [Start(streams.integer("eval-env", index)) for index in range(n_episodes)]
+        planner = TorchPlanner(self._network, self._vector.observation_space.dtype)
+        episodes = play_episodes(planner, self._vector, starts, commitment=1)
+        self._network.train()
+        mean = float(episodes.returns.mean())
+        score = mean if self._config.best_by == "return" else float(episodes.returns.sum() / episodes.lengths.sum())
+        if score >= self.best_score:
+            self.best_return, self.best_score = mean, score
+            self.best.load_state_dict(self._network.state_dict())
+        return mean
+
+    def close(self) -> None:
+        """Close the environments of the tests."""
+        if self._vector is not None:
+            self._vector.close()
+            self._vector = None
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that `restore` needs."""
+        tested = np.isfinite(self.best_score)
+        state = {"best_return": self.best_return, "best_score": self.best_score} if tested else {"best_return": None}
+        return network_tensors(self.best, "best."), state
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go back to where `checkpoint` was taken; other entries are left alone."""
+        restore_network(self.best, tensors, "best.")
+        tested = state["best_return"] is not None
+        self.best_return, self.best_score = (state["best_return"], state["best_score"]) if tested else (-np.inf, -np.inf)

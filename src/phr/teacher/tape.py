@@ -24,37 +24,22 @@ from phr.networks.trunks import channels_last
 class FlatParameters:
     """The parameters of a network, and their gradients, as two vectors; the network's own tensors become views of them.
 
-    The optimizer then takes five operations a step instead of five for each tensor, whose cost is mostly the call.
-
-    Args:
-        network: Its parameters must be float32 and on one device.
-
-    Attributes:
-        vector: An optimizer's only parameter; its `.grad` is always there.
+    An optimizer whose only parameter is `vector` takes five operations a step instead of five for each tensor, whose cost is
+    mostly the call.
     """
 
     def __init__(self, network: nn.Module) -> None:
         parameters = list(network.parameters())
         self.vector = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
-        self.vector.grad = torch.zeros_like(self.vector)
+        self.vector.grad = self.gradient = torch.zeros_like(self.vector)
         sizes = [p.numel() for p in parameters]
-        parts = zip(self.vector.detach().split(sizes), self.vector.grad.split(sizes), strict=True)
+        parts = zip(self.vector.detach().split(sizes), self.gradient.split(sizes), strict=True)
         for parameter, (value, gradient) in zip(parameters, parts, strict=True):
             parameter.data = value.view_as(parameter)
             parameter.grad = gradient.view_as(parameter)
 
-    @property
-    def gradient(self) -> Tensor:
-        """The gradient of every parameter, one after the other."""
-        assert self.vector.grad is not None
-        return self.vector.grad
-
     def clip_gradient(self, max_norm: float) -> float:
-        """Scale the gradient down to this norm where it is longer, as `torch.nn.utils.clip_grad_norm_` does.
-
-        Returns:
-            The norm it had.
-        """
+        """Scale the gradient down to this norm where it is longer, as torch's `clip_grad_norm_`; return the norm it had."""
         norm = float(self.gradient.norm())
         if norm > max_norm:
             self.gradient.mul_(max_norm / (norm + 1e-6))
@@ -64,14 +49,8 @@ class FlatParameters:
 class Tape:
     """`PlanNetwork.policy_and_value` for the layers that `Trunk` builds, recorded until `backward`.
 
-    The layers are convolutions and fully connected layers with a bias, each followed by a leaky ReLU.
-
-    Args:
-        network: Its first head and value head are run; gradients are added to its parameters' `.grad`.
-        dtype: Number type of the layers.
-
-    Raises:
-        IncompatibleModelError: If the network has another kind of layer, or its actions are not Discrete.
+    The layers are convolutions and fully connected layers with a bias, each followed by a leaky ReLU. Gradients are added to
+    the parameters' `.grad`. `IncompatibleModelError` for other layers, and for actions that are not Discrete.
     """
 
     def __init__(self, network: PlanNetwork, dtype: torch.dtype = torch.float32) -> None:
@@ -104,12 +83,7 @@ class Tape:
     def forward(
         self, obs: Shaped[Tensor, "batch *shape"], *, record: bool = True
     ) -> tuple[Float[Tensor, "batch n_actions"], Float[Tensor, " batch"]]:
-        """Return logits of head 1 and state values, float32.
-
-        Args:
-            obs: One slice of observations.
-            record: Keep what `backward` needs.
-        """
+        """Return logits of head 1 and state values of a slice of observations, float32; `record` keeps it for `backward`."""
         x = self._as_numbers(obs, record)
         answers = []
         for layer, (weight, bias) in zip(self._layers, self._weights, strict=False):
@@ -152,9 +126,7 @@ class Tape:
     def backward(self, d_logits: Float[Tensor, "total n_actions"], d_values: Float[Tensor, " total"]) -> None:
         """Add the gradient of everything recorded to the parameters' `.grad`, and forget the record.
 
-        Args:
-            d_logits: Derivative of the loss by the logits, the recorded slices one after the other.
-            d_values: The same for the values.
+        The derivatives are those of the loss by the answers, the recorded slices one after the other.
         """
         kept = [self._seen[: self._n_seen], *(torch.cat(parts) for parts in zip(*self._slices, strict=True))]
         self._slices.clear()
@@ -189,20 +161,13 @@ def _modelled(layers: nn.Sequential) -> list[nn.Conv2d | nn.Linear]:
     parts = [layer for layer in layers if not isinstance(layer, nn.Flatten)]  # every linear layer reads its input flat
     for layer, activation in itertools.zip_longest(parts[::2], parts[1::2]):
         leaky = isinstance(activation, nn.LeakyReLU) and activation.negative_slope == _SLOPE
-        if not (leaky and isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None and _is_plain(layer)):
-            raise IncompatibleModelError(
-                f"stage 1 cannot train the layers {layer} and {activation}: it has no gradient for them"
-            )
+        plain = not isinstance(layer, nn.Conv2d) or (
+            (layer.dilation, layer.groups, layer.padding_mode) == ((1, 1), 1, "zeros") and not isinstance(layer.padding, str)
+        )
+        if not (leaky and isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None and plain):
+            raise IncompatibleModelError(f"stage 1 has no gradient for the layers {layer} and {activation}")
         found.append(layer)
     return found
-
-
-def _is_plain(layer: nn.Conv2d | nn.Linear) -> bool:
-    """Whether a convolution has no options but strides and zero padding."""
-    if isinstance(layer, nn.Linear):
-        return True
-    options = layer.dilation, layer.groups, layer.padding_mode
-    return options == ((1, 1), 1, "zeros") and not isinstance(layer.padding, str)
 
 
 def _conv_backward(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete, as_space
 from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, PhrError, SettingError
-from phr.networks.torch_planner import TorchPlanner, tensor_of
+from phr.networks.policy import TorchPlanner, tensor_of
 from phr.observations import ObservationSpec
 from phr.plan import ContinuousPlan, NetworkPlan
 

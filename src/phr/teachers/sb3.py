@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from phr.actions import MultiDiscrete
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, NonFiniteError
-from phr.networks.torch_planner import tensor_of
+from phr.networks.policy import tensor_of
 from phr.observations import ObservationSpec, scale_of
 from phr.teachers.normalization import Normalization, NormalizeLayer
 from phr.teachers.policy import ContinuousTeacher, PolicyTeacher

@@ -9,8 +9,7 @@ from phr.acting.agent import HorizonAgent
 from phr.envs.registry import make_env
 from phr.evaluation.episodes import distinct_starts, play_all_starts
 from phr.evaluation.timed import Limit, timed_run
-from phr.networks.policy import PlanNetwork, build_network
-from phr.networks.torch_planner import TorchPlanner
+from phr.networks.policy import PlanNetwork, TorchPlanner, build_network
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
 from phr.teachers.references import zoo_directory

@@ -11,8 +11,7 @@ from phr.distil.presets import teacher_config
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, UnknownModelError
 from phr.networks.trunks import TrunkConfig
-from phr.teacher.a2c import A2C
-from phr.teacher.rollout import Rollout
+from phr.teacher.a2c import A2C, Rollout
 from phr_studies.bench.rounds import spread
 from phr_studies.bench.training import (
     BARE,
