@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = [
-    "available_cores",
-]
+__all__ = ["available_cores"]
 
 
 def available_cores() -> int:

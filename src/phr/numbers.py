@@ -15,14 +15,7 @@ def is_whole(value: Any) -> TypeGuard[int]:
 
 
 def check_whole(name: str, value: Any, least: int, error: type[UsageError] = SettingError) -> None:
-    """Refuse what is not a whole number of at least `least`.
-
-    Args:
-        name: Of the parameter.
-        value: What the user passed.
-        least: The least that is allowed.
-        error: What to raise.
-    """
+    """Refuse what is not a whole number of at least `least`; `name` is the parameter's."""
     if not is_whole(value):
         raise error(f"{name} must be a whole number >= {least}, got {value!r}")
     if value < least:

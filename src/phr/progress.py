@@ -5,24 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = [
-    "OnProgress",
-    "Progress",
-    "silent",
-]
+__all__ = ["OnProgress", "Progress", "silent"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of a computation.
-
-    Attributes:
-        stage: What is being done, for a person.
-        done: Units done.
-        total: Units in all.
-        unit: What is counted.
-        note: The latest result in a few words.
-    """
+    """The state of a computation: `done` of `total` units, and the latest result in a few words."""
 
     stage: str
     done: int

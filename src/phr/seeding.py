@@ -16,34 +16,22 @@ import numpy as np
 from phr.errors import UnsupportedEnvironmentError
 from phr.numbers import check_whole
 
-__all__ = [
-    "Streams",
-    "reseed",
-]
+__all__ = ["Streams", "reseed"]
 
 
 @dataclass(frozen=True)
 class Streams:
-    """Independent random streams derived from one seed.
-
-    Args:
-        seed: Any integer >= 0.
-
-    Raises:
-        SettingError: If the seed is negative or not a whole number.
-    """
+    """Independent random streams derived from one seed, any integer >= 0 (SettingError for another)."""
 
     seed: int
 
     def __post_init__(self) -> None:
         check_whole("seed", self.seed, 0)
 
-    def _sequence(self, name: str, *index: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(name.encode()), *index))
-
     def rng(self, name: str, *index: int) -> np.random.Generator:
         """A generator of its own for this name and index."""
-        return np.random.Generator(np.random.PCG64(self._sequence(name, *index)))
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(name.encode()), *index))
+        return np.random.Generator(np.random.PCG64(sequence))
 
     def integer(self, name: str, *index: int) -> int:
         """One integer in [0, 2**31), fit for `env.reset(seed=...)` or `torch.manual_seed`."""
@@ -53,15 +41,7 @@ class Streams:
 
 
 def reseed(rng: Any, seed: int) -> None:
-    """Re-seed a generator in place, so that all references to it draw the new numbers.
-
-    Args:
-        rng: An environment's generator.
-        seed: The new seed.
-
-    Raises:
-        UnsupportedEnvironmentError: If it is not a `numpy.random.Generator`.
-    """
+    """Re-seed an environment's generator in place, so that all references to it draw the new numbers."""
     if not isinstance(rng, np.random.Generator):
         raise UnsupportedEnvironmentError(
             f"an environment draws its random numbers from a {type(rng).__name__}, which cannot be re-seeded in place; "
