@@ -1,4 +1,4 @@
-"""Public names of a package, each loaded on first use: importing a package must not import all its modules."""
+"""Public names of a package, each loaded on first use, where one of its modules is slow to import or needs an extra."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import Any
 def lazy_names(package: str, modules: dict[str, str]) -> tuple[Callable[[str], Any], list[str]]:
     """The module-level `__getattr__` and `__all__` of a package (PEP 562).
 
-    Args:
-        package: `__name__` of the package.
-        modules: Module, relative to the package → the names it contributes, separated by blanks. The same names stand in the
-            package's `if TYPE_CHECKING:` block, for type checkers and readers.
+    `modules` maps a module, relative to the package, to the names it contributes, separated by blanks. The same names stand
+    in the package's `if TYPE_CHECKING:` block, for type checkers and readers.
     """
     where = {name: f"{package}.{module}" for module, names in modules.items() for name in names.split()}
 
