@@ -30,7 +30,7 @@ from phr.cli.display import ProgressBar, say
 from phr.envs.vector import Start
 from phr.errors import PhrError, UsageError
 from phr.evaluation.episodes import Episodes, make_vector, play_episodes, run_randomness
-from phr.evaluation.summary import stratified_bootstrap
+from phr.evaluation.evaluate import stratified_bootstrap
 from phr.files import write_text
 from phr.manifest import COMPLETE
 from phr.protocols import Planner

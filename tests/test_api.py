@@ -130,8 +130,8 @@ def test_every_start_is_told_beside_the_runs(monkeypatch: pytest.MonkeyPatch) ->
     told = phr.evaluate("oracle", env_id="PHR/FourRooms-v0", horizon=8, episodes=1, runs=1, all_starts=True)
     assert told.all_starts == api.evaluate_all_starts("oracle", env_id="PHR/FourRooms-v0", horizon=8)
     assert "the only start: 1 solved, length 23.000 (optimum 23.000)" in str(told)
-    monkeypatch.setattr("phr.api.measure.evaluate_planner", lambda *_words, **_settings: pytest.fail("too late"))
-    monkeypatch.setattr("phr.api.measure.distinct_starts", functools.partial(distinct_starts, limit=0))
+    monkeypatch.setattr("phr.api.evaluate_planner", lambda *_words, **_settings: pytest.fail("too late"))
+    monkeypatch.setattr("phr.api.distinct_starts", functools.partial(distinct_starts, limit=0))
     with pytest.raises(UnsupportedEnvironmentError, match="more than 0 different starts"):  # before any run
         phr.evaluate(corridor_student(), all_starts=True)
 

@@ -15,19 +15,12 @@ from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
     from phr.acting.agent import HorizonAgent as HorizonAgent, VectorHorizonAgent as VectorHorizonAgent
-    from phr.api import (
-        convert_vecnormalize as convert_vecnormalize,
-        distill as distill,
-        evaluate as evaluate,
-        export_onnx as export_onnx,
-        load as load,
-        load_teacher as load_teacher,
-        train_teacher as train_teacher,
-    )
+    from phr.api import convert_vecnormalize as convert_vecnormalize, distill as distill, evaluate as evaluate, load as load
+    from phr.api import export_onnx as export_onnx, load_teacher as load_teacher, train_teacher as train_teacher
     from phr.distil.config import PHRConfig as PHRConfig
     from phr.envs.registry import make_env as make_env
     from phr.errors import PhrError as PhrError
-    from phr.evaluation.summary import Evaluation as Evaluation
+    from phr.evaluation.evaluate import Evaluation as Evaluation
     from phr.plan import CategoricalPlan as CategoricalPlan, Plan as Plan
     from phr.protocols import Planner as Planner
     from phr.storage.model import Model as Model
@@ -43,7 +36,7 @@ _load, _own = lazy_names(
         "distil.config": "PHRConfig",
         "envs.registry": "make_env",
         "errors": "PhrError",
-        "evaluation.summary": "Evaluation",
+        "evaluation.evaluate": "Evaluation",
         "plan": "CategoricalPlan Plan",
         "protocols": "Planner",
         "storage.model": "Model",

@@ -18,18 +18,8 @@ from numpy.typing import NDArray
 from phr.errors import InvalidDataError
 from phr.plan import Bounds, CategoricalPlan, ContinuousPlan, MultiCategoricalPlan, NetworkPlan, Smoothing
 
-__all__ = [
-    "CLOSE",
-    "ActionSpace",
-    "Continuous",
-    "Discrete",
-    "MultiDiscrete",
-    "action_space_from_json",
-    "action_space_of",
-    "as_space",
-    "one_by_one",
-    "whole_numbers",
-]
+__all__ = ["CLOSE", "ActionSpace", "Continuous", "Discrete", "MultiDiscrete", "action_space_from_json", "action_space_of"]
+__all__ += ["as_space", "one_by_one", "whole_numbers"]
 
 CLOSE = 0.1
 """Continuous actions agree where they are no farther apart than this part of half the range."""
@@ -39,12 +29,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class ActionSpace(ABC):
-    """A set of actions.
-
-    Attributes:
-        shape: Of one action; `()` for a number.
-        dtype: Its number type.
-    """
+    """A set of actions; `shape` is that of one of them, `()` for a number."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -72,15 +57,11 @@ class ActionSpace(ABC):
 
     @abstractmethod
     def check(self, actions: NDArray[Any]) -> None:
-        """Refuse actions `(n, *shape)` that are not of this space.
+        """Refuse actions `(n, *shape)` of a wrong shape, number type or value."""
 
-        Raises:
-            InvalidDataError: For a wrong shape, number type or value.
-        """
-
-    @abstractmethod
     def to_json(self) -> dict[str, Any] | None:
         """Plain JSON values; None for Discrete spaces, which the number of outputs defines."""
+        return None
 
     def accepts(self, n_outputs: int) -> bool:
         """Whether a policy over this space may output so many numbers."""
@@ -122,10 +103,6 @@ class Discrete(ActionSpace):
         actions: list[int] = rng.integers(self.n, size=n).tolist()
         return actions
 
-    def sample(self, rng: np.random.Generator) -> int:
-        """One random action."""
-        return int(rng.integers(self.n))
-
     def agree(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
         """Equal ones."""
         same: NDArray[np.bool_] = one == other
@@ -137,10 +114,6 @@ class Discrete(ActionSpace):
             raise InvalidDataError(f"{self} needs whole-numbered actions (n,), got {actions.dtype} of {actions.shape}")
         if actions.size and not 0 <= actions.min() <= actions.max() < self.n:
             raise InvalidDataError(f"actions lie in {actions.min()}..{actions.max()}, but there are {self.n} logits")
-
-    def to_json(self) -> None:
-        """None: the number of outputs defines the space."""
-        return None
 
     def __str__(self) -> str:
         return f"{self.n} actions"
@@ -189,9 +162,8 @@ class MultiDiscrete(ActionSpace):
     def check(self, actions: NDArray[Any]) -> None:
         """Refuse what is outside some component."""
         if actions.shape[1:] != self.shape or actions.dtype.kind not in "iu":
-            raise InvalidDataError(
-                f"{self} need whole-numbered actions (n, {len(self.nvec)}), got {actions.dtype} of {actions.shape}"
-            )
+            shape = f"(n, {len(self.nvec)})"
+            raise InvalidDataError(f"{self} need whole-numbered actions {shape}, got {actions.dtype} of {actions.shape}")
         if actions.size and ((actions < 0) | (actions >= np.array(self.nvec))).any():
             raise InvalidDataError(f"an action lies outside of {self}")
 
@@ -205,20 +177,13 @@ class MultiDiscrete(ActionSpace):
 
 @dataclass(frozen=True)
 class Continuous(ActionSpace):
-    """Vectors of numbers between two bounds, float32; a bound may be infinite.
-
-    Args:
-        low: Least value of every number, the array flattened.
-        high: Greatest.
-        shape: Of one action.
-        recorded: Mean and spread of each number in a teacher's actions (`measured_on`): the center and the unit of those
-            whose range has no end. It plays no part in comparing spaces.
-    """
+    """Vectors of float32 numbers between two bounds, which may be infinite; one bound for each number of the flat array."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
     shape: tuple[int, ...]
     recorded: tuple[tuple[float, float], ...] | None = field(default=None, compare=False)
+    """Mean and spread of each number in a teacher's actions: center and unit of those without end. Not part of `==`."""
 
     dtype = np.dtype(np.float32)
 
@@ -289,8 +254,7 @@ class Continuous(ActionSpace):
 
     def samples(self, rng: np.random.Generator, n: int) -> list[NDArray[np.float32]]:
         """N random actions: uniform where the range is bounded, else normal."""
-        at = self.bounds
-        size = (n, self.n_outputs)
+        at, size = self.bounds, (n, self.n_outputs)
         numbers = at.center + at.unit * np.where(at.bounded, rng.uniform(-1, 1, size), rng.normal(size=size))
         return [*np.clip(numbers, at.low, at.high).astype(np.float32).reshape(n, *self.shape)]
 
@@ -303,9 +267,8 @@ class Continuous(ActionSpace):
     def check(self, actions: NDArray[Any]) -> None:
         """Refuse what is not finite; actions out of bounds are allowed."""
         if actions.shape[1:] != self.shape or actions.dtype.kind != "f":
-            raise InvalidDataError(
-                f"{self} need float actions of shape {self.shape}, got {actions.dtype} of {actions.shape[1:]}"
-            )
+            found = f"{actions.dtype} of {actions.shape[1:]}"
+            raise InvalidDataError(f"{self} need float actions of shape {self.shape}, got {found}")
         if not np.isfinite(actions).all():
             raise InvalidDataError("a continuous action contains NaN or Inf")
 
@@ -322,15 +285,7 @@ class Continuous(ActionSpace):
 
 
 def action_space_from_json(values: Any, n_outputs: int) -> ActionSpace:
-    """Read the values of `to_json`.
-
-    Args:
-        values: None for a Discrete space.
-        n_outputs: Numbers that a policy outputs for one action.
-
-    Raises:
-        InvalidDataError: If the values describe no space, or one whose policies output another number of values.
-    """
+    """Read the values of `to_json`; InvalidDataError if they describe no space, or one without `n_outputs` outputs."""
     try:
         if values is None:
             space: ActionSpace = Discrete(n_outputs)
@@ -371,16 +326,11 @@ def _listed(values: Any) -> list[Any] | tuple[Any, ...]:
     return values
 
 
-def whole_numbers(values: Any, least: int = 1) -> tuple[int, ...]:
-    """A list from a file, of whole numbers that are not below `least`.
-
-    Raises:
-        TypeError: If it is not a list.
-        ValueError: If it contains anything else.
-    """
+def whole_numbers(values: Any) -> tuple[int, ...]:
+    """A list from a file, of whole numbers >= 1; TypeError or ValueError for anything else."""
     for value in _listed(values):
-        if type(value) is not int or value < least:
-            raise ValueError(f"expected a whole number >= {least}, got {value!r}")
+        if type(value) is not int or value < 1:
+            raise ValueError(f"expected a whole number >= 1, got {value!r}")
     return tuple(values)
 
 

@@ -18,17 +18,8 @@ from typing import Any
 
 from phr.errors import CorruptFileError, OutputDirectoryError, UnknownModelError
 
-__all__ = [
-    "atomic_path",
-    "check_file_target",
-    "ensure_directory",
-    "read_json",
-    "read_jsonl",
-    "sha256_of",
-    "write_bytes",
-    "write_json",
-    "write_text",
-]
+__all__ = ["atomic_path", "check_file_target", "ensure_directory", "read_json", "read_jsonl", "sha256_of"]
+__all__ += ["write_bytes", "write_json", "write_text"]
 
 _LARGEST_JSON = 1 << 26
 
@@ -67,11 +58,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def check_file_target(path: Path | None) -> None:
-    """Refuse a file that could not be written, before anything is computed; None passes.
-
-    Raises:
-        OutputDirectoryError: If it is a folder, or below a file.
-    """
+    """Refuse a folder, or a path below a file, before anything is computed; None passes."""
     if path is None:
         return
     if path.is_dir():
@@ -81,16 +68,7 @@ def check_file_target(path: Path | None) -> None:
 
 
 def read_model_file(path: Path, most: int) -> bytes:
-    """The bytes of a model that a user names, if there are not more than any model has.
-
-    Args:
-        path: The file.
-        most: Most bytes that it may have.
-
-    Raises:
-        UnknownModelError: If there is no such file.
-        CorruptFileError: If it is larger, or cannot be read.
-    """
+    """The bytes of a file that a user names; one with more than `most` bytes is refused unread."""
     try:
         size = path.stat().st_size
         if size > most:
@@ -103,11 +81,7 @@ def read_model_file(path: Path, most: int) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        CorruptFileError: If the file is missing, unreadable, not JSON, or larger than any that phr writes.
-    """
+    """Read a JSON file; CorruptFileError if it is missing, unreadable, not JSON, or larger than any that phr writes."""
     try:
         size = path.stat().st_size
         if size > _LARGEST_JSON:
@@ -134,8 +108,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read a file of JSON objects, one per line; a missing file is an empty list, a half last line is dropped."""
     if not path.exists():
         return []
-    rows = []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    rows, lines = [], path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             rows.append(json.loads(line))
@@ -153,11 +126,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_directory(path: Path) -> None:
-    """Refuse a folder that could not be made, without making it.
-
-    Raises:
-        OutputDirectoryError: As `ensure_directory`.
-    """
+    """Refuse a folder that `ensure_directory` could not make, without making it."""
     nearest = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
     if not nearest.is_dir():
         raise OutputDirectoryError(f"cannot make the folder {path}: {os.strerror(errno.ENOTDIR)}")
@@ -166,11 +135,7 @@ def check_directory(path: Path) -> None:
 
 
 def ensure_directory(path: Path) -> Path:
-    """Make a folder and its parents.
-
-    Raises:
-        OutputDirectoryError: If something that is not a folder stands in the way, or it may not be written.
-    """
+    """Make a folder and its parents, and return its path."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

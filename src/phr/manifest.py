@@ -16,17 +16,9 @@ from phr.errors import CorruptFileError, InvalidDataError
 from phr.files import read_json, sha256_of, write_json
 from phr.observations import ObservationSpec
 
-__all__ = [
-    "COMPLETE",
-    "MANIFEST",
-    "Manifest",
-    "library_versions",
-]
+__all__ = ["COMPLETE", "MANIFEST", "Manifest", "library_versions"]
 
-FORMAT = "phr-model-1"
-MANIFEST = "manifest.json"
-COMPLETE = "COMPLETE"
-
+FORMAT, MANIFEST, COMPLETE = "phr-model-1", "manifest.json", "COMPLETE"
 ModelKind = Literal["teacher", "student"]
 
 
@@ -35,16 +27,11 @@ class Manifest:
     """A model's description, `manifest.json`.
 
     Attributes:
-        kind: `teacher` (horizon 1) or `student`.
-        env_id: The environment it was made for.
-        obs_shape: Shape of one observation.
-        obs_dtype: Its number type, as numpy names it.
+        obs_dtype: As numpy names it.
         n_actions: Numbers that the network outputs for one action: the size of a discrete action space.
-        horizon: Actions predicted from one look.
         commitment: Default number of actions to execute per look; None for the whole horizon.
         network: The layers, as `NetworkConfig.to_json` wrote them.
         files: Name → SHA-256 of every file that belongs to the model.
-        versions: Of phr and of the libraries that made it.
         notes: Anything a person should know (teacher, loss, results).
         action_space: What the actions are, as `ActionSpace.to_json` wrote it; None, and not in the file, for Discrete.
     """
@@ -64,11 +51,7 @@ class Manifest:
 
     @property
     def actions(self) -> ActionSpace:
-        """What the actions are.
-
-        Raises:
-            InvalidDataError: If the values describe no space, or one that does not go with `n_actions`.
-        """
+        """What the actions are."""
         return action_space_from_json(self.action_space, self.n_actions)
 
     @property
@@ -89,11 +72,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, values: Any, name: str) -> Manifest:
-        """Read the values of `to_json`; `name` is the file for messages.
-
-        Raises:
-            CorruptFileError: If keys are missing or unknown, a value is impossible, or the format is unknown.
-        """
+        """Read the values of `to_json`; CorruptFileError, naming the file `name`, for any that it cannot have written."""
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise CorruptFileError(f"{name} was not written by phr (format {FORMAT})")
         try:
@@ -128,11 +107,7 @@ class Manifest:
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:
-        """Read `manifest.json` and check the hash of every file it names.
-
-        Raises:
-            CorruptFileError: If it is missing or unreadable, or a file is missing or not what it was.
-        """
+        """Read `manifest.json` and check the hash of every file it names."""
         manifest = cls.from_json(read_json(directory / MANIFEST), str(directory / MANIFEST))
         for name, digest in manifest.files.items():
             path = directory / name

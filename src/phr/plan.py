@@ -12,20 +12,8 @@ from numpy.typing import NDArray
 
 from phr.errors import InvalidDataError, SettingError
 
-__all__ = [
-    "ActionArray",
-    "Bounds",
-    "CategoricalPlan",
-    "ContinuousPlan",
-    "FloatArray",
-    "IntArray",
-    "MultiCategoricalPlan",
-    "NetworkPlan",
-    "Plan",
-    "Smoothing",
-    "repeat_first",
-    "smoothing_of_steps",
-]
+__all__ = ["ActionArray", "Bounds", "CategoricalPlan", "ContinuousPlan", "FloatArray", "IntArray", "MultiCategoricalPlan"]
+__all__ += ["NetworkPlan", "Plan", "Smoothing", "repeat_first", "smoothing_of_steps"]
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -46,24 +34,19 @@ class Plan(Protocol):
     @property
     def batch_size(self) -> int:
         """Number of environments planned for."""
-        ...
 
     @property
     def horizon(self) -> int:
         """Number of actions planned ahead."""
-        ...
 
     def mode(self) -> ActionArray:
         """Most likely action of every step, shape `(batch, horizon, *action_shape)`."""
-        ...
 
     def sample(self, rng: np.random.Generator) -> ActionArray:
         """One action drawn for every step, shape `(batch, horizon, *action_shape)`."""
-        ...
 
     def confidence(self) -> FloatArray:
         """Probability of `mode()` at every step, in (0, 1], shape `(batch, horizon)`."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,25 +128,16 @@ class CategoricalPlan(_OfOutputs):
 
 @dataclass(frozen=True, eq=False)
 class MultiCategoricalPlan(_OfOutputs):
-    """A plan over several choices at once, independent of each other.
-
-    Args:
-        outputs: The logits of all components, one after the other, float32, shape `(batch, horizon, sum(nvec))`.
-        nvec: Actions of each component.
-        smoothing: As in `CategoricalPlan`, in every component.
-
-    Raises:
-        InvalidDataError: If they have another shape.
-    """
+    """A plan over several independent choices at once; `outputs` are the logits of all components, one after the other."""
 
     nvec: tuple[int, ...]
     smoothing: Smoothing = 0.0
 
     def __post_init__(self) -> None:
-        if self.outputs.ndim != 3 or not self.horizon or self.outputs.shape[2] != sum(self.nvec):
+        n, shape = sum(self.nvec), self.outputs.shape
+        if self.outputs.ndim != 3 or not self.horizon or shape[2] != n:
             raise InvalidDataError(
-                f"plan logits must have shape (batch, horizon, {sum(self.nvec)}) for components {self.nvec}, "
-                f"got {self.outputs.shape}"
+                f"plan logits must have shape (batch, horizon, {n}) for components {self.nvec}, got {shape}"
             )
 
     @cached_property
@@ -191,8 +165,7 @@ class Bounds:
     """Where continuous actions lie; every array is flat, float32, one entry for each number of an action.
 
     Attributes:
-        low: Least values; may be −∞.
-        high: Greatest values; may be ∞.
+        low: May be −∞, as `high` may be ∞.
         center: The middle of the range; where it has no end, the mean of recorded actions, else 0 or the bound next to it.
         unit: Half the range, in which distances count; where it has no end, the spread of recorded actions, else 1.
         bounded: Whether the range has two ends.
@@ -211,13 +184,8 @@ class Bounds:
 class ContinuousPlan(_OfOutputs):
     """A plan over vectors of numbers.
 
-    Args:
-        outputs: The actions, flat and before they are cut off at the bounds, float32, shape `(batch, horizon, d)`; or `2 d`
-            numbers, the actions and the logarithms of the standard deviations, these in units of half the range.
-        bounds: Of the actions.
-
-    Raises:
-        InvalidDataError: If they have another shape.
+    `outputs` are the actions, flat and before they are cut off at the bounds, shape `(batch, horizon, d)`; or `2 d` numbers,
+    the actions and the logarithms of the standard deviations, these in units of half the range.
     """
 
     bounds: Bounds
@@ -235,21 +203,13 @@ class ContinuousPlan(_OfOutputs):
         return self._within(self.outputs[..., : len(self.bounds.low)])
 
     def sample(self, rng: np.random.Generator) -> FloatArray:
-        """One action drawn for every step.
-
-        Raises:
-            SettingError: If the plan has no standard deviations.
-        """
+        """One action drawn for every step; SettingError if the plan has no standard deviations."""
         spread = self._spread("there is nothing to sample; take the most likely actions")
         means = self.outputs[..., : len(self.bounds.low)]
         return self._within(means + self.bounds.unit * spread * rng.normal(size=means.shape).astype(np.float32))
 
     def confidence(self) -> FloatArray:
-        """Probability that the teacher's action lies within `TOLERATED` of the planned one, in its least sure number.
-
-        Raises:
-            SettingError: If the plan has no standard deviations.
-        """
+        """Probability that the teacher's action lies within `TOLERATED` of the planned one, in its least sure number."""
         spread = self._spread("commitment 'auto' cannot be used; give a number")
         sure: FloatArray = _erf(self.TOLERATED / (math.sqrt(2) * spread.max(axis=-1))).astype(np.float32)
         return sure

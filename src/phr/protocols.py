@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 
 from phr.plan import Plan
 
-__all__ = [
-    "Planner",
-]
+__all__ = ["Planner"]
 
 
 @runtime_checkable
@@ -20,27 +18,14 @@ class Planner(Protocol):
     @property
     def horizon(self) -> int:
         """Actions predicted from one look, >= 1. A teacher has horizon 1."""
-        ...
 
     @property
     def n_actions(self) -> int:
-        """Size of the discrete action space.
-
-        A planner of other actions also has an `action_space` (`phr.actions`), and this is how many numbers it outputs for
-        one of them.
-        """
-        ...
+        """Size of the discrete action space; of other actions, which an `action_space` describes, numbers output for one."""
 
     def plan(self, obs: NDArray[Any]) -> Plan:
-        """Predict the next `horizon` actions.
-
-        Args:
-            obs: Observations, shape `(batch, *observation_shape)`.
-
-        Returns:
-            A plan of `(batch, horizon)` actions.
+        """Plan `(batch, horizon)` actions from observations of shape `(batch, *observation_shape)`.
 
         Raises:
             NonFiniteError: If an observation or a prediction is not finite.
         """
-        ...

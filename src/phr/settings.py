@@ -70,11 +70,7 @@ def said_settings(config: Any) -> dict[str, Any]:
 
 
 def given_settings(kind: type[Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the overrides that are not None.
-
-    Raises:
-        SettingError: If one is not a field of the dataclass `kind`.
-    """
+    """Return the overrides that are not None; SettingError if one is not a field of the dataclass `kind`."""
     names = {entry.name for entry in fields(kind)}
     for name in overrides:
         if name not in names:
@@ -86,13 +82,9 @@ def given_settings(kind: type[Any], overrides: Mapping[str, Any]) -> dict[str, A
 def check_settings(config: Any) -> None:
     """Check the type and the range of every field, and store each number as its field's own type (20.0 as 20).
 
-    Args:
-        config: A frozen dataclass with the fields `prefix` and `seed`; its annotations may be bool, int, float, a class,
-            `Literal`, `tuple`, a union of these, or `Annotated` with a `Range`.
-
-    Raises:
-        HorizonError: If the field `horizon` is wrong.
-        SettingError: For the first other field that is wrong.
+    `config` is a frozen dataclass with the fields `prefix` and `seed`; its annotations may be bool, int, float, a class,
+    `Literal`, `tuple`, a union of these, or `Annotated` with a `Range`. HorizonError for the field `horizon`, SettingError
+    for any other.
     """
     hints = get_type_hints(type(config), include_extras=True)
     for entry in fields(config):

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 import phr
-from phr import api
-from phr.api.threads import threads_restored, use_threads
+from phr.api import torch_threads
 from phr.errors import PhrError, SettingError
 from tests.trained import CORRIDOR, corridor_student, corridor_teacher
 
@@ -71,27 +70,18 @@ def test_the_given_threads_are_used_during_the_call() -> None:
     assert seen == [2, 2]
 
 
-def test_every_call_that_sets_threads_restores_them() -> None:
-    """Whatever the decorated functions are called."""
-    for name in api.__all__:
-        function = getattr(api, name)
-        if "use_threads(" in inspect.getsource(inspect.unwrap(function)):
-            assert "@threads_restored()" in inspect.getsource(inspect.unwrap(function))
-
-
 @pytest.mark.parametrize("threads", [0, -1, 1025, 10**9, 1.5, "2", None, True])
 def test_threads_are_a_sensible_number(threads: Any) -> None:
-    unchecked = inspect.unwrap(use_threads)
+    unchecked = inspect.unwrap(torch_threads)
     with pytest.raises(SettingError, match="threads must be .*, got ") as caught:
-        unchecked(threads)
+        next(unchecked(threads))
     assert repr(threads) in str(caught.value)
     assert torch.get_num_threads() == 3
 
 
 def test_blocks_may_be_nested() -> None:
-    with threads_restored():
-        use_threads(1)
-        with threads_restored():
-            use_threads(2)
+    with torch_threads(1):
+        with torch_threads(2):
+            assert torch.get_num_threads() == 2
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 3

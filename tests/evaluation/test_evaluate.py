@@ -19,8 +19,7 @@ from phr.envs.registry import make_env
 from phr.envs.split import ObservingEnv
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
 from phr.evaluation.bound import TimeBound, measure_bound
-from phr.evaluation.evaluate import EvaluationSettings, check_fits, describe_machine, evaluate_planner
-from phr.evaluation.summary import Evaluation
+from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, describe_machine, evaluate_planner
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.observations import ObservationSpec
 from phr.plan import CategoricalPlan

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phr.errors import InvalidDataError
-from phr.evaluation.summary import stratified_bootstrap
+from phr.evaluation.evaluate import stratified_bootstrap
 
 runs = st.lists(st.lists(st.floats(-5, 5), min_size=1, max_size=8), min_size=1, max_size=4)
 

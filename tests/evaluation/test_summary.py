@@ -7,7 +7,7 @@ import pytest
 
 from phr.evaluation.bound import TimeBound
 from phr.evaluation.episodes import StartsResult
-from phr.evaluation.summary import Evaluation
+from phr.evaluation.evaluate import Evaluation
 from phr.evaluation.timed import RunRecord
 
 

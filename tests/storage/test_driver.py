@@ -15,7 +15,7 @@ from phr.errors import NonFiniteError
 from phr.files import read_jsonl
 from phr.progress import Progress
 from phr.storage import driver
-from phr.storage.driver import LOG_EVERY, DeferredInterrupt, Trainable, run_training
+from phr.storage.driver import LOG_EVERY, Trainable, deferred_interrupt, run_training
 from phr.storage.model import METRICS, RunDirectory
 
 
@@ -211,7 +211,7 @@ def test_a_second_ctrl_c_interrupts_at_once() -> None:
     before = signal.getsignal(signal.SIGINT)
 
     def press_twice() -> None:
-        with DeferredInterrupt():
+        with deferred_interrupt():
             interrupt()
             reached.append("after the first")
             interrupt()
@@ -225,7 +225,7 @@ def test_a_second_ctrl_c_interrupts_at_once() -> None:
 
 def test_an_error_wins_over_a_deferred_interrupt() -> None:
     def fail() -> None:
-        with DeferredInterrupt():
+        with deferred_interrupt():
             interrupt()
             raise NonFiniteError("loss nan")
 

@@ -36,9 +36,9 @@ from phr.storage.onnx_export import (
     export_onnx,
     onnx_bytes,
     onnx_planner,
+    quantize,
     rounding_of,
 )
-from phr.storage.onnx_int8 import quantize
 from tests.exported import corridor_graph
 from tests.helpers import TablePlanner
 from tests.trained import corridor_student

@@ -23,8 +23,9 @@ Field = tuple[int, int | memoryview]
 _GRAPH, _METADATA_PROPS = 7, 14
 _KEY, _VALUE = 1, 2
 _MANIFEST_KEY, _HASH_KEY = "phr.manifest", "phr.sha256"
-_BYTES = 2
+_NUMBER, _BYTES = 0, 2
 _FIXED = {1: 8, 5: 4}
+"""Types of fields; those of a fixed length → their bytes."""
 
 _CHILDREN: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -40,8 +41,6 @@ _CHILDREN: dict[str, dict[int, str]] = {
 
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 _DEEPEST = 32
-_LONGEST, _LONGEST_TAG = 10, 5
-"""Bytes of a number, and of the number and type that a field begins with."""
 _LARGEST = 1 << 31
 """Protobuf's own limit."""
 
@@ -53,52 +52,32 @@ def seal(graph: bytes, manifest: Manifest) -> bytes:
 
 
 def read_onnx(path: Path) -> tuple[bytes, Manifest]:
-    """Read the bytes that `seal` made, and their manifest; every byte is checked before it is used.
-
-    Raises:
-        UnknownModelError: If there is no such file.
-        CorruptFileError: If it was truncated or edited, was not written by phr, or keeps tensors in other files.
-    """
+    """Read the bytes that `seal` made, and their manifest; every byte is checked before it is used."""
     data = read_model_file(path, _LARGEST)
     return data, unseal(data, str(path))
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file contains marks of `seal`, complete or not.
-
-    Raises:
-        UnknownModelError: If there is no such file.
-        CorruptFileError: If it cannot be read.
-    """
+    """Whether a file contains marks of `seal`, complete or not."""
     data = read_model_file(path, _LARGEST)
     return any(key.encode() in data for key in (_MANIFEST_KEY, _HASH_KEY))
 
 
 def read_plain_onnx(path: Path) -> bytes:
-    """Read a model that another program wrote: without a hash, but it refers to no other file.
-
-    Raises:
-        UnknownModelError: If there is no such file.
-        CorruptFileError: If it is not protobuf, contains no graph, or keeps tensors in other files.
-    """
+    """Read a model that another program wrote: without a hash, but it is protobuf and refers to no other file."""
     data = read_model_file(path, _LARGEST)
     try:
         _refuse_external_data(memoryview(data), "model")
         if _GRAPH not in (number for number, _ in _fields(memoryview(data))):
             raise ValueError("it contains no graph")
     except (ValueError, RecursionError) as error:
-        raise CorruptFileError(
-            f"{path} was not written by phr export, and is not a complete ONNX model either: {error}"
-        ) from error
+        name = f"{path} was not written by phr export, and"
+        raise CorruptFileError(f"{name} is not a complete ONNX model either: {error}") from error
     return data
 
 
 def unseal(data: bytes, name: str) -> Manifest:
-    """Check the hash, the references and the manifest of a sealed model; `name` is for the messages.
-
-    Raises:
-        CorruptFileError: As for `read_onnx`.
-    """
+    """Check the hash, the references and the manifest of a sealed model; `name` is for the messages."""
     ending = len(_entry(_HASH_KEY, "0" * 64))
     body, hashed = data[:-ending], data[-ending:]
     if hashed != _entry(_HASH_KEY, hashlib.sha256(body).hexdigest()):
@@ -119,15 +98,11 @@ def _entry(key: str, value: str) -> bytes:
 
 
 def _message(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    digits = bytearray()
-    while value > 127:
-        digits.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*digits, value])
+    length, digits = len(content), bytearray([number << 3 | _BYTES])
+    while length > 127:
+        digits.append(length & 127 | 128)
+        length >>= 7
+    return bytes([*digits, length]) + content
 
 
 def _strings(entry: Any) -> tuple[str, str]:
@@ -136,11 +111,7 @@ def _strings(entry: Any) -> tuple[str, str]:
 
 
 def _refuse_external_data(message: memoryview, kind: str, depth: int = 0) -> None:
-    """Check that every tensor of a model contains its values.
-
-    Raises:
-        ValueError: If one names another file, or the bytes are not protobuf.
-    """
+    """Raise ValueError if a tensor of a model names another file, or the bytes are not protobuf."""
     if depth > _DEEPEST:
         raise ValueError(f"its graph is nested more than {_DEEPEST} deep")
     for number, value in _fields(message):
@@ -154,18 +125,14 @@ def _refuse_external_data(message: memoryview, kind: str, depth: int = 0) -> Non
 
 
 def _fields(message: memoryview) -> Iterator[Field]:
-    """The fields of a protobuf message, in order.
-
-    Raises:
-        ValueError: If the bytes are not protobuf.
-    """
+    """The fields of a protobuf message, in order; ValueError if the bytes are not protobuf."""
     place = 0
     while place < len(message):
-        tag, place = _read_varint(message, place, _LONGEST_TAG)
+        tag, place = _read_varint(message, place, longest=5)
         number, wire = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:  # parsers drop what is beyond 32 bits, and would see another field than is seen here
             raise ValueError(f"byte {place} begins a field of the impossible number {number}")
-        if wire == 0:
+        if wire == _NUMBER:
             value, place = _read_varint(message, place)
             yield number, value
             continue
@@ -181,7 +148,8 @@ def _fields(message: memoryview) -> Iterator[Field]:
         place += length
 
 
-def _read_varint(message: memoryview, place: int, longest: int = _LONGEST) -> tuple[int, int]:
+def _read_varint(message: memoryview, place: int, longest: int = 10) -> tuple[int, int]:
+    """A number of at most `longest` bytes, and the place after it."""
     value = 0
     for shift in range(0, 7 * longest, 7):
         if place == len(message):

@@ -20,19 +20,13 @@ import onnxruntime
 from phr.acting.onnx_file import read_onnx
 from phr.errors import CorruptFileError, NonFiniteError
 from phr.manifest import Manifest
-from phr.plan import NetworkPlan, Smoothing, smoothing_of_steps
+from phr.plan import NetworkPlan, smoothing_of_steps
 
 OBS, PLAN_LOGITS = "obs", "plan_logits"
 """Names of the graph's one input and one output."""
 
 _WARM_UPS = 3
 _FATAL_ONLY = 4
-
-
-def _smoothing_of(manifest: Manifest) -> Smoothing:
-    first = manifest.network.get("first_smoothing")
-    smoothing = float(manifest.network.get("label_smoothing", 0.0))
-    return smoothing_of_steps(smoothing, None if first is None else float(first), manifest.horizon)
 
 
 class OnnxPlanner:
@@ -46,13 +40,25 @@ class OnnxPlanner:
         manifest: The model's own description.
         name: For the messages.
 
+    Attributes:
+        horizon: Actions predicted from one look.
+        n_actions: Numbers that the graph outputs for one action: the size of a discrete action space.
+        env_id: The environment it was made for.
+        commitment: Default number of actions to execute per look; None for the whole horizon.
+        obs_shape: Shape of one observation, of the number type `obs_dtype`.
+
     Raises:
         CorruptFileError: If the graph is not one that onnxruntime can run, or not the one that the manifest describes.
     """
 
     def __init__(self, data: bytes, manifest: Manifest, name: str = "this model") -> None:
-        self.manifest, self.identity, self.obs_spec = manifest, hashlib.sha256(data).hexdigest(), manifest.obs_spec
-        self.action_space, self._smoothing = manifest.actions, _smoothing_of(manifest)
+        self.manifest, self.identity, self.action_space = manifest, hashlib.sha256(data).hexdigest(), manifest.actions
+        self.horizon, self.n_actions = manifest.horizon, manifest.n_actions
+        self.env_id, self.commitment = manifest.env_id, manifest.commitment
+        self.obs_spec = manifest.obs_spec
+        self.obs_shape, self.obs_dtype = self.obs_spec.shape, self.obs_spec.dtype
+        smoothing, first = manifest.network.get("label_smoothing", 0.0), manifest.network.get("first_smoothing")
+        self._smoothing = smoothing_of_steps(float(smoothing), None if first is None else float(first), self.horizon)
         try:
             self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors have no other base
@@ -66,36 +72,6 @@ class OnnxPlanner:
                 self._session.run_with_iobinding(self._binding)
         except Exception as error:
             raise CorruptFileError(f"{name} cannot be run: {error}") from error
-
-    @property
-    def horizon(self) -> int:
-        """Actions predicted from one look."""
-        return self.manifest.horizon
-
-    @property
-    def n_actions(self) -> int:
-        """Numbers that the graph outputs for one action: the size of a discrete action space."""
-        return self.manifest.n_actions
-
-    @property
-    def env_id(self) -> str:
-        """The environment it was made for."""
-        return self.manifest.env_id
-
-    @property
-    def commitment(self) -> int | None:
-        """Default number of actions to execute per look; None for the whole horizon."""
-        return self.manifest.commitment
-
-    @property
-    def obs_shape(self) -> tuple[int, ...]:
-        """Shape of one observation."""
-        return self.obs_spec.shape
-
-    @property
-    def obs_dtype(self) -> np.dtype[Any]:
-        """Number type of an observation."""
-        return self.obs_spec.dtype
 
     def plan(self, obs: Any) -> NetworkPlan:
         """Evaluate the network once for a batch of observations.
@@ -161,8 +137,7 @@ def load_runtime(path: str | Path) -> OnnxPlanner:
 def session_options() -> Any:
     """One thread that does not spin: spinning threads would slow the control loop down."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -14,18 +14,9 @@ from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
     from phr.cli.display import ProgressBar as ProgressBar, console as console, say as say, say_rows as say_rows
-    from phr.cli.words import (
-        Activation as Activation,
-        Count as Count,
-        Flag as Flag,
-        Folder as Folder,
-        Normalize as Normalize,
-        OptionalEnvId as OptionalEnvId,
-        OptionalFile as OptionalFile,
-        OptionalFolder as OptionalFolder,
-        Seed as Seed,
-        word as word,
-    )
+    from phr.cli.words import Activation as Activation, Count as Count, Flag as Flag, Folder as Folder, Seed as Seed
+    from phr.cli.words import Normalize as Normalize, OptionalEnvId as OptionalEnvId, OptionalFile as OptionalFile
+    from phr.cli.words import OptionalFolder as OptionalFolder, word as word
 
 __getattr__, __all__ = lazy_names(
     __name__,
@@ -37,13 +28,8 @@ __getattr__, __all__ = lazy_names(
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Returns:
-        0 if it succeeded, 1 if it failed, 2 if the arguments were wrong, 130 after Ctrl-C.
-    """
-    needed = ("tyro", "rich", "torch", "gymnasium")
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    """Run one command; return 0 if it succeeded, 1 if it failed, 2 if the arguments were wrong, 130 after Ctrl-C."""
+    missing = [name for name in ("tyro", "rich", "torch", "gymnasium") if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write(f"phr: the command line needs {', '.join(missing)}; pip install 'phr[train]'\n")
         return 2

@@ -11,33 +11,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+
+import tyro
 
 import phr
 from phr.cli.display import ProgressBar, say
-from phr.cli.words import (
-    Activation,
-    Count,
-    EnvId,
-    Episodes,
-    Flag,
-    Folder,
-    ModelReference,
-    Normalize,
-    OnnxFile,
-    OptionalCount,
-    OptionalEnvId,
-    OptionalFile,
-    OptionalModel,
-    OptionalRange,
-    PickleFile,
-    Resume,
-    Seed,
-    StatisticsFile,
-    Teacher,
-    Threads,
-    word,
-)
+from phr.cli.words import Activation, Count, Flag, Folder, Normalize, OptionalEnvId, OptionalFile, Seed, word
 from phr.errors import PhrError, UsageError
 from phr.files import check_file_target, write_json
 from phr.progress import Progress
@@ -53,7 +34,6 @@ class Command(Protocol):
 
     def run(self) -> None:
         """Execute it."""
-        ...
 
 
 def one_line(text: object) -> str:
@@ -69,11 +49,7 @@ def near_miss(wrong: str, known: Collection[str], otherwise: str) -> str:
 
 @cache
 def registered() -> Mapping[str, EntryPoint]:
-    """Name → entry point of every command, none of them imported.
-
-    Raises:
-        PhrError: If there is none: phr's own are missing from the installation.
-    """
+    """Name → entry point of every command, none of them imported."""
     found = {point.name: point for point in entry_points(group=GROUP)}
     if not found:
         raise PhrError(f"the installed phr registers no commands ({GROUP}); install it again: pip install 'phr[train]'")
@@ -82,12 +58,7 @@ def registered() -> Mapping[str, EntryPoint]:
 
 
 def load(name: str) -> type[Command]:
-    """The class of a command.
-
-    Raises:
-        UsageError: If no package registers it.
-        PhrError: If its package cannot be imported.
-    """
+    """The class of a command; UsageError if no package registers it, PhrError if its package cannot be imported."""
     known = registered()
     if name not in known:
         hint = near_miss(name, [*known, "--help", "--version"], f"choose one of {', '.join(known)}")
@@ -111,22 +82,18 @@ def _summary(name: str) -> str:
 
 def describe() -> str:
     """The overview that `phr --help` prints."""
-    rows = [f"  {name:<10} {_summary(name)}" for name in registered()]
-    return "\n".join(
-        [
-            "usage: phr COMMAND [OPTIONS]",
-            "",
-            "Policy Horizon Regression: a policy that looks once and acts n times.",
-            "",
-            "commands:",
-            *rows,
-            "",
-            "options:",
-            "  --help     Show this, or the options of a COMMAND.",
-            "  --version  Show the version.",
-            "  --debug    With any COMMAND: show the traceback of an error.",
-        ]
-    )
+    rows = "\n".join(f"  {name:<10} {_summary(name)}" for name in registered())
+    return f"""usage: phr COMMAND [OPTIONS]
+
+Policy Horizon Regression: a policy that looks once and acts n times.
+
+commands:
+{rows}
+
+options:
+  --help     Show this, or the options of a COMMAND.
+  --version  Show the version.
+  --debug    With any COMMAND: show the traceback of an error."""
 
 
 def _handed_on(command: Any, *left_out: str) -> dict[str, Any]:
@@ -140,6 +107,14 @@ def _say_where(directory: object) -> None:
         say(f"written to {directory}")
 
 
+OptionalCount = Annotated[int | None, word("N")]
+ModelReference = Annotated[tyro.conf.Positional[str], word("MODEL")]
+Threads = Annotated[int, word("N", "Threads to compute with (default: 1).")]
+Resume = Annotated[
+    bool, word(None, "Continue an interrupted run from its checkpoint; start one where there is none; leave a finished one.")
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Train:
     """Train a teacher by A2C (stage 1).
@@ -151,11 +126,11 @@ class Train:
 
     SETTINGS: ClassVar[str] = "phr.teacher.a2c:A2CConfig"
 
-    env_id: EnvId
+    env_id: Annotated[str, word("ID")]
     """A Gymnasium id, or module:factory."""
     out: Folder
     """Folder of the run."""
-    start: OptionalModel = None
+    start: Annotated[str | None, word("MODEL")] = None
     """Teacher to train further: a run folder or zoo:NAME. Starts with a third of the learning rate."""
     seed: Seed = 0
     resume: Resume = False
@@ -185,11 +160,11 @@ class Distill:
 
     out: Folder
     """Folder of the run."""
-    teacher: Teacher = None
+    teacher: Annotated[tyro.conf.Positional[str | None], word("TEACHER")] = None
     """A run folder, zoo:NAME, a Stable-Baselines3 FILE.zip, FILE.onnx, module:factory or oracle; left out: --experience."""
     env_id: OptionalEnvId = None
     """Environment to record in (default: the teacher's own). Required for third-party policies and module:factory."""
-    experience: Episodes = None
+    experience: Annotated[str | None, word("FILE")] = None
     """Recorded episodes of the same teacher (.npz) instead of new ones; without a teacher also minari:NAME."""
     save_experience: OptionalFile = None
     """Keep the recorded episodes in this file (.npz)."""
@@ -238,7 +213,7 @@ class Evaluate:
     """Actions that the oracle plans (default 1); a network's horizon is its own."""
     backend: Annotated[Literal["torch", "onnx"] | None, word("torch|onnx")] = None
     """What computes a network's plans: torch (default), or onnx, which an exported file always runs on."""
-    random_prefix: OptionalRange = (0, 0)
+    random_prefix: Annotated[tuple[int, int] | None, word("LO:HI")] = (0, 0)
     """Number of random, uncounted actions before each episode (default 0:0)."""
     sticky: Annotated[float | None, word("P")] = None
     """Atari: probability that a frame repeats the action before it; by default that of the id."""
@@ -278,7 +253,7 @@ class Export:
 
     model: ModelReference
     """A run directory or zoo:NAME."""
-    out: OnnxFile
+    out: Annotated[Path, word("FILE.onnx")]
     """The file, FILE.onnx; one that is there is replaced."""
     env_id: OptionalEnvId = None
     """Where to compare; the model's own environment by default. One that is code (module:factory) has to be named here."""
@@ -296,9 +271,9 @@ class Export:
 class Convert:
     """Take observation statistics out of a vecnormalize.pkl."""
 
-    file: PickleFile
+    file: Annotated[tyro.conf.Positional[Path], word("FILE.pkl")]
     """What VecNormalize.save wrote: a pickle."""
-    out: StatisticsFile
+    out: Annotated[Path, word("FILE.npz")]
     """The file to write; one that is there is replaced."""
     trust: Flag = False
     """You trust who made the pickle: reading one can run any code."""

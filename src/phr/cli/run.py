@@ -18,16 +18,18 @@ _CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.Di
 
 def run(words: list[str]) -> int:
     """Parse and carry out; see `phr.cli.main` for the exit codes."""
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    debug, goes_on = "--debug" in words, ""
     try:
-        parse(words).run()
-    except UsageError as error:
-        return _fail(error, debug, 2)
+        command = parse([word for word in words if word != "--debug"])
+        goes_on = getattr(command, "goes_on", "")
+        command.run()
     except PhrError as error:
-        return _fail(error, debug, 1)
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"phr: {one_line(error)}\n")
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
-        sys.stderr.write(f"phr: interrupted{_after_interrupt(words)}\n")
+        sys.stderr.write(f"phr: interrupted{goes_on and f'; {goes_on}'}\n")
         return 130
     except BrokenPipeError:
         return 1
@@ -40,12 +42,7 @@ def run(words: list[str]) -> int:
 
 
 def parse(words: list[str]) -> Command:
-    """Build the command that the arguments name.
-
-    Raises:
-        UsageError: If there is no such command, or a value is wrong.
-        SystemExit: After printing help or the version.
-    """
+    """Build the command that the arguments name; SystemExit after printing help or the version."""
     if not words or words[0] in ("-h", "--help", "help"):
         print(describe())
         raise SystemExit(0)
@@ -63,9 +60,8 @@ def parse(words: list[str]) -> Command:
         raise UsageError(why if why.endswith("?") else f"{why}; see phr {name} --help")
 
     with tyro_errors.on_parse_error(refuse):
-        built: Command = command_of(
-            command, tyro.cli(options, prog=f"phr {name}", args=rest, config=_CONFIG, registry=READERS)
-        )
+        parsed = tyro.cli(options, prog=f"phr {name}", args=rest, config=_CONFIG, registry=READERS)
+    built: Command = command_of(command, parsed)
     return built
 
 
@@ -96,19 +92,3 @@ def _written(argument: Any) -> str:
     """An option and its placeholder, or a positional argument's placeholder alone."""
     placeholder = argument.lowered.metavar or ""
     return placeholder if argument.is_positional() else f"{_option(argument.field.intern_name)} {placeholder}".strip()
-
-
-def _after_interrupt(words: list[str]) -> str:
-    """How to continue the interrupted command."""
-    try:
-        goes_on: str = getattr(load(words[0]), "goes_on", "") if words else ""
-    except PhrError:
-        return ""
-    return f"; {goes_on}" if goes_on else ""
-
-
-def _fail(error: PhrError, debug: bool, code: int) -> int:
-    if debug:
-        traceback.print_exc()
-    sys.stderr.write(f"phr: {one_line(error)}\n")
-    return code

@@ -20,42 +20,24 @@ import docstring_parser
 import tyro
 
 
-def word(metavar: str, help: str | None = None) -> Any:  # tyro's own name for it
+def word(metavar: str | None, help: str | None = None, aliases: tuple[str, ...] | None = None) -> Any:  # tyro's names
     """Set how `--help` shows an option; the help texts state defaults themselves, where a reader needs them."""
-    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
+    return tyro.conf.arg(metavar=metavar, help=help, aliases=aliases, help_behavior_hint="")
 
 
 Count = Annotated[int, word("N")]
-OptionalCount = Annotated[int | None, word("N")]
-EnvId = Annotated[str, word("ID")]
 OptionalEnvId = Annotated[str | None, word("ID")]
 Folder = Annotated[Path, word("DIR")]
-OnnxFile = Annotated[Path, word("FILE.onnx")]
-OptionalModel = Annotated[str | None, word("MODEL")]
 OptionalFolder = Annotated[Path | None, word("DIR")]
 OptionalFile = Annotated[Path | None, word("FILE")]
-Teacher = Annotated[tyro.conf.Positional[str | None], word("TEACHER")]
-Episodes = Annotated[str | None, word("FILE")]
 Activation = Annotated[
     str | None, word("NAME", "Activation function of a Stable-Baselines3 .zip that does not record it: tanh, relu, ...")
 ]
 Normalize = Annotated[
     Path | None, word("FILE.npz", "Observation statistics that a .zip was trained with, as phr convert writes them.")
 ]
-PickleFile = Annotated[tyro.conf.Positional[Path], word("FILE.pkl")]
-StatisticsFile = Annotated[Path, word("FILE.npz")]
-ModelReference = Annotated[tyro.conf.Positional[str], word("MODEL")]
-OptionalRange = Annotated[tuple[int, int] | None, word("LO:HI")]
-Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
+Flag = Annotated[bool, word(None)]
 Seed = Annotated[int, word("S", "Seed of everything random (default: 0).")]
-Threads = Annotated[int, word("N", "Threads to compute with (default: 1).")]
-Resume = Annotated[
-    bool,
-    tyro.conf.arg(
-        help="Continue an interrupted run from its checkpoint; start one where there is none; leave a finished one.",
-        help_behavior_hint="",
-    ),
-]
 
 _ALIASES = {"prefix": ("--random-prefix",)}
 """`phr evaluate` calls it so."""
@@ -99,9 +81,8 @@ def is_positional(kind: Any) -> bool:
 
 def _documented(kind: type[Any]) -> dict[str, str]:
     """The docstrings below a dataclass's fields, each on one line."""
-    return {
-        each.arg_name: " ".join((each.description or "").split()) for each in docstring_parser.parse_from_object(kind).params
-    }
+    params = docstring_parser.parse_from_object(kind).params
+    return {each.arg_name: " ".join((each.description or "").split()) for each in params}
 
 
 def _with_help(kind: Any, text: str) -> Any:
@@ -130,16 +111,13 @@ def _plain(kind: Any) -> Any:
 def _setting(each: Field[Any], kind: Any, text: str) -> tuple[str, Any, Any]:
     """One setting as an option: name, type with its help, default."""
     if kind is bool and each.default is False:
-        return each.name, Annotated[bool, tyro.conf.arg(help=text, help_behavior_hint="")], False
+        return each.name, Annotated[bool, word(None, text)], False
+    metavar = _KINDS[kind][0] if kind in _KINDS else None
     if each.default is MISSING:
-        return each.name, Annotated[kind, word(_KINDS[kind][0], text)], MISSING
+        return each.name, Annotated[kind, word(metavar, text)], MISSING
     if each.default is not None:
         text = f"{text} (default: {_shown(each.default)})"
-    aliases = _ALIASES.get(each.name)
-    looks = tyro.conf.arg(
-        metavar=_KINDS[kind][0] if kind in _KINDS else None, help=text, help_behavior_hint="", aliases=aliases
-    )
-    return each.name, Annotated[kind | None, tyro.conf.FlagConversionOff, looks], None
+    return each.name, Annotated[kind | None, tyro.conf.FlagConversionOff, word(metavar, text, _ALIASES.get(each.name))], None
 
 
 def _shown(value: Any) -> str:
@@ -181,11 +159,7 @@ _MOST_DIGITS = 18
 
 
 def whole_number(text: str) -> int:
-    """Read `1000`, `1_000`, `1,000` or `1e3`.
-
-    Raises:
-        ValueError: If it is not a whole number of at most 18 digits.
-    """
+    """Read `1000`, `1_000`, `1,000` or `1e3`; ValueError if it is not a whole number of at most 18 digits."""
     wrong = f"must be a whole number; got {text!r}"
     plain = text.replace(",", "") if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", text) else text
     try:
@@ -199,11 +173,7 @@ def whole_number(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """Read a number.
-
-    Raises:
-        ValueError: If it is none.
-    """
+    """Read a number."""
     try:
         return float(text)
     except ValueError:
@@ -211,11 +181,7 @@ def number(text: str) -> float:
 
 
 def whole_range(text: str) -> tuple[int, int]:
-    """Read the two numbers of LO:HI.
-
-    Raises:
-        ValueError: If the text is something else.
-    """
+    """Read the two numbers of LO:HI."""
     low, colon, high = text.partition(":")
     if not (colon and low.isdecimal() and high.isdecimal()):
         raise ValueError(f"must be LO:HI, two whole numbers; got {text!r}")

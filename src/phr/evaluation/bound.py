@@ -37,8 +37,6 @@ ENOUGH_RUNS, ENOUGH_SECONDS = 3, 1.0
 _SLOW_STEP = 1e-3
 """Seconds; where a step of the run took longer, its replay reads the clock after every step."""
 
-_MEASURED = ("sim_us", "reset_us", "obs_us", "policy_us")
-
 
 @dataclass(frozen=True)
 class TimeBound:
@@ -51,7 +49,6 @@ class TimeBound:
         policy_us: One call of the planner, batch 1.
         evaluations_per_step: E of the run that was replayed.
         steps_per_episode: L of that run.
-        seconds_per_100k_steps: The bound.
     """
 
     sim_us: float
@@ -74,25 +71,15 @@ class TimeBound:
 
     def to_json(self, measured_seconds_per_100k: float) -> dict[str, float]:
         """The terms, the bound, and the fraction of it that a run reached (1 is the limit)."""
-        return {
-            **asdict(self),
-            "seconds_per_100k_steps": self.seconds_per_100k_steps,
-            "fraction": self.seconds_per_100k_steps / measured_seconds_per_100k,
-        }
+        seconds = self.seconds_per_100k_steps
+        return {**asdict(self), "seconds_per_100k_steps": seconds, "fraction": seconds / measured_seconds_per_100k}
 
 
 def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_seconds: float = 2.0) -> TimeBound:
-    """Replay a recorded run on the bare simulator and time every term.
+    """Replay a recorded run, which has its trace, on the bare simulator and time every term.
 
-    Args:
-        env: The environment of the run.
-        planner: Its planner.
-        record: A run with its trace.
-        max_seconds: The replay stops after the first call that exceeds this, in mid-plan where steps are slow; it takes one
-            reset, one look and one step at least.
-
-    Raises:
-        BoundError: If the replay does not repeat the run, or anything in it fails.
+    The replay stops after the first call that exceeds `max_seconds`, in mid-plan where steps are slow; it takes one reset,
+    one look and one step at least. Raises BoundError if it does not repeat the run, or anything in it fails.
     """
     try:
         return _replayed(env, planner, record, max_seconds)
@@ -163,18 +150,13 @@ def _check_ends(env: SplitEnv, answers: Sequence[Any], ended: bool) -> None:
 
 
 def least_terms(own: TimeBound, other: TimeBound) -> TimeBound:
-    """Return the bound of a run whose terms were measured in two replays: each term at its least.
-
-    `own` is from the replay of the run itself, and its E and L are kept; `other` from that of a neighbouring run.
-    """
-    return replace(own, **{name: min(getattr(own, name), getattr(other, name)) for name in _MEASURED})
+    """Return the bound `own` of a run with each term at its least, in its own replay or in that of a neighbouring run."""
+    measured = ("sim_us", "reset_us", "obs_us", "policy_us")
+    return replace(own, **{name: min(getattr(own, name), getattr(other, name)) for name in measured})
 
 
 def bounds_of_runs(measured: Sequence[TimeBound]) -> tuple[TimeBound, ...]:
-    """The bounds of runs that alternate with their replays.
-
-    Each run takes the lesser terms of the replays before and after it, the first run those of the first two replays.
-    """
+    """The bounds of runs that alternate with their replays; the first run takes the lesser terms of the first two."""
     if len(measured) < 2:
         return tuple(measured)
     return tuple(map(least_terms, measured, (measured[1], *measured[:-1])))

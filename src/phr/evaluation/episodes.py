@@ -24,11 +24,9 @@ from phr.seeding import Streams
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """Outcomes of whole episodes, one entry each, in the order of their seeds.
+    """Outcomes of whole episodes, one entry each, in the order of their starts.
 
     Attributes:
-        returns: Sums of rewards, float64.
-        lengths: Steps.
         evaluations: Looks.
         success: Whether each was a success; None where that is unknown (see `judge_episodes`).
         actions: What was executed, one array of the episode's length each.
@@ -47,20 +45,9 @@ class Episodes:
 
 
 def play_episodes(
-    planner: Planner,
-    vector: VectorSplit,
-    starts: Sequence[Start],
-    *,
-    commitment: CommitmentLike | Commitment | None = None,
+    planner: Planner, vector: VectorSplit, starts: Sequence[Start], *, commitment: CommitmentLike | Commitment | None = None
 ) -> Episodes:
-    """Play one greedy episode from each start.
-
-    Args:
-        planner: Who acts.
-        vector: Environments to play in; their autoreset must be `DISABLED`.
-        starts: One episode each, played to its end.
-        commitment: Actions executed per look.
-    """
+    """Play one greedy episode from each start to its end; the vector's autoreset must be `DISABLED`."""
     n = len(starts)
     agent = VectorHorizonAgent(planner, commitment, n_envs=vector.n_envs)
     returns, lengths, looks = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -115,9 +102,8 @@ def make_vector(
 class Jitter:
     """Two rates, each over all steps that have a step before them in their episode; 0 is steady.
 
-    Attributes:
-        changes: Fraction of these steps whose effect differs from that of the step before.
-        reversals: Fraction of these steps that push against the latest push before them, pauses in between left out.
+    `changes` is the fraction of these steps whose effect differs from that of the step before; `reversals` that of the steps
+    that push against the latest push before them, pauses in between left out.
     """
 
     changes: float
@@ -127,17 +113,9 @@ class Jitter:
 def measure_jitter(episodes: Sequence[NDArray[np.int64]]) -> Jitter:
     """Change and reversal rates of executed actions, pooled over the steps of all episodes.
 
-    Args:
-        episodes: For each episode the effect of every action, shape `(length,)`: a direction as 1 or −1, 0 for none.
-
-    Returns:
-        The rates, in [0, 1]; reversals never exceed changes. Actions with the same effect, as NOOP and FIRE, are no change.
-
-    Raises:
-        InvalidDataError: If no episode has two steps, or an effect is not −1, 0 or 1.
-
-    Source:
-        Ours; Wagner et al. 2021 (arXiv:2106.10075), section 4.3, writes of "less jittery behavior" and defines no measure.
+    `episodes` has for each episode the effect of every action, shape `(length,)`: a direction as 1 or −1, 0 for none.
+    Actions with the same effect, as NOOP and FIRE, are no change; reversals never exceed changes. The measure is ours;
+    Wagner et al. 2021 (arXiv:2106.10075), section 4.3, writes of "less jittery behavior" and defines none.
     """
     n_steps = n_changes = n_reversals = 0
     for effects in episodes:
@@ -160,11 +138,6 @@ def distinct_starts(env: SplitEnv, *, patience: int = 1000, limit: int = 2000) -
     Elsewhere seeds 0, 1, 2, … are tried until `patience` of them in a row have shown nothing new. With k equally likely
     starts one is missed with a probability below k·(1 − 1/k)^patience: 2e-9 for the 42 of SimpleCrossingS9N1.
 
-    Args:
-        env: Where.
-        patience: Seeds without a new start before it ends.
-        limit: More starts than this are too many to enumerate.
-
     Raises:
         UnsupportedEnvironmentError: If there are more than `limit`, or chance plays on after the start.
     """
@@ -177,12 +150,10 @@ def distinct_starts(env: SplitEnv, *, patience: int = 1000, limit: int = 2000) -
         env.reset(seed)
         key = env.observe().tobytes()
         if key not in starts:
-            starts[key] = Start(seed)
-            last_new = seed
+            starts[key], last_new = Start(seed), seed
             if len(starts) > limit:
-                raise UnsupportedEnvironmentError(
-                    f"{env.env_id} has more than {limit} different starts; evaluate episodes instead"
-                )
+                why = f"has more than {limit} different starts; evaluate episodes instead"
+                raise UnsupportedEnvironmentError(f"{env.env_id} {why}")
         seed += 1
     return list(starts.values())
 
@@ -199,22 +170,12 @@ def unseen_starts(
     """The starts that one run of `phr evaluate --episodes N --random-prefix LO:HI` plays, to be played side by side.
 
     A deterministic game has few starts (thirty in Atari), all of which training may have met. Random actions lead away from
-    them, and they come from streams that no training draws from: 20 actions out of six are one way of 4e15.
-
-    Args:
-        actions: The action space, or its size.
-        n: How many.
-        prefix: Fewest and most random, uncounted actions before each episode.
-        seed: Of the evaluation.
-        run: Which of its runs.
-
-    Raises:
-        SettingError: If a start may have no prefix: those are not determined without the ones before them.
+    them, and they come from streams that no training draws from: 20 actions out of six are one way of 4e15. Starts without a
+    prefix are refused: they are not determined without the ones before them.
     """
-    if not 1 <= prefix[0] <= prefix[1]:
-        raise SettingError(
-            f"starts off the known ones need a prefix of 1 <= low <= high actions, got {prefix[0]}:{prefix[1]}"
-        )
+    low, high = prefix
+    if not 1 <= low <= high:
+        raise SettingError(f"starts off the known ones need a prefix of 1 <= low <= high actions, got {low}:{high}")
     first, rng = run_randomness(seed, run)
     return list(islice(endless_starts(actions, first, rng, prefix), n))
 
@@ -224,10 +185,7 @@ class StartsResult:
     """Results of a policy from every start.
 
     Attributes:
-        n_starts: Starts there are.
         n_solved: Starts from which it succeeded; None where success is unknown (see `judge_episodes`).
-        return_mean: Mean return over all starts.
-        length_mean: Mean steps over all starts.
         evaluations_per_episode: Mean looks over all starts.
         optimal_length_mean: The shortest possible; None without an oracle.
         jitter: How restlessly it acted; None where the effects of actions are unknown (`SplitEnv.action_effects`).
@@ -260,15 +218,9 @@ def play_all_starts(
     optimal_lengths: Sequence[int] | None = None,
     n_envs: int = 32,
 ) -> StartsResult:
-    """Play one greedy episode from every start.
+    """Play one greedy episode from every start, at most `n_envs` side by side.
 
-    Args:
-        planner: Who acts.
-        env_id: Where.
-        starts: From `distinct_starts`.
-        commitment: Actions executed per look.
-        optimal_lengths: The shortest possible length from each start, where known.
-        n_envs: Most episodes played side by side.
+    `optimal_lengths` are the shortest possible from each start, where known.
     """
     with make_vector(env_id, min(n_envs, len(starts))) as vector:
         effects = vector.envs[0].action_effects()

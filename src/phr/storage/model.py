@@ -14,7 +14,6 @@ from phr.envs.registry import env_id_of_file
 from phr.errors import CorruptFileError, IncompatibleModelError, OutputDirectoryError
 from phr.files import (
     append_jsonl,
-    atomic_path,
     check_directory,
     ensure_directory,
     read_json,
@@ -76,10 +75,7 @@ class Model:
 
 
 def save_model(directory: Path, network: PlanNetwork, manifest: Manifest) -> Model:
-    """Write `model.safetensors`, `manifest.json` and `COMPLETE`, in this order.
-
-    The model file holds tensors alone, so the same weights give the same bytes.
-    """
+    """Write `model.safetensors` (tensors alone, so the same weights give the same bytes), then manifest and `COMPLETE`."""
     ensure_directory(directory)
     save_tensors(directory / MODEL, network_tensors(network, prefix=""))
     files = {name: sha256_of(directory / name) for name in (MODEL, CONFIG) if (directory / name).exists()}
@@ -110,8 +106,7 @@ def load_model(directory: Path) -> Model:
             f"{directory}: the manifest lists (observation, actions, horizon) {listed}, its network {found}"
         )
     network = blank_network(config)
-    tensors, _ = load_tensors(directory / MODEL)
-    restore_network(network, tensors, prefix="")
+    restore_network(network, load_tensors(directory / MODEL)[0], prefix="")
     return Model(network.eval(), manifest, directory, hearsay=True)
 
 
@@ -124,37 +119,28 @@ def load_own(directory: Path, env_id: str) -> Model:
 class RunDirectory:
     """The folder of one run, new or existing.
 
-    Args:
-        path: The folder; `begin` creates it.
-        config: All settings; two runs are the same if these are equal.
-        resume: Accept a folder with a part of this run, or with all of it.
-
-    Raises:
-        OutputDirectoryError: If the folder holds other files, another run, or this one and `resume` is False.
+    Two runs are the same if their `config` is. OutputDirectoryError if the folder holds other files, another run, or, unless
+    `resume`, a part or all of this one.
     """
 
     def __init__(self, path: Path, config: dict[str, Any], *, resume: bool) -> None:
-        self.path = path
+        self.path, self._checkpoint = path, path / CHECKPOINT / "latest.safetensors"
         self._config: dict[str, Any] = json.loads(json.dumps(config))  # tuples are read back as lists
         check_directory(path)
         present = {entry.name for entry in path.iterdir()} if path.exists() else set()
         if present and CONFIG not in present:
             raise OutputDirectoryError(f"{path} is not empty and is not the folder of a phr run; choose another folder")
-        if CONFIG in present:
-            self._check_same_run(resume, present)
-
-    def _check_same_run(self, resume: bool, present: set[str]) -> None:
-        before = read_json(self.path / CONFIG)
+        before = read_json(path / CONFIG) if present else self._config
         if not isinstance(before, dict):
-            raise CorruptFileError(f"{self.path / CONFIG} was edited: its JSON must be an object")
+            raise CorruptFileError(f"{path / CONFIG} was edited: its JSON must be an object")
         if before != self._config:
             difference = _difference(before, self._config)
             if "total_timesteps" in difference:
                 difference += " (rates fall over the whole length of a run, so none is made longer)"
-            raise OutputDirectoryError(f"{self.path} holds another run: {difference}; choose another folder")
+            raise OutputDirectoryError(f"{path} holds another run: {difference}; choose another folder")
         if not resume and present & {COMPLETE, CHECKPOINT}:
             state = "a finished run" if COMPLETE in present else "a part of this run"
-            raise OutputDirectoryError(f"{self.path} holds {state}; add --resume, or choose another folder")
+            raise OutputDirectoryError(f"{path} holds {state}; add --resume, or choose another folder")
 
     def begin(self) -> None:
         """Make the folder and write the settings."""
@@ -171,20 +157,12 @@ class RunDirectory:
         """Return whether there is a checkpoint to resume from."""
         return self._checkpoint.exists()
 
-    @property
-    def _checkpoint(self) -> Path:
-        return self.path / CHECKPOINT / "latest.safetensors"
-
     def save_checkpoint(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically."""
         save_tensors(self._checkpoint, tensors, state)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return the last checkpoint, None if there is none.
-
-        Raises:
-            CorruptFileError: If it is truncated or edited.
-        """
+        """Return the last checkpoint, None if there is none."""
         if not self.has_checkpoint:
             return None
         tensors, state = load_tensors(self._checkpoint)
@@ -198,10 +176,8 @@ class RunDirectory:
 
     def rewind_metrics(self, n_updates: int) -> None:
         """Drop the rows written after the checkpoint that a resumed run starts from."""
-        path = self.path / METRICS
-        rows = [row for row in read_jsonl(path) if row["update"] <= n_updates]
-        with atomic_path(path) as temporary:
-            append_jsonl(temporary, rows)
+        rows = [row for row in read_jsonl(self.path / METRICS) if row["update"] <= n_updates]
+        write_text(self.path / METRICS, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
 
     def finish(self, network: PlanNetwork, manifest: Manifest) -> Model:
         """Write the model, its manifest and the completion marker, then delete the checkpoint."""

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +44,19 @@ from phr.plan import NetworkPlan
 from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage.model import Model
-from phr.storage.onnx_int8 import Int8Cost, quantize, quiet
 
 TOLERANCE = 1e-4
 """Largest difference attributed to rounding: between two logits, or two actions in units of half their range."""
 ROUNDINGS = 4.0
 """Tolerance in units of the difference between torch's float32 and float64, where that is larger."""
 BATCH_SIZES = (1, 2, 7, 64)
+N_REAL, N_RANDOM, N_REAL_INT8 = 192, 64, 1024
+"""Observations to compare on; int8 needs more, half to choose its ranges and half to measure what they cost."""
+
+_ENOUGH = 64
+"""From this many observations, int8 is measured on half of them, held out; fewer serve for both."""
+_WORDS = {False: ("logits", ""), True: ("actions", " of half the range")}
+"""Whether actions are continuous → what is compared, and the unit of differences."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,6 @@ class Agreement:
     """Difference between two planners that choose the same actions.
 
     Attributes:
-        n_observations: Observations compared.
         max_difference: Largest difference between two logits, or two actions in units of half their range.
         max_logit: Largest absolute logit or action.
     """
@@ -81,7 +90,7 @@ class Parity:
     continuous: bool = False
 
     def __str__(self) -> str:
-        what, unit = ("actions", " of half the range") if self.continuous else ("logits", "")
+        what, unit = _WORDS[self.continuous]
         parts = [
             f"within {found.max_difference:.1e}{unit} on {found.n_observations} {kind} observations ({what} up to "
             f"{found.max_logit:.0f})"
@@ -92,6 +101,51 @@ class Parity:
         same = "" if self.continuous else "every argmax equal, "
         line = f"matches torch at batch sizes {sizes}: {same}{what} {', '.join(parts)}"
         return f"{line}; no real observations, because {self.without_env}" if self.without_env else line
+
+
+@dataclass(frozen=True)
+class Int8Cost:
+    """Agreement of the int8 plan with the float plan, on real observations.
+
+    Attributes:
+        agreement: Fraction of all planned actions.
+        agreement_per_head: The same for each step of the plan.
+        max_difference: Largest difference between two logits, or two numbers of continuous actions.
+        held_out: Whether the ranges were chosen on different observations.
+    """
+
+    agreement: float
+    agreement_per_head: tuple[float, ...]
+    max_difference: float
+    n_observations: int
+    held_out: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "agreement_per_head": list(self.agreement_per_head)}
+
+    def __str__(self) -> str:
+        worst = int(np.argmin(self.agreement_per_head))
+        seen = "that its ranges were not chosen on" if self.held_out else "that its ranges were chosen on, there are no more"
+        return (
+            f"plans {self.agreement:.2%} of the float file's actions on {self.n_observations} real observations {seen} "
+            f"(head 1 {self.agreement_per_head[0]:.2%}; worst, head {worst + 1}, {self.agreement_per_head[worst]:.2%}); "
+            f"outputs within {self.max_difference:.2g}"
+        )
+
+
+@dataclass(frozen=True)
+class Export:
+    """The file that `export_onnx` wrote and its comparison with torch; the int8 file and its cost, if requested."""
+
+    path: Path
+    parity: Parity
+    int8_path: Path | None = None
+    int8: Int8Cost | None = None
+
+    def __str__(self) -> str:
+        line = f"{self.path} {self.parity}"
+        return line if self.int8 is None else f"{line}\n{self.int8_path} {self.int8}"
 
 
 def rounding_of(network: PlanNetwork, obs: NDArray[Any]) -> float:
@@ -112,25 +166,17 @@ def _units(space: ActionSpace, n_outputs: int) -> NDArray[np.float32]:
 
 
 def check_parity(torch_planner: Planner, onnx_planner: Planner, obs: NDArray[Any], *, rounding: float = 0.0) -> Agreement:
-    """Compare two planners on all observations at every batch size.
+    """Compare two planners on observations `(n, *obs_shape)` at every batch size; ExportMismatchError if they differ.
 
-    Args:
-        torch_planner: The original.
-        onnx_planner: The exported model.
-        obs: Shape `(n, *obs_shape)`.
-        rounding: From `rounding_of`; the tolerance is `ROUNDINGS` times this where that is more than `TOLERANCE`.
-
-    Raises:
-        ExportMismatchError: If an action differs, or two outputs differ by more than the tolerance.
+    The tolerance is `ROUNDINGS` times `rounding`, from `rounding_of`, where that is more than `TOLERANCE`.
     """
     worst = largest = 0.0
     allowed = max(TOLERANCE, ROUNDINGS * rounding)
     actions = action_space_of(torch_planner)
     units = _units(actions, torch_planner.n_actions)
-    what, unit = ("actions", " of half the range") if isinstance(actions, Continuous) else ("logits", "")
+    what, unit = _WORDS[isinstance(actions, Continuous)]
     for size in BATCH_SIZES:
-        for start in range(0, len(obs), size):
-            batch = obs[start : start + size]
+        for batch in _batches(obs, size):
             expected, got = _logits(torch_planner, batch), _logits(onnx_planner, batch)
             worst = max(worst, float((np.abs(expected - got) / units).max()))
             largest = max(largest, float(np.abs(expected).max()))
@@ -147,58 +193,20 @@ def check_parity(torch_planner: Planner, onnx_planner: Planner, obs: NDArray[Any
     return Agreement(len(obs), worst, largest)
 
 
+def _batches(obs: NDArray[Any], size: int = 64) -> Iterator[NDArray[Any]]:
+    return (obs[start : start + size] for start in range(0, len(obs), size))
+
+
 def _logits(planner: Planner, obs: NDArray[Any]) -> NDArray[np.float32]:
     plan = planner.plan(obs)
     assert isinstance(plan, NetworkPlan)
     return plan.outputs
 
 
-N_REAL, N_RANDOM, N_REAL_INT8 = 192, 64, 1024
-"""Observations to compare on; int8 needs more, half to choose its ranges and half to measure what they cost."""
-SUFFIX = ".onnx"
-_OPSET = 18
-"""The exporter's own; onnxruntime has read it since 1.14."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """Files written by `export_onnx`.
-
-    Attributes:
-        path: The ONNX file.
-        parity: Its comparison with torch.
-        int8_path: The int8 file, None unless requested.
-        int8: Cost of rounding to 8 bits, None unless requested.
-    """
-
-    path: Path
-    parity: Parity
-    int8_path: Path | None = None
-    int8: Int8Cost | None = None
-
-    def __str__(self) -> str:
-        lines = [f"{self.path} {self.parity}"]
-        return "\n".join(lines if self.int8 is None else [*lines, f"{self.int8_path} {self.int8}"])
-
-
 def export_onnx(model: Model, out: Path, *, int8: bool = False, env_id: str | None = None) -> Export:
-    """Write a model as ONNX, unless the result differs from torch.
-
-    Args:
-        model: What to export.
-        out: The file, `….onnx`; an existing one is replaced.
-        int8: Write `….int8.onnx` too, and measure what it costs.
-        env_id: Environment for real observations (default: the model's own).
-
-    Raises:
-        SettingError: If the file's name does not end in `.onnx`.
-        OutputDirectoryError: If it cannot be written there.
-        MissingExtraError: If the exporter is not installed.
-        ExportMismatchError: If the exported model differs from torch.
-        UsageError: If int8 is requested without an environment to choose its ranges in.
-    """
-    if out.suffix != SUFFIX:
-        raise SettingError(f"out must be a file named …{SUFFIX}, got {out}")
+    """Write a model as ONNX, unless the result differs from torch; see `phr.export_onnx`."""
+    if out.suffix != ".onnx":
+        raise SettingError(f"out must be a file named ….onnx, got {out}")
     ensure_directory(out.parent)
     if out.is_dir():
         raise OutputDirectoryError(f"{out} is a folder; name a file")
@@ -219,7 +227,7 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False, env_id: str | No
     _write(out, data, manifest)
     if env is None or not int8:
         return Export(out, parity)
-    int8_out = out.with_suffix(f".int8{SUFFIX}")
+    int8_out = out.with_suffix(".int8.onnx")
     int8_data, cost = quantize(data, manifest, real)
     _write(int8_out, int8_data, replace(manifest, notes={**manifest.notes, "int8": cost.to_json()}))
     return Export(out, parity, int8_out, cost)
@@ -272,24 +280,21 @@ def onnx_bytes(model: Model) -> bytes:
             dynamo=True,
             external_data=False,
             verbose=False,
-            opset_version=_OPSET,
+            opset_version=18,  # the exporter's own; onnxruntime has read it since 1.14
             input_names=[OBS],
             output_names=[PLAN_LOGITS],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
     assert program is not None
-    data: bytes = _bare(program.model_proto).SerializeToString(deterministic=True)
-    return data
-
-
-def _bare(proto: Any) -> Any:
-    """Remove the exporter's notes, which name files of the exporting machine."""
+    proto: Any = program.model_proto
     graph = proto.graph
+    # The exporter's notes name files of the exporting machine.
     del proto.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
-    return proto
+    data: bytes = proto.SerializeToString(deterministic=True)
+    return data
 
 
 def _write(out: Path, data: bytes, manifest: Manifest) -> None:
@@ -302,6 +307,7 @@ def _write(out: Path, data: bytes, manifest: Manifest) -> None:
 
 
 def _environment(model: Model, env_id: str | None) -> tuple[SplitEnv | None, str]:
+    """The environment to meet real observations in, or None and the reason."""
     try:
         env = make_env(model.where(env_id))
     except UsageError as error:
@@ -316,11 +322,72 @@ def _environment(model: Model, env_id: str | None) -> tuple[SplitEnv | None, str
 
 def _space_of(model: Model) -> spaces.Box:
     """The observation space as far as the manifest records it: bytes end at 255 or 1, other numbers are unbounded."""
-    manifest = model.manifest
-    dtype: Any = np.dtype(manifest.obs_dtype)
+    manifest, dtype = model.manifest, np.dtype(model.manifest.obs_dtype)
     if dtype.kind == "f":
-        return spaces.Box(-np.inf, np.inf, manifest.obs_shape, dtype)
-    if dtype.itemsize > 1:
-        limits = np.iinfo(dtype)
-        return spaces.Box(limits.min, limits.max, manifest.obs_shape, dtype)
-    return spaces.Box(0, 1 if manifest.obs_spec.scale == 1.0 else 255, manifest.obs_shape, dtype)
+        low, high = -np.inf, np.inf
+    elif dtype.itemsize > 1:
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    else:
+        low, high = 0, 1 if manifest.obs_spec.scale == 1.0 else 255
+    return spaces.Box(low, high, manifest.obs_shape, dtype.type)
+
+
+def quantize(data: bytes, manifest: Manifest, obs: NDArray[Any]) -> tuple[bytes, Int8Cost]:
+    """Round weights and activations of a serialised model to 8 bits; return the int8 model, serialised, and its cost.
+
+    Static quantisation (Jacob et al. 2018, arXiv:1712.05877): the range of every activation is fixed beforehand on real
+    observations `obs`, in random order, at least one. Choosing it per call measured no faster than float32 here.
+    """
+    held_out = len(obs) >= _ENOUGH
+    calibration, measured = (obs[::2], obs[1::2]) if held_out else (obs, obs)
+    rounded = _static(data, calibration)
+    planners = [OnnxPlanner(each, manifest) for each in (data, rounded)]
+    exact, near = (np.concatenate([each.plan(batch).outputs for batch in _batches(measured)]) for each in planners)
+    actions = (manifest.actions.plan(each).mode() for each in (exact, near))
+    agreeing = manifest.actions.agree(*actions).mean(axis=0, dtype=np.float64)
+    return rounded, Int8Cost(
+        agreement=round(float(agreeing.mean()), 6),
+        agreement_per_head=tuple(round(value, 6) for value in agreeing.tolist()),
+        max_difference=float(np.abs(exact - near).max()),
+        n_observations=len(measured),
+        held_out=held_out,
+    )
+
+
+def _static(data: bytes, obs: NDArray[Any]) -> bytes:
+    import onnx
+    from onnxruntime import quantization
+
+    batches = _batches(obs)
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            batch = next(batches, None)
+            return None if batch is None else {OBS: batch}
+
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "int8.onnx"
+        quantization.quantize_static(
+            onnx.load_model_from_string(data),
+            out,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,  # 7-bit weights: without VNNI a sum of two 8-bit products overflows 16 bits
+        )
+        return out.read_bytes()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Suppress the exporter's warnings."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

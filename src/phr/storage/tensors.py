@@ -37,11 +37,7 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """Read what `save_tensors` wrote.
-
-    Raises:
-        CorruptFileError: If the file is missing, truncated or not safetensors, or has a state and was edited.
-    """
+    """Read what `save_tensors` wrote; CorruptFileError if it is missing, truncated, or has a state and was edited."""
     if not path.is_file():
         raise CorruptFileError(f"{path} is missing")
     try:
@@ -94,15 +90,10 @@ def network_tensors(network: torch.nn.Module, prefix: str = "network.") -> dict[
 
 
 def restore_network(network: torch.nn.Module, tensors: dict[str, Tensor], prefix: str = "network.") -> None:
-    """Restore what `network_tensors` returned.
-
-    Raises:
-        IncompatibleModelError: If names or shapes differ.
-    """
+    """Restore what `network_tensors` returned; IncompatibleModelError if names or shapes differ."""
     mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     try:
         network.load_state_dict(mine)
     except RuntimeError as error:
-        raise IncompatibleModelError(
-            f"the stored weights do not fit the network: {str(error).splitlines()[-1].strip()}"
-        ) from error
+        why = str(error).splitlines()[-1].strip()
+        raise IncompatibleModelError(f"the stored weights do not fit the network: {why}") from error

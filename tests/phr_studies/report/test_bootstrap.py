@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phr.errors import InvalidDataError
-from phr.evaluation.summary import stratified_bootstrap
+from phr.evaluation.evaluate import stratified_bootstrap
 from phr_studies.report.bootstrap import frequency_averaged_score, two_level_bootstrap, two_level_ratio_bootstrap
 from tests.evaluation.test_statistics import assert_same_ends
 

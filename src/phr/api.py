@@ -1,0 +1,420 @@
+"""phr in five lines of Python; the command line calls nothing else.
+
+```python
+import phr
+
+teacher = phr.train_teacher("MiniGrid-SimpleCrossingS9N1-v0", seed=0)
+student = phr.distill(teacher, horizon=8, loss="cross_entropy")
+print(phr.evaluate(student, steps=100_000, runs=5))
+phr.export_onnx(student, "student.onnx")
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from phr.acting.commitment import Commitment, CommitmentLike, resolve_commitment
+from phr.distil import runs
+from phr.distil.losses import losses_for
+from phr.distil.presets import fresh_trunk, further_config, student_config, teacher_config
+from phr.distil.runs import Distillation
+from phr.envs.registry import make_env, with_option
+from phr.errors import HorizonError, IncompatibleModelError, SettingError, UnknownModelError, UsageError
+from phr.evaluation.episodes import StartsResult, distinct_starts, play_all_starts
+from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, describe_machine, evaluate_planner
+from phr.evaluation.timed import Limit, RunOptions, RunRecord
+from phr.experience.logged import MINARI_PREFIX, load_logged
+from phr.networks.trunks import TrunkConfig
+from phr.numbers import check_whole
+from phr.progress import OnProgress, silent
+from phr.protocols import Planner
+from phr.storage.model import Model, load_model
+from phr.teachers.foreign import Actor, Reading
+from phr.teachers.normalization import read_vecnormalize
+from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
+from phr.teachers.policy import check_soft
+from phr.teachers.references import ORACLE, Backend, is_foreign, model_directory, resolve
+
+if TYPE_CHECKING:
+    from phr.storage.onnx_export import Export
+
+__all__ = ["convert_vecnormalize", "distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "load_teacher"]
+__all__ += ["train_teacher"]
+
+_MOST_THREADS = 1024
+"""OpenMP fails to start many more, and takes the process with it."""
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Compute with this many threads of torch, 1 .. 1024, and restore their number afterwards, also on errors."""
+    check_whole("threads", threads, 1)
+    if threads > _MOST_THREADS:
+        raise SettingError(f"threads must be <= {_MOST_THREADS}, got {threads}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def train_teacher(
+    env_id: str,
+    *,
+    out: str | Path | None = None,
+    start: Model | str | Path | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    threads: int = 1,
+    on_progress: OnProgress = silent,
+    say: Callable[[str], None] = lambda _line: None,
+    **settings: Any,
+) -> Model:
+    """Train a teacher by A2C (stage 1).
+
+    Args:
+        env_id: A Gymnasium id, or `module:factory`.
+        out: The run's folder; None keeps everything in memory.
+        start: A teacher of phr to train further: a model, a run directory or `zoo:NAME`. None starts from a fresh network.
+        seed: Seed of weights, environments and sampling.
+        resume: Continue an unfinished run; return the model of a finished one.
+        threads: Threads of torch.
+        on_progress: Called a few times a second.
+        say: Called with each line of text for the user.
+        **settings: Fields of `A2CConfig`; the defaults are those that measured best for this environment.
+
+    Returns:
+        A model of horizon 1.
+
+    Raises:
+        UnknownEnvironmentError: If there is no such environment.
+        UnsupportedEnvironmentError: If phr cannot act in it.
+        SettingError: If a setting makes no sense.
+        IncompatibleModelError: If `start` is not a teacher for such an environment.
+        OutputDirectoryError: If the folder holds something else.
+        NonFiniteError: If a loss or gradient is not finite; the last good checkpoint stays.
+    """
+    with torch_threads(threads):
+        with make_env(env_id) as env:
+            if start is None:
+                config, model = teacher_config(env, seed=seed, **settings), None
+            else:
+                model = start if isinstance(start, Model) else load(start)
+                if model.horizon > 1:
+                    why = f"plans {model.horizon} actions from one look; only a teacher is trained further"
+                    raise IncompatibleModelError(f"{start} {why}")
+                check_fits(model.planner, env)
+                config = further_config(env, model.network.config.trunk, seed=seed, **settings)
+        directory = None if out is None else Path(out)
+        return runs.train_teacher(env_id, config, directory, start=model, resume=resume, on_progress=on_progress, say=say)
+
+
+def distill(
+    teacher: Any = None,
+    *,
+    horizon: int,
+    out: str | Path | None = None,
+    env_id: str | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    experience: str | Path | None = None,
+    save_experience: str | Path | None = None,
+    activation: str | None = None,
+    normalize: str | Path | None = None,
+    threads: int = 1,
+    on_progress: OnProgress = silent,
+    say: Callable[[str], None] = lambda _line: None,
+    **settings: Any,
+) -> Model:
+    """Distil a teacher into a student that looks once and plans `horizon` actions (stage 2).
+
+    Args:
+        teacher: A model, a run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip`, `module:factory` or `oracle`;
+            or a torch module, a function from observations to logits or actions, or a planner. None learns from
+            `experience` alone, from its actions.
+        horizon: Actions to predict from one look.
+        out: The run's folder; None keeps everything in memory.
+        env_id: The environment; by default the teacher's own. Required for policies that phr did not train, and for files
+            whose environment is a `module:factory`: no file runs code that the user did not name.
+        seed: Seed of starts and batches.
+        resume: Continue an unfinished run; return the model of a finished one. Like `experience` it requires a teacher with
+            an identity: a bare function, or a planner that holds more than arrays and modules, must have an attribute
+            `identity`.
+        experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
+        save_experience: File for the recorded episodes (.npz, with a JSON beside it), for another distillation.
+        activation: Activation function of a `.zip` that does not record it readably.
+        normalize: Observation statistics that a `.zip` was trained with (`convert_vecnormalize`).
+        threads: Threads of torch.
+        on_progress: Called while recording and after each update.
+        say: Called with the reason of the episode filter, the results of each round of refinement and, at the end, warnings.
+        **settings: Fields of `PHRConfig` (`loss`, `window_stride`, `loss_weight`, `width`, `refine`, ...). `width=W` gives
+            the student a fresh trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that
+            the student's own plans lead to; `keep` chooses the episodes to learn from; `n_envs` is how many environments are
+            open side by side.
+
+    Raises:
+        HorizonError: If the horizon is below 1.
+        NoSuccessError: If the teacher succeeded in no episode.
+        NonFiniteError: If the teacher's output contains NaN or Inf.
+        BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
+        IncompatibleModelError: If teacher, environment and experience do not fit.
+        SettingError: If settings make no sense, alone or together.
+        UsageError: As for `train_teacher`.
+    """
+    with torch_threads(threads):
+        if teacher is None:
+            if (save_experience, activation, normalize) != (None, None, None):
+                raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
+            logged = load_logged(experience, env_id)
+            trunk, settings = fresh_trunk(logged), {"seed": seed, **settings, "refine": settings.get("refine") or 0}
+            config, name = student_config(logged, horizon, trunk, **settings), logged.name
+            distillation = Distillation(
+                None, logged.env_id, config, start=trunk, teacher_name=name, read_episodes=lambda: logged
+            )
+        else:
+            actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
+            if actor.model is None and not actor.identity and (resume or experience is not None):
+                raise UsageError(
+                    f"{actor.reference} has no identity: expected an attribute `identity`, a text that changes whenever the "
+                    "policy changes, to compare it with the teacher of the run or of the recorded episodes; add it"
+                )
+            if str(experience).startswith(MINARI_PREFIX):
+                raise UsageError(
+                    f"{experience} was not recorded from this teacher; leave TEACHER out to learn from it alone"
+                )
+            distillation = replace(
+                _from_teacher(actor, horizon, {"seed": seed, **settings}),
+                read_episodes=None if experience is None else partial(load_logged, experience),
+                save_episodes_to=None if save_experience is None else Path(save_experience),
+            )
+        directory = None if out is None else Path(out)
+        return distillation.run(directory, resume=resume, on_progress=on_progress, say=say)
+
+
+def evaluate(
+    model: Any,
+    *,
+    env_id: str | None = None,
+    commitment: CommitmentLike | Commitment | None = None,
+    steps: int | None = None,
+    episodes: int | None = None,
+    runs: int = 5,
+    seed: int = 0,
+    horizon: int | None = None,
+    backend: Backend | None = None,
+    deterministic: bool = True,
+    observe_always: bool = False,
+    random_prefix: tuple[int, int] = (0, 0),
+    sticky: float | None = None,
+    all_starts: bool = False,
+    activation: str | None = None,
+    normalize: str | Path | None = None,
+    bound: bool = True,
+    threads: int = 1,
+    on_run: Callable[[int, RunRecord], None] = lambda _index, _record: None,
+) -> Evaluation:
+    """Measure what a model collects, and how fast.
+
+    Warm-up and the measurement of the time bound take at most twice the counted steps (random prefixes aside), and at most
+    about five seconds. What is wrong with the bound is a warning beside the results (`Evaluation.bound_warning`). There is
+    one environment at a time (all starts of a grid or an Atari game are played side by side); it is closed, also on errors.
+
+    Args:
+        model: A model, a run directory, `zoo:NAME`, an `.onnx`, `oracle`, or any teacher that `distill` takes.
+        env_id: As for `distill`.
+        commitment: Actions executed per look, or `"auto"`; by default that of the model's manifest, else its whole
+            horizon.
+        steps: Steps of each run; 100,000 unless `episodes` is given.
+        episodes: Whole episodes of each run, instead of steps.
+        runs: Seeded runs.
+        seed: Fixes their seeds.
+        horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
+        backend: What computes a network's plans: `torch` by default; `onnx`, which an exported file always runs on.
+        deterministic: Take the most likely actions; otherwise sample.
+        observe_always: Build every observation, also those that no look uses.
+        random_prefix: Fewest and most random, uncounted actions before each episode.
+        sticky: Atari: probability that a frame repeats the action before it; as the id says by default.
+        all_starts: Also play every different start once (see `evaluate_all_starts`); greedily and from the starts as they
+            are, so neither sampling nor a random prefix goes with it.
+        activation: As for `distill`.
+        normalize: As for `distill`.
+        bound: Measure the time bound (default), by replaying runs; not with `observe_always`.
+        threads: Threads of torch during the call.
+        on_run: Called with the index and the record of each finished run.
+
+    Raises:
+        UnknownModelError: If the reference leads nowhere.
+        HorizonError: If the commitment is outside 1 .. horizon.
+        IncompatibleModelError: If the model does not fit the environment.
+        SettingError: If settings make no sense, alone or together, or the backend cannot do what is asked.
+        UnsupportedEnvironmentError: If all starts are asked for and there are too many.
+    """
+    with torch_threads(threads):
+        settings = EvaluationSettings(
+            commitment=commitment,
+            limit=Limit(steps=100_000) if steps is None and episodes is None else Limit(steps, episodes),
+            runs=runs,
+            seed=seed,
+            deterministic=deterministic,
+            options=RunOptions(prefix=random_prefix, observe_always=observe_always),
+            with_bound=bound and not observe_always,
+        )
+        actor = _resolved(model, env_id, horizon, backend, Reading(activation=activation, normalize=normalize))
+        if all_starts and (not deterministic or random_prefix != (0, 0)):
+            raise SettingError(
+                "all starts are played once each, greedily and without a random prefix; leave out either all starts, or "
+                "sampling and prefixes"
+            )
+        if actor.action_only and not deterministic:
+            raise SettingError(f"{actor.reference} is an action-only teacher: it has no probabilities to sample from")
+        if actor.backend == "onnx" and threads != 1:
+            raise SettingError(f"--threads is for torch; an exported model runs on one thread, not on {threads}")
+        if commitment is None:
+            settings = replace(settings, commitment=actor.commitment)
+        where = actor.env_id if sticky is None else with_option(actor.env_id, "sticky", sticky)
+        # The starts go first: too many of them must not cost the results of long runs.
+        every = _every_start(actor, where, settings.commitment) if all_starts else None
+        name, machine = actor.reference, describe_machine(threads)
+        with make_env(where) as env:
+            result = evaluate_planner(
+                actor.planner, env, settings, model=name, backend=actor.backend, machine=machine, on_run=on_run
+            )
+        return replace(result, all_starts=every)
+
+
+def _resolved(model: Any, env_id: str | None, horizon: int | None, backend: Backend | None, reading: Reading) -> Actor:
+    if horizon is not None:
+        check_whole("horizon", horizon, 1, HorizonError)
+    return resolve(model, env_id=env_id, horizon=horizon, backend=backend, reading=reading)
+
+
+def evaluate_all_starts(
+    model: Any,
+    *,
+    env_id: str | None = None,
+    commitment: CommitmentLike | Commitment | None = None,
+    horizon: int | None = None,
+    backend: Backend | None = None,
+    activation: str | None = None,
+    normalize: str | Path | None = None,
+) -> StartsResult:
+    """Play every different start of an environment once, greedily: a result without sampling error.
+
+    The arguments are those of `evaluate`, and so are the errors.
+
+    Raises:
+        UnsupportedEnvironmentError: If there are too many starts to enumerate.
+    """
+    actor = _resolved(model, env_id, horizon, backend, Reading(activation=activation, normalize=normalize))
+    return _every_start(actor, actor.env_id, commitment if commitment is not None else actor.commitment)
+
+
+def _every_start(actor: Actor, env_id: str, commitment: CommitmentLike | Commitment | None) -> StartsResult:
+    resolve_commitment(commitment, actor.planner.horizon)  # a wrong one is refused before the starts are searched for
+    with make_env(env_id) as env:
+        check_fits(actor.planner, env)
+        starts = distinct_starts(env)
+        optimal = optimal_lengths(env, starts) if env_id in SOLVABLE_IDS else None
+        n_envs = 1 if env.family == "other" else 32  # a simulator of the user's may allow only one open copy
+    return play_all_starts(actor.planner, env_id, starts, commitment=commitment, optimal_lengths=optimal, n_envs=n_envs)
+
+
+def export_onnx(model: str | Path | Model, out: str | Path, *, int8: bool = False, env_id: str | None = None) -> Export:
+    """Write a model as ONNX, to run without torch (`phr.acting.runtime`); nothing is written where it differs from torch.
+
+    Args:
+        model: A model, a run directory or `zoo:NAME`.
+        out: The file, `….onnx`; one that is there is replaced.
+        int8: Write `….int8.onnx` too: smaller and faster, with the measured cost in agreement.
+        env_id: Where to meet the observations that it is compared on; the model's own environment by default. Folders whose
+            environment is a `module:factory` need it: no file runs code that the user did not name.
+
+    Returns:
+        What was written, and what it was compared on.
+
+    Raises:
+        ExportMismatchError: If the exported model differs from torch.
+        UnknownModelError: If the reference leads nowhere, or stands for no network.
+        UsageError: If the file cannot be written there, or int8 has no environment to choose its ranges in.
+    """
+    from phr.storage.onnx_export import export_onnx as export  # onnx takes a while to import
+
+    return export(model if isinstance(model, Model) else load(model), Path(out), int8=int8, env_id=env_id)
+
+
+def _from_teacher(actor: Actor, horizon: int, settings: dict[str, Any]) -> Distillation:
+    """The distillation of a teacher, which records new episodes; settings that ask for more than it has are refused."""
+    model = actor.model
+    with make_env(actor.env_id) as env:  # closed before others are opened: some simulators allow one at a time
+        start = model.network if model else fresh_trunk(env)
+        trunk = start if isinstance(start, TrunkConfig) else start.config.trunk
+        is_fresh = start is trunk or settings.get("width") is not None
+        config = student_config(env, horizon, trunk if is_fresh else None, **settings)
+        if actor.action_only:
+            allowed = losses_for(env.action_space, action_only=True)
+            check_soft(actor.reference, config.loss, allowed, sample_labels=config.sample_labels)
+        check_fits(actor.planner, env)
+        if config.joint and model is None:
+            raise IncompatibleModelError("joint training continues A2C, so it requires a teacher that phr trained")
+        if model is None and config.trunk_mode != "anchored":
+            raise IncompatibleModelError(
+                f"{actor.reference} has no network that a student could start from, so head 1 has to be learnt too: "
+                f"trunk_mode is 'anchored', got {config.trunk_mode!r}"
+            )
+        return Distillation(
+            actor.planner,
+            actor.env_id,
+            config,
+            start=start,
+            teacher_name=actor.reference if model is None or model.directory else "",
+            teacher_id=model.sha256 if model else actor.identity,
+            joint_config=teacher_config(env, seed=config.seed) if config.joint else None,
+        )
+
+
+def load_teacher(
+    reference: Any, *, env_id: str | None = None, activation: str | None = None, normalize: str | Path | None = None
+) -> Planner:
+    """Read a policy of any kind that `distill` takes, with its arguments; `teacher.plan(obs).mode()[:, 0]` are its actions.
+
+    Raises:
+        UsageError: If the reference is not a readable policy, or does not fit the environment.
+        CorruptFileError: If a file was truncated or edited.
+    """
+    return resolve(reference, env_id=env_id, reading=Reading(activation=activation, normalize=normalize)).planner
+
+
+def convert_vecnormalize(path: str | Path, out: str | Path, *, trust: bool = False) -> None:
+    """Convert the observation statistics of a Stable-Baselines3 `vecnormalize.pkl`, for `distill(..., normalize=out)`.
+
+    Args:
+        path: A pickle written by `VecNormalize.save`.
+        out: The `.npz` file to write; an existing one is replaced.
+        trust: You trust the author of the pickle.
+
+    Raises:
+        UsageError: If it is not trusted, or there is no such file, or it does not normalise observations.
+        CorruptFileError: If it was truncated or edited, or holds something else.
+    """
+    read_vecnormalize(Path(path), trust=trust).save(Path(out))
+
+
+def load(reference: str | Path) -> Model:
+    """Read a model from a run directory or the zoo; every file is checked against its hash.
+
+    Raises:
+        UnknownModelError: If there is no such model, or it has no network.
+        CorruptFileError: If a file is missing, truncated or edited.
+    """
+    if reference == ORACLE or is_foreign(reference):
+        raise UnknownModelError(f"{reference} has no network to load; give a run directory or zoo:NAME")
+    return load_model(model_directory(str(reference)))
