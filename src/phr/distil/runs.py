@@ -148,7 +148,7 @@ class Distillation:
         """
         logged = None if self.read_episodes is None else self.read_episodes()
         run = _open_run(directory, self._run_settings(logged), resume)
-        from_file = self.teacher is None and logged is not None and logged.hearsay
+        from_file = self.teacher is None and logged is not None and logged.env_id_from_file
         if run is not None and run.is_complete:
             self._check_saved(run.path)
             model = load_own(run.path, self.env_id)
@@ -164,7 +164,7 @@ class Distillation:
             model = _finish(student.network, run, "student", self.env_id, space, notes)
         for line in model.manifest.notes.get("warnings", []):
             say(line)
-        return replace(model, hearsay=True) if from_file else model
+        return replace(model, env_id_from_file=True) if from_file else model
 
     def _run_settings(self, logged: Logged | None) -> dict[str, Any]:
         """Return what makes a run the same run, after a check of the recorded episodes."""

@@ -160,14 +160,14 @@ class Logged:
         identity: A hash of the episodes.
         experience: The episodes.
         observation_space: Of their observations.
-        hearsay: Only the file names the environment, not the user.
+        env_id_from_file: Whether the environment id comes from the file, and not from the user.
     """
 
     name: str
     identity: str
     experience: Experience
     observation_space: spaces.Box
-    hearsay: bool = True
+    env_id_from_file: bool = True
 
     @property
     def env_id(self) -> str:
@@ -230,4 +230,4 @@ def _in_environment(logged: Logged, env_id: str) -> Logged:
             f"{env_id} has {space.shape} of {space.dtype} and {actions}"
         )
     experience = replace(logged.experience, env_id=env_id)
-    return replace(logged, experience=experience, observation_space=space, hearsay=False)
+    return replace(logged, experience=experience, observation_space=space, env_id_from_file=False)

@@ -74,7 +74,7 @@ def load_normalization(path: Path) -> Normalization:
     arrays = read_npz(path)
     try:
         if str(arrays["format"]) != _FORMAT:
-            raise CorruptFileError(f"{path} holds no statistics that phr convert wrote (format {_FORMAT})")
+            raise CorruptFileError(f"{path} was not written by phr convert (format {_FORMAT})")
         return Normalization(
             mean=arrays["mean"].astype(np.float64),
             var=arrays["var"].astype(np.float64),
@@ -83,7 +83,7 @@ def load_normalization(path: Path) -> Normalization:
             identity=sha256_of(path),
         )
     except (KeyError, TypeError, ValueError, InvalidDataError) as error:
-        raise CorruptFileError(f"{path} holds no statistics that phr convert wrote: {error}") from error
+        raise CorruptFileError(f"{path} was not written by phr convert: {error}") from error
 
 
 class NormalizeLayer(nn.Module):
