@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from phr.teachers.foreign import NOTHING_SAID as NOTHING_SAID
     from phr.teachers.foreign import Reading as Reading
     from phr.teachers.foreign import name_of as name_of
     from phr.teachers.oracle import OraclePlanner as OraclePlanner
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = lazy_names(
     __name__,
     {
-        "foreign": "NOTHING_SAID Reading name_of",
+        "foreign": "Reading name_of",
         "oracle": "OraclePlanner optimal_lengths",
         "references": "ORACLE ZOO_PREFIX resolve zoo_directory",
     },
