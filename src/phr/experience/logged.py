@@ -40,9 +40,7 @@ def load_minari(name: str) -> tuple[str, Experience, spaces.Box]:
     try:
         minari: Any = importlib.import_module("minari")
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{MINARI_PREFIX}{name} needs the package {error.name}; pip install 'phr[minari]'"
-        ) from error
+        raise MissingExtraError(f"minari:{name} needs the package {error.name}; pip install 'phr[minari]'") from error
     try:
         folder = Path(importlib.import_module("minari.storage.datasets_root_dir").get_dataset_path(name)) / "data"
         if not folder.exists():
@@ -139,11 +137,6 @@ class Logged:
     def env_id(self) -> str:
         """The environment's id."""
         return self.experience.env_id
-
-    @property
-    def n_actions(self) -> int:
-        """The number of outputs for one action."""
-        return self.action_space.n_outputs
 
     @property
     def action_space(self) -> ActionSpace:

@@ -48,13 +48,12 @@ class OnnxPolicy:
         answers = self._ask(sample)
         fitting = [index for index, answer in enumerate(answers) if self._fits(answer, len(sample), space)]
         if len(fitting) != 1:
-            found = ", ".join(
-                f"{name!r} ({answer.dtype} of shape {answer.shape})"
-                for name, answer in zip(self._outputs, answers, strict=True)
-            )
+            found = [
+                f"{name!r} ({each.dtype} of shape {each.shape})" for name, each in zip(self._outputs, answers, strict=True)
+            ]
             raise IncompatibleModelError(
-                f"{self._name} has {len(self._outputs)} outputs, of which {len(fitting)} fit {space}: {found}. Export the "
-                "logits or the actions alone."
+                f"{self._name} has {len(found)} outputs, of which {len(fitting)} fit {space}: {', '.join(found)}. Export "
+                "the logits or the actions alone."
             )
         self._output = fitting[0]
 

@@ -143,19 +143,10 @@ def _are_distributions(answer: NDArray[Any], space: ActionSpace) -> bool:
 def teacher_of(
     policy: Any, sample: NDArray[Any], obs_spec: ObservationSpec, space: ActionSpace, name: str, shown: str | None = None
 ) -> PolicyTeacher:
-    """Wrap a torch module or any other callable, after a trial call that shows what it returns.
+    """Wrap a torch module or any other callable, after a trial on the observations `sample` that shows what it returns.
 
-    Args:
-        policy: The module or function.
-        sample: Observations for the trial, shape `(batch, *obs_shape)`.
-        obs_spec: Its observations.
-        space: The action space.
-        name: For messages.
-        shown: What the observations contain (`SplitEnv.shown`), for messages.
-
-    Raises:
-        IncompatibleModelError: If it cannot be called, returns neither logits nor actions, or its outputs differ for the
-            same observations.
+    `shown` is what observations contain (`SplitEnv.shown`), for messages. IncompatibleModelError if the policy cannot be
+    called, returns neither logits nor actions, or its outputs differ for the same observations.
     """
     module = policy if isinstance(policy, nn.Module) else None
     ask: Policy = policy if module is None else _module_policy(module, name)
@@ -186,9 +177,7 @@ def teacher_of(
 def _module_policy(module: nn.Module, name: str) -> Policy:
     """Return a torch module as a policy that converts observations to its parameters' number type."""
     if any(isinstance(layer, nn.RNNBase | nn.RNNCellBase) for layer in module.modules()):
-        raise IncompatibleModelError(
-            f"{name} has recurrent layers; it carries a state from step to step, which cannot be distilled"
-        )
+        raise IncompatibleModelError(f"{name} has recurrent layers, whose state from step to step cannot be distilled")
     module.eval()
     first = next((parameter for parameter in module.parameters() if parameter.is_floating_point()), torch.empty(0))
 

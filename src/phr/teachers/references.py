@@ -102,7 +102,13 @@ def resolve(
     if name == ORACLE:
         if backend is not None:
             raise SettingError(f"the oracle searches; it has no backend {backend!r}")
-        return _oracle(env_id, 1 if horizon is None else horizon)
+        if env_id is None:
+            raise UsageError(f"the oracle needs --env-id; it solves {', '.join(SOLVABLE_IDS)}")
+        with make_env(env_id) as env:
+            if not env.shows_whole_grid:
+                raise UsageError(f"the oracle reads grids seen whole, not {env_id}; it solves {', '.join(SOLVABLE_IDS)}")
+            oracle = OraclePlanner(env.n_actions, 1 if horizon is None else horizon)
+        return Actor(ORACLE, oracle, env_id, "search", identity=ORACLE)
     if horizon is not None:
         raise UsageError(
             f"only the oracle takes a horizon; {name} has its own. Set the commitment to execute fewer actions."
@@ -127,12 +133,3 @@ def resolve(
 
         planner = onnx_planner(model)
     return Actor(name, planner, model.where(env_id, name), backend or "torch", model.manifest.commitment, model)
-
-
-def _oracle(env_id: str | None, horizon: int) -> Actor:
-    if env_id is None:
-        raise UsageError(f"the oracle needs --env-id; it solves {', '.join(SOLVABLE_IDS)}")
-    with make_env(env_id) as env:
-        if not env.shows_whole_grid:
-            raise UsageError(f"the oracle reads grids seen whole, not {env_id}; it solves {', '.join(SOLVABLE_IDS)}")
-        return Actor(ORACLE, OraclePlanner(env.n_actions, horizon), env_id, "search", identity=ORACLE)

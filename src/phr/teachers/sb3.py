@@ -73,9 +73,7 @@ class Sb3Network(nn.Module):
         known = (*names.extractors, names.hidden, names.head or names.hidden, *names.further)
         unknown = [key for key in weights if not key.startswith(known)]
         if unknown:
-            raise IncompatibleModelError(
-                f"{file.name}: {description.algorithm} has no parameter {unknown[0]!r} that phr knows"
-            )
+            raise IncompatibleModelError(f"{file.name}: phr knows no parameter {unknown[0]!r} of {description.algorithm}")
         self.normalize = None if normalization is None else NormalizeLayer(normalization)
         self.transpose = transpose
         is_image = description.normalize_images and description.observations.is_bytes and len(obs_shape) == 3
@@ -169,9 +167,7 @@ def _linear(weight: Tensor | None, bias: Tensor | None) -> nn.Linear:
 
 def _convolution(weight: Tensor, bias: Tensor, kernel: int, stride: int) -> nn.Conv2d:
     if weight.ndim != 4 or weight.shape[2:] != (kernel, kernel) or bias.shape != weight.shape[:1]:
-        raise ValueError(
-            f"a convolution has weights {tuple(weight.shape)}, the Nature network's kernel is {kernel}×{kernel}"
-        )
+        raise ValueError(f"a convolution has weights {tuple(weight.shape)}, NatureCNN's kernel is {kernel}×{kernel}")
     layer = nn.Conv2d(weight.shape[1], weight.shape[0], kernel, stride, device="meta")
     layer.weight, layer.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
     return layer

@@ -41,12 +41,10 @@ class Sb3File:
     """The parts of a `.zip` that can be read safely."""
 
     name: str
-    """Its path."""
     data: dict[str, Any]
     """The algorithm's settings; pickled values are dicts with a `:serialized:` entry."""
     weights: dict[str, Tensor]
     sha256: str
-    """Of the whole file."""
 
 
 def read_sb3_file(path: Path) -> Sb3File:
@@ -65,9 +63,7 @@ def read_sb3_file(path: Path) -> Sb3File:
                 )
             data, weights = (_member(archive, member, name) for member in (DATA, WEIGHTS))
     except _ZIP_ERRORS as error:
-        raise CorruptFileError(
-            f"{name} is not a readable .zip ({error}); it was truncated or edited, or is something else"
-        ) from error
+        raise CorruptFileError(f"{name} is not a readable .zip; it was truncated or edited: {error}") from error
     return Sb3File(name, _json(data, name), _tensors(weights, name), hashlib.sha256(content).hexdigest())
 
 
@@ -85,13 +81,9 @@ def _check_names(members: list[str], name: str) -> None:
 def _member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
     info = archive.getinfo(member)
     if info.flag_bits & _ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise CorruptFileError(
-            f"{name}: its member {member} is encrypted or packed in a way that Stable-Baselines3 does not use"
-        )
-    if info.file_size > _LARGEST[member]:
-        raise CorruptFileError(
-            f"{name}: its member {member} unpacks to {info.file_size:,} bytes, {_LARGEST[member]:,} is allowed"
-        )
+        raise CorruptFileError(f"{name}: its member {member} is encrypted, or compressed with an unknown method")
+    if info.file_size > (most := _LARGEST[member]):
+        raise CorruptFileError(f"{name}: its member {member} unpacks to {info.file_size:,} bytes, {most:,} is allowed")
     with archive.open(info) as file:  # `archive.read` would unpack first and compare with the stated size afterwards
         content = file.read(info.file_size + 1)
     if len(content) != info.file_size:
@@ -102,10 +94,10 @@ def _member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
 def _json(text: bytes, name: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{name}: its member {DATA} is not JSON") from error
+    except (ValueError, RecursionError):
+        data = None
     if not isinstance(data, dict):
-        raise CorruptFileError(f"{name}: its member {DATA} holds no settings")
+        raise CorruptFileError(f"{name}: its member {DATA} is not a JSON object of settings")
     return data
 
 
@@ -160,10 +152,9 @@ _OWN = "build it yourself in module:factory (docs/bring-your-own-policy.md)"
 
 @dataclass(frozen=True)
 class SpaceText:
-    """A space as the JSON describes it; None where it does not. Arrays are flat."""
+    """A space as the JSON describes it, None where it does not; `kind` is Gymnasium's class, arrays are flat."""
 
     kind: str
-    """`Box`, `Discrete`, ..."""
     shape: tuple[int, ...] | None
     dtype: str | None
     n: int | None = None
