@@ -26,7 +26,7 @@ def saved(experience: Experience, folder: Path) -> Path:
 
 def test_an_archive_says_what_it_was_logged_in(tmp_path: Path) -> None:
     logged = load_logged(saved(corridor_experience(), tmp_path))
-    assert (logged.env_id, logged.n_actions, logged.observation_space.shape) == (CORRIDOR, 2, (5,))
+    assert (logged.env_id, logged.action_space.n_outputs, logged.observation_space.shape) == (CORRIDOR, 2, (5,))
 
 
 def test_the_environment_may_be_one_that_is_not_installed(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_run_that_is_resumed_is_the_users_own_only_if_its_environment_is(tmp_p
     factory, config = "tests.helpers:make_corridor", a2c_config(total_timesteps=64, n_evaluations=1)
     runs.train_teacher(factory, config, tmp_path / "run")
     again = runs.train_teacher(factory, config, tmp_path / "run", resume=True)
-    assert (again.where(), again.hearsay) == (factory, False)
+    assert (again.where(), again.env_id_from_file) == (factory, False)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     (tmp_path / "run" / "manifest.json").write_text(json.dumps({**manifest, "env_id": EVIL}))
     with pytest.raises(UsageError, match="which is code"):
@@ -129,7 +129,7 @@ def test_what_the_user_names_is_run(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "mine", factory)
     assert phr.evaluate(folder, steps=8, runs=1, env_id=factory).return_mean == 1
     model = load_model(folder)
-    assert phr.evaluate(replace(model, hearsay=False), steps=8, runs=1).return_mean == 1, "made in this process"
+    assert phr.evaluate(replace(model, env_id_from_file=False), steps=8, runs=1).return_mean == 1, "made in this process"
 
 
 @pytest.mark.parametrize(

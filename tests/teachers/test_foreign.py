@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 import phr
-from phr.actions import Continuous, MultiDiscrete
+from phr.actions import Continuous, Discrete, MultiDiscrete
 from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError, UnknownModelError, UsageError
 from phr.observations import ObservationSpec
 from phr.plan import CategoricalPlan
@@ -304,7 +304,7 @@ def test_a_module_in_float64_is_shown_all_digits() -> None:
             return torch.tensor([[1.0, 3.0]]).repeat(len(obs), 1)
 
     sample = np.full((2, 1), 5_572_094.2)
-    teacher_of(Double(), sample, ObservationSpec((1,), np.dtype(float)), 2, "it")
+    teacher_of(Double(), sample, ObservationSpec((1,), np.dtype(float)), Discrete(2), "it")
     assert met[0].tolist() == sample.tolist()
 
 

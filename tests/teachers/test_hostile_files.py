@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from phr.errors import CorruptFileError, IncompatibleModelError, PhrError, UsageError
 from phr.experience.untrusted import read_npz
 from phr.storage.tensors import load_tensors
-from phr.teachers.foreign_onnx import read_foreign_onnx
+from phr.teachers.foreign_onnx import OnnxPolicy
 from phr.teachers.normalization import Normalization, load_normalization, read_vecnormalize
 from phr.teachers.references import resolve
 from phr.teachers.sb3 import read_sb3
@@ -226,7 +226,7 @@ def _pickle_bytes(folder: Path) -> bytes:
 READERS: dict[str, tuple[Callable[[Path], bytes], str, Callable[[Path], object]]] = {
     "zip": (lambda _folder: _policy_bytes(), "policy.zip", lambda path: read_sb3(path, env_id("vector"))),
     "statistics": (_normalization_bytes, "stats.npz", load_normalization),
-    "onnx": (lambda _folder: _onnx_bytes(), "policy.onnx", read_foreign_onnx),
+    "onnx": (lambda _folder: _onnx_bytes(), "policy.onnx", OnnxPolicy),
     "safetensors": (_safetensors_bytes, "model.safetensors", load_tensors),
     "pickle": (_pickle_bytes, "vecnormalize.pkl", lambda path: read_vecnormalize(path, trust=True)),
 }
@@ -322,7 +322,7 @@ def test_an_onnx_file_that_names_others_is_refused(tmp_path: Path, location: str
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=location)
     path = _as_file(model.SerializeToString(), "policy.onnx", tmp_path)
-    refused(lambda: read_foreign_onnx(path), "external data")
+    refused(lambda: OnnxPolicy(path), "external data")
 
 
 def test_an_onnx_file_with_unknown_operators_is_refused(tmp_path: Path) -> None:
@@ -330,6 +330,6 @@ def test_an_onnx_file_with_unknown_operators_is_refused(tmp_path: Path) -> None:
     model.graph.node[0].op_type, model.graph.node[0].domain = "Shell", "evil"
     path = _as_file(model.SerializeToString(), "policy.onnx", tmp_path)
     with pytest.raises(CorruptFileError, match="cannot be run by onnxruntime: .*evil"):
-        read_foreign_onnx(path)
+        OnnxPolicy(path)
     with pytest.raises((CorruptFileError, IncompatibleModelError)):
         resolve(path, env_id=env_id("vector"))

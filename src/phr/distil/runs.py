@@ -139,7 +139,7 @@ class Distillation:
         logged = None if self.read_episodes is None else self.read_episodes()
         settings = self._run_settings(logged)
         run = None if directory is None else RunDirectory(directory, settings, resume=resume)
-        from_file = self.teacher is None and logged is not None and logged.hearsay
+        from_file = self.teacher is None and logged is not None and logged.env_id_from_file
         if run is not None and run.is_complete:
             if self.save_episodes_to is not None and not self.save_episodes_to.with_suffix(".npz").exists():
                 raise OutputDirectoryError(
@@ -167,7 +167,7 @@ class Distillation:
             model = _finish(training.network, run, "student", self.env_id, space, notes)
         for line in model.manifest.notes.get("warnings", []):
             say(line)
-        return replace(model, hearsay=True) if from_file else model
+        return replace(model, env_id_from_file=True) if from_file else model
 
     def _run_settings(self, logged: Logged | None) -> dict[str, Any]:
         """Return what makes a run the same run, after a check of the recorded episodes."""

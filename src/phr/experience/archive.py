@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from phr.actions import Continuous, action_space_from_json
 from phr.errors import CorruptFileError
@@ -15,8 +13,8 @@ from phr.experience.untrusted import read_npz
 from phr.files import atomic_path, read_json, sha256_of, write_json
 
 _FORMAT = "phr-experience-2"
-_ARRAYS = ("obs", "actions", "teacher_logits", "rewards")
-"""Fields of a trajectory, in order."""
+_ARRAYS, _ENDS = ("obs", "actions", "teacher_logits", "rewards"), ("terminated", "truncated", "is_success")
+"""Fields of a trajectory, in order: one entry a step, one an episode."""
 
 
 def save_experience(experience: Experience, path: Path) -> None:
@@ -54,42 +52,32 @@ def load_experience(path: Path) -> Experience:
     Raises:
         CorruptFileError: If a file is missing, truncated, edited or not written by phr.
     """
-    path = path.with_suffix(".npz")
-    description = read_json(path.with_suffix(".json"))
-    described = isinstance(description, dict) and description.get("format") == _FORMAT
-    if not described or not {"env_id", "origin", "sha256"} <= description.keys():
-        raise CorruptFileError(f"{path.with_suffix('.json')} does not describe phr experience")
+    path, described = path.with_suffix(".npz"), path.with_suffix(".json")
+    description = read_json(described)
+    known = isinstance(description, dict) and description.get("format") == _FORMAT
+    if not known or not {"env_id", "origin", "sha256"} <= description.keys():
+        raise CorruptFileError(f"{described} does not describe phr experience")
     if not path.is_file():
         raise CorruptFileError(f"{path} is missing")
     if sha256_of(path) != description["sha256"]:
         raise CorruptFileError(f"{path} was truncated or edited: its SHA-256 is not the one in its JSON")
     arrays = read_npz(path)
-    missing = {*_ARRAYS, "lengths", "terminated", "truncated", "is_success"} - set(arrays)
-    if missing:
+    if missing := {*_ARRAYS, *_ENDS, "lengths"} - set(arrays):
         raise CorruptFileError(f"{path} lacks {', '.join(sorted(missing))}")
-    _check_arrays(arrays, path)
+    lengths = arrays["lengths"]
+    whole = lengths.ndim == 1 and lengths.dtype.kind in "iu" and lengths.size > 0 and bool((lengths > 0).all())
+    per_step, per_episode = ([arrays[name] for name in names] for names in (_ARRAYS, _ENDS))
+    fit = whole and all(each.shape[:1] == (lengths.sum(),) for each in per_step)
+    if not fit or any(each.shape != lengths.shape for each in per_episode):  # the hash does not prove it
+        raise CorruptFileError(f"{path} was edited: the lengths of its episodes are not those of its arrays")
     space = action_space_from_json(description.get("action_space"), arrays["teacher_logits"].shape[1])
     if isinstance(space, Continuous):
         space.check(arrays["actions"])
         arrays["actions"] = space.certain(arrays["actions"][:, None]).mode()[:, 0]  # as executed: clipped to the bounds
-    cuts = np.cumsum(arrays["lengths"])[:-1]
-    steps = (np.split(arrays[name], cuts) for name in _ARRAYS)
-    ends = (arrays[name] for name in ("terminated", "truncated", "is_success"))
+    steps = (np.split(arrays[name], np.cumsum(lengths)[:-1]) for name in _ARRAYS)
     trajectories = tuple(
         Trajectory(obs, actions, logits, rewards, bool(ended), bool(cut), None if success < 0 else bool(success))
-        for obs, actions, logits, rewards, ended, cut, success in zip(*steps, *ends, strict=True)
+        for obs, actions, logits, rewards, ended, cut, success in zip(*steps, *per_episode, strict=True)
     )
-    origin = description["origin"]
-    origin = None if origin is None else Origin.from_json(origin)
+    origin = None if description["origin"] is None else Origin.from_json(description["origin"])
     return Experience(description["env_id"], trajectories, origin, space)
-
-
-def _check_arrays(arrays: dict[str, NDArray[Any]], path: Path) -> None:
-    """Check that the arrays fit together, which the hash does not prove."""
-    lengths = arrays["lengths"]
-    whole = lengths.ndim == 1 and lengths.dtype.kind in "iu" and lengths.size > 0 and bool((lengths > 0).all())
-    steps = (int(lengths.sum()),) if whole else ()
-    per_step = [arrays[name].shape[:1] for name in _ARRAYS]
-    per_episode = [arrays[name].shape for name in ("terminated", "truncated", "is_success")]
-    if not whole or any(shape != steps for shape in per_step) or any(shape != lengths.shape for shape in per_episode):
-        raise CorruptFileError(f"{path} was edited: the lengths of its episodes are not those of its arrays")

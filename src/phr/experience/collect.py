@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from phr.actions import ActionSpace, one_by_one
+from phr.actions import one_by_one
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Lanes, Start, VectorSplit
 from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError
@@ -28,27 +28,16 @@ def collect_experience(
     sample_rng: np.random.Generator | None = None,
     on_episode: Callable[[int], None] = lambda _n: None,
 ) -> Experience:
-    """Record one whole episode from every start; the prefix of a start is not part of its episode.
+    """Record one whole episode from every start, in their order; the prefix of a start is not part of its episode.
 
-    Args:
-        teacher: Plans at every step; its first head acts.
-        vector: Environments whose autoreset is `DISABLED`.
-        starts: One episode each.
-        sample_rng: Samples the actions. By default the most likely ones are taken: the later actions of a sampling teacher
-            depend on chance, which the first observation cannot show.
-        on_episode: Called with the number of ended episodes, whenever some end.
-
-    Returns:
-        Trajectories in the order of `starts`.
-
-    Raises:
-        NonFiniteError: If an output of the teacher is NaN or infinite.
-        BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
+    The teacher plans at every step and its first head acts; NonFiniteError if an output is NaN or infinite. `sample_rng`
+    samples the actions. By default the most likely ones are taken: the later actions of a sampling teacher depend on chance,
+    which the first observation cannot show. `on_episode` gets the number of ended episodes, whenever some end.
     """
     lanes = Lanes(vector, starts)
     space = vector.action_space
     actions = np.zeros((vector.n_envs, *space.shape), space.dtype)
-    recorders: defaultdict[int, _Recorder] = defaultdict(lambda: _Recorder(space))
+    growing: defaultdict[int, list[tuple[Any, Any, Any, float]]] = defaultdict(list)
     ended: dict[int, Trajectory] = {}
     while (running := lanes.running).any():
         obs = vector.observe(running)
@@ -56,18 +45,26 @@ def collect_experience(
         logits = teacher_logits_of(plan)
         if not (finite := np.isfinite(logits).all(axis=1)).all():
             episode = lanes.episode[running][int(finite.argmin())]
-            raise non_finite_plan(teacher, f"step {len(recorders[episode].rewards)} of episode {episode} (both from 0)")
+            raise non_finite_plan(teacher, f"step {len(growing[episode])} of episode {episode} (both from 0)")
         chosen = plan.mode() if sample_rng is None else plan.sample(sample_rng)
         actions[running] = chosen[:, 0]
         step = vector.advance(actions, running)
         taken = one_by_one(actions)
         for row, lane in enumerate(np.flatnonzero(running).tolist()):
-            recorders[lanes.episode[lane]].add(obs[row], taken[lane], logits[row].copy(), float(step.rewards[lane]))
+            record = (obs[row].copy(), taken[lane], logits[row].copy(), float(step.rewards[lane]))
+            growing[lanes.episode[lane]].append(record)
         for lane in np.flatnonzero(step.done).tolist():
-            recorder = recorders.pop(lanes.episode[lane])
+            seen, done, outputs, rewards = zip(*growing.pop(lanes.episode[lane]), strict=True)
             terminated, info = bool(step.terminated[lane]), step.infos[lane]
-            success = reported_success(vector.envs[lane], info, terminated=terminated, last_reward=recorder.rewards[-1])
-            ended[lanes.episode[lane]] = recorder.trajectory(terminated, bool(step.truncated[lane]), success)
+            ended[lanes.episode[lane]] = Trajectory(
+                obs=np.stack(seen),
+                actions=np.array(done, space.dtype),
+                teacher_logits=np.stack(outputs).astype(np.float32),
+                rewards=np.array(rewards, np.float32),
+                terminated=terminated,
+                truncated=bool(step.truncated[lane]),
+                is_success=reported_success(vector.envs[lane], info, terminated=terminated, last_reward=rewards[-1]),
+            )
         lanes.begin_next(step.done)
         if step.done.any():
             on_episode(len(ended))
@@ -75,48 +72,16 @@ def collect_experience(
 
 
 def teacher_logits_of(plan: Plan) -> FloatArray:
-    """Return a view of a teacher's outputs for the next action, logits or continuous actions, shape `(batch, n_outputs)`.
-
-    Raises:
-        InvalidDataError: If its plan has no such outputs.
-    """
+    """Return a view of a teacher's outputs for the next action, logits or continuous actions, shape `(batch, n_outputs)`."""
     if not isinstance(plan, NetworkPlan):
         raise InvalidDataError(f"experience needs a teacher with logits over actions, got a {type(plan).__name__}")
     return plan.outputs[:, 0]
 
 
 def non_finite_plan(teacher: Planner, where: str) -> NonFiniteError:
-    """Return the error for a teacher whose output is NaN or infinite; `where` names the step."""
+    """Return the error for a teacher whose output is NaN or infinite."""
     name = getattr(teacher, "name", "") or type(teacher).__name__
     return NonFiniteError(f"the plan of the teacher {name} contains NaN or Inf at {where}; its outputs must be finite")
-
-
-class _Recorder:
-    """One growing episode."""
-
-    def __init__(self, space: ActionSpace) -> None:
-        self._space = space
-        self.obs: list[Any] = []
-        self.actions: list[Any] = []
-        self.logits: list[Any] = []
-        self.rewards: list[float] = []
-
-    def add(self, obs: Any, action: Any, logits: Any, reward: float) -> None:
-        self.obs.append(obs.copy())
-        self.actions.append(action)
-        self.logits.append(logits)
-        self.rewards.append(reward)
-
-    def trajectory(self, terminated: bool, truncated: bool, is_success: bool | None) -> Trajectory:
-        return Trajectory(
-            obs=np.stack(self.obs),
-            actions=np.array(self.actions, self._space.dtype),
-            teacher_logits=np.stack(self.logits).astype(np.float32),
-            rewards=np.array(self.rewards, np.float32),
-            terminated=terminated,
-            truncated=truncated,
-            is_success=is_success,
-        )
 
 
 _EPISODES = 16
@@ -128,16 +93,10 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Distinct observations on the planner's own way and off it: every second episode is played at random.
+    """Return distinct observations on the planner's own way and off it: every second episode is played at random.
 
-    An environment that refuses a random action is played by the planner alone from then on; one that refuses an action of
-    the planner begins another episode.
-
-    Args:
-        planner: Looks at every step and takes its most likely action.
-        env: Where.
-        n: Observations wanted.
-        rng: Draws seeds and random actions.
+    The planner looks at every step and takes its most likely action. An environment that refuses a random action is played
+    by the planner alone from then on; one that refuses an action of the planner begins another episode.
 
     Returns:
         Shape `(m, *observation_shape)` in random order, 1 <= m <= n; fewer than n where the environment has no more.
@@ -166,11 +125,7 @@ def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Ge
 
 
 def random_observations(space: spaces.Box, n: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Values drawn evenly between the bounds; where a range has no end, from a normal distribution cut off at them.
-
-    Returns:
-        Shape `(n, *space.shape)`, of the space's number type.
-    """
+    """Return `n` arrays drawn evenly between the bounds; where a range has no end, from a normal one cut off at them."""
     dtype: Any = space.dtype
     shape = (n, *space.shape)
     if dtype.kind in "biu":
@@ -180,5 +135,4 @@ def random_observations(space: spaces.Box, n: int, rng: np.random.Generator) -> 
     with np.errstate(over="ignore"):
         bounded = high - low <= _LARGEST
     even = rng.uniform(np.where(bounded, low, 0.0), np.where(bounded, high, 1.0), shape)
-    values = np.where(bounded, even, np.clip(rng.normal(size=shape), low, high))
-    return values.astype(dtype)
+    return np.where(bounded, even, np.clip(rng.normal(size=shape), low, high)).astype(dtype)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, Discrete
 from phr.envs.registry import make_env
@@ -36,18 +35,12 @@ MINARI_PREFIX = "minari:"
 def load_minari(name: str) -> tuple[str, Experience, spaces.Box]:
     """Read a local Minari dataset, `domain/dataset-v0`; return a hash of the episodes, the episodes, their space.
 
-    Raises:
-        MissingExtraError: If Minari is not installed.
-        UnknownModelError: If there is no such dataset here.
-        IncompatibleModelError: If its actions or observations are of a kind that phr does not read.
-        CorruptFileError: If it leads to other files or to code, claims more than it contains, or has an incomplete episode.
+    CorruptFileError if it leads to other files or to code, claims more than it contains, or has an incomplete episode.
     """
     try:
         minari: Any = importlib.import_module("minari")
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{MINARI_PREFIX}{name} needs the package {error.name}; pip install 'phr[minari]'"
-        ) from error
+        raise MissingExtraError(f"minari:{name} needs the package {error.name}; pip install 'phr[minari]'") from error
     try:
         folder = Path(importlib.import_module("minari.storage.datasets_root_dir").get_dataset_path(name)) / "data"
         if not folder.exists():
@@ -63,14 +56,13 @@ def load_minari(name: str) -> tuple[str, Experience, spaces.Box]:
 
 def _check(folder: Path) -> None:
     """Check a dataset's files before Minari reads them; ValueError if they are unsafe, inconsistent or of another format."""
-    said = read_json(folder / "metadata.json")
-    spaces_said = [said.get(name) for name in ("observation_space", "action_space")]
-    if not all(isinstance(each, str) for each in spaces_said):
+    metadata = read_json(folder / "metadata.json")
+    if not all(isinstance(metadata.get(name), str) for name in ("observation_space", "action_space")):
         # Minari would make the environment instead, from whatever code the file names.
         raise ValueError("its metadata must contain observation_space and action_space; phr does not make its environment")
-    if said.get("data_format") != "hdf5":
-        raise ValueError(f"phr reads Minari's format hdf5, this one is {said.get('data_format')!r}")
-    n_episodes, n_claimed = check_hdf5(folder / "main_data.hdf5"), said.get("total_episodes")
+    if metadata.get("data_format") != "hdf5":
+        raise ValueError(f"phr reads Minari's format hdf5, this one is {metadata.get('data_format')!r}")
+    n_episodes, n_claimed = check_hdf5(folder / "main_data.hdf5"), metadata.get("total_episodes")
     if n_claimed != n_episodes:
         raise ValueError(f"it claims {n_claimed} episodes and holds {n_episodes}")
 
@@ -78,9 +70,14 @@ def _check(folder: Path) -> None:
 def _read(dataset: Any, name: str) -> tuple[str, Experience, spaces.Box]:
     """Return what `load_minari` returns; a broken dataset may raise anything."""
     space, acted = dataset.observation_space, dataset.action_space
-    actions, first = _actions(acted, name)
-    box = _box(space, name)
-    trajectories = tuple(_trajectory(episode, space, box, actions, first, name) for episode in dataset.iterate_episodes())
+    first = int(acted.start) if isinstance(acted, spaces.Discrete) else 0
+    try:
+        actions = Discrete(int(acted.n)) if isinstance(acted, spaces.Discrete) else plannable(acted, repr(name))
+    except UnsupportedEnvironmentError as error:
+        raise IncompatibleModelError(f"the dataset {error}") from error
+    if not isinstance(space, spaces.Box | spaces.Discrete):
+        raise IncompatibleModelError(f"the dataset {name!r} has observations {space}; phr reads Box and Discrete ones")
+    trajectories = tuple(_trajectory(each, space, actions, first, name) for each in dataset.iterate_episodes())
     if not trajectories:
         raise CorruptFileError(f"the dataset {name!r} holds no episode")
     env_id = dataset.env_spec.id if dataset.env_spec is not None else f"{MINARI_PREFIX}{name}"
@@ -88,96 +85,58 @@ def _read(dataset: Any, name: str) -> tuple[str, Experience, spaces.Box]:
     found = hashlib.sha256()
     for part in ("obs", "actions", "rewards"):
         found.update(np.ascontiguousarray(experience.joined(part)).tobytes())
+    box = space if isinstance(space, spaces.Box) else spaces.Box(0.0, 1.0, experience.obs_shape, np.float32)
     return found.hexdigest(), experience, box
 
 
-def _actions(space: spaces.Space[Any], name: str) -> tuple[ActionSpace, int]:
-    """Return the action space from 0 on, and the number of its first action in the dataset."""
-    first = int(space.start) if isinstance(space, spaces.Discrete) else 0
-    try:
-        return plannable(spaces.Discrete(int(space.n)) if isinstance(space, spaces.Discrete) else space, repr(name)), first
-    except UnsupportedEnvironmentError as error:
-        raise IncompatibleModelError(f"the dataset {error}") from error
-
-
-def _box(space: spaces.Space[Any], name: str) -> spaces.Box:
-    if isinstance(space, spaces.Box):
-        return space
-    if isinstance(space, spaces.Discrete):
-        return spaces.Box(0.0, 1.0, (int(space.n),), np.float32)
-    raise IncompatibleModelError(
-        f"the dataset {name!r} has observations {space}; phr reads Box and Discrete ones of a dataset"
-    )
-
-
-def _trajectory(
-    episode: Any, space: spaces.Space[Any], box: spaces.Box, acted: ActionSpace, first: int, name: str
-) -> Trajectory:
-    """Convert an episode; Minari's last observation is left out, as no action follows it."""
-    n_steps = len(episode.rewards)
-    seen = np.asarray(episode.observations)
+def _trajectory(episode: Any, space: spaces.Box | spaces.Discrete, acted: ActionSpace, first: int, name: str) -> Trajectory:
+    """Convert an episode; Minari's last observation is left out, as no action follows it. `first` is its first action."""
+    n_steps, seen = len(episode.rewards), np.asarray(episode.observations)
     if len(seen) != n_steps + 1:
         raise CorruptFileError(f"the dataset {name!r} has an episode of {n_steps} steps with {len(seen)} observations")
+    if isinstance(space, spaces.Discrete):
+        places = seen[:-1].astype(np.int64) - int(space.start)
+        Discrete(int(space.n)).check(places)
+        obs = np.zeros((n_steps, int(space.n)), np.float32)
+        obs[np.arange(n_steps), places] = 1.0
+    else:
+        obs = np.ascontiguousarray(seen[:-1], space.dtype)
     actions = np.asarray(episode.actions).reshape(n_steps, *acted.shape)
     if acted.dtype.kind == "f" or actions.dtype.kind in "iu":
         actions = actions.astype(acted.dtype) - acted.dtype.type(first)
     acted.check(actions)
     certain = acted.certain(actions[:, None])  # actions out of bounds were clipped when they were executed
     terminated = bool(episode.terminations[-1])
+    reported = episode.infos.get("is_success") if isinstance(episode.infos, dict) else None  # one entry a step
     return Trajectory(
-        obs=_observations(seen[:-1], space, box),
+        obs=obs,
         actions=certain.mode()[:, 0],
         teacher_logits=certain.outputs[:, 0],
         rewards=np.asarray(episode.rewards, np.float32),
         terminated=terminated,
         truncated=bool(episode.truncations[-1]) or not terminated,  # a log that breaks off was cut
-        is_success=_success(episode.infos, name),
+        is_success=None if reported is None or not len(reported) else success_word(reported[-1], f"the dataset {name!r}"),
     )
-
-
-def _observations(seen: NDArray[Any], space: spaces.Space[Any], box: spaces.Box) -> NDArray[Any]:
-    if isinstance(space, spaces.Discrete):
-        places = seen.astype(np.int64) - int(space.start)
-        Discrete(int(space.n)).check(places)
-        rows = np.zeros((len(places), int(space.n)), np.float32)
-        rows[np.arange(len(places)), places] = 1.0
-        return rows
-    return np.ascontiguousarray(seen, box.dtype)
-
-
-def _success(infos: Any, name: str) -> bool | None:
-    """Return what the info of an episode's last step reports; infos contain one entry a step."""
-    reported = infos.get("is_success") if isinstance(infos, dict) else None
-    return None if reported is None or not len(reported) else success_word(reported[-1], f"the dataset {name!r}")
 
 
 @dataclass(frozen=True, eq=False)
 class Logged:
-    """Episodes and their spaces.
+    """Episodes and their spaces; `identity` is a hash of the episodes.
 
     Attributes:
-        name: The user's reference.
-        identity: A hash of the episodes.
-        experience: The episodes.
-        observation_space: Of their observations.
-        hearsay: Only the file names the environment, not the user.
+        env_id_from_file: Whether the environment id comes from the file, and not from the user.
     """
 
     name: str
     identity: str
     experience: Experience
     observation_space: spaces.Box
-    hearsay: bool = True
+    env_id_from_file: bool = True
 
     @property
     def env_id(self) -> str:
-        """Where they were logged."""
+        """The environment's id."""
         return self.experience.env_id
-
-    @property
-    def n_actions(self) -> int:
-        """Numbers for one action: the size of a discrete action space."""
-        return self.action_space.n_outputs
 
     @property
     def action_space(self) -> ActionSpace:
@@ -186,16 +145,9 @@ class Logged:
 
 
 def load_logged(reference: str | Path | None, env_id: str | None = None) -> Logged:
-    """Read logged episodes.
+    """Read logged episodes from an `.npz` that `phr distill --save-experience` wrote, or from `minari:NAME`.
 
-    Args:
-        reference: An `.npz` that `phr distill --save-experience` wrote, or `minari:NAME`.
-        env_id: Their environment, in place of the recorded one; its spaces must be the same.
-
-    Raises:
-        UsageError: If there is no reference.
-        CorruptFileError: If the file is missing, truncated or edited.
-        IncompatibleModelError: If they do not fit the environment, or phr does not plan such actions.
+    `env_id` replaces the recorded environment, whose spaces must be the same; IncompatibleModelError if they are not.
     """
     if reference is None:
         raise UsageError("there is nothing to learn from; give a TEACHER, or --experience FILE.npz or minari:NAME")
@@ -205,29 +157,24 @@ def load_logged(reference: str | Path | None, env_id: str | None = None) -> Logg
     else:
         experience = load_experience(Path(name))
         logged = Logged(name, sha256_of(Path(name).with_suffix(".npz")), experience, space_of(experience))
-    return logged if env_id is None else _in_environment(logged, env_id)
-
-
-def space_of(experience: Experience) -> spaces.Box:
-    """Return a Box of the observations: bytes are 0/1 planes if none is larger, else 0 .. 255; numbers are unbounded."""
-    dtype = experience.trajectories[0].obs.dtype
-    low: float = 0
-    high: float = 1
-    if dtype.kind == "f":
-        low, high = -np.inf, np.inf
-    elif dtype.kind != "b" and not (dtype == np.uint8 and all(each.obs.max() <= 1 for each in experience.trajectories)):
-        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-    return spaces.Box(low, high, experience.obs_shape, dtype.type)
-
-
-def _in_environment(logged: Logged, env_id: str) -> Logged:
+    if env_id is None:
+        return logged
     with make_env(env_id) as env:
         space, actions = env.observation_space, env.action_space
     own = logged.observation_space
     if (own.shape, own.dtype, logged.action_space) != (space.shape, space.dtype, actions):
         raise IncompatibleModelError(
-            f"{logged.name} has observations {own.shape} of {own.dtype} and {logged.action_space}, "
+            f"{name} has observations {own.shape} of {own.dtype} and {logged.action_space}, "
             f"{env_id} has {space.shape} of {space.dtype} and {actions}"
         )
     experience = replace(logged.experience, env_id=env_id)
-    return replace(logged, experience=experience, observation_space=space, hearsay=False)
+    return replace(logged, experience=experience, observation_space=space, env_id_from_file=False)
+
+
+def space_of(experience: Experience) -> spaces.Box:
+    """Return a Box of the observations: bytes are 0/1 planes if none is larger, else 0 .. 255; numbers are unbounded."""
+    dtype = experience.trajectories[0].obs.dtype
+    low, high = (-np.inf, np.inf) if dtype.kind == "f" else (0, 1)
+    if dtype.kind not in "bf" and not (dtype == np.uint8 and all(each.obs.max() <= 1 for each in experience.trajectories)):
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    return spaces.Box(low, high, experience.obs_shape, dtype.type)

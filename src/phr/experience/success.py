@@ -23,10 +23,7 @@ error where success is unknown. A number q from 0 to 1: those whose return is no
 def success_word(value: object, where: str) -> bool | None:
     """Read one value of `info["is_success"]`: True, False, 0 or 1 of any number type, or an array of one of these.
 
-    Anything else means unknown: None, NaN, other numbers, text.
-
-    Raises:
-        BrokenEnvironmentError: If it contains more than one element; the message begins with `where`.
+    Anything else means unknown: None, NaN, other numbers, text. The message about several elements begins with `where`.
     """
     if isinstance(value, list | tuple) or hasattr(value, "__array__"):
         elements = np.asarray(value, object)
@@ -42,11 +39,8 @@ def success_word(value: object, where: str) -> bool | None:
 def reported_success(env: SplitEnv, info: Mapping[str, Any], *, terminated: bool, last_reward: float) -> bool | None:
     """Return what an environment reports about an episode that has ended; None where it reports nothing.
 
-    Args:
-        env: The environment; MiniGrid reports through its reward, which is positive at the goal and 0 for every other end.
-        info: Of the last step. `info["is_success"]` is the report, as in Stable-Baselines3.
-        terminated: The episode ended by itself rather than by a limit.
-        last_reward: Reward of the last step.
+    The report is `info["is_success"]` of the last step, as in Stable-Baselines3. MiniGrid reports through its reward, which
+    is positive at the goal and 0 for every other end.
 
     Raises:
         BrokenEnvironmentError: If the report contains more than one element.
@@ -59,12 +53,7 @@ def reported_success(env: SplitEnv, info: Mapping[str, Any], *, terminated: bool
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """Which episodes of a set were successes.
-
-    Attributes:
-        success: One entry an episode; None where it is unknown.
-        reason: How it is known, or why it is unknown.
-    """
+    """Which episodes of a set were successes, None where it is unknown; and how it is known, or why not."""
 
     success: tuple[bool | None, ...]
     reason: str
@@ -93,13 +82,13 @@ def judge_episodes(
     The environment's report counts. Without one, an episode was a success if it terminated with a positive last reward,
     provided that this rule separates good episodes from bad ones. It does not where every reward is 0 or every reward is
     positive (CartPole), where rewards are costs (Acrobot), where no episode ends by itself (HalfCheetah), and where episodes
-    end because something failed (see `_ending_is_failing`).
+    end because something failed (see `_against_the_rule`).
 
     Args:
         reported: From `reported_success`.
         terminated: Whether the episodes ended by themselves rather than by a limit.
-        last_rewards: Rewards of their last steps.
-        returns: Sums of their rewards.
+        last_rewards: Reward of each episode's last step.
+        returns: Sum of each episode's rewards.
         reward_range: Least and greatest reward of any step.
 
     Source: The rule is that of Wagner et al. 2021 (arXiv:2106.10075).
@@ -121,7 +110,13 @@ def judge_episodes(
 def _against_the_rule(
     by_rule: NDArray[np.bool_], terminated: NDArray[np.bool_], returns: NDArray[Any], reward_range: tuple[float, float]
 ) -> str | None:
-    """Return why a positive last reward at termination does not mean success in a set of episodes; None where it does."""
+    """Return why a positive last reward at termination does not mean success in a set of episodes; None where it does.
+
+    A walker that falls ends on a positive reward (Hopper, Walker2d); one that keeps going is truncated with a larger return.
+    If none ended on a positive reward, a fall may have cost something (Ant): then all terminated episodes are compared with
+    the truncated ones. Games that are played until they are lost (Breakout, Flappy Bird) have a positive mean return and no
+    success.
+    """
     low, high = reward_range
     if low == high == 0:
         return "every reward is 0"
@@ -131,32 +126,16 @@ def _against_the_rule(
         return "every reward is positive"
     if not terminated.any():
         return "no episode terminated, only limits ended them"
-    return "episodes seem to end by failing" if _ending_is_failing(by_rule, terminated, returns) else None
-
-
-def _ending_is_failing(success: NDArray[np.bool_], terminated: NDArray[np.bool_], returns: NDArray[Any]) -> bool:
-    """Return whether episodes end by themselves because something failed.
-
-    A walker that falls ends on a positive reward (Hopper, Walker2d); one that keeps going is truncated with a larger return.
-    If none ended on a positive reward, a fall may have cost something (Ant): then all terminated episodes are compared with
-    the truncated ones. Games that are played until they are lost (Breakout, Flappy Bird) have a positive mean return and no
-    success.
-    """
-    if not success.any() and terminated.any() and returns.mean() > 0:
-        return True
-    ended = success if success.any() else terminated
-    return bool(ended.any() and not ended.all() and returns[ended].mean() < returns[~ended].mean())
+    ended = by_rule if by_rule.any() else terminated
+    fails = not by_rule.any() and returns.mean() > 0
+    if fails or (not ended.all() and returns[ended].mean() < returns[~ended].mean()):
+        return "episodes seem to end by failing"
+    return None
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """A choice among trajectories.
-
-    Attributes:
-        keep: One entry per trajectory.
-        is_success: Whether the kept episodes are the successes.
-        reason: One sentence for the user.
-    """
+    """A choice among trajectories, with one sentence for the user; `is_success`: the kept episodes are the successes."""
 
     keep: NDArray[np.bool_]
     is_success: bool
@@ -172,41 +151,27 @@ def check_keep(keep: object) -> None:
         raise SettingError(f"keep must be one of {words}, or a quantile of returns from 0 to 1; got {keep!r}")
 
 
-def judge_experience(experience: Experience) -> Judgement:
-    """Decide which recorded episodes were successes."""
-    trajectories, rewards = experience.trajectories, experience.joined("rewards")
-    return judge_episodes(
-        [each.is_success for each in trajectories],
-        terminated=[each.terminated for each in trajectories],
-        last_rewards=[float(each.rewards[-1]) for each in trajectories],
-        returns=[each.episode_return for each in trajectories],
-        reward_range=(float(rewards.min()), float(rewards.max())),
-    )
-
-
 def select_episodes(experience: Experience, keep: Keep = "auto") -> Selection:
-    """Choose the episodes to learn from.
+    """Choose the episodes to learn from; NoSuccessError if successes are to be kept and no episode was one.
 
-    Args:
-        experience: What the teacher did.
-        keep: Which of them; see `Keep`.
-
-    Raises:
-        NoSuccessError: If successes are to be kept, success is known, and no episode was one.
-        SettingError: If `keep` is not one of its values, or is `successes` and success is unknown.
+    SettingError if `keep` is not one of its values, or is `successes` and success is unknown.
     """
     check_keep(keep)
-    n = len(experience.trajectories)
+    trajectories, rewards = experience.trajectories, experience.joined("rewards")
+    n, returns = len(trajectories), np.array([each.episode_return for each in trajectories])
     if keep == "all":
         return Selection(np.ones(n, bool), False, f"kept all {n} episodes, as asked (keep='all')")
     if not isinstance(keep, str):
-        returns = np.array([each.episode_return for each in experience.trajectories])
         least = float(np.quantile(returns, keep))
-        best = returns >= least
-        return Selection(
-            best, False, f"kept {best.sum()} of {n} episodes: returns of at least {least:.6g}, their quantile {keep:g}"
-        )
-    judged = judge_experience(experience)
+        best, bound = returns >= least, f"returns of at least {least:.6g}, their quantile {keep:g}"
+        return Selection(best, False, f"kept {best.sum()} of {n} episodes: {bound}")
+    judged = judge_episodes(
+        [each.is_success for each in trajectories],
+        terminated=[each.terminated for each in trajectories],
+        last_rewards=[float(each.rewards[-1]) for each in trajectories],
+        returns=returns,
+        reward_range=(float(rewards.min()), float(rewards.max())),
+    )
     if judged.n_successes is None:
         if keep == "successes":
             raise SettingError(

@@ -17,13 +17,8 @@ from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError
 class Origin:
     """Which teacher recorded an experience, and how; enough to record it again.
 
-    Attributes:
-        teacher: The user's name of the teacher.
-        teacher_id: SHA-256 of its model file; its name (`oracle`) without one.
-        seed: Of the starts and of sampled actions.
-        prefix: Fewest and most random, unrecorded actions before each episode.
-        sampled: Whether the teacher sampled; otherwise it took its most likely actions.
-        versions: Of phr and of the libraries that recorded it.
+    `teacher_id` is the SHA-256 of the teacher's model file, or its name without one. `prefix` is the fewest and the most
+    random, unrecorded actions before each episode. `sampled`: the teacher sampled instead of taking its most likely actions.
     """
 
     teacher: str
@@ -55,22 +50,15 @@ _KINDS = {"obs": "biuf", "actions": "iuf", "teacher_logits": "f", "rewards": "bi
 class Trajectory:
     """One episode. The terminal observation takes no action, so it is not part of it.
 
-    Args:
+    Attributes:
         obs: Observations that were acted on, shape `(length, *observation_shape)`.
         actions: The actions taken there, shape `(length, *action_shape)`: int64, or float32 for continuous ones.
         teacher_logits: The teacher's outputs at those observations, float32, shape `(length, n_outputs)`: logits, or for
             continuous actions its actions before they were clipped to the bounds.
         rewards: float32, shape `(length,)`.
-        terminated: The last step ended the episode for good.
-        truncated: The last step was cut off by a limit.
         is_success: What the environment reports (see `reported_success`); None where it reports nothing.
 
-    Arrays of similar dtypes are converted.
-
-    Raises:
-        InvalidDataError: If the arrays differ in length or are not numbers, the episode is empty or has not ended, or a
-            discrete action is outside the logits' range.
-        NonFiniteError: If an observation, an action, a logit or a reward is not finite, or too large for float32.
+    Arrays of similar dtypes are converted. InvalidDataError if they do not fit together, NonFiniteError for NaN or infinity.
     """
 
     obs: NDArray[Any]
@@ -94,18 +82,18 @@ class Trajectory:
                 raise InvalidDataError(f"{name} of a trajectory must have a dtype of kind {kinds!r}, got {found}")
         if self.actions.ndim == 1:
             Discrete(self.teacher_logits.shape[1]).check(self.actions)
-        whole = self.actions.dtype.kind in "iu"
-        dtypes = {"actions": np.int64 if whole else np.float32, "teacher_logits": np.float32, "rewards": np.float32}
-        for name, dtype in {**dtypes, "obs": self.obs.dtype.newbyteorder("=")}.items():
+        dtypes: dict[str, Any] = {
+            "obs": self.obs.dtype.newbyteorder("="),
+            "actions": np.int64 if self.actions.dtype.kind in "iu" else np.float32,
+            "teacher_logits": np.float32,
+            "rewards": np.float32,
+        }
+        for name, dtype in dtypes.items():
             with np.errstate(over="ignore"):  # what float32 does not hold is refused below
                 object.__setattr__(self, name, getattr(self, name).astype(dtype, copy=False))
-            self._refuse_non_finite(name)
-
-    def _refuse_non_finite(self, name: str) -> None:
-        values = getattr(self, name)
-        if values.dtype.kind == "f" and not (finite := np.isfinite(values.reshape(self.length, -1)).all(axis=1)).all():
-            step = int(finite.argmin())
-            raise NonFiniteError(f"{name} contains NaN or Inf at step {step} of {self.length} (from 0)")
+            values = getattr(self, name)
+            if values.dtype.kind == "f" and not (finite := np.isfinite(values.reshape(self.length, -1)).all(axis=1)).all():
+                raise NonFiniteError(f"{name} contains NaN or Inf at step {finite.argmin()} of {self.length} (from 0)")
 
     @property
     def length(self) -> int:
@@ -120,16 +108,11 @@ class Trajectory:
 
 @dataclass(frozen=True, eq=False)
 class Experience:
-    """Trajectories of one teacher in one environment.
+    """Trajectories of one teacher in one environment; InvalidDataError if there is none, or if they disagree.
 
-    Args:
-        env_id: Where they were recorded.
-        trajectories: At least one; all with the same observation shape and number of actions.
-        origin: Who recorded them, and how; None where that is unknown.
+    Attributes:
+        origin: None where it is unknown.
         actions_in: Their action space; None for Discrete with an action for each logit.
-
-    Raises:
-        InvalidDataError: If there is none, if they disagree, or if an action is not in the space.
     """
 
     env_id: str
@@ -155,7 +138,7 @@ class Experience:
 
     @property
     def n_actions(self) -> int:
-        """The teacher's outputs for one action: the size of a discrete action space."""
+        """The number of the teacher's outputs for one action."""
         return int(self.trajectories[0].teacher_logits.shape[1])
 
     @property

@@ -25,13 +25,12 @@ _ERRORS = (
 _LONGEST_HEADER = 10_000
 """Bytes; numpy reads a header whole before it judges it."""
 
+_MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
+"""Bytes of memory of this machine."""
+
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Return every array of an .npz; pickled ones are refused, and nothing is allocated before its size is checked.
-
-    Raises:
-        CorruptFileError: If the file is missing, truncated or edited, or claims larger arrays than it contains.
-    """
+    """Return every array of an .npz; pickled ones are refused, and nothing is allocated before its size is checked."""
     if not path.is_file():
         raise CorruptFileError(f"{path} is missing")
     try:
@@ -44,18 +43,11 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         raise CorruptFileError(f"{path} is not a readable .npz: {reason}") from error
 
 
-def machine_memory() -> int:
-    """Return the bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
-
-
 def _check_sizes(archive: zipfile.ZipFile) -> None:
     """Compare every array's header with the size of its member, and the sum with the machine's memory; else ValueError."""
     infos = archive.infolist()
-    total = sum(info.file_size for info in infos)
-    memory = machine_memory()
-    if total > memory:
-        raise ValueError(f"it unpacks to {total:,} bytes, this machine has {memory:,}")
+    if (total := sum(info.file_size for info in infos)) > _MEMORY:
+        raise ValueError(f"it unpacks to {total:,} bytes, this machine has {_MEMORY:,}")
     for info in infos:
         with archive.open(info) as member:
             shape, dtype = _header(member)
@@ -87,12 +79,10 @@ _MOST_PACKED = 1100
 def check_hdf5(path: Path) -> int:
     """Return the number of top-level groups of an HDF5 file.
 
-    Raises:
-        ValueError: If it leads to other files, or claims arrays larger than its content or this machine's memory.
-        OSError: If it is not an HDF5 file.
+    ValueError if it leads to other files, or claims arrays larger than its content or this machine's memory.
     """
     h5py: Any = importlib.import_module("h5py")
-    total, seen, memory = 0, set(), machine_memory()
+    total, seen = 0, set()
     with h5py.File(path, "r") as file:
         groups = [file]
         while groups:
@@ -109,8 +99,8 @@ def check_hdf5(path: Path) -> int:
                     groups.append(found)
                 elif isinstance(found, h5py.Dataset):
                     total += _size_of(found)
-                    if total > memory:
-                        raise ValueError(f"it unpacks to {total:,} bytes or more, this machine has {memory:,}")
+                    if total > _MEMORY:
+                        raise ValueError(f"it unpacks to {total:,} bytes or more, this machine has {_MEMORY:,}")
         return len(file)
 
 
@@ -119,8 +109,7 @@ def _size_of(dataset: Any) -> int:
     if dataset.external or dataset.is_virtual:
         raise ValueError(f"the values of {dataset.name} lie in another file, which phr does not open")
     claimed = 0 if dataset.shape is None else math.prod(dataset.shape) * dataset.dtype.itemsize
-    packed = dataset.id.get_create_plist().get_nfilters() > 0
-    held = dataset.id.get_storage_size() * (_MOST_PACKED if packed else 1)
-    if claimed > held:
-        raise ValueError(f"{dataset.name} claims {claimed:,} bytes and holds {dataset.id.get_storage_size():,}")
+    held, packed = dataset.id.get_storage_size(), dataset.id.get_create_plist().get_nfilters() > 0
+    if claimed > held * (_MOST_PACKED if packed else 1):
+        raise ValueError(f"{dataset.name} claims {claimed:,} bytes and holds {held:,}")
     return int(claimed)

@@ -37,13 +37,13 @@ class Model:
         network: In evaluation mode.
         manifest: Its description.
         directory: Its folder on disk, None if there is none.
-        hearsay: Whether its environment id comes from a file, which may name untrusted code, and not from the user.
+        env_id_from_file: Whether its environment id comes from a file, which may name untrusted code, not from the user.
     """
 
     network: PlanNetwork
     manifest: Manifest
     directory: Path | None = None
-    hearsay: bool = False
+    env_id_from_file: bool = False
 
     @property
     def planner(self) -> TorchPlanner:
@@ -71,7 +71,8 @@ class Model:
         Raises:
             UsageError: If the user gives none and the id in the file would run code.
         """
-        return env_id_of_file(self.env_id, env_id or (None if self.hearsay else self.env_id), name or str(self.directory))
+        chosen = env_id or (None if self.env_id_from_file else self.env_id)
+        return env_id_of_file(self.env_id, chosen, name or str(self.directory))
 
 
 def save_model(directory: Path, network: PlanNetwork, manifest: Manifest) -> Model:
@@ -107,13 +108,13 @@ def load_model(directory: Path) -> Model:
         )
     network = blank_network(config)
     restore_network(network, load_tensors(directory / MODEL)[0], prefix="")
-    return Model(network.eval(), manifest, directory, hearsay=True)
+    return Model(network.eval(), manifest, directory, env_id_from_file=True)
 
 
 def load_own(directory: Path, env_id: str) -> Model:
     """Read the model of a run in an environment that the user named; for errors see `load_model`."""
     model = load_model(directory)
-    return replace(model, hearsay=model.env_id != env_id)
+    return replace(model, env_id_from_file=model.env_id != env_id)
 
 
 class RunDirectory:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from phr.protocols import Planner
 from phr.storage.model import Model
 from phr.storage.tensors import digest
 from phr.teachers.normalization import load_normalization
-from phr.teachers.policy import ContinuousTeacher, PolicyTeacher, required_arguments, teacher_of
+from phr.teachers.policy import PolicyTeacher, arguments_of, teacher_of
 from phr.teachers.sb3 import read_sb3
 
 _PLAIN = (str, int, float, bool, type(None), np.generic, np.dtype, torch.device, ActionSpace)
@@ -50,7 +49,7 @@ def identity_of(policy: Any) -> str:
 
 
 def _part(value: Any) -> str:
-    """The identity of an attribute's value, `""` where it cannot be known."""
+    """Return the identity of an attribute's value, `""` where it cannot be known."""
     if isinstance(value, _PLAIN):
         return f"{type(value).__name__} {value!r}"
     if isinstance(value, np.ndarray):
@@ -88,8 +87,6 @@ class Actor:
 
     Attributes:
         reference: The user's text.
-        planner: What it names.
-        env_id: The environment to act in.
         backend: What computes the plans.
         commitment: Default number of actions to execute per look; None for the whole horizon.
         model: The network and its manifest, None for other planners.
@@ -107,7 +104,7 @@ class Actor:
     @property
     def action_only(self) -> bool:
         """Return whether it returns actions instead of probabilities."""
-        return isinstance(self.planner, PolicyTeacher | ContinuousTeacher) and self.planner.action_only
+        return isinstance(self.planner, PolicyTeacher) and self.planner.action_only
 
 
 def is_sb3(reference: object) -> bool:
@@ -116,54 +113,66 @@ def is_sb3(reference: object) -> bool:
 
 
 def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Actor:
-    """Read, import or wrap a policy.
+    """Read, import or wrap a policy to act in `env_id`, which is required.
 
-    Args:
-        reference: `FILE.zip`, a third-party `FILE.onnx`, `module:factory`, a torch module, a function, or a planner.
-        env_id: The environment to act in; required.
-        reading: What its file does not record.
-
-    Raises:
-        UsageError: If `env_id` is None, or the reference cannot be read.
-        CorruptFileError: If a file was truncated or edited.
+    The reference is `FILE.zip`, a third-party `FILE.onnx`, `module:factory`, a torch module, a function, or a planner.
     """
-    name, is_file = name_of(reference), isinstance(reference, str | Path)
+    name, policy, backend = name_of(reference), reference, "python"
+    is_file = isinstance(reference, str | Path)
     if is_file and Path(name).suffix in PICKLES:
-        raise _pickled(name)
+        raise CorruptFileError(
+            f"{name} is a pickle, which can run any code when it is read, so phr reads none (VecNormalize statistics: "
+            f"phr convert {name} --out stats.npz --trust; a policy: load it in a module:factory of your own)"
+        )
     if is_file and name.endswith(".onnx"):
-        from phr.teachers.foreign_onnx import read_foreign_onnx  # onnxruntime, which others need not wait for
+        from phr.teachers.foreign_onnx import OnnxPolicy  # onnxruntime, which others need not wait for
 
-        policy, identity = read_foreign_onnx(Path(name))
-        return _wrapped(name, policy, _named(name, env_id), "onnx", identity, choose=policy.choose_output)
-    if is_sb3(reference):
+        policy, backend = OnnxPolicy(Path(name)), "onnx"
+    elif is_sb3(reference):
         if not Path(name).is_file():
             raise UnknownModelError(f"there is no file {name}")
-        return _zip(name, _named(name, env_id), reading)
-    if is_file:
-        factory = find_factory(name, UnknownModelError)
-        return _from_factory(name, factory, _named(name, env_id))
-    env_id = _named(name, env_id)
-    if isinstance(reference, Planner):
-        return Actor(name, reference, env_id, "python", identity=identity_of(reference))
-    return _wrapped(name, reference, env_id, "python", identity_of(reference))
-
-
-def _zip(name: str, env_id: str, reading: Reading) -> Actor:
-    normalization = None if reading.normalize is None else load_normalization(Path(reading.normalize))
-    teacher, sha256 = read_sb3(Path(name), env_id, activation=reading.activation, normalization=normalization)
-    parts = [sha256, reading.activation or "", "" if normalization is None else normalization.identity]
-    identity = hashlib.sha256(" ".join(parts).encode()).hexdigest() if any(parts[1:]) else sha256
+    elif is_file:
+        policy = find_factory(name, UnknownModelError)
+    if env_id is None:
+        raise UsageError(f"{name} does not record its environment; add --env-id ID (a Gymnasium id, or module:factory)")
+    if is_sb3(reference):
+        teacher = _read_zip(Path(name), env_id, reading)
+        return Actor(name, teacher, env_id, "torch", identity=teacher.identity)
+    if is_file and backend == "python" and not isinstance(policy, nn.Module):
+        policy = _made_by(policy, name, env_id)
+    identity = identity_of(policy) or (name if is_file else "")
+    if isinstance(policy, Planner):
+        return Actor(name, policy, env_id, backend, identity=identity)
+    with make_env(env_id) as env:
+        sample = _sample_of(env)
+        if backend == "onnx":
+            policy.choose_output(sample, env.action_space)
+        spec = ObservationSpec.of(env.observation_space)
+        teacher = teacher_of(policy, sample, spec, env.action_space, name, env.shown)
     teacher.identity = identity
-    return Actor(name, teacher, env_id, "torch", identity=identity)
+    return Actor(name, teacher, env_id, backend, identity=identity)
 
 
-def _from_factory(name: str, factory: Any, env_id: str) -> Actor:
-    if isinstance(factory, nn.Module):
-        return _wrapped(name, factory, env_id, "python", identity_of(factory))
+def _read_zip(path: Path, env_id: str, reading: Reading) -> PolicyTeacher:
+    """Read a policy; its identity depends on all that it was read with."""
+    normalization = None if reading.normalize is None else load_normalization(Path(reading.normalize))
+    teacher, sha256 = read_sb3(path, env_id, activation=reading.activation, normalization=normalization)
+    parts = [sha256, reading.activation or "", "" if normalization is None else normalization.identity]
+    teacher.identity = hashlib.sha256(" ".join(parts).encode()).hexdigest() if any(parts[1:]) else sha256
+    return teacher
+
+
+def _made_by(factory: Any, name: str, env_id: str) -> Any:
+    """Return the policy that a factory makes from nothing, or from the environment: its one required argument, or `env`."""
     if not callable(factory):
         raise UnknownModelError(f"{name} is a {type(factory).__name__}, not a function that makes a policy")
+    names, needed = arguments_of(factory)
+    if len(needed) > 1:
+        raise IncompatibleModelError(
+            f"{name} needs {', '.join(needed)}; a factory is called with nothing, or with the environment"
+        )
     try:
-        if _takes_env(factory, name):
+        if needed or names[:1] == ["env"]:
             with make_env(env_id) as env:
                 policy = factory(env.gym_env)
         else:
@@ -175,57 +184,18 @@ def _from_factory(name: str, factory: Any, env_id: str) -> Actor:
             f"{name} made no policy: {type(error).__name__}: {error} (it is called with nothing, or with the environment, "
             "and returns the policy)"
         ) from error
-    if isinstance(policy, Planner):
-        return Actor(name, policy, env_id, "python", identity=identity_of(policy) or name)
-    if not callable(policy):
+    if not isinstance(policy, Planner) and not callable(policy):
         raise IncompatibleModelError(f"{name} returned a {type(policy).__name__}, not a torch module or a function")
-    return _wrapped(name, policy, env_id, "python", identity_of(policy) or name)
-
-
-def _takes_env(factory: Callable[..., Any], name: str) -> bool:
-    """Whether a factory takes the environment: as its one argument without a default, or as one named `env`."""
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    needed = required_arguments(parameters)
-    if len(needed) > 1:
-        raise IncompatibleModelError(
-            f"{name} needs {', '.join(needed)}; a factory is called with nothing, or with the environment"
-        )
-    return bool(needed) or next((each.name for each in parameters), "") == "env"
-
-
-def _wrapped(
-    name: str,
-    policy: Any,
-    env_id: str,
-    backend: str,
-    identity: str,
-    choose: Callable[[NDArray[Any], ActionSpace], None] = lambda _sample, _actions: None,
-) -> Actor:
-    with make_env(env_id) as env:
-        sample = _sample_of(env)
-        choose(sample, env.action_space)
-        spec = ObservationSpec.of(env.observation_space)
-        teacher = teacher_of(policy, sample, spec, env.action_space, name, env.shown)
-    teacher.identity = identity
-    return Actor(name, teacher, env_id, backend, identity=identity)
+    return policy
 
 
 def _sample_of(env: SplitEnv) -> NDArray[Any]:
-    """First observations of a few episodes, repeated; no action is executed, as some may be illegal."""
+    """Return the first observations of a few episodes, repeated; no action is executed, as some may be illegal."""
     first = []
     for seed in range(_RESETS):
         env.reset(seed)
         first.append(env.observe().copy())
-    return np.stack([first[index % _RESETS] for index in range(_SAMPLE)])
-
-
-def _named(name: str, env_id: str | None) -> str:
-    if env_id is None:
-        raise UsageError(f"{name} does not record its environment; add --env-id ID (a Gymnasium id, or module:factory)")
-    return env_id
+    return np.stack(first * (_SAMPLE // _RESETS))
 
 
 def name_of(reference: Any) -> str:
@@ -234,10 +204,3 @@ def name_of(reference: Any) -> str:
         return str(reference)
     kind = reference if inspect.isroutine(reference) or inspect.isclass(reference) else type(reference)
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _pickled(name: str) -> CorruptFileError:
-    return CorruptFileError(
-        f"{name} is a pickle, which can run any code when it is read, so phr reads none (VecNormalize statistics: "
-        f"phr convert {name} --out stats.npz --trust; a policy: load it in a module:factory of your own)"
-    )

@@ -18,19 +18,11 @@ from phr.teachers.policy import kind_of
 
 
 class OnnxPolicy:
-    """An ONNX graph as a policy; numpy in, numpy out, one thread.
+    """A third-party ONNX file as a policy; numpy in, numpy out, one thread. Its identity is the SHA-256 of the file."""
 
-    Args:
-        data: A serialised ONNX model.
-        name: For messages.
-
-    Raises:
-        CorruptFileError: If onnxruntime cannot run it.
-        IncompatibleModelError: If it has other than one input.
-    """
-
-    def __init__(self, data: bytes, name: str) -> None:
-        self._name = name
+    def __init__(self, path: Path) -> None:
+        data, name = read_plain_onnx(path), str(path)
+        self._name, self.identity = name, hashlib.sha256(data).hexdigest()
         try:
             self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors have no other base
@@ -40,8 +32,7 @@ class OnnxPolicy:
             raise IncompatibleModelError(
                 f"{name} must have one input, got {len(inputs)} (recurrent and action-masked policies cannot be distilled)"
             )
-        self._outputs = [each.name for each in self._session.get_outputs()]
-        self._output = 0
+        self._outputs, self._output = [each.name for each in self._session.get_outputs()], 0
         self._input, self._shape = inputs[0].name, inputs[0].shape
         if inputs[0].type not in NUMPY_TYPES:
             raise IncompatibleModelError(f"the input of {name} must be numeric, got {inputs[0].type}")
@@ -51,26 +42,18 @@ class OnnxPolicy:
         """Choose the one output that contains logits, probabilities or actions.
 
         Stable-Baselines3's documentation exports three outputs: actions, values and log-probabilities.
-
-        Args:
-            sample: Observations, shape `(batch, *obs_shape)`.
-            space: The action space.
-
-        Raises:
-            IncompatibleModelError: If not exactly one of several outputs fits.
         """
         if len(self._outputs) == 1:
             return
         answers = self._ask(sample)
         fitting = [index for index, answer in enumerate(answers) if self._fits(answer, len(sample), space)]
         if len(fitting) != 1:
-            found = ", ".join(
-                f"{name!r} ({answer.dtype} of shape {answer.shape})"
-                for name, answer in zip(self._outputs, answers, strict=True)
-            )
+            found = [
+                f"{name!r} ({each.dtype} of shape {each.shape})" for name, each in zip(self._outputs, answers, strict=True)
+            ]
             raise IncompatibleModelError(
-                f"{self._name} has {len(self._outputs)} outputs, of which {len(fitting)} fit {space}: {found}. Export the "
-                "logits or the actions alone."
+                f"{self._name} has {len(found)} outputs, of which {len(fitting)} fit {space}: {', '.join(found)}. Export "
+                "the logits or the actions alone."
             )
         self._output = fitting[0]
 
@@ -84,15 +67,11 @@ class OnnxPolicy:
         return True
 
     def __call__(self, obs: NDArray[Any]) -> NDArray[Any]:
-        """Return the chosen output for a batch of observations; errors as in `_ask`."""
+        """Return the chosen output for a batch of observations."""
         return self._ask(obs)[self._output]
 
     def _ask(self, obs: NDArray[Any]) -> list[NDArray[Any]]:
-        """Every output for a batch of observations.
-
-        Raises:
-            IncompatibleModelError: If the observations do not fit, or the graph fails on them.
-        """
+        """Return every output for a batch of observations."""
         fits = len(self._shape) == obs.ndim and all(
             not isinstance(side, int) or side == there for side, there in zip(self._shape[1:], obs.shape[1:], strict=True)
         )
@@ -112,18 +91,3 @@ class OnnxPolicy:
             return [np.concatenate([np.atleast_1d(part) for part in answer]) for answer in answers]
         except Exception as error:  # onnxruntime's own, or parts of different shapes
             raise IncompatibleModelError(f"{self._name} cannot be run: {error}") from error
-
-
-def read_foreign_onnx(path: Path) -> tuple[OnnxPolicy, str]:
-    """Read a third-party graph.
-
-    Returns:
-        The policy, and the SHA-256 of the file.
-
-    Raises:
-        UnknownModelError: If there is no such file.
-        CorruptFileError: If it is not a whole ONNX model, or stores tensors in other files.
-        IncompatibleModelError: If it has other than one input.
-    """
-    data = read_plain_onnx(path)
-    return OnnxPolicy(data, str(path)), hashlib.sha256(data).hexdigest()

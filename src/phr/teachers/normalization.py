@@ -22,17 +22,9 @@ _FORMAT = "phr-normalization-1"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Normalization:
-    """(obs − mean) / √(var + epsilon), clipped at ± clip_obs.
+    """(obs − mean) / √(var + epsilon), clipped at ± clip_obs; `mean` and `var` have the shape of one observation.
 
-    Attributes:
-        mean: float64, the shape of one observation.
-        var: The same; >= 0.
-        clip_obs: > 0.
-        epsilon: >= 0.
-        identity: SHA-256 of its file, empty for none.
-
-    Raises:
-        InvalidDataError: If shapes differ or a number is out of range.
+    `identity` is the SHA-256 of its file, empty for none. InvalidDataError if shapes differ or a number is out of range.
     """
 
     mean: NDArray[np.float64]
@@ -44,9 +36,7 @@ class Normalization:
     def __post_init__(self) -> None:
         if self.mean.shape != self.var.shape:
             raise InvalidDataError(f"mean and variance need one shape, got {self.mean.shape} and {self.var.shape}")
-        finite = (
-            np.isfinite(self.mean).all() and np.isfinite(self.var).all() and np.isfinite([self.clip_obs, self.epsilon]).all()
-        )
+        finite = all(np.isfinite(each).all() for each in (self.mean, self.var, self.clip_obs, self.epsilon))
         if not finite or (self.var < 0).any() or (self.var + self.epsilon <= 0).any() or self.clip_obs <= 0:
             raise InvalidDataError("normalization needs finite means, positive variances and a positive clip_obs")
 
@@ -58,12 +48,7 @@ class Normalization:
 
 
 def load_normalization(path: Path) -> Normalization:
-    """Read what `Normalization.save` wrote; nothing in the file is executed.
-
-    Raises:
-        UnknownModelError: If there is no such file.
-        CorruptFileError: If it was truncated or edited, is a pickle, or was not written by phr convert.
-    """
+    """Read what `Normalization.save` wrote; nothing in the file is executed."""
     if path.suffix == ".pkl":
         raise CorruptFileError(
             f"{path} is a pickle, which can run any code when it is read; if you trust it: "
@@ -74,7 +59,7 @@ def load_normalization(path: Path) -> Normalization:
     arrays = read_npz(path)
     try:
         if str(arrays["format"]) != _FORMAT:
-            raise CorruptFileError(f"{path} holds no statistics that phr convert wrote (format {_FORMAT})")
+            raise ValueError(f"its format is not {_FORMAT}")
         return Normalization(
             mean=arrays["mean"].astype(np.float64),
             var=arrays["var"].astype(np.float64),
@@ -83,7 +68,7 @@ def load_normalization(path: Path) -> Normalization:
             identity=sha256_of(path),
         )
     except (KeyError, TypeError, ValueError, InvalidDataError) as error:
-        raise CorruptFileError(f"{path} holds no statistics that phr convert wrote: {error}") from error
+        raise CorruptFileError(f"{path} was not written by phr convert: {error}") from error
 
 
 class NormalizeLayer(nn.Module):
@@ -138,24 +123,11 @@ class _InertUnpickler(pickle.Unpickler):
 
 
 def read_vecnormalize(path: Path, *, trust: bool) -> Normalization:
-    """Read the observation statistics of a pickled `VecNormalize`; nothing in the file is called.
-
-    Args:
-        path: A file of `VecNormalize.save`.
-        trust: Whether the user trusts the file.
-
-    Raises:
-        UsageError: If it is not trusted.
-        UnknownModelError: If there is no such file.
-        CorruptFileError: If it was truncated or edited, or contains something else.
-        IncompatibleModelError: If it does not normalise observations, or normalises Dict observations.
-    """
+    """Read the observation statistics of a pickled `VecNormalize`; nothing in the file is called, yet `trust` is needed."""
     if not path.is_file():
         raise UnknownModelError(f"there is no file {path}")
     if not trust:
-        raise UsageError(
-            f"{path} is a pickle, which can run any code when it is read; if you trust who made it, add --trust"
-        )
+        raise UsageError(f"{path} is a pickle, which can run any code; if you trust who made it, add --trust")
     content = read_model_file(path, _LARGEST_FILE)
     try:
         found = _InertUnpickler(io.BytesIO(content)).load()
@@ -168,10 +140,6 @@ def read_vecnormalize(path: Path, *, trust: bool) -> Normalization:
         raise IncompatibleModelError(f"{path} normalises no observations, so its policy needs none; leave --normalize out")
     if isinstance(state["obs_rms"], dict):
         raise IncompatibleModelError(f"{path} normalises Dict observations, whose policies phr does not read")
-    return _normalization(path, state)
-
-
-def _normalization(path: Path, state: dict[str, Any]) -> Normalization:
     try:
         running = state["obs_rms"].state
         mean, var = np.asarray(running["mean"], np.float64), np.asarray(running["var"], np.float64)

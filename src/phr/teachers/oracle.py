@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,16 +37,10 @@ SOLVABLE_IDS = (
 """Ids whose every start the oracle is known to solve (tested)."""
 
 
-@dataclass(frozen=True, eq=False)
-class GridState:
-    """What the oracle reads from one observation.
+class GridState(NamedTuple):
+    """What the oracle reads from one observation: the cells that may be entered, the goals, and the agent.
 
-    Attributes:
-        free: Cells that may be entered, shape `(height, width)`.
-        goal: Cells that end the episode with a reward, shape `(height, width)`.
-        x: The agent's column.
-        y: The agent's row.
-        direction: 0 right, 1 down, 2 left, 3 up.
+    `free` and `goal` have shape `(height, width)`; the directions are 0 right, 1 down, 2 left, 3 up.
     """
 
     free: NDArray[np.bool_]
@@ -58,11 +51,7 @@ class GridState:
 
 
 def read_grid(obs: NDArray[Any]) -> GridState:
-    """Decode one full symbolic observation, shape `(planes, height, width)`.
-
-    Raises:
-        UnsolvableError: If it is not such an observation, or holds doors, keys, balls or boxes.
-    """
+    """Decode one full symbolic observation, shape `(planes, height, width)`; UnsolvableError for any other."""
     layout = layout_of(obs.shape[0]) if obs.ndim == 3 else None
     if layout is None:
         raise UnsolvableError(f"the oracle reads full grid observations, (planes, height, width), got shape {obs.shape}")
@@ -78,7 +67,7 @@ def read_grid(obs: NDArray[Any]) -> GridState:
 
 
 def distances_to_goal(free: NDArray[np.bool_], goal: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Fewest actions from every (direction, y, x) to a goal cell, −1 where there is no way; shape `(4, height, width)`."""
+    """Return the fewest actions from every (direction, y, x) to a goal, −1 where there is no way: `(4, height, width)`."""
     height, width = free.shape
     distance = np.full((4, height, width), -1, np.int64)
     queue: deque[tuple[int, int, int]] = deque()
@@ -89,8 +78,7 @@ def distances_to_goal(free: NDArray[np.bool_], goal: NDArray[np.bool_]) -> NDArr
     while queue:  # backwards: from a state to those that lead into it
         direction, y, x = queue.popleft()
         back_x, back_y = x - _STEPS[direction][0], y - _STEPS[direction][1]
-        before = [((direction + 1) % 4, y, x), ((direction - 1) % 4, y, x), (direction, back_y, back_x)]
-        for d, v, u in before:
+        for d, v, u in ((direction + 1) % 4, y, x), ((direction - 1) % 4, y, x), (direction, back_y, back_x):
             if 0 <= v < height and 0 <= u < width and free[v, u] and distance[d, v, u] < 0:
                 distance[d, v, u] = distance[direction, y, x] + 1
                 queue.append((d, v, u))
@@ -116,11 +104,17 @@ class OraclePlanner:
         self.identity = "oracle" if horizon == 1 else f"oracle of horizon {horizon}"
         self._maps: dict[bytes, NDArray[np.int64]] = {}
 
-    def _distance_map(self, state: GridState) -> NDArray[np.int64]:
+    def _solve(self, obs: NDArray[Any]) -> tuple[GridState, NDArray[np.int64], int]:
+        """Return the grid, its `distances_to_goal`, and the distance of the agent."""
+        state = read_grid(obs)
         key = state.free.tobytes() + state.goal.tobytes()
         if key not in self._maps:
             self._maps[key] = distances_to_goal(state.free, state.goal)
-        return self._maps[key]
+        distance = self._maps[key]
+        length = int(distance[state.direction, state.y, state.x])
+        if length < 0:
+            raise UnsolvableError(f"no way leads from ({state.x}, {state.y}) to a goal")
+        return state, distance, length
 
     def optimal_length(self, obs: NDArray[Any]) -> int:
         """Fewest actions from this observation to the goal.
@@ -128,23 +122,13 @@ class OraclePlanner:
         Raises:
             UnsolvableError: If there is no way, or the observation cannot be read.
         """
-        state = read_grid(obs)
-        length = int(self._distance_map(state)[state.direction, state.y, state.x])
-        if length < 0:
-            raise UnsolvableError(f"no way leads from ({state.x}, {state.y}) to a goal")
-        return length
+        return self._solve(obs)[2]
 
     def _path(self, obs: NDArray[Any]) -> list[int]:
-        remaining = self.optimal_length(obs)
-        state = read_grid(obs)
-        distance = self._distance_map(state)
+        state, distance, length = self._solve(obs)
         direction, y, x = state.direction, state.y, state.x
         actions: list[int] = []
-        while len(actions) < self.horizon:
-            if remaining == 0:
-                actions.append(FORWARD)  # the episode is over; any action will do
-                continue
-            remaining -= 1
+        for remaining in reversed(range(max(0, length - self.horizon), length)):
             nexts = {
                 LEFT: ((direction - 1) % 4, y, x),
                 RIGHT: ((direction + 1) % 4, y, x),
@@ -153,7 +137,7 @@ class OraclePlanner:
             action = next(a for a, place in nexts.items() if distance[place] == remaining and state.free[place[1:]])
             direction, y, x = nexts[action]
             actions.append(action)
-        return actions
+        return actions + [FORWARD] * (self.horizon - len(actions))  # the episode is over; any action will do
 
     def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
         """Shortest paths for a batch of full grid observations, shape `(batch, planes, height, width)`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete, as_space
+from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, PhrError, SettingError
 from phr.networks.policy import TorchPlanner, tensor_of
 from phr.observations import ObservationSpec
-from phr.plan import ContinuousPlan, NetworkPlan
+from phr.plan import NetworkPlan
 
 Policy = Callable[[NDArray[Any]], Any]
 """A batch of observations → logits or probabilities `(batch, n_outputs)`, or actions `(batch, *action_shape)`."""
@@ -32,18 +32,10 @@ _SAME = 1e-4
 
 
 class PolicyTeacher:
-    """A planner of horizon 1 around any policy.
+    """A planner of horizon 1 around any policy; a plan of actions alone is certain of them.
 
-    Args:
-        policy: Numpy in; numpy or a tensor out.
-        actions: The action space, or its size.
-        answers: What it returns; a plan of actions alone is certain of them.
-        obs_spec: Its observations.
-        name: For messages.
-        module: The torch module behind it, where there is one.
-
-    Attributes:
-        identity: As `phr.teachers.foreign.identity_of` returns it; empty until the reader sets it.
+    `identity` is what `phr.teachers.foreign.identity_of` returns, empty until the reader sets it; `module` is the torch
+    module behind the policy, where there is one.
     """
 
     horizon = 1
@@ -52,30 +44,20 @@ class PolicyTeacher:
     def __init__(
         self,
         policy: Policy,
-        actions: int | ActionSpace,
+        action_space: ActionSpace,
         *,
         answers: Answers,
         obs_spec: ObservationSpec,
         name: str,
         module: nn.Module | None = None,
     ) -> None:
-        self.action_space = as_space(actions)
-        self.n_actions = self.action_space.n_outputs
-        self.answers: Answers = answers
-        self.action_only = answers == "actions"
-        self.obs_spec = obs_spec
-        self.name = name
-        self.module = module
+        self.action_space, self.n_actions = action_space, action_space.n_outputs
+        self.answers, self.action_only = answers, answers == "actions"
+        self.obs_spec, self.name, self.module = obs_spec, name, module
         self._policy = policy
 
     def plan(self, obs: Any) -> NetworkPlan:
-        """Call the policy once for a batch of observations.
-
-        Raises:
-            NonFiniteError: If an observation or a logit is not finite.
-            InvalidDataError: If the observations do not match `obs_spec`, or it returns something else than at first.
-            IncompatibleModelError: If it fails.
-        """
+        """Call the policy once; InvalidDataError if it returns another kind of output than at first."""
         obs = self.obs_spec.check(obs)
         answer = as_array(_ask(self._policy, obs, self.name), self.name)
         found = kind_of(answer, len(obs), self.action_space, self.name)
@@ -108,11 +90,7 @@ def _ask(policy: Policy, obs: NDArray[Any], name: str, hint: str = "") -> Any:
 
 
 def as_array(answer: Any, name: str) -> NDArray[Any]:
-    """Return what a policy returned as an array.
-
-    Raises:
-        IncompatibleModelError: If it is a tuple, a dictionary, or no array at all.
-    """
+    """Return what a policy returned as an array of numbers."""
     if isinstance(answer, tuple | dict):
         raise IncompatibleModelError(
             f"{name} returns a {type(answer).__name__} of {len(answer)}; return logits or actions alone (a recurrent "
@@ -134,12 +112,8 @@ def kind_of(answer: NDArray[Any], batch: int, space: ActionSpace, name: str) -> 
     """Return what an answer contains.
 
     Floats of the right shape are continuous actions, else probabilities where all rows are distributions, else logits.
-    Integers are actions; a Discrete action may have an axis of its own, `(batch, 1)`.
-
-    Raises:
-        IncompatibleModelError: If it is neither.
-        NonFiniteError: If a logit is not finite.
-        InvalidDataError: If an action is outside the action space.
+    Integers are actions; a Discrete action may have an axis of its own, `(batch, 1)`. InvalidDataError if an action is
+    outside the action space, NonFiniteError if a number is not finite, IncompatibleModelError for anything else.
     """
     continuous, shape = isinstance(space, Continuous), (batch, *space.shape)
     if answer.dtype.kind == "f" and answer.shape == (shape if continuous else (batch, space.n_outputs)):
@@ -166,16 +140,44 @@ def _are_distributions(answer: NDArray[Any], space: ActionSpace) -> bool:
     return bool((answer >= 0).all()) and bool((np.abs(np.stack(sums) - 1) <= _SUM_TO_ONE).all())
 
 
-def module_policy(module: nn.Module, name: str) -> Policy:
-    """Return a torch module as a policy that converts observations to its parameters' number type.
+def teacher_of(
+    policy: Any, sample: NDArray[Any], obs_spec: ObservationSpec, space: ActionSpace, name: str, shown: str | None = None
+) -> PolicyTeacher:
+    """Wrap a torch module or any other callable, after a trial on the observations `sample` that shows what it returns.
 
-    Raises:
-        IncompatibleModelError: If it contains recurrent layers.
+    `shown` is what observations contain (`SplitEnv.shown`), for messages. IncompatibleModelError if the policy cannot be
+    called, returns neither logits nor actions, or its outputs differ for the same observations.
     """
-    if any(isinstance(layer, nn.RNNBase | nn.RNNCellBase) for layer in module.modules()):
+    module = policy if isinstance(policy, nn.Module) else None
+    ask: Policy = policy if module is None else _module_policy(module, name)
+    _, needed = arguments_of(policy if module is None else module.forward)
+    if len(needed) > 1:
         raise IncompatibleModelError(
-            f"{name} has recurrent layers; it carries a state from step to step, which cannot be distilled"
+            f"{name} needs {', '.join(needed)}; phr gives observations alone (recurrent and action-masked policies "
+            "cannot be distilled)"
         )
+    read = "" if shown is None else f" (observations: {shown})"
+    many = " (a function is given a numpy array of many observations: torch.as_tensor(obs) makes a tensor of it)"
+    first, second = (_ask(ask, sample, name, (many if module is None else "") + read) for _ in range(2))
+    answer = as_array(first, name)
+    try:
+        answers = kind_of(answer, len(sample), space, name)
+    except IncompatibleModelError as error:  # a wrong shape may come from misread observations
+        raise IncompatibleModelError(f"{error}{read}") from error
+    again = as_array(second, name)
+    tolerance = _SAME * np.abs(answer).max(initial=0.0) if answer.dtype.kind == "f" else 0
+    if answer.shape != again.shape or not (np.abs(answer - again) <= tolerance).all():
+        raise IncompatibleModelError(
+            f"{name} returns different outputs for the same observations: it samples or keeps a state; return logits or the "
+            "most likely action"
+        )
+    return PolicyTeacher(ask, space, answers=answers, obs_spec=obs_spec, name=name, module=module)
+
+
+def _module_policy(module: nn.Module, name: str) -> Policy:
+    """Return a torch module as a policy that converts observations to its parameters' number type."""
+    if any(isinstance(layer, nn.RNNBase | nn.RNNCellBase) for layer in module.modules()):
+        raise IncompatibleModelError(f"{name} has recurrent layers, whose state from step to step cannot be distilled")
     module.eval()
     first = next((parameter for parameter in module.parameters() if parameter.is_floating_point()), torch.empty(0))
 
@@ -186,142 +188,22 @@ def module_policy(module: nn.Module, name: str) -> Policy:
     return ask
 
 
-def teacher_of(
-    policy: Any,
-    sample: NDArray[Any],
-    obs_spec: ObservationSpec,
-    actions: int | ActionSpace,
-    name: str,
-    shown: str | None = None,
-) -> PolicyTeacher:
-    """Wrap a policy, after a trial call that shows whether it returns logits, probabilities or actions.
-
-    Args:
-        policy: A torch module or any other callable.
-        sample: Observations for the trial, shape `(batch, *obs_shape)`.
-        obs_spec: Its observations.
-        actions: The action space, or its size.
-        name: For messages.
-        shown: What the observations contain (`SplitEnv.shown`), for messages.
-
-    Raises:
-        IncompatibleModelError: If it cannot be called, returns neither logits nor actions, or its outputs differ for the
-            same observations.
-    """
-    module = policy if isinstance(policy, nn.Module) else None
-    ask: Policy = policy if module is None else module_policy(module, name)
-    _check_arguments(policy if module is None else module.forward, name)
-    read = "" if shown is None else f" (observations: {shown})"
-    many = " (a function is given a numpy array of many observations: torch.as_tensor(obs) makes a tensor of it)"
-    first, second = (_ask(ask, sample, name, (many if module is None else "") + read) for _ in range(2))
-    answer = as_array(first, name)
+def arguments_of(function: Callable[..., Any]) -> tuple[list[str], list[str]]:
+    """Return the names of all parameters and of the required ones; none for a built-in function without a signature."""
     try:
-        answers = kind_of(answer, len(sample), as_space(actions), name)
-    except IncompatibleModelError as error:  # a wrong shape may come from misread observations
-        raise IncompatibleModelError(f"{error}{read}") from error
-    again = as_array(second, name)
-    if answer.shape != again.shape or not _are_same(answer, again):
-        raise IncompatibleModelError(
-            f"{name} returns different outputs for the same observations: it samples or keeps a state; return logits or the "
-            "most likely action"
-        )
-    return PolicyTeacher(ask, actions, answers=answers, obs_spec=obs_spec, name=name, module=module)
-
-
-def _are_same(answer: NDArray[Any], again: NDArray[Any]) -> bool:
-    """Whether two answers of one shape are equal up to rounding."""
-    if answer.dtype.kind != "f":
-        return bool((answer == again).all())
-    return bool((np.abs(answer - again) <= _SAME * np.abs(answer).max(initial=0.0)).all())
-
-
-def required_arguments(parameters: Iterable[inspect.Parameter]) -> list[str]:
-    """Return the names of parameters without a default."""
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [each.name for each in parameters if each.default is each.empty and each.kind not in variadic]
-
-
-def _check_arguments(function: Callable[..., Any], name: str) -> None:
-    """Refuse functions that require masks or states."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return  # built in: no signature
-    needed = required_arguments(parameters)
-    if len(needed) > 1:
-        raise IncompatibleModelError(
-            f"{name} needs {', '.join(needed)}; phr gives observations alone (recurrent and action-masked policies "
-            "cannot be distilled)"
-        )
+        return [], []
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = [each.name for each in parameters if each.default is each.empty and each.kind not in variadic]
+    return [each.name for each in parameters], required
 
 
 def check_soft(name: str, loss: str, allowed: Sequence[str], *, sample_labels: bool) -> None:
-    """Refuse a loss that is not in `allowed`, or sampled labels, for a teacher without probabilities.
-
-    Raises:
-        SettingError: If the loss or the labels need probabilities.
-    """
+    """Refuse a loss that is not in `allowed`, or sampled labels, for a teacher without probabilities."""
     if loss not in allowed or sample_labels:
         wanted = "sampled labels" if loss in allowed else f"the loss {loss}"
         only = " or ".join(allowed).replace("_", "-")
         raise SettingError(
             f"{name} is an action-only teacher, which allows only {only}: it has no probabilities for {wanted}"
         )
-
-
-class ContinuousTeacher:
-    """A policy with continuous actions in Stable-Baselines3's conventions.
-
-    Args:
-        module: Observations → numbers, `(batch, n)`.
-        low: Lowest action, of the action space's shape and number type.
-        high: Highest action.
-        squashed: Whether outputs lie in [−1, 1] and are scaled to [low, high]; otherwise they are clipped.
-        obs_spec: Its observations.
-        name: For messages.
-
-    Attributes:
-        identity: As `phr.teachers.foreign.identity_of` returns it; empty until the reader sets it.
-    """
-
-    horizon = 1
-    identity = ""
-    action_only = True
-
-    def __init__(
-        self,
-        module: nn.Module,
-        low: NDArray[Any],
-        high: NDArray[Any],
-        *,
-        squashed: bool,
-        obs_spec: ObservationSpec,
-        name: str,
-    ) -> None:
-        self.module, self.low, self.high, self.squashed, self.name = module, low, high, squashed, name
-        self.obs_spec = obs_spec
-        self.action_space = Continuous.between(low, high)
-        self.n_actions = self.action_space.n_outputs
-
-    def plan(self, obs: Any) -> ContinuousPlan:
-        """Call the policy once for a batch of observations; errors as in `actions`."""
-        return self.action_space.certain(self.actions(obs)[:, None])
-
-    def actions(self, obs: Any) -> NDArray[Any]:
-        """Return the most likely actions (the means), shape `(batch, *action_shape)`.
-
-        Raises:
-            InvalidDataError: If the observations do not match `obs_spec`.
-            NonFiniteError: If an observation or an action is not finite.
-        """
-        obs = self.obs_spec.check(obs)
-        with torch.inference_mode():
-            numbers = self.module(tensor_of(obs)).numpy().reshape(-1, *self.low.shape)
-        if self.squashed:
-            numbers = self.low + 0.5 * (numbers + 1.0) * (self.high - self.low)
-        if not np.isfinite(numbers).all():
-            raise NonFiniteError(f"{self.name} output contains NaN or Inf")
-        at = self.action_space.bounds
-        low, high = at.low.reshape(self.low.shape), at.high.reshape(self.low.shape)
-        cut: NDArray[Any] = np.clip(numbers, low, high).astype(self.action_space.dtype)
-        return cut

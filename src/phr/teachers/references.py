@@ -10,23 +10,18 @@ import os
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from phr.acting.onnx_file import is_ours
 from phr.envs.registry import env_id_of_file, is_factory, make_env
 from phr.errors import SettingError, UnknownModelError, UsageError
 from phr.experience.logged import MINARI_PREFIX
 from phr.protocols import Planner
 from phr.storage.model import Model, load_model
-from phr.teachers.foreign import (
-    NOTHING_SAID,
-    PICKLES,
-    Actor,
-    Reading,
-    is_sb3,
-    load_foreign,
-    name_of,
-)
+from phr.teachers.foreign import NOTHING_SAID, PICKLES, Actor, Reading, is_sb3, load_foreign, name_of
 from phr.teachers.oracle import SOLVABLE_IDS, OraclePlanner
 
-ZOO_PREFIX = "zoo:"
+ZOO_PREFIX, ORACLE = "zoo:", "oracle"
+
+Backend = Literal["torch", "onnx"]
 
 
 def zoo_directory() -> Path:
@@ -41,35 +36,22 @@ def zoo_names() -> list[str]:
 
 
 def model_directory(name: str) -> Path:
-    """Return the folder of a model, `zoo:NAME` or a path.
-
-    Raises:
-        UnknownModelError: If there is no such folder, or no such model in the zoo.
-    """
-    if name.startswith(ZOO_PREFIX):
-        directory = zoo_directory() / (name.removeprefix(ZOO_PREFIX) or "(no name)")
-        if not directory.is_dir():
-            if not zoo_directory().is_dir():
-                raise UnknownModelError(
-                    f"there is no zoo at {zoo_directory()}; run from a checkout, or set PHR_ZOO to a folder of models"
-                )
-            known = zoo_names()
-            near = difflib.get_close_matches(name.removeprefix(ZOO_PREFIX), known, n=1)
-            hint = f"did you mean zoo:{near[0]}?" if near else f"it holds {', '.join(known) or 'nothing'}"
-            raise UnknownModelError(f"the zoo in {zoo_directory()} has no {name.removeprefix(ZOO_PREFIX)!r}; {hint}")
-        return directory
-    directory = Path(name)
+    """Return the folder of a model, `zoo:NAME` or a path; UnknownModelError if there is none."""
+    zoo, short = zoo_directory(), name.removeprefix(ZOO_PREFIX)
+    directory = zoo / (short or "(no name)") if name.startswith(ZOO_PREFIX) else Path(name)
     if directory.is_dir():
         return directory
-    raise UnknownModelError(
-        f"{name} is not a run directory; give a folder that phr train or phr distill wrote, zoo:NAME, FILE.onnx, "
-        "a Stable-Baselines3 FILE.zip, module:factory or oracle"
-    )
-
-
-ORACLE = "oracle"
-
-Backend = Literal["torch", "onnx"]
+    if not name.startswith(ZOO_PREFIX):
+        raise UnknownModelError(
+            f"{name} is not a run directory; give a folder that phr train or phr distill wrote, zoo:NAME, FILE.onnx, "
+            "a Stable-Baselines3 FILE.zip, module:factory or oracle"
+        )
+    if not zoo.is_dir():
+        raise UnknownModelError(f"there is no zoo at {zoo}; run from a checkout, or set PHR_ZOO to a folder of models")
+    known = zoo_names()
+    near = difflib.get_close_matches(short, known, n=1)
+    hint = f"did you mean zoo:{near[0]}?" if near else f"it holds {', '.join(known) or 'nothing'}"
+    raise UnknownModelError(f"the zoo in {zoo} has no {short!r}; {hint}")
 
 
 def is_foreign(reference: object) -> bool:
@@ -120,57 +102,34 @@ def resolve(
     if name == ORACLE:
         if backend is not None:
             raise SettingError(f"the oracle searches; it has no backend {backend!r}")
-        return _oracle(env_id, 1 if horizon is None else horizon)
+        if env_id is None:
+            raise UsageError(f"the oracle needs --env-id; it solves {', '.join(SOLVABLE_IDS)}")
+        with make_env(env_id) as env:
+            if not env.shows_whole_grid:
+                raise UsageError(f"the oracle reads grids seen whole, not {env_id}; it solves {', '.join(SOLVABLE_IDS)}")
+            oracle = OraclePlanner(env.n_actions, 1 if horizon is None else horizon)
+        return Actor(ORACLE, oracle, env_id, "search", identity=ORACLE)
     if horizon is not None:
         raise UsageError(
             f"only the oracle takes a horizon; {name} has its own. Set the commitment to execute fewer actions."
         )
-    if not isinstance(reference, Model):
-        if _is_exported(name):
-            return _exported(name, env_id, backend)
-        if is_foreign(reference):
-            return _foreign(load_foreign(reference, env_id, reading), backend)
+    if isinstance(reference, str | Path) and name.endswith(".onnx") and not Path(name).is_dir() and is_ours(Path(name)):
+        if backend == "torch":
+            raise SettingError(f"{name} is an exported model, which torch does not run; leave --backend out, or use onnx")
+        from phr.acting.runtime import load_runtime  # onnxruntime, which torch's users need not wait for
+
+        exported = load_runtime(name)
+        where = env_id_of_file(exported.env_id, env_id, name)
+        return Actor(name, exported, where, "onnx", exported.commitment, identity=exported.identity)
+    if not isinstance(reference, Model) and is_foreign(reference):
+        found = load_foreign(reference, env_id, reading)
+        if backend not in (None, found.backend):
+            raise SettingError(f"{name} runs on {found.backend}, not on {backend}; leave --backend out")
+        return found
     model = reference if isinstance(reference, Model) else load_model(model_directory(name))
-    return _actor_of(model, name, env_id, backend or "torch")
-
-
-def _actor_of(model: Model, name: str, env_id: str | None, backend: Backend) -> Actor:
     planner: Planner = model.planner
     if backend == "onnx":
-        from phr.storage.onnx_export import onnx_planner  # onnxruntime, which torch's users need not wait for
+        from phr.storage.onnx_export import onnx_planner
 
         planner = onnx_planner(model)
-    return Actor(name, planner, model.where(env_id, name), backend, model.manifest.commitment, model)
-
-
-def _foreign(found: Actor, backend: Backend | None) -> Actor:
-    if backend not in (None, found.backend):
-        raise SettingError(f"{found.reference} runs on {found.backend}, not on {backend}; leave --backend out")
-    return found
-
-
-def _is_exported(name: str) -> bool:
-    if not name.endswith(".onnx") or Path(name).is_dir():
-        return False
-    from phr.acting.onnx_file import is_ours
-
-    return is_ours(Path(name))
-
-
-def _exported(name: str, env_id: str | None, backend: Backend | None) -> Actor:
-    if backend == "torch":
-        raise SettingError(f"{name} is an exported model, which torch does not run; leave --backend out, or use onnx")
-    from phr.acting.runtime import load_runtime
-
-    planner = load_runtime(name)
-    where = env_id_of_file(planner.env_id, env_id, name)
-    return Actor(name, planner, where, "onnx", planner.commitment, identity=planner.identity)
-
-
-def _oracle(env_id: str | None, horizon: int) -> Actor:
-    if env_id is None:
-        raise UsageError(f"the oracle needs --env-id; it solves {', '.join(SOLVABLE_IDS)}")
-    with make_env(env_id) as env:
-        if not env.shows_whole_grid:
-            raise UsageError(f"the oracle reads grids seen whole, not {env_id}; it solves {', '.join(SOLVABLE_IDS)}")
-        return Actor(ORACLE, OraclePlanner(env.n_actions, horizon), env_id, "search", identity=ORACLE)
+    return Actor(name, planner, model.where(env_id, name), backend or "torch", model.manifest.commitment, model)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,64 +13,41 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from phr.actions import MultiDiscrete
+from phr.actions import Continuous, Discrete, MultiDiscrete
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.networks.policy import tensor_of
 from phr.observations import ObservationSpec, scale_of
 from phr.teachers.normalization import Normalization, NormalizeLayer
-from phr.teachers.policy import ContinuousTeacher, PolicyTeacher
+from phr.teachers.policy import Answers, PolicyTeacher
 from phr.teachers.sb3_file import ACTIVATIONS, Description, Family, Sb3File, SpaceText, describe, read_sb3_file
 
 Weights = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
-class _Names:
-    """Where a family keeps its parameters.
+class _Names(NamedTuple):
+    """Where a family keeps its parameters."""
 
-    Attributes:
-        extractors: Prefixes of the convolutions; the first that is there acts.
-        hidden: Prefix of the fully connected layers.
-        head: Prefix of the last layer; None where it is the last of `hidden`.
-        parts: Every name that such a policy may hold begins like one of these.
-    """
-
-    extractors: tuple[str, ...]
-    hidden: str
-    head: str | None
-    parts: tuple[str, ...]
+    extractors: tuple[str, ...]  # prefixes of the convolutions; the first that is there acts
+    hidden: str  # prefix of the fully connected layers
+    head: str | None  # prefix of the last layer; None where it is the last of `hidden`
+    further: tuple[str, ...]  # how other parameters begin, which do not act
+    actions: tuple[str, ...]  # Gymnasium spaces that it acts in
 
 
+_CRITICS = ("critic.", "critic_target.")
 _NAMES: dict[Family, _Names] = {
     "actor_critic": _Names(
         ("pi_features_extractor.", "features_extractor."),
         "mlp_extractor.policy_net.",
         "action_net.",
-        (
-            "features_extractor.", "pi_features_extractor.", "vf_features_extractor.", "mlp_extractor.policy_net.",
-            "mlp_extractor.value_net.", "action_net.", "value_net.", "log_std",
-        ),
+        ("vf_features_extractor.", "mlp_extractor.value_net.", "value_net.", "log_std"),
+        ("Discrete", "MultiDiscrete", "Box"),
     ),
-    "q": _Names(
-        ("q_net.features_extractor.",),
-        "q_net.q_net.",
-        None,
-        ("q_net.features_extractor.", "q_net.q_net.", "q_net_target."),
-    ),
-    "sac": _Names(
-        ("actor.features_extractor.",),
-        "actor.latent_pi.",
-        "actor.mu.",
-        ("actor.features_extractor.", "actor.latent_pi.", "actor.mu.", "actor.log_std", "critic.", "critic_target."),
-    ),
-    "td3": _Names(
-        ("actor.features_extractor.",),
-        "actor.mu.",
-        None,
-        ("actor.features_extractor.", "actor.mu.", "actor_target.", "critic.", "critic_target."),
-    ),
-}  # fmt: skip
+    "q": _Names(("q_net.features_extractor.",), "q_net.q_net.", None, ("q_net_target.",), ("Discrete",)),
+    "sac": _Names(("actor.features_extractor.",), "actor.latent_pi.", "actor.mu.", ("actor.log_std", *_CRITICS), ("Box",)),
+    "td3": _Names(("actor.features_extractor.",), "actor.mu.", None, ("actor_target.", *_CRITICS), ("Box",)),
+}
 
 _NATURE = {"cnn.0": (8, 4), "cnn.2": (4, 2), "cnn.4": (3, 1)}
 """Kernel and stride of Stable-Baselines3's `NatureCNN`."""
@@ -80,48 +56,35 @@ _NATURE = {"cnn.0": (8, 4), "cnn.2": (4, 2), "cnn.4": (3, 1)}
 class Sb3Network(nn.Module):
     """Observations as the environment gives them → logits, Q-values, or continuous actions before their scaling.
 
-    Args:
-        weights: The policy's parameters.
-        description: From `describe`.
-        obs_shape: Shape of one observation of the environment.
-        transpose: Whether images come channels last.
-        normalization: Statistics used in its training.
-        name: For messages.
-
-    Attributes:
-        n_outputs: Outputs for one observation.
-
-    Raises:
-        IncompatibleModelError: If parameters are missing, unknown or of other shapes.
+    `transpose`: images come channels last. `n_outputs` are the outputs for one observation.
     """
 
     def __init__(
         self,
-        weights: Weights,
+        file: Sb3File,
         description: Description,
         obs_shape: tuple[int, ...],
         *,
-        transpose: bool = False,
-        normalization: Normalization | None = None,
-        name: str = "this policy",
+        transpose: bool,
+        normalization: Normalization | None,
     ) -> None:
         super().__init__()
-        names = _NAMES[description.family]
-        unknown = [key for key in weights if not key.startswith(names.parts)]
+        weights, names = file.weights, _NAMES[description.family]
+        known = (*names.extractors, names.hidden, names.head or names.hidden, *names.further)
+        unknown = [key for key in weights if not key.startswith(known)]
         if unknown:
-            raise IncompatibleModelError(f"{name}: {description.algorithm} has no parameter {unknown[0]!r} that phr knows")
+            raise IncompatibleModelError(f"{file.name}: phr knows no parameter {unknown[0]!r} of {description.algorithm}")
         self.normalize = None if normalization is None else NormalizeLayer(normalization)
         self.transpose = transpose
-        self.divisor = (
-            255.0 if description.normalize_images and description.observations.is_bytes and len(obs_shape) == 3 else 1.0
-        )
+        is_image = description.normalize_images and description.observations.is_bytes and len(obs_shape) == 3
+        self.divisor = 255.0 if is_image else 1.0
         try:
             self.layers = nn.Sequential(*_features(weights, names), *_layers(weights, names, description))
             with torch.inference_mode():
                 answer = self.eval()(torch.zeros(1, *obs_shape))
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise IncompatibleModelError(f"{name} does not read observations of shape {obs_shape}: {reason}") from error
+            raise IncompatibleModelError(f"{file.name} does not read observations of shape {obs_shape}: {reason}") from error
         self.n_outputs = int(answer.shape[1])
         self.requires_grad_(False)
 
@@ -134,13 +97,12 @@ class Sb3Network(nn.Module):
 
 
 def _features(weights: Weights, names: _Names) -> list[nn.Module]:
-    """The convolutions, if any, then one vector."""
+    """Return the convolutions, if any, and what makes one vector of their outputs."""
     prefix = next((each for each in names.extractors if any(key.startswith(each) for key in weights)), None)
     if prefix is None:
         return [nn.Flatten()]
     mine = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-    expected = {f"{layer}.{part}" for layer in (*_NATURE, "linear.0") for part in ("weight", "bias")}
-    if set(mine) != expected:
+    if set(mine) != {f"{layer}.{part}" for layer in (*_NATURE, "linear.0") for part in ("weight", "bias")}:
         raise ValueError(f"its features extractor holds {', '.join(sorted(mine))}, which is not the Nature network")
     layers: list[nn.Module] = []
     for layer, (kernel, stride) in _NATURE.items():
@@ -149,15 +111,19 @@ def _features(weights: Weights, names: _Names) -> list[nn.Module]:
 
 
 def _layers(weights: Weights, names: _Names, description: Description) -> list[nn.Module]:
-    """The fully connected layers with their activations, and what follows the last."""
+    """Return the fully connected layers with their activations, and what follows the last."""
     hidden = _linears(weights, names.hidden)
-    head = hidden[-1:] if names.head is None else _head(weights, names.head)
+    if names.head is None:
+        hidden, head = hidden[:-1], hidden[-1:]
+    elif f"{names.head}weight" in weights:
+        head = [_linear(weights[f"{names.head}weight"], weights.get(f"{names.head}bias"))]
+    else:  # inside a Sequential
+        head = _linears(weights, names.head)[:1]
     if not head:
         raise ValueError(f"it has no layer {names.head or names.hidden}")
-    activation = ACTIVATIONS[description.activation]
     layers: list[nn.Module] = []
-    for layer in hidden[:-1] if names.head is None else hidden:
-        layers += [layer, activation()]
+    for layer in hidden:
+        layers += [layer, ACTIVATIONS[description.activation]()]
     return [*layers, *head, *_squash(weights, description)]
 
 
@@ -169,28 +135,15 @@ def _squash(weights: Weights, description: Description) -> list[nn.Module]:
             # With state-dependent exploration the mean is cut off before it is squashed.
             cut = "actor.mu.0.weight" in weights and description.clip_mean > 0
             return [*([nn.Hardtanh(-description.clip_mean, description.clip_mean)] if cut else []), nn.Tanh()]
-        case "actor_critic" if description.squash_output and _explores_by_state(weights):
+        case "actor_critic" if description.squash_output and "log_std" in weights and weights["log_std"].ndim == 2:
+            # A matrix of noise: state-dependent exploration (gSDE). Stable-Baselines3 before 2.2 accepted `squash_output`
+            # without it; it scaled the actions but applied no tanh.
             return [nn.Tanh()]
     return []
 
 
-def _explores_by_state(weights: Weights) -> bool:
-    """Whether a policy has state-dependent exploration (gSDE), whose noise is a matrix.
-
-    Stable-Baselines3 before 2.2 accepted `squash_output` without gSDE; it scaled the actions but applied no tanh.
-    """
-    return "log_std" in weights and weights["log_std"].ndim == 2
-
-
-def _head(weights: Weights, prefix: str) -> list[nn.Linear]:
-    """One linear layer, `prefix` + weight, or inside a Sequential."""
-    if f"{prefix}weight" in weights:
-        return [_linear(weights[f"{prefix}weight"], weights.get(f"{prefix}bias"))]
-    return _linears(weights, prefix)[:1]
-
-
 def _linears(weights: Weights, prefix: str) -> list[nn.Linear]:
-    """The linear layers of a Sequential, in which activations take every second place."""
+    """Return the linear layers of a Sequential, in which activations take every second place."""
     places = [
         re.fullmatch(rf"{re.escape(prefix)}(\d{{1,4}})\.(?:weight|bias)", key) for key in weights if key.startswith(prefix)
     ]
@@ -214,9 +167,7 @@ def _linear(weight: Tensor | None, bias: Tensor | None) -> nn.Linear:
 
 def _convolution(weight: Tensor, bias: Tensor, kernel: int, stride: int) -> nn.Conv2d:
     if weight.ndim != 4 or weight.shape[2:] != (kernel, kernel) or bias.shape != weight.shape[:1]:
-        raise ValueError(
-            f"a convolution has weights {tuple(weight.shape)}, the Nature network's kernel is {kernel}×{kernel}"
-        )
+        raise ValueError(f"a convolution has weights {tuple(weight.shape)}, NatureCNN's kernel is {kernel}×{kernel}")
     layer = nn.Conv2d(weight.shape[1], weight.shape[0], kernel, stride, device="meta")
     layer.weight, layer.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
     return layer
@@ -228,95 +179,64 @@ PRINTED = 1e-3
 
 def read_sb3(
     path: Path, env_id: str, *, activation: str | None = None, normalization: Normalization | None = None
-) -> tuple[PolicyTeacher | ContinuousTeacher, str]:
-    """Read a policy without running anything that the file holds.
+) -> tuple[PolicyTeacher, str]:
+    """Read a policy without running anything that the file holds; return the teacher, and the SHA-256 of the file.
 
-    Args:
-        path: The `.zip`.
-        env_id: The environment, which the file does not record.
-        activation: The activation function, for files that record it only as a pickle.
-        normalization: Statistics used in its training.
-
-    Returns:
-        The teacher, and the SHA-256 of the file.
-
-    Raises:
-        UnknownModelError: If there is no such file.
-        CorruptFileError: If the file was truncated, edited, or made to do harm.
-        IncompatibleModelError: If its policy is not supported, or does not fit the environment.
-        SettingError: If the activation function is missing.
+    `activation` is for files that record it only as a pickle; `normalization` are statistics used in its training.
     """
     file = read_sb3_file(path)
     description = describe(file, activation)
-    if description.actions.kind == "Box" and description.family != "q":
-        return _continuous(file, description, env_id, normalization), file.sha256
-    kind, family = description.actions.kind, description.family
-    if (kind == "Discrete" and family in ("actor_critic", "q")) or (kind == "MultiDiscrete" and family == "actor_critic"):
-        return _discrete(file, description, env_id, normalization), file.sha256
-    raise IncompatibleModelError(f"{path}: {description.algorithm} with actions {description.actions} cannot be read")
-
-
-def _discrete(file: Sb3File, description: Description, env_id: str, normalization: Normalization | None) -> PolicyTeacher:
+    family, trained = description.family, description.actions
+    if trained.kind not in _NAMES[family].actions:
+        raise IncompatibleModelError(f"{path}: {description.algorithm} with actions {trained} cannot be read")
     with make_env(env_id) as env:
-        seen, actions = env.observation_space, env.action_space
-    network = _network(file, description, seen, env_id, normalization)
-    if network.n_outputs != actions.n_outputs or isinstance(actions, MultiDiscrete) != (
-        description.actions.kind != "Discrete"
-    ):
-        has = network.n_outputs if description.actions.kind == "Discrete" else f"{description.actions}"
-        raise IncompatibleModelError(f"{file.name} has {has} actions, {env_id} has {actions}")
-    nvec = description.actions.nvec
-    if isinstance(actions, MultiDiscrete) and nvec not in (None, actions.nvec):  # as many logits, cut at other places
-        raise IncompatibleModelError(f"{file.name} has {description.actions} actions, {env_id} has {actions}")
-    # Q-values say which action is best; a softmax over them would be no policy.
-    action_only = description.family == "q"
+        seen, space = env.observation_space, env.action_space
+        acted: Any = env.gym_env.action_space
+    if normalization is not None and normalization.mean.shape != seen.shape:
+        raise IncompatibleModelError(
+            f"the statistics are of observations {normalization.mean.shape}, {env_id} gives {seen.shape}"
+        )
+    transpose = _is_turned_round(file.name, description.observations, seen, env_id, normalized=normalization is not None)
+    network = Sb3Network(file, description, seen.shape, transpose=transpose, normalization=normalization)
+    of_kind = isinstance(space, {"Box": Continuous, "Discrete": Discrete, "MultiDiscrete": MultiDiscrete}[trained.kind])
+    same_shape = trained.kind != "Box" or trained.shape in (None, space.shape)
+    same_parts = not isinstance(space, MultiDiscrete) or trained.nvec in (None, space.nvec)  # else cut at other places
+    if not of_kind or network.n_outputs != space.n_outputs or not same_shape or not same_parts:
+        raise IncompatibleModelError(f"{file.name} has actions {trained}, {env_id} has {space}")
+    if trained.kind == "Box":
+        _check_bounds(file.name, trained, acted, env_id)
+    answers: Answers = "logits" if family == "actor_critic" and trained.kind != "Box" else "actions"
+    squashed = family != "actor_critic" or description.squash_output
 
     def ask(obs: NDArray[Any]) -> NDArray[Any]:
         with torch.inference_mode():
-            answer: NDArray[Any] = network(tensor_of(obs)).numpy()
-        if not action_only:
-            return answer
-        if not np.isfinite(answer).all():  # argmax of NaN is an ordinary index
+            outputs: NDArray[Any] = network(tensor_of(obs)).numpy()
+        if answers == "logits":
+            return outputs
+        if not np.isfinite(outputs).all():  # neither argmax nor clip would show it
             raise NonFiniteError(f"{file.name} output contains NaN or Inf")
-        best: NDArray[Any] = answer.argmax(-1)
-        return best
+        if not isinstance(space, Continuous):  # Q-values say which action is best; a softmax over them would be no policy
+            return np.asarray(outputs.argmax(-1))
+        actions = outputs.reshape(-1, *space.shape)
+        if squashed:
+            actions = acted.low + 0.5 * (actions + 1.0) * (acted.high - acted.low)
+        low, high = space.bounds.low.reshape(space.shape), space.bounds.high.reshape(space.shape)
+        clipped: NDArray[Any] = np.clip(actions, low, high).astype(space.dtype)
+        return clipped
 
-    return PolicyTeacher(
-        ask,
-        actions,
-        answers="actions" if action_only else "logits",
-        obs_spec=ObservationSpec.of(env.observation_space),
-        name=file.name,
-        module=network,
-    )
-
-
-def _continuous(
-    file: Sb3File, description: Description, env_id: str, normalization: Normalization | None
-) -> ContinuousTeacher:
-    with make_env(env_id) as env:
-        seen, acted = env.observation_space, env.gym_env.action_space
-    if not isinstance(acted, spaces.Box):
-        raise IncompatibleModelError(f"{file.name} has actions {description.actions}, {env_id} has {acted}")
-    network = _network(file, description, seen, env_id, normalization)
-    shape = description.actions.shape
-    if network.n_outputs != np.prod(acted.shape, dtype=int) or (shape is not None and shape != acted.shape):
-        raise IncompatibleModelError(f"{file.name} has actions {description.actions}, {env_id} has {acted}")
-    _check_bounds(file.name, description.actions, acted, env_id)
-    squashed = description.family != "actor_critic" or description.squash_output
     spec = ObservationSpec.of(seen)
-    return ContinuousTeacher(network, acted.low, acted.high, squashed=squashed, obs_spec=spec, name=file.name)
+    return PolicyTeacher(ask, space, answers=answers, obs_spec=spec, name=file.name, module=network), file.sha256
 
 
 def _check_bounds(name: str, trained: SpaceText, acted: spaces.Box, env_id: str) -> None:
-    """Refuse actions between other bounds, where the file spells them out: its answers are scaled to them."""
+    """Refuse actions between other bounds, where the file prints them: the policy's outputs are scaled to them."""
     with np.errstate(over="ignore"):
         half = (acted.high.astype(np.float64) - acted.low).ravel() / 2
     rounded = PRINTED * np.where(np.isfinite(half), half, 0.0)
-    for side, told, bound in (("lowest", trained.low, acted.low), ("highest", trained.high, acted.high)):
-        if told is not None and not np.isclose(told, bound.ravel(), rtol=PRINTED, atol=rounded).all():
+    for side, printed, bound in (("lowest", trained.low, acted.low), ("highest", trained.high, acted.high)):
+        if printed is not None and not np.isclose(printed, bound.ravel(), rtol=PRINTED, atol=rounded).all():
             raise IncompatibleModelError(
-                f"{name} was trained with {side} actions {_few(told)}, {env_id} has {_few(bound.ravel())}; "
+                f"{name} was trained with {side} actions {_few(printed)}, {env_id} has {_few(bound.ravel())}; "
                 "give the environment the wrappers that it was trained in"
             )
 
@@ -326,25 +246,8 @@ def _few(numbers: Sequence[float] | NDArray[Any]) -> str:
     return f"[{shown}{', …' if len(numbers) > 4 else ''}]"
 
 
-def _network(
-    file: Sb3File, description: Description, seen: spaces.Box, env_id: str, normalization: Normalization | None
-) -> Sb3Network:
-    if normalization is not None and normalization.mean.shape != seen.shape:
-        raise IncompatibleModelError(
-            f"the statistics are of observations {normalization.mean.shape}, {env_id} gives {seen.shape}"
-        )
-    transpose = _is_turned_round(file.name, description.observations, seen, env_id, normalized=normalization is not None)
-    return Sb3Network(
-        file.weights, description, seen.shape, transpose=transpose, normalization=normalization, name=file.name
-    )
-
-
 def _is_turned_round(name: str, trained: SpaceText, seen: spaces.Box, env_id: str, *, normalized: bool) -> bool:
-    """Return whether Stable-Baselines3 put the channels first (`VecTransposeImage`).
-
-    Raises:
-        IncompatibleModelError: If the policy was trained on other observations.
-    """
+    """Return whether Stable-Baselines3 put the channels first (`VecTransposeImage`); refuse other observations."""
     if trained.kind not in ("Box", "Discrete") or trained.start != 0:
         kind = trained if trained.kind == "Discrete" else trained.kind
         raise IncompatibleModelError(f"{name} reads {kind} observations; phr reads policies on Box and Discrete(n) ones")

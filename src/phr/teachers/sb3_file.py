@@ -13,7 +13,6 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
@@ -39,54 +38,33 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, 
 
 @dataclass(frozen=True, eq=False)
 class Sb3File:
-    """The parts of a `.zip` that can be read safely.
-
-    Attributes:
-        name: Its path, for messages.
-        data: The algorithm's settings; pickled values are dicts with a `:serialized:` entry.
-        weights: Name → parameter of the policy.
-        sha256: Of the whole file.
-    """
+    """The parts of a `.zip` that can be read safely."""
 
     name: str
     data: dict[str, Any]
+    """The algorithm's settings; pickled values are dicts with a `:serialized:` entry."""
     weights: dict[str, Tensor]
     sha256: str
 
 
 def read_sb3_file(path: Path) -> Sb3File:
-    """Read settings and parameters.
+    """Read settings and parameters in memory; nothing is ever unpacked to the disk.
 
-    Raises:
-        UnknownModelError: If there is no such file.
-        CorruptFileError: If it was truncated or edited, was not written by Stable-Baselines3, would write outside a folder,
-            or unpacks to absurd sizes; or if its parameters are more than tensors.
+    CorruptFileError if the file was truncated or edited, was not written by Stable-Baselines3, would write outside a folder,
+    or unpacks to absurd sizes; or if its parameters are more than tensors.
     """
-    content = read_model_file(path, _LARGEST_FILE)
-    members = _members(content, str(path))
-    return Sb3File(
-        str(path),
-        _json(members[DATA], str(path)),
-        _tensors(members[WEIGHTS], str(path)),
-        hashlib.sha256(content).hexdigest(),
-    )
-
-
-def _members(content: bytes, name: str) -> dict[str, bytes]:
-    """The members that matter, in memory; nothing is ever unpacked to the disk."""
+    content, name = read_model_file(path, _LARGEST_FILE), str(path)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_names([info.filename for info in archive.infolist()], name)
-            missing = {DATA, WEIGHTS} - set(archive.namelist())
-            if missing:
+            if missing := {DATA, WEIGHTS} - set(archive.namelist()):
                 raise CorruptFileError(
                     f"{name} was not written by Stable-Baselines3: it has no {' and no '.join(sorted(missing))}"
                 )
-            return {member: _member(archive, member, name) for member in (DATA, WEIGHTS)}
+            data, weights = (_member(archive, member, name) for member in (DATA, WEIGHTS))
     except _ZIP_ERRORS as error:
-        raise CorruptFileError(
-            f"{name} is not a readable .zip ({error}); it was truncated or edited, or is something else"
-        ) from error
+        raise CorruptFileError(f"{name} is not a readable .zip; it was truncated or edited: {error}") from error
+    return Sb3File(name, _json(data, name), _tensors(weights, name), hashlib.sha256(content).hexdigest())
 
 
 def _check_names(members: list[str], name: str) -> None:
@@ -103,13 +81,9 @@ def _check_names(members: list[str], name: str) -> None:
 def _member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
     info = archive.getinfo(member)
     if info.flag_bits & _ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise CorruptFileError(
-            f"{name}: its member {member} is encrypted or packed in a way that Stable-Baselines3 does not use"
-        )
-    if info.file_size > _LARGEST[member]:
-        raise CorruptFileError(
-            f"{name}: its member {member} unpacks to {info.file_size:,} bytes, {_LARGEST[member]:,} is allowed"
-        )
+        raise CorruptFileError(f"{name}: its member {member} is encrypted, or compressed with an unknown method")
+    if info.file_size > (most := _LARGEST[member]):
+        raise CorruptFileError(f"{name}: its member {member} unpacks to {info.file_size:,} bytes, {most:,} is allowed")
     with archive.open(info) as file:  # `archive.read` would unpack first and compare with the stated size afterwards
         content = file.read(info.file_size + 1)
     if len(content) != info.file_size:
@@ -120,15 +94,23 @@ def _member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
 def _json(text: bytes, name: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{name}: its member {DATA} is not JSON") from error
+    except (ValueError, RecursionError):
+        data = None
     if not isinstance(data, dict):
-        raise CorruptFileError(f"{name}: its member {DATA} holds no settings")
+        raise CorruptFileError(f"{name}: its member {DATA} is not a JSON object of settings")
     return data
 
 
 def _tensors(content: bytes, name: str) -> dict[str, Tensor]:
-    _check_plainly_stored(content, name)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            infos = archive.infolist()
+    except _ZIP_ERRORS as error:
+        raise CorruptFileError(f"{name}: {WEIGHTS} is not a file of torch's ({error})") from error
+    _check_names([info.filename for info in infos], name)
+    packed = any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in infos)
+    if packed or sum(info.file_size for info in infos) > len(content):  # an honest file unpacks to no more than its own size
+        raise CorruptFileError(f"{name}: {WEIGHTS} unpacks to more than it holds, which torch never writes")
     try:
         weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader raises many kinds
@@ -139,19 +121,6 @@ def _tensors(content: bytes, name: str) -> dict[str, Tensor]:
     if not isinstance(weights, dict) or not all(isinstance(key, str) and _is_dense(value) for key, value in weights.items()):
         raise CorruptFileError(f"{name}: {WEIGHTS} is not a table of named, dense tensors")
     return dict(weights)
-
-
-def _check_plainly_stored(content: bytes, name: str) -> None:
-    """Torch packs nothing, so an honest file unpacks to no more than its own size."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            infos = archive.infolist()
-    except _ZIP_ERRORS as error:
-        raise CorruptFileError(f"{name}: {WEIGHTS} is not a file of torch's ({error})") from error
-    _check_names([info.filename for info in infos], name)
-    packed = any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in infos)
-    if packed or sum(info.file_size for info in infos) > len(content):
-        raise CorruptFileError(f"{name}: {WEIGHTS} unpacks to more than it holds, which torch never writes")
 
 
 def _is_dense(value: Any) -> bool:
@@ -171,7 +140,6 @@ _FAMILIES: dict[str, Family] = {
 }
 _ALGORITHMS = {"actor_critic": "A2C or PPO", "q": "DQN", "sac": "SAC", "td3": "TD3"}
 
-_DEFAULT_ACTIVATION: dict[Family, str] = {"actor_critic": "tanh", "q": "relu", "sac": "relu", "td3": "relu"}
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU,
     "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "mish": nn.Mish, "selu": nn.SELU, "celu": nn.CELU,
@@ -184,19 +152,7 @@ _OWN = "build it yourself in module:factory (docs/bring-your-own-policy.md)"
 
 @dataclass(frozen=True)
 class SpaceText:
-    """A space as the JSON describes it; None where it does not.
-
-    Attributes:
-        kind: `Box`, `Discrete`, ...
-        shape: Of one element.
-        dtype: numpy's name.
-        n: Elements of a Discrete space.
-        start: Its first element.
-        is_bytes: A Box of bytes from 0 to 255 everywhere.
-        low: Lower bounds of a Box, flat; None unless all are printed.
-        high: Upper bounds.
-        nvec: Choices of each component of a MultiDiscrete space.
-    """
+    """A space as the JSON describes it, None where it does not; `kind` is Gymnasium's class, arrays are flat."""
 
     kind: str
     shape: tuple[int, ...] | None
@@ -204,6 +160,7 @@ class SpaceText:
     n: int | None = None
     start: int = 0
     is_bytes: bool = False
+    """A Box of bytes from 0 to 255 everywhere."""
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
     nvec: tuple[float, ...] | None = None
@@ -218,26 +175,20 @@ class SpaceText:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """A policy as its file describes it without a pickle.
-
-    Attributes:
-        family: Its arrangement of parameters.
-        activation: Between the fully connected layers.
-        observations: The observation space.
-        actions: The action space.
-        normalize_images: Bytes are divided by 255.
-        squash_output: Continuous actions of `actor_critic` are scaled from [−1, 1] to their range; with state-dependent
-            exploration they go through tanh before.
-        clip_mean: Limit of the means of SAC with state-dependent exploration.
-    """
+    """A policy as its file describes it without a pickle."""
 
     family: Family
     activation: str
+    """Between the fully connected layers."""
     observations: SpaceText
     actions: SpaceText
     normalize_images: bool
+    """Bytes are divided by 255."""
     squash_output: bool
+    """Continuous actions of `actor_critic` are scaled from [−1, 1] to their range; with state-dependent exploration they go
+    through tanh before."""
     clip_mean: float
+    """Limit of the means of SAC with state-dependent exploration."""
 
     @property
     def algorithm(self) -> str:
@@ -248,13 +199,9 @@ class Description:
 def describe(file: Sb3File, activation: str | None = None) -> Description:
     """Return the description of the policy in a file; `activation` is for files that record it only as a pickle.
 
-    Raises:
-        IncompatibleModelError: If the policy is recurrent, action-masked, or not one of Stable-Baselines3's own.
-        SettingError: If the activation function is unknown, missing, or another than the file's.
-        CorruptFileError: If the JSON contains other types of values than Stable-Baselines3 writes.
+    CorruptFileError if the JSON contains other types of values than Stable-Baselines3 writes.
     """
-    family = _family(file)
-    settings = _entry(file, "policy_kwargs")
+    family, settings = _family(file), _entry(file, "policy_kwargs")
     extractor = settings.get("features_extractor_class")
     if extractor is not None and _class_name(extractor) not in _KNOWN_EXTRACTORS:
         raise IncompatibleModelError(
@@ -263,14 +210,17 @@ def describe(file: Sb3File, activation: str | None = None) -> Description:
     clip_mean = settings.get("clip_mean", 2.0)
     if not isinstance(clip_mean, int | float):
         raise CorruptFileError(f"{file.name}: its clip_mean must be a number, got {clip_mean!r}")
+    flags = {key: settings.get(key, default) for key, default in (("normalize_images", True), ("squash_output", False))}
+    for key, value in flags.items():
+        if not isinstance(value, bool):
+            raise CorruptFileError(f"{file.name}: its {key} must be true or false, got {value!r}")
     return Description(
         family=family,
         activation=_activation(file.name, settings, family, activation),
         observations=_space(file, "observation_space"),
         actions=_space(file, "action_space"),
-        normalize_images=_flag(file, settings, "normalize_images", default=True),
-        squash_output=_flag(file, settings, "squash_output", default=False),
         clip_mean=float(clip_mean),
+        **flags,
     )
 
 
@@ -294,17 +244,20 @@ def _family(file: Sb3File) -> Family:
 def _activation(name: str, settings: dict[str, Any], family: Family, asked: str | None) -> str:
     if asked is not None and asked not in ACTIVATIONS:
         raise SettingError(f"unknown activation {asked!r}; choose one of {', '.join(ACTIVATIONS)}")
-    said = settings.get("activation_fn")
-    told = _DEFAULT_ACTIVATION[family] if said is None else _TORCH_NAMES.get(_class_name(said))
-    if told is None and _class_name(said):  # to say another one would make another policy of it
+    recorded = settings.get("activation_fn")
+    if recorded is None:
+        return asked or ("tanh" if family == "actor_critic" else "relu")
+    torch_name = _class_name(recorded)
+    if not torch_name and asked is None:
+        raise SettingError(f"{name}: its activation function {recorded!r} cannot be read; add --activation tanh|relu|...")
+    if torch_name and torch_name not in _TORCH_NAMES:  # another one would make another policy of it
         raise IncompatibleModelError(
-            f"{name}: its activation function must be one of {', '.join(_TORCH_NAMES)}, got {_class_name(said)}; {_OWN}"
+            f"{name}: its activation function must be one of {', '.join(_TORCH_NAMES)}, got {torch_name}; {_OWN}"
         )
-    if told is None and asked is None:
-        raise SettingError(f"{name}: its activation function {said!r} cannot be read; add --activation tanh|relu|...")
-    if told is not None and asked is not None and said is not None and told != asked:
-        raise SettingError(f"{name} has the activation function {told}, not {asked}; leave --activation out")
-    return asked or told or ""
+    found = _TORCH_NAMES.get(torch_name, asked or "")
+    if asked not in (None, found):
+        raise SettingError(f"{name} has the activation function {found}, not {asked}; leave --activation out")
+    return found
 
 
 def _entry(file: Sb3File, key: str) -> dict[str, Any]:
@@ -314,15 +267,8 @@ def _entry(file: Sb3File, key: str) -> dict[str, Any]:
     return value
 
 
-def _flag(file: Sb3File, settings: dict[str, Any], key: str, *, default: bool) -> bool:
-    value = settings.get(key, default)
-    if not isinstance(value, bool):
-        raise CorruptFileError(f"{file.name}: its {key} must be true or false, got {value!r}")
-    return value
-
-
 def _class_name(text: object) -> str:
-    """The bare name in `<class 'package.module.Name'>`; empty for any other text."""
+    """Return the bare name in `<class 'package.module.Name'>`; empty for any other text."""
     found = re.fullmatch(r"<class '(?:torch\.nn|stable_baselines3)\.(?:\w+\.)*(\w+)'>", str(text))
     return found[1] if found else ""
 
@@ -340,19 +286,17 @@ def _space(file: Sb3File, key: str) -> SpaceText:
             dtype=str(entry["dtype"]) if "dtype" in entry else None,
             n=int(entry["n"]) if is_discrete and "n" in entry else None,
             start=int(entry.get("start", 0)) if is_discrete else 0,
-            is_bytes=str(entry.get("dtype")) == "uint8"
-            and _numbers(entry, "low") <= {0}
-            and _numbers(entry, "high") <= {255},
-            low=_spelt_out(entry.get("low"), shape),
-            high=_spelt_out(entry.get("high"), shape),
-            nvec=_spelt_out(entry.get("nvec"), shape),
+            is_bytes=entry.get("dtype") == "uint8" and _numbers(entry, "low") <= {0} and _numbers(entry, "high") <= {255},
+            low=_printed(entry.get("low"), shape),
+            high=_printed(entry.get("high"), shape),
+            nvec=_printed(entry.get("nvec"), shape),
         )
     except (TypeError, ValueError) as error:
         raise CorruptFileError(f"{file.name}: its {key} has a format unknown to phr: {error}") from error
 
 
-def _spelt_out(text: Any, shape: Any) -> tuple[float, ...] | None:
-    """The numbers of a printed array of this shape, flat; None if some are missing (long ones have an ellipsis)."""
+def _printed(text: Any, shape: Any) -> tuple[float, ...] | None:
+    """Return the numbers of a printed array of this shape, flat; None if some are missing (long ones have an ellipsis)."""
     try:
         numbers = tuple(float(word) for word in re.sub(r"[][,]", " ", str(text)).split())
         return numbers if len(numbers) == math.prod(shape) else None
@@ -361,6 +305,6 @@ def _spelt_out(text: Any, shape: Any) -> tuple[float, ...] | None:
 
 
 def _numbers(entry: dict[str, Any], bound: str) -> set[int]:
-    """The whole numbers in the printed bound of a Box of bytes; long ones have an ellipsis, some are not printed."""
-    texts: Iterable[Any] = (entry.get(bound), entry.get(f"{bound}_repr"))
-    return {int(digits) for text in texts if text is not None for digits in re.findall(r"\d{1,3}", str(text))}
+    """Return the whole numbers in the printed bound of a Box of bytes; long ones have an ellipsis, some are missing."""
+    texts = [str(entry[key]) for key in (bound, f"{bound}_repr") if entry.get(key) is not None]
+    return {int(digits) for text in texts for digits in re.findall(r"\d{1,3}", text)}
