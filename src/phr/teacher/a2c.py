@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from phr.envs.split import SplitEnv
-from phr.errors import NonFiniteError
+from phr.errors import NonFiniteError, UnsupportedEnvironmentError
 from phr.networks.policy import PlanNetwork, build_network
 from phr.networks.trunks import Precision, TrunkConfig, compute_dtype
 from phr.progress import Progress
@@ -216,6 +216,17 @@ def rollout_loss(
     return loss, {"loss/policy": policy_loss.item(), "loss/value": value_loss.item(), "entropy": entropy.item()}
 
 
+def _check_one_more(make: Callable[[], SplitEnv], n_envs: int, env_id: str) -> None:
+    """Open and close the first environment of the greedy tests, so that no training is lost where it cannot be opened."""
+    try:
+        make().close()
+    except Exception as error:  # whatever the simulator raises
+        raise UnsupportedEnvironmentError(
+            f"{env_id}: training needs n_envs={n_envs} environments and one for tests open side by side, and the last could "
+            f"not be opened ({error}); lower n_envs"
+        ) from error
+
+
 class A2C:
     """A training in progress; `update` advances it by one rollout.
 
@@ -226,6 +237,7 @@ class A2C:
 
     Raises:
         IncompatibleModelError: If the network has layers or actions that stage 1 cannot train.
+        UnsupportedEnvironmentError: If not enough environments can be open side by side.
     """
 
     def __init__(self, make: Callable[[], SplitEnv], config: A2CConfig, *, network: PlanNetwork | None = None) -> None:
@@ -236,6 +248,7 @@ class A2C:
         self.collector = make_collector(make, config)
         with ExitStack() as opened:
             opened.callback(self.collector.close)
+            _check_one_more(make, config.n_envs, self.collector.env_id)
             weights_seed = streams.integer("teacher-weights")
             space, n_actions = self.collector.observation_space, self.collector.n_actions
             self.network = network or build_network(space, n_actions, 1, config.trunk, seed=weights_seed)
