@@ -6,10 +6,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
+from phr.errors import IncompatibleModelError, PhrError
 from phr.plan import Plan
 
 __all__ = [
     "Planner",
+    "ask",
 ]
 
 
@@ -44,3 +46,18 @@ class Planner(Protocol):
             NonFiniteError: If an observation or a prediction is not finite.
         """
         ...
+
+
+def ask(planner: Planner, obs: NDArray[Any]) -> Any:
+    """Return `planner.plan(obs)`: a plan, if the planner follows the protocol.
+
+    Raises:
+        IncompatibleModelError: If it raises an error that is not phr's own.
+    """
+    try:
+        return planner.plan(obs)
+    except PhrError:
+        raise
+    except Exception as error:  # the user's own code
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise IncompatibleModelError(f"{type(planner).__name__}.plan raised {reason}") from error
