@@ -137,12 +137,21 @@ def _trajectory(
 
 def _observations(seen: NDArray[Any], space: spaces.Space[Any], box: spaces.Box) -> NDArray[Any]:
     if isinstance(space, spaces.Discrete):
-        places = seen.astype(np.int64) - int(space.start)
+        places = _held(seen, np.dtype(np.int64)) - int(space.start)
         Discrete(int(space.n)).check(places)
         rows = np.zeros((len(places), int(space.n)), np.float32)
         rows[np.arange(len(places)), places] = 1.0
         return rows
-    return np.ascontiguousarray(seen, box.dtype)
+    return np.ascontiguousarray(_held(seen, box.dtype))
+
+
+def _held(seen: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Cast observations; ValueError if whole numbers would change. Floats may be rounded."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = seen.astype(dtype)
+    if dtype.kind != "f" and (lost := cast != seen).any():
+        raise ValueError(f"an observation is {seen[lost].flat[0].item()!r}, which {dtype} cannot hold")
+    return cast
 
 
 def _success(infos: Any, name: str) -> bool | None:
