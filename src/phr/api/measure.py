@@ -125,7 +125,7 @@ def _resolved(model: Any, env_id: str | None, horizon: int | None, backend: Back
 def _check_words(
     actor: Actor, threads: int, *, all_starts: bool, deterministic: bool, random_prefix: tuple[int, int]
 ) -> None:
-    if all_starts and (not deterministic or random_prefix != (0, 0)):
+    if all_starts and (not deterministic or tuple(random_prefix) != (0, 0)):
         raise SettingError(
             "all starts are played once each, greedily and without a random prefix; leave out either all starts, or "
             "sampling and prefixes"
