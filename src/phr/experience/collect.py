@@ -153,11 +153,15 @@ def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Ge
     n_steps = episode = 0
     random_play = True
     end = time.perf_counter() + _SECONDS
-    while len(found) < n and n_steps < _PATIENCE * n and time.perf_counter() < end:
+
+    def may_go_on() -> bool:
+        return n_steps < _PATIENCE * n and (not found or time.perf_counter() < end)
+
+    while len(found) < n and may_go_on():
         wanted = min(n, len(found) + max(1, n // _EPISODES))
         env.reset(int(rng.integers(2**31)))
         done = False
-        while not done and len(found) < wanted and n_steps < _PATIENCE * n and (not found or time.perf_counter() < end):
+        while not done and len(found) < wanted and may_go_on():
             obs = env.observe()
             found.setdefault(obs.tobytes(), obs.copy())
             at_random = random_play and episode % 2 == 1
