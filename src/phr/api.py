@@ -269,7 +269,7 @@ def evaluate(
             with_bound=bound and not observe_always,
         )
         actor = _resolved(model, env_id, horizon, backend, Reading(activation=activation, normalize=normalize))
-        if all_starts and (not deterministic or random_prefix != (0, 0)):
+        if all_starts and (not deterministic or tuple(random_prefix) != (0, 0)):
             raise SettingError(
                 "all starts are played once each, greedily and without a random prefix; leave out either all starts, or "
                 "sampling and prefixes"

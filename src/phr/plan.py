@@ -92,7 +92,14 @@ class CategoricalPlan(_OfOutputs):
 
     @classmethod
     def from_actions(cls, actions: IntArray, n_actions: int, margin: float = 30.0) -> CategoricalPlan:
-        """A plan that is certain of its actions; `actions` has shape `(batch, horizon)`."""
+        """A plan that is certain of its actions; `actions` has shape `(batch, horizon)`.
+
+        Raises:
+            InvalidDataError: If they are not whole numbers in 0 .. n_actions − 1.
+        """
+        if actions.dtype.kind not in "iu" or (actions.size and not 0 <= actions.min() <= actions.max() < n_actions):
+            found = f"{actions.min()}..{actions.max()}" if actions.dtype.kind in "iu" else actions.dtype
+            raise InvalidDataError(f"planned actions must be whole numbers in 0..{n_actions - 1}, got {found}")
         logits = np.zeros((*actions.shape, n_actions), dtype=np.float32)
         np.put_along_axis(logits, actions[..., None], margin, axis=-1)
         return cls(logits)

@@ -6,9 +6,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
+from phr.errors import IncompatibleModelError, PhrError
 from phr.plan import Plan
 
-__all__ = ["Planner"]
+__all__ = ["Planner", "ask"]
 
 
 @runtime_checkable
@@ -29,3 +30,14 @@ class Planner(Protocol):
         Raises:
             NonFiniteError: If an observation or a prediction is not finite.
         """
+
+
+def ask(planner: Planner, obs: NDArray[Any]) -> Any:
+    """Return `planner.plan(obs)`, a plan if the planner follows the protocol; IncompatibleModelError if its code fails."""
+    try:
+        return planner.plan(obs)
+    except PhrError:
+        raise
+    except Exception as error:  # the user's own code
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise IncompatibleModelError(f"{type(planner).__name__}.plan raised {reason}") from error

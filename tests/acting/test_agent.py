@@ -15,7 +15,8 @@ from phr.acting.commitment import Commitment, ConfidentCommitment, FixedCommitme
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.split import SplitEnv
 from phr.envs.vector import VectorSplit
-from phr.errors import HorizonError, InvalidDataError
+from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
+from phr.plan import CategoricalPlan
 from phr.protocols import Planner
 from tests.helpers import LEFT, RIGHT, TablePlanner, always_right, corridor
 
@@ -288,14 +289,15 @@ def test_a_fixed_rule_beyond_the_horizon_is_refused(make: Callable[..., Any]) ->
 
 
 @pytest.mark.parametrize("make", [single, many])
-@pytest.mark.parametrize("length", [0, 4, -1, 1.0, True])
+@pytest.mark.parametrize("length", [0, 4, -1, 1.0, True, [1, 2], "1", None])
 def test_every_answer_of_a_rule_is_checked(make: Callable[..., Any], length: Any) -> None:
     class Changing:
         def __init__(self) -> None:
             self.answers = iter([1, length])
 
-        def lengths(self, plan: Any) -> NDArray[Any]:
-            return np.array([next(self.answers)] * plan.batch_size)
+        def lengths(self, plan: Any) -> Any:
+            answer: Any = [next(self.answers)] * plan.batch_size
+            return [answer, [1]] if isinstance(answer[0], list) else np.array(answer)  # the first is ragged
 
     agent = make(always_right(horizon=3), Changing())
     obs = one_hot(0) if make is single else np.stack([one_hot(0)] * 2)
@@ -360,3 +362,83 @@ def test_planned_actions_of_another_kind_are_refused(make: Callable[..., Any]) -
     obs = one_hot(0) if isinstance(agent, HorizonAgent) else one_hot(0)[None]
     with pytest.raises(InvalidDataError, match=r"planned actions must be int64 \(3 actions\), got float64"):
         agent.act(obs)
+
+
+class Planned:
+    """Three steps, five actions; plans whatever it is given."""
+
+    horizon, n_actions = 3, 5
+
+    def __init__(self, plan: Callable[[int], Any]) -> None:
+        self._plan = plan
+
+    def plan(self, obs: NDArray[Any]) -> Any:
+        return self._plan(len(obs))
+
+
+def certain(*actions: int, n_actions: int = 5) -> Callable[[int], Any]:
+    return lambda n: CategoricalPlan.from_actions(np.tile(actions, (n, 1)), n_actions)
+
+
+def of_logits(value: float) -> Callable[[int], Any]:
+    return lambda n: CategoricalPlan(np.full((n, 3, 5), value, np.float32))
+
+
+@pytest.mark.parametrize("make", [single, many])
+@pytest.mark.parametrize(
+    ("plan", "error", "message"),
+    [
+        (certain(1), InvalidDataError, r"must plan actions of shape \([12], 3\)"),  # numpy would repeat it
+        (certain(1, 2), InvalidDataError, "the planner Planned must plan actions of shape"),
+        (certain(1, 2, 3, 4), InvalidDataError, "the planner Planned must plan actions of shape"),
+        (lambda _n: certain(1, 2, 3)(3), InvalidDataError, r"\([12], 3\) .* got \(3, 3\)"),
+        (certain(1, -1, 3), InvalidDataError, r"whole numbers in 0..4, got -1..3"),  # numpy would take the last
+        (certain(1, 5, 3), InvalidDataError, r"whole numbers in 0..4, got 1..5"),
+        (certain(1, 7, 3, n_actions=9), InvalidDataError, "actions lie in 1..7"),
+        (of_logits(np.nan), NonFiniteError, "the plan of Planned contains NaN"),
+        (lambda _n: None, InvalidDataError, "Planned.plan must return a plan .* got a NoneType"),
+        (lambda n: np.ones((n, 3), int), InvalidDataError, "Planned.plan must return a plan .* got a ndarray"),
+        (lambda _n: [][0], IncompatibleModelError, "^Planned.plan raised IndexError: list index out of range$"),
+    ],
+)
+def test_every_plan_of_a_planner_of_the_users_is_checked(
+    make: Callable[..., Any], plan: Callable[[int], Any], error: type[Exception], message: str
+) -> None:
+    agent = make(Planned(plan), 1)
+    with pytest.raises(error, match=message):
+        agent.act(np.zeros(2) if make is single else np.zeros((2, 2)))
+
+
+def test_a_plan_of_one_row_is_not_given_to_every_environment() -> None:
+    with pytest.raises(InvalidDataError, match=r"of shape \(2, 3\) .* got \(1, 3\)"):
+        many(Planned(lambda _n: certain(1, 2, 3)(1)), 1).act(np.zeros((2, 2)))
+
+
+def test_masked_actions_of_a_plan_may_be_impossible() -> None:
+    """A logit of −inf rules an action out."""
+    logits = np.full((1, 3, 5), -np.inf, np.float32)
+    logits[..., 2] = 0
+    assert single(Planned(lambda _n: CategoricalPlan(logits)), 1).act(np.zeros(2)) == 2
+
+
+@pytest.mark.parametrize("mask", [np.array([1, 0]), [0, 0], np.array([True]), np.eye(2, dtype=bool), True, "x", np.zeros(2)])
+def test_a_mask_is_one_bool_for_each_environment(mask: Any) -> None:
+    agent = many(always_right(horizon=3), 2)
+    with pytest.raises(InvalidDataError, match=r"^mask must be bool of shape \(2,\), got "):
+        agent.act(np.stack([one_hot(0)] * 2), mask)
+    with pytest.raises(InvalidDataError, match=r"^mask must be bool of shape \(2,\), got "):
+        agent.reset(mask)
+
+
+@pytest.mark.parametrize("mask", [[True, False], (True, False), np.array([True, False])])
+def test_a_mask_may_be_a_list(mask: Any) -> None:
+    agent = many(always_right(horizon=3), 2)
+    agent.act(np.stack([one_hot(0)] * 2))
+    agent.reset(mask)
+    assert agent.needs_observation.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("n_envs", [0, -1, True])
+def test_n_envs_is_a_whole_number(n_envs: Any) -> None:
+    with pytest.raises(SettingError, match="^n_envs must be "):
+        VectorHorizonAgent(always_right(), n_envs=n_envs)

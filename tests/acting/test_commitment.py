@@ -48,7 +48,7 @@ def test_of_one_step_all_is_executed_however_sure_it_is() -> None:
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
 def test_a_threshold_is_a_probability(threshold: float) -> None:
-    with pytest.raises(SettingError, match=r"a confidence threshold lies in \[0, 1\], got"):
+    with pytest.raises(SettingError, match=r"threshold must be a number in \[0, 1\], got"):
         ConfidentCommitment(threshold)
 
 

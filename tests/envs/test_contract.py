@@ -324,3 +324,34 @@ def test_a_step_returns_five_values_of_pythons_own_types_or_is_refused(result: t
         return
     assert (type(reward), type(terminated), type(truncated), type(info)) == (float, bool, bool, dict)
     assert result == (result[0], reward, terminated, truncated, info)
+
+
+@pytest.mark.parametrize("obs", [np.ma.masked_array([0.1, 0.2], [False, True]), np.ma.masked])
+def test_masked_observations_are_no_numbers(obs: Any) -> None:
+    env = ObservingEnv(Scripted(reset=(obs, {})), "odd")
+    env.reset(0)
+    with pytest.raises(BrokenEnvironmentError, match=r"^odd: reset\(\) returned an observation outside"):
+        env.observe()
+
+
+def test_an_error_while_closing_is_a_warning() -> None:
+    class Stuck(Scripted):
+        def close(self) -> None:
+            raise RuntimeError("device\nbusy")
+
+    with pytest.warns(RuntimeWarning, match=r"^odd: close\(\) raised RuntimeError: device busy$"):
+        ObservingEnv(Stuck(), "odd").close()
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(2**50), spaces.Discrete(2**62), spaces.MultiDiscrete([2**50, 3]),
+        spaces.Dict(a=spaces.Discrete(2**50)), spaces.Tuple([spaces.MultiDiscrete([2**50])]),
+    ],
+)  # fmt: skip
+def test_spaces_too_large_for_one_hot_rows_are_refused(space: spaces.Space[Any]) -> None:
+    env = Scripted()
+    env.observation_space = space
+    with pytest.raises(UnsupportedEnvironmentError, match="^odd: observation space .* is too large"):
+        ObservingEnv(env, "odd")

@@ -18,7 +18,7 @@ from minigrid.wrappers import FullyObsWrapper
 from numpy.typing import NDArray
 
 from phr.distil import runs
-from phr.envs.flatten import mission_codes
+from phr.envs.flatten import mission_codes, reader_of
 from phr.envs.registry import split_env
 from phr.envs.split import ObservingEnv
 from phr.errors import BrokenEnvironmentError, NonFiniteError, UnsupportedEnvironmentError
@@ -482,3 +482,27 @@ class OwnMissionSpace(MissionSpace):
 def test_other_spaces_are_refused(space: spaces.Text | OwnMissionSpace) -> None:
     with pytest.raises(UnsupportedEnvironmentError, match="toy: its missions follow a grammar"):
         mission_codes(space, "toy")
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2", ">u8"])
+def test_foreign_byte_orders_become_this_machines(dtype: str) -> None:
+    kind: Any = np.dtype(dtype)
+    own = kind.newbyteorder("=")
+    obs = np.array([1, 2], dtype)
+    for space, value in (
+        (spaces.Box(0, 9, (2,), kind), obs),
+        (spaces.Dict(a=spaces.Box(0, 9, (2,), kind)), {"a": obs}),
+    ):
+        reader = reader_of(space, "odd")
+        out = np.zeros(2, own)
+        reader.write(value, out)
+        assert reader.space.dtype == own
+        assert reader.space.dtype.isnative
+        assert out.tolist() == [1, 2]
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="longdouble is float64 here")
+@pytest.mark.parametrize("inside", [lambda box: box, lambda box: spaces.Dict(a=box), lambda box: spaces.Tuple([box])])
+def test_numbers_wider_than_networks_read_are_refused(inside: Any) -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match="^odd: observations of .* are not supported"):
+        reader_of(inside(spaces.Box(-1, 1, (2,), np.longdouble)), "odd")

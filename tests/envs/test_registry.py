@@ -281,3 +281,47 @@ def test_any_other_environment_observes_at_every_step() -> None:
     assert isinstance(make_env("CartPole-v1"), ObservingEnv)
     assert isinstance(split_env(FlattenObservation(gymnasium.make("FrozenLake-v1")), "x"), ObservingEnv)
     assert isinstance(split_env(CorridorEnv(), "x"), ObservingEnv)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("no\ndisplay"), ValueError("size"), AssertionError("size > 3"), KeyError("map"), ImportError("libGL"),
+        NotImplementedError(), gymnasium.error.Error("odd"), MemoryError("much"), OSError("no file"), TypeError("kind"),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_whatever_making_a_registered_environment_raises_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(**_kwargs: Any) -> Any:
+        raise error
+
+    monkeypatch.setitem(gymnasium.registry, "Broken-v0", gymnasium.envs.registration.EnvSpec("Broken-v0", entry_point=make))
+    with pytest.raises(
+        UnsupportedEnvironmentError, match=f"^Broken-v0 cannot be made with {{}}: {type(error).__name__}:"
+    ) as e:
+        make_env("Broken-v0")
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("kind", ["space", "option", "actions"])
+def test_what_cannot_be_acted_in_is_closed_again(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    class Odd(CorridorEnv):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            if kind == "space":
+                self.observation_space = gymnasium.spaces.Text(3)  # type: ignore[assignment]
+            if kind == "actions":
+                self.action_space = gymnasium.spaces.Discrete(2, start=1)
+
+        def close(self) -> None:
+            closed.append(self)
+            raise RuntimeError("an error while closing does not hide the first one")
+
+    monkeypatch.setitem(gymnasium.registry, "Odd-v0", gymnasium.envs.registration.EnvSpec("Odd-v0", entry_point=Odd))
+    with pytest.raises(UnsupportedEnvironmentError, match="Odd-v0"):
+        make_env("Odd-v0?x=1" if kind == "option" else "Odd-v0")
+    assert len(closed) == 1

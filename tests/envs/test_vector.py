@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
-from phr.envs.vector import Autoreset, Start, VectorSplit
-from phr.errors import InvalidDataError, UnsupportedEnvironmentError
+from phr.envs.vector import Autoreset, Start, VectorSplit, make_training_vectors
+from phr.errors import InvalidDataError, NonFiniteError, UnsupportedEnvironmentError
 from tests.helpers import LEFT, RIGHT, corridor, noisy
 
 
@@ -299,3 +299,32 @@ def test_every_environment_is_closed_also_where_closing_one_fails() -> None:
     with pytest.raises(OSError, match="cannot close"):
         vector.close()
     assert closed == [vector.envs[0], vector.envs[2]]
+
+
+@pytest.mark.parametrize("reward", [1e39, -1e39, 1e300])
+def test_rewards_beyond_float32_are_refused(reward: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    vector = corridors("disabled")
+    vector.reset()
+    monkeypatch.setattr(vector.envs[1], "advance", lambda _action: (reward, False, False, {}))
+    with pytest.raises(NonFiniteError, match=r"step\(\) returned the reward .*, which float32 does not hold"):
+        walk(vector, 1, 1)
+
+
+def test_infos_of_environments_that_share_one_dict_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    vector, shared = corridors("disabled"), dict[str, Any]()
+    vector.reset()
+    for number, env in enumerate(vector.envs):
+
+        def advance(_action: Any, number: int = number) -> Any:
+            shared["is_success"] = bool(number)
+            return 0.0, True, False, shared
+
+        monkeypatch.setattr(env, "advance", advance)
+    assert vector.advance(np.array([1, 1])).infos == {0: {"is_success": False}, 1: {"is_success": True}}
+
+
+def test_training_names_n_envs_where_so_many_cannot_be_open() -> None:
+    closed: list[SplitEnv] = []
+    with pytest.raises(UnsupportedEnvironmentError, match=r"only 2 of n_envs=3 copies could be opened .*; lower n_envs$"):
+        make_training_vectors(opener(2, closed), 3, numbered_seeds)
+    assert len(closed) == 2

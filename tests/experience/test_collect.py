@@ -11,6 +11,7 @@ from phr.distil.windows import cut_windows
 from phr.envs.registry import split_env
 from phr.envs.vector import Start, VectorSplit, random_starts
 from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError, NoSuccessError, SettingError
+from phr.experience import collect
 from phr.experience.collect import collect_experience
 from phr.experience.success import select_episodes
 from phr.experience.trajectory import Trajectory
@@ -222,3 +223,39 @@ def test_environments_that_reset_themselves_are_refused() -> None:
 def test_no_start_is_no_experience() -> None:
     with pytest.raises(InvalidDataError, match="at least one trajectory"):
         collect_experience(always_right(), VectorSplit([corridor()], "disabled"), [])
+
+
+class Changing:
+    """Right, but it overwrites what it was shown."""
+
+    horizon, n_actions = 1, 2
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        obs[...] = -7
+        return CategoricalPlan.from_actions(np.full((len(obs), 1), RIGHT), 2)
+
+
+def test_a_teacher_that_changes_its_observations_does_not_change_what_is_recorded() -> None:
+    starts = [Start(0), Start(1)]
+    found, expected = (
+        collect_experience(teacher, VectorSplit([corridor() for _ in range(2)], "disabled"), starts)
+        for teacher in (Changing(), always_right())
+    )
+    np.testing.assert_array_equal(found.joined("obs"), expected.joined("obs"))
+
+
+def test_a_teacher_plans_for_every_observation() -> None:
+    class First(Changing):
+        def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+            return super().plan(obs[:1].copy())
+
+    vector = VectorSplit([corridor() for _ in range(2)], "disabled")
+    with pytest.raises(InvalidDataError, match="the teacher must plan for 2 observations, it planned for 1"):
+        collect_experience(First(), vector, [Start(0), Start(1)])
+
+
+def test_a_slow_simulator_gives_fewer_observations(monkeypatch: pytest.MonkeyPatch) -> None:
+    met = [len(collect.meet_observations(always_right(), corridor(), 5, np.random.default_rng(0)))]
+    monkeypatch.setattr(collect, "_SECONDS", 0.0)
+    met.append(len(collect.meet_observations(always_right(), corridor(), 5, np.random.default_rng(0))))
+    assert met[0] > met[1] == 1

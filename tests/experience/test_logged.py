@@ -14,7 +14,7 @@ from gymnasium import spaces
 import phr
 from phr.errors import IncompatibleModelError, MissingExtraError, UnknownModelError, UsageError
 from phr.experience.archive import save_experience
-from phr.experience.logged import load_logged, space_of
+from phr.experience.logged import _held, load_logged, space_of
 from phr.experience.trajectory import Experience
 from tests.trained import CORRIDOR, corridor_experience
 
@@ -134,3 +134,18 @@ def test_minari_datasets_that_cannot_be_learnt_from(tmp_path: Path, monkeypatch:
         load_logged("minari:corridor/right-v0")
     with pytest.raises(UnknownModelError, match="there is no dataset 'corridor/none-v0' here; minari download"):
         load_logged("minari:corridor/none-v0")
+
+
+@pytest.mark.parametrize(
+    ("seen", "space"),
+    [
+        (np.array([[300], [1]]), spaces.Box(0, 255, (1,), np.uint8)),
+        (np.array([[-1], [1]]), spaces.Box(0, 255, (1,), np.uint8)),
+        (np.array([[0.5], [1.0]]), spaces.Box(0, 9, (1,), np.int64)),
+        (np.array([[np.nan], [1.0]]), spaces.Box(0, 9, (1,), np.int64)),
+        (np.array([0.7, 1.0]), spaces.Discrete(3)),
+    ],
+)
+def test_logged_observations_are_neither_wrapped_nor_truncated(seen: Any, space: spaces.Space[Any]) -> None:
+    with pytest.raises(ValueError, match="an observation is .*, which .* cannot hold"):
+        _held(seen, np.dtype(space.dtype))

@@ -28,7 +28,8 @@ YES = [True, np.True_, 1, 1.0, np.int8(1), np.float32(1), np.array(True), np.arr
 NO = [False, np.False_, 0, 0.0, np.uint8(0), np.float64(0), np.array(False), np.array([0]), np.array([[0.0]]), [0], (False,)]
 UNKNOWN = [
     None, float("nan"), np.nan, np.array(np.nan), np.array([None]), "False", "True", "1", b"1", 2, -1, 0.5, np.array(2),
-    np.inf, [], np.array([]), ["True"], {}, {"a": True}, object(), 1j,
+    np.inf, [], np.array([]), ["True"], {}, {"a": True}, object(), 1j, np.ma.masked, np.ma.masked_array([1], [True]),
+    torch.tensor(1.0, requires_grad=True),
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError,
 from phr.observations import ObservationSpec
 from phr.plan import CategoricalPlan
 from phr.teachers.foreign import Reading, name_of
+from phr.teachers.foreign_onnx import OnnxPolicy
 from phr.teachers.policy import PolicyTeacher, kind_of, teacher_of
 from phr.teachers.references import resolve
 from tests.exported import corridor_file
@@ -565,3 +567,57 @@ def test_the_environments_of_a_policy_that_is_refused_are_closed(reference: Any)
 
 def failing_factory(env: Any) -> Any:
     raise RuntimeError(f"nothing for {env}")
+
+
+class ChangingModule(nn.Module):
+    def forward(self, obs: Tensor) -> Tensor:
+        rows = 3 * torch.stack([obs[:, 1], obs[:, 0]], dim=1)
+        obs.zero_()
+        return rows
+
+
+def changing(obs: NDArray[Any]) -> NDArray[Any]:
+    rows = 3 * obs[:, [1, 0]]
+    obs *= 0
+    return rows
+
+
+def changing_sample(obs: NDArray[Any]) -> NDArray[Any]:
+    obs -= 0.25  # a second call on the same array would differ
+    return obs[:, [1, 0]]
+
+
+@pytest.mark.parametrize("policy", [ChangingModule(), changing, changing_sample])
+def test_a_policy_may_change_its_observations_in_place(policy: Any) -> None:
+    teacher, seen = resolve(policy, env_id=CORRIDOR).planner, OBS.copy()
+    first, second = (teacher.plan(seen).mode() for _ in range(2))
+    np.testing.assert_array_equal(seen, OBS)
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(torch.float32, 1e39), (torch.float16, 1e6), (torch.bfloat16, 1e39)])
+def test_observations_that_a_module_cannot_hold_are_refused(dtype: torch.dtype, value: float) -> None:
+    """A tanh would turn the infinity into an ordinary number."""
+    module = nn.Sequential(nn.Linear(2, 2), nn.Tanh()).to(dtype)
+    spec = ObservationSpec((2,), np.dtype(np.float64))
+    teacher = teacher_of(module, np.ones((4, 2)), spec, Discrete(2), "odd")
+    with pytest.raises(NonFiniteError, match=f"odd reads {dtype}, and an observation contains a number too large for it"):
+        teacher.plan(np.array([[value, 0.0]]))
+
+
+@pytest.mark.parametrize(("kind", "value"), [(TensorProto.FLOAT, 1e39), (TensorProto.FLOAT16, 1e6)])
+def test_observations_that_a_graph_cannot_hold_are_refused(kind: int, value: float, tmp_path: Path) -> None:
+    inputs, outputs = (helper.make_tensor_value_info(name, kind, ["batch", 2]) for name in ("x", "y"))
+    graph = helper.make_graph([helper.make_node("Tanh", ["x"], ["y"])], "g", [inputs], [outputs])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "tanh.onnx")
+    policy = OnnxPolicy(tmp_path / "tanh.onnx")
+    assert np.isfinite(policy(np.ones((3, 2)))).all()
+    with pytest.raises(NonFiniteError, match="tanh.onnx reads float(16|32), and an observation contains a number too large"):
+        policy(np.array([[value, 0.0]]))
+
+
+def test_half_precision_is_read_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kind_of(np.ones((2, 2), np.float16), 2, Discrete(2), "odd") == "logits"

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from phr.acting.commitment import Commitment, CommitmentLike, FixedCommitment, resolve_commitment, rule_lengths
 from phr.actions import action_space_of, one_by_one
-from phr.errors import InvalidDataError
+from phr.errors import InvalidDataError, NonFiniteError
+from phr.numbers import check_whole
 from phr.observations import ObservationSpec, as_array
-from phr.plan import ActionArray, Plan
-from phr.protocols import Planner
+from phr.plan import ActionArray, NetworkPlan, Plan
+from phr.protocols import Planner, ask
 
 
 class _Acting:
@@ -30,22 +31,44 @@ class _Acting:
         self._obs_dtype = None if spec is None else spec.dtype
         self.commitment = resolve_commitment(commitment, planner.horizon)
         self.evaluations = 0
-        if not deterministic and rng is None:
-            raise InvalidDataError("a sampling agent needs an rng: pass rng=numpy.random.default_rng(seed)")
+        if not deterministic and not isinstance(rng, np.random.Generator):
+            raise InvalidDataError(f"a sampling agent needs an rng: pass rng=numpy.random.default_rng(seed), got {rng!r}")
         self._rng = None if deterministic else rng
         self._space = action_space_of(planner)
         self._dtype = self._space.dtype
+        self._planned_shape = (planner.horizon, *self._space.shape)
+        self._is_checked = spec is not None  # such planners check what they plan
         # A number needs no arrays: a microsecond or two, where a whole look may take thirty. A subclass may differ.
         self._n_committed = self.commitment.n if type(self.commitment) is FixedCommitment else None
 
-    def _choose(self, plan: Plan) -> ActionArray:
-        """The plan's actions, in the number type of the action space."""
-        actions = plan.mode() if self._rng is None else plan.sample(self._rng)
-        if actions.dtype is self._dtype:
-            return actions
-        if not np.can_cast(actions.dtype, self._dtype, "same_kind"):
-            raise InvalidDataError(f"planned actions must be {self._dtype} ({self._space}), got {actions.dtype}")
-        return actions.astype(self._dtype)
+    def _look(self, obs: NDArray[Any]) -> Plan:
+        """Evaluate the planner once for a batch of observations; check the plan of a planner that does not."""
+        plan = ask(self.planner, obs)
+        self.evaluations += len(obs)
+        if not self._is_checked:
+            name = type(self.planner).__name__
+            if not isinstance(plan, Plan):
+                raise InvalidDataError(f"{name}.plan must return a plan (see phr.plan), got a {type(plan).__name__}")
+            if isinstance(plan, NetworkPlan) and np.isnan(plan.outputs).any():
+                raise NonFiniteError(f"the plan of {name} contains NaN")
+        checked: Plan = plan
+        return checked
+
+    def _choose(self, plan: Plan, n_observations: int) -> ActionArray:
+        """The plan's actions, shape `(n_observations, horizon, *action_shape)`, in the number type of the action space."""
+        actions = np.asarray(plan.mode() if self._rng is None else plan.sample(self._rng))
+        if actions.shape[1:] != self._planned_shape or len(actions) != n_observations:
+            raise InvalidDataError(
+                f"the planner {type(self.planner).__name__} must plan actions of shape "
+                f"{(n_observations, *self._planned_shape)} (observations, horizon, action), got {actions.shape}"
+            )
+        if actions.dtype is not self._dtype:
+            if not np.can_cast(actions.dtype, self._dtype, "same_kind"):
+                raise InvalidDataError(f"planned actions must be {self._dtype} ({self._space}), got {actions.dtype}")
+            actions = actions.astype(self._dtype)
+        if not self._is_checked:
+            self._space.check(actions.reshape(-1, *self._space.shape))
+        return actions
 
 
 class HorizonAgent(_Acting):
@@ -106,10 +129,9 @@ class HorizonAgent(_Acting):
         """
         if not isinstance(obs, np.ndarray):
             obs = as_array(obs, self._obs_dtype)
-        plan = self.planner.plan(obs[None])
-        self.evaluations += 1
+        plan = self._look(obs[None])
         length = self._n_committed or int(rule_lengths(self.commitment, plan, self.planner.horizon)[0])
-        return one_by_one(self._choose(plan)[0, :length])
+        return one_by_one(self._choose(plan, 1)[0, :length])
 
     def act(self, obs: Any = None) -> Any:
         """Return the next action, as `space.sample()` would: a numpy scalar, or an array that is the caller's to change.
@@ -153,6 +175,7 @@ class VectorHorizonAgent(_Acting):
         rng: np.random.Generator | None = None,
     ) -> None:
         super().__init__(planner, commitment, deterministic, rng)
+        check_whole("n_envs", n_envs, 1)
         self.n_envs = n_envs
         self._actions = np.zeros((n_envs, planner.horizon, *self._space.shape), self._dtype)
         self._next = np.zeros(n_envs, np.int64)
@@ -163,24 +186,32 @@ class VectorHorizonAgent(_Acting):
         """Which environments must be looked at before the next `act`, shape `(n_envs,)`."""
         return self._next >= self._stop
 
-    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
+    def reset(self, mask: Any = None) -> None:
         """Drop the plans of all environments, or of those whose episode ended."""
-        self._stop[slice(None) if mask is None else mask] = 0
+        self._stop[slice(None) if mask is None else self._checked(mask)] = 0
 
-    def act(self, obs: Any = None, mask: NDArray[np.bool_] | None = None) -> ActionArray:
+    def _checked(self, mask: Any) -> NDArray[np.bool_]:
+        """Refuse a mask that numpy would take for indices, or broadcast."""
+        found = np.asarray(mask)
+        if found.dtype != bool or found.shape != (self.n_envs,):
+            raise InvalidDataError(f"mask must be bool of shape ({self.n_envs},), got {found.dtype} of {found.shape}")
+        return found
+
+    def act(self, obs: Any = None, mask: Any = None) -> ActionArray:
         """The next action of every environment.
 
         Args:
             obs: One row for each environment of `needs_observation & mask`, in order; None if there is none.
-            mask: Which environments act; all by default. The plans of the others stay as they are.
+            mask: Which environments act, bool, shape `(n_envs,)`; all by default. The plans of the others stay as they are.
 
         Returns:
             Shape `(n_envs, *action_shape)`; entries outside the mask mean nothing.
 
         Raises:
-            InvalidDataError: If the number of observations is not the number needed.
+            InvalidDataError: If the number of observations is not the number needed, or the mask is not one bool for each
+                environment.
         """
-        acting = np.ones(self.n_envs, bool) if mask is None else mask
+        acting = np.ones(self.n_envs, bool) if mask is None else self._checked(mask)
         looking = np.flatnonzero(self.needs_observation & acting)
         if obs is not None and not isinstance(obs, np.ndarray):
             obs = as_array(obs, self._obs_dtype)
@@ -188,9 +219,8 @@ class VectorHorizonAgent(_Acting):
         if n_given != len(looking):
             raise InvalidDataError(f"{len(looking)} environments need an observation, got {n_given}")
         if obs is not None and n_given:
-            plan = self.planner.plan(obs)
-            self.evaluations += n_given
-            self._actions[looking] = self._choose(plan)
+            plan = self._look(obs)
+            self._actions[looking] = self._choose(plan, n_given)
             self._next[looking] = 0
             self._stop[looking] = self._n_committed or rule_lengths(self.commitment, plan, self.planner.horizon)
         actions = self._actions[np.arange(self.n_envs), np.minimum(self._next, self.planner.horizon - 1)]

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from phr.errors import HorizonError, SettingError
+from phr.errors import HorizonError, PhrError, SettingError
 from phr.numbers import is_whole
 from phr.plan import IntArray, Plan
 
@@ -57,8 +57,9 @@ class ConfidentCommitment:
     threshold: float = 0.9
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.threshold <= 1.0:
-            raise SettingError(f"a confidence threshold lies in [0, 1], got {self.threshold}")
+        threshold: Any = self.threshold
+        if not isinstance(threshold, int | float | np.number) or not 0.0 <= threshold <= 1.0:
+            raise SettingError(f"threshold must be a number in [0, 1], got {threshold!r}")
 
     def lengths(self, plan: Plan) -> IntArray:
         """Number of leading steps whose joint confidence reaches the threshold, at least 1."""
@@ -105,8 +106,17 @@ def rule_lengths(rule: Commitment, plan: Plan, horizon: int) -> IntArray:
     Raises:
         HorizonError: If the rule returned anything else.
     """
-    returned: Any = rule.lengths(plan)
-    lengths = np.asarray(returned)
+    try:
+        returned: Any = rule.lengths(plan)
+    except PhrError:
+        raise
+    except Exception as error:  # the user's own code
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise HorizonError(f"the commitment rule {type(rule).__name__} raised {reason}") from error
+    try:
+        lengths = np.asarray(returned)
+    except Exception:  # ragged lists, tensors on another device
+        lengths = np.empty(0)
     fits = lengths.shape == (plan.batch_size,) and lengths.dtype.kind in "iu"
     if not fits or not ((lengths >= 1) & (lengths <= horizon)).all():
         raise HorizonError(

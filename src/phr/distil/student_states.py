@@ -18,7 +18,7 @@ from phr.distil.windows import Batch, WindowData, regressed, teacher_rows
 from phr.envs.vector import VectorSplit
 from phr.errors import NonFiniteError
 from phr.experience.collect import non_finite_plan, teacher_logits_of
-from phr.protocols import Planner
+from phr.protocols import Planner, ask
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,8 +215,8 @@ class StudentStates:
         for step in range(horizon):
             if not running.any():
                 break
-            rows, plan = running[envs], self._teacher.plan(seen)
-            logits[rows, step] = teacher_logits_of(plan)
+            rows, plan = running[envs], ask(self._teacher, seen.copy())  # it may change its input; `sources` is recorded
+            logits[rows, step] = teacher_logits_of(plan, len(seen))
             if not np.isfinite(logits[rows, step]).all():
                 raise non_finite_plan(self._teacher, f"step {step} (from 0) after a plan of the student")
             actions[rows, step], valid[rows, step] = plan.mode()[:, 0], True

@@ -131,9 +131,9 @@ def described(value: Any) -> str:
 
 
 def as_array(value: Any) -> NDArray[Any] | None:
-    """Return the value as an array, None where numpy refuses it (ragged lists, tensors on another device)."""
+    """Return the value as an array, None where numpy refuses it (ragged lists, tensors on another device) or masks it."""
     try:
-        return np.asarray(value)
+        return None if np.ma.is_masked(value) else np.asarray(value)
     except Exception:  # whatever an `__array__` of the user's raises
         return None
 

@@ -31,6 +31,9 @@ def mission_codes(space: Any, env_id: str) -> dict[str, NDArray[np.uint8]]:
     return {space.mission_func(*words): np.concatenate(codes) for words, codes in chosen}
 
 
+_WIDEST = 8
+"""Bytes of a number."""
+
 _Write = Callable[[Any, NDArray[Any]], None]
 """Checks a value of a space and writes it into an array of as many numbers; raises `OutsideError`."""
 
@@ -63,8 +66,10 @@ def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
     may be rounded. The bounds of a Box are not checked: many environments exceed those that they declare.
     """
     if isinstance(space, spaces.Box) and space.low.size:
-        box = space if space.shape else spaces.Box(space.low[None], space.high[None], dtype=space.dtype)
-        return Reader(box, _numbers(space, ""), space.dtype.kind == "f")
+        low, high = (side if space.shape else side[None] for side in (space.low, space.high))
+        dtype = _readable(space.dtype, env_id)
+        box = space if space.shape and dtype == space.dtype else spaces.Box(low, high, dtype=dtype.type)
+        return Reader(box, _numbers(space, ""), dtype.kind == "f")
     if isinstance(space, spaces.Discrete):
         shift = f" + {space.start}" if space.start else ""
         shown = f"one-hot rows of Discrete({space.n}); obs.argmax(-1){shift} returns the numbers"
@@ -77,7 +82,18 @@ def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
     part = _part(space, env_id, ())
     if part is None or not part.box.low.size:
         raise UnsupportedEnvironmentError(f"{env_id}: observation space {space} is not supported: it holds no number")
+    _readable(part.box.dtype, env_id)
     return Reader(part.box, part.write, part.box.dtype.kind == "f", _layout(space, part))
+
+
+def _readable(dtype: np.dtype[Any], env_id: str) -> np.dtype[Any]:
+    """Return the number type in this machine's byte order; refuse those that networks do not read, as longdouble."""
+    if dtype.itemsize > _WIDEST:
+        raise UnsupportedEnvironmentError(
+            f"{env_id}: observations of {dtype} are not supported: expected numbers of at most {8 * _WIDEST} bits. Wrap it, "
+            "e.g. in gymnasium.wrappers.DtypeObservation."
+        )
+    return dtype.newbyteorder("=")
 
 
 class _Part(NamedTuple):

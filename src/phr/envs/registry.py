@@ -7,6 +7,7 @@ import difflib
 import importlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from types import ModuleType
 from typing import Any, Literal, get_args
 
@@ -49,7 +50,7 @@ def import_named(reference: str, unknown: type[UsageError]) -> ModuleType:
     except ModuleNotFoundError as error:
         raise unknown(f"{reference}: cannot import {error.name!r}; is its folder on PYTHONPATH?") from error
     except Exception as error:  # the module is the user's own: anything may happen in it
-        raise unknown(f"{reference}: importing {module!r} failed with {type(error).__name__}: {error}") from error
+        raise unknown(f"{reference}: importing {module!r} failed with {_in_one_line(error)}") from error
 
 
 def find_factory(reference: str, unknown: type[UsageError]) -> Any:
@@ -98,7 +99,13 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
         options.setdefault("view", view)
     if (chosen := options.get("view", "full")) not in get_args(View):
         raise UnknownEnvironmentError(f"{env_id}: there is no view {chosen!r}; choose one of {', '.join(get_args(View))}")
-    return split_env(make_gym_env(name, **kwargs), env_id, options)
+    env = make_gym_env(name, **kwargs)
+    try:
+        return split_env(env, env_id, options)
+    except BaseException:
+        with suppress(Exception):  # the first error is the one to report
+            env.close()
+        raise
 
 
 def make_gym_env(env_id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
@@ -164,7 +171,7 @@ def _call_factory(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any
     except PhrError:
         raise
     except Exception as error:  # the user's own code
-        raise UnsupportedEnvironmentError(f"{env_id} made no environment: {type(error).__name__}: {error}") from error
+        raise UnsupportedEnvironmentError(f"{env_id} made no environment: {_in_one_line(error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise UnsupportedEnvironmentError(f"{env_id} returned a {type(env).__name__}, not a gymnasium.Env")
     return env
@@ -186,8 +193,14 @@ def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasiu
         return gymnasium.make(spec, **kwargs)
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise MissingExtraError(f"{env_id} needs a package that is not installed ({error}); {_pip_line(error)}") from error
-    except (TypeError, OSError) as error:
-        raise UnsupportedEnvironmentError(f"{env_id} cannot be made with {kwargs}: {error}") from error
+    except PhrError:
+        raise
+    except Exception as error:  # Gymnasium's own, or the environment's
+        raise UnsupportedEnvironmentError(f"{env_id} cannot be made with {kwargs}: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _with_version(name: str) -> str:

@@ -6,6 +6,7 @@ outcome equals stepping one by one, bit for bit.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -180,8 +181,12 @@ class SplitEnv(ABC):
         return BareSimulator(self.gym_env.step, lambda seed: self.gym_env.reset(seed=seed), self.observe)
 
     def close(self) -> None:
-        """Release its resources."""
-        self.gym_env.close()
+        """Release its resources; an error of the environment's own `close` is a warning, so that no result is lost."""
+        try:
+            self.gym_env.close()
+        except Exception as error:  # the user's own code
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            warnings.warn(f"{self.env_id}: close() raised {reason}", RuntimeWarning, stacklevel=2)
 
     def __enter__(self) -> SplitEnv:
         return self
@@ -197,7 +202,14 @@ class ObservingEnv(SplitEnv):
         self.gym_env, self.env_id = env, env_id
         self._action_space = plannable(getattr(env, "action_space", None), env_id)
         self.n_actions = self._action_space.n_outputs
-        self._reader = reader_of(getattr(env, "observation_space", None), env_id)
+        space = getattr(env, "observation_space", None)
+        try:
+            self._reader = reader_of(space, env_id)
+        except (MemoryError, ValueError) as error:  # numpy refuses to allocate so long a row
+            raise UnsupportedEnvironmentError(
+                f"{env_id}: observation space {space} is too large ({error}): Discrete and MultiDiscrete values are shown "
+                "one-hot. Wrap it, e.g. in gymnasium.wrappers.TransformObservation."
+            ) from error
         self.observation_space, self.shown = self._reader.space, self._reader.shown
         self._checked = CheckedEnv(env, env_id)
         self._latest: Any = None

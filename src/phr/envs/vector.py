@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, as_space, one_by_one
 from phr.envs.split import SeedSchedule, SplitEnv, TrainingVector, VectorStep
-from phr.errors import BrokenEnvironmentError, InvalidDataError, SettingError, UnsupportedEnvironmentError
+from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError, SettingError, UnsupportedEnvironmentError
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass
@@ -235,6 +237,7 @@ class VectorSplit:
         Raises:
             InvalidDataError: If an environment has no running episode.
             BrokenEnvironmentError: If an environment raises, or breaks its contract; the step is named.
+            NonFiniteError: If a reward is not finite, or too large for float32.
         """
         rewards = np.zeros(self.n_envs, np.float32)
         terminated, truncated = np.zeros(self.n_envs, bool), np.zeros(self.n_envs, bool)
@@ -255,9 +258,12 @@ class VectorSplit:
                 self.remarks.abandoned.append(str(error))
                 reward, ends, cut, info = 0.0, False, True, {}
             self._history[index].append(action)
+            if not abs(reward) <= _LARGEST:
+                raise NonFiniteError(f"{self.env_id}: step() returned the reward {reward:g}, which float32 does not hold")
             rewards[index] = reward
             if ends or cut:
-                terminated[index], truncated[index], infos[index] = ends, cut, info
+                # A copy: some environments fill one and the same dict in every step, even of other instances.
+                terminated[index], truncated[index], infos[index] = ends, cut, dict(info)
                 self._ended[index] = True
                 if self.autoreset == "same_step":
                     if cut and not ends:
@@ -371,7 +377,15 @@ def make_training_vectors(
         native = first.native_vectors(n_envs, seeds) if prefixes is None else None
         if native is not None:
             return list(native)
-        envs = [first, *(opened.enter_context(make()) for _ in range(n_envs - 1))]
+        envs = [first]
+        while len(envs) < n_envs:
+            try:
+                envs.append(opened.enter_context(make()))
+            except Exception as error:  # whatever the simulator raises
+                raise UnsupportedEnvironmentError(
+                    f"{first.env_id}: only {len(envs)} of n_envs={n_envs} copies could be opened side by side ({error}); "
+                    "lower n_envs"
+                ) from error
         vector = VectorSplit(envs, "same_step", seeds, prefixes or (lambda _env, _episode: ()))
         opened.pop_all()
     return [vector]

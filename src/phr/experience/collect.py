@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError
 from phr.experience.success import reported_success
 from phr.experience.trajectory import Experience, Trajectory
 from phr.plan import FloatArray, NetworkPlan, Plan
-from phr.protocols import Planner
+from phr.protocols import Planner, ask
 
 
 def collect_experience(
@@ -41,8 +42,8 @@ def collect_experience(
     ended: dict[int, Trajectory] = {}
     while (running := lanes.running).any():
         obs = vector.observe(running)
-        plan = teacher.plan(obs)
-        logits = teacher_logits_of(plan)
+        plan = ask(teacher, obs.copy())  # a policy may change its input in place, and `obs` is recorded
+        logits = teacher_logits_of(plan, len(obs))
         if not (finite := np.isfinite(logits).all(axis=1)).all():
             episode = lanes.episode[running][int(finite.argmin())]
             raise non_finite_plan(teacher, f"step {len(growing[episode])} of episode {episode} (both from 0)")
@@ -71,10 +72,12 @@ def collect_experience(
     return Experience(vector.env_id, tuple(ended[episode] for episode in range(len(starts))), actions_in=space)
 
 
-def teacher_logits_of(plan: Plan) -> FloatArray:
+def teacher_logits_of(plan: Plan, n_observations: int) -> FloatArray:
     """Return a view of a teacher's outputs for the next action, logits or continuous actions, shape `(batch, n_outputs)`."""
     if not isinstance(plan, NetworkPlan):
         raise InvalidDataError(f"experience needs a teacher with logits over actions, got a {type(plan).__name__}")
+    if plan.batch_size != n_observations:
+        raise InvalidDataError(f"the teacher must plan for {n_observations} observations, it planned for {plan.batch_size}")
     return plan.outputs[:, 0]
 
 
@@ -88,6 +91,8 @@ _EPISODES = 16
 """Fewest episodes that share the observations, so that a long game does not fill them with its first minute."""
 _PATIENCE = 20
 """Steps to play per observation asked for; an environment with few states has no more of them."""
+_SECONDS = 30.0
+"""Longest play; a slow simulator gives fewer observations."""
 _LARGEST = float(np.finfo(np.float32).max)
 """A range wider than this stands for 'anything'."""
 
@@ -99,16 +104,22 @@ def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Ge
     by the planner alone from then on; one that refuses an action of the planner begins another episode.
 
     Returns:
-        Shape `(m, *observation_shape)` in random order, 1 <= m <= n; fewer than n where the environment has no more.
+        Shape `(m, *observation_shape)` in random order, 1 <= m <= n; fewer than n where the environment has no more
+        or is slow.
     """
     found: dict[bytes, NDArray[Any]] = {}
     n_steps = episode = 0
     random_play = True
-    while len(found) < n and n_steps < _PATIENCE * n:
+    end = time.perf_counter() + _SECONDS
+
+    def may_go_on() -> bool:
+        return n_steps < _PATIENCE * n and (not found or time.perf_counter() < end)
+
+    while len(found) < n and may_go_on():
         wanted = min(n, len(found) + max(1, n // _EPISODES))
         env.reset(int(rng.integers(2**31)))
         done = False
-        while not done and len(found) < wanted and n_steps < _PATIENCE * n:
+        while not done and len(found) < wanted and may_go_on():
             obs = env.observe()
             found.setdefault(obs.tobytes(), obs.copy())
             at_random = random_play and episode % 2 == 1

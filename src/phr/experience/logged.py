@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, Discrete
 from phr.envs.registry import make_env
@@ -89,18 +90,27 @@ def _read(dataset: Any, name: str) -> tuple[str, Experience, spaces.Box]:
     return found.hexdigest(), experience, box
 
 
+def _held(seen: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Cast observations; ValueError if whole numbers would change. Floats may be rounded."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = seen.astype(dtype)
+    if dtype.kind != "f" and (lost := cast != seen).any():
+        raise ValueError(f"an observation is {seen[lost].flat[0].item()!r}, which {dtype} cannot hold")
+    return cast
+
+
 def _trajectory(episode: Any, space: spaces.Box | spaces.Discrete, acted: ActionSpace, first: int, name: str) -> Trajectory:
     """Convert an episode; Minari's last observation is left out, as no action follows it. `first` is its first action."""
     n_steps, seen = len(episode.rewards), np.asarray(episode.observations)
     if len(seen) != n_steps + 1:
         raise CorruptFileError(f"the dataset {name!r} has an episode of {n_steps} steps with {len(seen)} observations")
     if isinstance(space, spaces.Discrete):
-        places = seen[:-1].astype(np.int64) - int(space.start)
+        places = _held(seen[:-1], np.dtype(np.int64)) - int(space.start)
         Discrete(int(space.n)).check(places)
         obs = np.zeros((n_steps, int(space.n)), np.float32)
         obs[np.arange(n_steps), places] = 1.0
     else:
-        obs = np.ascontiguousarray(seen[:-1], space.dtype)
+        obs = np.ascontiguousarray(_held(seen[:-1], space.dtype))
     actions = np.asarray(episode.actions).reshape(n_steps, *acted.shape)
     if acted.dtype.kind == "f" or actions.dtype.kind in "iu":
         actions = actions.astype(acted.dtype) - acted.dtype.type(first)

@@ -23,10 +23,14 @@ error where success is unknown. A number q from 0 to 1: those whose return is no
 def success_word(value: object, where: str) -> bool | None:
     """Read one value of `info["is_success"]`: True, False, 0 or 1 of any number type, or an array of one of these.
 
-    Anything else means unknown: None, NaN, other numbers, text. The message about several elements begins with `where`.
+    Anything else means unknown: None, NaN, other numbers, text, masked values, what numpy cannot read. The message about
+    several elements begins with `where`.
     """
     if isinstance(value, list | tuple) or hasattr(value, "__array__"):
-        elements = np.asarray(value, object)
+        try:
+            elements: NDArray[Any] = np.ma.filled(np.ma.asarray(value, object), None)
+        except Exception:  # whatever an `__array__` raises: tensors with a gradient or on another device
+            return None
         if elements.size > 1:
             raise BrokenEnvironmentError(
                 f"{where}: info['is_success'] must be one value for the episode, got {elements.size} elements; return a bool"

@@ -103,7 +103,7 @@ class Trajectory:
     @property
     def episode_return(self) -> float:
         """Sum of the rewards."""
-        return float(self.rewards.sum())
+        return float(self.rewards.sum(dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from phr.envs.split import SplitEnv, TrainingVector
 from phr.envs.vector import Remarks, Start, VectorSplit, make_training_vectors, random_prefix
-from phr.errors import InvalidDataError, NonFiniteError
+from phr.errors import InvalidDataError, NonFiniteError, UnsupportedEnvironmentError
 from phr.evaluation.episodes import play_episodes
 from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network, build_network
 from phr.networks.trunks import Precision, TrunkConfig, compute_dtype
@@ -180,6 +180,17 @@ def rollout_loss(
     return loss, {"loss/policy": policy_loss.item(), "loss/value": value_loss.item(), "entropy": entropy.item()}
 
 
+def _check_one_more(make: Callable[[], SplitEnv], n_envs: int, env_id: str) -> None:
+    """Open and close the first environment of the greedy tests, so that no training is lost where it cannot be opened."""
+    try:
+        make().close()
+    except Exception as error:  # whatever the simulator raises
+        raise UnsupportedEnvironmentError(
+            f"{env_id}: training needs n_envs={n_envs} environments and one for tests open side by side, and the last could "
+            f"not be opened ({error}); lower n_envs"
+        ) from error
+
+
 class A2C:
     """A training in progress; `update` advances it by one rollout.
 
@@ -190,6 +201,7 @@ class A2C:
 
     Raises:
         IncompatibleModelError: If the network has layers or actions that stage 1 cannot train.
+        UnsupportedEnvironmentError: If not enough environments can be open side by side.
     """
 
     def __init__(self, make: Callable[[], SplitEnv], config: A2CConfig, *, network: PlanNetwork | None = None) -> None:
@@ -199,6 +211,7 @@ class A2C:
         self.collector = RolloutCollector(make, config)
         with ExitStack() as opened:
             opened.callback(self.collector.close)
+            _check_one_more(make, config.n_envs, self.collector.vectors[0].env_id)
             seed = Streams(config.seed).integer("teacher-weights")
             space, n_actions = self.collector.observation_space, self.collector.n_actions
             self.network = network or build_network(space, n_actions, 1, config.trunk, seed=seed)

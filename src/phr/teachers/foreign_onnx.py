@@ -79,7 +79,10 @@ class OnnxPolicy:
             raise IncompatibleModelError(
                 f"{self._name} reads {self._dtype} of shape {self._shape}, got {obs.dtype} of {obs.shape}"
             )
-        obs = np.ascontiguousarray(obs, self._dtype)
+        with np.errstate(over="ignore"):
+            obs = np.ascontiguousarray(obs, self._dtype)
+        if self._dtype.kind == "f" and not np.isfinite(obs).all():
+            raise NonFiniteError(f"{self._name} reads {self._dtype}, and an observation contains a number too large for it")
         one_by_one = isinstance(self._shape[0], int) and len(obs) != self._shape[0]
         if one_by_one and self._shape[0] != 1:
             raise IncompatibleModelError(

@@ -23,7 +23,7 @@ Policy = Callable[[NDArray[Any]], Any]
 Answers = Literal["logits", "probabilities", "actions"]
 """What a policy returns."""
 
-_LARGEST = float(np.finfo(np.float32).max)
+_LARGEST = np.float64(np.finfo(np.float32).max)  # numpy would cast a Python float to float16
 _LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
 _SUM_TO_ONE = 1e-3
 """Largest distance of a row of rounded probabilities from 1."""
@@ -80,9 +80,9 @@ def parameter_count(teacher: object) -> int | None:
 
 
 def _ask(policy: Policy, obs: NDArray[Any], name: str, hint: str = "") -> Any:
-    """Call a policy; an error is one line that ends in the hint."""
+    """Call a policy on a copy of the observations, which it may change; an error is one line that ends in the hint."""
     try:
-        return policy(obs)
+        return policy(obs.copy())
     except PhrError:
         raise
     except Exception as error:  # the user's own code
@@ -182,8 +182,11 @@ def _module_policy(module: nn.Module, name: str) -> Policy:
     first = next((parameter for parameter in module.parameters() if parameter.is_floating_point()), torch.empty(0))
 
     def ask(obs: NDArray[Any]) -> Any:
+        x = tensor_of(obs).to(first.dtype)
+        if not x.isfinite().all():
+            raise NonFiniteError(f"{name} reads {first.dtype}, and an observation contains a number too large for it")
         with torch.inference_mode():
-            return module(tensor_of(obs).to(first.dtype).to(first.device))
+            return module(x.to(first.device))
 
     return ask
 

@@ -91,6 +91,8 @@ class Sb3Network(nn.Module):
     def forward(self, obs: Tensor) -> Tensor:
         """Return outputs, shape `(batch, n_outputs)`."""
         x = obs.float() if self.normalize is None else self.normalize(obs)
+        if obs.dtype == torch.float64 and not x.isfinite().all():
+            raise NonFiniteError("an observation contains a number too large for float32, which the policy reads")
         x = x.movedim(-1, 1).contiguous() if self.transpose else x
         answer: Tensor = self.layers(x if self.divisor == 1.0 else x / self.divisor)
         return answer

@@ -173,7 +173,10 @@ def check(env_id: str) -> Check:
             error = _said(f"{type(raised).__name__}: {raised}")
         finally:
             gymnasium.logger.min_level = level
-            env.close()
+            try:
+                env.close()
+            except Exception as raised:  # the environment's own code
+                error = error or _said(f"close() raised {type(raised).__name__}: {raised}")
     return Check(error, tuple(dict.fromkeys(_said(str(each.message)) for each in caught if _counts(each))))
 
 

@@ -67,8 +67,12 @@ class World:
             self.env.reseed(seed)
 
     def close(self) -> None:
-        """Release what the environment holds."""
-        self.gym_env.close()
+        """Release what the environment holds; an error of its own `close` hides no result."""
+        if self.env is not None:
+            self.env.close()
+        else:
+            with suppress(Exception):
+                self.gym_env.close()
 
 
 @dataclass(frozen=True)

@@ -38,3 +38,11 @@ def test_the_error_that_stopped_it(name: str, error: str) -> None:
 def test_continuous_actions_are_checked_too() -> None:
     (text,) = check("Pendulum-v1").warnings
     assert "symmetric and normalized" in text
+
+
+def test_an_error_while_closing_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def close(_env: object) -> None:
+        raise RuntimeError("device busy")
+
+    monkeypatch.setattr(f"{ROOM}.Coins.close", close)
+    assert check(f"{ROOM}:Coins").error == "close() raised RuntimeError: device busy"
