@@ -397,7 +397,7 @@ class Balance:
         return CategoricalPlan(np.stack([-force, force], axis=1)[:, None])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_refinement_mends_open_loop_balancing() -> None:
     """CartPole falls out of the teacher's states within a plan; at horizon 8 a plain student loses much of the return."""
     starts = [Start(10_000 + index) for index in range(16)]

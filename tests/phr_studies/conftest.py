@@ -11,6 +11,7 @@ import pytest
 from phr.cli import main
 from phr.distil import presets
 from phr.networks.trunks import TrunkConfig
+from phr_studies.report import canvas
 from phr_studies.reproduce import study as reproduce_module
 from phr_studies.reproduce.profiles import PROFILES
 from tests.phr_studies.alley import ALLEY
@@ -19,12 +20,13 @@ from tests.phr_studies.small import TINY, Study, run_here
 
 @contextlib.contextmanager
 def quick_alley() -> Iterator[pytest.MonkeyPatch]:
-    """Settings for the alley that take a tenth of a second a job, done in this process."""
+    """Settings for the alley that take a tenth of a second a job, done in this process; pictures are small."""
     teacher = {"trunk": TrunkConfig(kind="mlp", width=32), "reward_scale": 10.0, "n_evaluations": 2, "eval_episodes": 1}
     student = {"n_episodes": 32, "batch_size": 32}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(presets._KNOWN, ALLEY, presets.Preset(teacher=teacher, student=lambda _horizon: student))
         patch.setattr(reproduce_module, "run_jobs", run_here)
+        patch.setattr(canvas, "DPI", 40)
         yield patch
 
 

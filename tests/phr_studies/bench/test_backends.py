@@ -25,7 +25,6 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name: None)
 
 
-@pytest.mark.slow
 def test_all_backends_play_the_same_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_compiler(monkeypatch)
     settings = BackendSettings(
