@@ -50,9 +50,7 @@ def test_it_takes_smoothing_out_of_its_confidence_as_torch_does(
     monkeypatch: pytest.MonkeyPatch, smoothing: tuple[float, float | None]
 ) -> None:
     known = corridor_student()
-    monkeypatch.setattr(
-        onnx_export, "onnx_bytes", lambda _model: corridor_graph()
-    )
+    monkeypatch.setattr(onnx_export, "onnx_bytes", lambda _model: corridor_graph())
     config = replace(known.network.config, label_smoothing=smoothing[0], first_smoothing=smoothing[1])
     network = blank_network(config)
     network.load_state_dict(known.network.state_dict())
