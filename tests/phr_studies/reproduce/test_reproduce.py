@@ -17,7 +17,6 @@ from phr.storage.model import load_model
 from phr_studies.report.page import ReportContent
 from phr_studies.reproduce import content as content_module
 from phr_studies.reproduce import jobs as jobs_module
-from phr_studies.reproduce import results as results_module
 from phr_studies.reproduce import study as reproduce_module
 from phr_studies.reproduce.profiles import ABLATIONS, Ablation, Profile, StudyLayout
 from phr_studies.reproduce.results import Results
@@ -241,18 +240,19 @@ class TestOneSeedAfterAnother:
         assert (half / "COMPLETE").exists()
 
 
-@pytest.fixture
-def few_ablations(monkeypatch: pytest.MonkeyPatch) -> tuple[Ablation, ...]:
-    """The ablations with a recording of their own, and with a training of another kind."""
-    few = tuple(ablation for ablation in ABLATIONS if ablation.name in ("labels", "joint training"))
-    for module in (jobs_module, results_module):
-        monkeypatch.setattr(module, "ABLATIONS", few)
-    return few
+def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> tuple[Ablation, ...]:
+    """The ablations of these names, which are now all that a study makes."""
+    chosen, judged = tuple(ablation for ablation in ABLATIONS if ablation.name in names), Results.ablations
+    monkeypatch.setattr(jobs_module, "ABLATIONS", chosen)
+    monkeypatch.setattr(Results, "ablations", lambda results, env_id: judged(results, env_id, chosen))
+    return chosen
 
 
 @pytest.mark.usefixtures("_summaries_alone")
-def test_a_study_like_the_papers(tmp_path: Path, few_ablations: tuple[Ablation, ...]) -> None:
-    check_a_study_like_the_papers(tmp_path, few_ablations, ("greedy", "regression alone"))
+def test_a_study_like_the_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the ablations those with a recording of their own, and with a training of another kind."""
+    chosen = only(monkeypatch, "labels", "joint training")
+    check_a_study_like_the_papers(tmp_path, chosen, ("greedy", "regression alone"))
 
 
 @pytest.mark.nightly
@@ -287,9 +287,7 @@ def check_a_study_like_the_papers(root: Path, ablations: tuple[Ablation, ...], s
 
 def test_a_strict_cut_without_a_window_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The alley's episodes are shorter than 16 steps: the paper's cut leaves nothing, and the study goes on."""
-    cut = tuple(ablation for ablation in ABLATIONS if ablation.name == "end of an episode")
-    for module in (jobs_module, results_module):
-        monkeypatch.setattr(module, "ABLATIONS", cut)
+    cut = only(monkeypatch, "end of an episode")
     monkeypatch.setattr(reproduce_module, "write_report", lambda results, *_, **__: results.layout.root)
     profile = replace(TINY, losses=("cross_entropy",), horizons=(1, 16), seeds=(0, 1, 2), ablations=True)
     padded, strict = again(tmp_path, profile).ablations(ALLEY)
