@@ -31,18 +31,18 @@ def stand(obs: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def test_a_random_action_in_so_many_is_wrong_half_as_often() -> None:
-    found = borne(f"{ROOM}:Guessing", follow, n_episodes=60)
+    found = borne(f"{ROOM}:Guessing", follow, n_episodes=100)
     assert found.returns[0] == N_STEPS
     for value, error in zip(found.returns, ERRORS, strict=True):
-        deviation = np.sqrt(N_STEPS * error / 2 / 60)  # of the mean of 60 episodes, whose wrong steps are binomial
+        deviation = np.sqrt(N_STEPS * error / 2 / 100)  # of the mean of 100 episodes, whose wrong steps are binomial
         assert value == pytest.approx(N_STEPS * (1 - error / 2), abs=4 * deviation + 1e-9)
     assert not found.continuous
 
 
 def test_an_error_of_numbers_is_measured_in_halves_of_their_range() -> None:
-    found = borne(f"{ROOM}:Aiming", stand, n_episodes=60)
+    found = borne(f"{ROOM}:Aiming", stand, n_episodes=100)
     for value, error in zip(found.returns, ERRORS, strict=True):
-        assert -value == pytest.approx(2 * N_STEPS * (2 * error) ** 2, rel=0.15)  # chi-squared of 1,440: deviation 4 %
+        assert -value == pytest.approx(2 * N_STEPS * (2 * error) ** 2, rel=0.15)  # chi-squared of 2,400: deviation 3 %
     assert found.continuous
 
 
