@@ -5,13 +5,16 @@ EXTRAS := train,atari,box2d,mujoco,minari,bench,dev
 # Processes that pytest spreads over; 0 runs everything in one, which a debugger likes better.
 WORKERS ?= auto
 
+# The tests of a file stay together: what they share is made once.
+SPREAD = -n $(WORKERS) --maxprocesses 4 --dist loadfile
+
 BIN := .venv/bin
 READY := .venv/.ready
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("phr needs Python 3.11 or newer, this is %d.%d; name another one: make PYTHON=python3.12" % sys.version_info[:2])'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help .venv test lint types layers tests format reproduce bench constraints clean distclean
+.PHONY: help .venv test lint types layers tests nightly format reproduce bench constraints clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[.a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,7 +48,10 @@ layers: $(READY)
 
 # One thread for each process: the networks are small, and threads that fight over cores only cost time.
 tests: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
+
+nightly: $(READY) ## the long forms of some checks, which make test leaves out
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) -m nightly
 
 format: $(READY) ## let ruff mend and format the code
 	$(BIN)/ruff check --fix .

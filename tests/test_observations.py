@@ -131,3 +131,28 @@ def test_a_space_fits_where_shape_type_and_scale_do(made_for: spaces.Box, given_
         return
     with pytest.raises(IncompatibleModelError, match=f"^the model reads observations .*{message}"):
         reads.check_space(given_space, "X-v0")
+
+
+def whole_range(shape: tuple[int, ...], high: Any = 255, dtype: Any = np.uint8, low: Any = 0) -> spaces.Box:
+    return spaces.Box(low, high, shape, dtype)
+
+
+@pytest.mark.parametrize(
+    ("space", "scale"),
+    [
+        (whole_range((4, 84, 84)), 1 / 255),
+        (whole_range((128,)), 1 / 255),
+        (whole_range((30, 9, 9), high=1), 1.0),
+        (whole_range((4, 84, 84), low=1), 1.0),
+        (whole_range((3,), high=255.0, dtype=np.float32), 1.0),
+        (whole_range((4, 84, 84), dtype=np.int16), 1.0),
+    ],
+)
+def test_bytes_are_scaled_and_nothing_else(space: spaces.Box, scale: float) -> None:
+    assert scale_of(space) == scale
+
+
+def test_a_space_with_one_smaller_bound_is_not_scaled() -> None:
+    high = np.full((2, 3), 255, np.uint8)
+    high[1, 2] = 254
+    assert scale_of(spaces.Box(np.zeros_like(high), high, dtype=np.uint8)) == 1.0

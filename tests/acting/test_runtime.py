@@ -22,6 +22,7 @@ from phr.acting.runtime import OnnxPlanner, load_runtime
 from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError, PhrError
 from phr.networks.policy import blank_network
 from phr.protocols import Planner
+from phr.storage import onnx_export
 from phr.storage.model import Model
 from phr.storage.onnx_export import onnx_planner
 from tests.exported import corridor_file, corridor_graph, corridor_manifest
@@ -45,8 +46,11 @@ def test_it_plans_as_torch_does(planner: OnnxPlanner, batch_size: int) -> None:
 
 
 @pytest.mark.parametrize("smoothing", [(0.0, None), (0.3, None), (0.3, 0.0), (0.3, 0.1), (0.0, 0.2)])
-def test_it_takes_smoothing_out_of_its_confidence_as_torch_does(smoothing: tuple[float, float | None]) -> None:
+def test_it_takes_smoothing_out_of_its_confidence_as_torch_does(
+    monkeypatch: pytest.MonkeyPatch, smoothing: tuple[float, float | None]
+) -> None:
     known = corridor_student()
+    monkeypatch.setattr(onnx_export, "onnx_bytes", lambda _model: corridor_graph())
     config = replace(known.network.config, label_smoothing=smoothing[0], first_smoothing=smoothing[1])
     network = blank_network(config)
     network.load_state_dict(known.network.state_dict())

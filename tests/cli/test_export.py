@@ -45,7 +45,8 @@ def test_export_says_what_it_compared_and_evaluate_reads_the_file(phr: Phr, tmp_
         assert found == (CORRIDOR, 4, 4, 1.0, 1.0)
 
 
-def test_a_folder_runs_on_onnx_too(phr: Phr, tmp_path: Path, student: Path) -> None:
+def test_a_folder_runs_on_onnx_too(phr: Phr, tmp_path: Path, student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_export, "onnx_bytes", lambda _model: corridor_graph())
     torch = evaluated(phr, tmp_path, student, "--backend", "torch")
     onnx = evaluated(phr, tmp_path, student, "--backend", "onnx", "--all-starts")
     assert (torch["backend"], onnx["backend"]) == ("torch", "onnx")

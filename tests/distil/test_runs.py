@@ -178,20 +178,33 @@ def test_an_interrupted_joint_training_is_resumed_too(tmp_path: Path, monkeypatc
 REFINE: dict[str, Any] = {"refine": 2, "refine_windows": 60, "refine_updates": 6, "n_updates": 4, "prefix": (0, 0)}
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A refinement that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("straight")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "LOG_EVERY", 1)
+        distill(folder / "run", **REFINE)
+    return folder / "run"
+
+
 @pytest.mark.parametrize("at", [2, 4, 6, 12])
-def test_an_interrupted_refinement_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+def test_an_interrupted_refinement_is_resumed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, straight: Path, at: int
+) -> None:
     monkeypatch.setattr(driver, "LOG_EVERY", 1)
-    distill(tmp_path / "straight", **REFINE)
     part = tmp_path / "part"
     interrupted(monkeypatch, PHR, at, lambda: distill(part, **REFINE))
     distill(part, **REFINE, resume=True)
-    assert model_bytes(part) == model_bytes(tmp_path / "straight")
-    assert read_jsonl(part / "metrics.jsonl") == read_jsonl(tmp_path / "straight" / "metrics.jsonl")
-    assert load_model(part).manifest.notes == load_model(tmp_path / "straight").manifest.notes
+    assert model_bytes(part) == model_bytes(straight)
+    assert read_jsonl(part / "metrics.jsonl") == read_jsonl(straight / "metrics.jsonl")
+    assert load_model(part).manifest.notes == load_model(straight).manifest.notes
 
 
-def test_ctrl_c_while_a_round_is_played_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    distill(tmp_path / "straight", **REFINE)
+def test_ctrl_c_while_a_round_is_played_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, straight: Path
+) -> None:
+    monkeypatch.setattr(driver, "LOG_EVERY", 1)
     play, part = Refinement._play, tmp_path / "part"
 
     def pressed(self: Refinement) -> None:
@@ -204,8 +217,8 @@ def test_ctrl_c_while_a_round_is_played_changes_nothing(tmp_path: Path, monkeypa
         with pytest.raises(KeyboardInterrupt):
             distill(part, **REFINE)
     distill(part, **REFINE, resume=True)
-    assert model_bytes(part) == model_bytes(tmp_path / "straight")
-    assert read_jsonl(part / "metrics.jsonl") == read_jsonl(tmp_path / "straight" / "metrics.jsonl")
+    assert model_bytes(part) == model_bytes(straight)
+    assert read_jsonl(part / "metrics.jsonl") == read_jsonl(straight / "metrics.jsonl")
 
 
 def test_agreement_of_every_round_is_written_down(tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ from phr.experience.logged import load_logged
 from phr.manifest import Manifest
 from phr.networks.policy import NetworkConfig
 from phr.protocols import Planner
+from phr.storage import onnx_export as exporting
 from phr.storage.model import Model, load_model
+from phr.storage.onnx_export import onnx_bytes
 from phr.teachers.references import resolve
 from phr_studies.worlds import RandomPlanner, RepeatPlanner
 from tests.points import (
@@ -53,6 +55,8 @@ WORLDS: dict[str, tuple[str, ActionSpace, Any]] = {
 each_world = pytest.mark.parametrize("name", WORLDS)
 KINDS = [("point", "squared"), ("point", "gaussian"), ("dials", "cross_entropy"), ("dials", "squared")]
 each_kind = pytest.mark.parametrize(("name", "loss"), KINDS)
+each_graph = pytest.mark.parametrize(("name", "loss"), KINDS[:3])
+"""Of the dials' losses one: a loss changes weights, but no layer."""
 MARGIN = {"point": 0.4, "dials": 0.1}
 """How much less than its teacher a student may collect; at random the point collects six less, the dials half as much."""
 QUICK: dict[str, Any] = {
@@ -69,6 +73,17 @@ QUICK: dict[str, Any] = {
 def student(name: str, loss: str) -> Model:
     env_id, _, policy = WORLDS[name]
     return phr.distill(policy, env_id=env_id, horizon=HORIZON, loss=loss, **QUICK)
+
+
+@cache
+def graph(name: str, loss: str) -> bytes:
+    return onnx_bytes(student(name, loss))
+
+
+@pytest.fixture
+def _exported_once(monkeypatch: pytest.MonkeyPatch, name: str, loss: str) -> None:
+    """The student goes through the exporter once for all tests; it takes seconds."""
+    monkeypatch.setattr(exporting, "onnx_bytes", lambda _model: graph(name, loss))
 
 
 def teacher_of(name: str) -> Planner:
@@ -152,7 +167,8 @@ def test_a_model_is_the_same_from_its_folder(tmp_path: Path, name: str, loss: st
     assert again.manifest.actions == WORLDS[name][1]
 
 
-@each_kind
+@each_graph
+@pytest.mark.usefixtures("_exported_once")
 def test_an_exported_model_acts_without_torch(tmp_path: Path, name: str, loss: str) -> None:
     model = student(name, loss)
     written = phr.export_onnx(model, tmp_path / "student.onnx", int8=True)
@@ -180,7 +196,8 @@ def test_an_exported_model_acts_without_torch(tmp_path: Path, name: str, loss: s
     np.testing.assert_allclose([float(n) for n in numbers], planner.plan(obs[:1]).mode()[0, :2].ravel(), rtol=1e-6)
 
 
-@each_kind
+@each_graph
+@pytest.mark.usefixtures("_exported_once")
 def test_an_evaluation_is_repeated_whatever_computes_the_plans(tmp_path: Path, name: str, loss: str) -> None:
     model = student(name, loss)
     words: dict[str, Any] = {"episodes": 8, "runs": 2, "commitment": 2, "random_prefix": (1, 3)}

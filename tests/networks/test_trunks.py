@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from phr.errors import SettingError
 from phr.networks.policy import build_network
-from phr.networks.trunks import Trunk, TrunkConfig, TrunkKind, default_trunk
+from phr.networks.trunks import Trunk, TrunkConfig, TrunkKind, default_trunk, image_shape, is_channels_last, shape_of
 
 
 def layer_shapes(trunk: Trunk) -> list[tuple[int, ...]]:
@@ -225,3 +225,34 @@ def test_statistics_are_kept_in_float64() -> None:
     copy = normalising(np.zeros((2, 2)))
     copy.load_state_dict(trunk.state_dict())
     np.testing.assert_array_equal(prepared(copy, obs), prepared(trunk, obs))
+
+
+def box(shape: tuple[int, ...]) -> spaces.Box:
+    return spaces.Box(0, 255, shape, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "image"),
+    [
+        ((4, 84, 84), (4, 84, 84)),
+        ((96, 96, 3), (3, 96, 96)),
+        ((210, 160, 3), (3, 210, 160)),
+        ((1, 210, 160), (1, 210, 160)),
+        ((210, 160, 1), (1, 210, 160)),
+        ((30, 9, 9), (30, 9, 9)),
+        ((30, 7, 9), (30, 7, 9)),
+        ((10, 10, 7), (7, 10, 10)),
+        ((3, 3, 3), (3, 3, 3)),
+        ((5,), None),
+        ((84, 84), None),
+        ((4, 84, 84, 3), None),
+    ],
+)
+def test_the_shape_tells_which_axis_holds_the_channels(shape: tuple[int, ...], image: tuple[int, int, int] | None) -> None:
+    assert image_shape(box(shape)) == image
+    assert is_channels_last(box(shape)) == (image is not None and image != shape)
+
+
+def test_a_bare_shape_is_taken_at_its_word() -> None:
+    assert shape_of([96, 96, 3]) == image_shape((96, 96, 3)) == (96, 96, 3)
+    assert not is_channels_last((96, 96, 3))

@@ -11,6 +11,7 @@ import pytest
 from phr.cli import main
 from phr.distil import presets
 from phr.networks.trunks import TrunkConfig
+from phr_studies.report import canvas
 from phr_studies.reproduce import study as reproduce_module
 from phr_studies.reproduce.profiles import PROFILES
 from tests.phr_studies.alley import ALLEY
@@ -34,11 +35,23 @@ def _quickly() -> Iterator[None]:
         yield
 
 
+SMALL = 40
+"""Dots per inch, where nobody looks at the pictures."""
+
+
+@pytest.fixture(scope="module")
+def small_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canvas, "DPI", SMALL)
+        yield
+
+
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """What `phr reproduce` leaves behind; only to be looked at."""
     root, said = tmp_path_factory.mktemp("reproduce") / "study", io.StringIO()
     with quick_alley() as patch, contextlib.redirect_stdout(said):
         patch.setitem(PROFILES, "quick", TINY)
+        patch.setattr(canvas, "DPI", SMALL)
         assert main(["reproduce", "--profile", "quick", "--out", str(root)]) == 0
     return Study(root, said.getvalue())

@@ -14,6 +14,8 @@ from tests.phr_studies.report.test_page import outline
 from tests.phr_studies.small import Study
 from tests.trained import CORRIDOR, corridor_student, saved
 
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
 
 def test_the_page_of_a_student_on_a_grid(study: Study, tmp_path: Path) -> None:
     folder = study.layout.student(ALLEY, "cross_entropy", 4, 0)

@@ -110,7 +110,8 @@ class WritesItsNumber(Numbered):
         (self.directory / str(self.number)).write_text(str(os.getpid()))
 
 
-def test_jobs_run_in_other_processes_and_are_told_of(tmp_path: Path) -> None:
+def test_jobs_run_in_other_processes_and_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbench, "available_cores", lambda: 1)  # a second process would only import everything again
     teacher = TeacherJob(env_id=MADE, seed=0, directory=tmp_path / "teacher", total_timesteps=1280)
     jobs: list[Job] = [WritesItsNumber(7, tmp_path), teacher]
     said: list[str] = []

@@ -18,6 +18,7 @@ from phr.distil import runs
 from phr.envs.registry import env_id_of_file, imports_code
 from phr.errors import UsageError
 from phr.experience.archive import save_experience
+from phr.storage import onnx_export
 from phr.storage.model import load_model
 from phr.storage.onnx_export import export_manifest
 from phr_studies.reproduce.study import redraw
@@ -89,7 +90,8 @@ def test_an_exported_file_runs_no_code_of_its_own(tmp_path: Path) -> None:
     assert phr.evaluate("s.onnx", steps=8, runs=1, env_id=CORRIDOR).return_mean == 1
 
 
-def test_an_export_compares_without_it_and_says_what_to_type(tmp_path: Path) -> None:
+def test_an_export_compares_without_it_and_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_export, "onnx_bytes", lambda _model: corridor_graph())
     export = phr.export_onnx(_folder(tmp_path / "stranger", EVIL), tmp_path / "s.onnx")
     assert f"add --env-id {EVIL}" in str(export)
 

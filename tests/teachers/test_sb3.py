@@ -116,7 +116,7 @@ def test_it_acts_as_stable_baselines3_on_images(
     assert_agrees_on_images(tmp_path, algorithm, name, policy, settings, N_IMAGES)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("algorithm", ["A2C", "PPO", "DQN"])
 def test_it_acts_as_stable_baselines3_on_ten_thousand_images(tmp_path: Path, algorithm: str) -> None:
     assert_agrees_on_images(tmp_path, algorithm, "image", "CnnPolicy", {}, 10_000)

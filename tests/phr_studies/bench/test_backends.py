@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from phr.envs.registry import make_env
+from phr.storage import onnx_export
 from phr_studies.bench import backends
 from phr_studies.bench.backends import BackendSettings, CompilerError, compiled_planner, find_compiler, measure, tables
 from phr_studies.bench.rounds import Arena
 from phr_studies.report.tables import to_markdown
+from tests.exported import corridor_graph
 from tests.phr_studies.bench.exported import corridor_reference
 from tests.trained import CORRIDOR, corridor_student
 
@@ -25,9 +27,10 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name: None)
 
 
-@pytest.mark.slow
 def test_all_backends_play_the_same_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_compiler(monkeypatch)
+    for module in (backends, onnx_export):
+        monkeypatch.setattr(module, "onnx_bytes", lambda _model: corridor_graph())
     settings = BackendSettings(
         model=corridor_reference(tmp_path), commitments=(1, 4, 16), rounds=2, seconds_per_run=0.005, calibration=64
     )

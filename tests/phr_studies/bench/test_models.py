@@ -36,7 +36,6 @@ def test_the_zoo_is_asked_first_then_the_cache_and_what_is_missing_is_distilled_
     assert (len(distilled), len(said)) == (1, 1)
 
 
-@pytest.mark.slow
 def test_a_reference_student_is_distilled_from_the_oracle_into_the_reference_layers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

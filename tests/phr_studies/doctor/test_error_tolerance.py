@@ -31,10 +31,10 @@ def stand(obs: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def test_a_random_action_in_so_many_is_wrong_half_as_often() -> None:
-    found = borne(f"{ROOM}:Guessing", follow, n_episodes=200)
+    found = borne(f"{ROOM}:Guessing", follow, n_episodes=100)
     assert found.returns[0] == N_STEPS
     for value, error in zip(found.returns, ERRORS, strict=True):
-        deviation = np.sqrt(N_STEPS * error / 2 / 200)  # of the mean of 200 episodes, whose wrong steps are binomial
+        deviation = np.sqrt(N_STEPS * error / 2 / 100)  # of the mean of 100 episodes, whose wrong steps are binomial
         assert value == pytest.approx(N_STEPS * (1 - error / 2), abs=4 * deviation + 1e-9)
     assert not found.continuous
 

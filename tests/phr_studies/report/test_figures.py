@@ -68,12 +68,19 @@ def test_spread_leaves_alone_what_is_apart_and_centres_what_is_not() -> None:
     assert spread([0.5, 0.5, 0.5], 0.1) == pytest.approx([0.4, 0.5, 0.6])
 
 
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer pixels, where their number does not matter."""
+    monkeypatch.setattr(canvas, "DPI", 40)
+
+
 def opened(path: Path) -> Image.Image:
     image = Image.open(path)
     image.load()
     return image
 
 
+@pytest.mark.usefixtures("_small")
 def test_figure_4_is_as_wide_as_it_has_environments(tmp_path: Path) -> None:
     one = opened(figure4(fake_points(), tmp_path / "one.png"))
     two = opened(figure4([*fake_points(ROOMS), *fake_points(CROSSING)], tmp_path / "two.png"))
@@ -86,6 +93,7 @@ def test_figure_4_is_as_wide_as_it_has_environments(tmp_path: Path) -> None:
     assert one.convert("RGB").getpixel((0, 0)) == tuple(bytes.fromhex(LIGHT.paper[1:]))
 
 
+@pytest.mark.usefixtures("_small")
 def test_figure_4_draws_what_is_incomplete(tmp_path: Path) -> None:
     alone = [fake_point(CROSSING, "forward_kl", n, seconds=10.0, exact=True) for n in (4, 8)]
     negative = replace(alone[0], series="squared", score_per_second=-3.0)
@@ -103,6 +111,7 @@ def test_figure_5_marks_walls_goal_and_looks(tmp_path: Path) -> None:
     assert image.width == pytest.approx(192 * (9 * 0.5 + 0.24), abs=2)
 
 
+@pytest.mark.usefixtures("_small")
 def test_figure_5_without_success_and_with_many_visits(tmp_path: Path) -> None:
     path = paper_path()
     spinning = replace(
@@ -156,6 +165,7 @@ def test_the_running_mean_equals_a_slow_loop() -> None:
         assert running_mean(values, width) == pytest.approx(slow)
 
 
+@pytest.mark.usefixtures("_small")
 def test_equal_data_give_equal_bytes_and_settings_stay_as_they_were(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     files = []

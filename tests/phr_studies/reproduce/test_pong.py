@@ -45,7 +45,7 @@ PROFILE = Profile(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def zoo(tmp_path_factory: pytest.TempPathFactory, small_pictures: None) -> Iterator[Path]:
     """A zoo with a teacher, and settings for these few moments."""
     folder = tmp_path_factory.mktemp("zoo")
     saved(untrained(MOMENTS, horizon=1, trunk=SMALL), folder / "pong-teacher")

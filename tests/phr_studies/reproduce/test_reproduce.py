@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from phr_studies.report.page import ReportContent
 from phr_studies.reproduce import content as content_module
 from phr_studies.reproduce import jobs as jobs_module
 from phr_studies.reproduce import study as reproduce_module
-from phr_studies.reproduce.profiles import ABLATIONS, StudyLayout
+from phr_studies.reproduce.profiles import ABLATIONS, Ablation, Profile, StudyLayout
 from phr_studies.reproduce.results import Results
 from phr_studies.reproduce.study import Reproduction
 from tests.evaluation.test_evaluate import BOUND_KEYS, KEYS, RUN_KEYS
@@ -131,22 +132,31 @@ def test_another_profile_is_refused_and_nothing_lost(study: Study) -> None:
     assert times(study.root) == before
 
 
+def left(root: Path, profile: Profile, at: str) -> Path:
+    """A study whose user pressed Ctrl-C at the first line that begins so."""
+
+    def press(line: str) -> None:
+        if line.startswith(at):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        again(root, profile, say=press)
+    assert not (root / "COMPLETE").exists()
+    return root
+
+
 class TestTakenUpAgain:
     """An interrupted study goes on where it was."""
 
+    @pytest.fixture(scope="class")
+    def left_before_the_timing(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return left(tmp_path_factory.mktemp("interrupted") / "study", TINY, "timing")
+
     @pytest.fixture
-    def interrupted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """A study that was left when the timing began; its figures are not drawn, for they take longest."""
+    def interrupted(self, left_before_the_timing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A copy to go on with; its figures are not drawn, for they take longest."""
         monkeypatch.setattr(reproduce_module, "write_report", lambda results, *_, **__: results.layout.root)
-
-        def press(line: str) -> None:
-            if line.startswith("timing"):
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            again(tmp_path, say=press)
-        assert not (tmp_path / "COMPLETE").exists()
-        return tmp_path
+        return shutil.copytree(left_before_the_timing, tmp_path / "study")
 
     def test_what_was_done_stays_done(self, interrupted: Path) -> None:
         before = times(interrupted)
@@ -187,29 +197,33 @@ def _write_summary(content: ReportContent, file: Path) -> Path:
     return file
 
 
+@pytest.fixture(scope="class")
+def _summaries_alone() -> Iterator[None]:
+    """Pages without figures, which take longest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(content_module, "write_page", _write_summary)
+        patch.setattr(content_module, "_sections", lambda *_: [])
+        yield
+
+
+@pytest.mark.usefixtures("_summaries_alone")
 class TestOneSeedAfterAnother:
     """A study of several seeds gives each a turn, so that there are figures long before the last is done."""
 
     PROFILE = replace(TINY, losses=("cross_entropy",), seeds=(0, 1))
 
+    @pytest.fixture(scope="class")
+    def left_at_the_second_seed(self, tmp_path_factory: pytest.TempPathFactory, _summaries_alone: None) -> Path:
+        return left(tmp_path_factory.mktemp("half") / "study", self.PROFILE, "training seed 1, 2 of 2")
+
     @pytest.fixture
-    def half(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """A study that was left when its second seed began."""
-
-        def press(line: str) -> None:
-            if line == "training seed 1, 2 of 2":
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(content_module, "write_page", _write_summary)
-        monkeypatch.setattr(content_module, "_sections", lambda *_: [])  # figures take longest
-        with pytest.raises(KeyboardInterrupt):
-            again(tmp_path, self.PROFILE, say=press)
-        return tmp_path
+    def half(self, left_at_the_second_seed: Path, tmp_path: Path) -> Path:
+        """A copy to go on with."""
+        return shutil.copytree(left_at_the_second_seed, tmp_path / "study")
 
     def test_the_page_shows_the_seeds_that_are_done(self, half: Path) -> None:
         assert (half / "report.html").read_text(encoding="utf-8").startswith("Unfinished: 1 of 2 training seeds so far; ")
         assert "| teacher | 1 | 1 of 1 |" in (half / "tables.md").read_text(encoding="utf-8")
-        assert not (half / "COMPLETE").exists()
         (half / "report.html").unlink()
         phr.make_report(half, env_id=ALLEY)
         assert (half / "report.html").read_text(encoding="utf-8").startswith("Unfinished: 1 of 2 training seeds so far; ")
@@ -226,34 +240,54 @@ class TestOneSeedAfterAnother:
         assert (half / "COMPLETE").exists()
 
 
-def test_a_study_like_the_papers(tmp_path: Path) -> None:
-    results = again(tmp_path, PAPER_LIKE)
-    layout = StudyLayout(tmp_path)
+def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> tuple[Ablation, ...]:
+    """The ablations of these names, which are now all that a study makes."""
+    chosen, judged = tuple(ablation for ablation in ABLATIONS if ablation.name in names), Results.ablations
+    monkeypatch.setattr(jobs_module, "ABLATIONS", chosen)
+    monkeypatch.setattr(Results, "ablations", lambda results, env_id, _=(): judged(results, env_id, chosen))
+    return chosen
+
+
+@pytest.mark.usefixtures("_summaries_alone")
+def test_a_study_like_the_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the ablations those with a recording of their own, and with a training of another kind."""
+    chosen = only(monkeypatch, "labels", "joint training")
+    check_a_study_like_the_papers(tmp_path, chosen, ("greedy", "regression alone"))
+
+
+@pytest.mark.nightly
+def test_a_study_like_the_papers_with_all_ablations_and_figures(tmp_path: Path) -> None:
+    check_a_study_like_the_papers(tmp_path, ABLATIONS, ("greedy", "frozen", "regression alone"))
+
+
+def check_a_study_like_the_papers(root: Path, ablations: tuple[Ablation, ...], solving: tuple[str, ...]) -> None:
+    """Settings that are solving solve every start."""
+    results = again(root, PAPER_LIKE)
+    layout = StudyLayout(root)
     for seed in PAPER_LIKE.seeds:
         for n in (2, 4):
             student = load_model(layout.student(ALLEY, "cross_entropy", n, seed))
             assert student.horizon == n
             assert student.manifest.notes["seed"] == seed
     rows = results.ablations(ALLEY)
-    assert [row.setting for row in rows] == [label for ablation in ABLATIONS for label, _ in ablation.settings]
-    assert [row.claim for row in rows if row.claim] == [ablation.claim for ablation in ABLATIONS]
+    assert [row.setting for row in rows] == [label for ablation in ablations for label, _ in ablation.settings]
+    assert [row.claim for row in rows if row.claim] == [ablation.claim for ablation in ablations]
     assert set(rows[0].results) == {"solved, n = 1", "solved, n = 2", "solved, n = 4"}
-    for setting, horizons in (("greedy", (1, 2, 4)), ("frozen", (1, 2, 4)), ("regression alone", (1, 2, 4))):
+    for setting in solving:
         row = next(row for row in rows if row.setting == setting)
-        assert [row.results[f"solved, n = {n}"] for n in horizons] == [(1.0, 1.0)] * 3
+        assert [row.results[f"solved, n = {n}"] for n in (1, 2, 4)] == [(1.0, 1.0)] * 3
     assert {row.verdict for row in rows if row.claim} == {"not decided"}, "two seeds decide nothing"
-    tables = (tmp_path / "tables.md").read_text(encoding="utf-8")
+    tables = (root / "tables.md").read_text(encoding="utf-8")
     assert "Ablations, make_alley" in tables
     assert "mean over 2 training seeds" in tables
-    assert all(ablation.claim in tables for ablation in ABLATIONS)
+    assert all(ablation.claim in tables for ablation in ablations)
     point = next(point for point in results.points() if (point.series, point.n) == ("cross_entropy", 4))
     assert (point.n_runs, point.length_mean) == (2, LENGTH)
 
 
 def test_a_strict_cut_without_a_window_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The alley's episodes are shorter than 16 steps: the paper's cut leaves nothing, and the study goes on."""
-    cut = tuple(ablation for ablation in ABLATIONS if ablation.name == "end of an episode")
-    monkeypatch.setattr(jobs_module, "ABLATIONS", cut)
+    cut = only(monkeypatch, "end of an episode")
     monkeypatch.setattr(reproduce_module, "write_report", lambda results, *_, **__: results.layout.root)
     profile = replace(TINY, losses=("cross_entropy",), horizons=(1, 16), seeds=(0, 1, 2), ablations=True)
     padded, strict = again(tmp_path, profile).ablations(ALLEY, cut)
