@@ -29,8 +29,8 @@ from phr.envs.vector import Start, VectorSplit, endless_starts
 from phr.errors import SettingError, UsageError
 from phr.evaluation.episodes import distinct_starts, make_vector, measure_jitter, play_episodes, run_randomness
 from phr.files import write_text
+from phr.plan import Planner
 from phr.progress import Progress
-from phr.protocols import Planner
 from phr.storage.model import Model
 from phr.teachers.references import resolve
 from phr_studies.report.points import ACTION_REPEAT, TEACHER

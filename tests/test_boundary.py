@@ -28,7 +28,6 @@ PUBLIC_MODULES = (
     "phr.networks",
     "phr.plan",
     "phr.progress",
-    "phr.protocols",
     "phr.seeding",
     "phr.settings",
     "phr.storage",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from phr.errors import InvalidDataError, SettingError
 
 __all__ = ["ActionArray", "Bounds", "CategoricalPlan", "ContinuousPlan", "FloatArray", "IntArray", "MultiCategoricalPlan"]
-__all__ += ["NetworkPlan", "Plan", "Smoothing", "repeat_first", "smoothing_of_steps"]
+__all__ += ["NetworkPlan", "Plan", "Planner", "Smoothing", "repeat_first", "smoothing_of_steps"]
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -47,6 +47,22 @@ class Plan(Protocol):
 
     def confidence(self) -> FloatArray:
         """Probability of `mode()` at every step, in (0, 1], shape `(batch, horizon)`."""
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """Anything that turns observations into a plan, numpy in and out: a network, an ONNX session, a search, a table."""
+
+    @property
+    def horizon(self) -> int:
+        """Actions predicted from one look, >= 1. A teacher has horizon 1."""
+
+    @property
+    def n_actions(self) -> int:
+        """Size of the discrete action space; of other actions, which an `action_space` describes, numbers output for one."""
+
+    def plan(self, obs: NDArray[Any]) -> Plan:
+        """Plan for observations of shape `(batch, *observation_shape)`; NonFiniteError for NaN and Inf, in outputs too."""
 
 
 @dataclass(frozen=True, eq=False)

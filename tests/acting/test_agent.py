@@ -16,7 +16,7 @@ from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.split import SplitEnv
 from phr.envs.vector import VectorSplit
 from phr.errors import HorizonError, InvalidDataError
-from phr.protocols import Planner
+from phr.plan import Planner
 from tests.helpers import LEFT, RIGHT, TablePlanner, always_right, corridor
 
 HORIZON = 6

@@ -12,8 +12,7 @@ from phr.acting.commitment import AnyCommitment, FixedCommitment, resolve_commit
 from phr.actions import action_space_of, one_by_one
 from phr.errors import InvalidDataError
 from phr.observations import ObservationSpec, as_array
-from phr.plan import ActionArray, Plan
-from phr.protocols import Planner
+from phr.plan import ActionArray, Plan, Planner
 
 
 class _Acting:

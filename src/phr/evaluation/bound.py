@@ -21,7 +21,7 @@ import numpy as np
 from phr.envs.split import SplitEnv
 from phr.errors import BoundError
 from phr.evaluation.timed import RunRecord, copied
-from phr.protocols import Planner
+from phr.plan import Planner
 
 TOLERATED_FRACTION = 1.05
 """A run cannot beat its bound; a median fraction above this is a mistake in the bound, where enough was measured."""

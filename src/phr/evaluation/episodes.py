@@ -17,7 +17,7 @@ from phr.envs.split import SeedSchedule, SplitEnv
 from phr.envs.vector import Lanes, PrefixSchedule, Remarks, Start, VectorSplit
 from phr.errors import InvalidDataError, UnsupportedEnvironmentError
 from phr.experience.success import count_successes, judge_episodes, reported_success
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr.seeding import Streams
 
 

@@ -25,7 +25,7 @@ from phr.experience.success import Judgement, judge_episodes
 from phr.manifest import library_versions
 from phr.numbers import check_whole, is_whole
 from phr.observations import ObservationSpec
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr.seeding import Streams
 
 _RUN_KEYS = (

@@ -16,8 +16,7 @@ from phr.envs.vector import Lanes, Start, VectorSplit
 from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError
 from phr.experience.success import reported_success
 from phr.experience.trajectory import Experience, Trajectory
-from phr.plan import FloatArray, NetworkPlan, Plan
-from phr.protocols import Planner
+from phr.plan import FloatArray, NetworkPlan, Plan, Planner
 
 
 def collect_experience(
