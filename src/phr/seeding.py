@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from phr.errors import UnsupportedEnvironmentError
-from phr.numbers import check_whole
+from phr.settings import check_whole
 
 __all__ = ["Streams", "reseed"]
 

@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from phr.errors import HorizonError, SettingError
-from phr.numbers import is_whole
 from phr.plan import IntArray, Plan
+from phr.settings import is_whole
 
 CommitmentLike = int | Literal["auto"]
 

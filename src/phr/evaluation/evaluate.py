@@ -23,10 +23,10 @@ from phr.evaluation.episodes import StartsResult, run_randomness
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
 from phr.experience.success import Judgement, judge_episodes
 from phr.manifest import library_versions
-from phr.numbers import check_whole, is_whole
 from phr.observations import ObservationSpec
 from phr.plan import Planner
 from phr.seeding import Streams
+from phr.settings import check_whole, is_whole
 
 _RUN_KEYS = (
     "seed", "steps", "episodes", "returns", "lengths", "score", "evaluations",

@@ -15,7 +15,7 @@ from phr.envs.split import Advance, SplitEnv, run_plan
 from phr.envs.vector import PATIENCE, Remarks, Start, endless, endless_starts
 from phr.errors import SettingError
 from phr.experience.success import reported_success
-from phr.numbers import check_whole, is_whole
+from phr.settings import check_whole, is_whole
 
 
 @dataclass(frozen=True)
