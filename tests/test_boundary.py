@@ -17,7 +17,6 @@ PUBLIC_MODULES = (
     "phr.acting",
     "phr.actions",
     "phr.cli",
-    "phr.cores",
     "phr.distil",
     "phr.envs",
     "phr.errors",
