@@ -59,7 +59,12 @@ class OnnxPlanner:
         self._check_interface(name)
         self._input = np.zeros((1, *self.obs_shape), self.obs_dtype)
         self._output = np.zeros((1, self.horizon, self.n_actions), np.float32)
-        self._binding = self._bind()
+        self._binding = self._session.io_binding()
+        read, written = (onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in (self._input, self._output))
+        shared = [read.data_ptr(), written.data_ptr()] == [self._input.ctypes.data, self._output.ctypes.data]
+        assert shared, "onnxruntime copied the buffers instead of sharing them"
+        self._binding.bind_ortvalue_input(OBS, read)
+        self._binding.bind_ortvalue_output(PLAN_LOGITS, written)
         try:
             for _ in range(_WARM_UPS):
                 self._session.run_with_iobinding(self._binding)
@@ -86,21 +91,11 @@ class OnnxPlanner:
         """Compare names, shapes and number types of the graph with those of the manifest."""
         ends = [*self._session.get_inputs(), *self._session.get_outputs()]
         stated = [(OBS, [*self.obs_shape]), (PLAN_LOGITS, [self.horizon, self.n_actions])]
-        found = [(each.name, each.shape[1:]) for each in ends]
-        if found != stated:
+        if (found := [(each.name, each.shape[1:]) for each in ends]) != stated:
             raise CorruptFileError(f"{name}: the manifest states {stated}, the graph {found}")
         types = [NUMPY_TYPES.get(each.type, each.type) for each in ends]
         if types != [str(self.obs_dtype), "float32"]:
             raise CorruptFileError(f"{name}: the manifest states {self.obs_dtype} in and float32 out, the graph {types}")
-
-    def _bind(self) -> Any:
-        binding = self._session.io_binding()
-        read, written = (onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in (self._input, self._output))
-        shared = [read.data_ptr(), written.data_ptr()] == [self._input.ctypes.data, self._output.ctypes.data]
-        assert shared, "onnxruntime copied the buffers instead of sharing them"
-        binding.bind_ortvalue_input(OBS, read)
-        binding.bind_ortvalue_output(PLAN_LOGITS, written)
-        return binding
 
 
 NUMPY_TYPES = {

@@ -65,7 +65,7 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
     """Replay a recorded run, which has its trace, on the bare simulator and time every term.
 
     The replay stops after the first call that exceeds `max_seconds`, in mid-plan where steps are slow; it takes one reset,
-    one look and one step at least. Raises BoundError if it does not repeat the run, or anything in it fails.
+    one look and one step at least. BoundError if it does not repeat the run, or anything in it fails.
     """
     try:
         return _replayed(env, planner, record, max_seconds)
