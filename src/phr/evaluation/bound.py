@@ -50,14 +50,9 @@ class TimeBound:
         looks = self.evaluations_per_step * (self.obs_us + self.policy_us)
         return self.sim_us + self.reset_us / self.steps_per_episode + looks
 
-    @property
-    def seconds_per_100k_steps(self) -> float:
-        """The bound on 100,000 steps."""
-        return self.us_per_step / 10
-
     def to_json(self, measured_seconds_per_100k: float) -> dict[str, float]:
         """The terms, the bound, and the fraction of it that a run reached (1 is the limit)."""
-        seconds = self.seconds_per_100k_steps
+        seconds = self.us_per_step / 10
         return {**asdict(self), "seconds_per_100k_steps": seconds, "fraction": seconds / measured_seconds_per_100k}
 
 
