@@ -33,7 +33,7 @@ from phr.evaluation.episodes import Episodes, make_vector, play_episodes, run_ra
 from phr.evaluation.evaluate import stratified_bootstrap
 from phr.files import write_text
 from phr.manifest import COMPLETE
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr.teachers.references import resolve
 from phr_studies.report.tables import NOTHING, Column, Table, interval, number, times, to_markdown
 from phr_studies.workbench import once

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ import tyro
 from phr.cli.display import ProgressBar
 from phr.envs.atari import AtariSplitEnv
 from phr.envs.registry import make_env, with_option
-from phr.envs.vector import Start, VectorSplit
-from phr.errors import UsageError
-from phr.evaluation.episodes import distinct_starts, make_vector, measure_jitter, play_episodes, unseen_starts
+from phr.envs.vector import Start, VectorSplit, endless_starts
+from phr.errors import SettingError, UsageError
+from phr.evaluation.episodes import distinct_starts, make_vector, measure_jitter, play_episodes, run_randomness
 from phr.files import write_text
+from phr.plan import Planner
 from phr.progress import Progress
-from phr.protocols import Planner
 from phr.storage.model import Model
 from phr.teachers.references import resolve
 from phr_studies.report.points import ACTION_REPEAT, TEACHER
@@ -138,6 +139,22 @@ def starts_of(which: str, env_id: str, arguments: Arguments) -> list[Start]:
     if which == IDLE:
         return distinct_starts(env)
     return unseen_starts(env.n_actions, N_GAMES, arguments.prefix, seed=arguments.seed)
+
+
+def unseen_starts(
+    n_actions: int, n: int = 30, prefix: tuple[int, int] = (20, 60), *, seed: int = 0, run: int = 0
+) -> list[Start]:
+    """The starts that one run of `phr evaluate --episodes N --random-prefix LO:HI` plays, to be played side by side.
+
+    A deterministic game has few starts (thirty in Atari), all of which training may have met. Random actions lead away from
+    them, and they come from streams that no training draws from: 20 actions out of six are one way of 4e15. Starts without a
+    prefix are refused: they are not determined without the ones before them.
+    """
+    low, high = prefix
+    if not 1 <= low <= high:
+        raise SettingError(f"starts off the known ones need a prefix of 1 <= low <= high actions, got {low}:{high}")
+    first, rng = run_randomness(seed, run)
+    return list(islice(endless_starts(n_actions, first, rng, prefix), n))
 
 
 def result_name(row: Row, env_id: str, which: str, sticky: float, arguments: Arguments) -> str:

@@ -21,7 +21,7 @@ for room in rooms:
 assert not [name for name in blocked if sys.modules.get(name) is not None]
 """
 
-GROUND = ["phr", "phr.errors", "phr.protocols", "phr.plan", "phr.seeding", "phr.files", "phr.manifest", "phr.observations"]
+GROUND = ["phr", "phr.errors", "phr.plan", "phr.seeding", "phr.files", "phr.manifest", "phr.observations"]
 """The package itself, without the rooms in it, and its ground floor."""
 
 

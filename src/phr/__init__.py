@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from phr.envs.registry import make_env as make_env
     from phr.errors import PhrError as PhrError
     from phr.evaluation.evaluate import Evaluation as Evaluation
-    from phr.plan import CategoricalPlan as CategoricalPlan, Plan as Plan
-    from phr.protocols import Planner as Planner
+    from phr.plan import CategoricalPlan as CategoricalPlan, Plan as Plan, Planner as Planner
     from phr.storage.model import Model as Model
     from phr.teacher.a2c import A2CConfig as A2CConfig
 
@@ -37,8 +36,7 @@ _load, _own = lazy_names(
         "envs.registry": "make_env",
         "errors": "PhrError",
         "evaluation.evaluate": "Evaluation",
-        "plan": "CategoricalPlan Plan",
-        "protocols": "Planner",
+        "plan": "CategoricalPlan Plan Planner",
         "storage.model": "Model",
         "teacher.a2c": "A2CConfig",
     },

@@ -33,9 +33,9 @@ from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, 
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.experience.logged import MINARI_PREFIX, load_logged
 from phr.networks.trunks import TrunkConfig
-from phr.numbers import check_whole
+from phr.plan import Planner
 from phr.progress import OnProgress, silent
-from phr.protocols import Planner
+from phr.settings import check_whole
 from phr.storage.model import Model, load_model
 from phr.teachers.foreign import Actor, Reading
 from phr.teachers.normalization import read_vecnormalize

@@ -14,24 +14,14 @@ _BYTES = 255
 
 
 def scale_of(space: Any) -> float:
-    """The factor that maps bytes 0 .. 255 to 0 .. 1; 1 for 0/1 planes, floats and everything else.
-
-    Args:
-        space: A `gymnasium.spaces.Box`; its type is not named, because a robot has no Gymnasium.
-    """
+    """The factor that maps bytes 0 .. 255 of a `gymnasium.spaces.Box` to 0 .. 1; 1 for 0/1 planes, floats and all else."""
     is_bytes = space.dtype == np.uint8 and bool((space.low == 0).all()) and bool((space.high == _BYTES).all())
     return 1 / _BYTES if is_bytes else 1.0
 
 
 @dataclass(frozen=True)
 class ObservationSpec:
-    """Shape, number type and scale of the observations that a model reads.
-
-    Args:
-        shape: Of one observation.
-        dtype: Its number type.
-        scale: The factor that the model applies first (`scale_of`): 1/255 for bytes 0 .. 255, else 1.
-    """
+    """Shape and number type of one observation, and the factor that the model applies first (`scale_of`)."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -47,17 +37,11 @@ class ObservationSpec:
         return cls(tuple(space.shape), np.dtype(space.dtype), scale_of(space))
 
     def check(self, obs: Any) -> NDArray[Any]:
-        """A batch of observations as an array of this number type.
+        """Observations of shape `(batch, *shape)`, an array, a CPU tensor or nested lists, as an array of this number type.
 
         Floats of another width are cast. Whole numbers and bools must have this very type, because another type means
-        another scale. Any memory layout and byte order is read.
-
-        Args:
-            obs: Shape `(batch, *shape)`: an array, a CPU tensor, or nested lists.
-
-        Raises:
-            InvalidDataError: If shape or number type differ, or the batch is empty.
-            NonFiniteError: If a number is NaN or infinite, or too large for this number type.
+        another scale. Any memory layout and byte order is read. InvalidDataError if shape or number type differ, or the
+        batch is empty; NonFiniteError if a number is NaN or infinite, or too large for this number type.
         """
         if type(obs) is not np.ndarray:
             obs = as_array(obs, self.dtype)
@@ -73,15 +57,7 @@ class ObservationSpec:
         return checked
 
     def check_space(self, space: Any, name: str) -> None:
-        """Refuse an environment whose observations this model does not read.
-
-        Args:
-            space: Its observation space.
-            name: Its id, for the message.
-
-        Raises:
-            IncompatibleModelError: If shape, number type or scale differ.
-        """
+        """Raise IncompatibleModelError if the model does not read the observations of the environment with this id."""
         found = ObservationSpec.of(space)
         if found.shape != self.shape or found.scale != self.scale or not self._reads(found.dtype):
             raise IncompatibleModelError(
@@ -110,8 +86,7 @@ class ObservationSpec:
 def as_array(obs: Any, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
     """Anything that numpy reads as an array; whole numbers in lists become `dtype` where it holds them exactly.
 
-    Raises:
-        InvalidDataError: If numpy cannot read it: lists of unequal lengths, tensors on another device.
+    InvalidDataError if numpy cannot read it: lists of unequal lengths, tensors on another device.
     """
     if isinstance(obs, np.ndarray):
         return np.asarray(obs)

@@ -10,10 +10,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.errors import InvalidDataError, SettingError
+from phr.errors import IncompatibleModelError, InvalidDataError, PhrError, SettingError
 
 __all__ = ["ActionArray", "Bounds", "CategoricalPlan", "ContinuousPlan", "FloatArray", "IntArray", "MultiCategoricalPlan"]
-__all__ += ["NetworkPlan", "Plan", "Smoothing", "repeat_first", "smoothing_of_steps"]
+__all__ += ["NetworkPlan", "Plan", "Planner", "Smoothing", "repeat_first", "smoothing_of_steps"]
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -47,6 +47,22 @@ class Plan(Protocol):
 
     def confidence(self) -> FloatArray:
         """Probability of `mode()` at every step, in (0, 1], shape `(batch, horizon)`."""
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """Anything that turns observations into a plan, numpy in and out: a network, an ONNX session, a search, a table."""
+
+    @property
+    def horizon(self) -> int:
+        """Actions predicted from one look, >= 1. A teacher has horizon 1."""
+
+    @property
+    def n_actions(self) -> int:
+        """Size of the discrete action space; of other actions, which an `action_space` describes, numbers output for one."""
+
+    def plan(self, obs: NDArray[Any]) -> Plan:
+        """Plan for observations of shape `(batch, *observation_shape)`; NonFiniteError for NaN and Inf, in outputs too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,3 +268,14 @@ def repeat_first(plan: NetworkPlan, horizon: int) -> NetworkPlan:
     if isinstance(plan, ContinuousPlan) or not isinstance(plan.smoothing, tuple):
         return replace(plan, outputs=outputs)
     return replace(plan, outputs=outputs, smoothing=plan.smoothing[0])
+
+
+def ask(planner: Planner, obs: NDArray[Any]) -> Any:
+    """Return `planner.plan(obs)`, a plan if the planner follows the protocol; IncompatibleModelError if its code fails."""
+    try:
+        return planner.plan(obs)
+    except PhrError:
+        raise
+    except Exception as error:  # the user's own code
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise IncompatibleModelError(f"{type(planner).__name__}.plan raised {reason}") from error

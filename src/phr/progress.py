@@ -1,11 +1,12 @@
-"""Progress of a long computation."""
+"""Long computations: their progress, and the processors that they may use."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["OnProgress", "Progress", "silent"]
+__all__ = ["OnProgress", "Progress", "available_cores", "silent"]
 
 
 @dataclass(frozen=True)
@@ -24,3 +25,8 @@ OnProgress = Callable[[Progress], None]
 
 def silent(_progress: Progress) -> None:
     """Show nothing."""
+
+
+def available_cores() -> int:
+    """Processors that this process may use: fewer than the machine has where its affinity is narrowed (taskset, cpusets)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from phr.errors import UnsupportedEnvironmentError
-from phr.numbers import check_whole
+from phr.settings import check_whole
 
 __all__ = ["Streams", "reseed"]
 
@@ -41,11 +41,7 @@ class Streams:
 
 
 def reseed(rng: Any, seed: int) -> None:
-    """Re-seed a generator in place, so that all references to it draw the new numbers.
-
-    Raises:
-        UnsupportedEnvironmentError: If it is not a `numpy.random.Generator`.
-    """
+    """Re-seed an environment's generator in place, so that all references to it draw the new numbers."""
     if not isinstance(rng, np.random.Generator):
         raise UnsupportedEnvironmentError(
             f"an environment draws its random numbers from a {type(rng).__name__}, which cannot be re-seeded in place; "

@@ -1,4 +1,4 @@
-"""How the settings of both stages are declared and checked: a field's annotation states its type and its range."""
+"""Checks of what users pass; a setting of the two stages is checked by its field's annotation: its type and its range."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from phr.errors import HorizonError, SettingError
-from phr.seeding import Streams
+from phr.errors import HorizonError, SettingError, UsageError
 
 __all__ = ["said_settings"]
 
@@ -64,6 +63,19 @@ def no_type_check(kind: _Kind) -> _Kind:
     return kind
 
 
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Return whether a value is a whole number, Python's or numpy's; True and False are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_whole(name: str, value: Any, least: int, error: type[UsageError] = SettingError) -> None:
+    """Refuse a parameter that is not a whole number of at least `least`."""
+    if not is_whole(value):
+        raise error(f"{name} must be a whole number >= {least}, got {value!r}")
+    if value < least:
+        raise error(f"{name} must be >= {least}, got {value}")
+
+
 def said_settings(config: Any) -> dict[str, Any]:
     """Return the settings as a run records them; those that are None are left out."""
     return {name: value for name, value in asdict(config).items() if value is not None}
@@ -98,7 +110,7 @@ def check_settings(config: Any) -> None:
     low, high = config.prefix
     if not 0 <= low <= high:
         raise SettingError(f"prefix needs 0 <= low <= high, got {low}:{high}")
-    Streams(config.seed)
+    check_whole("seed", config.seed, 0)
 
 
 class _RuleError(Exception):

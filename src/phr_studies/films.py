@@ -20,7 +20,7 @@ from phr.acting import CommitmentLike, HorizonAgent
 from phr.envs import SplitEnv, Start, make_env
 from phr.errors import CorruptFileError, InvalidDataError, MissingExtraError, UnsupportedEnvironmentError
 from phr.files import read_json, write_bytes
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr_studies.report.page import PageFigure
 from phr_studies.report.tables import counted, number
 from phr_studies.workbench import once

@@ -15,10 +15,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from phr.cores import available_cores
 from phr.errors import OutputDirectoryError
 from phr.files import ensure_directory, read_json, write_json, write_text
-from phr.progress import OnProgress, Progress, silent
+from phr.progress import OnProgress, Progress, available_cores, silent
 
 _SECONDS_BETWEEN = 0.25
 

@@ -14,8 +14,7 @@ from phr.actions import ActionSpace, action_space_of, as_space
 from phr.envs import Start, make_env
 from phr.errors import HorizonError, InvalidDataError, UnsupportedEnvironmentError
 from phr.evaluation import distinct_starts, make_vector, play_all_starts, play_episodes
-from phr.plan import NetworkPlan, repeat_first
-from phr.protocols import Planner
+from phr.plan import NetworkPlan, Planner, repeat_first
 from phr.seeding import Streams
 from phr.teachers import OraclePlanner, optimal_lengths
 

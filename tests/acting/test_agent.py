@@ -16,8 +16,7 @@ from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.split import SplitEnv
 from phr.envs.vector import VectorSplit
 from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
-from phr.plan import CategoricalPlan
-from phr.protocols import Planner
+from phr.plan import CategoricalPlan, Planner
 from tests.helpers import LEFT, RIGHT, TablePlanner, always_right, corridor
 
 HORIZON = 6

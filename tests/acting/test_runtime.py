@@ -21,7 +21,7 @@ from phr.acting.onnx_file import read_onnx, seal
 from phr.acting.runtime import OnnxPlanner, load_runtime
 from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError, PhrError
 from phr.networks.policy import blank_network
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr.storage import onnx_export
 from phr.storage.model import Model
 from phr.storage.onnx_export import onnx_planner

@@ -6,15 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import pong_table
-from benchmarks.pong_table import Arguments, main
+from benchmarks.pong_table import Arguments, main, unseen_starts
 from phr import api
-from phr.errors import UsageError
+from phr.envs.vector import VectorSplit, random_starts
+from phr.errors import SettingError, UsageError
+from phr.evaluation.episodes import play_episodes
+from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner
+from phr.evaluation.timed import Limit, RunOptions
 from phr.files import read_json
 from phr.networks.trunks import TrunkConfig
+from phr.seeding import Streams
 from phr_studies.bench.models import untrained
+from tests.helpers import TablePlanner, corridor
 from tests.trained import corridor_teacher, saved
 
 SHORT = "PongDeterministic-v4?max_frames=160&noop_max=2"
@@ -85,3 +92,33 @@ def test_what_was_played_is_not_played_again(played: Played, monkeypatch: pytest
 def test_another_game_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="must be Pong"):
         main(Arguments(teacher=str(saved(corridor_teacher(), tmp_path / "teacher")), out=tmp_path / "table"))
+
+
+@pytest.mark.parametrize("run", [0, 1])
+def test_unseen_starts_are_those_that_an_evaluation_plays(run: int) -> None:
+    env = corridor(slip=0.3, max_steps=30)
+    planner = TablePlanner.random(np.random.default_rng(5), 5, 3, 2)
+    settings = EvaluationSettings(
+        limit=Limit(episodes=12), runs=2, seed=3, options=RunOptions(prefix=(1, 3)), with_bound=False
+    )
+    timed = evaluate_planner(planner, env, settings, model="table", backend="table", machine={}).runs[run]
+    vector = VectorSplit([corridor(slip=0.3, max_steps=30) for _ in range(5)], "disabled")
+    played = play_episodes(planner, vector, unseen_starts(2, 12, (1, 3), seed=3, run=run))
+    assert played.lengths.tolist() == timed.lengths
+    assert played.returns.tolist() == timed.returns
+    assert played.evaluations.tolist() == timed.looks
+
+
+def test_unseen_starts_are_as_asked_and_no_training_meets_them() -> None:
+    starts = unseen_starts(6)
+    assert len(starts) == len(set(starts)) == 30
+    assert {len(start.prefix) for start in starts} <= set(range(20, 61))
+    assert starts == unseen_starts(6), "seeded"
+    assert not set(starts) & {*unseen_starts(6, seed=1), *unseen_starts(6, run=1)}
+    for seed in range(5):  # what `record_teacher` draws from
+        streams = Streams(seed)
+        seeds = [streams.integer("record-env", index) for index in range(200)]
+        recorded = random_starts(seeds, 6, streams.rng("record-prefix"), prefix=(20, 60))
+        assert not {start.prefix for start in starts} & {start.prefix for start in recorded}
+    with pytest.raises(SettingError, match="need a prefix of 1 <= low <= high actions, got 0:60"):
+        unseen_starts(6, prefix=(0, 60))

@@ -18,8 +18,7 @@ from phr.evaluation.episodes import make_vector, play_episodes
 from phr.experience.logged import space_of
 from phr.networks.policy import TorchPlanner, build_network
 from phr.networks.trunks import TrunkConfig
-from phr.plan import CategoricalPlan
-from phr.protocols import Planner
+from phr.plan import CategoricalPlan, Planner
 from phr.storage.driver import Trainable
 from tests.distil.mud import CODE, MUD, N, best_actions, teacher
 from tests.helpers import LEFT, RIGHT, TablePlanner, always_right

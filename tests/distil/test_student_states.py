@@ -15,8 +15,7 @@ from phr.distil.student_states import StudentStates, StudentWindows
 from phr.envs.registry import split_env
 from phr.envs.vector import VectorSplit
 from phr.errors import BrokenEnvironmentError, NonFiniteError
-from phr.plan import CategoricalPlan
-from phr.protocols import Planner
+from phr.plan import CategoricalPlan, Planner
 from tests.helpers import LEFT, RIGHT, TablePlanner, always_right, corridor, make_noisy, noisy
 
 

@@ -28,7 +28,7 @@ from phr.experience.archive import load_experience, save_experience
 from phr.experience.logged import load_logged
 from phr.manifest import Manifest
 from phr.networks.policy import NetworkConfig
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr.storage import onnx_export as exporting
 from phr.storage.model import Model, load_model
 from phr.storage.onnx_export import onnx_bytes

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 
 from phr.envs.registry import make_env
-from phr.envs.vector import Start, VectorSplit, random_starts
-from phr.errors import SettingError, UnsupportedEnvironmentError
-from phr.evaluation.episodes import distinct_starts, play_all_starts, play_episodes, unseen_starts
-from phr.evaluation.evaluate import EvaluationSettings, evaluate_planner
-from phr.evaluation.timed import Limit, RunOptions
+from phr.envs.vector import Start
+from phr.errors import UnsupportedEnvironmentError
+from phr.evaluation.episodes import distinct_starts, play_all_starts
 from phr.plan import CategoricalPlan
-from phr.seeding import Streams
 from phr.teachers.oracle import OraclePlanner, optimal_lengths
 from phr_studies.worlds import RandomPlanner
 from tests.helpers import LEFT, TablePlanner, always_right, corridor
@@ -104,33 +101,3 @@ def test_the_thirty_starts_of_pong_are_one_to_thirty_idle_frames() -> None:
         start.enter(env)
         met.append(env.n_noops)
     assert met == list(range(1, 31))
-
-
-@pytest.mark.parametrize("run", [0, 1])
-def test_unseen_starts_are_those_that_an_evaluation_plays(run: int) -> None:
-    env = corridor(slip=0.3, max_steps=30)
-    planner = TablePlanner.random(np.random.default_rng(5), 5, 3, 2)
-    settings = EvaluationSettings(
-        limit=Limit(episodes=12), runs=2, seed=3, options=RunOptions(prefix=(1, 3)), with_bound=False
-    )
-    timed = evaluate_planner(planner, env, settings, model="table", backend="table", machine={}).runs[run]
-    vector = VectorSplit([corridor(slip=0.3, max_steps=30) for _ in range(5)], "disabled")
-    played = play_episodes(planner, vector, unseen_starts(2, 12, (1, 3), seed=3, run=run))
-    assert played.lengths.tolist() == timed.lengths
-    assert played.returns.tolist() == timed.returns
-    assert played.evaluations.tolist() == timed.looks
-
-
-def test_unseen_starts_are_as_asked_and_no_training_meets_them() -> None:
-    starts = unseen_starts(6)
-    assert len(starts) == len(set(starts)) == 30
-    assert {len(start.prefix) for start in starts} <= set(range(20, 61))
-    assert starts == unseen_starts(6), "seeded"
-    assert not set(starts) & {*unseen_starts(6, seed=1), *unseen_starts(6, run=1)}
-    for seed in range(5):  # what `record_teacher` draws from
-        streams = Streams(seed)
-        seeds = [streams.integer("record-env", index) for index in range(200)]
-        recorded = random_starts(seeds, 6, streams.rng("record-prefix"), prefix=(20, 60))
-        assert not {start.prefix for start in starts} & {start.prefix for start in recorded}
-    with pytest.raises(SettingError, match="need a prefix of 1 <= low <= high actions, got 0:60"):
-        unseen_starts(6, prefix=(0, 60))

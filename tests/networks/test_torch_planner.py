@@ -9,7 +9,7 @@ from phr.errors import NonFiniteError
 from phr.networks.policy import TorchPlanner, build_network
 from phr.networks.trunks import TrunkConfig
 from phr.observations import ObservationSpec
-from phr.protocols import Planner
+from phr.plan import Planner
 
 NETWORK = build_network((5,), 3, 4, TrunkConfig(kind="mlp", width=8), seed=0)
 

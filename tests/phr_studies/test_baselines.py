@@ -7,8 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from phr.errors import HorizonError, InvalidDataError
-from phr.plan import CategoricalPlan, FloatArray, IntArray
-from phr.protocols import Planner
+from phr.plan import CategoricalPlan, FloatArray, IntArray, Planner
 from phr_studies.worlds import RandomPlanner, RepeatPlanner
 from tests.helpers import LEFT, RIGHT, TablePlanner
 

@@ -9,15 +9,9 @@ from phr.lazy import lazy_names
 if TYPE_CHECKING:
     from phr.acting.agent import HorizonAgent as HorizonAgent, VectorHorizonAgent as VectorHorizonAgent
     from phr.acting.commitment import CommitmentLike as CommitmentLike
-    from phr.acting.onnx_file import seal as seal
     from phr.acting.runtime import OnnxPlanner as OnnxPlanner, load_runtime as load_runtime
 
 __getattr__, __all__ = lazy_names(
     __name__,
-    {
-        "agent": "HorizonAgent VectorHorizonAgent",
-        "commitment": "CommitmentLike",
-        "onnx_file": "seal",
-        "runtime": "OnnxPlanner load_runtime",
-    },
+    {"agent": "HorizonAgent VectorHorizonAgent", "commitment": "CommitmentLike", "runtime": "OnnxPlanner load_runtime"},
 )

@@ -5,27 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
-from phr.acting.commitment import Commitment, CommitmentLike, FixedCommitment, resolve_commitment, rule_lengths
+from phr.acting.commitment import AnyCommitment, FixedCommitment, resolve_commitment, rule_lengths
 from phr.actions import action_space_of, one_by_one
 from phr.errors import InvalidDataError, NonFiniteError
-from phr.numbers import check_whole
 from phr.observations import ObservationSpec, as_array
-from phr.plan import ActionArray, NetworkPlan, Plan
-from phr.protocols import Planner, ask
+from phr.plan import ActionArray, NetworkPlan, Plan, Planner, ask
+from phr.settings import check_whole
 
 
 class _Acting:
     """What both agents share."""
 
-    def __init__(
-        self,
-        planner: Planner,
-        commitment: CommitmentLike | Commitment | None,
-        deterministic: bool,
-        rng: np.random.Generator | None,
-    ) -> None:
+    def __init__(self, planner: Planner, commitment: AnyCommitment, deterministic: bool, rng: Generator | None) -> None:
         self.planner = planner
         spec: ObservationSpec | None = getattr(planner, "obs_spec", None)
         self._obs_dtype = None if spec is None else spec.dtype
@@ -81,25 +75,13 @@ class HorizonAgent(_Acting):
         move(agent.act(obs))
     ```
 
-    Args:
-        planner: A network, an ONNX session, an oracle, anything with `plan`.
-        commitment: Actions to execute per look, 1 .. planner.horizon; `"auto"` stops where the plan becomes unsure; None
-            executes the whole plan.
-        deterministic: Take each step's most likely action; otherwise sample.
-        rng: Needed to sample.
-
-    Raises:
-        HorizonError: If the commitment exceeds the planner's horizon or is below 1.
-        InvalidDataError: If sampling is asked for without an rng.
+    `commitment` is the number of actions to execute per look, 1 .. planner.horizon (HorizonError outside); `"auto"` stops
+    where the plan becomes unsure; None executes the whole plan. `deterministic` takes each step's most likely action;
+    otherwise actions are sampled, which needs an `rng` (InvalidDataError without).
     """
 
     def __init__(
-        self,
-        planner: Planner,
-        commitment: CommitmentLike | Commitment | None = None,
-        *,
-        deterministic: bool = True,
-        rng: np.random.Generator | None = None,
+        self, planner: Planner, commitment: AnyCommitment = None, *, deterministic: bool = True, rng: Generator | None = None
     ) -> None:
         super().__init__(planner, commitment, deterministic, rng)
         self._pending: list[Any] = []
@@ -114,18 +96,10 @@ class HorizonAgent(_Acting):
         self._pending.clear()
 
     def decide(self, obs: Any) -> list[Any]:
-        """Look once, and return the actions to execute before looking again.
+        """Look once, and return the actions to execute before looking again: 1 .. horizon ints, or arrays of action shape.
 
-        Args:
-            obs: One observation, without a batch axis; see `ObservationSpec.check` for what is accepted.
-
-        Returns:
-            Between 1 and `horizon` actions: ints, or arrays of the action space's shape.
-
-        Raises:
-            HorizonError: If a commitment rule returns anything but whole numbers in 1 .. horizon.
-            InvalidDataError: If the planner does not read such observations.
-            NonFiniteError: If it contains NaN or Inf.
+        `obs` is one observation without a batch axis; `ObservationSpec.check` accepts or refuses it. HorizonError if a
+        commitment rule returns anything but whole numbers in 1 .. horizon.
         """
         if not isinstance(obs, np.ndarray):
             obs = as_array(obs, self._obs_dtype)
@@ -134,17 +108,9 @@ class HorizonAgent(_Acting):
         return one_by_one(self._choose(plan, 1)[0, :length])
 
     def act(self, obs: Any = None) -> Any:
-        """Return the next action, as `space.sample()` would: a numpy scalar, or an array that is the caller's to change.
+        """Return the next action, as `space.sample()` would: `np.int64`, or an array that is the caller's to change.
 
-        Args:
-            obs: Needed when `needs_observation`; ignored otherwise.
-
-        Returns:
-            `np.int64` for discrete actions, otherwise an array of the action space's shape (float32 for continuous ones).
-
-        Raises:
-            InvalidDataError: If an observation is needed and none is given.
-            HorizonError: If a commitment rule returns anything but whole numbers in 1 .. horizon.
+        `obs` is ignored unless `needs_observation`; then InvalidDataError if it is None, and the errors of `decide`.
         """
         if not self._pending:
             if obs is None:
@@ -155,31 +121,25 @@ class HorizonAgent(_Acting):
 
 
 class VectorHorizonAgent(_Acting):
-    """Acts in many environments; each has a plan of its own, and one batch evaluates those whose plan has run out.
+    """Acts in `n_envs` environments, each with a plan of its own; one batch evaluates those whose plan has run out.
 
-    Args:
-        planner: As for `HorizonAgent`.
-        commitment: As for `HorizonAgent`.
-        n_envs: Number of environments.
-        deterministic: As for `HorizonAgent`.
-        rng: Needed to sample.
+    The other arguments and their errors are those of `HorizonAgent`.
     """
 
     def __init__(
         self,
         planner: Planner,
-        commitment: CommitmentLike | Commitment | None = None,
+        commitment: AnyCommitment = None,
         *,
         n_envs: int,
         deterministic: bool = True,
-        rng: np.random.Generator | None = None,
+        rng: Generator | None = None,
     ) -> None:
         super().__init__(planner, commitment, deterministic, rng)
         check_whole("n_envs", n_envs, 1)
         self.n_envs = n_envs
         self._actions = np.zeros((n_envs, planner.horizon, *self._space.shape), self._dtype)
-        self._next = np.zeros(n_envs, np.int64)
-        self._stop = np.zeros(n_envs, np.int64)
+        self._next, self._stop = np.zeros(n_envs, np.int64), np.zeros(n_envs, np.int64)
 
     @property
     def needs_observation(self) -> NDArray[np.bool_]:
@@ -198,18 +158,11 @@ class VectorHorizonAgent(_Acting):
         return found
 
     def act(self, obs: Any = None, mask: Any = None) -> ActionArray:
-        """The next action of every environment.
+        """The next action of every environment, shape `(n_envs, *action_shape)`; entries outside the mask mean nothing.
 
-        Args:
-            obs: One row for each environment of `needs_observation & mask`, in order; None if there is none.
-            mask: Which environments act, bool, shape `(n_envs,)`; all by default. The plans of the others stay as they are.
-
-        Returns:
-            Shape `(n_envs, *action_shape)`; entries outside the mask mean nothing.
-
-        Raises:
-            InvalidDataError: If the number of observations is not the number needed, or the mask is not one bool for each
-                environment.
+        `mask` selects those that act, bool, shape `(n_envs,)`, by default all; the plans of the others stay as they are.
+        `obs` has one row for each of `needs_observation & mask`, in order, or is None if there is none. InvalidDataError
+        for another number of rows or another mask.
         """
         acting = np.ones(self.n_envs, bool) if mask is None else self._checked(mask)
         looking = np.flatnonzero(self.needs_observation & acting)

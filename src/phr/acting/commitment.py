@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from phr.errors import HorizonError, PhrError, SettingError
-from phr.numbers import is_whole
 from phr.plan import IntArray, Plan
+from phr.settings import is_whole
 
 CommitmentLike = int | Literal["auto"]
 
@@ -23,14 +23,13 @@ class Commitment(Protocol):
         ...
 
 
+AnyCommitment = CommitmentLike | Commitment | None
+"""A number of actions, `"auto"`, a rule, or None for the whole horizon."""
+
+
 @dataclass(frozen=True)
 class FixedCommitment:
-    """Always the same number of actions (LeRobot's `n_action_steps`).
-
-    Raises:
-        SettingError: If `n` is not a whole number.
-        HorizonError: If it is below 1.
-    """
+    """Always the same number of actions (LeRobot's `n_action_steps`); HorizonError below 1."""
 
     n: int
 
@@ -70,17 +69,8 @@ class ConfidentCommitment:
         return lengths
 
 
-def resolve_commitment(commitment: CommitmentLike | Commitment | None, horizon: int) -> Commitment:
-    """Return the commitment rule that a number, a word or None means.
-
-    Args:
-        commitment: A number of actions, `"auto"`, a rule, or None for the whole horizon.
-        horizon: Actions that the planner predicts.
-
-    Raises:
-        HorizonError: If a number, or that of a `FixedCommitment`, lies outside 1 .. horizon.
-        SettingError: If it is none of these.
-    """
+def resolve_commitment(commitment: AnyCommitment, horizon: int) -> Commitment:
+    """Return the rule that a commitment means; HorizonError if its number lies outside 1 .. horizon."""
     if commitment is None:
         return FixedCommitment(horizon)
     if isinstance(commitment, str) and commitment == "auto":
@@ -98,14 +88,7 @@ def resolve_commitment(commitment: CommitmentLike | Commitment | None, horizon: 
 
 
 def rule_lengths(rule: Commitment, plan: Plan, horizon: int) -> IntArray:
-    """Ask a rule how many actions of each plan to execute, and check the answer.
-
-    Returns:
-        Each in 1 .. horizon, int64, shape `(batch,)`.
-
-    Raises:
-        HorizonError: If the rule returned anything else.
-    """
+    """Ask a rule how many actions of each plan to execute: int64, shape `(batch,)`; HorizonError outside 1 .. horizon."""
     try:
         returned: Any = rule.lengths(plan)
     except PhrError:

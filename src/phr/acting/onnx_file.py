@@ -17,9 +17,6 @@ from phr.errors import CorruptFileError
 from phr.files import read_model_file
 from phr.manifest import Manifest
 
-Field = tuple[int, int | memoryview]
-"""Number and value of a protobuf field: a number, or the bytes of a string, a message or packed values."""
-
 _GRAPH, _METADATA_PROPS = 7, 14
 _KEY, _VALUE = 1, 2
 _MANIFEST_KEY, _HASH_KEY = "phr.manifest", "phr.sha256"
@@ -85,8 +82,9 @@ def unseal(data: bytes, name: str) -> Manifest:
         raise CorruptFileError(f"{name} {why}: its last bytes are not the SHA-256 of the others")
     try:
         _refuse_external_data(memoryview(body), "model")
-        entries = [_strings(value) for number, value in _fields(memoryview(body)) if number == _METADATA_PROPS]
-        values = json.loads(dict(entries).get(_MANIFEST_KEY, "null"))
+        entries = [dict(_fields(value)) for number, value in _fields(memoryview(body)) if number == _METADATA_PROPS]
+        texts = {bytes(entry.get(_KEY, b"")).decode(): bytes(entry.get(_VALUE, b"")).decode() for entry in entries}
+        values = json.loads(texts.get(_MANIFEST_KEY, "null"))
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{name} is not a model that phr wrote: {error}") from error
     return Manifest.from_json(values, name)
@@ -105,11 +103,6 @@ def _message(number: int, content: bytes) -> bytes:
     return bytes([*digits, length]) + content
 
 
-def _strings(entry: Any) -> tuple[str, str]:
-    found = dict(_fields(entry))
-    return bytes(found.get(_KEY, b"")).decode(), bytes(found.get(_VALUE, b"")).decode()
-
-
 def _refuse_external_data(message: memoryview, kind: str, depth: int = 0) -> None:
     """Raise ValueError if a tensor of a model names another file, or the bytes are not protobuf."""
     if depth > _DEEPEST:
@@ -124,8 +117,8 @@ def _refuse_external_data(message: memoryview, kind: str, depth: int = 0) -> Non
             _refuse_external_data(value, child, depth + 1)
 
 
-def _fields(message: memoryview) -> Iterator[Field]:
-    """The fields of a protobuf message, in order; ValueError if the bytes are not protobuf."""
+def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
+    """Number and value (an int, else bytes) of a protobuf message's fields, in order; ValueError if it is not protobuf."""
     place = 0
     while place < len(message):
         tag, place = _read_varint(message, place, longest=5)

@@ -35,20 +35,13 @@ class OnnxPlanner:
     Looking at one observation is the case that a control loop waits for: it runs on buffers that were bound once and copies
     the observation in and the logits out. Larger batches allocate. The buffers make one planner serve one thread only.
 
-    Args:
-        data: A serialised ONNX model.
-        manifest: The model's own description.
-        name: For the messages.
+    `data` is a serialised ONNX model; CorruptFileError if onnxruntime cannot run it, or it is not the one that the manifest
+    describes. `name` is for the messages.
 
     Attributes:
-        horizon: Actions predicted from one look.
         n_actions: Numbers that the graph outputs for one action: the size of a discrete action space.
-        env_id: The environment it was made for.
         commitment: Default number of actions to execute per look; None for the whole horizon.
         obs_shape: Shape of one observation, of the number type `obs_dtype`.
-
-    Raises:
-        CorruptFileError: If the graph is not one that onnxruntime can run, or not the one that the manifest describes.
     """
 
     def __init__(self, data: bytes, manifest: Manifest, name: str = "this model") -> None:
@@ -66,7 +59,12 @@ class OnnxPlanner:
         self._check_interface(name)
         self._input = np.zeros((1, *self.obs_shape), self.obs_dtype)
         self._output = np.zeros((1, self.horizon, self.n_actions), np.float32)
-        self._binding = self._bind()
+        self._binding = self._session.io_binding()
+        read, written = (onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in (self._input, self._output))
+        shared = [read.data_ptr(), written.data_ptr()] == [self._input.ctypes.data, self._output.ctypes.data]
+        assert shared, "onnxruntime copied the buffers instead of sharing them"
+        self._binding.bind_ortvalue_input(OBS, read)
+        self._binding.bind_ortvalue_output(PLAN_LOGITS, written)
         try:
             for _ in range(_WARM_UPS):
                 self._session.run_with_iobinding(self._binding)
@@ -74,15 +72,9 @@ class OnnxPlanner:
             raise CorruptFileError(f"{name} cannot be run: {error}") from error
 
     def plan(self, obs: Any) -> NetworkPlan:
-        """Evaluate the network once for a batch of observations.
+        """Evaluate the network once for observations of shape `(batch, *obs_shape)`; their scaling is in the graph.
 
-        Args:
-            obs: Shape `(batch, *obs_shape)`; see `ObservationSpec.check` for what is accepted. The scaling is in
-                the graph.
-
-        Raises:
-            InvalidDataError: If shape or number type differ.
-            NonFiniteError: If an observation or an output is not finite.
+        `ObservationSpec.check` accepts or refuses them. NonFiniteError if an output is not finite.
         """
         obs = self.obs_spec.check(obs)
         if len(obs) == 1:
@@ -97,23 +89,13 @@ class OnnxPlanner:
 
     def _check_interface(self, name: str) -> None:
         """Compare names, shapes and number types of the graph with those of the manifest."""
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        ends = [*self._session.get_inputs(), *self._session.get_outputs()]
         stated = [(OBS, [*self.obs_shape]), (PLAN_LOGITS, [self.horizon, self.n_actions])]
-        found = [(each.name, each.shape[1:]) for each in (*inputs, *outputs)]
-        if found != stated:
+        if (found := [(each.name, each.shape[1:]) for each in ends]) != stated:
             raise CorruptFileError(f"{name}: the manifest states {stated}, the graph {found}")
-        types = [NUMPY_TYPES.get(each.type, each.type) for each in (*inputs, *outputs)]
+        types = [NUMPY_TYPES.get(each.type, each.type) for each in ends]
         if types != [str(self.obs_dtype), "float32"]:
             raise CorruptFileError(f"{name}: the manifest states {self.obs_dtype} in and float32 out, the graph {types}")
-
-    def _bind(self) -> Any:
-        binding = self._session.io_binding()
-        read, written = (onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in (self._input, self._output))
-        shared = [read.data_ptr(), written.data_ptr()] == [self._input.ctypes.data, self._output.ctypes.data]
-        assert shared, "onnxruntime copied the buffers instead of sharing them"
-        binding.bind_ortvalue_input(OBS, read)
-        binding.bind_ortvalue_output(PLAN_LOGITS, written)
-        return binding
 
 
 NUMPY_TYPES = {
@@ -125,11 +107,9 @@ NUMPY_TYPES = {
 
 
 def load_runtime(path: str | Path) -> OnnxPlanner:
-    """Read, check and warm up what `phr export` wrote.
+    """Read, check and warm up what `phr export` wrote; UnknownModelError if there is no such file.
 
-    Raises:
-        UnknownModelError: If there is no such file.
-        CorruptFileError: If it was truncated or edited, was not written by phr, or keeps tensors in other files.
+    CorruptFileError if it was truncated or edited, was not written by phr, or keeps tensors in other files.
     """
     return OnnxPlanner(*read_onnx(Path(path)), str(path))
 

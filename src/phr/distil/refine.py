@@ -28,8 +28,8 @@ from phr.envs.vector import Remarks, random_prefix
 from phr.evaluation.episodes import make_vector
 from phr.experience.trajectory import Experience
 from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network
+from phr.plan import Planner
 from phr.progress import Progress
-from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.storage.tensors import network_tensors
 

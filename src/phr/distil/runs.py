@@ -29,8 +29,8 @@ from phr.experience.trajectory import Experience, Origin, Trajectory
 from phr.manifest import Manifest, ModelKind, library_versions
 from phr.networks.policy import PlanNetwork, build_network, extend_teacher
 from phr.networks.trunks import TrunkConfig
+from phr.plan import Planner
 from phr.progress import OnProgress, Progress, silent
-from phr.protocols import Planner
 from phr.seeding import Streams
 from phr.settings import said_settings
 from phr.storage.driver import run_training

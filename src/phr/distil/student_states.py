@@ -18,7 +18,7 @@ from phr.distil.windows import Batch, WindowData, regressed, teacher_rows
 from phr.envs.vector import VectorSplit
 from phr.errors import NonFiniteError
 from phr.experience.collect import non_finite_plan, teacher_logits_of
-from phr.protocols import Planner, ask
+from phr.plan import Planner, ask
 
 
 @dataclass(frozen=True, eq=False)

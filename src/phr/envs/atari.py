@@ -24,9 +24,9 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from phr.cores import available_cores
 from phr.envs.split import Advance, BareSimulator, SeedSchedule, SplitEnv, Timing, VectorStep
 from phr.errors import MissingExtraError, SettingError, UnsupportedEnvironmentError
+from phr.progress import available_cores
 from phr.seeding import reseed
 
 _MAX_FRAMES = 108_000

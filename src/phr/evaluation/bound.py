@@ -2,16 +2,12 @@
 
 t_sim and t_reset come from a bare loop over the simulator, without any class of ours; t_obs and t_policy from looking where
 the agent looked. A recorded run is replayed, so every term is measured on the states that the agent met. Where k frames are
-stacked, a look prepares those that no earlier look has prepared, at most k: each counts min(1, k·E) times a step.
-
-A replay takes at most the steps of its run, and at most a given number of seconds. It needs an environment that its seed
-determines: where an episode ends elsewhere than in the record, or anything is raised, the bound is unknown. The results of
-the runs do not depend on it.
+stacked, a look prepares those that no earlier look has prepared, at most k: each counts min(1, k·E) times a step. Where the
+environment's seed does not determine its episodes, or anything is raised, the bound is unknown; no result depends on it.
 
 Other programs slow a machine down, and never speed it up. So runs and replays alternate, each term of a run's bound is the
-lesser of what was measured in two replays (`bounds_of_runs`), and a verdict takes the median over several runs. A burst
-of noise can then make a run look slow beside its bound, but hardly fast. What is still faster than possible by more than
-5 % shows a mistake in the bound, and is a warning beside the results.
+lesser of two replays (`run_bounds`), and a verdict takes the median over several runs: a burst of noise can make a run
+look slow beside its bound, but hardly fast. What is faster than possible by more than 5 % shows a mistake in the bound.
 """
 
 from __future__ import annotations
@@ -19,14 +15,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from phr.envs.split import SplitEnv
 from phr.errors import BoundError
 from phr.evaluation.timed import RunRecord, copied
-from phr.protocols import Planner
+from phr.plan import Planner
 
 TOLERATED_FRACTION = 1.05
 """A run cannot beat its bound; a median fraction above this is a mistake in the bound, where enough was measured."""
@@ -40,16 +35,7 @@ _SLOW_STEP = 1e-3
 
 @dataclass(frozen=True)
 class TimeBound:
-    """The terms, in microseconds, and what they add up to.
-
-    Attributes:
-        sim_us: One step of the bare simulator.
-        reset_us: One reset of the bare simulator.
-        obs_us: Building one observation.
-        policy_us: One call of the planner, batch 1.
-        evaluations_per_step: E of the run that was replayed.
-        steps_per_episode: L of that run.
-    """
+    """The terms, in microseconds: one step, one reset, one observation, one call of the planner at batch 1; and E and L."""
 
     sim_us: float
     reset_us: float
@@ -64,14 +50,9 @@ class TimeBound:
         looks = self.evaluations_per_step * (self.obs_us + self.policy_us)
         return self.sim_us + self.reset_us / self.steps_per_episode + looks
 
-    @property
-    def seconds_per_100k_steps(self) -> float:
-        """The bound on 100,000 steps."""
-        return self.us_per_step / 10
-
     def to_json(self, measured_seconds_per_100k: float) -> dict[str, float]:
         """The terms, the bound, and the fraction of it that a run reached (1 is the limit)."""
-        seconds = self.seconds_per_100k_steps
+        seconds = self.us_per_step / 10
         return {**asdict(self), "seconds_per_100k_steps": seconds, "fraction": seconds / measured_seconds_per_100k}
 
 
@@ -79,7 +60,7 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
     """Replay a recorded run, which has its trace, on the bare simulator and time every term.
 
     The replay stops after the first call that exceeds `max_seconds`, in mid-plan where steps are slow; it takes one reset,
-    one look and one step at least. Raises BoundError if it does not repeat the run, or anything in it fails.
+    one look and one step at least. BoundError if it does not repeat the run, or anything in it fails.
     """
     try:
         return _replayed(env, planner, record, max_seconds)
@@ -125,37 +106,26 @@ def _replayed(env: SplitEnv, planner: Planner, record: RunRecord, max_seconds: f
             sim, n_steps = sim + clock() - started, n_steps + len(now)
             if len(answers) < len(now):  # which is how `list` takes it
                 raise StopIteration
-            _check_ends(env, answers, ended and not left)
+            ends = [bool(answer[2] or answer[3]) for answer in answers if isinstance(answer, tuple)]  # of some it is None
+            if ends and ends != [False] * (len(ends) - 1) + [ended and not left]:
+                why = "ended elsewhere in its replay than in its run: seed and actions do not determine it"
+                raise BoundError(f"an episode of {env.env_id} {why}")
         if clock() - begin > max_seconds:
             break
     if not n_steps:
         raise BoundError(f"the random prefix of {env.env_id} takes longer than the {max_seconds:g} s that a replay may take")
-    return TimeBound(
-        sim_us=1e6 * sim / n_steps,
-        reset_us=1e6 * reset / n_resets,
-        obs_us=1e6 * look / n_looks,
-        policy_us=1e6 * think / n_looks,
-        evaluations_per_step=record.evaluations / record.steps,
-        steps_per_episode=float(np.mean(record.lengths)) if record.lengths else float(record.steps),
-    )
-
-
-def _check_ends(env: SplitEnv, answers: Sequence[Any], ended: bool) -> None:
-    """Compare where episodes end with the record; a simulator whose `step` returns None cannot be compared."""
-    ends = [bool(answer[2] or answer[3]) for answer in answers if isinstance(answer, tuple)]
-    if ends and ends != [False] * (len(ends) - 1) + [ended]:
-        raise BoundError(
-            f"an episode of {env.env_id} ended elsewhere in its replay than in its run: seed and actions do not determine it"
-        )
+    terms = 1e6 * sim / n_steps, 1e6 * reset / n_resets, 1e6 * look / n_looks, 1e6 * think / n_looks
+    length = float(np.mean(record.lengths)) if record.lengths else float(record.steps)
+    return TimeBound(*terms, record.evaluations / record.steps, length)
 
 
 def least_terms(own: TimeBound, other: TimeBound) -> TimeBound:
-    """Return the bound `own` of a run with each term at its least, in its own replay or in that of a neighbouring run."""
+    """The bound `own` of a run with each term at its least, in its own replay or in that of a neighbouring run."""
     measured = ("sim_us", "reset_us", "obs_us", "policy_us")
     return replace(own, **{name: min(getattr(own, name), getattr(other, name)) for name in measured})
 
 
-def bounds_of_runs(measured: Sequence[TimeBound]) -> tuple[TimeBound, ...]:
+def run_bounds(measured: Sequence[TimeBound]) -> tuple[TimeBound, ...]:
     """The bounds of runs that alternate with their replays; the first run takes the lesser terms of the first two."""
     if len(measured) < 2:
         return tuple(measured)

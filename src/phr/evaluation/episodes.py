@@ -4,33 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phr.acting.agent import VectorHorizonAgent
-from phr.acting.commitment import Commitment, CommitmentLike
-from phr.actions import ActionSpace, one_by_one
+from phr.acting.commitment import AnyCommitment
+from phr.actions import one_by_one
 from phr.envs.registry import make_env
 from phr.envs.split import SeedSchedule, SplitEnv
-from phr.envs.vector import Lanes, PrefixSchedule, Remarks, Start, VectorSplit, endless_starts
-from phr.errors import InvalidDataError, SettingError, UnsupportedEnvironmentError
+from phr.envs.vector import Lanes, PrefixSchedule, Remarks, Start, VectorSplit
+from phr.errors import InvalidDataError, UnsupportedEnvironmentError
 from phr.experience.success import count_successes, judge_episodes, reported_success
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr.seeding import Streams
 
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """Outcomes of whole episodes, one entry each, in the order of their starts.
-
-    Attributes:
-        evaluations: Looks.
-        success: Whether each was a success; None where that is unknown (see `judge_episodes`).
-        actions: What was executed, one array of the episode's length each.
-    """
+    """Outcomes of whole episodes, one entry each, in the order of their starts; success is None where it is unknown."""
 
     returns: NDArray[np.float64]
     lengths: NDArray[np.int64]
@@ -45,7 +38,7 @@ class Episodes:
 
 
 def play_episodes(
-    planner: Planner, vector: VectorSplit, starts: Sequence[Start], *, commitment: CommitmentLike | Commitment | None = None
+    planner: Planner, vector: VectorSplit, starts: Sequence[Start], *, commitment: AnyCommitment = None
 ) -> Episodes:
     """Play one greedy episode from each start to its end; the vector's autoreset must be `DISABLED`."""
     n = len(starts)
@@ -70,19 +63,15 @@ def play_episodes(
         returns[playing] += rewards
         lengths[playing] += 1
         for lane in np.flatnonzero(ended).tolist():
-            episode, ends, last = lanes.episode[lane], bool(step.terminated[lane]), float(step.rewards[lane])
-            terminated[episode], last_rewards[episode] = ends, last
-            reported[episode] = reported_success(vector.envs[lane], step.infos[lane], terminated=ends, last_reward=last)
+            episode, over, reward = lanes.episode[lane], bool(step.terminated[lane]), float(step.rewards[lane])
+            terminated[episode], last_rewards[episode] = over, reward
+            reported[episode] = reported_success(vector.envs[lane], step.infos[lane], terminated=over, last_reward=reward)
         agent.reset(ended)
         lanes.begin_next(ended)
     seen = np.concatenate(every_reward)
-    judged = judge_episodes(
-        reported,
-        terminated=terminated.tolist(),
-        last_rewards=last_rewards.tolist(),
-        returns=returns,
-        reward_range=(float(seen.min(initial=np.inf)), float(seen.max(initial=-np.inf))),
-    )
+    extremes = float(seen.min(initial=np.inf)), float(seen.max(initial=-np.inf))
+    ends, last = terminated.tolist(), last_rewards.tolist()
+    judged = judge_episodes(reported, terminated=ends, last_rewards=last, returns=returns, reward_range=extremes)
     executed = tuple(np.array(taken, vector.action_space.dtype) for taken in actions)
     return Episodes(returns, lengths, looks, judged.success, executed)
 
@@ -137,12 +126,9 @@ def distinct_starts(env: SplitEnv, *, patience: int = 1000, limit: int = 2000) -
 
     Elsewhere seeds 0, 1, 2, … are tried until `patience` of them in a row have shown nothing new. With k equally likely
     starts one is missed with a probability below k·(1 − 1/k)^patience: 2e-9 for the 42 of SimpleCrossingS9N1.
-
-    Raises:
-        UnsupportedEnvironmentError: If there are more than `limit`, or chance plays on after the start.
+    UnsupportedEnvironmentError if there are more than `limit`, or chance plays on after the start.
     """
-    known = env.start_seeds()
-    if known is not None:
+    if (known := env.start_seeds()) is not None:
         return [Start(seed) for seed in known]
     starts: dict[bytes, Start] = {}
     seed = last_new = 0
@@ -164,31 +150,12 @@ def run_randomness(seed: int, run: int) -> tuple[int, np.random.Generator]:
     return streams.integer("evaluate-run", run), streams.rng("evaluate-prefix", run)
 
 
-def unseen_starts(
-    actions: int | ActionSpace, n: int = 30, prefix: tuple[int, int] = (20, 60), *, seed: int = 0, run: int = 0
-) -> list[Start]:
-    """The starts that one run of `phr evaluate --episodes N --random-prefix LO:HI` plays, to be played side by side.
-
-    A deterministic game has few starts (thirty in Atari), all of which training may have met. Random actions lead away from
-    them, and they come from streams that no training draws from: 20 actions out of six are one way of 4e15. Starts without a
-    prefix are refused: they are not determined without the ones before them.
-    """
-    low, high = prefix
-    if not 1 <= low <= high:
-        raise SettingError(f"starts off the known ones need a prefix of 1 <= low <= high actions, got {low}:{high}")
-    first, rng = run_randomness(seed, run)
-    return list(islice(endless_starts(actions, first, rng, prefix), n))
-
-
 @dataclass(frozen=True)
 class StartsResult:
     """Results of a policy from every start.
 
-    Attributes:
-        n_solved: Starts from which it succeeded; None where success is unknown (see `judge_episodes`).
-        evaluations_per_episode: Mean looks over all starts.
-        optimal_length_mean: The shortest possible; None without an oracle.
-        jitter: How restlessly it acted; None where the effects of actions are unknown (`SplitEnv.action_effects`).
+    `n_solved` is None where success is unknown (`judge_episodes`), `optimal_length_mean` without an oracle, `jitter` where
+    the effects of actions are unknown (`SplitEnv.action_effects`).
     """
 
     n_starts: int
@@ -214,14 +181,11 @@ def play_all_starts(
     env_id: str,
     starts: Sequence[Start],
     *,
-    commitment: CommitmentLike | Commitment | None = None,
+    commitment: AnyCommitment = None,
     optimal_lengths: Sequence[int] | None = None,
     n_envs: int = 32,
 ) -> StartsResult:
-    """Play one greedy episode from every start, at most `n_envs` side by side.
-
-    `optimal_lengths` are the shortest possible from each start, where known.
-    """
+    """Play one greedy episode from every start, `n_envs` at once; `optimal_lengths` are the shortest possible, if known."""
     with make_vector(env_id, min(n_envs, len(starts))) as vector:
         effects = vector.envs[0].action_effects()
         episodes = play_episodes(planner, vector, starts, commitment=commitment)

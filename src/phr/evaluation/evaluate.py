@@ -13,27 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.acting.agent import HorizonAgent
-from phr.acting.commitment import Commitment, CommitmentLike
+from phr.acting.commitment import AnyCommitment
 from phr.actions import action_space_of
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Remarks
 from phr.errors import BoundError, IncompatibleModelError, InvalidDataError
-from phr.evaluation.bound import (
-    ENOUGH_SECONDS,
-    TOLERATED_FRACTION,
-    TimeBound,
-    bounds_of_runs,
-    is_enough_to_judge,
-    measure_bound,
-)
+from phr.evaluation.bound import ENOUGH_SECONDS, TOLERATED_FRACTION, TimeBound, is_enough_to_judge, measure_bound, run_bounds
 from phr.evaluation.episodes import StartsResult, run_randomness
 from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
 from phr.experience.success import Judgement, judge_episodes
 from phr.manifest import library_versions
-from phr.numbers import check_whole, is_whole
 from phr.observations import ObservationSpec
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr.seeding import Streams
+from phr.settings import check_whole, is_whole
 
 _RUN_KEYS = (
     "seed", "steps", "episodes", "returns", "lengths", "score", "evaluations",
@@ -54,9 +47,7 @@ class Evaluation:
     Attributes:
         model: The reference that the user gave.
         commitment: Actions executed per look; `"auto"` or a rule's name where it varies.
-        deterministic: Whether actions were the most likely ones.
         bounds: The least possible time of each run; empty where it was not asked for, or is unknown.
-        machine: CPU, threads, versions.
         all_starts: Results from every start, played once each and greedily; None if not requested.
         bound_failure: Why the bound is unknown although it was asked for; None otherwise.
     """
@@ -129,12 +120,6 @@ class Evaluation:
         return 1e5 * self._total("seconds_wall") / self._total("steps")
 
     @property
-    def seconds_per_100k_range(self) -> tuple[float, float]:
-        """Fastest and slowest run."""
-        each = [1e5 * run.seconds_wall / run.steps for run in self.runs]
-        return min(each), max(each)
-
-    @property
     def score_per_second(self) -> float:
         """Sum of rewards over wall-clock seconds."""
         return self._total("score") / self._total("seconds_wall")
@@ -188,16 +173,15 @@ class Evaluation:
             ]
         policy, env = self._total("seconds_policy"), self._total("seconds_env")
         share = policy / (policy + env)
-        low, high = self.seconds_per_100k_range
+        each = [1e5 * run.seconds_wall / run.steps for run in self.runs]
         lines.append(
-            f"  100k steps     {self.seconds_per_100k_steps:.3f} s  [{low:.3f}, {high:.3f}]  "
+            f"  100k steps     {self.seconds_per_100k_steps:.3f} s  [{min(each):.3f}, {max(each):.3f}]  "
             f"({share:.0%} policy, {1 - share:.0%} environment)"
         )
         if min(run.seconds_wall for run in self.runs) < ENOUGH_SECONDS:
             lines[-1] += f"; runs below {ENOUGH_SECONDS:g} s are too short to time"
         lines.append(f"  score/second   {self.score_per_second:,.2f}")
-        if self.bound is not None:
-            terms = self.bound
+        if (terms := self.bound) is not None:
             lines.append(
                 f"  bound          {terms['seconds_per_100k_steps']:.3f} s, reached {terms['fraction']:.2f} of it "
                 f"(step {terms['sim_us']:.1f} µs, reset {terms['reset_us']:.0f}, look {terms['obs_us']:.1f}, "
@@ -244,7 +228,7 @@ def sums_of_means(strata: Sequence[NDArray[np.float64]], rng: np.random.Generato
 
 
 def percentile_interval(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    """Return the ends of the central part of `values` that holds this mass."""
+    """The ends of the central part of `values` that holds this mass."""
     tail = (1.0 - confidence) / 2
     low, high = np.quantile(values, [tail, 1.0 - tail])
     return float(low), float(high)
@@ -269,20 +253,12 @@ _WARM_UP_PLANS, _WARM_UP_STEPS, _WARM_UP_SECONDS = 20, 50, 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """How a model is evaluated.
+    """How a model is evaluated; SettingError if `runs`, or the seed of them all, is not a whole number, or too small.
 
-    Attributes:
-        commitment: Actions executed per look; None is the whole horizon.
-        limit: Steps or episodes of each run.
-        seed: Fixes the seeds of all runs.
-        deterministic: Take the most likely actions; otherwise sample.
-        with_bound: Measure the time bound between the runs, by replaying each of them (see `measure_bound`).
-
-    Raises:
-        SettingError: If `runs` or `seed` is not a whole number, or too small.
+    The limit is that of each run; `with_bound` measures the time bound between them, by replays (see `measure_bound`).
     """
 
-    commitment: CommitmentLike | Commitment | None = None
+    commitment: AnyCommitment = None
     limit: Limit = field(default_factory=lambda: Limit(steps=100_000))
     runs: int = 5
     seed: int = 0
@@ -296,11 +272,7 @@ class EvaluationSettings:
 
 
 def check_fits(planner: Planner, env: SplitEnv) -> None:
-    """Refuse a planner made for other spaces. Observations are compared where the planner has an `obs_spec`.
-
-    Raises:
-        IncompatibleModelError: If actions differ, or the shape, number type or scale of observations.
-    """
+    """Raise IncompatibleModelError for a planner made for other actions or, where it has an `obs_spec`, observations."""
     actions = action_space_of(planner)
     if actions != env.action_space:
         raise IncompatibleModelError(f"the model has {actions}, {env.env_id} has {env.action_space}")
@@ -327,18 +299,9 @@ def evaluate_planner(
     Every run has streams of its own, so what it samples depends neither on the runs before it nor on the bound. A bound that
     cannot be measured is a warning beside the results (`Evaluation.bound_warning`).
 
-    Args:
-        planner: Who acts.
-        env: Where.
-        settings: How often and how long.
-        model: The reference to print.
-        backend: What computes the plans; to print.
-        machine: From `describe_machine`.
-        on_run: Called with the index and the record of each finished run.
-
-    Raises:
-        HorizonError: If the commitment is outside 1 .. horizon.
-        IncompatibleModelError: If the model does not fit the environment.
+    `model` and `backend`, which computes the plans, are to print; `machine` is from `describe_machine`; `on_run` receives
+    the index and the record of each finished run. HorizonError if the commitment is outside 1 .. horizon,
+    IncompatibleModelError if the planner does not fit the environment.
     """
     check_fits(planner, env)
     streams, limit = Streams(settings.seed), settings.limit
@@ -362,19 +325,11 @@ def evaluate_planner(
             record.starts.clear()
         records.append(record)
         on_run(index, record)
-    chosen = planner.horizon if settings.commitment is None else settings.commitment
-    return Evaluation(
-        env_id=env.env_id,
-        model=model,
-        horizon=planner.horizon,
-        commitment=int(chosen) if is_whole(chosen) else str(chosen),
-        backend=backend,
-        deterministic=settings.deterministic,
-        runs=tuple(records),
-        bounds=() if failure else bounds_of_runs(measured),
-        machine=machine,
-        bound_failure=failure,
-    )
+    horizon, deterministic, bounds = planner.horizon, settings.deterministic, () if failure else run_bounds(measured)
+    chosen = horizon if settings.commitment is None else settings.commitment
+    commitment = int(chosen) if is_whole(chosen) else str(chosen)
+    words = env.env_id, model, horizon, commitment, backend, deterministic
+    return Evaluation(*words, tuple(records), bounds, machine, bound_failure=failure)
 
 
 def _warm_up(env: SplitEnv, agent: HorizonAgent, n_counted: int) -> None:

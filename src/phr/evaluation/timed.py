@@ -8,22 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from phr.acting.agent import HorizonAgent
 from phr.envs.split import Advance, SplitEnv, run_plan
 from phr.envs.vector import PATIENCE, Remarks, Start, endless, endless_starts
 from phr.errors import SettingError
 from phr.experience.success import reported_success
-from phr.numbers import check_whole, is_whole
+from phr.settings import check_whole, is_whole
 
 
 @dataclass(frozen=True)
 class Limit:
-    """When a run is over: after a number of steps, or after a number of whole episodes.
-
-    Raises:
-        SettingError: If not exactly one of them is given, or it is not a whole number >= 1.
-    """
+    """When a run is over: after a number of steps, or of whole episodes; SettingError for both, none, or below 1."""
 
     steps: int | None = None
     episodes: int | None = None
@@ -42,20 +39,11 @@ class RunRecord:
     """Results of one run; lists contain one entry per whole episode.
 
     Attributes:
-        seed: Seed of the run's first reset.
-        steps: Steps taken, those of a last, unfinished episode included.
-        episodes: Whole episodes.
-        returns: Their sums of rewards.
-        lengths: Their steps.
-        looks: Their evaluations.
+        steps: Those of a last, unfinished episode included, as in `score` (the sum of all rewards) and `evaluations`.
         terminated: Whether they ended by themselves rather than by a limit.
-        last_rewards: Rewards of their last steps.
-        reported: What the environment reports about their success; None where it reports nothing (`reported_success`).
-        score: Sum of all rewards.
-        evaluations: Network calls.
+        reported: What the environment reports about their success (`reported_success`).
         seconds_wall: Acting, stepping and resetting, without the random prefixes and without keeping this record.
-        seconds_policy: The part spent in the policy.
-        seconds_env: The rest.
+        seconds_env: Its part that was not spent in the policy.
     """
 
     seed: int
@@ -94,7 +82,7 @@ class RunRecord:
         return total
 
     def close_episode(self, rewards: list[float], looks: int, terminated: bool, reported: bool | None) -> None:
-        """Enter a whole episode: its rewards, its evaluations, how it ended and what `reported_success` returned."""
+        """Enter a whole episode."""
         self.episodes += 1
         self.returns.append(self.collect(rewards))
         self.lengths.append(len(rewards))
@@ -116,12 +104,9 @@ class RunOptions:
     """How a run is played.
 
     Attributes:
-        prefix: Fewest and most random, uncounted actions before each episode.
+        prefix: Fewest and most random, uncounted actions before each episode; SettingError unless 0 <= low <= high.
         observe_always: Build every observation, also those that no look uses (what the paper's agents do).
         keep_trace: Keep the executed actions.
-
-    Raises:
-        SettingError: If the prefix is not a pair of whole numbers, 0 <= low <= high.
     """
 
     prefix: tuple[int, int] = (0, 0)
@@ -138,30 +123,14 @@ class RunOptions:
 
 
 def timed_run(
-    env: SplitEnv,
-    agent: HorizonAgent,
-    limit: Limit,
-    *,
-    seed: int,
-    rng: np.random.Generator,
-    options: RunOptions = RunOptions(),
+    env: SplitEnv, agent: HorizonAgent, limit: Limit, *, seed: int, rng: Generator, options: RunOptions = RunOptions()
 ) -> RunRecord:
     """Act until the limit is reached.
 
     The environment is seeded once, at the start; later resets go on with its own generator, so runs with the same seed meet
     the same episodes whatever the agent does, as long as the environment draws random numbers only when it resets. With
-    random prefixes every episode gets a seed of its own, so that seed and prefix decide it (see `Start`).
-
-    Args:
-        env: Where to act.
-        agent: Who acts; its plan is dropped at every episode's end.
-        limit: When to stop.
-        seed: Of the first reset.
-        rng: For random prefixes, and the seeds of the episodes that they begin.
-        options: How the run is played.
-
-    Raises:
-        UnsupportedEnvironmentError: If whole episodes are asked for and one does not end.
+    random prefixes every episode gets a seed of its own, drawn from `rng` as they are, so that seed and prefix decide it.
+    UnsupportedEnvironmentError if whole episodes are asked for and one does not end.
     """
     record = RunRecord(seed)
     clock, execute = time.perf_counter, _run_plan_looking if options.observe_always else run_plan
@@ -210,7 +179,7 @@ def timed_run(
 
 
 def copied(actions: Sequence[Any]) -> list[Any]:
-    """Return the same actions, arrays among them copied."""
+    """The same actions, arrays among them copied."""
     return [action.copy() if isinstance(action, np.ndarray) else action for action in actions]
 
 

@@ -17,8 +17,7 @@ from phr.envs.vector import Lanes, Start, VectorSplit
 from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError
 from phr.experience.success import reported_success
 from phr.experience.trajectory import Experience, Trajectory
-from phr.plan import FloatArray, NetworkPlan, Plan
-from phr.protocols import Planner, ask
+from phr.plan import FloatArray, NetworkPlan, Plan, Planner, ask
 
 
 def collect_experience(

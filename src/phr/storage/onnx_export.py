@@ -40,8 +40,7 @@ from phr.experience.collect import meet_observations, random_observations
 from phr.files import atomic_path, ensure_directory
 from phr.manifest import Manifest, library_versions
 from phr.networks.policy import PlanNetwork
-from phr.plan import NetworkPlan
-from phr.protocols import Planner
+from phr.plan import NetworkPlan, Planner
 from phr.seeding import Streams
 from phr.storage.model import Model
 

@@ -18,7 +18,7 @@ from phr.envs.registry import find_factory, make_env
 from phr.envs.split import SplitEnv
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
 from phr.observations import ObservationSpec
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr.storage.model import Model
 from phr.storage.tensors import digest
 from phr.teachers.normalization import load_normalization

@@ -14,7 +14,7 @@ from phr.acting.onnx_file import is_ours
 from phr.envs.registry import env_id_of_file, is_factory, make_env
 from phr.errors import SettingError, UnknownModelError, UsageError
 from phr.experience.logged import MINARI_PREFIX
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.foreign import NOTHING_SAID, PICKLES, Actor, Reading, is_sb3, load_foreign, name_of
 from phr.teachers.oracle import SOLVABLE_IDS, OraclePlanner

@@ -15,7 +15,7 @@ from phr.envs import make_env
 from phr.errors import PhrError, UsageError
 from phr.experience import meet_observations
 from phr.networks import TorchPlanner
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr.seeding import Streams
 from phr.storage import export_manifest, onnx_bytes, onnx_planner, quantize
 from phr_studies.bench.rounds import (

@@ -12,7 +12,7 @@ import numpy as np
 from phr.acting import HorizonAgent
 from phr.envs import SplitEnv, make_env
 from phr.errors import SettingError
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr.storage import onnx_planner
 from phr_studies.bench.rounds import Contestant, Measured, ModelSettings, alternate, median, spread
 from phr_studies.report.tables import NOTHING, Column, Table, env_name, number, percent

@@ -11,11 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from phr.cores import available_cores
 from phr.errors import BoundError, SettingError, UsageError
 from phr.evaluation import describe_machine
 from phr.files import ensure_directory, write_json, write_text
-from phr.progress import OnProgress, silent
+from phr.progress import OnProgress, available_cores, silent
 from phr_studies.bench import backends, from_nothing, grids, latency, loops, training, vectors
 from phr_studies.bench.models import UNTRAINED_PREFIX, bench_model, find_references
 from phr_studies.report.tables import Table, to_markdown

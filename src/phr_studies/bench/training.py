@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from phr.cores import available_cores
 from phr.distil import teacher_config
 from phr.envs import make_env
 from phr.errors import UnknownModelError
 from phr.networks import PlanNetwork, Precision, TrunkConfig, build_network, compute_dtype
+from phr.progress import available_cores
 from phr.teacher import A2C, A2CConfig
 from phr.teachers import resolve
 from phr_studies.bench.models import REFERENCE_TRUNKS, widened

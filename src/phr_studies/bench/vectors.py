@@ -10,7 +10,7 @@ from typing import Any
 from phr.acting import VectorHorizonAgent
 from phr.envs import VectorSplit, make_env
 from phr.errors import SettingError
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr.storage import onnx_planner
 from phr_studies.bench.rounds import Contestant, ModelSettings, alternate, ends, median, ratio, spread, units_that_take
 from phr_studies.report.tables import Column, Table, env_name, times, whole

@@ -15,7 +15,7 @@ from phr.acting import CommitmentLike, HorizonAgent
 from phr.envs import PlaneLayout, SplitEnv, layout_of
 from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmentError
 from phr.experience import judge_episodes, reported_success
-from phr.protocols import Planner
+from phr.plan import Planner
 from phr_studies.report.canvas import DARK, LIGHT, Artist, Axes, Figure, Theme, offsetbox, patches, save
 from phr_studies.report.tables import counted, env_name
 

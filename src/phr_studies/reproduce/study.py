@@ -15,8 +15,8 @@ from phr.envs import env_id_of_file, make_env
 from phr.errors import OutputDirectoryError
 from phr.evaluation import EvaluationSettings, Limit, describe_machine, evaluate_planner
 from phr.files import read_json
+from phr.plan import Planner
 from phr.progress import OnProgress, silent
-from phr.protocols import Planner
 from phr.storage import load_model
 from phr_studies.films import SHOWN_SEED, film_card, film_once
 from phr_studies.report.figure5 import trace_path
