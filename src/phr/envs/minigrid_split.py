@@ -299,6 +299,8 @@ def plain_reason(env: gymnasium.Env[Any, Any]) -> str | None:
         return f"a method of {name} was replaced"
     if env.observation_space is not core.observation_space:
         return "a wrapper replaced its observation space"
+    if not isinstance(env.action_space, spaces.Discrete) or env.action_space.start:
+        return "a wrapper replaced its action space"
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,6 +153,8 @@ class VectorSplit:
         prefixes: PrefixSchedule = lambda _i, _k: (),
         remarks: Remarks | None = None,
     ) -> None:
+        if autoreset not in get_args(Autoreset):
+            raise SettingError(f"autoreset must be one of {', '.join(get_args(Autoreset))}, got {autoreset!r}")
         if not envs:
             raise InvalidDataError("a vector of environments needs at least one")
         first = envs[0]
