@@ -495,6 +495,22 @@ def test_another_observation_space_takes_the_plain_path() -> None:
     assert plain_reason(env) == "a wrapper replaced its observation space"
 
 
+@pytest.mark.parametrize("space", [gymnasium.spaces.Box(-1, 1, (2,), np.float32), gymnasium.spaces.Discrete(3, start=1)])
+def test_another_action_space_takes_the_plain_path(space: gymnasium.spaces.Space[Any]) -> None:
+    env: Any = gymnasium.Wrapper(empty())
+    env.action_space = space
+    assert plain_reason(env) == "a wrapper replaced its action space"
+    env.action_space = gymnasium.spaces.MultiBinary(2)
+    with pytest.raises(UnsupportedEnvironmentError, match=r"^own: action space MultiBinary\(2\) is not supported"):
+        split_env(env, "own")
+
+
+def test_fewer_actions_keep_the_fast_path() -> None:
+    env: Any = gymnasium.Wrapper(empty())
+    env.action_space = gymnasium.spaces.Discrete(3)
+    assert split_env(env, "own").n_actions == 3
+
+
 def test_an_environment_may_be_split_twice() -> None:
     core = empty()
     views = [split_env(core, "one", {"view": view}) for view in ("full", "partial", "partial")]

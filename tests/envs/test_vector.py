@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Autoreset, Start, VectorSplit, make_training_vectors
-from phr.errors import InvalidDataError, NonFiniteError, UnsupportedEnvironmentError
+from phr.errors import InvalidDataError, NonFiniteError, SettingError, UnsupportedEnvironmentError
 from tests.helpers import LEFT, RIGHT, corridor, noisy
 
 
@@ -123,6 +124,12 @@ def test_environments_of_one_vector_must_agree() -> None:
         VectorSplit([corridor(), noisy()], "disabled")
     with pytest.raises(InvalidDataError, match="at least one"):
         VectorSplit([], "disabled")
+
+
+def test_another_word_for_autoreset_is_refused() -> None:
+    construct: Any = inspect.unwrap(VectorSplit.__init__)  # without the type checks of the tests
+    with pytest.raises(SettingError, match="autoreset must be one of same_step, disabled, got 'SAME_STEP'"):
+        construct(object.__new__(VectorSplit), [corridor()], "SAME_STEP")
 
 
 @given(seed=st.integers(0, 10_000), n_steps=st.integers(0, 60))

@@ -8,15 +8,10 @@ from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
     from phr.envs.contract import CheckedEnv as CheckedEnv
-    from phr.envs.registry import env_id_of_file as env_id_of_file
-    from phr.envs.minigrid_split import PlaneLayout as PlaneLayout
-    from phr.envs.minigrid_split import layout_of as layout_of
-    from phr.envs.registry import make_env as make_env
-    from phr.envs.registry import make_gym_env as make_gym_env
-    from phr.envs.split import Family as Family
-    from phr.envs.split import SplitEnv as SplitEnv
-    from phr.envs.vector import Start as Start
-    from phr.envs.vector import VectorSplit as VectorSplit
+    from phr.envs.minigrid_split import PlaneLayout as PlaneLayout, layout_of as layout_of
+    from phr.envs.registry import env_id_of_file as env_id_of_file, make_env as make_env, make_gym_env as make_gym_env
+    from phr.envs.split import Family as Family, SplitEnv as SplitEnv
+    from phr.envs.vector import Start as Start, VectorSplit as VectorSplit
 
 FOUR_ROOMS_ID = "PHR/FourRooms-v0"
 """The id under which `import phr` registers `phr.envs.four_rooms`; here, because that import must stay light."""

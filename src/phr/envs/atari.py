@@ -1,10 +1,9 @@
 """Atari without wrappers: a step costs the emulator alone, and frames are prepared only when an observation is built.
 
 `advance` runs the emulator and copies two screens a decision as colour numbers (1 µs each; greys would take 13). `observe`
-turns them grey, pools and resizes them, for the decisions in its stack that it has not prepared yet.
-
-Preprocessing follows `ale_py.vector_env.AtariVectorEnv`: grey, maximum of a decision's last two frames, 84×84 by
-`cv2.INTER_AREA`, a stack of 4 that begins with zeros.
+turns them grey, pools and resizes them, for the decisions in its stack that it has not prepared yet, as
+`ale_py.vector_env.AtariVectorEnv` does: maximum of a decision's last two frames, 84×84 by `cv2.INTER_AREA`, a stack of 4
+that begins with zeros.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ from phr.errors import MissingExtraError, SettingError, UnsupportedEnvironmentEr
 from phr.progress import available_cores
 from phr.seeding import reseed
 
-_MAX_FRAMES = 108_000
-"""Half an hour of the game."""
+_MAX_FRAMES = 108_000  # half an hour of the game
 _FIELD_FRAME_SKIP = 4
 _SPELLINGS = {("fire_reset", "0"): ("fire", "no"), ("fire_reset", "1"): ("fire", "reset")}
 """ale-py's name of an option, for which an id may be searched and replaced."""
@@ -54,8 +52,7 @@ class AtariSettings:
     """Frames after which an episode is cut off, idle ones not counted."""
 
     def __post_init__(self) -> None:
-        shortest, longest = self.skips
-        if not 1 <= shortest <= longest:
+        if not 1 <= self.skips[0] <= self.skips[1]:
             raise SettingError(f"frame_skip must be >= 1, got {self.frame_skip}")
         if not 0 <= self.sticky <= 1:
             raise SettingError(f"sticky must be a probability from 0 to 1, got {self.sticky}")
@@ -76,25 +73,20 @@ class AtariSettings:
 
         Ids that skip no frame (`NoFrameskip`, for preprocessing that skips by itself) get the usual four.
         """
-        registered = cls(
-            frame_skip=env._frameskip if env._frameskip != 1 else _FIELD_FRAME_SKIP,
-            sticky=round(env.ale.getFloat("repeat_action_probability"), 6),  # the emulator keeps a float32
-            max_frames=env.ale.getInt("max_num_frames_per_episode") or _MAX_FRAMES,
-        )
-        given = dict(_SPELLINGS.get(option, option) for option in options.items())
-        return replace(registered, **{name: _parse(name, text) for name, text in given.items()})
-
-
-def _parse(name: str, text: str) -> Any:
-    names = [field.name for field in fields(AtariSettings)]
-    if name not in names:
-        raise SettingError(f"Atari has no option {name!r}; choose one of {', '.join(names)}")
-    kind: Callable[[str], Any] = {"sticky": float, "fire": str}.get(name, int)
-    try:
-        return kind(text)
-    except ValueError:
-        expected = "a number" if kind is float else "a whole number"
-        raise SettingError(f"{name} must be {expected}, got {text!r}") from None
+        skip = env._frameskip if env._frameskip != 1 else _FIELD_FRAME_SKIP
+        sticky = round(env.ale.getFloat("repeat_action_probability"), 6)  # the emulator keeps a float32
+        max_frames = env.ale.getInt("max_num_frames_per_episode") or _MAX_FRAMES
+        names, given = [field.name for field in fields(cls)], dict[str, Any]()
+        for name, text in (_SPELLINGS.get(option, option) for option in options.items()):
+            if name not in names:
+                raise SettingError(f"Atari has no option {name!r}; choose one of {', '.join(names)}")
+            kind: Callable[[str], Any] = {"sticky": float, "fire": str}.get(name, int)
+            try:
+                given[name] = kind(text)
+            except ValueError:
+                expected = "a number" if kind is float else "a whole number"
+                raise SettingError(f"{name} must be {expected}, got {text!r}") from None
+        return replace(cls(frame_skip=skip, sticky=sticky, max_frames=max_frames), **given)
 
 
 # Sixteen hues of eight luminances; measured off the emulator by benchmarks/atari_palette.py.
@@ -125,9 +117,9 @@ def grey_table(ale: Any) -> NDArray[np.uint8] | None:
 class AtariSplitEnv(SplitEnv):
     """A game of ale-py; observations are uint8 of shape `(4, 84, 84)`, the newest frame last.
 
-    Every episode starts from the same state of the emulator, and all chance (idle frames at the start, sticky actions, a
-    varying frame skip) comes from the environment's own generator, so that a seed determines an episode. An episode is a
-    whole game, and rewards are the game's own. MissingExtraError without OpenCV.
+    Every episode starts from the same state of the emulator, and all chance (idle frames, sticky actions, a varying frame
+    skip) comes from the environment's own generator, so that a seed determines an episode: a whole game, with its own
+    rewards. MissingExtraError without OpenCV.
     """
 
     family = "atari"
@@ -139,18 +131,15 @@ class AtariSplitEnv(SplitEnv):
             import cv2
         except ModuleNotFoundError as error:
             raise MissingExtraError(f"{env_id} needs OpenCV ({error}); pip install 'phr[atari]'") from error
-        self._cv2 = cv2
-        self.gym_env, self.env_id, self.settings = env, env_id, settings
+        self._cv2, self._env, self._ale = cv2, env, env.ale
+        self.gym_env, self.env_id, self.settings, self.game = env, env_id, settings, env._game
         self.observation_space = spaces.Box(0, 255, (STACK, SIZE, SIZE), np.uint8)
         shortest, longest = settings.skips
         self.timing = Timing(settings.frame_skip, settings.sticky, settings.noop_max, settings.max_frames // shortest)
-        self.game = env._game
         self._rom: Any = roms.get_rom_path(self.game)
-        self._env, self._ale = env, env.ale
         self._load()
-        self._rng = np.random.default_rng()
+        self._rng, self._grey = np.random.default_rng(), grey_table(self._ale)
         # Without a palette the emulator itself turns screens grey when they are copied.
-        self._grey = grey_table(self._ale)
         self._read = self._ale.getScreen if self._grey is not None else self._ale.getScreenGrayscale
         height, width = self._ale.getScreenDims()
         self._raw = np.zeros((STACK, 2, height, width), np.uint8)
@@ -187,8 +176,8 @@ class AtariSplitEnv(SplitEnv):
         With two cores or more there are two groups: while one is played the policy computes actions for the other.
         """
         # They have a fixed frame skip, press no FIRE after a lost life, and play the default mode and difficulty.
-        fixed = isinstance(self.settings.frame_skip, int)
-        if not fixed or self._fires_on or self._env._game_mode or self._env._game_difficulty:
+        varies = isinstance(self.settings.frame_skip, tuple)
+        if varies or self._fires_on or self._env._game_mode or self._env._game_difficulty:
             return None
         cores = available_cores()
         if cores == 1 or n_envs == 1:
@@ -264,8 +253,7 @@ class AtariSplitEnv(SplitEnv):
     def _decide(self, action: Any) -> int:
         """Play the frames of one decision; the emulator stands still once the game is over."""
         frames = self._varied(action) if self._varies else self._plain[action]
-        act = self._ale.act
-        reward = 0
+        act, reward = self._ale.act, 0
         for frame in frames[:-1]:
             reward += act(frame)
         self._head = (self._head + 1) % STACK
@@ -283,8 +271,7 @@ class AtariSplitEnv(SplitEnv):
     def _launch_after_lost_life(self) -> int:
         """Play NOOP, FIRE and the action after it if the last decision took a life; return the reward.
 
-        Some games have 0 lives for a few frames before they are over: nothing is pressed then. Source: Stable-Baselines3's
-        `FireResetEnv` and `EpisodicLifeEnv`.
+        Some games have 0 lives for a few frames before they are over: nothing is pressed then. Source: see `fire`.
         """
         before, self._lives = self._lives, self._ale.lives()
         return sum(map(self._decide, (0, *self._launch))) if 0 < self._lives < before else 0
@@ -331,14 +318,12 @@ class AtariSplitEnv(SplitEnv):
     def start_seeds(self) -> list[int]:
         """Return one seed for each number of idle frames; an error if chance acts later too."""
         if self._varies:
-            raise UnsupportedEnvironmentError(
-                f"{self.env_id}: sticky actions or a varying frame skip make every episode differ; evaluate episodes instead"
-            )
-        seeds: dict[int, int] = {}
-        seed = 0
+            why = "sticky actions or a varying frame skip make every episode differ; evaluate episodes instead"
+            raise UnsupportedEnvironmentError(f"{self.env_id}: {why}")
+        seeds, tried = dict[int, int](), itertools.count()
         while len(seeds) < max(self.settings.noop_max, 1):
+            seed = next(tried)
             seeds.setdefault(_draw_noops(np.random.default_rng(seed), self.settings.noop_max), seed)
-            seed += 1
         return [seeds[n_noops] for n_noops in sorted(seeds)]
 
     def bare(self) -> BareSimulator:
@@ -361,15 +346,21 @@ class AtariSplitEnv(SplitEnv):
         return BareSimulator(step, self.reset, observe)
 
 
+_NATIVE: dict[str, Any] = {
+    "autoreset_mode": AutoresetMode.SAME_STEP,
+    **{"img_height": SIZE, "img_width": SIZE, "grayscale": True, "stack_num": STACK, "maxpool": True},
+    **{"episodic_life": False, "life_loss_info": False, "reward_clipping": False},
+}
+"""Arguments of ale-py's vector; those with a surprising default are spelled out."""
+
+
 class AtariVector:
-    """Many games of one kind in ale-py's own threads, for training; every frame is prepared.
+    """Many games of the kind of `single` in ale-py's own threads, for training; every frame is prepared.
 
     It differs from a `VectorSplit` of `AtariSplitEnv` in three ways. Episodes begin with 0 .. noop_max − 1 idle frames
     instead of 1 .. noop_max. In the last observation of an episode the newest frame is the one before, in part. And its
     state cannot be saved: `restore` begins new episodes, so a resumed training is not, bit for bit, the uninterrupted one.
-
-    Of `single`, a game that has `native_vectors`, only the settings are used. `seeds` maps a number of `games` and a round
-    to a seed, or None for a random one; the round counts calls of `reset` and `restore`, as the games reset themselves.
+    As games reset themselves, `seeds` maps a game and the number of `reset` and `restore` calls before.
     """
 
     exact_resume = False
@@ -378,25 +369,17 @@ class AtariVector:
         self.env_id, self.n_envs = single.env_id, len(games)
         self.observation_space, self.n_actions = single.observation_space, single.n_actions
         settings: Any = single.settings
-        self._env: Any = AtariVectorEnv(  # every argument with a surprising default is spelled out
+        self._env: Any = AtariVectorEnv(
             single.game,
             self.n_envs,
             num_threads=n_threads,
             max_num_frames_per_episode=settings.max_frames,
             repeat_action_probability=settings.sticky,
             full_action_space=single.n_actions == len(single._ale.getLegalActionSet()),
-            autoreset_mode=AutoresetMode.SAME_STEP,
-            img_height=SIZE,
-            img_width=SIZE,
-            grayscale=True,
-            stack_num=STACK,
             frameskip=settings.frame_skip,
-            maxpool=True,
             noop_max=settings.noop_max,
-            episodic_life=False,
-            life_loss_info=False,
-            reward_clipping=False,
             use_fire_reset=settings.fire == "reset",
+            **_NATIVE,
         )
         self._games, self._seeds, self._round = games, seeds, -1
         self._latest: Any = None
@@ -406,9 +389,8 @@ class AtariVector:
     def reset(self) -> None:
         """Start an episode in every game."""
         self._round += 1
-        seeds = [self._seeds(game, self._round) for game in self._games]
-        # The emulator's seeds have 31 bits, and −1 means none.
-        native = np.array([-1 if seed is None else seed % 2**31 for seed in seeds])
+        seeds = (self._seeds(game, self._round) for game in self._games)
+        native = np.array([-1 if seed is None else seed % 2**31 for seed in seeds])  # 31 bits, −1 means none
         self._latest, info = self._env.reset(seed=native)
         self.n_noops = np.array(info["episode_frame_number"], np.int64)
 
@@ -421,14 +403,10 @@ class AtariVector:
         self._latest, rewards, terminated, truncated, info = self._env.recv()
         done = terminated | truncated
         self.n_noops[done] = info["episode_frame_number"][done]
-        return VectorStep(
-            rewards=rewards.astype(np.float32),
-            terminated=terminated,
-            truncated=truncated,
-            # One dense array for all games whenever any ended; only what was cut off has a value.
-            final_obs={int(index): info["final_obs"][index] for index in np.flatnonzero(truncated & ~terminated)},
-            infos={int(index): {} for index in np.flatnonzero(done)},
-        )
+        # ale-py returns one dense array for all games whenever any ended; only what was cut off has a value.
+        final_obs = {int(index): info["final_obs"][index] for index in np.flatnonzero(truncated & ~terminated)}
+        infos: dict[int, dict[str, Any]] = {int(index): {} for index in np.flatnonzero(done)}
+        return VectorStep(rewards.astype(np.float32), terminated, truncated, final_obs, infos)
 
     def observe(self, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return observations `(n_envs, 4, 84, 84)` of all games, in `out` if given."""
@@ -464,20 +442,13 @@ def register_old_names() -> None:
     """Register those of `<Game>-v0`, `-v4`, `<Game>Deterministic-…` and `<Game>NoFrameskip-…` that are missing.
 
     ale-py dropped the Deterministic ones in 0.11.1. They skip four frames (Space Invaders three, whose lasers blink); v0 has
-    sticky actions, v4 has none.
-
-    Source: ale-py 0.11.0, `registration.py`.
+    sticky actions, v4 has none. Source: ale-py 0.11.0, `registration.py`.
     """
     ALEInterface.setLoggerMode(LoggerMode.Error)  # else the first emulator prints a greeting
     for rom, flavour, version in itertools.product(roms.get_all_rom_ids(), _FLAVOURS, _STICKINESS):
         env_id = f"{rom_id_to_name(rom)}{flavour}-{version}"
-        if env_id in gymnasium.registry or f"ALE/{rom_id_to_name(rom)}-v5" not in gymnasium.registry:
-            continue
-        settings = {
-            "game": rom,
-            "repeat_action_probability": _STICKINESS[version],
-            "full_action_space": False,
-            "frameskip": 3 if (flavour, rom) == ("Deterministic", "space_invaders") else _FLAVOURS[flavour],
-            "max_num_frames_per_episode": _MAX_FRAMES,
-        }
-        gymnasium.register(id=env_id, entry_point="ale_py.env:AtariEnv", kwargs=settings)
+        if env_id not in gymnasium.registry and f"ALE/{rom_id_to_name(rom)}-v5" in gymnasium.registry:
+            skip = 3 if (flavour, rom) == ("Deterministic", "space_invaders") else _FLAVOURS[flavour]
+            settings = {"game": rom, "repeat_action_probability": _STICKINESS[version], "full_action_space": False}
+            settings |= {"frameskip": skip, "max_num_frames_per_episode": _MAX_FRAMES}
+            gymnasium.register(id=env_id, entry_point="ale_py.env:AtariEnv", kwargs=settings)

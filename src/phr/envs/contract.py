@@ -23,13 +23,12 @@ from phr.errors import BrokenEnvironmentError, NonFiniteError, PhrError
 class CheckedEnv:
     """A Gymnasium environment whose `reset` and `step` follow Gymnasium's contract, or raise an error.
 
-    Observations are not checked here but where they are read (`phr.envs.flatten`), so that an observation that nobody
-    requests costs nothing.
+    Observations are checked where they are read (`phr.envs.flatten`), so that one that is not requested costs nothing.
 
     Attributes:
         last_call: `reset()` or `step()`, the call that returned the latest observation.
-        as_sampled: Returns a copy of an action as `env.action_space.sample()` gives them: numpy scalars for Discrete, arrays
-            of the space's dtype. An environment may keep or change what it is given, and call numpy's methods on it.
+        as_sampled: Returns a copy of an action, as `env.action_space.sample()` gives them: an environment may keep or change
+            what it is given, and call numpy's methods on it.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
@@ -63,9 +62,7 @@ class CheckedEnv:
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take a copy of the action and return Gymnasium's five values, as Python's own types.
 
-        Raises:
-            BrokenEnvironmentError: If the environment raises an error, or returns anything else.
-            NonFiniteError: If the reward is NaN or infinite.
+        BrokenEnvironmentError if the environment raises or returns anything else, NonFiniteError for such a reward.
         """
         self.last_call = "step()"
         copied = self.as_sampled(action)
@@ -162,6 +159,9 @@ def _outdated_reset(env: Any) -> str | None:
         layer, options = layer.env, {"options": None}  # wrappers hand on both
 
 
+_PACKAGES = ("ale_py", "gymnasium", "minigrid")
+
+
 def unknown_wrapper(env: gymnasium.Env[Any, Any], known: Set[type], what: str) -> str | None:
     """Return why a wrapper may not leave `what` alone: its class is not `known`, or was patched; None where all do."""
     layer: Any = env
@@ -176,19 +176,13 @@ def unknown_wrapper(env: gymnasium.Env[Any, Any], known: Set[type], what: str) -
     return None
 
 
-_PACKAGES = ("ale_py", "gymnasium", "minigrid")
-
-
 def methods_of(kind: type) -> set[Any]:
     """Return the functions that a class itself defines."""
     return {value for value in vars(kind).values() if inspect.isfunction(value)}
 
 
 def is_patched(layer: Any, *, own: set[Any] | None = None, stand_in: Any = None) -> bool:
-    """Return whether a method of an environment or wrapper is not the one that its package ships.
-
-    The functions in `own` may come from elsewhere, and `stand_in` may replace a method of the object.
-    """
+    """Return whether a method is not the one that its package ships; those in `own` and the `stand_in` may be others."""
     kind = type(layer)
     if any(callable(getattr(kind, name, None)) and value is not stand_in for name, value in vars(layer).items()):
         return True

@@ -38,31 +38,19 @@ class FourRoomsEnv(MiniGridEnv):
     """
 
     def __init__(self, max_steps: int = 676, **kwargs: Any) -> None:
-        size = len(FOUR_ROOMS_MAP)
-        super().__init__(
-            mission_space=MissionSpace(mission_func=lambda: "get to the green goal square"),
-            grid_size=size,
-            max_steps=max_steps,
-            **kwargs,
-        )
+        space = MissionSpace(mission_func=lambda: "get to the green goal square")
+        super().__init__(mission_space=space, grid_size=len(FOUR_ROOMS_MAP), max_steps=max_steps, **kwargs)
         self.action_space = spaces.Discrete(3)
 
     def _gen_grid(self, width: int, height: int) -> None:
         self.grid = Grid(width, height)
         self.grid.grid = _CELLS.copy()
-        self.agent_pos = (1, 1)
-        self.agent_dir = 0
+        self.agent_pos, self.agent_dir = (1, 1), 0
         self.mission = "get to the green goal square"
 
 
-def _cells() -> list[WorldObj | None]:
-    """MiniGrid's row-major cells of the map, with the goal in the last free corner."""
-    wall, goal, size = Wall(), Goal(), len(FOUR_ROOMS_MAP)
-    cells: list[WorldObj | None] = [wall if symbol == "#" else None for row in FOUR_ROOMS_MAP for symbol in row]
-    goal.init_pos = goal.cur_pos = (size - 2, size - 2)
-    cells[(size - 2) * size + size - 2] = goal
-    return cells
-
-
-_CELLS = _cells()
+_WALL, _GOAL = Wall(), Goal()
+_GOAL.init_pos = _GOAL.cur_pos = (11, 11)
+_CELLS: list[WorldObj | None] = [_WALL if symbol == "#" else None for symbol in "".join(FOUR_ROOMS_MAP)]
+_CELLS[11 * 13 + 11] = _GOAL
 """Made once and shared by all episodes, because nothing can be moved; each episode has a list of its own."""

@@ -1,11 +1,8 @@
 """MiniGrid without its `gen_obs`: stepping costs the simulator alone, and an observation costs a copy.
 
-MiniGrid computes an egocentric view in every step, which is most of a step's time. Here that call is switched off. The full
-symbolic observation is kept as planes and updated cell by cell: only cells that an action touched are encoded again, and
-only when an observation is built.
-
-Code that reads MiniGrid's view would read an empty one, so only classes and wrappers that are known not to read it take this
-path (`plain_reason`).
+MiniGrid computes an egocentric view in every step, which is most of a step's time. Here that call is switched off, and the
+whole grid is kept as planes: only cells that an action touched are encoded again, when an observation is built. Code that
+reads MiniGrid's view would read an empty one, so only what is known not to read it takes this path (`plain_reason`).
 """
 
 from __future__ import annotations
@@ -38,37 +35,25 @@ from phr.envs.split import Advance, SplitEnv
 from phr.errors import UnsupportedEnvironmentError
 
 COLORS = tuple(COLOR_TO_IDX)
+_Names = tuple[str, ...]
 
 
 class PlaneLayout:
     """The one-hot planes of a grid observation, `(plane, y, x)`, uint8, that show its whole state.
 
-    They are, in this order: objects, colours, door states, the agent's directions, what it carries (drawn on its cell).
-    Unlike in MiniGrid's own full encoding, the agent does not hide the cell it stands on. A world that can only be walked
-    needs seven planes: constant ones would only slow the network down.
-
-    Args:
-        objects: One plane each. An empty cell has none: it is where nothing else is.
-        colors: Of the objects. Without them, things that differ in nothing else look alike.
-        door_states: Of doors, by MiniGrid's numbers.
-        portable: What can be carried; a plane each, and one for each colour.
+    They are, in this order: `objects` (an empty cell has none), their `colors`, `door_states` by MiniGrid's numbers, the
+    agent's directions, and what it carries (each `portable` object, then the colours; drawn on its cell). Unlike in
+    MiniGrid's own full encoding, the agent does not hide the cell it stands on. Constant planes would slow the network down.
 
     Attributes:
-        object: Object → plane.
-        color: Colour → plane.
+        object, color: Name → plane.
         door_state: First of the planes of door states.
         agent: First of four planes, one per direction: right, down, left, up.
-        carried: Thing that can be carried, or colour of one → plane.
+        carried: Name of a portable object or of a colour → plane.
         n_planes: Planes before those that encode a varying mission.
     """
 
-    def __init__(
-        self,
-        objects: tuple[str, ...],
-        colors: tuple[str, ...] = (),
-        door_states: tuple[str, ...] = (),
-        portable: tuple[str, ...] = (),
-    ) -> None:
+    def __init__(self, objects: _Names, colors: _Names = (), door_states: _Names = (), portable: _Names = ()) -> None:
         self.objects, self.colors, self.door_states = objects, colors, door_states
         self.object = {name: plane for plane, name in enumerate(objects)}
         self.color = {name: plane for plane, name in enumerate(colors, len(objects))}
@@ -80,15 +65,14 @@ class PlaneLayout:
         # (object, colour) → number of the kind of cell; 0 is an empty one. Door states are added cell by cell.
         self._codes = {pair: 1 + index for index, pair in enumerate(itertools.product(objects, COLORS))}
         self._doors = frozenset(code for (name, _), code in self._codes.items() if name == "door")
-        self._table = np.zeros((self.agent, 1 + len(self._codes)), np.uint8)
-        """The planes of every kind of cell."""
+        self._table = np.zeros((self.agent, 1 + len(self._codes)), np.uint8)  # the planes of every kind of cell
         for (name, color), code in self._codes.items():
             self._table[self.object[name], code] = 1
             if colors:
                 self._table[self.color[color], code] = 1
 
     def cell_planes(self, cell: Any) -> list[int]:
-        """Return the planes that are set for a MiniGrid object, None for an empty cell; KeyError for an unknown object."""
+        """Return the planes that are set for a MiniGrid object or None, an empty cell; KeyError for an unknown object."""
         if cell is None:
             return []
         planes = [self.object[cell.type]]
@@ -99,10 +83,7 @@ class PlaneLayout:
         return planes
 
     def encode_grid(self, cells: list[Any], out: NDArray[np.uint8]) -> None:
-        """Write the planes of MiniGrid's row-major cells; KeyError for an unknown object.
-
-        The shape of `out` is `(>= agent, height, width)`; the planes of the agent and after it become 0.
-        """
+        """Write MiniGrid's row-major cells to `(>= agent, height, width)`, 0 from `agent` on; KeyError if one is unknown."""
         codes = [0 if cell is None else self._codes[cell.type, cell.color] for cell in cells]
         flat = out.reshape(len(out), -1)
         np.take(self._table, codes, axis=1, out=flat[: self.agent], mode="clip")  # "clip" writes straight into `out`
@@ -113,15 +94,10 @@ class PlaneLayout:
                     flat[self.cell_planes(cell), place] = 1
 
 
-FULL = PlaneLayout(
-    objects=("wall", "floor", "door", "key", "ball", "box", "goal", "lava"),
-    colors=COLORS,
-    door_states=("open", "closed", "locked"),
-    portable=("key", "ball", "box"),
-)
+_OBJECTS = ("wall", "floor", "door", "key", "ball", "box", "goal", "lava")
+FULL = PlaneLayout(_OBJECTS, COLORS, door_states=("open", "closed", "locked"), portable=("key", "ball", "box"))
 """Everything that a MiniGrid world may contain."""
-
-WALKING = PlaneLayout(objects=("wall", "goal", "lava"))
+WALKING = PlaneLayout(("wall", "goal", "lava"))
 """A world of walls, goals and lava, each of one colour: nothing opens, nothing can be carried."""
 
 
@@ -133,11 +109,10 @@ def layout_of(n_planes: int) -> PlaneLayout | None:
 
 
 _NO_VIEW = dict
-"""Stands in for `gen_obs` on the fast path: an empty observation, which nobody reads."""
-
-_VIEW_OBJECTS, _VIEW_COLORS, _VIEW_STATES = 11, 6, 3
+"""Replaces `gen_obs` on the fast path: an empty observation, which nothing reads."""
+_VIEW_SIZES = 11, 6, 3
+"""Objects, colours and states in MiniGrid's view."""
 _TOGGLE = int(Actions.toggle)
-
 _WRAPPERS = frozenset(
     {gymnasium.Wrapper, ActionBonus, NoDeath, PositionBonus, ReseedWrapper}
     | {wrappers.ClipReward, wrappers.HumanRendering, wrappers.NormalizeReward, wrappers.OrderEnforcing}
@@ -146,10 +121,8 @@ _WRAPPERS = frozenset(
 )
 """Wrappers that neither read nor change actions and observations, as their source shows (`advance` must know when a door is
 toggled). Subclasses may do anything and do not qualify."""
-
 _OWN_CLASSES: dict[type, set[Any]] = {FourRoomsEnv: methods_of(FourRoomsEnv)}
 """phr's own MiniGrid environments and their methods, which do not read the view either."""
-
 _WALKING_WORLDS = (CrossingEnv, DistShiftEnv, EmptyEnv, FourRoomsEnv, LavaGapEnv, RandomFourRoomsEnv)
 """As MiniGrid makes them, these hold walls, goals and lava alone, each of one colour; a subclass may add anything."""
 
@@ -163,11 +136,9 @@ class _MiniGridBase(SplitEnv):
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         core: Any = env.unwrapped  # some methods of it and of its grid are replaced
-        self.gym_env = _without_checker(env)
-        self._core = core
+        self.gym_env, self.env_id, self._core = _without_checker(env), env_id, core
         self._gen_obs = partial(MiniGridEnv.gen_obs, core)
         core.gen_obs = _NO_VIEW
-        self.env_id = env_id
         actions: Any = env.action_space
         self.n_actions = int(actions.n)
         self._mission_codes = mission_codes(core.observation_space["mission"], env_id)
@@ -203,15 +174,12 @@ class FullViewEnv(_MiniGridBase):
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         super().__init__(env, env_id)
         self._core.highlight = False  # pictures mark the agent's own view, which is not what a policy sees here
-        width, height = self._core.width, self._core.height
         self._layout = layout = plane_layout(env)
         self._agent, self._mission = layout.agent, layout.n_planes
-        shape = (layout.n_planes + self._n_mission, height, width)
-        self.observation_space = spaces.Box(0, 1, shape, np.uint8)
+        self._planes = np.zeros((layout.n_planes + self._n_mission, self._core.height, self._core.width), np.uint8)
+        self.observation_space = spaces.Box(0, 1, self._planes.shape, np.uint8)
         held = "walls, goals, lava and the agent" if layout is WALKING else "all that it may hold"
         self.shown = f"the whole grid as one-hot planes: {held}"
-        self._planes = np.zeros(shape, np.uint8)
-        self._width = width
         self._encoded_grid: Any = None
         self._dirty: list[tuple[Any, Any]] = []
         self._agent_cell = (0, 0)
@@ -238,10 +206,10 @@ class FullViewEnv(_MiniGridBase):
         grid.set = partial(_noting_set, self._dirty, grid.set)
 
     def _encode_touched(self) -> None:
-        cells = self._core.grid.grid
+        cells, width = self._core.grid.grid, self._core.width
         for x, y in self._dirty:
             self._planes[: self._agent, y, x] = 0
-            self._planes[self._layout.cell_planes(cells[y * self._width + x]), y, x] = 1
+            self._planes[self._layout.cell_planes(cells[y * width + x]), y, x] = 1
         self._dirty.clear()
 
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -253,10 +221,8 @@ class FullViewEnv(_MiniGridBase):
             elif self._dirty:
                 self._encode_touched()
         except KeyError as error:
-            known = ", ".join(self._layout.objects)
-            raise UnsupportedEnvironmentError(
-                f"{self.env_id}: its grid holds {error.args[0]!r}; phr knows {known}"
-            ) from None
+            held = f"its grid holds {error.args[0]!r}; phr knows {', '.join(self._layout.objects)}"
+            raise UnsupportedEnvironmentError(f"{self.env_id}: {held}") from None
         state = self._planes
         y, x = self._agent_cell
         state[self._agent : self._mission, y, x] = 0
@@ -275,8 +241,7 @@ class FullViewEnv(_MiniGridBase):
 def plane_layout(env: gymnasium.Env[Any, Any]) -> PlaneLayout:
     """Return the planes that a MiniGrid environment needs: a few where it is known to contain little, else all."""
     core = env.unwrapped
-    # Some classes take an obstacle of any kind.
-    known = type(core) in _WALKING_WORLDS and getattr(core, "obstacle_type", Wall) in (Wall, Lava)
+    known = type(core) in _WALKING_WORLDS and getattr(core, "obstacle_type", Wall) in (Wall, Lava)  # some take any obstacle
     return WALKING if known else FULL
 
 
@@ -299,6 +264,8 @@ def plain_reason(env: gymnasium.Env[Any, Any]) -> str | None:
         return f"a method of {name} was replaced"
     if env.observation_space is not core.observation_space:
         return "a wrapper replaced its observation space"
+    if not isinstance(env.action_space, spaces.Discrete) or env.action_space.start:
+        return "a wrapper replaced its action space"
     return None
 
 
@@ -309,17 +276,16 @@ def _noting_set(dirty: list[tuple[Any, Any]], plain_set: Callable[[Any, Any, Any
 
 
 class PartialViewEnv(_MiniGridBase):
-    """A MiniGrid environment as the agent sees it: the egocentric view, one-hot, and the compass direction.
+    """A MiniGrid environment as the agent sees it, in planes of shape `(planes, view, view)`.
 
-    Planes of shape `(planes, view, view)`: 11 objects, 6 colours, 3 states, 4 directions (constant planes), and the
-    mission where it varies.
+    11 objects, 6 colours and 3 states of the egocentric view, 4 directions (constant planes), the mission where it varies.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         super().__init__(env, env_id)
         self.shown = "the agent's own view as one-hot planes, with its compass direction"
         size = self._core.agent_view_size
-        n_planes = _VIEW_OBJECTS + _VIEW_COLORS + _VIEW_STATES + 4 + self._n_mission
+        n_planes = sum(_VIEW_SIZES) + 4 + self._n_mission
         self.observation_space = spaces.Box(0, 1, (n_planes, size, size), np.uint8)
 
     def observe(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -329,7 +295,7 @@ class PartialViewEnv(_MiniGridBase):
         seen = self._gen_obs()
         image = seen["image"].transpose(1, 0, 2)  # MiniGrid indexes [x, y]
         first = 0
-        for channel, size in enumerate((_VIEW_OBJECTS, _VIEW_COLORS, _VIEW_STATES)):
+        for channel, size in enumerate(_VIEW_SIZES):
             out[first : first + size] = image[..., channel] == np.arange(size)[:, None, None]
             first += size
         out[first:] = 0

@@ -32,11 +32,7 @@ def imports_code(env_id: str) -> bool:
 
 
 def env_id_of_file(found: str, chosen: str | None, name: str) -> str:
-    """Return the environment to act in: the one that the user names, else `found` in the file `name`.
-
-    Raises:
-        UsageError: If the user gave none and the file's id would import a module, which could run any code.
-    """
+    """Return the id that the user chose, else the one found in the file `name`; UsageError if that would import code."""
     if chosen is None and imports_code(found):
         raise UsageError(f"{name} asks for the environment {found}, which is code; if you trust it, add --env-id {found}")
     return found if chosen is None else chosen
@@ -64,17 +60,17 @@ def find_factory(reference: str, unknown: type[UsageError]) -> Any:
 
 
 View = Literal["full", "partial"]
-
 _OLD_ATARI_FLAVOUR = re.compile(r"(Deterministic|NoFrameskip)-v\d+$")
 _OLD_ATARI_NAME = re.compile(rf"[A-Za-z0-9]+{_OLD_ATARI_FLAVOUR.pattern}|[A-Z][A-Za-z0-9]*-v[04]")
 """Atari ids before `ALE/`; the bare ones look like many others, so they are tried only where an id is unknown."""
-
 _EXTRAS = {"ale_py": "atari", "box2d": "box2d", "mujoco": "mujoco"}
 """Word of an import error → the extra that installs what is missing, else `train`."""
 
 
 def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
     """Make an environment by name.
+
+    MiniGrid's and Atari's own environments take a fast path; any other builds an observation at each step.
 
     Args:
         env_id: A Gymnasium id, also with the module that registers it, `module:Id-v0`; or `package.module:factory` naming
@@ -84,15 +80,8 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
             view. By default the whole grid on the fast path, else the environment's own observation.
         **kwargs: Passed on to the environment (render_mode, ...).
 
-    Returns:
-        The environment with its step split in two. MiniGrid's and Atari's own environments take a fast path; any other
-        builds an observation at each step.
-
-    Raises:
-        UnknownEnvironmentError: If there is no such id or factory; the message suggests similar ids.
-        UnsupportedEnvironmentError: If phr cannot act in it, or it has no such option.
-        SettingError: If the value of an option is invalid.
-        MissingExtraError: If it needs a package that is not installed.
+    UnknownEnvironmentError if there is no such id or factory; UnsupportedEnvironmentError if phr cannot act in it, or it has
+    no such option; SettingError for an option's value; MissingExtraError if it needs a package that is not installed.
     """
     name, options = _split_options(env_id)
     if view is not None:
@@ -115,9 +104,18 @@ def make_gym_env(env_id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     if not colon:
         return _make_registered("", name, kwargs)
     found = import_named(name, UnknownEnvironmentError)
-    if is_factory(name) and (hasattr(found, registered) or _with_version(registered) not in gymnasium.registry):
-        return _call_factory(name, kwargs)
-    return _make_registered(f"{module}:", registered, kwargs)
+    if not is_factory(name) or (not hasattr(found, registered) and _with_version(registered) in gymnasium.registry):
+        return _make_registered(f"{module}:", registered, kwargs)
+    factory = find_factory(name, UnknownEnvironmentError)
+    try:
+        env = factory(**kwargs)
+    except PhrError:
+        raise
+    except Exception as error:  # the user's own code
+        raise UnsupportedEnvironmentError(f"{name} made no environment: {_in_one_line(error)}") from error
+    if not isinstance(env, gymnasium.Env):
+        raise UnsupportedEnvironmentError(f"{name} returned a {type(env).__name__}, not a gymnasium.Env")
+    return env
 
 
 def with_option(env_id: str, name: str, value: object) -> str:
@@ -151,30 +149,15 @@ def split_env(env: gymnasium.Env[Any, Any], env_id: str, options: Mapping[str, s
     if is_grid:
         from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv, plain_reason
 
-        reason = plain_reason(env)
-        if reason is None:
+        if (reason := plain_reason(env)) is None:
             return PartialViewEnv(env, env_id) if view == "partial" else FullViewEnv(env, env_id)
         if view == "full":
-            raise UnsupportedEnvironmentError(
-                f"{env_id}: view 'full' needs the fast path of grids, but {reason}. Leave the view out to see what it shows"
-            )
+            why = f"view 'full' needs the fast path of grids, but {reason}. Leave the view out to see what it shows"
+            raise UnsupportedEnvironmentError(f"{env_id}: {why}")
     split = ObservingEnv(env, env_id)
     if reason is not None:
         split.stepping = f"plain path: {reason}"
     return split
-
-
-def _call_factory(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    factory = find_factory(env_id, UnknownEnvironmentError)
-    try:
-        env = factory(**kwargs)
-    except PhrError:
-        raise
-    except Exception as error:  # the user's own code
-        raise UnsupportedEnvironmentError(f"{env_id} made no environment: {_in_one_line(error)}") from error
-    if not isinstance(env, gymnasium.Env):
-        raise UnsupportedEnvironmentError(f"{env_id} returned a {type(env).__name__}, not a gymnasium.Env")
-    return env
 
 
 def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:

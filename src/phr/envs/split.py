@@ -10,7 +10,8 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -30,7 +31,7 @@ SeedSchedule = Callable[[int, int], int | None]
 
 @dataclass(frozen=True)
 class VectorStep:
-    """The result of one `advance` of all environments: arrays of shape `(n_envs,)`, 0 for environments outside the mask."""
+    """The result of one step of all environments: arrays of shape `(n_envs,)`, 0 for environments outside the mask."""
 
     rewards: NDArray[np.float32]
     terminated: NDArray[np.bool_]
@@ -46,38 +47,14 @@ class VectorStep:
         return self.terminated | self.truncated
 
 
-@runtime_checkable
-class TrainingVector(Protocol):
-    """Environments that are stepped together; an episode that ends starts again at once."""
+if TYPE_CHECKING:
+    from phr.envs.atari import AtariVector
+    from phr.envs.vector import VectorSplit
 
-    env_id: str
-    n_envs: int
-    observation_space: spaces.Box
-    n_actions: int
-    exact_resume: bool
-    """Whether `restore` returns to the very step at which `state` was taken."""
-
-    def reset(self) -> None:
-        """Start an episode in every environment."""
-
-    def send(self, actions: NDArray[np.int64]) -> None:
-        """Begin to move every environment by one action; call `receive` next."""
-
-    def receive(self) -> VectorStep:
-        """Return the result of the last `send`."""
-
-    def observe(self, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return the observations of all environments; written into `out` if given."""
-
-    def state(self) -> list[dict[str, Any]]:
-        """Return where they stand, as JSON values."""
-
-    def restore(self, state: list[dict[str, Any]]) -> None:
-        """Return to a `state`, as far as the environments can."""
-
-    def close(self) -> None:
-        """Release their resources."""
-
+    TrainingVector: TypeAlias = VectorSplit | AtariVector
+else:
+    TrainingVector = Any
+"""Environments that are stepped together, with the methods that both have; an episode that ends starts again at once."""
 
 Advance = tuple[float, bool, bool, dict[str, Any]]
 """Reward, terminated, truncated, info: Gymnasium's step without the observation."""
@@ -87,7 +64,7 @@ Family = Literal["grid", "atari", "other"]
 
 
 class Timing(NamedTuple):
-    """How a simulator turns actions into frames, as in `AtariSettings`; `idle_starts` is its `noop_max`."""
+    """How a simulator turns actions into frames, see `AtariSettings`; `idle_starts` is its `noop_max`."""
 
     frame_skip: int | tuple[int, int]
     sticky: float
@@ -105,33 +82,25 @@ class BareSimulator(NamedTuple):
 
 
 class SplitEnv(ABC):
-    """An environment whose observation is built only on request.
-
-    Attributes:
-        env_id: The id it was made from.
-        observation_space: A Box; every observation is one array of its shape and dtype.
-        n_actions: Actions are the integers 0 .. n_actions − 1; of a space that is not Discrete, its `n_outputs`.
-        family: The kind of environment, which selects presets.
-        stepping: Which path its steps take: 'fast path: ...' or 'plain path: ...', with the reason.
-        shown: What an observation contains, in words; None where the observation space is enough.
-        shows_whole_grid: Whether an observation is the planes of a whole grid (`PlaneLayout`), which the oracle can read.
-        timing: Of a simulator that phr drives itself; None where Gymnasium's layers define it.
-        gym_env: The Gymnasium environment that was split, wrappers included.
-    """
+    """An environment whose observation is built only on request: one array of the shape and dtype of `observation_space`."""
 
     env_id: str
     observation_space: spaces.Box
     n_actions: int
+    """Actions are the integers 0 .. n_actions − 1; of a space that is not Discrete, its `n_outputs`."""
     family: Family = "other"
     stepping: str = "plain path: Gymnasium's own step, which builds an observation every time"
     shown: str | None = None
+    """What an observation contains, in words; None where the observation space is enough."""
     shows_whole_grid: bool = False
+    """Whether an observation is the planes of a whole grid (`PlaneLayout`), which the oracle can read."""
     timing: Timing | None = None
+    """Of a simulator that phr drives itself; None where Gymnasium's layers define it."""
     gym_env: gymnasium.Env[Any, Any]
 
-    @property
+    @cached_property
     def action_space(self) -> ActionSpace:
-        """What its actions are; Discrete unless overridden."""
+        """What its actions are; Discrete unless set."""
         return Discrete(self.n_actions)
 
     @property
@@ -200,8 +169,8 @@ class ObservingEnv(SplitEnv):
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str) -> None:
         self.gym_env, self.env_id = env, env_id
-        self._action_space = plannable(getattr(env, "action_space", None), env_id)
-        self.n_actions = self._action_space.n_outputs
+        self.action_space = plannable(getattr(env, "action_space", None), env_id)
+        self.n_actions = self.action_space.n_outputs
         space = getattr(env, "observation_space", None)
         try:
             self._reader = reader_of(space, env_id)
@@ -213,11 +182,6 @@ class ObservingEnv(SplitEnv):
         self.observation_space, self.shown = self._reader.space, self._reader.shown
         self._checked = CheckedEnv(env, env_id)
         self._latest: Any = None
-
-    @property
-    def action_space(self) -> ActionSpace:
-        """What its actions are."""
-        return self._action_space
 
     def reset(self, seed: int | None = None) -> None:
         """Start an episode."""
@@ -235,15 +199,12 @@ class ObservingEnv(SplitEnv):
         try:
             self._reader.write(self._latest, out)
         except OutsideError as error:
-            raise BrokenEnvironmentError(
-                f"{self.env_id}: {self._checked.last_call} returned an observation outside its observation space: {error}. "
-                "Return what env.observation_space describes, or correct the space."
-            ) from error
+            outside = f"{self._checked.last_call} returned an observation outside its observation space: {error}"
+            fix = "Return what env.observation_space describes, or correct the space."
+            raise BrokenEnvironmentError(f"{self.env_id}: {outside}. {fix}") from error
         if self._reader.holds_floats and not np.isfinite(out).all():
-            raise NonFiniteError(
-                f"{self.env_id}: {self._checked.last_call} returned an observation that contains NaN, infinity or a number "
-                "too large for its dtype"
-            )
+            returned = "returned an observation that contains NaN, infinity or a number too large for its dtype"
+            raise NonFiniteError(f"{self.env_id}: {self._checked.last_call} {returned}")
         return out
 
     def bare(self) -> BareSimulator:
@@ -271,24 +232,15 @@ def plannable(space: spaces.Space[Any] | None, name: str) -> ActionSpace:
     if isinstance(space, spaces.Box) and floats and space.shape and space.low.size:
         return Continuous.between(space.low, space.high)
     said = " ".join(str(space).split())
-    raise UnsupportedEnvironmentError(
-        f"{name}: action space {said} is not supported; phr plans over Discrete(n), MultiDiscrete([n, ...]) and Box "
-        "actions of float32 or float64 (wrap it, e.g. with gymnasium.wrappers.TransformAction)"
-    )
+    known = "phr plans over Discrete(n), MultiDiscrete([n, ...]) and Box actions of float32 or float64"
+    fix = "wrap it, e.g. with gymnasium.wrappers.TransformAction"
+    raise UnsupportedEnvironmentError(f"{name}: action space {said} is not supported; {known} ({fix})")
 
 
 def run_plan(env: SplitEnv, actions: Sequence[Any], rewards: list[float]) -> Advance:
-    """Execute at least one action without observing, until they run out or the episode ends.
+    """Execute one or more actions, until they run out or the episode ends; append to `rewards`, return the last step.
 
     Timed runs spend their steps in this loop, so it does little besides calling `advance`.
-
-    Args:
-        env: An environment with a running episode.
-        actions: At least one action.
-        rewards: Rewards of the executed steps are appended to it.
-
-    Returns:
-        What the last executed step returned.
     """
     advance, append = env.advance, rewards.append
     for action in actions:

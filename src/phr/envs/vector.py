@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,21 +31,19 @@ class Remarks:
     @classmethod
     def of(cls, parts: Sequence[Remarks]) -> Remarks:
         """Return the sum of several."""
-        return cls(
-            [why for part in parts for why in part.prefixes_left_out],
-            [why for part in parts for why in part.abandoned],
-            next((part.shortage for part in parts if part.shortage), ""),
-        )
+        left_out = [why for part in parts for why in part.prefixes_left_out]
+        abandoned = [why for part in parts for why in part.abandoned]
+        return cls(left_out, abandoned, next((part.shortage for part in parts if part.shortage), ""))
 
     def lines(self) -> list[str]:
         """Return one sentence for each kind of remark."""
-        refused, lines = "because the environment refused", [self.shortage] if self.shortage else []
+        lines, refused = [self.shortage] if self.shortage else [], "because the environment refused"
         if why := self.prefixes_left_out:
-            began = f"{len(why):,} episodes began without their random prefix"
-            lines.append(f"{began}, {refused} one of its actions (the first: {why[0]}); prefix 0:0 plays none")
+            hint = f"{refused} one of its actions (the first: {why[0]}); prefix 0:0 plays none"
+            lines.append(f"{len(why):,} episodes began without their random prefix, {hint}")
         if why := self.abandoned:
-            ended = f"{len(why):,} episodes of refinement were abandoned"
-            lines.append(f"{ended}, {refused} an action of the student (the first: {why[0]})")
+            hint = f"{refused} an action of the student (the first: {why[0]})"
+            lines.append(f"{len(why):,} episodes of refinement were abandoned, {hint}")
         return lines
 
 
@@ -71,18 +69,16 @@ class Start:
 
     def play_prefix(self, env: SplitEnv) -> BrokenEnvironmentError | None:
         """Play the prefix after a reset to the seed; return the error if the environment refused an action."""
+        ended, refusal = False, None
         try:
-            for action in self.prefix:
-                _, terminated, truncated, _ = env.advance(action)
-                if terminated or truncated:
-                    env.reset(self.seed)
-                    return None
+            ended = any(terminated or truncated for _, terminated, truncated, _ in map(env.advance, self.prefix))
         except BrokenEnvironmentError as error:
+            refusal = error
+        if ended or refusal is not None:
             env.reset(self.seed)
-            return error
-        if self.prefix:
+        elif self.prefix:
             env.forget_steps()
-        return None
+        return refusal
 
 
 def random_prefix(
@@ -113,10 +109,10 @@ def random_starts(
 def endless_starts(
     actions: int | ActionSpace, seed: int, rng: np.random.Generator, prefix: tuple[int, int]
 ) -> Iterator[Start]:
-    """Yield the starts of one run without end; the first has the seed.
+    """Yield the starts of one run without end; `seed` is that of the first.
 
-    With prefixes every later one draws its own seed, so that seed and prefix decide the episode; without them the
-    environment's own generator goes on.
+    With prefixes every later one draws a seed, so that seed and prefix decide the episode; without them the environment's
+    own generator goes on.
     """
     own: int | None = seed
     while True:
@@ -130,22 +126,18 @@ the caller resets, and advancing an ended episode is an error. The names are Gym
 
 
 class VectorSplit:
-    """A batch of environments of one kind.
+    """A batch of at least one environment (else InvalidDataError), all with the same spaces (UnsupportedEnvironmentError).
 
     Args:
-        envs: At least one; all with the same spaces.
-        autoreset: `same_step` or `disabled`; there is no default on purpose.
-        seeds: The seed of every episode. With a schedule that never returns None the state of all environments can be
-            saved and restored exactly, by replaying the running episodes.
+        envs: The environments.
+        autoreset: `same_step` or `disabled`, else SettingError; there is no default on purpose.
+        seeds: The seed of every episode. Only if it is never None can episodes be replayed to a saved `state`.
         prefixes: Uncounted actions at the beginning of every episode; none by default.
         remarks: Collects what did not go as asked; new ones by default.
-
-    Raises:
-        InvalidDataError: If there is no environment.
-        UnsupportedEnvironmentError: If their spaces differ.
     """
 
     exact_resume = True
+    """Whether `restore` returns to the very step at which `state` was taken."""
 
     def __init__(
         self,
@@ -155,15 +147,15 @@ class VectorSplit:
         prefixes: PrefixSchedule = lambda _i, _k: (),
         remarks: Remarks | None = None,
     ) -> None:
+        if autoreset not in get_args(Autoreset):
+            raise SettingError(f"autoreset must be one of {', '.join(get_args(Autoreset))}, got {autoreset!r}")
         if not envs:
             raise InvalidDataError("a vector of environments needs at least one")
         first = envs[0]
         for env in envs:
             if env.observation_space != first.observation_space or env.action_space != first.action_space:
-                raise UnsupportedEnvironmentError(
-                    f"environments of one vector must agree: {first.observation_space} with {first.action_space} "
-                    f"against {env.observation_space} with {env.action_space}"
-                )
+                spaces = [f"{each.observation_space} with {each.action_space}" for each in (first, env)]
+                raise UnsupportedEnvironmentError(f"environments of one vector must agree: {' against '.join(spaces)}")
         self.envs, self.n_envs, self.env_id = tuple(envs), len(envs), first.env_id
         self.observation_space = first.observation_space
         self.n_actions, self.action_space = first.n_actions, first.action_space
@@ -184,8 +176,7 @@ class VectorSplit:
     ) -> VectorSplit:
         """Make `n_envs` environments, to be reset by the caller; all are closed again if an error is raised.
 
-        Some simulators can be open only once, or a few times. If another copy fails to open, the open ones are used, and
-        `remarks` records it. For the other arguments and errors see `VectorSplit`.
+        Some simulators can be open only a few times: then those that opened are used, and `remarks` records it.
         """
         remarks = Remarks() if remarks is None else remarks
         with ExitStack() as opened:
@@ -196,10 +187,9 @@ class VectorSplit:
                 except Exception as error:  # whatever the simulator raises
                     if not envs:
                         raise
-                    remarks.shortage = remarks.shortage or (
-                        f"{envs[0].env_id}: only {len(envs)} of {n_envs} copies could be opened side by side ({error}); "
-                        f"n_envs={len(envs)} asks for no more"
-                    )
+                    opened_few = f"only {len(envs)} of {n_envs} copies could be opened side by side ({error})"
+                    wanted = f"{envs[0].env_id}: {opened_few}; n_envs={len(envs)} asks for no more"
+                    remarks.shortage = remarks.shortage or wanted
                     break
             vector = cls(envs, "disabled", seeds, prefixes, remarks)
             opened.pop_all()
@@ -220,24 +210,16 @@ class VectorSplit:
 
     def _reset_one(self, index: int) -> None:
         episode = self._episodes[index] + 1
-        start = Start(self._seeds(index, episode), tuple(self._prefixes(index, episode)))
-        self.begin(index, start)
+        self.begin(index, Start(self._seeds(index, episode), tuple(self._prefixes(index, episode))))
 
     def advance(
         self, actions: NDArray[Any], mask: NDArray[np.bool_] | None = None, *, abandon_refused: bool = False
     ) -> VectorStep:
-        """Move every environment (or those of the mask) by one action.
+        """Move every environment, or those of the mask, by one action of `actions`, shape `(n_envs, *action_shape)`.
 
-        Args:
-            actions: Shape `(n_envs, *action_shape)`; entries outside the mask are ignored.
-            mask: Which environments move; all by default.
-            abandon_refused: Where an environment refuses its action, end the episode as truncated and note it in
-                `remarks`, instead of raising; for actions that may be wrong.
-
-        Raises:
-            InvalidDataError: If an environment has no running episode.
-            BrokenEnvironmentError: If an environment raises, or breaks its contract; the step is named.
-            NonFiniteError: If a reward is not finite, or too large for float32.
+        InvalidDataError if an environment has no running episode; BrokenEnvironmentError, which names the step, if it raises
+        or breaks its contract; NonFiniteError for a reward that float32 does not hold. With `abandon_refused` the episode
+        ends as truncated instead of a refused action's error, and `remarks` records it.
         """
         rewards = np.zeros(self.n_envs, np.float32)
         terminated, truncated = np.zeros(self.n_envs, bool), np.zeros(self.n_envs, bool)
@@ -245,9 +227,8 @@ class VectorSplit:
         listed = one_by_one(actions)
         for index in range(self.n_envs) if mask is None else np.flatnonzero(mask).tolist():
             if self._ended[index]:
-                raise InvalidDataError(
-                    f"environment {index} has no running episode; reset it (autoreset is {self.autoreset!r})"
-                )
+                why = f"no running episode; reset it (autoreset is {self.autoreset!r})"
+                raise InvalidDataError(f"environment {index} has {why}")
             action = listed[index]
             try:
                 reward, ends, cut, info = self.envs[index].advance(action)
@@ -293,11 +274,7 @@ class VectorSplit:
         return [{"episode": e, "actions": list(a)} for e, a in zip(self._episodes, self._history, strict=True)]
 
     def restore(self, state: list[dict[str, Any]]) -> None:
-        """Replay every episode to where `state` stood; each must be running.
-
-        Raises:
-            InvalidDataError: If the number of environments differs, or an episode is not determined by its seed.
-        """
+        """Replay every running episode to a `state`; InvalidDataError if it does not fit, or a replay ends the episode."""
         if len(state) != self.n_envs:
             raise InvalidDataError(f"a state of {len(state)} environments does not fit {self.n_envs}")
         for index, entry in enumerate(state):
@@ -328,14 +305,12 @@ PATIENCE = 200_000
 
 def endless(env_id: str) -> UnsupportedEnvironmentError:
     """Return the error for an environment whose episodes do not end."""
-    return UnsupportedEnvironmentError(
-        f"{env_id}: no episode ended within {PATIENCE:,} steps; give it a step limit, as gymnasium.wrappers.TimeLimit does, "
-        "in a module:factory of your own"
-    )
+    fix = "give it a step limit, as gymnasium.wrappers.TimeLimit does, in a module:factory of your own"
+    return UnsupportedEnvironmentError(f"{env_id}: no episode ended within {PATIENCE:,} steps; {fix}")
 
 
 class Lanes:
-    """Assigns the episodes of a fixed list to environments, which it alone resets; one that finishes takes the next.
+    """Assigns the episodes of a list to environments, which it alone resets; one that finishes takes the next.
 
     Each is played to its end: stopping at the n-th that ends would favour short ones.
     """
@@ -343,8 +318,7 @@ class Lanes:
     def __init__(self, vector: VectorSplit, starts: Sequence[Start]) -> None:
         if vector.autoreset != "disabled":
             raise SettingError(f"a list of episodes needs autoreset 'disabled', got {vector.autoreset!r}")
-        self._vector, self._starts = vector, starts
-        self._n_begun = self._n_waited = 0
+        self._vector, self._waiting, self._n_waited = vector, enumerate(starts), 0
         self.episode = np.full(vector.n_envs, -1)
         """The episode that each environment plays, −1 where the list has run out."""
         self.begin_next(np.ones(vector.n_envs, bool))
@@ -360,12 +334,9 @@ class Lanes:
         if self._n_waited > PATIENCE:
             raise endless(self._vector.env_id)
         for lane in np.flatnonzero(ended):
-            if self._n_begun < len(self._starts):
-                self.episode[lane] = self._n_begun
-                self._vector.begin(int(lane), self._starts[self._n_begun])
-                self._n_begun += 1
-            else:
-                self.episode[lane] = -1
+            self.episode[lane], start = next(self._waiting, (-1, None))
+            if start is not None:
+                self._vector.begin(int(lane), start)
 
 
 def make_training_vectors(
@@ -374,8 +345,7 @@ def make_training_vectors(
     """Return `SplitEnv.native_vectors` if there are any and no prefixes, else `n_envs` environments stepped one by one."""
     with ExitStack() as opened:
         first = opened.enter_context(make())
-        native = first.native_vectors(n_envs, seeds) if prefixes is None else None
-        if native is not None:
+        if prefixes is None and (native := first.native_vectors(n_envs, seeds)) is not None:
             return list(native)
         envs = [first]
         while len(envs) < n_envs:
