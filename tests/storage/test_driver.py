@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from phr.errors import NonFiniteError
-from phr.files import read_jsonl
+from phr.files import append_jsonl, read_jsonl
 from phr.progress import Progress
 from phr.storage import driver
 from phr.storage.driver import LOG_EVERY, Trainable, deferred_interrupt, run_training
@@ -156,7 +156,7 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
 def test_metrics_after_the_checkpoint_are_rewound(tmp_path: Path, last_checkpoint: int | None) -> None:
     run = open_run(tmp_path)
     run.begin()
-    run.append_metrics([{"update": n, "updates": n, "square": -1} for n in (LOG_EVERY, 2 * LOG_EVERY)])
+    append_jsonl(run.path / METRICS, [{"update": n, "updates": n, "square": -1} for n in (LOG_EVERY, 2 * LOG_EVERY)])
     if last_checkpoint is not None:
         run.save_checkpoint({"count": torch.tensor(last_checkpoint)}, {"n_updates": last_checkpoint})
     run_training(Counter(3 * LOG_EVERY), open_run(tmp_path))

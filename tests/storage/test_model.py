@@ -271,7 +271,7 @@ def test_a_run_without_a_checkpoint_may_begin_again(tmp_path: Path) -> None:
 
 def test_a_finished_run_has_its_model_and_no_checkpoint(tmp_path: Path) -> None:
     run, teacher = with_checkpoint(tmp_path), corridor_teacher()
-    run.append_metrics([{"update": 1}])
+    files.append_jsonl(tmp_path / METRICS, [{"update": 1}])
     model = run.finish(teacher.network, teacher.manifest)
     assert run.is_complete
     assert names_in(tmp_path) == sorted(["COMPLETE", "config.json", "manifest.json", METRICS, "model.safetensors"])
@@ -323,7 +323,7 @@ def test_a_checkpoint_without_a_state_is_refused(tmp_path: Path) -> None:
 
 def test_metrics_are_rewound_to_an_update(tmp_path: Path) -> None:
     run = begun(tmp_path)
-    run.append_metrics([{"update": n} for n in (50, 100, 150)])
+    files.append_jsonl(tmp_path / METRICS, [{"update": n} for n in (50, 100, 150)])
     run.rewind_metrics(100)
-    run.append_metrics([{"update": 101}])
+    files.append_jsonl(tmp_path / METRICS, [{"update": 101}])
     assert [row["update"] for row in files.read_jsonl(tmp_path / METRICS)] == [50, 100, 101]

@@ -89,8 +89,8 @@ def test_pickles_in_the_settings_stay_closed(policy: Path, tmp_path: Path) -> No
                 entry[":serialized:"] = bomb
         return json.dumps({**data, "further": {":type:": "x", ":serialized:": bomb}}).encode()
 
-    teacher, _ = read_sb3(rewritten(policy, data=arm), env_id("vector"))
-    expected, _ = read_sb3(policy, env_id("vector"))
+    teacher = read_sb3(rewritten(policy, data=arm), env_id("vector"))
+    expected = read_sb3(policy, env_id("vector"))
     obs = observations(_make_vector().observation_space, 100)
     np.testing.assert_array_equal(teacher.plan(obs).mode(), expected.plan(obs).mode())
 

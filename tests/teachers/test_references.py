@@ -9,7 +9,7 @@ from phr.envs.registry import make_env
 from phr.envs.vector import Start
 from phr.errors import CorruptFileError, UnknownEnvironmentError, UnknownModelError, UnsolvableError, UsageError
 from phr.evaluation.episodes import make_vector, play_episodes
-from phr.teachers.references import resolve, zoo_directory, zoo_names
+from phr.teachers.references import resolve, zoo_directory
 from tests.trained import CORRIDOR, corridor_student, corridor_teacher, saved
 
 OBS = np.eye(5, dtype=np.float32)
@@ -28,7 +28,6 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_zoo_is_named_by_the_environment_variable(zoo: Path) -> None:
     assert zoo_directory() == zoo
-    assert zoo_names() == ["corridor-student", "corridor-teacher"]
 
 
 def test_the_zoo_is_that_of_the_checkout_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

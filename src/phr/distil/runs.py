@@ -34,7 +34,7 @@ from phr.progress import OnProgress, Progress, silent
 from phr.seeding import Streams
 from phr.settings import said_settings
 from phr.storage.driver import run_training
-from phr.storage.model import Model, RunDirectory, load_own
+from phr.storage.model import Model, RunDirectory, load_model
 from phr.teacher.a2c import A2C, A2CConfig
 from phr.teachers.policy import parameter_count
 
@@ -67,7 +67,7 @@ def train_teacher(
         settings["start"] = start.sha256
     run = None if directory is None else RunDirectory(directory, settings, resume=resume)
     if run is not None and run.is_complete:
-        return load_own(run.path, env_id)
+        return load_model(run.path, env_id)
     network = None if start is None else extend_teacher(start.network, 1)
     with closing(A2C(lambda: make_env(env_id), config, network=network)) as training:
         if run is not None and run.has_checkpoint and not training.collector.exact_resume:
@@ -146,7 +146,7 @@ class Distillation:
                     f"{run.path} holds a finished run, whose episodes were not kept in {self.save_episodes_to}; leave "
                     "save_experience out, or record them again in another folder"
                 )
-            model = load_own(run.path, self.env_id)
+            model = load_model(run.path, self.env_id)
         else:
             remarks = Remarks()
             space = logged.observation_space if logged and self.teacher is None else _space_of(self.env_id)

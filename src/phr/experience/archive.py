@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -31,35 +32,29 @@ def save_experience(experience: Experience, path: Path) -> None:
             is_success=np.array([-1 if t.is_success is None else int(t.is_success) for t in trajectories], np.int8),
             **{name: experience.joined(name) for name in _ARRAYS},
         )
+    actions = experience.action_space.to_json()
     description = {
         "format": _FORMAT,
         "env_id": experience.env_id,
-        "origin": None if experience.origin is None else experience.origin.to_json(),
+        "origin": None if experience.origin is None else asdict(experience.origin),
         "n_trajectories": len(trajectories),
         "n_steps": int(experience.lengths.sum()),
         "obs_shape": list(experience.obs_shape),
         "n_actions": experience.n_actions,
         "sha256": sha256_of(path),
+        **({} if actions is None else {"action_space": actions}),
     }
-    if (actions := experience.action_space.to_json()) is not None:
-        description["action_space"] = actions
     write_json(path.with_suffix(".json"), description)
 
 
 def load_experience(path: Path) -> Experience:
-    """Read what `save_experience` wrote, without executing anything in the file.
-
-    Raises:
-        CorruptFileError: If a file is missing, truncated, edited or not written by phr.
-    """
+    """Read what `save_experience` wrote, executing nothing; CorruptFileError if a file is missing, edited or not phr's."""
     path, described = path.with_suffix(".npz"), path.with_suffix(".json")
     description = read_json(described)
     known = isinstance(description, dict) and description.get("format") == _FORMAT
     if not known or not {"env_id", "origin", "sha256"} <= description.keys():
         raise CorruptFileError(f"{described} does not describe phr experience")
-    if not path.is_file():
-        raise CorruptFileError(f"{path} is missing")
-    if sha256_of(path) != description["sha256"]:
+    if path.is_file() and sha256_of(path) != description["sha256"]:  # `read_npz` says that it is missing
         raise CorruptFileError(f"{path} was truncated or edited: its SHA-256 is not the one in its JSON")
     arrays = read_npz(path)
     if missing := {*_ARRAYS, *_ENDS, "lengths"} - set(arrays):

@@ -97,18 +97,14 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Return distinct observations on the planner's own way and off it: every second episode is played at random.
+    """Return 1 to n distinct observations `(m, *shape)` in random order; fewer where the environment has no more.
 
-    The planner looks at every step and takes its most likely action. An environment that refuses a random action is played
-    by the planner alone from then on; one that refuses an action of the planner begins another episode.
-
-    Returns:
-        Shape `(m, *observation_shape)` in random order, 1 <= m <= n; fewer than n where the environment has no more
-        or is slow.
+    The planner looks at every step and takes its most likely action; every second episode is played at random. Where the
+    environment refuses a random action, the planner plays alone from then on; if it refuses the planner's, it begins again.
+    A slow environment gives fewer, too.
     """
     found: dict[bytes, NDArray[Any]] = {}
-    n_steps = episode = 0
-    random_play = True
+    n_steps, episode, random_play = 0, 0, True
     end = time.perf_counter() + _SECONDS
 
     def may_go_on() -> bool:
@@ -117,8 +113,8 @@ def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Ge
     while len(found) < n and may_go_on():
         wanted = min(n, len(found) + max(1, n // _EPISODES))
         env.reset(int(rng.integers(2**31)))
-        done = False
-        while not done and len(found) < wanted and may_go_on():
+        ended = False
+        while not ended and len(found) < wanted and may_go_on():
             obs = env.observe()
             found.setdefault(obs.tobytes(), obs.copy())
             at_random = random_play and episode % 2 == 1
@@ -126,12 +122,17 @@ def meet_observations(planner: Planner, env: SplitEnv, n: int, rng: np.random.Ge
             n_steps += 1
             try:
                 _, terminated, truncated, _ = env.advance(action)
+                ended = terminated or truncated
             except BrokenEnvironmentError:
-                random_play = random_play and not at_random
-                break
-            done = terminated or truncated
+                random_play, ended = random_play and not at_random, True
         episode += 1
     return rng.permutation(np.stack(list(found.values())))
+
+
+def box_of(shape: tuple[int, ...], dtype: np.dtype[Any], *, planes: bool) -> spaces.Box:
+    """Return planes of 0 and 1, or whole numbers as far as their type goes, or floats without bounds."""
+    low, high = (0, 1) if planes else (-np.inf, np.inf) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return spaces.Box(low, high, shape, dtype.type)
 
 
 def random_observations(space: spaces.Box, n: int, rng: np.random.Generator) -> NDArray[Any]:

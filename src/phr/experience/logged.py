@@ -15,15 +15,9 @@ from numpy.typing import NDArray
 from phr.actions import ActionSpace, Discrete
 from phr.envs.registry import make_env
 from phr.envs.split import plannable
-from phr.errors import (
-    CorruptFileError,
-    IncompatibleModelError,
-    MissingExtraError,
-    UnknownModelError,
-    UnsupportedEnvironmentError,
-    UsageError,
-)
+from phr.errors import CorruptFileError, IncompatibleModelError, MissingExtraError, UnknownModelError, UsageError
 from phr.experience.archive import load_experience
+from phr.experience.collect import box_of
 from phr.experience.success import success_word
 from phr.experience.trajectory import Experience, Trajectory
 from phr.experience.untrusted import check_hdf5
@@ -74,7 +68,7 @@ def _read(dataset: Any, name: str) -> tuple[str, Experience, spaces.Box]:
     first = int(acted.start) if isinstance(acted, spaces.Discrete) else 0
     try:
         actions = Discrete(int(acted.n)) if isinstance(acted, spaces.Discrete) else plannable(acted, repr(name))
-    except UnsupportedEnvironmentError as error:
+    except UsageError as error:  # the actions are none to plan in
         raise IncompatibleModelError(f"the dataset {error}") from error
     if not isinstance(space, spaces.Box | spaces.Discrete):
         raise IncompatibleModelError(f"the dataset {name!r} has observations {space}; phr reads Box and Discrete ones")
@@ -131,11 +125,7 @@ def _trajectory(episode: Any, space: spaces.Box | spaces.Discrete, acted: Action
 
 @dataclass(frozen=True, eq=False)
 class Logged:
-    """Episodes and their spaces; `identity` is a hash of the episodes.
-
-    Attributes:
-        env_id_from_file: Whether the environment id comes from the file, and not from the user.
-    """
+    """Episodes, of which `identity` is a hash, and their spaces; `env_id_from_file`: the id does not come from the user."""
 
     name: str
     identity: str
@@ -173,10 +163,9 @@ def load_logged(reference: str | Path | None, env_id: str | None = None) -> Logg
         space, actions = env.observation_space, env.action_space
     own = logged.observation_space
     if (own.shape, own.dtype, logged.action_space) != (space.shape, space.dtype, actions):
-        raise IncompatibleModelError(
-            f"{name} has observations {own.shape} of {own.dtype} and {logged.action_space}, "
-            f"{env_id} has {space.shape} of {space.dtype} and {actions}"
-        )
+        found = f"{own.shape} of {own.dtype} and {logged.action_space}"
+        wanted = f"{space.shape} of {space.dtype} and {actions}"
+        raise IncompatibleModelError(f"{name} has observations {found}, {env_id} has {wanted}")
     experience = replace(logged.experience, env_id=env_id)
     return replace(logged, experience=experience, observation_space=space, env_id_from_file=False)
 
@@ -184,7 +173,5 @@ def load_logged(reference: str | Path | None, env_id: str | None = None) -> Logg
 def space_of(experience: Experience) -> spaces.Box:
     """Return a Box of the observations: bytes are 0/1 planes if none is larger, else 0 .. 255; numbers are unbounded."""
     dtype = experience.trajectories[0].obs.dtype
-    low, high = (-np.inf, np.inf) if dtype.kind == "f" else (0, 1)
-    if dtype.kind not in "bf" and not (dtype == np.uint8 and all(each.obs.max() <= 1 for each in experience.trajectories)):
-        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-    return spaces.Box(low, high, experience.obs_shape, dtype.type)
+    planes = dtype.kind == "b" or (dtype == np.uint8 and all(each.obs.max() <= 1 for each in experience.trajectories))
+    return box_of(experience.obs_shape, dtype, planes=planes)

@@ -32,9 +32,8 @@ def success_word(value: object, where: str) -> bool | None:
         except Exception:  # whatever an `__array__` raises: tensors with a gradient or on another device
             return None
         if elements.size > 1:
-            raise BrokenEnvironmentError(
-                f"{where}: info['is_success'] must be one value for the episode, got {elements.size} elements; return a bool"
-            )
+            found = f"{elements.size} elements; return a bool"
+            raise BrokenEnvironmentError(f"{where}: info['is_success'] must be one value for the episode, got {found}")
         value = elements.item() if elements.size else None
     is_word = isinstance(value, Real | np.bool_) and value in (0, 1)
     return bool(value) if is_word else None
@@ -43,11 +42,8 @@ def success_word(value: object, where: str) -> bool | None:
 def reported_success(env: SplitEnv, info: Mapping[str, Any], *, terminated: bool, last_reward: float) -> bool | None:
     """Return what an environment reports about an episode that has ended; None where it reports nothing.
 
-    The report is `info["is_success"]` of the last step, as in Stable-Baselines3. MiniGrid reports through its reward, which
-    is positive at the goal and 0 for every other end.
-
-    Raises:
-        BrokenEnvironmentError: If the report contains more than one element.
+    The report is `info["is_success"]` of the last step, as in Stable-Baselines3; BrokenEnvironmentError if it contains more
+    than one element. MiniGrid reports through its reward, which is positive at the goal and 0 for every other end.
     """
     word = success_word(info.get("is_success"), f"{env.env_id}: step()")
     if word is None and env.family == "grid" and last_reward >= 0:
@@ -81,28 +77,17 @@ def judge_episodes(
     returns: Sequence[float] | NDArray[Any],
     reward_range: tuple[float, float],
 ) -> Judgement:
-    """Decide which episodes of a set were successes.
+    """Decide which episodes of a set were successes; `reward_range` is the least and the greatest reward of any step.
 
-    The environment's report counts. Without one, an episode was a success if it terminated with a positive last reward,
-    provided that this rule separates good episodes from bad ones. It does not where every reward is 0 or every reward is
-    positive (CartPole), where rewards are costs (Acrobot), where no episode ends by itself (HalfCheetah), and where episodes
-    end because something failed (see `_against_the_rule`).
-
-    Args:
-        reported: From `reported_success`.
-        terminated: Whether the episodes ended by themselves rather than by a limit.
-        last_rewards: Reward of each episode's last step.
-        returns: Sum of each episode's rewards.
-        reward_range: Least and greatest reward of any step.
-
-    Source: The rule is that of Wagner et al. 2021 (arXiv:2106.10075).
+    The environment's report counts (`reported_success`). Without one, an episode was a success if it terminated with a
+    positive last reward, the rule of Wagner et al. 2021 (arXiv:2106.10075), provided that this separates good episodes from
+    bad ones. It does not where every reward is 0 or every reward is positive (CartPole), where rewards are costs (Acrobot),
+    where no episode ends by itself (HalfCheetah), and where episodes end because something failed (`_against_the_rule`).
     """
     if None not in reported:
         return Judgement(tuple(reported), "successes as the environment reports them")
-    by_rule = tuple(
-        ended and last > 0 if word is None else word
-        for word, ended, last in zip(reported, terminated, last_rewards, strict=True)
-    )
+    each = zip(reported, terminated, last_rewards, strict=True)
+    by_rule = tuple(ended and last > 0 if word is None else word for word, ended, last in each)
     against = _against_the_rule(np.array(by_rule, bool), np.array(terminated, bool), np.array(returns), reward_range)
     if against is None:
         return Judgement(by_rule, "terminated with a positive last reward")
@@ -178,15 +163,13 @@ def select_episodes(experience: Experience, keep: Keep = "auto") -> Selection:
     )
     if judged.n_successes is None:
         if keep == "successes":
-            raise SettingError(
-                f"keep='successes' needs to know which episodes were successes, and {judged.reason}; use keep='all' or a "
-                "quantile of returns, or let the environment report info['is_success'] in its last step"
+            ways = (
+                "use keep='all' or a quantile of returns, or let the environment report info['is_success'] in its last step"
             )
+            raise SettingError(f"keep='successes' needs to know which episodes were successes, and {judged.reason}; {ways}")
         return Selection(np.ones(n, bool), False, f"kept all {n} episodes, because success is unknown: {judged.reason}")
     if not judged.n_successes:
-        raise NoSuccessError(
-            f"none of {n} episodes was a success ({judged.reason}); train the teacher longer or choose another, or keep "
-            "episodes whatever their outcome with keep='all'"
-        )
+        ways = "train the teacher longer or choose another, or keep episodes whatever their outcome with keep='all'"
+        raise NoSuccessError(f"none of {n} episodes was a success ({judged.reason}); {ways}")
     kept = np.array(judged.success, bool)
     return Selection(kept, True, f"kept {judged.n_successes} of {n} episodes: {judged.reason}")

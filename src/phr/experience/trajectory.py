@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError
 class Origin:
     """Which teacher recorded an experience, and how; enough to record it again.
 
-    `teacher_id` is the SHA-256 of the teacher's model file, or its name without one. `prefix` is the fewest and the most
-    random, unrecorded actions before each episode. `sampled`: the teacher sampled instead of taking its most likely actions.
+    `teacher_id` is the SHA-256 of the teacher's model file, or its name without one; `prefix`: the fewest and the most
+    random, unrecorded actions before each episode; `sampled`: actions were drawn instead of the most likely ones taken.
     """
 
     teacher: str
@@ -27,10 +27,6 @@ class Origin:
     prefix: tuple[int, int]
     sampled: bool
     versions: dict[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**asdict(self), "prefix": list(self.prefix)}
 
     @classmethod
     def from_json(cls, values: Any) -> Origin:
@@ -48,16 +44,10 @@ _KINDS = {"obs": "biuf", "actions": "iuf", "teacher_logits": "f", "rewards": "bi
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """One episode. The terminal observation takes no action, so it is not part of it.
+    """One episode: an entry a step in every array. The terminal observation takes no action, so it is not part of it.
 
-    Attributes:
-        obs: Observations that were acted on, shape `(length, *observation_shape)`.
-        actions: The actions taken there, shape `(length, *action_shape)`: int64, or float32 for continuous ones.
-        teacher_logits: The teacher's outputs at those observations, float32, shape `(length, n_outputs)`: logits, or for
-            continuous actions its actions before they were clipped to the bounds.
-        rewards: float32, shape `(length,)`.
-        is_success: What the environment reports (see `reported_success`); None where it reports nothing.
-
+    `actions`, `(length, *action_shape)`, are int64, or float32 for continuous ones. `teacher_logits`, float32 of shape
+    `(length, n_outputs)`, are logits, or continuous actions before they were clipped to the bounds; rewards are float32.
     Arrays of similar dtypes are converted. InvalidDataError if they do not fit together, NonFiniteError for NaN or infinity.
     """
 
@@ -70,7 +60,7 @@ class Trajectory:
     is_success: bool | None = None
 
     def __post_init__(self) -> None:
-        lengths = {name: len(getattr(self, name)) for name in ("obs", "actions", "teacher_logits", "rewards")}
+        lengths = {name: len(getattr(self, name)) for name in _KINDS}
         if len(set(lengths.values())) != 1 or not self.length:
             raise InvalidDataError(f"a trajectory needs one entry per step in every array, got {lengths}")
         if self.teacher_logits.ndim != 2:
@@ -82,15 +72,11 @@ class Trajectory:
                 raise InvalidDataError(f"{name} of a trajectory must have a dtype of kind {kinds!r}, got {found}")
         if self.actions.ndim == 1:
             Discrete(self.teacher_logits.shape[1]).check(self.actions)
-        dtypes: dict[str, Any] = {
-            "obs": self.obs.dtype.newbyteorder("="),
-            "actions": np.int64 if self.actions.dtype.kind in "iu" else np.float32,
-            "teacher_logits": np.float32,
-            "rewards": np.float32,
-        }
-        for name, dtype in dtypes.items():
+        number = np.int64 if self.actions.dtype.kind in "iu" else np.float32
+        dtypes: dict[str, Any] = {"obs": self.obs.dtype.newbyteorder("="), "actions": number}
+        for name in _KINDS:
             with np.errstate(over="ignore"):  # what float32 does not hold is refused below
-                object.__setattr__(self, name, getattr(self, name).astype(dtype, copy=False))
+                object.__setattr__(self, name, getattr(self, name).astype(dtypes.get(name, np.float32), copy=False))
             values = getattr(self, name)
             if values.dtype.kind == "f" and not (finite := np.isfinite(values.reshape(self.length, -1)).all(axis=1)).all():
                 raise NonFiniteError(f"{name} contains NaN or Inf at step {finite.argmin()} of {self.length} (from 0)")
@@ -110,9 +96,7 @@ class Trajectory:
 class Experience:
     """Trajectories of one teacher in one environment; InvalidDataError if there is none, or if they disagree.
 
-    Attributes:
-        origin: None where it is unknown.
-        actions_in: Their action space; None for Discrete with an action for each logit.
+    `actions_in` is their action space, None for Discrete with an action for each logit.
     """
 
     env_id: str

@@ -12,8 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from phr.errors import NonFiniteError
+from phr.files import append_jsonl
 from phr.progress import OnProgress, Progress, silent
-from phr.storage.model import RunDirectory
+from phr.storage.model import METRICS, RunDirectory
 
 LOG_EVERY = 50
 """Updates between two rows of metrics."""
@@ -57,9 +58,7 @@ def run_training(
 ) -> None:
     """Advance a training to its end, from the run's checkpoint if there is one; without a run nothing is written.
 
-    Raises:
-        NonFiniteError: If a loss or gradient is not finite; the last good checkpoint stays.
-        KeyboardInterrupt: If Ctrl-C is pressed, after a checkpoint.
+    NonFiniteError if a loss or gradient is not finite: the last good checkpoint stays. Ctrl-C raises after a checkpoint.
     """
     if run is not None:
         run.begin()
@@ -79,7 +78,7 @@ def run_training(
                 is_due = values and (values.keys() & RARE_METRICS or training.n_updates % LOG_EVERY == 0 or training.done)
                 if run is not None and is_due:
                     at, values = training.progress(), values | training.averages()
-                    run.append_metrics([{"update": training.n_updates, at.unit: at.done, **values}])
+                    append_jsonl(run.path / METRICS, [{"update": training.n_updates, at.unit: at.done, **values}])
                     if board is not None:
                         for name, value in values.items():
                             board.add_scalar(name, value, at.done)
@@ -97,8 +96,8 @@ def run_training(
 def deferred_interrupt() -> Iterator[list[int]]:
     """Let the present update finish when Ctrl-C is pressed: the list is no longer empty, and the block's end raises.
 
-    Otherwise network, optimizer and environments would stop at different moments. A second Ctrl-C interrupts at once.
-    Outside the main thread, where no signal arrives, this does nothing.
+    Otherwise network, optimizer and environments would stop at different moments. A second Ctrl-C interrupts at once. No
+    signal arrives outside the main thread.
     """
     pressed: list[int] = []
 

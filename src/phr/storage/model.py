@@ -12,16 +12,7 @@ from torch import Tensor
 
 from phr.envs.registry import env_id_of_file
 from phr.errors import CorruptFileError, IncompatibleModelError, OutputDirectoryError
-from phr.files import (
-    append_jsonl,
-    check_directory,
-    ensure_directory,
-    read_json,
-    read_jsonl,
-    sha256_of,
-    write_json,
-    write_text,
-)
+from phr.files import check_directory, ensure_directory, read_json, read_jsonl, sha256_of, write_json, write_text
 from phr.manifest import COMPLETE, Manifest
 from phr.networks.policy import NetworkConfig, PlanNetwork, TorchPlanner, blank_network
 from phr.storage.tensors import file_sha256, load_tensors, network_tensors, restore_network, save_tensors
@@ -31,13 +22,9 @@ CONFIG, MODEL, CHECKPOINT, METRICS = "config.json", "model.safetensors", "checkp
 
 @dataclass(frozen=True)
 class Model:
-    """A network and its manifest.
+    """A network, in evaluation mode, and its manifest; `directory` is its folder on disk, if it has one.
 
-    Attributes:
-        network: In evaluation mode.
-        manifest: Its description.
-        directory: Its folder on disk, None if there is none.
-        env_id_from_file: Whether its environment id comes from a file, which may name untrusted code, not from the user.
+    `env_id_from_file`: its environment's id does not come from the user; a file may name untrusted code.
     """
 
     network: PlanNetwork
@@ -66,11 +53,7 @@ class Model:
         return self.manifest.env_id
 
     def where(self, env_id: str | None = None, name: str = "") -> str:
-        """Return the id of the environment to act in: the user's, else its own.
-
-        Raises:
-            UsageError: If the user gives none and the id in the file would run code.
-        """
+        """Return the id of the environment to act in: the user's, else its own; UsageError if a file's would run code."""
         chosen = env_id or (None if self.env_id_from_file else self.env_id)
         return env_id_of_file(self.env_id, chosen, name or str(self.directory))
 
@@ -86,12 +69,10 @@ def save_model(directory: Path, network: PlanNetwork, manifest: Manifest) -> Mod
     return Model(network.eval(), manifest, directory)
 
 
-def load_model(directory: Path) -> Model:
-    """Read a finished run's model, checking every file against its hash.
+def load_model(directory: Path, env_id: str | None = None) -> Model:
+    """Read a finished run's model, checking every file against its hash; `env_id` is the environment that the user named.
 
-    Raises:
-        CorruptFileError: If something is missing, truncated or edited.
-        IncompatibleModelError: If the weights do not fit the network that the manifest describes.
+    CorruptFileError if something is missing, truncated or edited; IncompatibleModelError if weights do not fit the manifest.
     """
     if not (directory / COMPLETE).exists():
         hint = "; its run can be resumed with --resume" if (directory / CHECKPOINT).exists() else ""
@@ -103,18 +84,11 @@ def load_model(directory: Path) -> Model:
     found = (config.obs_shape, config.n_actions, config.horizon)
     listed = (manifest.obs_shape, manifest.n_actions, manifest.horizon)
     if found != listed or config.actions != manifest.actions:
-        raise IncompatibleModelError(
-            f"{directory}: the manifest lists (observation, actions, horizon) {listed}, its network {found}"
-        )
+        differ = f"lists (observation, actions, horizon) {listed}, its network {found}"
+        raise IncompatibleModelError(f"{directory}: the manifest {differ}")
     network = blank_network(config)
     restore_network(network, load_tensors(directory / MODEL)[0], prefix="")
-    return Model(network.eval(), manifest, directory, env_id_from_file=True)
-
-
-def load_own(directory: Path, env_id: str) -> Model:
-    """Read the model of a run in an environment that the user named; for errors see `load_model`."""
-    model = load_model(directory)
-    return replace(model, env_id_from_file=model.env_id != env_id)
+    return Model(network.eval(), manifest, directory, env_id_from_file=manifest.env_id != env_id)
 
 
 class RunDirectory:
@@ -170,10 +144,6 @@ class RunDirectory:
         if not isinstance(state, dict):
             raise CorruptFileError(f"{self._checkpoint} contains no training state")
         return tensors, state
-
-    def append_metrics(self, rows: list[dict[str, Any]]) -> None:
-        """Add rows to `metrics.jsonl`."""
-        append_jsonl(self.path / METRICS, rows)
 
     def rewind_metrics(self, n_updates: int) -> None:
         """Drop the rows written after the checkpoint that a resumed run starts from."""

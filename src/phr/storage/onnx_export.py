@@ -1,8 +1,4 @@
-"""Export to ONNX, and the check that the exported model matches torch.
-
-One file contains the cast and the scaling of the observation, all heads in one output, a free batch axis, the manifest, and
-a hash over all of it (`phr.acting.onnx_file`).
-"""
+"""Export to ONNX, with the manifest and a hash (`phr.acting.onnx_file`), and the check that the result matches torch."""
 
 from __future__ import annotations
 
@@ -27,17 +23,10 @@ from phr.acting.runtime import OBS, PLAN_LOGITS, OnnxPlanner, load_runtime
 from phr.actions import ActionSpace, Continuous, action_space_of
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
-from phr.errors import (
-    ExportMismatchError,
-    IncompatibleModelError,
-    MissingExtraError,
-    OutputDirectoryError,
-    SettingError,
-    UsageError,
-)
+from phr.errors import ExportMismatchError, MissingExtraError, OutputDirectoryError, SettingError, UsageError
 from phr.evaluation.evaluate import check_fits
-from phr.experience.collect import meet_observations, random_observations
-from phr.files import atomic_path, ensure_directory
+from phr.experience.collect import box_of, meet_observations, random_observations
+from phr.files import atomic_path, check_file_target, ensure_directory
 from phr.manifest import Manifest, library_versions
 from phr.networks.policy import PlanNetwork
 from phr.plan import NetworkPlan, Planner
@@ -60,12 +49,7 @@ _WORDS = {False: ("logits", ""), True: ("actions", " of half the range")}
 
 @dataclass(frozen=True)
 class Agreement:
-    """Difference between two planners that choose the same actions.
-
-    Attributes:
-        max_difference: Largest difference between two logits, or two actions in units of half their range.
-        max_logit: Largest absolute logit or action.
-    """
+    """Largest difference of outputs, counted as in `TOLERANCE`, and largest output of two planners that plan the same."""
 
     n_observations: int
     max_difference: float
@@ -74,13 +58,9 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Parity:
-    """Comparison of an exported model with torch.
+    """Comparison of an exported model with torch on drawn and on real observations.
 
-    Attributes:
-        random: On observations drawn from the observation space.
-        real: On observations of its environment; None where it cannot be made.
-        without_env: Why it cannot be made.
-        continuous: Whether actions are continuous.
+    `without_env` is why its environment cannot be made, where `real` is None; `continuous` describes the actions.
     """
 
     random: Agreement
@@ -91,26 +71,20 @@ class Parity:
     def __str__(self) -> str:
         what, unit = _WORDS[self.continuous]
         parts = [
-            f"within {found.max_difference:.1e}{unit} on {found.n_observations} {kind} observations ({what} up to "
-            f"{found.max_logit:.0f})"
-            for kind, found in (("real", self.real), ("random", self.random))
-            if found is not None
+            f"within {at.max_difference:.1e}{unit} on {at.n_observations} {kind} ({what} up to {at.max_logit:.0f})"
+            for kind, at in (("real observations", self.real), ("random observations", self.random))
+            if at is not None
         ]
-        sizes = ", ".join(map(str, BATCH_SIZES))
         same = "" if self.continuous else "every argmax equal, "
-        line = f"matches torch at batch sizes {sizes}: {same}{what} {', '.join(parts)}"
+        line = f"matches torch at batch sizes {', '.join(map(str, BATCH_SIZES))}: {same}{what} {', '.join(parts)}"
         return f"{line}; no real observations, because {self.without_env}" if self.without_env else line
 
 
 @dataclass(frozen=True)
 class Int8Cost:
-    """Agreement of the int8 plan with the float plan, on real observations.
+    """Agreement of the int8 plan with the float plan on real observations: fractions of all actions, and of each step's.
 
-    Attributes:
-        agreement: Fraction of all planned actions.
-        agreement_per_head: The same for each step of the plan.
-        max_difference: Largest difference between two logits, or two numbers of continuous actions.
-        held_out: Whether the ranges were chosen on different observations.
+    `max_difference` is the largest between two outputs; `held_out`: the ranges were chosen on other observations.
     """
 
     agreement: float
@@ -180,14 +154,12 @@ def check_parity(torch_planner: Planner, onnx_planner: Planner, obs: NDArray[Any
             worst = max(worst, float((np.abs(expected - got) / units).max()))
             largest = max(largest, float(np.abs(expected).max()))
             if worst > allowed:
-                raise ExportMismatchError(
-                    f"the exported model differs from torch: two {what} by {worst:.2e}{unit} at batch size "
-                    f"{size}, {allowed:.0e} is allowed; nothing was written"
-                )
+                differ = f"two {what} by {worst:.2e}{unit} at batch size {size}, {allowed:.0e} is allowed"
+                raise ExportMismatchError(f"the exported model differs from torch: {differ}; nothing was written")
             if not actions.agree(actions.plan(expected).mode(), actions.plan(got).mode()).all():
+                differ = f"at batch size {size}, although no two {what} differ by more than {worst:.2e}{unit}"
                 raise ExportMismatchError(
-                    f"the exported model plans another action than torch at batch size {size}, although no two {what} "
-                    f"differ by more than {worst:.2e}{unit}; nothing was written"
+                    f"the exported model plans another action than torch {differ}; nothing was written"
                 )
     return Agreement(len(obs), worst, largest)
 
@@ -207,8 +179,7 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False, env_id: str | No
     if out.suffix != ".onnx":
         raise SettingError(f"out must be a file named ….onnx, got {out}")
     ensure_directory(out.parent)
-    if out.is_dir():
-        raise OutputDirectoryError(f"{out} is a folder; name a file")
+    check_file_target(out)
     env, without_env = _environment(model, env_id)
     with nullcontext() if env is None else env:
         if int8 and env is None:
@@ -233,12 +204,7 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False, env_id: str | No
 
 
 def onnx_planner(model: Model) -> OnnxPlanner:
-    """Return the model as onnxruntime runs it, without a file, after a comparison with torch on random observations.
-
-    Raises:
-        MissingExtraError: If the exporter is not installed.
-        ExportMismatchError: If it differs from torch.
-    """
+    """Return the model as onnxruntime runs it, without a file; for errors see `onnx_bytes` and `check_parity`."""
     planner = OnnxPlanner(onnx_bytes(model), export_manifest(model))
     _compare_at_random(model, planner, _space_of(model), Streams(0).rng("export"))
     return planner
@@ -262,10 +228,9 @@ def export_manifest(model: Model) -> Manifest:
 
 
 def onnx_bytes(model: Model) -> bytes:
-    """Return the network as a serialised ONNX model, tensors inside; the same weights give the same bytes.
+    """Return the network as serialised ONNX, from the observation's cast and scaling to all heads in one output.
 
-    Raises:
-        MissingExtraError: If the exporter is not installed.
+    The same weights give the same bytes, tensors inside. MissingExtraError without the exporter.
     """
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
@@ -313,7 +278,7 @@ def _environment(model: Model, env_id: str | None) -> tuple[SplitEnv | None, str
         return None, str(error)
     try:
         check_fits(model.planner, env)
-    except IncompatibleModelError:
+    except UsageError:
         env.close()
         return None, f"{env.env_id} has other spaces here than the model was made for"
     return env, ""
@@ -321,14 +286,9 @@ def _environment(model: Model, env_id: str | None) -> tuple[SplitEnv | None, str
 
 def _space_of(model: Model) -> spaces.Box:
     """The observation space as far as the manifest records it: bytes end at 255 or 1, other numbers are unbounded."""
-    manifest, dtype = model.manifest, np.dtype(model.manifest.obs_dtype)
-    if dtype.kind == "f":
-        low, high = -np.inf, np.inf
-    elif dtype.itemsize > 1:
-        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-    else:
-        low, high = 0, 1 if manifest.obs_spec.scale == 1.0 else 255
-    return spaces.Box(low, high, manifest.obs_shape, dtype.type)
+    dtype = np.dtype(model.manifest.obs_dtype)
+    planes = dtype.itemsize == 1 and model.manifest.obs_spec.scale == 1.0
+    return box_of(model.manifest.obs_shape, dtype, planes=planes)
 
 
 def quantize(data: bytes, manifest: Manifest, obs: NDArray[Any]) -> tuple[bytes, Int8Cost]:
@@ -342,8 +302,7 @@ def quantize(data: bytes, manifest: Manifest, obs: NDArray[Any]) -> tuple[bytes,
     rounded = _static(data, calibration)
     planners = [OnnxPlanner(each, manifest) for each in (data, rounded)]
     exact, near = (np.concatenate([each.plan(batch).outputs for batch in _batches(measured)]) for each in planners)
-    actions = (manifest.actions.plan(each).mode() for each in (exact, near))
-    agreeing = manifest.actions.agree(*actions).mean(axis=0, dtype=np.float64)
+    agreeing = manifest.actions.agree(*(manifest.actions.plan(each).mode() for each in (exact, near))).mean(0, np.float64)
     return rounded, Int8Cost(
         agreement=round(float(agreeing.mean()), 6),
         agreement_per_head=tuple(round(value, 6) for value in agreeing.tolist()),
@@ -357,12 +316,11 @@ def _static(data: bytes, obs: NDArray[Any]) -> bytes:
     import onnx
     from onnxruntime import quantization
 
-    batches = _batches(obs)
+    batches = ({OBS: batch} for batch in _batches(obs))
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
         def get_next(self) -> dict[str, NDArray[Any]] | None:
-            batch = next(batches, None)
-            return None if batch is None else {OBS: batch}
+            return next(batches, None)
 
     with quiet(), tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "int8.onnx"
@@ -385,8 +343,7 @@ def quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logging.disable(before)

@@ -77,9 +77,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     """Restore what `optimizer_tensors` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        prefix, _, rest = key.partition(".")
-        if prefix == "optimizer":
-            index, _, name = rest.partition(".")
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
             state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 

@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace
 from phr.envs.registry import find_factory, make_env
-from phr.envs.split import SplitEnv
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
 from phr.observations import ObservationSpec
 from phr.plan import Planner
@@ -83,14 +81,10 @@ NOTHING_SAID = Reading()
 
 @dataclass(frozen=True)
 class Actor:
-    """A planner and its environment.
+    """A planner and its environment; `reference` is the user's text.
 
-    Attributes:
-        reference: The user's text.
-        backend: What computes the plans.
-        commitment: Default number of actions to execute per look; None for the whole horizon.
-        model: The network and its manifest, None for other planners.
-        identity: For planners without a model: a hash of the source, else a name; empty where unknown.
+    `commitment` is the default number of actions to execute per look, None for the whole horizon. `identity` is for planners
+    without a `model`: a hash of the source, else a name; empty where unknown.
     """
 
     reference: str
@@ -136,7 +130,8 @@ def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Actor:
     if env_id is None:
         raise UsageError(f"{name} does not record its environment; add --env-id ID (a Gymnasium id, or module:factory)")
     if is_sb3(reference):
-        teacher = _read_zip(Path(name), env_id, reading)
+        statistics = None if reading.normalize is None else load_normalization(Path(reading.normalize))
+        teacher = read_sb3(Path(name), env_id, activation=reading.activation, normalization=statistics)
         return Actor(name, teacher, env_id, "torch", identity=teacher.identity)
     if is_file and backend == "python" and not isinstance(policy, nn.Module):
         policy = _made_by(policy, name, env_id)
@@ -144,22 +139,16 @@ def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Actor:
     if isinstance(policy, Planner):
         return Actor(name, policy, env_id, backend, identity=identity)
     with make_env(env_id) as env:
-        sample = _sample_of(env)
+        first = []
+        for seed in range(_RESETS):  # no action is executed, as some may be illegal
+            env.reset(seed)
+            first.append(env.observe().copy())
+        sample = np.stack(first * (_SAMPLE // _RESETS))
         if backend == "onnx":
             policy.choose_output(sample, env.action_space)
-        spec = ObservationSpec.of(env.observation_space)
-        teacher = teacher_of(policy, sample, spec, env.action_space, name, env.shown)
+        teacher = teacher_of(policy, sample, ObservationSpec.of(env.observation_space), env.action_space, name, env.shown)
     teacher.identity = identity
     return Actor(name, teacher, env_id, backend, identity=identity)
-
-
-def _read_zip(path: Path, env_id: str, reading: Reading) -> PolicyTeacher:
-    """Read a policy; its identity depends on all that it was read with."""
-    normalization = None if reading.normalize is None else load_normalization(Path(reading.normalize))
-    teacher, sha256 = read_sb3(path, env_id, activation=reading.activation, normalization=normalization)
-    parts = [sha256, reading.activation or "", "" if normalization is None else normalization.identity]
-    teacher.identity = hashlib.sha256(" ".join(parts).encode()).hexdigest() if any(parts[1:]) else sha256
-    return teacher
 
 
 def _made_by(factory: Any, name: str, env_id: str) -> Any:
@@ -168,9 +157,8 @@ def _made_by(factory: Any, name: str, env_id: str) -> Any:
         raise UnknownModelError(f"{name} is a {type(factory).__name__}, not a function that makes a policy")
     names, needed = arguments_of(factory)
     if len(needed) > 1:
-        raise IncompatibleModelError(
-            f"{name} needs {', '.join(needed)}; a factory is called with nothing, or with the environment"
-        )
+        wanted = ", ".join(needed)
+        raise IncompatibleModelError(f"{name} needs {wanted}; a factory is called with nothing, or with the environment")
     try:
         if needed or names[:1] == ["env"]:
             with make_env(env_id) as env:
@@ -180,22 +168,11 @@ def _made_by(factory: Any, name: str, env_id: str) -> Any:
     except UsageError:
         raise
     except Exception as error:  # the user's own code
-        raise IncompatibleModelError(
-            f"{name} made no policy: {type(error).__name__}: {error} (it is called with nothing, or with the environment, "
-            "and returns the policy)"
-        ) from error
+        reason = f"{type(error).__name__}: {error} (it is called with nothing, or with the environment)"
+        raise IncompatibleModelError(f"{name} made no policy: {reason}") from error
     if not isinstance(policy, Planner) and not callable(policy):
         raise IncompatibleModelError(f"{name} returned a {type(policy).__name__}, not a torch module or a function")
     return policy
-
-
-def _sample_of(env: SplitEnv) -> NDArray[Any]:
-    """Return the first observations of a few episodes, repeated; no action is executed, as some may be illegal."""
-    first = []
-    for seed in range(_RESETS):
-        env.reset(seed)
-        first.append(env.observe().copy())
-    return np.stack(first * (_SAMPLE // _RESETS))
 
 
 def name_of(reference: Any) -> str:

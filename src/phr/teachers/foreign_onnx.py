@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from phr.acting.onnx_file import read_plain_onnx
 from phr.acting.runtime import NUMPY_TYPES, session_options
 from phr.actions import ActionSpace
-from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, NonFiniteError
+from phr.errors import CorruptFileError, IncompatibleModelError, NonFiniteError, PhrError
 from phr.teachers.policy import kind_of
 
 
@@ -29,9 +29,8 @@ class OnnxPolicy:
             raise CorruptFileError(f"{name} cannot be run by onnxruntime: {error}") from error
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
-            raise IncompatibleModelError(
-                f"{name} must have one input, got {len(inputs)} (recurrent and action-masked policies cannot be distilled)"
-            )
+            found = f"{len(inputs)} (recurrent and action-masked policies cannot be distilled)"
+            raise IncompatibleModelError(f"{name} must have one input, got {found}")
         self._outputs, self._output = [each.name for each in self._session.get_outputs()], 0
         self._input, self._shape = inputs[0].name, inputs[0].shape
         if inputs[0].type not in NUMPY_TYPES:
@@ -48,22 +47,17 @@ class OnnxPolicy:
         answers = self._ask(sample)
         fitting = [index for index, answer in enumerate(answers) if self._fits(answer, len(sample), space)]
         if len(fitting) != 1:
-            found = [
-                f"{name!r} ({each.dtype} of shape {each.shape})" for name, each in zip(self._outputs, answers, strict=True)
-            ]
-            raise IncompatibleModelError(
-                f"{self._name} has {len(found)} outputs, of which {len(fitting)} fit {space}: {', '.join(found)}. Export "
-                "the logits or the actions alone."
-            )
+            named = zip(self._outputs, answers, strict=True)
+            found = ", ".join(f"{name!r} ({each.dtype} of shape {each.shape})" for name, each in named)
+            fit = f"{len(answers)} outputs, of which {len(fitting)} fit {space}"
+            raise IncompatibleModelError(f"{self._name} has {fit}: {found}. Export the logits or the actions alone.")
         self._output = fitting[0]
 
     def _fits(self, answer: NDArray[Any], batch: int, space: ActionSpace) -> bool:
         try:
             kind_of(answer, batch, space, self._name)
-        except (IncompatibleModelError, InvalidDataError):
-            return False
-        except NonFiniteError:
-            return True  # its shape fits; the caller raises
+        except PhrError as error:
+            return isinstance(error, NonFiniteError)  # its shape fits; the caller raises
         return True
 
     def __call__(self, obs: NDArray[Any]) -> NDArray[Any]:
@@ -76,18 +70,16 @@ class OnnxPolicy:
             not isinstance(side, int) or side == there for side, there in zip(self._shape[1:], obs.shape[1:], strict=True)
         )
         if not fits or not (self._dtype.kind == "f" or np.can_cast(obs.dtype, self._dtype, "safe")):
-            raise IncompatibleModelError(
-                f"{self._name} reads {self._dtype} of shape {self._shape}, got {obs.dtype} of {obs.shape}"
-            )
+            wanted = f"{self._dtype} of shape {self._shape}"
+            raise IncompatibleModelError(f"{self._name} reads {wanted}, got {obs.dtype} of {obs.shape}")
         with np.errstate(over="ignore"):
             obs = np.ascontiguousarray(obs, self._dtype)
         if self._dtype.kind == "f" and not np.isfinite(obs).all():
             raise NonFiniteError(f"{self._name} reads {self._dtype}, and an observation contains a number too large for it")
         one_by_one = isinstance(self._shape[0], int) and len(obs) != self._shape[0]
         if one_by_one and self._shape[0] != 1:
-            raise IncompatibleModelError(
-                f"{self._name} reads batches of {self._shape[0]} only; export it with a dynamic batch"
-            )
+            only = f"batches of {self._shape[0]} only"
+            raise IncompatibleModelError(f"{self._name} reads {only}; export it with a dynamic batch")
         parts = np.split(obs, len(obs)) if one_by_one else [obs]
         try:
             answers = zip(*(self._session.run(None, {self._input: part}) for part in parts), strict=True)

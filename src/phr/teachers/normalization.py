@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import pickle
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, UnknownModelError, UsageError
 from phr.experience.untrusted import read_npz
@@ -40,6 +41,15 @@ class Normalization:
         if not finite or (self.var < 0).any() or (self.var + self.epsilon <= 0).any() or self.clip_obs <= 0:
             raise InvalidDataError("normalization needs finite means, positive variances and a positive clip_obs")
 
+    @cached_property
+    def _scaling(self) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self.mean), torch.from_numpy(np.sqrt(self.var + self.epsilon))
+
+    def apply(self, obs: Tensor) -> Tensor:
+        """Return normalised observations: computed in float64, as in Stable-Baselines3, then float32."""
+        mean, deviation = self._scaling
+        return ((obs.double() - mean) / deviation).clamp(-self.clip_obs, self.clip_obs).float()
+
     def save(self, path: Path) -> None:
         """Write an .npz of plain arrays; equal statistics give equal bytes."""
         arrays: dict[str, Any] = {"mean": self.mean, "var": self.var, "clip_obs": self.clip_obs, "epsilon": self.epsilon}
@@ -60,32 +70,11 @@ def load_normalization(path: Path) -> Normalization:
     try:
         if str(arrays["format"]) != _FORMAT:
             raise ValueError(f"its format is not {_FORMAT}")
-        return Normalization(
-            mean=arrays["mean"].astype(np.float64),
-            var=arrays["var"].astype(np.float64),
-            clip_obs=float(arrays["clip_obs"]),
-            epsilon=float(arrays["epsilon"]),
-            identity=sha256_of(path),
-        )
+        mean, var = arrays["mean"].astype(np.float64), arrays["var"].astype(np.float64)
+        clip_obs, epsilon = float(arrays["clip_obs"]), float(arrays["epsilon"])
+        return Normalization(mean=mean, var=var, clip_obs=clip_obs, epsilon=epsilon, identity=sha256_of(path))
     except (KeyError, TypeError, ValueError, InvalidDataError) as error:
         raise CorruptFileError(f"{path} was not written by phr convert: {error}") from error
-
-
-class NormalizeLayer(nn.Module):
-    """Apply a `Normalization` in float64, as Stable-Baselines3 does; outputs float32."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, normalization: Normalization) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.from_numpy(normalization.mean))
-        self.register_buffer("deviation", torch.from_numpy(np.sqrt(normalization.var + normalization.epsilon)))
-        self.clip_obs = normalization.clip_obs
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """Return normalised observations, float32, of the same shape."""
-        return ((obs.double() - self.mean) / self.deviation).clamp(-self.clip_obs, self.clip_obs).float()
 
 
 _LARGEST_FILE = 1 << 28
@@ -96,11 +85,9 @@ _NUMPY_NAMES = ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer")
 class _Inert:
     """Replaces an object that is not built; it keeps its state, so that any pickle can be read to its end."""
 
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> _Inert:
-        return super().__new__(cls)
+    state: Any = None
 
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        self.state: Any = None
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None: ...
 
     def __setstate__(self, state: Any) -> None:
         self.state = state

@@ -26,22 +26,16 @@ _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 SOLVABLE_IDS = (
     FOUR_ROOMS_ID,
-    *(f"MiniGrid-SimpleCrossingS{size}-v0" for size in ("9N1", "9N2", "9N3", "11N5")),
-    *(f"MiniGrid-LavaCrossingS{size}-v0" for size in ("9N1", "9N2", "9N3", "11N5")),
+    *(f"MiniGrid-{kind}CrossingS{size}-v0" for kind in ("Simple", "Lava") for size in ("9N1", "9N2", "9N3", "11N5")),
     *(f"MiniGrid-LavaGapS{size}-v0" for size in (5, 6, 7)),
     *(f"MiniGrid-Empty-{size}-v0" for size in ("5x5", "6x6", "8x8", "16x16", "Random-5x5", "Random-6x6")),
-    "MiniGrid-FourRooms-v0",
-    "MiniGrid-DistShift1-v0",
-    "MiniGrid-DistShift2-v0",
+    *(f"MiniGrid-{name}-v0" for name in ("FourRooms", "DistShift1", "DistShift2")),
 )
 """Ids whose every start the oracle is known to solve (tested)."""
 
 
 class GridState(NamedTuple):
-    """What the oracle reads from one observation: the cells that may be entered, the goals, and the agent.
-
-    `free` and `goal` have shape `(height, width)`; the directions are 0 right, 1 down, 2 left, 3 up.
-    """
+    """The cells that may be entered and the goals, `(height, width)`, and the agent; direction: right, down, left, up."""
 
     free: NDArray[np.bool_]
     goal: NDArray[np.bool_]
@@ -86,21 +80,15 @@ def distances_to_goal(free: NDArray[np.bool_], goal: NDArray[np.bool_]) -> NDArr
 
 
 class OraclePlanner:
-    """Plans shortest paths, as certain as a plan can be.
+    """Plans shortest paths, as certain as a plan can be. A horizon of 1 makes it a teacher; HorizonError below it.
 
-    Args:
-        n_actions: Size of the action space; the first three actions must be left, right, forward, as in MiniGrid.
-        horizon: Actions to plan; 1 makes it a teacher.
-
-    Raises:
-        HorizonError: If the horizon is below 1.
+    The first three of its `n_actions` actions must be left, right, forward, as in MiniGrid.
     """
 
     def __init__(self, n_actions: int, horizon: int = 1) -> None:
         if horizon < 1:
             raise HorizonError(f"the horizon must be >= 1, got {horizon}")
-        self.n_actions = n_actions
-        self.horizon = horizon
+        self.n_actions, self.horizon = n_actions, horizon
         self.identity = "oracle" if horizon == 1 else f"oracle of horizon {horizon}"
         self._maps: dict[bytes, NDArray[np.int64]] = {}
 
@@ -117,11 +105,7 @@ class OraclePlanner:
         return state, distance, length
 
     def optimal_length(self, obs: NDArray[Any]) -> int:
-        """Fewest actions from this observation to the goal.
-
-        Raises:
-            UnsolvableError: If there is no way, or the observation cannot be read.
-        """
+        """Fewest actions from this observation to the goal; UnsolvableError if there is no way, or it cannot be read."""
         return self._solve(obs)[2]
 
     def _path(self, obs: NDArray[Any]) -> list[int]:
@@ -140,21 +124,13 @@ class OraclePlanner:
         return actions + [FORWARD] * (self.horizon - len(actions))  # the episode is over; any action will do
 
     def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
-        """Shortest paths for a batch of full grid observations, shape `(batch, planes, height, width)`.
-
-        Raises:
-            UnsolvableError: If one has no way to a goal, or cannot be read.
-        """
+        """Shortest paths for full grid observations `(batch, planes, height, width)`; for errors see `optimal_length`."""
         paths = np.array([self._path(one) for one in obs], np.int64).reshape(len(obs), self.horizon)
         return CategoricalPlan.from_actions(paths, self.n_actions)
 
 
 def optimal_lengths(env: SplitEnv, starts: Sequence[Start]) -> list[int]:
-    """Fewest actions to the goal from every start.
-
-    Raises:
-        UnsolvableError: If one has no way to a goal, or cannot be read.
-    """
+    """Fewest actions to the goal from every start; UnsolvableError if one has no way to a goal, or cannot be read."""
     oracle = OraclePlanner(env.n_actions)
     lengths = []
     for start in starts:

@@ -20,6 +20,7 @@ from phr.plan import NetworkPlan
 Policy = Callable[[NDArray[Any]], Any]
 """A batch of observations → logits or probabilities `(batch, n_outputs)`, or actions `(batch, *action_shape)`."""
 
+Ask = Callable[[NDArray[Any]], NetworkPlan]
 Answers = Literal["logits", "probabilities", "actions"]
 """What a policy returns."""
 
@@ -32,43 +33,24 @@ _SAME = 1e-4
 
 
 class PolicyTeacher:
-    """A planner of horizon 1 around any policy; a plan of actions alone is certain of them.
+    """A planner of horizon 1 around any policy; `ask` plans for observations that were checked.
 
     `identity` is what `phr.teachers.foreign.identity_of` returns, empty until the reader sets it; `module` is the torch
     module behind the policy, where there is one.
     """
 
-    horizon = 1
-    identity = ""
+    horizon, identity = 1, ""
 
     def __init__(
-        self,
-        policy: Policy,
-        action_space: ActionSpace,
-        *,
-        answers: Answers,
-        obs_spec: ObservationSpec,
-        name: str,
-        module: nn.Module | None = None,
+        self, ask: Ask, space: ActionSpace, *, answers: Answers, spec: ObservationSpec, name: str, module: nn.Module | None
     ) -> None:
-        self.action_space, self.n_actions = action_space, action_space.n_outputs
+        self.action_space, self.n_actions = space, space.n_outputs
         self.answers, self.action_only = answers, answers == "actions"
-        self.obs_spec, self.name, self.module = obs_spec, name, module
-        self._policy = policy
+        self.obs_spec, self.name, self.module, self._ask = spec, name, module, ask
 
     def plan(self, obs: Any) -> NetworkPlan:
-        """Call the policy once; InvalidDataError if it returns another kind of output than at first."""
-        obs = self.obs_spec.check(obs)
-        answer = as_array(_ask(self._policy, obs, self.name), self.name)
-        found = kind_of(answer, len(obs), self.action_space, self.name)
-        if found != self.answers and not (self.answers == "logits" and found == "probabilities"):
-            raise InvalidDataError(f"{self.name} must always return {self.answers}; now it returned {found}")
-        if self.action_only:
-            actions = answer.reshape(len(obs), *self.action_space.shape).astype(self.action_space.dtype)
-            return self.action_space.certain(actions[:, None])
-        if self.answers == "probabilities":
-            answer = np.log(np.maximum(answer, _LEAST_PROBABILITY))
-        return self.action_space.plan(answer.astype(np.float32)[:, None])
+        """Ask the policy once; a plan of actions alone is certain of them."""
+        return self._ask(self.obs_spec.check(obs))
 
 
 def parameter_count(teacher: object) -> int | None:
@@ -79,7 +61,7 @@ def parameter_count(teacher: object) -> int | None:
     return sum(parameter.numel() for parameter in module.parameters()) if isinstance(module, nn.Module) else None
 
 
-def _ask(policy: Policy, obs: NDArray[Any], name: str, hint: str = "") -> Any:
+def _called(policy: Policy, obs: NDArray[Any], name: str, hint: str = "") -> Any:
     """Call a policy on a copy of the observations, which it may change; an error is one line that ends in the hint."""
     try:
         return policy(obs.copy())
@@ -92,10 +74,8 @@ def _ask(policy: Policy, obs: NDArray[Any], name: str, hint: str = "") -> Any:
 def as_array(answer: Any, name: str) -> NDArray[Any]:
     """Return what a policy returned as an array of numbers."""
     if isinstance(answer, tuple | dict):
-        raise IncompatibleModelError(
-            f"{name} returns a {type(answer).__name__} of {len(answer)}; return logits or actions alone (a recurrent "
-            "policy, which hands on a state, cannot be distilled)"
-        )
+        alone = "return logits or actions alone (a recurrent policy, which hands on a state, cannot be distilled)"
+        raise IncompatibleModelError(f"{name} returns a {type(answer).__name__} of {len(answer)}; {alone}")
     if isinstance(answer, Tensor):
         answer = answer.detach().cpu()
         answer = answer.float() if answer.is_floating_point() else answer  # numpy has no bfloat16
@@ -128,10 +108,8 @@ def kind_of(answer: NDArray[Any], batch: int, space: ActionSpace, name: str) -> 
             raise InvalidDataError(f"{name} returned an action outside {space}: {error}") from error
         return "actions"
     logits = "" if continuous else f"logits ({batch}, {space.n_outputs}) or integer "
-    raise IncompatibleModelError(
-        f"{name} returns {answer.dtype} of shape {answer.shape} for {batch} observations; expected float {logits}actions "
-        f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
-    )
+    found = f"{answer.dtype} of shape {answer.shape} for {batch} observations"
+    raise IncompatibleModelError(f"{name} returns {found}; expected float {logits}actions {shape}")
 
 
 def _are_distributions(answer: NDArray[Any], space: ActionSpace) -> bool:
@@ -152,13 +130,11 @@ def teacher_of(
     ask: Policy = policy if module is None else _module_policy(module, name)
     _, needed = arguments_of(policy if module is None else module.forward)
     if len(needed) > 1:
-        raise IncompatibleModelError(
-            f"{name} needs {', '.join(needed)}; phr gives observations alone (recurrent and action-masked policies "
-            "cannot be distilled)"
-        )
+        alone = "phr gives observations alone (recurrent and action-masked policies cannot be distilled)"
+        raise IncompatibleModelError(f"{name} needs {', '.join(needed)}; {alone}")
     read = "" if shown is None else f" (observations: {shown})"
     many = " (a function is given a numpy array of many observations: torch.as_tensor(obs) makes a tensor of it)"
-    first, second = (_ask(ask, sample, name, (many if module is None else "") + read) for _ in range(2))
+    first, second = (_called(ask, sample, name, (many if module is None else "") + read) for _ in range(2))
     answer = as_array(first, name)
     try:
         answers = kind_of(answer, len(sample), space, name)
@@ -167,11 +143,21 @@ def teacher_of(
     again = as_array(second, name)
     tolerance = _SAME * np.abs(answer).max(initial=0.0) if answer.dtype.kind == "f" else 0
     if answer.shape != again.shape or not (np.abs(answer - again) <= tolerance).all():
-        raise IncompatibleModelError(
-            f"{name} returns different outputs for the same observations: it samples or keeps a state; return logits or the "
-            "most likely action"
-        )
-    return PolicyTeacher(ask, space, answers=answers, obs_spec=obs_spec, name=name, module=module)
+        why = "it samples or keeps a state; return logits or the most likely action"
+        raise IncompatibleModelError(f"{name} returns different outputs for the same observations: {why}")
+
+    def planned(obs: NDArray[Any]) -> NetworkPlan:
+        answer = as_array(_called(ask, obs, name), name)
+        found = kind_of(answer, len(obs), space, name)
+        if found != answers and not (answers == "logits" and found == "probabilities"):
+            raise InvalidDataError(f"{name} must always return {answers}; now it returned {found}")
+        if answers == "actions":
+            return space.certain(answer.reshape(len(obs), 1, *space.shape).astype(space.dtype))
+        if answers == "probabilities":
+            answer = np.log(np.maximum(answer, _LEAST_PROBABILITY))
+        return space.plan(answer.astype(np.float32)[:, None])
+
+    return PolicyTeacher(planned, space, answers=answers, spec=obs_spec, name=name, module=module)
 
 
 def _module_policy(module: nn.Module, name: str) -> Policy:
@@ -206,7 +192,5 @@ def check_soft(name: str, loss: str, allowed: Sequence[str], *, sample_labels: b
     """Refuse a loss that is not in `allowed`, or sampled labels, for a teacher without probabilities."""
     if loss not in allowed or sample_labels:
         wanted = "sampled labels" if loss in allowed else f"the loss {loss}"
-        only = " or ".join(allowed).replace("_", "-")
-        raise SettingError(
-            f"{name} is an action-only teacher, which allows only {only}: it has no probabilities for {wanted}"
-        )
+        only = f"an action-only teacher, which allows only {' or '.join(allowed).replace('_', '-')}"
+        raise SettingError(f"{name} is {only}: it has no probabilities for {wanted}")

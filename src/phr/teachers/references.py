@@ -1,7 +1,4 @@
-"""From a reference that a user types to something that plans.
-
-It stands below `studies` and `api` because both resolve names.
-"""
+"""From a reference that a user types to something that plans."""
 
 from __future__ import annotations
 
@@ -26,13 +23,7 @@ Backend = Literal["torch", "onnx"]
 
 def zoo_directory() -> Path:
     """Return the folder of trained models: `$PHR_ZOO`, else `zoo/` of the checkout."""
-    named = os.environ.get("PHR_ZOO")
-    return Path(named) if named else Path(__file__).resolve().parents[3] / "zoo"
-
-
-def zoo_names() -> list[str]:
-    """Return the names of the finished models in the zoo."""
-    return sorted(path.parent.name for path in zoo_directory().glob("*/COMPLETE"))
+    return Path(os.environ.get("PHR_ZOO") or Path(__file__).resolve().parents[3] / "zoo")
 
 
 def model_directory(name: str) -> Path:
@@ -48,7 +39,7 @@ def model_directory(name: str) -> Path:
         )
     if not zoo.is_dir():
         raise UnknownModelError(f"there is no zoo at {zoo}; run from a checkout, or set PHR_ZOO to a folder of models")
-    known = zoo_names()
+    known = sorted(path.parent.name for path in zoo.glob("*/COMPLETE"))
     near = difflib.get_close_matches(short, known, n=1)
     hint = f"did you mean zoo:{near[0]}?" if near else f"it holds {', '.join(known) or 'nothing'}"
     raise UnknownModelError(f"the zoo in {zoo} has no {short!r}; {hint}")
@@ -74,27 +65,19 @@ def resolve(
 ) -> Actor:
     """Return the planner that a reference names.
 
-    Args:
-        reference: A run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip`, `module:factory`, `oracle`; or, in
-            memory, a model, a planner, a torch module or a function.
-        env_id: The environment (default: the model's own); required for third-party policies and for files whose
-            environment is code.
-        horizon: Actions that the oracle plans (default: 1).
-        backend: What computes a network's plans (default: torch, or onnx for an exported file).
-        reading: What the file of a third-party policy does not record.
+    It is a run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip`, `module:factory`, `oracle`; or, in memory, a
+    model, a planner, a torch module or a function. `env_id` (default: the model's own) is required for third-party policies
+    and for files whose environment is code. `horizon` is the oracle's (default: 1), `backend` a network's (default: torch,
+    or onnx for an exported file), `reading` a third-party file's.
 
-    Raises:
-        SettingError: If there is no such backend, or the reference does not run on it.
-        UnknownModelError: If there is no such model.
-        UsageError: If the oracle has no environment, or one it cannot read; if only a file names code to run.
-        CorruptFileError: If a file is missing, truncated or edited.
+    SettingError if the reference does not run on the backend; UnknownModelError if there is no such model; CorruptFileError
+    if a file is missing, truncated or edited; UsageError if the oracle has no environment that it can read, or if a file
+    alone names code to run.
     """
     if backend is not None and backend not in get_args(Backend):
         raise SettingError(f"unknown backend {backend!r}; choose one of {', '.join(get_args(Backend))}")
-    if isinstance(reference, Model):
-        name = str(reference.directory or f"{reference.manifest.kind} in memory")
-    else:
-        name = name_of(reference)
+    in_memory = reference if isinstance(reference, Model) else None
+    name = str(in_memory.directory or f"{in_memory.manifest.kind} in memory") if in_memory else name_of(reference)
     if name.startswith(MINARI_PREFIX):
         raise UsageError(f"{name} is a dataset, not a teacher; leave TEACHER out and use --experience {name}")
     if reading != NOTHING_SAID and not is_sb3(reference):
@@ -110,9 +93,8 @@ def resolve(
             oracle = OraclePlanner(env.n_actions, 1 if horizon is None else horizon)
         return Actor(ORACLE, oracle, env_id, "search", identity=ORACLE)
     if horizon is not None:
-        raise UsageError(
-            f"only the oracle takes a horizon; {name} has its own. Set the commitment to execute fewer actions."
-        )
+        fewer = "Set the commitment to execute fewer actions."
+        raise UsageError(f"only the oracle takes a horizon; {name} has its own. {fewer}")
     if isinstance(reference, str | Path) and name.endswith(".onnx") and not Path(name).is_dir() and is_ours(Path(name)):
         if backend == "torch":
             raise SettingError(f"{name} is an exported model, which torch does not run; leave --backend out, or use onnx")
@@ -121,12 +103,12 @@ def resolve(
         exported = load_runtime(name)
         where = env_id_of_file(exported.env_id, env_id, name)
         return Actor(name, exported, where, "onnx", exported.commitment, identity=exported.identity)
-    if not isinstance(reference, Model) and is_foreign(reference):
+    if in_memory is None and is_foreign(reference):
         found = load_foreign(reference, env_id, reading)
         if backend not in (None, found.backend):
             raise SettingError(f"{name} runs on {found.backend}, not on {backend}; leave --backend out")
         return found
-    model = reference if isinstance(reference, Model) else load_model(model_directory(name))
+    model = in_memory or load_model(model_directory(name))
     planner: Planner = model.planner
     if backend == "onnx":
         from phr.storage.onnx_export import onnx_planner

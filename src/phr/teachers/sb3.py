@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.networks.policy import tensor_of
 from phr.observations import ObservationSpec, scale_of
-from phr.teachers.normalization import Normalization, NormalizeLayer
+from phr.plan import NetworkPlan
+from phr.teachers.normalization import Normalization
 from phr.teachers.policy import Answers, PolicyTeacher
 from phr.teachers.sb3_file import ACTIVATIONS, Description, Family, Sb3File, SpaceText, describe, read_sb3_file
 
@@ -37,16 +39,16 @@ class _Names(NamedTuple):
 
 _CRITICS = ("critic.", "critic_target.")
 _NAMES: dict[Family, _Names] = {
-    "actor_critic": _Names(
+    "A2C or PPO": _Names(
         ("pi_features_extractor.", "features_extractor."),
         "mlp_extractor.policy_net.",
         "action_net.",
         ("vf_features_extractor.", "mlp_extractor.value_net.", "value_net.", "log_std"),
         ("Discrete", "MultiDiscrete", "Box"),
     ),
-    "q": _Names(("q_net.features_extractor.",), "q_net.q_net.", None, ("q_net_target.",), ("Discrete",)),
-    "sac": _Names(("actor.features_extractor.",), "actor.latent_pi.", "actor.mu.", ("actor.log_std", *_CRITICS), ("Box",)),
-    "td3": _Names(("actor.features_extractor.",), "actor.mu.", None, ("actor_target.", *_CRITICS), ("Box",)),
+    "DQN": _Names(("q_net.features_extractor.",), "q_net.q_net.", None, ("q_net_target.",), ("Discrete",)),
+    "SAC": _Names(("actor.features_extractor.",), "actor.latent_pi.", "actor.mu.", ("actor.log_std", *_CRITICS), ("Box",)),
+    "TD3": _Names(("actor.features_extractor.",), "actor.mu.", None, ("actor_target.", *_CRITICS), ("Box",)),
 }
 
 _NATURE = {"cnn.0": (8, 4), "cnn.2": (4, 2), "cnn.4": (3, 1)}
@@ -60,37 +62,30 @@ class Sb3Network(nn.Module):
     """
 
     def __init__(
-        self,
-        file: Sb3File,
-        description: Description,
-        obs_shape: tuple[int, ...],
-        *,
-        transpose: bool,
-        normalization: Normalization | None,
+        self, file: Sb3File, description: Description, shape: tuple[int, ...], transpose: bool, scaling: Normalization | None
     ) -> None:
         super().__init__()
         weights, names = file.weights, _NAMES[description.family]
         known = (*names.extractors, names.hidden, names.head or names.hidden, *names.further)
         unknown = [key for key in weights if not key.startswith(known)]
         if unknown:
-            raise IncompatibleModelError(f"{file.name}: phr knows no parameter {unknown[0]!r} of {description.algorithm}")
-        self.normalize = None if normalization is None else NormalizeLayer(normalization)
-        self.transpose = transpose
-        is_image = description.normalize_images and description.observations.is_bytes and len(obs_shape) == 3
+            raise IncompatibleModelError(f"{file.name}: phr knows no parameter {unknown[0]!r} of {description.family}")
+        self.scaling, self.transpose = scaling, transpose
+        is_image = description.normalize_images and description.observations.is_bytes and len(shape) == 3
         self.divisor = 255.0 if is_image else 1.0
         try:
             self.layers = nn.Sequential(*_features(weights, names), *_layers(weights, names, description))
             with torch.inference_mode():
-                answer = self.eval()(torch.zeros(1, *obs_shape))
+                answer = self.eval()(torch.zeros(1, *shape))
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise IncompatibleModelError(f"{file.name} does not read observations of shape {obs_shape}: {reason}") from error
+            raise IncompatibleModelError(f"{file.name} does not read observations of shape {shape}: {reason}") from error
         self.n_outputs = int(answer.shape[1])
         self.requires_grad_(False)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Return outputs, shape `(batch, n_outputs)`."""
-        x = obs.float() if self.normalize is None else self.normalize(obs)
+        x = obs.float() if self.scaling is None else self.scaling.apply(obs)
         if obs.dtype == torch.float64 and not x.isfinite().all():
             raise NonFiniteError("an observation contains a number too large for float32, which the policy reads")
         x = x.movedim(-1, 1).contiguous() if self.transpose else x
@@ -123,35 +118,27 @@ def _layers(weights: Weights, names: _Names, description: Description) -> list[n
         head = _linears(weights, names.head)[:1]
     if not head:
         raise ValueError(f"it has no layer {names.head or names.hidden}")
-    layers: list[nn.Module] = []
-    for layer in hidden:
-        layers += [layer, ACTIVATIONS[description.activation]()]
-    return [*layers, *head, *_squash(weights, description)]
+    activated = (part for layer in hidden for part in (layer, ACTIVATIONS[description.activation]()))
+    return [*activated, *head, *_squash(weights, description)]
 
 
 def _squash(weights: Weights, description: Description) -> list[nn.Module]:
-    match description.family:
-        case "td3":
-            return [nn.Tanh()]
-        case "sac":
-            # With state-dependent exploration the mean is cut off before it is squashed.
-            cut = "actor.mu.0.weight" in weights and description.clip_mean > 0
-            return [*([nn.Hardtanh(-description.clip_mean, description.clip_mean)] if cut else []), nn.Tanh()]
-        case "actor_critic" if description.squash_output and "log_std" in weights and weights["log_std"].ndim == 2:
-            # A matrix of noise: state-dependent exploration (gSDE). Stable-Baselines3 before 2.2 accepted `squash_output`
-            # without it; it scaled the actions but applied no tanh.
-            return [nn.Tanh()]
-    return []
+    limit = description.clip_mean
+    if description.family == "SAC" and "actor.mu.0.weight" in weights and limit > 0:
+        # With state-dependent exploration the mean is cut off before it is squashed.
+        return [nn.Hardtanh(-limit, limit), nn.Tanh()]
+    # A matrix of noise: state-dependent exploration (gSDE). Stable-Baselines3 before 2.2 accepted `squash_output` without
+    # it; it scaled the actions but applied no tanh.
+    by_noise = description.squash_output and "log_std" in weights and weights["log_std"].ndim == 2
+    return [nn.Tanh()] if by_noise or description.family in ("SAC", "TD3") else []
 
 
 def _linears(weights: Weights, prefix: str) -> list[nn.Linear]:
     """Return the linear layers of a Sequential, in which activations take every second place."""
-    places = [
-        re.fullmatch(rf"{re.escape(prefix)}(\d{{1,4}})\.(?:weight|bias)", key) for key in weights if key.startswith(prefix)
-    ]
-    if None in places:
+    mine = [key.removeprefix(prefix) for key in weights if key.startswith(prefix)]
+    if not all(re.fullmatch(r"\d{1,4}\.(weight|bias)", key) for key in mine):
         raise ValueError(f"{prefix} holds more than a row of linear layers")
-    found = sorted({int(place[1]) for place in places if place is not None})
+    found = sorted({int(key.partition(".")[0]) for key in mine})
     if found != list(range(0, 2 * len(found), 2)):
         raise ValueError(f"the layers of {prefix} stand at {found}, not at every second place")
     return [_linear(weights.get(f"{prefix}{place}.weight"), weights.get(f"{prefix}{place}.bias")) for place in found]
@@ -181,8 +168,8 @@ PRINTED = 1e-3
 
 def read_sb3(
     path: Path, env_id: str, *, activation: str | None = None, normalization: Normalization | None = None
-) -> tuple[PolicyTeacher, str]:
-    """Read a policy without running anything that the file holds; return the teacher, and the SHA-256 of the file.
+) -> PolicyTeacher:
+    """Read a policy without running anything that the file holds; its identity depends on all that it was read with.
 
     `activation` is for files that record it only as a pickle; `normalization` are statistics used in its training.
     """
@@ -190,16 +177,15 @@ def read_sb3(
     description = describe(file, activation)
     family, trained = description.family, description.actions
     if trained.kind not in _NAMES[family].actions:
-        raise IncompatibleModelError(f"{path}: {description.algorithm} with actions {trained} cannot be read")
+        raise IncompatibleModelError(f"{path}: {family} with actions {trained} cannot be read")
     with make_env(env_id) as env:
         seen, space = env.observation_space, env.action_space
         acted: Any = env.gym_env.action_space
     if normalization is not None and normalization.mean.shape != seen.shape:
-        raise IncompatibleModelError(
-            f"the statistics are of observations {normalization.mean.shape}, {env_id} gives {seen.shape}"
-        )
+        of = normalization.mean.shape
+        raise IncompatibleModelError(f"the statistics are of observations {of}, {env_id} gives {seen.shape}")
     transpose = _is_turned_round(file.name, description.observations, seen, env_id, normalized=normalization is not None)
-    network = Sb3Network(file, description, seen.shape, transpose=transpose, normalization=normalization)
+    network = Sb3Network(file, description, seen.shape, transpose, normalization)
     of_kind = isinstance(space, {"Box": Continuous, "Discrete": Discrete, "MultiDiscrete": MultiDiscrete}[trained.kind])
     same_shape = trained.kind != "Box" or trained.shape in (None, space.shape)
     same_parts = not isinstance(space, MultiDiscrete) or trained.nvec in (None, space.nvec)  # else cut at other places
@@ -207,27 +193,26 @@ def read_sb3(
         raise IncompatibleModelError(f"{file.name} has actions {trained}, {env_id} has {space}")
     if trained.kind == "Box":
         _check_bounds(file.name, trained, acted, env_id)
-    answers: Answers = "logits" if family == "actor_critic" and trained.kind != "Box" else "actions"
-    squashed = family != "actor_critic" or description.squash_output
+    answers: Answers = "logits" if family == "A2C or PPO" and trained.kind != "Box" else "actions"
+    squashed = trained.kind == "Box" and (family != "A2C or PPO" or description.squash_output)
 
-    def ask(obs: NDArray[Any]) -> NDArray[Any]:
+    def ask(obs: NDArray[Any]) -> NetworkPlan:
         with torch.inference_mode():
             outputs: NDArray[Any] = network(tensor_of(obs)).numpy()
-        if answers == "logits":
-            return outputs
+        if squashed:
+            outputs = acted.low.ravel() + 0.5 * (outputs + 1.0) * (acted.high - acted.low).ravel()
         if not np.isfinite(outputs).all():  # neither argmax nor clip would show it
             raise NonFiniteError(f"{file.name} output contains NaN or Inf")
-        if not isinstance(space, Continuous):  # Q-values say which action is best; a softmax over them would be no policy
-            return np.asarray(outputs.argmax(-1))
-        actions = outputs.reshape(-1, *space.shape)
-        if squashed:
-            actions = acted.low + 0.5 * (actions + 1.0) * (acted.high - acted.low)
-        low, high = space.bounds.low.reshape(space.shape), space.bounds.high.reshape(space.shape)
-        clipped: NDArray[Any] = np.clip(actions, low, high).astype(space.dtype)
-        return clipped
+        if isinstance(space, Continuous):
+            return space.certain(np.clip(outputs, space.bounds.low, space.bounds.high)[:, None])
+        if answers == "logits":
+            return space.plan(outputs[:, None])
+        return space.certain(outputs.argmax(-1)[:, None])  # Q-values: a softmax over them would be no policy
 
-    spec = ObservationSpec.of(seen)
-    return PolicyTeacher(ask, space, answers=answers, obs_spec=spec, name=file.name, module=network), file.sha256
+    teacher = PolicyTeacher(ask, space, answers=answers, spec=ObservationSpec.of(seen), name=file.name, module=network)
+    parts = [file.sha256, activation or "", "" if normalization is None else normalization.identity]
+    teacher.identity = hashlib.sha256(" ".join(parts).encode()).hexdigest() if any(parts[1:]) else file.sha256
+    return teacher
 
 
 def _check_bounds(name: str, trained: SpaceText, acted: spaces.Box, env_id: str) -> None:
@@ -237,10 +222,8 @@ def _check_bounds(name: str, trained: SpaceText, acted: spaces.Box, env_id: str)
     rounded = PRINTED * np.where(np.isfinite(half), half, 0.0)
     for side, printed, bound in (("lowest", trained.low, acted.low), ("highest", trained.high, acted.high)):
         if printed is not None and not np.isclose(printed, bound.ravel(), rtol=PRINTED, atol=rounded).all():
-            raise IncompatibleModelError(
-                f"{name} was trained with {side} actions {_few(printed)}, {env_id} has {_few(bound.ravel())}; "
-                "give the environment the wrappers that it was trained in"
-            )
+            differ = f"{side} actions {_few(printed)}, {env_id} has {_few(bound.ravel())}"
+            raise IncompatibleModelError(f"{name} was trained with {differ}; give the environment its training's wrappers")
 
 
 def _few(numbers: Sequence[float] | NDArray[Any]) -> str:

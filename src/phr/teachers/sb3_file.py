@@ -58,9 +58,8 @@ def read_sb3_file(path: Path) -> Sb3File:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_names([info.filename for info in archive.infolist()], name)
             if missing := {DATA, WEIGHTS} - set(archive.namelist()):
-                raise CorruptFileError(
-                    f"{name} was not written by Stable-Baselines3: it has no {' and no '.join(sorted(missing))}"
-                )
+                lacks = " and no ".join(sorted(missing))
+                raise CorruptFileError(f"{name} was not written by Stable-Baselines3: it has no {lacks}")
             data, weights = (_member(archive, member, name) for member in (DATA, WEIGHTS))
     except _ZIP_ERRORS as error:
         raise CorruptFileError(f"{name} is not a readable .zip; it was truncated or edited: {error}") from error
@@ -69,9 +68,8 @@ def read_sb3_file(path: Path) -> Sb3File:
 
 def _check_names(members: list[str], name: str) -> None:
     if len(members) > _MOST_MEMBERS or len(set(members)) != len(members):
-        raise CorruptFileError(
-            f"{name} was not written by Stable-Baselines3: it has {len(members)} members, some twice or too many"
-        )
+        found = f"{len(members)} members, some twice or too many"
+        raise CorruptFileError(f"{name} was not written by Stable-Baselines3: it has {found}")
     for member in members:
         posix, windows = PurePosixPath(member), PureWindowsPath(member)
         if posix.is_absolute() or windows.anchor or ".." in (*posix.parts, *windows.parts):
@@ -130,15 +128,9 @@ def _is_dense(value: Any) -> bool:
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
-Family = Literal["actor_critic", "q", "sac", "td3"]
-
-_FAMILIES: dict[str, Family] = {
-    "stable_baselines3.common.policies": "actor_critic",
-    "stable_baselines3.dqn.policies": "q",
-    "stable_baselines3.sac.policies": "sac",
-    "stable_baselines3.td3.policies": "td3",
-}
-_ALGORITHMS = {"actor_critic": "A2C or PPO", "q": "DQN", "sac": "SAC", "td3": "TD3"}
+Family = Literal["A2C or PPO", "DQN", "SAC", "TD3"]
+_FAMILIES: dict[str, Family] = {"common": "A2C or PPO", "dqn": "DQN", "sac": "SAC", "td3": "TD3"}
+"""Packages of Stable-Baselines3 → the algorithms whose policies they define."""
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU,
@@ -185,15 +177,9 @@ class Description:
     normalize_images: bool
     """Bytes are divided by 255."""
     squash_output: bool
-    """Continuous actions of `actor_critic` are scaled from [−1, 1] to their range; with state-dependent exploration they go
-    through tanh before."""
+    """Actions of A2C and PPO are scaled from [−1, 1] to their range; with state-dependent exploration, after a tanh."""
     clip_mean: float
     """Limit of the means of SAC with state-dependent exploration."""
-
-    @property
-    def algorithm(self) -> str:
-        """Return the algorithms that write such files."""
-        return _ALGORITHMS[self.family]
 
 
 def describe(file: Sb3File, activation: str | None = None) -> Description:
@@ -201,44 +187,38 @@ def describe(file: Sb3File, activation: str | None = None) -> Description:
 
     CorruptFileError if the JSON contains other types of values than Stable-Baselines3 writes.
     """
-    family, settings = _family(file), _entry(file, "policy_kwargs")
+    family, name = _family(file), file.name
+    settings = {"normalize_images": True, "squash_output": False, "clip_mean": 2.0, **_entry(file, "policy_kwargs")}
     extractor = settings.get("features_extractor_class")
     if extractor is not None and _class_name(extractor) not in _KNOWN_EXTRACTORS:
-        raise IncompatibleModelError(
-            f"{file.name}: its features extractor {extractor} is not Stable-Baselines3's own; {_OWN}"
-        )
-    clip_mean = settings.get("clip_mean", 2.0)
-    if not isinstance(clip_mean, int | float):
-        raise CorruptFileError(f"{file.name}: its clip_mean must be a number, got {clip_mean!r}")
-    flags = {key: settings.get(key, default) for key, default in (("normalize_images", True), ("squash_output", False))}
-    for key, value in flags.items():
-        if not isinstance(value, bool):
-            raise CorruptFileError(f"{file.name}: its {key} must be true or false, got {value!r}")
+        raise IncompatibleModelError(f"{name}: its features extractor {extractor} is not Stable-Baselines3's own; {_OWN}")
+    for key, kinds in (("normalize_images", bool), ("squash_output", bool), ("clip_mean", int | float)):
+        if not isinstance(settings[key], kinds):
+            wanted = "true or false" if kinds is bool else "a number"
+            raise CorruptFileError(f"{name}: its {key} must be {wanted}, got {settings[key]!r}")
     return Description(
         family=family,
-        activation=_activation(file.name, settings, family, activation),
+        activation=_activation(name, settings, family, activation),
         observations=_space(file, "observation_space"),
         actions=_space(file, "action_space"),
-        clip_mean=float(clip_mean),
-        **flags,
+        normalize_images=settings["normalize_images"],
+        squash_output=settings["squash_output"],
+        clip_mean=float(settings["clip_mean"]),
     )
 
 
 def _family(file: Sb3File) -> Family:
     module = str(_entry(file, "policy_class").get("__module__", "unknown"))
+    found = re.fullmatch(r"stable_baselines3\.(\w+)\.policies", module)
     if "recurrent" in module or any("lstm" in key for key in file.weights):
-        raise IncompatibleModelError(
-            f"{file.name}: a recurrent policy carries a state from step to step, which phr cannot distil"
-        )
-    if "maskable" in module:
-        raise IncompatibleModelError(
-            f"{file.name}: an action-masked policy (MaskablePPO) needs its masks, which phr cannot distil"
-        )
-    if module not in _FAMILIES:
-        raise IncompatibleModelError(
-            f"{file.name}: its policy comes from {module}, not from Stable-Baselines3's A2C, PPO, DQN, SAC or TD3; {_OWN}"
-        )
-    return _FAMILIES[module]
+        reason = "a recurrent policy carries a state from step to step, which phr cannot distil"
+    elif "maskable" in module:
+        reason = "an action-masked policy (MaskablePPO) needs its masks, which phr cannot distil"
+    elif found is None or found[1] not in _FAMILIES:
+        reason = f"its policy comes from {module}, not from Stable-Baselines3's A2C, PPO, DQN, SAC or TD3; {_OWN}"
+    else:
+        return _FAMILIES[found[1]]
+    raise IncompatibleModelError(f"{file.name}: {reason}")
 
 
 def _activation(name: str, settings: dict[str, Any], family: Family, asked: str | None) -> str:
@@ -246,14 +226,13 @@ def _activation(name: str, settings: dict[str, Any], family: Family, asked: str 
         raise SettingError(f"unknown activation {asked!r}; choose one of {', '.join(ACTIVATIONS)}")
     recorded = settings.get("activation_fn")
     if recorded is None:
-        return asked or ("tanh" if family == "actor_critic" else "relu")
+        return asked or ("tanh" if family == "A2C or PPO" else "relu")
     torch_name = _class_name(recorded)
     if not torch_name and asked is None:
         raise SettingError(f"{name}: its activation function {recorded!r} cannot be read; add --activation tanh|relu|...")
     if torch_name and torch_name not in _TORCH_NAMES:  # another one would make another policy of it
-        raise IncompatibleModelError(
-            f"{name}: its activation function must be one of {', '.join(_TORCH_NAMES)}, got {torch_name}; {_OWN}"
-        )
+        known = ", ".join(_TORCH_NAMES)
+        raise IncompatibleModelError(f"{name}: its activation function must be one of {known}, got {torch_name}; {_OWN}")
     found = _TORCH_NAMES.get(torch_name, asked or "")
     if asked not in (None, found):
         raise SettingError(f"{name} has the activation function {found}, not {asked}; leave --activation out")
@@ -286,7 +265,7 @@ def _space(file: Sb3File, key: str) -> SpaceText:
             dtype=str(entry["dtype"]) if "dtype" in entry else None,
             n=int(entry["n"]) if is_discrete and "n" in entry else None,
             start=int(entry.get("start", 0)) if is_discrete else 0,
-            is_bytes=entry.get("dtype") == "uint8" and _numbers(entry, "low") <= {0} and _numbers(entry, "high") <= {255},
+            is_bytes=entry.get("dtype") == "uint8" and _holds(entry, "low", "0") and _holds(entry, "high", "255"),
             low=_printed(entry.get("low"), shape),
             high=_printed(entry.get("high"), shape),
             nvec=_printed(entry.get("nvec"), shape),
@@ -304,7 +283,6 @@ def _printed(text: Any, shape: Any) -> tuple[float, ...] | None:
         return None
 
 
-def _numbers(entry: dict[str, Any], bound: str) -> set[int]:
-    """Return the whole numbers in the printed bound of a Box of bytes; long ones have an ellipsis, some are missing."""
-    texts = [str(entry[key]) for key in (bound, f"{bound}_repr") if entry.get(key) is not None]
-    return {int(digits) for text in texts for digits in re.findall(r"\d{1,3}", text)}
+def _holds(entry: dict[str, Any], bound: str, number: str) -> bool:
+    """Whether the printed bound of a Box of bytes holds this number alone; long ones have an ellipsis, some are missing."""
+    return set(re.findall(r"\d{1,3}", f"{entry.get(bound)} {entry.get(f'{bound}_repr')}")) <= {number}
