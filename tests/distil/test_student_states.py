@@ -11,7 +11,8 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phr.distil.student_states import StudentStates, StudentWindows
+from phr.distil.refine import StudentStates
+from phr.distil.windows import StudentWindows
 from phr.envs.registry import split_env
 from phr.envs.vector import VectorSplit
 from phr.errors import BrokenEnvironmentError, NonFiniteError

@@ -9,6 +9,7 @@ Source: Wagner et al. 2021 (arXiv:2106.10075), Algorithm 1 (stage 2), corrected 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 from phr.actions import Continuous
 from phr.distil.config import PHRConfig
 from phr.distil.losses import check_loss, n_outputs_for, plan_loss
-from phr.distil.student_states import StudentWindowData
-from phr.distil.windows import Batch, WindowData, each_once, regressed, smoothing_of
+from phr.distil.windows import Batch, StudentWindowData, WindowData, each_once, regressed, smoothing_of
+from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.experience.trajectory import Experience
 from phr.networks.policy import PlanNetwork, extend_teacher
@@ -26,6 +27,7 @@ from phr.networks.trunks import channels_last, compute_dtype, computing_in
 from phr.progress import Progress
 from phr.seeding import Streams, rng_from_state, rng_state
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
+from phr.teacher.a2c import A2CConfig, RolloutCollector, rollout_loss
 
 _REPETITIVE = 0.75
 """Batches with a smaller part of different observations are repetitive, as on a grid with one map."""
@@ -202,3 +204,60 @@ class PHR:
         restore_optimizer(self.optimizer, tensors)
         self.n_updates = state["n_updates"]
         self.rng = rng_from_state(state["rng"])
+
+
+class JointTraining(PHR):
+    """A distillation whose updates descend ∇J_PG + λ∇J_PHR, with the optimizer and the schedule of the student's config.
+
+    `stage_1` has the settings of rollouts, discounts and losses; the entropy bonus has its weight at the end of stage 1.
+    """
+
+    def __init__(
+        self,
+        start: PlanNetwork,
+        experience: Experience,
+        config: PHRConfig,
+        make: Callable[[], SplitEnv],
+        stage_1: A2CConfig,
+    ) -> None:
+        super().__init__(start, experience, config)
+        self._stage_1 = stage_1
+        self._collector = RolloutCollector(make, stage_1)
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._collector.close()
+
+    def progress(self) -> Progress:
+        """Return the environment steps taken so far, and the recent returns."""
+        done, total = (n * self._stage_1.rollout_size for n in (self.n_updates, self.config.n_updates))
+        return Progress(f"joint training, horizon {self.config.horizon}", done, total, "timesteps", self._collector.note())
+
+    def averages(self) -> dict[str, float]:
+        """Return mean return and length of recent episodes."""
+        return self._collector.averages()
+
+    def update(self) -> dict[str, float]:
+        """Collect one rollout, draw one batch of windows, and take one gradient step on both losses (`PHR.step`)."""
+        act = torch.inference_mode()(self._policy_and_value)
+        rollout = self._collector.collect(act)
+        logits, values = self._policy_and_value(rollout.obs[:-1].flatten(0, 1))
+        _, following = act(rollout.following_obs())
+        ent_coef = self._stage_1.ent_coef * self._stage_1.ent_coef_end
+        loss, parts = rollout_loss(rollout, logits, values, following, self._stage_1, ent_coef)
+        return self.step(self.loss(), loss) | parts
+
+    def _policy_and_value(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        with self.computing():
+            logits, values = self.network.policy_and_value(obs)
+        return logits.float(), values.float()
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that `restore` needs to continue bit for bit."""
+        tensors, state = super().checkpoint()
+        return tensors, {**state, "collector": self._collector.state()}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go back to where `checkpoint` was taken."""
+        super().restore(tensors, state)
+        self._collector.restore(state["collector"])

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from phr.distil.config import PHRConfig
 from phr.distil.phr import PHR
-from phr.distil.student_states import StudentStates, StudentWindowData, StudentWindows, mixed_batch
-from phr.distil.windows import Batch
-from phr.envs.vector import Remarks, random_prefix
+from phr.distil.windows import Batch, StudentWindowData, StudentWindows, mixed_batch
+from phr.envs.vector import Remarks, VectorSplit, random_prefix
 from phr.evaluation.episodes import make_vector
+from phr.experience.collect import non_finite_plan, teacher_logits_of
 from phr.experience.trajectory import Experience
 from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network
 from phr.progress import Progress
@@ -41,6 +41,118 @@ _HOPELESS = 1024
 
 _HELD_OUT = 8
 """One of so many environments is held out to measure agreement; with fewer environments, one of so many episodes."""
+
+
+class StudentStates:
+    """Plays a student's plans and the teacher in turn, within the same episodes, and records the teacher's part.
+
+    **Which states.** An agent of commitment c looks where a plan, cut after c actions, has ended. One student serves every
+    commitment from 1 to its horizon, so c is drawn evenly from 1 .. horizon whenever the student continues: every commitment
+    gets as many windows as any other. A c drawn once an episode would leave it to a few long episodes to cover them.
+
+    **How far from the teacher.** The teacher then acts for `horizon` steps and may repair everything. So one plan in a row
+    never shows what a second plan makes of the first one's mistake. Therefore 1 .. `most_plans` plans, drawn evenly, are
+    executed in a row, all cut at the same c, before the teacher acts.
+
+    **What is recorded.** A window begins at the state itself and holds the greedy teacher's next `horizon` actions, taken
+    in closed loop in this very episode, so it is correct in a stochastic environment too. An episode that ends cuts its
+    window short (`valid`); a plan in which it ends leaves no window, because no agent looks then. An episode whose
+    environment refuses an action of the student is abandoned and counted in the vector's `remarks`.
+
+    **Variety.** In a deterministic environment the same states come again and again. With `noise`, some actions of a plan
+    are random.
+
+    No observation is made while a plan runs. All environments follow the student, then all follow the teacher, so that each
+    network call serves all of them; an environment whose episode has ended waits for the next turn.
+
+    The environments have autoreset `DISABLED` and scheduled seeds; `rng` draws commitments and numbers of plans.
+
+    Source:
+        Ross et al. 2011 (arXiv:1011.0686), DAgger, with a plan as the action; Laskey et al. 2017 (arXiv:1703.09327), noise.
+    """
+
+    def __init__(
+        self,
+        student: Planner,
+        teacher: Planner,
+        vector: VectorSplit,
+        rng: np.random.Generator,
+        *,
+        most_plans: int = 1,
+        noise: float = 0.0,
+    ) -> None:
+        self._student, self._teacher, self._vector, self._rng = student, teacher, vector, rng
+        self._most_plans, self._noise = most_plans, noise
+        self._ended, self._episodes = np.ones(vector.n_envs, bool), np.full(vector.n_envs, -1)
+
+    def _no_actions(self, *shape: int) -> NDArray[Any]:
+        space = self._vector.action_space
+        return np.zeros((*shape, *space.shape), space.dtype)
+
+    def turn(self) -> StudentWindows:
+        """Play student, then teacher, in every environment; return at most one window each, in the environments' order.
+
+        Raises:
+            NonFiniteError: If the teacher's output contains NaN or Inf.
+            BrokenEnvironmentError: If an environment refuses an action of the teacher, or breaks its contract.
+        """
+        self._vector.reset(self._ended)
+        self._episodes += self._ended
+        running = np.ones(self._vector.n_envs, bool)
+        self._follow_student(running)
+        windows = self._record_teacher(running)
+        self._ended = ~running
+        return windows
+
+    def _follow_student(self, running: NDArray[np.bool_]) -> None:
+        """Execute plans, and take the environments whose episode ends out of `running`."""
+        horizon, n_envs = self._student.horizon, self._vector.n_envs
+        commitments = self._rng.integers(1, horizon + 1, size=n_envs)
+        n_plans = self._rng.integers(1, self._most_plans + 1, size=n_envs)
+        actions = self._no_actions(n_envs, horizon)
+        for number in range(self._most_plans):
+            moving = running & (number < n_plans)
+            if not moving.any():
+                return
+            actions[moving] = self._disturbed(self._student.plan(self._vector.observe(moving)).mode())
+            for step in range(horizon):
+                moving &= step < commitments
+                if not moving.any():
+                    break
+                ended = self._vector.advance(actions[:, step], moving, abandon_refused=True).done
+                moving &= ~ended
+                running &= ~ended
+
+    def _disturbed(self, plans: NDArray[Any]) -> NDArray[Any]:
+        """Return the plans `(n, horizon, *action_shape)`, some of their actions replaced by random ones."""
+        if not self._noise:
+            return plans
+        hit = self._rng.random(plans.shape[:2]) < self._noise
+        plans = plans.copy()
+        if hit.any():
+            plans[hit] = self._vector.action_space.samples(self._rng, int(hit.sum()))
+        return plans
+
+    def _record_teacher(self, running: NDArray[np.bool_]) -> StudentWindows:
+        """Let the teacher act, and take the environments whose episode ends out of `running`."""
+        envs, horizon = np.flatnonzero(running), self._student.horizon
+        actions, valid = self._no_actions(len(envs), horizon), np.zeros((len(envs), horizon), bool)
+        logits = np.zeros((len(envs), horizon, self._teacher.n_actions), np.float32)
+        chosen = self._no_actions(self._vector.n_envs)
+        seen = sources = self._vector.observe(running)
+        for step in range(horizon):
+            if not running.any():
+                break
+            rows, plan = running[envs], self._teacher.plan(seen)
+            logits[rows, step] = teacher_logits_of(plan)
+            if not np.isfinite(logits[rows, step]).all():
+                raise non_finite_plan(self._teacher, f"step {step} (from 0) after a plan of the student")
+            actions[rows, step], valid[rows, step] = plan.mode()[:, 0], True
+            chosen[running] = actions[rows, step]
+            running &= ~self._vector.advance(chosen, running).done
+            if step + 1 < horizon:
+                seen = self._vector.observe(running)
+        return StudentWindows(sources, actions, logits, valid, envs, self._episodes[envs])
 
 
 class RefinementRound:

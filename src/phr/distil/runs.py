@@ -13,9 +13,8 @@ from gymnasium import spaces
 
 from phr.actions import Continuous, action_space_of
 from phr.distil.config import PHRConfig
-from phr.distil.joint import JointTraining
 from phr.distil.losses import losses_for, n_outputs_for
-from phr.distil.phr import PHR
+from phr.distil.phr import PHR, JointTraining
 from phr.distil.refine import Refinement
 from phr.envs.registry import make_env
 from phr.envs.vector import Remarks, VectorSplit, random_starts
