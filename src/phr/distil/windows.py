@@ -33,10 +33,7 @@ def cut_windows(
     A window is looked at in its first step. Every `stride`-th step of a trajectory begins one, and always the first: the
     paper's t mod α = 0, with t counted from 1, would never train the start state, where every agent looks. With `pad`
     windows may run past the end of their trajectory, where its last step stands in, not valid; without it only
-    t ≤ m − n + 1 remain, the paper's cut.
-
-    Raises:
-        NoWindowError: If the strict cut leaves no window at all.
+    t ≤ m − n + 1 remain, the paper's cut; `NoWindowError` if these are none.
     """
     firsts = np.cumsum(lengths) - lengths
     starts = [np.arange(0, length if pad else max(length - horizon + 1, 0), stride) for length in lengths.tolist()]
@@ -66,18 +63,15 @@ def regressed(valid: Tensor, config: PHRConfig) -> Tensor:
 
 def smoothing_of(config: PHRConfig, space: ActionSpace) -> float:
     """Return ε of the labels; 0 where no probabilities are compared."""
-    compares_numbers = config.loss == "squared_logits" or isinstance(space, Continuous)
-    return 0.0 if compares_numbers else config.teacher_smoothing
+    return 0.0 if config.loss == "squared_logits" or isinstance(space, Continuous) else config.teacher_smoothing
 
 
 def teacher_rows(outputs: Tensor, config: PHRConfig, space: ActionSpace) -> Tensor:
     """Return the rows that a student is compared with: the teacher's, logits smoothed as `smoothing_of` states."""
-    smoothing = smoothing_of(config, space)
-    if not smoothing:
+    if not (smoothing := smoothing_of(config, space)):
         return outputs
-    if isinstance(space, MultiDiscrete):
-        return torch.cat([smoothed(part, smoothing) for part in outputs.split(space.nvec, -1)], -1)
-    return smoothed(outputs, smoothing)
+    parts = outputs.split(space.nvec, -1) if isinstance(space, MultiDiscrete) else [outputs]
+    return torch.cat([smoothed(part, smoothing) for part in parts], -1)
 
 
 def each_once(obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,9 +176,8 @@ class StudentWindowData:
             for row in np.flatnonzero(keep).tolist():
                 keep[row] = keys[row] not in self._seen
                 self._seen.add(keys[row])
-        obs, actions, logits, valid = (
-            torch.from_numpy(array[keep]) for array in (windows.obs, windows.actions, windows.teacher_logits, windows.valid)
-        )
+        arrays = windows.obs, windows.actions, windows.teacher_logits, windows.valid
+        obs, actions, logits, valid = (torch.from_numpy(array[keep]) for array in arrays)
         rows = slice(self._n, self._n + len(obs))
         self._obs[rows], self._actions[rows], self._valid[rows] = obs, actions, valid
         self._logits[rows] = teacher_rows(logits, self._config, self._space)
@@ -206,7 +199,6 @@ def mixed_batch(own: WindowData, led: StudentWindowData, share: float, rng: np.r
     steps of long teacher episodes.
     """
     n_led = round(share * n)
-    obs, logits, actions, valid = (
-        torch.cat(parts) for parts in zip(own.draw(rng, n - n_led), led.draw(rng, n_led), strict=True)
-    )
+    parts = zip(own.draw(rng, n - n_led), led.draw(rng, n_led), strict=True)
+    obs, logits, actions, valid = (torch.cat(pair) for pair in parts)
     return obs, logits, actions, valid
