@@ -401,7 +401,7 @@ class RolloutCollector:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to `state`; environments that cannot be saved begin anew. `InvalidDataError` if a replay differs."""
+        """Go back to `state`; what cannot be saved begins a new episode. `InvalidDataError` if a replay differs."""
         self._rng = rng_from_state(state["rng"])
         self.recent.clear()
         self.recent.extend((float(r), int(length)) for r, length in state["recent"])
