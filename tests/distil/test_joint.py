@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from phr.distil.joint import JointTraining
-from phr.distil.phr import PHR
+from phr.distil.phr import PHR, JointTraining
 from phr.evaluation.episodes import distinct_starts, play_all_starts
 from phr.networks.policy import PlanNetwork, TorchPlanner, build_network
 from phr.teacher.a2c import A2CConfig, rollout_loss

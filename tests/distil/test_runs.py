@@ -16,8 +16,7 @@ import torch
 from gymnasium.wrappers import TimeLimit
 
 from phr.distil import runs
-from phr.distil.joint import JointTraining
-from phr.distil.phr import PHR
+from phr.distil.phr import PHR, JointTraining
 from phr.distil.refine import Refinement
 from phr.distil.runs import Distillation, record_teacher
 from phr.errors import (

@@ -11,12 +11,25 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phr.distil.student_states import StudentStates, StudentWindows
+from phr.distil.refine import StudentStates
+from phr.distil.windows import StudentWindows
 from phr.envs.registry import split_env
 from phr.envs.vector import VectorSplit
 from phr.errors import BrokenEnvironmentError, NonFiniteError
 from phr.plan import CategoricalPlan, Planner
 from tests.helpers import LEFT, RIGHT, TablePlanner, always_right, corridor, make_noisy, noisy
+from tests.trained import phr_config
+
+
+def states_of(
+    student: Planner,
+    teacher: Planner,
+    vector: VectorSplit,
+    rng: np.random.Generator,
+    most_plans: int = 1,
+    noise: float = 0.0,
+) -> StudentStates:
+    return StudentStates(student, teacher, vector, rng, phr_config(refine_plans=most_plans, refine_noise=noise))
 
 
 class Linear:
@@ -98,7 +111,7 @@ def by_hand(n_envs: int, horizon: int, most: int, seed: int, n_turns: int) -> It
 @settings(max_examples=15)
 def test_turns_equal_the_same_alternation_by_hand(seed: int, n_envs: int, horizon: int, most: int) -> None:
     rng = np.random.default_rng(seed)
-    states = StudentStates(Linear(horizon, 1), Linear(1, 2), vector(n_envs), rng, most_plans=most)
+    states = states_of(Linear(horizon, 1), Linear(1, 2), vector(n_envs), rng, most_plans=most)
     for expected in by_hand(n_envs, horizon, most, seed, 12):
         windows = states.turn()
         assert windows.envs.tolist() == [number for number, _ in expected]
@@ -112,7 +125,7 @@ def test_turns_equal_the_same_alternation_by_hand(seed: int, n_envs: int, horizo
 
 
 def test_labels_are_the_greedy_teachers_actions() -> None:
-    states = StudentStates(Linear(4, 1), Linear(1, 2), vector(6), np.random.default_rng(0))
+    states = states_of(Linear(4, 1), Linear(1, 2), vector(6), np.random.default_rng(0))
     for _ in range(10):
         windows = states.turn()
         greedy = np.where(windows.valid, windows.teacher_logits.argmax(-1), 0)
@@ -122,7 +135,7 @@ def test_labels_are_the_greedy_teachers_actions() -> None:
 
 def test_the_rng_decides_how_plans_are_cut() -> None:
     def actions(seed: int) -> list[Any]:
-        states = StudentStates(Linear(4, 1), Linear(1, 2), vector(6), np.random.default_rng(seed), most_plans=2)
+        states = states_of(Linear(4, 1), Linear(1, 2), vector(6), np.random.default_rng(seed), most_plans=2)
         return [states.turn().obs.tolist() for _ in range(3)]
 
     assert actions(3) == actions(3)
@@ -133,7 +146,7 @@ def test_every_commitment_ends_as_many_plans() -> None:
     """From the left end of a long corridor a plan of RIGHTs ends in the cell whose number is its commitment."""
     student, teacher = always_right(horizon=4, n_cells=40), TablePlanner.of_actions([[LEFT]] * 40, 2)
     envs = [corridor(n_cells=40, max_steps=5) for _ in range(400)]
-    states = StudentStates(student, teacher, VectorSplit(envs, "disabled"), np.random.default_rng(0))
+    states = states_of(student, teacher, VectorSplit(envs, "disabled"), np.random.default_rng(0))
     windows = states.turn()
     counts = np.bincount(windows.obs.argmax(axis=1), minlength=5)[1:5]
     assert counts.sum() == 400
@@ -144,7 +157,7 @@ def test_every_commitment_ends_as_many_plans() -> None:
 
 def led_to(noise: float, student: int) -> list[Any]:
     rng = np.random.default_rng(0)
-    states = StudentStates(Linear(4, student), Linear(1, 2), vector(40), rng, most_plans=2, noise=noise)
+    states = states_of(Linear(4, student), Linear(1, 2), vector(40), rng, most_plans=2, noise=noise)
     return [states.turn().obs.tolist() for _ in range(3)]
 
 
@@ -157,14 +170,14 @@ def test_noise_takes_its_share_of_the_steps() -> None:
     """From the left end of a long corridor each random step of a plan of RIGHTs is as likely to go back."""
     student, teacher = always_right(horizon=8, n_cells=40), TablePlanner.of_actions([[LEFT]] * 40, 2)
     envs = [corridor(n_cells=40, max_steps=20) for _ in range(400)]
-    states = StudentStates(student, teacher, VectorSplit(envs, "disabled"), np.random.default_rng(0), noise=0.5)
+    states = states_of(student, teacher, VectorSplit(envs, "disabled"), np.random.default_rng(0), noise=0.5)
     cells = states.turn().obs.argmax(axis=1)
     assert 0.45 < cells.mean() / 4.5 < 0.75, "4.5 steps on average, three of four to the right, the wall holds some back"
 
 
 def test_a_plan_in_which_the_episode_ends_leaves_no_window() -> None:
     student, teacher = always_right(horizon=4, n_cells=2), TablePlanner.of_actions([[LEFT]] * 2, 2)
-    states = StudentStates(student, teacher, VectorSplit([corridor(n_cells=2)], "disabled"), np.random.default_rng(0))
+    states = states_of(student, teacher, VectorSplit([corridor(n_cells=2)], "disabled"), np.random.default_rng(0))
     for _ in range(3):
         windows = states.turn()
         assert (len(windows), windows.actions.shape, windows.obs.shape) == (0, (0, 4), (0, 2))
@@ -182,7 +195,7 @@ def test_nobody_looks_while_a_plan_runs() -> None:
         return observe(out)
 
     env.observe = counted  # type: ignore[method-assign]
-    states = StudentStates(student, teacher, VectorSplit([env], "disabled"), np.random.default_rng(0), most_plans=3)
+    states = states_of(student, teacher, VectorSplit([env], "disabled"), np.random.default_rng(0), most_plans=3)
     for _ in range(5):
         states.turn()
     assert teacher.n_looks == 5 * 6
@@ -216,7 +229,7 @@ WRONG_FROM_1 = [plan if state != 1 else [plan[0], 0, 0] for state, plan in enume
 
 def board_states(plans: list[list[int]], teacher: Planner) -> tuple[StudentStates, VectorSplit]:
     vector = VectorSplit([split_env(Board(), "board") for _ in range(8)], "disabled", seed_of)
-    return StudentStates(TablePlanner.of_actions(plans, 4), teacher, vector, np.random.default_rng(0)), vector
+    return states_of(TablePlanner.of_actions(plans, 4), teacher, vector, np.random.default_rng(0)), vector
 
 
 def test_episodes_in_which_the_student_errs_are_abandoned_and_counted() -> None:

@@ -9,8 +9,7 @@ from gymnasium import spaces
 
 from phr.actions import Discrete
 from phr.distil.losses import smoothed
-from phr.distil.student_states import StudentWindowData, StudentWindows, mixed_batch
-from phr.distil.windows import WindowData
+from phr.distil.windows import StudentWindowData, StudentWindows, WindowData, mixed_batch
 from tests.trained import corridor_experience, phr_config
 
 SPACE = spaces.Box(0, 1, (5,), np.float32)

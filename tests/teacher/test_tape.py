@@ -10,7 +10,7 @@ from phr.actions import Continuous
 from phr.errors import IncompatibleModelError
 from phr.networks.policy import NetworkConfig, PlanNetwork, build_network
 from phr.networks.trunks import TrunkConfig
-from phr.teacher.tape import Tape
+from phr.teacher.tape import FlatParameters, Tape
 
 
 def planes(shape: tuple[int, ...], high: int) -> spaces.Box:
@@ -28,7 +28,8 @@ KINDS = {
 
 
 def filled(network: PlanNetwork) -> PlanNetwork:
-    """The network with a value in every part that a fresh one leaves at zero or at one."""
+    """The network with a value in every part that a fresh one leaves at zero or at one, and room for gradients."""
+    FlatParameters(network)
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -191,8 +192,7 @@ def test_records_of_any_length_may_follow_each_other() -> None:
     network, obs = made("atari")
     tape = Tape(network)
     for part, n_slices in ((obs, 6), (obs[:5], 1), (obs[3:], 3), (obs, 1)):
-        for parameter in network.parameters():
-            parameter.grad = None
+        network.zero_grad(set_to_none=False)
         for piece in part.tensor_split(n_slices):
             tape.forward(piece)
         n = len(part)

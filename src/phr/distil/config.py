@@ -27,6 +27,9 @@ Width = Annotated[int, Range(low=1.0, high=8192.0)]
 """At most sixteen times the Nature network."""
 Share = Annotated[float, Range(above=0.0, high=1.0)]
 
+SIDE_BY_SIDE = 64
+"""Environments by default."""
+
 
 @no_type_check
 @dataclass(frozen=True, kw_only=True)
@@ -114,25 +117,19 @@ class PHRConfig:
     def __post_init__(self) -> None:
         check_keep(self.keep)
         check_settings(self)
-        if self.joint and self.trunk_mode != "shared":
-            raise SettingError(f"in joint training A2C moves head 1: trunk_mode must be 'shared', got {self.trunk_mode!r}")
+        mode = self.trunk_mode
+        if self.joint and mode != "shared":
+            raise SettingError(f"in joint training A2C moves head 1: trunk_mode must be 'shared', got {mode!r}")
         if self.joint and self.horizon == 1:
             raise HorizonError("joint training regresses heads 2..n beside A2C, so it needs a horizon >= 2, got 1")
-        if self.width is not None and self.trunk_mode != "anchored":
-            raise SettingError(
-                f"a student with a width learns head 1 too: trunk_mode must be 'anchored', got {self.trunk_mode!r}"
-            )
+        if self.width is not None and mode != "anchored":
+            raise SettingError(f"a student with a width learns head 1 too: trunk_mode must be 'anchored', got {mode!r}")
         if self.refine and self.joint:
             raise SettingError("refinement asks a teacher that stands still, joint training moves it; leave one of them out")
         if self.refine and self.sample_labels:
             raise SettingError("refinement asks the greedy teacher, sample_labels a sampling one; leave one of them out")
-        if self.refine and self.horizon == 1 and self.trunk_mode != "anchored":
-            raise HorizonError(f"with trunk_mode {self.trunk_mode!r} refinement needs a horizon >= 2, got 1")
-
-    @property
-    def side_by_side(self) -> int:
-        """Environments to play side by side."""
-        return 64 if self.n_envs is None else self.n_envs
+        if self.refine and self.horizon == 1 and mode != "anchored":
+            raise HorizonError(f"with trunk_mode {mode!r} refinement needs a horizon >= 2, got 1")
 
     @property
     def total_updates(self) -> int:

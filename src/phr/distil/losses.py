@@ -42,16 +42,10 @@ def plan_loss(
 ) -> Float[Tensor, ""]:
     """Return the loss named `kind`, a mean over valid (window, step) pairs.
 
-    Step k of a plan made at obs_t is compared with what the teacher did and output at obs_{t+k}. Continuous actions are
-    followed by the logarithms of their spreads for `gaussian`. `smoothing` is the ε of the labels of `cross_entropy`; the
-    other losses take teacher rows that are `smoothed` already.
-
-    Returns:
-        Nats per valid step, or squared distance per valid step; of several choices at once, the sum over the components.
-
-    Raises:
-        SettingError: If there is no such loss.
-        EmptyBatchError: If no step is valid; a silent 0 would hide a windowing bug.
+    Step k of a plan made at obs_t is compared with what the teacher did and output at obs_{t+k}, in nats or squared
+    distance; several choices at once are summed. For `gaussian` the logarithms of their spreads follow continuous actions.
+    `smoothing` is the ε of the labels of `cross_entropy`; the other losses take teacher rows that are `smoothed` already.
+    `EmptyBatchError` if no step is valid: a silent 0 would hide a windowing bug.
     """
     if isinstance(space, Continuous):
         per_step = _vector_loss(kind, plan_outputs, teacher_actions.flatten(2), space)
@@ -89,9 +83,7 @@ def _row_loss(
     raise SettingError(f"loss must be one of {', '.join(map(repr, ROW_LOSSES))}; got {kind!r}")
 
 
-def _divergence(
-    logits: Float[Tensor, "*batch n_actions"], reference: Float[Tensor, "*batch n_actions"]
-) -> Float[Tensor, "*batch"]:
+def _divergence(logits: Float[Tensor, "*b n_actions"], reference: Float[Tensor, "*b n_actions"]) -> Float[Tensor, "*b"]:
     """Return the Kullback-Leibler divergence of each row from its reference, in nats."""
     log_q, log_p = logits.log_softmax(-1), reference.log_softmax(-1)
     return (log_q.exp() * (log_q - log_p)).sum(-1)

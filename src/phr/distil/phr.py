@@ -9,6 +9,7 @@ Source: Wagner et al. 2021 (arXiv:2106.10075), Algorithm 1 (stage 2), corrected 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 from phr.actions import Continuous
 from phr.distil.config import PHRConfig
 from phr.distil.losses import check_loss, n_outputs_for, plan_loss
-from phr.distil.student_states import StudentWindowData
-from phr.distil.windows import Batch, WindowData, each_once, regressed, smoothing_of
+from phr.distil.windows import Batch, StudentWindowData, WindowData, each_once, regressed, smoothing_of
+from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.experience.trajectory import Experience
 from phr.networks.policy import PlanNetwork, extend_teacher
@@ -26,24 +27,18 @@ from phr.networks.trunks import channels_last, compute_dtype, computing_in
 from phr.progress import Progress
 from phr.seeding import Streams, rng_from_state, rng_state
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
+from phr.teacher.a2c import A2CConfig, RolloutCollector, rollout_loss
 
 _REPETITIVE = 0.75
-"""Batches with a smaller part of different observations are repetitive, as on a grid with one map."""
+"""Of a batch with a smaller part of different observations, as on a grid with one map, each is evaluated once."""
 
 
 class PHR:
     """A distillation in progress; `update` advances it by one gradient step.
 
-    The teacher's outputs are recorded numbers, so no gradient reaches the teacher: the semi-gradient of Eq. 10.
-
-    Args:
-        start: The network whose trunk and head 1 the student starts from: the teacher's, or a fresh one.
-        experience: The teacher's episodes, already filtered.
-        config: Settings.
-
-    Raises:
-        IncompatibleModelError: If the experience does not fit the network.
-        InvalidDataError: If there is no window (`NoWindowError`), or none holds a step that is regressed.
+    The student begins with trunk and head 1 of `start`, the teacher's network or a fresh one. The outputs of the teacher are
+    recorded numbers, so no gradient reaches it: the semi-gradient of Eq. 10. `IncompatibleModelError` if the experience does
+    not fit the network.
     """
 
     def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig) -> None:
@@ -60,36 +55,29 @@ class PHR:
                 f"the loss {config.loss} needs {n_outputs_for(config.loss, self.space)} numbers for an action, the network "
                 f"to start from outputs {start.config.n_actions}; choose the loss that it was trained with"
             )
-        self.config, self.n_updates, self._latest_loss = config, 0, float("nan")
+        self.config, self.n_updates, self._latest_loss, mode = config, 0, float("nan"), config.trunk_mode
+        own, keeps_first, smoothing = mode == "own", mode != "anchored", smoothing_of(config, self.space)
+        # Scaled logits are less certain, but scaled continuous actions are other actions.
+        scale = 1.0 if isinstance(self.space, Continuous) else config.copy_scale
         self.network = extend_teacher(
-            start,
-            config.horizon,
-            separate_first=config.trunk_mode == "own",
-            # Scaled logits are less certain, but scaled continuous actions are other actions.
-            copy_scale=1.0 if isinstance(self.space, Continuous) else config.copy_scale,
-            label_smoothing=smoothing_of(config, self.space),
-            keeps_first=config.trunk_mode != "anchored",
+            start, config.horizon, separate_first=own, copy_scale=scale, label_smoothing=smoothing, keeps_first=keeps_first
         )
         self.network.value_head.requires_grad_(config.joint)
-        if config.trunk_mode == "frozen":
+        if mode == "frozen":
             self.network.trunk.requires_grad_(False)
         if self.network.first_trunk is not None:
             self.network.first_trunk.requires_grad_(False)
         self.data = WindowData(experience, config)
-        self._repetitive = self._repeats()
+        self._repetitive = False
+        if not self.done:
+            obs, *_ = self.data.draw(Streams(config.seed).rng("student-repeats"), config.batch_size)
+            self._repetitive = len(each_once(obs)[0]) < _REPETITIVE * len(obs)
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), config.learning_rate, fused=True)
         self._dtype = compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
         self.rng = Streams(config.seed).rng("student-batches")
 
     def close(self) -> None:
         """Close environments, of which plain distillation has none."""
-
-    def _repeats(self) -> bool:
-        """Whether batches repeat observations so often that it pays to evaluate each of them once."""
-        if self.done:
-            return False
-        obs, *_ = self.data.draw(Streams(self.config.seed).rng("student-repeats"), self.config.batch_size)
-        return len(each_once(obs)[0]) < _REPETITIVE * len(obs)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Return the trained parameters; the heads' do not decay, because head 1 may have to stay as it is."""
@@ -112,30 +100,18 @@ class PHR:
         return Progress(stage, self.n_updates, self.config.total_updates, "updates", note if self.n_updates else "")
 
     def _draw(self) -> Batch:
-        """Return a random batch of windows."""
         return self.data.draw(self.rng, self.config.batch_size)
 
     def loss(self) -> Tensor:
         """Return λ times the plan loss of one random batch."""
         obs, teacher_logits, teacher_actions, valid = self._draw()
         obs, which = each_once(obs) if self._repetitive else (obs, None)
-        with self.computing():
+        with computing_in(self._dtype):
             plan_logits = self.network(obs if self.network.config.channels_last else channels_last(obs)).float()
         plan_logits = plan_logits if which is None else plan_logits[which]
-        loss = plan_loss(
-            self.config.loss,
-            plan_logits,
-            teacher_logits,
-            teacher_actions,
-            regressed(valid, self.config),
-            self.space,
-            smoothing=self.network.config.label_smoothing,
-        )
-        return self.config.loss_weight * loss
-
-    def computing(self) -> torch.autocast:
-        """Return the context for the network's passes, with the number type of `config.precision`."""
-        return computing_in(self._dtype)
+        counted, smoothing = regressed(valid, self.config), self.network.config.label_smoothing
+        compared = self.config.loss, plan_logits, teacher_logits, teacher_actions, counted, self.space
+        return self.config.loss_weight * plan_loss(*compared, smoothing=smoothing)
 
     def _learning_rate(self) -> float:
         begin, length = self.config.phase(self.n_updates)
@@ -152,8 +128,7 @@ class PHR:
     def step(self, plan: Tensor, further: Tensor | None = None) -> dict[str, float]:
         """Take one AdamW step on what `loss` returned and a further loss; return the plan loss and the gradient norm.
 
-        Raises:
-            NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
+        `NonFiniteError` if the loss or the gradient is not finite; the parameters are left as they were.
         """
         loss = plan if further is None else plan + further
         self.optimizer.zero_grad(set_to_none=True)
@@ -202,3 +177,55 @@ class PHR:
         restore_optimizer(self.optimizer, tensors)
         self.n_updates = state["n_updates"]
         self.rng = rng_from_state(state["rng"])
+
+
+class JointTraining(PHR):
+    """A distillation whose updates descend ∇J_PG + λ∇J_PHR, with the optimizer and the schedule of the student's config.
+
+    `stage_1` has the settings of rollouts, discounts and losses; the entropy bonus has its weight at the end of stage 1.
+    """
+
+    def __init__(
+        self, start: PlanNetwork, experience: Experience, config: PHRConfig, make: Callable[[], SplitEnv], stage_1: A2CConfig
+    ) -> None:
+        super().__init__(start, experience, config)
+        self._stage_1 = stage_1
+        self._collector = RolloutCollector(make, stage_1)
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._collector.close()
+
+    def progress(self) -> Progress:
+        """Return the environment steps taken so far, and the recent returns."""
+        done, total = (n * self._stage_1.rollout_size for n in (self.n_updates, self.config.n_updates))
+        return Progress(f"joint training, horizon {self.config.horizon}", done, total, "timesteps", self._collector.note())
+
+    def averages(self) -> dict[str, float]:
+        """Return mean return and length of recent episodes."""
+        return self._collector.averages()
+
+    def update(self) -> dict[str, float]:
+        """Collect one rollout, draw one batch of windows, and take one gradient step on both losses (`PHR.step`)."""
+        act = torch.inference_mode()(self._policy_and_value)
+        rollout = self._collector.collect(act)
+        logits, values = self._policy_and_value(rollout.obs[:-1].flatten(0, 1))
+        following = act(rollout.following_obs())[1]
+        ent_coef = self._stage_1.ent_coef * self._stage_1.ent_coef_end
+        loss, parts = rollout_loss(rollout, logits, values, following, self._stage_1, ent_coef)
+        return self.step(self.loss(), loss) | parts
+
+    def _policy_and_value(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        with computing_in(self._dtype):
+            logits, values = self.network.policy_and_value(obs)
+        return logits.float(), values.float()
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that `restore` needs to continue bit for bit."""
+        tensors, state = super().checkpoint()
+        return tensors, {**state, "collector": self._collector.state()}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go back to where `checkpoint` was taken."""
+        super().restore(tensors, state)
+        self._collector.restore(state["collector"])

@@ -30,9 +30,12 @@ RECORDED_BYTES = 2 * 2**30
 
 GRID_TRUNK = TrunkConfig(kind="grid", channels=(16, 32, 32), width=256)
 """Half the reference network in every width; learns the grids as well, at a third of the inference time."""
+_SMALL_TRUNK = TrunkConfig(kind="grid", channels=(16, 16, 32), width=256)
 
 ATARI_TRUNK = TrunkConfig(kind="atari", channels=(16, 32, 32), width=512)
 """The Nature network with half its channels; learns Pong as well."""
+
+_Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,22 +50,17 @@ class Preset:
     """Horizon → further fields of `PHRConfig`."""
 
 
-_BATCHES_OF_32: dict[str, Any] = {
-    "trunk": TrunkConfig(kind="grid", channels=(16, 16, 32), width=256),
-    "n_envs": 32,
-    "learning_rate": 2e-3,
-    "ent_coef_end": 0.2,
-}
+_BATCHES_OF_32: _Values = {"trunk": _SMALL_TRUNK, "n_envs": 32, "learning_rate": 2e-3, "ent_coef_end": 0.2}
 """Batches of 32 and a smaller network learn a grid as well, in less time."""
 
-_FEW_IMAGES: dict[str, Any] = {
+_FEW_IMAGES: _Values = {
     "n_episodes": 60,  # a game of Pong is 2,000 observations of 28 kB
     "prefix": (0, 60),
     "prefix_share": 0.7,  # the other games begin as they do when the agent plays
 }
 
 
-def _image_student(horizon: int) -> dict[str, Any]:
+def _image_student(horizon: int) -> _Values:
     return {
         "n_updates": max(2000, 500 * horizon),  # 2,000 suffice at commitment 4, and keep half of the return at 16
         "refine_windows": 10_000,  # each is a few dozen steps of the emulator
@@ -87,31 +85,22 @@ _FAMILIES: dict[Family, Preset] = {
     ),
 }
 
-_FOUR_ROUNDS: dict[str, Any] = {"refine": 4, "refine_windows": 10_000, "refine_updates": 5000}
+_FOUR_ROUNDS: _Values = {"refine": 4, "refine_windows": 10_000, "refine_updates": 5000}
 """For cheap steps and mistakes that lead away from the teacher's states: a pole balances or falls."""
 
-_FRESH_NUMBERS: dict[str, Any] = {
-    # Over a few numbers inference and steps cost little, and plans hang on small differences: many updates at a high rate,
-    # and the student's own states (LOG.md).
+_FRESH_NUMBERS: _Values = _FOUR_ROUNDS | {
     "record_steps": 60_000,
     "prefix_share": 0.5,  # a long episode has one beginning, and a random one is not what an agent meets
     "learning_rate": 1e-2,
     "weight_decay": 0.0,
     "n_updates": 12_000,
-    **_FOUR_ROUNDS,
 }
-"""Stage-2 settings of fresh students over numbers."""
+"""Fresh students over numbers: inference and steps cost little, and plans hang on small differences, so many updates at a
+high rate, and the student's own states (LOG.md)."""
 
-_CONTINUOUS: dict[str, Any] = {
-    "loss": "squared",
-    "n_episodes": 1000,
-    "n_updates": 20_000,
-    "learning_rate": 3e-3,
-    "weight_decay": 0.0,
-}
+_CONTINUOUS: _Values = {"loss": "squared", "n_episodes": 1000, "n_updates": 20_000, "weight_decay": 0.0}
 """Continuous actions are regressed to the second digit, which takes more steps. From some states (Pendulum's pole at full
 strength) the slightest error is a fall, and only many beginnings show these."""
-
 
 _KNOWN: dict[str, Preset] = {
     # Half a dozen decisions in a row may be a turn too early before a detour shows. A needless step has to cost a tenth,
@@ -135,9 +124,7 @@ _KNOWN: dict[str, Preset] = {
         }
     ),
     # A world of doors and keys is found out quickly; entropy keeps it from settling on half of the way.
-    "MiniGrid-DoorKey-5x5-v0": Preset(
-        teacher={"total_timesteps": 800_000, **_BATCHES_OF_32, "gamma": 0.95, "ent_coef": 0.05}
-    ),
+    "MiniGrid-DoorKey-5x5-v0": Preset({**_BATCHES_OF_32, "total_timesteps": 800_000, "gamma": 0.95, "ent_coef": 0.05}),
     # Random play crosses the lava once in 130 episodes: rewards have to outweigh the entropy bonus, and a random
     # beginning would end in the lava.
     "MiniGrid-LavaCrossingS9N1-v0": Preset(
@@ -196,11 +183,8 @@ def further_config(env: SplitEnv, trunk: TrunkConfig, /, **overrides: Any) -> A2
 def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None = None, /, **overrides: Any) -> PHRConfig:
     """Return stage-2 settings for an environment; `overrides` win, those that are None are ignored.
 
-    Args:
-        world: The environment, its id, or logged episodes.
-        horizon: Actions predicted from one observation.
-        fresh: The layers of a student that does not start from a teacher's network, or has a width of its own.
-        **overrides: Fields of `PHRConfig`.
+    `world` is the environment, its id, or logged episodes; `horizon` the actions predicted from one observation; `fresh` has
+    the layers of a student that does not start from a teacher's network, or has a width of its own.
 
     Raises:
         SettingError: If an override is not a field of `PHRConfig`, or has a wrong type or value, alone or beside another.

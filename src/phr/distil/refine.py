@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,15 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phr.distil.config import PHRConfig
+from phr.distil.config import SIDE_BY_SIDE, PHRConfig
 from phr.distil.phr import PHR
-from phr.distil.student_states import StudentStates, StudentWindowData, StudentWindows, mixed_batch
-from phr.distil.windows import Batch
-from phr.envs.vector import Remarks, random_prefix
+from phr.distil.windows import Batch, StudentWindowData, StudentWindows, mixed_batch
+from phr.envs.vector import Remarks, VectorSplit, random_prefix
 from phr.evaluation.episodes import make_vector
+from phr.experience.collect import non_finite_plan, teacher_logits_of
 from phr.experience.trajectory import Experience
 from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network
-from phr.plan import Planner
+from phr.plan import Planner, ask
 from phr.progress import Progress
 from phr.seeding import Streams
 from phr.storage.tensors import network_tensors
@@ -43,6 +44,105 @@ _HELD_OUT = 8
 """One of so many environments is held out to measure agreement; with fewer environments, one of so many episodes."""
 
 
+class StudentStates:
+    """Plays a student's plans and the teacher in turn, within the same episodes, and records the teacher's part.
+
+    **Which states.** An agent of commitment c looks where a plan, cut after c actions, has ended. One student serves every
+    commitment from 1 to its horizon, so c is drawn evenly from 1 .. horizon whenever the student continues: every commitment
+    gets as many windows as any other. A c drawn once an episode would leave it to a few long episodes to cover them.
+
+    **How far from the teacher.** The teacher then acts for `horizon` steps and may repair everything. So one plan in a row
+    never shows what a second plan makes of the first one's mistake. Therefore 1 .. `refine_plans` plans, drawn evenly, are
+    executed in a row, all cut at the same c, before the teacher acts.
+
+    **What is recorded.** A window begins at the state itself and holds the greedy teacher's next `horizon` actions, taken
+    in closed loop in this very episode, so it is correct in a stochastic environment too. An episode that ends cuts its
+    window short (`valid`); a plan in which it ends leaves no window, because no agent looks then. An episode whose
+    environment refuses an action of the student is abandoned and counted in the vector's `remarks`.
+
+    **Variety.** In a deterministic environment the same states come again and again. With `refine_noise`, some actions of a
+    plan are random.
+
+    No observation is made while a plan runs. All environments follow the student, then all follow the teacher, so that each
+    network call serves all of them; an environment whose episode has ended waits for the next turn.
+
+    The environments have autoreset `DISABLED` and scheduled seeds; `rng` draws commitments and numbers of plans.
+
+    Source: DAgger with a plan as the action; noise: Laskey et al. 2017 (arXiv:1703.09327).
+    """
+
+    def __init__(
+        self, student: Planner, teacher: Planner, vector: VectorSplit, rng: np.random.Generator, config: PHRConfig
+    ) -> None:
+        self._student, self._teacher, self._vector, self._rng = student, teacher, vector, rng
+        self._most_plans, self._noise = config.refine_plans, config.refine_noise
+        self._ended, self._episodes = np.ones(vector.n_envs, bool), np.full(vector.n_envs, -1)
+
+    def _no_actions(self, *shape: int) -> NDArray[Any]:
+        space = self._vector.action_space
+        return np.zeros((*shape, *space.shape), space.dtype)
+
+    def turn(self) -> StudentWindows:
+        """Play student, then teacher, in every environment; return at most one window each, in the environments' order."""
+        self._vector.reset(self._ended)
+        self._episodes += self._ended
+        running = np.ones(self._vector.n_envs, bool)
+        self._follow_student(running)
+        windows = self._record_teacher(running)
+        self._ended = ~running
+        return windows
+
+    def _follow_student(self, running: NDArray[np.bool_]) -> None:
+        """Execute plans, and take the environments whose episode ends out of `running`."""
+        horizon, n_envs = self._student.horizon, self._vector.n_envs
+        commitments = self._rng.integers(1, horizon + 1, size=n_envs)
+        n_plans = self._rng.integers(1, self._most_plans + 1, size=n_envs)
+        actions = self._no_actions(n_envs, horizon)
+        for number in range(self._most_plans):
+            moving = running & (number < n_plans)
+            if not moving.any():
+                return
+            actions[moving] = self._disturbed(self._student.plan(self._vector.observe(moving)).mode())
+            for step in range(horizon):
+                moving &= step < commitments
+                if not moving.any():
+                    break
+                ended = self._vector.advance(actions[:, step], moving, abandon_refused=True).done
+                moving &= ~ended
+                running &= ~ended
+
+    def _disturbed(self, plans: NDArray[Any]) -> NDArray[Any]:
+        """Return the plans `(n, horizon, *action_shape)`, some of their actions replaced by random ones."""
+        if not self._noise:
+            return plans
+        hit = self._rng.random(plans.shape[:2]) < self._noise
+        plans = plans.copy()
+        if hit.any():
+            plans[hit] = self._vector.action_space.samples(self._rng, int(hit.sum()))
+        return plans
+
+    def _record_teacher(self, running: NDArray[np.bool_]) -> StudentWindows:
+        """Let the teacher act, and take the environments whose episode ends out of `running`."""
+        envs, horizon = np.flatnonzero(running), self._student.horizon
+        actions, valid = self._no_actions(len(envs), horizon), np.zeros((len(envs), horizon), bool)
+        logits = np.zeros((len(envs), horizon, self._teacher.n_actions), np.float32)
+        chosen = self._no_actions(self._vector.n_envs)
+        seen = sources = self._vector.observe(running)
+        for step in range(horizon):
+            if not running.any():
+                break
+            rows, plan = running[envs], ask(self._teacher, seen.copy())  # it may change its input; `sources` is recorded
+            logits[rows, step] = teacher_logits_of(plan, len(seen))
+            if not np.isfinite(logits[rows, step]).all():
+                raise non_finite_plan(self._teacher, f"step {step} (from 0) after a plan of the student")
+            actions[rows, step], valid[rows, step] = plan.mode()[:, 0], True
+            chosen[running] = actions[rows, step]
+            running &= ~self._vector.advance(chosen, running).done
+            if step + 1 < horizon:
+                seen = self._vector.observe(running)
+        return StudentWindows(sources, actions, logits, valid, envs, self._episodes[envs])
+
+
 class RefinementRound:
     """A round in play; its number, from 1, and the seed determine it, so it has environments of its own."""
 
@@ -53,17 +153,13 @@ class RefinementRound:
         self._config, self.hash = config, hashlib.sha256()  # of the observations and actions of all windows
         streams = Streams(config.seed)
 
-        def seed(env: int, episode: int) -> int:
-            return streams.integer("refine-env", number, env, episode)
-
         def prefix(env: int, episode: int) -> tuple[Any, ...]:
             rng = streams.rng("refine-prefix", number, env, episode)
             return random_prefix(actor.action_space, rng, config.prefix, config.prefix_share)
 
-        n_wanted = min(config.side_by_side, config.refine_windows)
-        self.vector = make_vector(env_id, n_wanted, seed, prefix, remarks)
-        rng, most, noise = streams.rng("refine-commitments", number), config.refine_plans, config.refine_noise
-        self._states = StudentStates(actor, teacher, self.vector, rng, most_plans=most, noise=noise)
+        n_wanted = min(config.n_envs or SIDE_BY_SIDE, config.refine_windows)
+        self.vector = make_vector(env_id, n_wanted, partial(streams.integer, "refine-env", number), prefix, remarks)
+        self._states = StudentStates(actor, teacher, self.vector, streams.rng("refine-commitments", number), config)
 
     @property
     def done(self) -> bool:
@@ -115,14 +211,13 @@ class Refinement(PHR):
         self._say, self._remarks = say, remarks
         self.reports: list[dict[str, Any]] = []
         self._played: list[dict[str, Tensor]] = []
-        self._n_ready = self._n_before = 0
+        self._n_ready = 0
         self._round: RefinementRound | None = None
         self.windows = self._no_windows(config.refine * config.refine_windows, unique=True)
-        self._held_out = self._no_windows(config.refine_windows, unique=False)
 
     def _no_windows(self, capacity: int, *, unique: bool) -> StudentWindowData:
-        n_outputs = self._teacher.n_actions
-        return StudentWindowData(capacity, self._obs_space, self.space, n_outputs, self.config, unique=unique)
+        made_for = self._obs_space, self.space, self._teacher.n_actions, self.config
+        return StudentWindowData(capacity, *made_for, unique=unique)
 
     def close(self) -> None:
         """Close the environments of the round in play."""
@@ -155,14 +250,8 @@ class Refinement(PHR):
     def update(self) -> dict[str, float]:
         """Play one turn of a round, which has no metrics; where no round is to be played, take one gradient step.
 
-        If no plan of the student ends within an episode, `skipped` is set and the training is done.
-
-        Returns:
-            The loss and the gradient norm; with the first and the last step of a round also the agreement.
-
-        Raises:
-            NonFiniteError: If the loss or the gradient is not finite, or the teacher's plan is not.
-            BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
+        The first and the last step of a round also return the agreement. If no plan of the student ends within an episode,
+        `skipped` is set and the training is done.
         """
         if self.n_updates == self.config.n_updates + len(self._played) * self.config.refine_updates:
             weights = network_tensors(self.network, prefix="")
@@ -193,10 +282,9 @@ class Refinement(PHR):
             self._round = RefinementRound(number, actor, self._teacher, self._env_id, self.config, self._remarks)
         self._round.turn(self.windows, self._held_out)
         if self._round.done:
-            played = self._round
-            self.close()
             self._n_ready += 1
-            self._report(played)
+            self._report(self._round)
+            self.close()
 
     def _report(self, played: RefinementRound) -> None:
         """Report a round; one that is replayed after resuming is compared with its report."""
@@ -239,14 +327,11 @@ class Refinement(PHR):
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken; the next updates replay the earlier rounds."""
         super().restore(tensors, state)
-        self.reports = state["reports"]
-        prefixes = [f"round-{number}." for number in range(1, state["n_played"] + 1)]
-        self._played = [
-            {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            for prefix in prefixes
-        ]
+        self.reports, self._played = state["reports"], []
+        for prefix in (f"round-{number}." for number in range(1, state["n_played"] + 1)):
+            mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            self._played.append(mine)
 
 
 def _percents(agreement: list[float | None]) -> str:
-    """Return the percentages of the heads."""
     return " ".join("–" if value is None else f"{100 * value:.1f}" for value in agreement) + " %"

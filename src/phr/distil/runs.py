@@ -12,10 +12,9 @@ from typing import Any
 from gymnasium import spaces
 
 from phr.actions import Continuous, action_space_of
-from phr.distil.config import PHRConfig
-from phr.distil.joint import JointTraining
+from phr.distil.config import SIDE_BY_SIDE, PHRConfig
 from phr.distil.losses import losses_for, n_outputs_for
-from phr.distil.phr import PHR
+from phr.distil.phr import PHR, JointTraining
 from phr.distil.refine import Refinement
 from phr.envs.registry import make_env
 from phr.envs.vector import Remarks, VectorSplit, random_starts
@@ -93,11 +92,9 @@ class Distillation:
         config: Settings. Without a teacher the loss must not need probabilities, and head 1 is learnt too.
         start: The teacher's own network, or the layers of a fresh one.
         teacher_name: The teacher's name in the manifest.
-        teacher_id: SHA-256 of the teacher's model file; its name by default. A resumed run and recorded episodes must have
-            the same.
+        teacher_id: SHA-256 of its model file, or its name; a resumed run and recorded episodes must have the same.
         joint_config: Settings of stage 1, required where `config.joint`.
-        read_episodes: Reads episodes recorded before; None records new ones. A function, so that no one holds the episodes
-            while the student is trained.
+        read_episodes: Reads recorded episodes, so that no one holds them during the training; None records new ones.
         save_episodes_to: File for the recorded and kept episodes (.npz, with a JSON beside it).
     """
 
@@ -126,8 +123,7 @@ class Distillation:
             directory: Folder for checkpoints, metrics and the model; None keeps them in memory.
             resume: Continue an unfinished run; return the model of a finished one.
             on_progress: Called while recording and after each update.
-            say: Called with the reason of the episode filter, the results of each round of refinement and, at the end, the
-                warnings, which are also in the manifest's notes.
+            say: Called with the reason of the episode filter, each round of refinement, and the warnings (in the notes too).
 
         No more than one vector of environments is open at a time, and none afterwards.
 
@@ -208,12 +204,7 @@ class Distillation:
 
 
 def record_teacher(
-    teacher: Planner,
-    env_id: str,
-    config: PHRConfig,
-    *,
-    on_progress: OnProgress = silent,
-    remarks: Remarks | None = None,
+    teacher: Planner, env_id: str, config: PHRConfig, *, on_progress: OnProgress = silent, remarks: Remarks | None = None
 ) -> tuple[Experience, Selection]:
     """Let the teacher act from varied starts; return the episodes that `config.keep` asks for, and the reason.
 
@@ -221,12 +212,11 @@ def record_teacher(
 
     Raises:
         IncompatibleModelError: If the teacher does not fit the environment.
-        NoSuccessError: If successes are to be kept, success is known, and no episode was one.
-        SettingError: If `config.keep` is `successes` and success is unknown.
+        NoSuccessError: If successes are to be kept, and no episode was one; SettingError if success is unknown.
         NonFiniteError: If the teacher's output contains NaN or Inf.
         BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
     """
-    with make_vector(env_id, min(config.side_by_side, config.n_episodes), remarks=remarks) as vector:
+    with make_vector(env_id, min(config.n_envs or SIDE_BY_SIDE, config.n_episodes), remarks=remarks) as vector:
         experience = _record(teacher, vector, config, on_progress)
     selection = select_episodes(experience, config.keep)
     return experience.subset(selection.keep), selection
@@ -264,13 +254,10 @@ def _record(teacher: Planner, vector: VectorSplit, config: PHRConfig, on_progres
 
 def named(experience: Experience, config: PHRConfig, *, teacher: str, teacher_id: str) -> Experience:
     """Return the experience with its origin: the teacher, and how `record_teacher` recorded it."""
+    versions = library_versions("torch", "numpy", "gymnasium", "minigrid", "ale-py")
+    prefix, sampled = config.prefix, config.sample_labels
     origin = Origin(
-        teacher=teacher,
-        teacher_id=teacher_id,
-        seed=config.seed,
-        prefix=config.prefix,
-        sampled=config.sample_labels,
-        versions=library_versions("torch", "numpy", "gymnasium", "minigrid", "ale-py"),
+        teacher=teacher, teacher_id=teacher_id, seed=config.seed, prefix=prefix, sampled=sampled, versions=versions
     )
     return replace(experience, origin=origin)
 
@@ -325,16 +312,10 @@ def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Ex
     actions = experience.action_space
     if isinstance(actions, Continuous):
         actions = actions.measured_on(experience.joined("actions"))
-    network = build_network(
-        space,
-        n_outputs_for(config.loss, actions),
-        1,
-        trunk,
-        seed=Streams(config.seed).integer("student-weights"),
-        action_space=actions,
-        normalize=trunk.kind == "mlp",  # flat observations hold numbers of different sizes
-    )
-    if network.config.normalize:
+    n_outputs, seed = n_outputs_for(config.loss, actions), Streams(config.seed).integer("student-weights")
+    normalize = trunk.kind == "mlp"  # flat observations hold numbers of different sizes
+    network = build_network(space, n_outputs, 1, trunk, seed=seed, action_space=actions, normalize=normalize)
+    if normalize:
         network.trunk.set_statistics(experience.joined("obs"))
     return network
 

@@ -8,15 +8,20 @@ Source: Wagner et al. 2021 (arXiv:2106.10075), Eq. 7 and implementation detail (
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass, fields
+from typing import Any
+
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
 from phr.actions import ActionSpace, Continuous, MultiDiscrete
 from phr.distil.config import PHRConfig
 from phr.distil.losses import smoothed
-from phr.errors import InvalidDataError, NoWindowError
+from phr.errors import InvalidDataError, NonFiniteError, NoWindowError
 from phr.experience.trajectory import Experience
 
 
@@ -28,10 +33,7 @@ def cut_windows(
     A window is looked at in its first step. Every `stride`-th step of a trajectory begins one, and always the first: the
     paper's t mod α = 0, with t counted from 1, would never train the start state, where every agent looks. With `pad`
     windows may run past the end of their trajectory, where its last step stands in, not valid; without it only
-    t ≤ m − n + 1 remain, the paper's cut.
-
-    Raises:
-        NoWindowError: If the strict cut leaves no window at all.
+    t ≤ m − n + 1 remain, the paper's cut; `NoWindowError` if these are none.
     """
     firsts = np.cumsum(lengths) - lengths
     starts = [np.arange(0, length if pad else max(length - horizon + 1, 0), stride) for length in lengths.tolist()]
@@ -61,18 +63,15 @@ def regressed(valid: Tensor, config: PHRConfig) -> Tensor:
 
 def smoothing_of(config: PHRConfig, space: ActionSpace) -> float:
     """Return ε of the labels; 0 where no probabilities are compared."""
-    compares_numbers = config.loss == "squared_logits" or isinstance(space, Continuous)
-    return 0.0 if compares_numbers else config.teacher_smoothing
+    return 0.0 if config.loss == "squared_logits" or isinstance(space, Continuous) else config.teacher_smoothing
 
 
 def teacher_rows(outputs: Tensor, config: PHRConfig, space: ActionSpace) -> Tensor:
     """Return the rows that a student is compared with: the teacher's, logits smoothed as `smoothing_of` states."""
-    smoothing = smoothing_of(config, space)
-    if not smoothing:
+    if not (smoothing := smoothing_of(config, space)):
         return outputs
-    if isinstance(space, MultiDiscrete):
-        return torch.cat([smoothed(part, smoothing) for part in outputs.split(space.nvec, -1)], -1)
-    return smoothed(outputs, smoothing)
+    parts = outputs.split(space.nvec, -1) if isinstance(space, MultiDiscrete) else [outputs]
+    return torch.cat([smoothed(part, smoothing) for part in parts], -1)
 
 
 def each_once(obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,3 +110,95 @@ class WindowData:
         """Return the windows of these rows."""
         steps = self._steps[rows]
         return self._obs[steps[:, 0]], self._logits[steps], self._actions[steps], self._valid[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class StudentWindows:
+    """N windows that begin where a student's plan ended: one observation each, and the teacher's steps from it."""
+
+    obs: NDArray[Any]
+    """After the last action of the plans."""
+    actions: NDArray[Any]
+    """The teacher's next, shape `(n, horizon, *action_shape)`; 0 where not `valid`."""
+    teacher_logits: NDArray[np.float32]
+    """Shape `(n, horizon, n_outputs)`."""
+    valid: NDArray[np.bool_]
+    """False where the episode had ended, shape `(n, horizon)`."""
+    envs: NDArray[np.int64]
+    episodes: NDArray[np.int64]
+    """Index of the episode in its environment."""
+
+    def __post_init__(self) -> None:
+        if self.obs.dtype.kind == "f" and not np.isfinite(self.obs).all():
+            raise NonFiniteError("an observation of a student state contains NaN or Inf")
+
+    def __len__(self) -> int:
+        return len(self.obs)
+
+    def first(self, n: int) -> StudentWindows:
+        """Return the first n windows."""
+        return StudentWindows(*(getattr(self, entry.name)[:n] for entry in fields(self)))
+
+    def keys(self) -> list[bytes]:
+        """Return one hash per window; windows of the same observation and actions have the same."""
+        windows = zip(self.obs, self.actions, self.valid, strict=True)
+        return [hashlib.blake2b(b"".join(part.tobytes() for part in parts), digest_size=16).digest() for parts in windows]
+
+
+class StudentWindowData:
+    """A growing set of at most `capacity` student windows, with the methods of `WindowData`.
+
+    `unique` leaves out windows with the observation and actions of an earlier one: in a deterministic environment the same
+    path comes again and again, and would outnumber all others.
+    """
+
+    def __init__(
+        self, capacity: int, obs: spaces.Box, actions: ActionSpace, n_outputs: int, config: PHRConfig, *, unique: bool
+    ) -> None:
+        self._config, self._space = config, actions
+        # Not initialised, so that the operating system hands out pages only as rows are written.
+        self._obs = torch.from_numpy(np.empty((capacity, *obs.shape), obs.dtype))
+        self._logits = torch.empty((capacity, config.horizon, n_outputs))
+        self._actions = torch.from_numpy(np.empty((capacity, config.horizon, *actions.shape), actions.dtype))
+        self._valid = torch.empty((capacity, config.horizon), dtype=torch.bool)
+        self._seen: set[bytes] | None = set() if unique else None
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def add(self, windows: StudentWindows, keys: list[bytes], among: NDArray[np.bool_]) -> None:
+        """Add the windows of the mask `among` that hold a step to regress; `keys` are those of `StudentWindows.keys`."""
+        keep = among & regressed(torch.from_numpy(windows.valid), self._config).any(dim=1).numpy()
+        if not self._config.pad:
+            keep &= windows.valid.all(axis=1)
+        if self._seen is not None:
+            for row in np.flatnonzero(keep).tolist():
+                keep[row] = keys[row] not in self._seen
+                self._seen.add(keys[row])
+        arrays = windows.obs, windows.actions, windows.teacher_logits, windows.valid
+        obs, actions, logits, valid = (torch.from_numpy(array[keep]) for array in arrays)
+        rows = slice(self._n, self._n + len(obs))
+        self._obs[rows], self._actions[rows], self._valid[rows] = obs, actions, valid
+        self._logits[rows] = teacher_rows(logits, self._config, self._space)
+        self._n += len(obs)
+
+    def draw(self, rng: np.random.Generator, n: int) -> Batch:
+        """Return n windows, drawn with replacement."""
+        return self.batch(torch.from_numpy(rng.integers(self._n, size=n)))
+
+    def batch(self, rows: Tensor) -> Batch:
+        """Return the windows of these rows."""
+        return self._obs[rows], self._logits[rows], self._actions[rows], self._valid[rows]
+
+
+def mixed_batch(own: WindowData, led: StudentWindowData, share: float, rng: np.random.Generator, n: int) -> Batch:
+    """Return n random windows, a fixed share of them from student states, which come last.
+
+    The share does not depend on how many windows each has: a few thousand student states would be lost among a million
+    steps of long teacher episodes.
+    """
+    n_led = round(share * n)
+    parts = zip(own.draw(rng, n - n_led), led.draw(rng, n_led), strict=True)
+    obs, logits, actions, valid = (torch.cat(pair) for pair in parts)
+    return obs, logits, actions, valid

@@ -44,12 +44,8 @@ class ActionScale(nn.Module):
         actions, log_spread = self.center + self.unit * numbers[..., :n], numbers[..., n:]
         if numbers.shape[-1] == n:
             return actions
-        limit = _Limited.apply if log_spread.requires_grad else _clamped
+        limit: Any = _Limited.apply if log_spread.requires_grad else lambda numbers: numbers.clamp(*LOG_SPREAD)
         return torch.cat([actions, limit(log_spread)], dim=-1)
-
-
-def _clamped(log_spread: Tensor) -> Tensor:
-    return log_spread.clamp(*LOG_SPREAD)
 
 
 class _Limited(torch.autograd.Function):
@@ -58,7 +54,7 @@ class _Limited(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, log_spread: Tensor) -> Tensor:
         ctx.save_for_backward(log_spread)
-        return _clamped(log_spread)
+        return log_spread.clamp(*LOG_SPREAD)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
@@ -170,9 +166,7 @@ class PlanNetwork(nn.Module):
         n_actions = self.config.n_actions
         return nn.functional.linear(features, self.plan_head.weight[:n_actions], self.plan_head.bias[:n_actions])
 
-    def policy_and_value(
-        self, obs: Shaped[Tensor, "batch *shape"]
-    ) -> tuple[Float[Tensor, "batch n_actions"], Float[Tensor, " batch"]]:
+    def policy_and_value(self, obs: Shaped[Tensor, "b *shape"]) -> tuple[Float[Tensor, "b n_actions"], Float[Tensor, " b"]]:
         """Return head 1's logits and the state value from one pass through the trunk (stage 1)."""
         features = self.trunk_of_first(obs)
         values: Tensor = self.value_head(features).squeeze(-1)
@@ -263,18 +257,16 @@ class TorchPlanner:
     """Plans with a network, on its device and in inference mode; numpy in, numpy out."""
 
     def __init__(self, network: PlanNetwork, obs_dtype: str | np.dtype[Any]) -> None:
-        self.network = network.eval()
-        self.action_space, self._smoothing = network.config.actions, network.config.smoothing
-        self.obs_spec = ObservationSpec(network.config.obs_shape, np.dtype(obs_dtype), network.config.obs_scale)
-        self.horizon, self.n_actions = network.config.horizon, network.config.n_actions
+        self.network, config = network.eval(), network.config
+        self.horizon, self.n_actions = config.horizon, config.n_actions
+        self.action_space, self._smoothing = config.actions, config.smoothing
+        self.obs_spec = ObservationSpec(config.obs_shape, np.dtype(obs_dtype), config.obs_scale)
         self._device = next(network.parameters()).device
 
     def plan(self, obs: Any) -> NetworkPlan:
         """Evaluate the network once for observations `(batch, *obs_shape)`, checked by `ObservationSpec.check`.
 
-        Raises:
-            InvalidDataError: If shape or number type differ.
-            NonFiniteError: If an observation or an output is not finite.
+        `InvalidDataError` if shape or number type differ, `NonFiniteError` if an observation or an output is not finite.
         """
         obs = self.obs_spec.check(obs)
         with torch.inference_mode():

@@ -41,8 +41,7 @@ def is_channels_last(obs: Observations) -> bool:
 
 def image_shape(obs: Observations) -> tuple[int, int, int] | None:
     """Return `(channels, height, width)` of an image, None for anything else."""
-    shape = shape_of(obs)
-    if len(shape) != 3:
+    if len(shape := shape_of(obs)) != 3:
         return None
     return (shape[2], shape[0], shape[1]) if is_channels_last(obs) else (shape[0], shape[1], shape[2])
 
@@ -104,10 +103,7 @@ class TrunkConfig:
             raise SettingError(f"width, depth and channels of a trunk must be >= 1, got {self}")
 
     def scaled_to(self, width: int) -> TrunkConfig:
-        """Return the same layers with another width, and the channels of convolutions in proportion (at least one each).
-
-        Source: the width multiplier of MobileNet (Howard et al. 2017, arXiv:1704.04861, section 3.3).
-        """
+        """Return layers of another width, channels in proportion (MobileNet's width multiplier, arXiv:1704.04861, 3.3)."""
         channels = tuple(max(1, round(n * width / self.width)) for n in self.channels)
         return replace(self, width=width, channels=self.channels if self.kind == "mlp" else channels)
 
@@ -124,17 +120,13 @@ def _hidden(layer: nn.Linear | nn.Conv2d) -> list[nn.Module]:
     return [orthogonal(layer, math.sqrt(2)), nn.LeakyReLU()]
 
 
-def _grid_layers(obs_shape: Sequence[int], config: TrunkConfig) -> list[nn.Module]:
-    sizes = list(pairwise([obs_shape[0], *config.channels]))
-    strides = [*[1] * (len(sizes) - 1), 2]
-    convolutions = (nn.Conv2d(*size, 3, stride=stride, padding=1) for size, stride in zip(sizes, strides, strict=True))
-    return [layer for convolution in convolutions for layer in _hidden(convolution)]
-
-
-def _atari_layers(obs_shape: Sequence[int], config: TrunkConfig) -> list[nn.Module]:
-    if len(config.channels) != 3:
+def _convolutions(n_in: int, config: TrunkConfig) -> list[nn.Module]:
+    kernels = [(8, 4, 0), (4, 2, 0), (3, 1, 0)]  # size, stride, padding
+    if config.kind == "grid":
+        kernels = [*[(3, 1, 1)] * (len(config.channels) - 1), (3, 2, 1)]
+    elif len(config.channels) != 3:
         raise SettingError(f"channels of an 'atari' trunk must be three numbers, got {config.channels}")
-    sizes, kernels = pairwise([obs_shape[0], *config.channels]), ((8, 4), (4, 2), (3, 1))
+    sizes = pairwise([n_in, *config.channels])
     return [each for size, kernel in zip(sizes, kernels, strict=True) for each in _hidden(nn.Conv2d(*size, *kernel))]
 
 
@@ -152,10 +144,8 @@ class Trunk(nn.Module):
     """Observation → features, with the scaling of the observation inside (see `phr.networks.NetworkConfig`).
 
     `normalize` subtracts a mean and divides by a deviation, which `set_statistics` computes. This is done in float64 and
-    makes the features independent of the units of the observation; `obs_scale` has no effect then.
-
-    Raises:
-        SettingError: If the observation does not fit the kind of trunk: `grid` and `atari` read images.
+    makes the features independent of the units of the observation; `obs_scale` has no effect then. `SettingError` if the
+    observation does not fit the kind of trunk: `grid` and `atari` read images.
     """
 
     obs_mean: Tensor
@@ -185,7 +175,7 @@ class Trunk(nn.Module):
             if len(obs_shape) != 3:
                 raise SettingError(f"a {config.kind!r} trunk reads (channels, height, width), got shape {tuple(obs_shape)}")
             image = (obs_shape[2], *obs_shape[:2]) if channels_last else tuple(obs_shape)
-            convolutions = (_grid_layers if config.kind == "grid" else _atari_layers)(image, config)
+            convolutions = _convolutions(image[0], config)
             try:
                 with torch.no_grad():
                     n_flat = nn.Sequential(*convolutions, nn.Flatten())(torch.zeros(1, *image)).shape[1]
@@ -200,7 +190,9 @@ class Trunk(nn.Module):
         A number that differs by no more than the resolution of its type does not vary; its unit is unknown, so the first
         layer reads only whether it later changed: 0, or up to ±1.
         """
-        step = _rounding(obs)
+        step = np.zeros(obs.shape[1:])  # the unit in the last place of each number's largest value; whole numbers are exact
+        if obs.dtype.kind == "f":  # a subnormal divisor may be flushed to 0
+            step = np.maximum(np.spacing(np.abs(obs).max(axis=0)).astype(np.float64), np.finfo(np.float64).tiny)
         low, high = (side.astype(np.float64) for side in (obs.min(axis=0), obs.max(axis=0)))
         # From the middle of the range, in units of half of it: exact for any offset, and no square under- or overflows.
         middle, half = low / 2 + high / 2, high / 2 - low / 2
@@ -228,28 +220,16 @@ class Trunk(nn.Module):
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
         """Return features of a batch of observations of any number type."""
         first, *others = self.layers
+        last: Any = self.layers[-2]  # the last linear layer; `parameters()` would walk over all modules in every look
+        # The type that autocast would cast to anyway; bytes are exact in bfloat16.
+        autocast = torch.is_autocast_enabled("cpu") and not self.normalize
+        dtype = torch.get_autocast_dtype("cpu") if autocast else last.weight.dtype
         if self.scale == 1.0 or self.normalize or not isinstance(first, nn.Conv2d):
-            features: Tensor = self.layers(self.prepare(obs, self._first_dtype()))
+            features: Tensor = self.layers(self.prepare(obs, dtype))
             return features
         # The scale goes into the weights that read the image: a few thousand products instead of one for every pixel.
-        pixels = self.prepare(obs, self._first_dtype(), scaled=False)
+        pixels = self.prepare(obs, dtype, scaled=False)
         features = nn.functional.conv2d(pixels, first.weight * self.scale, first.bias, first.stride, first.padding)
         for layer in others:
             features = layer(features)
         return features
-
-    def _first_dtype(self) -> torch.dtype:
-        """The type that autocast would cast to anyway; bytes are exact in bfloat16."""
-        if torch.is_autocast_enabled("cpu") and not self.normalize:
-            return torch.get_autocast_dtype("cpu")
-        last: Any = self.layers[-2]  # the last linear layer; `parameters()` would walk over all modules in every look
-        dtype: torch.dtype = last.weight.dtype
-        return dtype
-
-
-def _rounding(obs: NDArray[Any]) -> NDArray[np.float64]:
-    """The unit in the last place of each number's largest value; 0 for whole numbers, which are exact."""
-    if obs.dtype.kind != "f":
-        return np.zeros(obs.shape[1:])
-    step: NDArray[np.float64] = np.spacing(np.abs(obs).max(axis=0)).astype(np.float64)
-    return np.maximum(step, np.finfo(np.float64).tiny)  # a subnormal divisor may be flushed to 0

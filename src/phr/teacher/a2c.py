@@ -7,12 +7,13 @@ Source: Mnih et al. 2016 (arXiv:1602.01783), synchronous; as in Wagner et al. 20
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
 from typing import Any, Literal
 
 import numpy as np
@@ -122,10 +123,7 @@ def gae_advantages(
     """Return A_t = Σ_k (γλ)^k δ_{t+k}, with δ_t = r_t + γ V(s_{t+1}) − V(s_t); `next_values` are from before any reset.
 
     A terminated step has no future; a truncated one was cut off, so it bootstraps from the value of the state it reached.
-    No advantage flows across the end of an episode.
-
-    Source:
-        Schulman et al. 2016 (arXiv:1506.02438), Eq. 16.
+    No advantage flows across the end of an episode. Source: Schulman et al. 2016 (arXiv:1506.02438), Eq. 16.
     """
     deltas = rewards + gamma * next_values * ~terminated - values
     carries = gamma * gae_lambda * ~(terminated | truncated)
@@ -146,8 +144,7 @@ def a2c_losses(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
     """Return −E[log π(a_t|s_t) A_t], E[(V(s_t) − R_t)²] and the mean entropy in nats; A and R are constants.
 
-    Source:
-        Mnih et al. 2016 (arXiv:1602.01783), as in Wagner et al. 2021, Eq. 4-5 and Algorithm 1 (stage 1).
+    Source: Mnih et al. 2016, as in Wagner et al. 2021, Eq. 4-5 and Algorithm 1 (stage 1).
     """
     log_probs = action_logits.log_softmax(-1)
     chosen = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
@@ -165,15 +162,9 @@ def rollout_loss(
     `logits` and `values` are those of the rollout, with a gradient; `following` the values of `rollout.following_obs()`.
     """
     baseline = rollout.values.detach()
-    advantages = gae_advantages(
-        rollout.rewards,
-        baseline.view_as(rollout.rewards),
-        rollout.next_values(following),
-        rollout.terminated,
-        rollout.truncated,
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-    ).flatten()
+    seen = rollout.rewards, baseline.view_as(rollout.rewards), rollout.next_values(following)
+    ends = rollout.terminated, rollout.truncated
+    advantages = gae_advantages(*seen, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda).flatten()
     returns = advantages + baseline
     policy_loss, value_loss, entropy = a2c_losses(logits, values, rollout.actions.flatten(), advantages, returns)
     loss = policy_loss + config.vf_coef * value_loss - ent_coef * entropy
@@ -192,16 +183,11 @@ def _check_one_more(make: Callable[[], SplitEnv], n_envs: int, env_id: str) -> N
 
 
 class A2C:
-    """A training in progress; `update` advances it by one rollout.
+    """A training in progress in environments from `make`; `update` advances it by one rollout.
 
-    Args:
-        make: Makes one environment.
-        config: Settings.
-        network: Trained further instead of a fresh one; its heads beyond the first are left as they are.
-
-    Raises:
-        IncompatibleModelError: If the network has layers or actions that stage 1 cannot train.
-        UnsupportedEnvironmentError: If not enough environments can be open side by side.
+    A `network` is trained further, instead of a fresh one; its heads beyond the first are left as they are.
+    `IncompatibleModelError` if it has layers or actions that stage 1 cannot train; `UnsupportedEnvironmentError` if not
+    enough environments can be open side by side.
     """
 
     def __init__(self, make: Callable[[], SplitEnv], config: A2CConfig, *, network: PlanNetwork | None = None) -> None:
@@ -220,12 +206,8 @@ class A2C:
             self._flat = FlatParameters(self.network)
             convolutions = self.network.config.trunk.kind != "mlp"
             self._tape = Tape(self.network, compute_dtype(config.precision, convolutions=convolutions))
-            trained, rate, eps = [self._flat.vector], config.learning_rate, config.optimizer_eps
-            self.optimizer: torch.optim.Optimizer = (
-                torch.optim.Adam(trained, rate, eps=eps)
-                if config.optimizer == "adam"
-                else torch.optim.RMSprop(trained, rate, alpha=0.99, eps=eps)
-            )
+            optimizer = torch.optim.Adam if config.optimizer == "adam" else partial(torch.optim.RMSprop, alpha=0.99)
+            self.optimizer = optimizer([self._flat.vector], config.learning_rate, eps=config.optimizer_eps)
             self._opened = opened.pop_all()
 
     def close(self) -> None:
@@ -262,14 +244,7 @@ class A2C:
         return rate if self.n_updates + 1 >= rising else rate * (self.n_updates + 1) / rising
 
     def update(self) -> dict[str, float]:
-        """Collect one rollout, take one gradient step, and evaluate the greedy policy where it is due.
-
-        Returns:
-            The losses and the gradient norm; the greedy return where it was measured.
-
-        Raises:
-            NonFiniteError: If the loss or the gradient is not finite; the parameters are left as they were.
-        """
+        """Collect one rollout and `learn` from it; where a greedy evaluation is due, also return its `greedy_return`."""
         metrics = self.learn(self.collector.collect(self.act))
         if self.n_updates in self._evaluation_updates:
             metrics["greedy_return"] = self.greedy.run()
@@ -280,7 +255,10 @@ class A2C:
         return self._tape.forward(obs)
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
-        """Take one gradient step from a rollout of the present weights; return and raise as `update` does."""
+        """Take one gradient step from a rollout of the present weights; return the losses and the gradient norm.
+
+        `NonFiniteError` if the loss or the gradient is not finite; the parameters are left as they were.
+        """
         logits, values = rollout.logits.requires_grad_(), rollout.values.requires_grad_()
         _, following = self._tape.forward(rollout.following_obs(), record=False)
         ent_coef = self._annealed(self.config.ent_coef, self.config.ent_coef_end)
@@ -355,16 +333,13 @@ class RolloutCollector:
 
     def __init__(self, make: Callable[[], SplitEnv], config: A2CConfig) -> None:
         streams = Streams(config.seed)
+        seeds = partial(streams.integer, "train-env")
 
         def prefix_of(env: int, episode: int) -> Sequence[int]:
             return random_prefix(self.n_actions, streams.rng("train-prefix", env, episode), config.prefix)
 
-        self.vectors: list[TrainingVector] = make_training_vectors(
-            make,
-            config.n_envs,
-            seeds=lambda env, episode: streams.integer("train-env", env, episode),
-            prefixes=prefix_of if config.prefix[1] else None,
-        )
+        prefixes = prefix_of if config.prefix[1] else None
+        self.vectors: list[TrainingVector] = make_training_vectors(make, config.n_envs, seeds=seeds, prefixes=prefixes)
         self.recent: deque[tuple[float, int]] = deque(maxlen=200)
         self._config, self._rng, self._begun = config, streams.rng("train-actions"), False
         self._returns, self._lengths = np.zeros(config.n_envs), np.zeros(config.n_envs, np.int64)
@@ -392,7 +367,11 @@ class RolloutCollector:
             step = vector.receive()
             rewards[t, span], terminated[t, span], truncated[t, span] = step.rewards, step.terminated, step.truncated
             final_obs.update({(t, span.start + env): last for env, last in step.final_obs.items()})
-            self._count_episodes(span, step.rewards, step.done)
+            returns, lengths, done = self._returns[span], self._lengths[span], step.done
+            returns += step.rewards
+            lengths += 1
+            self.recent.extend((float(returns[env]), int(lengths[env])) for env in np.flatnonzero(done))
+            returns[done] = lengths[done] = 0
 
         for t in range(n_steps):
             for vector, span in groups:
@@ -407,25 +386,9 @@ class RolloutCollector:
             receive(vector, span, n_steps - 1)
             vector.observe(out=self._obs[-1, span])
         logits, values = (torch.cat(pieces) for pieces in zip(*answers, strict=True))
-        return Rollout(
-            obs=torch.from_numpy(self._obs),
-            logits=logits,
-            values=values,
-            actions=torch.from_numpy(actions),
-            rewards=torch.from_numpy(rewards * self._config.reward_scale),
-            terminated=torch.from_numpy(terminated),
-            truncated=torch.from_numpy(truncated),
-            final_obs=dict(sorted(final_obs.items())),
-        )
-
-    def _count_episodes(self, span: slice, rewards: NDArray[Any], done: NDArray[Any]) -> None:
-        returns, lengths = self._returns[span], self._lengths[span]
-        returns += rewards
-        lengths += 1
-        for env in np.flatnonzero(done):
-            self.recent.append((float(returns[env]), int(lengths[env])))
-        returns[done] = 0
-        lengths[done] = 0
+        scaled = torch.from_numpy(rewards * self._config.reward_scale)
+        obs, taken, over, cut = (torch.from_numpy(array) for array in (self._obs, actions, terminated, truncated))
+        return Rollout(obs, logits, values, taken, scaled, over, cut, dict(sorted(final_obs.items())))
 
     def averages(self) -> dict[str, float]:
         """Return mean return and length of recent episodes; nothing before the first has ended."""
@@ -447,15 +410,11 @@ class RolloutCollector:
             "recent": list(self.recent),
             "returns": self._returns.tolist(),
             "lengths": self._lengths.tolist(),
-            **({"obs_sha256": self._obs_sha256()} if self._begun and self.exact_resume else {}),
+            **({"obs_sha256": sha256(self.observe().tobytes()).hexdigest()} if self._begun and self.exact_resume else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was taken; environments that cannot be saved begin new episodes.
-
-        Raises:
-            InvalidDataError: If an environment does not repeat its episode from its seed and actions.
-        """
+        """Go back to `state`; what cannot be saved begins a new episode. `InvalidDataError` if a replay differs."""
         self._rng = rng_from_state(state["rng"])
         self.recent.clear()
         self.recent.extend((float(r), int(length)) for r, length in state["recent"])
@@ -467,14 +426,11 @@ class RolloutCollector:
                 vector.restore(list(itertools.islice(entries, len(vector.state()))))
             if not self.exact_resume:
                 self._returns[:] = self._lengths[:] = 0
-        if "obs_sha256" in state and state["obs_sha256"] != self._obs_sha256():
+        if "obs_sha256" in state and state["obs_sha256"] != sha256(self.observe().tobytes()).hexdigest():
             raise InvalidDataError(
                 f"{self.vectors[0].env_id}: replaying the running episodes led to other observations: its seed does not "
                 "determine it, and exact resuming is impossible"
             )
-
-    def _obs_sha256(self) -> str:
-        return hashlib.sha256(self.observe().tobytes()).hexdigest()
 
     def observe(self) -> NDArray[Any]:
         """Return the present observations of all environments."""

@@ -50,7 +50,7 @@ class Tape:
     """`PlanNetwork.policy_and_value` for the layers that `Trunk` builds, recorded until `backward`.
 
     The layers are convolutions and fully connected layers with a bias, each followed by a leaky ReLU. Gradients are added to
-    the parameters' `.grad`. `IncompatibleModelError` for other layers, and for actions that are not Discrete.
+    those of `FlatParameters`. `IncompatibleModelError` for other layers, and for actions that are not Discrete.
     """
 
     def __init__(self, network: PlanNetwork, dtype: torch.dtype = torch.float32) -> None:
@@ -61,8 +61,7 @@ class Tape:
         # The scale of the observations goes into the weights that read them: bytes need no multiplication then.
         self._scale = 1.0 if self._trunk.normalize else self._trunk.scale
         self._plan_head, self._value_head = network.plan_head, network.value_head
-        self._n_actions = network.config.n_actions
-        self._dtype = dtype
+        self._n_actions, self._dtype = network.config.n_actions, dtype
         self._seen, self._n_seen = torch.empty(0), 0
         self._slices: list[list[Tensor]] = []
         self.refresh()
@@ -71,8 +70,7 @@ class Tape:
     def refresh(self) -> None:
         """Read the network's changed parameters, and forget the record."""
         self._slices.clear()
-        self._n_seen = 0
-        n = self._n_actions
+        self._n_seen, n = 0, self._n_actions
         heads = torch.cat([self._plan_head.weight[:n], self._value_head.weight])
         biases = torch.cat([self._plan_head.bias[:n], self._value_head.bias])
         first, *others = self._layers
@@ -124,32 +122,28 @@ class Tape:
 
     @torch.inference_mode()
     def backward(self, d_logits: Float[Tensor, "total n_actions"], d_values: Float[Tensor, " total"]) -> None:
-        """Add the gradient of everything recorded to the parameters' `.grad`, and forget the record.
-
-        The derivatives are those of the loss by the answers, the recorded slices one after the other.
-        """
+        """Add the gradient of everything recorded, and forget the record; slices follow each other in the derivatives."""
         kept = [self._seen[: self._n_seen], *(torch.cat(parts) for parts in zip(*self._slices, strict=True))]
         self._slices.clear()
-        self._n_seen = 0
-        n = self._n_actions
+        self._n_seen, n = 0, self._n_actions
         gradient = torch.cat([d_logits, d_values.unsqueeze(1)], dim=1).to(self._dtype)
         d_weight, d_bias = gradient.t() @ kept[-1].flatten(1), gradient.sum(0)
-        _add_gradient(self._plan_head.weight, d_weight[:n])
-        _add_gradient(self._plan_head.bias, d_bias[:n])
-        _add_gradient(self._value_head.weight, d_weight[n:])
-        _add_gradient(self._value_head.bias, d_bias[n:])
+        _add_gradient(self._plan_head, d_weight[:n], d_bias[:n])
+        _add_gradient(self._value_head, d_weight[n:], d_bias[n:])
         gradient = gradient @ self._weights[-1][0]
         for index in reversed(range(len(self._layers))):
             layer, (weight, _), x, y = self._layers[index], self._weights[index], kept[index], kept[index + 1]
             gradient = channels_last(gradient.view(y.shape))
             gradient = torch.ops.aten.leaky_relu_backward(gradient, y, _SLOPE, True)
             if isinstance(layer, nn.Conv2d):
-                gradient, d_weight, d_bias = _conv_backward(gradient, x, weight, layer, needs_input=index > 0)
+                gradient, d_weight, d_bias = torch.ops.aten.convolution_backward(
+                    gradient, x, weight, [layer.out_channels], layer.stride, layer.padding, layer.dilation,
+                    False, [0, 0], layer.groups, [index > 0, True, True],
+                )  # fmt: skip
             else:
                 d_weight, d_bias = gradient.t() @ x.flatten(1), gradient.sum(0)
                 gradient = gradient @ weight if index > 0 else gradient
-            _add_gradient(layer.weight, d_weight if index > 0 else d_weight * self._scale)
-            _add_gradient(_bias(layer), d_bias)
+            _add_gradient(layer, d_weight if index > 0 else d_weight * self._scale, d_bias)
 
 
 _SLOPE = nn.LeakyReLU().negative_slope
@@ -170,25 +164,13 @@ def _modelled(layers: nn.Sequential) -> list[nn.Conv2d | nn.Linear]:
     return found
 
 
-def _conv_backward(
-    gradient: Tensor, x: Tensor, weight: Tensor, layer: nn.Conv2d, *, needs_input: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients by input (empty unless needed), weight and bias."""
-    by_input, by_weight, by_bias = torch.ops.aten.convolution_backward(
-        gradient, x, weight, [layer.out_channels], layer.stride, layer.padding, layer.dilation,
-        False, [0, 0], layer.groups, [needs_input, True, True],
-    )  # fmt: skip
-    return by_input if needs_input else gradient[:0], by_weight, by_bias
-
-
 def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:
     assert layer.bias is not None, "every layer of a trunk has a bias"
     return layer.bias
 
 
-def _add_gradient(parameter: Tensor, gradient: Tensor) -> None:
-    """Add to the first rows of a parameter's gradient (a head of horizon 1 may be one of many)."""
-    if parameter.grad is None:
-        with torch.inference_mode(False):  # an inference tensor could not be added to by autograd
-            parameter.grad = torch.zeros_like(parameter)
-    parameter.grad[: len(gradient)] += gradient
+def _add_gradient(layer: nn.Conv2d | nn.Linear, d_weight: Tensor, d_bias: Tensor) -> None:
+    """Add to the first rows of a layer's gradients (a head of horizon 1 may be one of many)."""
+    for parameter, gradient in ((layer.weight, d_weight), (_bias(layer), d_bias)):
+        assert parameter.grad is not None, "the gradients are views (FlatParameters)"
+        parameter.grad[: len(gradient)] += gradient
