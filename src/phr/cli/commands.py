@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -24,16 +24,6 @@ from phr.files import check_file_target, write_json
 from phr.progress import Progress
 
 GROUP = "phr.commands"
-_FIRST = ("train", "distill", "evaluate", "export", "convert")
-"""The order of the overview; other commands follow by name."""
-
-
-@runtime_checkable
-class Command(Protocol):
-    """A parsed command line."""
-
-    def run(self) -> None:
-        """Execute it."""
 
 
 def one_line(text: object) -> str:
@@ -53,18 +43,18 @@ def registered() -> Mapping[str, EntryPoint]:
     found = {point.name: point for point in entry_points(group=GROUP)}
     if not found:
         raise PhrError(f"the installed phr registers no commands ({GROUP}); install it again: pip install 'phr[train]'")
-    names = [*(name for name in _FIRST if name in found), *sorted(found.keys() - set(_FIRST))]
-    return {name: found[name] for name in names}
+    first = ["train", "distill", "evaluate", "export", "convert"]  # the order of the overview; others follow by name
+    return {name: found[name] for name in [*first, *sorted(found.keys() - set(first))] if name in found}
 
 
-def load(name: str) -> type[Command]:
+def load(name: str) -> Any:
     """The class of a command; UsageError if no package registers it, PhrError if its package cannot be imported."""
     known = registered()
     if name not in known:
         hint = near_miss(name, [*known, "--help", "--version"], f"choose one of {', '.join(known)}")
         raise UsageError(f"unknown command {name!r}; {hint}")
     try:
-        return cast(type[Command], known[name].load())
+        return known[name].load()
     except PhrError:
         raise
     except Exception as error:  # whatever a plug-in's import raises
@@ -100,11 +90,6 @@ def _handed_on(command: Any, *left_out: str) -> dict[str, Any]:
     """A command's fields and settings as arguments of a function of phr."""
     given = {**vars(command), **getattr(command, "settings", {})}
     return {name: value for name, value in given.items() if name not in ("settings", *left_out)}
-
-
-def _say_where(directory: object) -> None:
-    if directory is not None:
-        say(f"written to {directory}")
 
 
 OptionalCount = Annotated[int | None, word("N")]
@@ -144,7 +129,7 @@ class Train:
         with ProgressBar() as bar:
             model = phr.train_teacher(**_handed_on(self), on_progress=bar, say=say)
         say(f"teacher: greedy return {model.manifest.notes['greedy_return']:.4f} in {model.env_id}")
-        _say_where(model.directory)
+        say(f"written to {model.directory}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +173,7 @@ class Distill:
         teacher = model.manifest.notes.get("teacher_parameters")
         beside = "" if teacher is None else f", teacher {teacher:,}"
         say(f"parameters of one look: student {model.network.n_parameters:,}{beside}")
-        _say_where(model.directory)
+        say(f"written to {model.directory}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +229,7 @@ class Evaluate:
         say(str(result))
         if self.json is not None:
             write_json(self.json, result.to_json())
-        _say_where(self.json)
+            say(f"written to {self.json}")
 
 
 @dataclass(frozen=True, kw_only=True)

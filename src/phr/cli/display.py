@@ -30,28 +30,6 @@ class _Rate(ProgressColumn):
         return Text("" if not speed else f"{speed:,.0f} {unit}/s", style="cyan")
 
 
-class _Lines:
-    """A line every so often, for logs."""
-
-    def __init__(self) -> None:
-        self._said = time.monotonic()
-        self._stage, self._began, self._done_then = "", 0.0, 0
-
-    def __call__(self, report: Report) -> None:
-        now = time.monotonic()
-        if report.stage != self._stage:
-            self._stage, self._began, self._done_then = report.stage, now, report.done
-        if now - self._said < SECONDS_BETWEEN_LINES:
-            return
-        self._said = now
-        parts = [f"{report.stage}: {report.done:,} of {report.total:,} {report.unit}"]
-        if report.done > self._done_then:
-            rate = (report.done - self._done_then) / (now - self._began)
-            parts.append(f"{_span((report.total - report.done) / rate)} left")
-        sys.stderr.write(", ".join([*parts, *filter(None, [report.note])]) + "\n")
-        sys.stderr.flush()
-
-
 def _span(seconds: float) -> str:
     """`42 s`, `7 min`, `2.5 h`."""
     if seconds < 60:
@@ -63,7 +41,8 @@ class ProgressBar:
     """A bar per stage, with rate and time left; where standard error is not a terminal, a line now and then."""
 
     def __init__(self) -> None:
-        self._lines = _Lines()
+        self._said = time.monotonic()
+        self._stage, self._began, self._done_then = "", 0.0, 0
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -89,11 +68,26 @@ class ProgressBar:
     def __call__(self, report: Report) -> None:
         """Show where a stage stands."""
         if not errors.is_terminal:
-            self._lines(report)
+            self._write_line(report)
             return
         if report.stage not in self._tasks:
             self._tasks[report.stage] = self._bar.add_task(report.stage, total=report.total, unit=report.unit, note="")
         self._bar.update(self._tasks[report.stage], completed=report.done, note=report.note)
+
+    def _write_line(self, report: Report) -> None:
+        """Where a stage stands, every so often, for logs."""
+        now = time.monotonic()
+        if report.stage != self._stage:
+            self._stage, self._began, self._done_then = report.stage, now, report.done
+        if now - self._said < SECONDS_BETWEEN_LINES:
+            return
+        self._said = now
+        parts = [f"{report.stage}: {report.done:,} of {report.total:,} {report.unit}"]
+        if report.done > self._done_then:
+            rate = (report.done - self._done_then) / (now - self._began)
+            parts.append(f"{_span((report.total - report.done) / rate)} left")
+        sys.stderr.write(", ".join([*parts, *filter(None, [report.note])]) + "\n")
+        sys.stderr.flush()
 
 
 def say(line: str) -> None:

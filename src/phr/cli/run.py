@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn, get_args, get_type_hints
 
 import tyro
 from tyro import _errors as tyro_errors  # a private hook for parse errors, so pyproject.toml pins tyro
 
-from phr.cli.commands import Command, describe, load, near_miss, one_line
-from phr.cli.words import READERS, command_of, is_positional, options_of
+import phr
+from phr.cli.commands import describe, load, near_miss, one_line
+from phr.cli.words import READERS, command_of, options_of
 from phr.errors import PhrError, UsageError
 
 _CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
@@ -41,14 +42,12 @@ def run(words: list[str]) -> int:
     return 0
 
 
-def parse(words: list[str]) -> Command:
+def parse(words: list[str]) -> Any:
     """Build the command that the arguments name; SystemExit after printing help or the version."""
     if not words or words[0] in ("-h", "--help", "help"):
         print(describe())
         raise SystemExit(0)
     if words[0] == "--version":
-        import phr
-
         print(f"phr {phr.__version__}")
         raise SystemExit(0)
     name, rest = words[0], words[1:]
@@ -61,8 +60,7 @@ def parse(words: list[str]) -> Command:
 
     with tyro_errors.on_parse_error(refuse):
         parsed = tyro.cli(options, prog=f"phr {name}", args=rest, config=_CONFIG, registry=READERS)
-    built: Command = command_of(command, parsed)
-    return built
+    return command_of(command, parsed)
 
 
 def _complaint(event: tyro_errors.ParseErrorEvent, options: type[Any]) -> str:
@@ -72,7 +70,7 @@ def _complaint(event: tyro_errors.ParseErrorEvent, options: type[Any]) -> str:
             if not first.startswith("-"):
                 return f"unexpected argument {first!r}"
             kinds = get_type_hints(options, include_extras=True)
-            known = [_option(name) for name, kind in kinds.items() if not is_positional(kind)]
+            known = [_option(name) for name, kind in kinds.items() if tyro.conf.Positional not in get_args(kind)]
             hint = near_miss(first, [*known, "--help", "--debug"], "")
             return f"unknown option {first}" + (f"; {hint}" if hint else "")
         case tyro_errors.MissingArgs(missing_arguments=missing):

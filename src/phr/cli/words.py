@@ -39,9 +39,6 @@ Normalize = Annotated[
 Flag = Annotated[bool, word(None)]
 Seed = Annotated[int, word("S", "Seed of everything random (default: 0).")]
 
-_ALIASES = {"prefix": ("--random-prefix",)}
-"""`phr evaluate` calls it so."""
-
 
 def options_of(command: type[Any]) -> type[Any]:
     """Make the flat dataclass that tyro parses: the command's own fields, then one option for each of its `SETTINGS`.
@@ -66,17 +63,11 @@ def options_of(command: type[Any]) -> type[Any]:
 
 def command_of(command: type[Any], parsed: Any) -> Any:
     """Build the command from what `options_of` parsed; the settings that were given go into its field `settings`."""
-    values = vars(parsed)
-    own = {each.name for each in fields(command)}
+    own, values = {each.name for each in fields(command)}, vars(parsed)
     untouched = {each.name: each.default for each in fields(parsed)}
     given = {name: value for name, value in values.items() if name not in own and value is not untouched[name]}
     settings = {"settings": given} if "settings" in own else {}
     return command(**{name: value for name, value in values.items() if name in own}, **settings)
-
-
-def is_positional(kind: Any) -> bool:
-    """Whether a field of this type stands without an option before it."""
-    return tyro.conf.Positional in getattr(kind, "__metadata__", ())
 
 
 def _documented(kind: type[Any]) -> dict[str, str]:
@@ -117,7 +108,8 @@ def _setting(each: Field[Any], kind: Any, text: str) -> tuple[str, Any, Any]:
         return each.name, Annotated[kind, word(metavar, text)], MISSING
     if each.default is not None:
         text = f"{text} (default: {_shown(each.default)})"
-    return each.name, Annotated[kind | None, tyro.conf.FlagConversionOff, word(metavar, text, _ALIASES.get(each.name))], None
+    aliases = ("--random-prefix",) if each.name == "prefix" else None  # `phr evaluate` calls it so
+    return each.name, Annotated[kind | None, tyro.conf.FlagConversionOff, word(metavar, text, aliases)], None
 
 
 def _shown(value: Any) -> str:
@@ -129,51 +121,42 @@ def _shown(value: Any) -> str:
 READERS = tyro.constructors.ConstructorRegistry()
 """How text becomes a value, with messages for people."""
 
-_Spec = tyro.constructors.PrimitiveConstructorSpec[Any]
 
-
-def _reads(metavar: str, read: Callable[[str], Any], kind: Any) -> _Spec:
+@READERS.primitive_rule
+def _reader(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+    kind = _plain(info.type)
+    if kind in _KINDS:
+        (metavar, read), made = _KINDS[kind], get_origin(kind) or kind
+    else:
+        # typing caches unions, so that the order of the members may be that of an equal union written elsewhere.
+        first, *rest = sorted(_kinds(kind), key=lambda each: each in _KINDS)
+        if get_origin(first) is not Literal or rest not in ([], [int], [float]):
+            return None
+        metavar = "|".join([*map(_shown, get_args(first)), *(_KINDS[each][0] for each in rest)])
+        read, made = lambda text: _choice(text, get_args(first), *rest), object
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
         instance_from_str=lambda words: read(words[0]),
-        is_instance=lambda value: value is None or isinstance(value, kind),  # None: left out
+        is_instance=lambda value: value is None or isinstance(value, made),  # None: left out
         str_from_instance=lambda value: [_shown(value)],
     )
 
 
-@READERS.primitive_rule
-def _reader(info: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
-    kind = _plain(info.type)
-    if kind in _KINDS:
-        return _reads(*_KINDS[kind], get_origin(kind) or kind)
-    # typing caches unions, so that the order of the members may be that of an equal union written elsewhere.
-    kinds = sorted(_kinds(kind), key=lambda each: each in _KINDS)
-    if not kinds or get_origin(kinds[0]) is not Literal or kinds[1:] not in ([], [int], [float]):
-        return None
-    metavar = "|".join([*map(_shown, get_args(kinds[0])), *(_KINDS[each][0] for each in kinds[1:])])
-    return _reads(metavar, lambda text: _choice(text, get_args(kinds[0]), *kinds[1:]), object)
-
-
-_MOST_DIGITS = 18
-
-
 def whole_number(text: str) -> int:
     """Read `1000`, `1_000`, `1,000` or `1e3`; ValueError if it is not a whole number of at most 18 digits."""
-    wrong = f"must be a whole number; got {text!r}"
-    plain = text.replace(",", "") if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", text) else text
     try:
-        value = Decimal(plain)
+        value = Decimal(text.replace(",", "") if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", text) else text)
+        # The exponent first: 1e999999999 is a whole number that no memory holds.
+        if value.is_finite() and value.adjusted() < 18 and value == value.to_integral_value():
+            return int(value)
     except InvalidOperation:
-        raise ValueError(wrong) from None
-    # The exponent first: 1e999999999 is a whole number that no memory holds.
-    if not value.is_finite() or value.adjusted() >= _MOST_DIGITS or value != value.to_integral_value():
-        raise ValueError(wrong)
-    return int(value)
+        pass
+    raise ValueError(f"must be a whole number; got {text!r}")
 
 
 def number(text: str) -> float:
-    """Read a number."""
+    """Read a number; ValueError, in plain words, if it is none."""
     try:
         return float(text)
     except ValueError:
