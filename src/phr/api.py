@@ -20,8 +20,14 @@ Arguments of several functions:
     on_progress: Called a few times a second.
     say: Called with each line of text for the user.
 
-Every function raises `UnknownModelError` if a reference leads nowhere, `CorruptFileError` if a file was truncated or edited,
-and `SettingError` if arguments make no sense, alone or together.
+Errors of several functions, `UsageError`s all but the last:
+    UnknownModelError: A reference leads nowhere, or stands for no network.
+    UnknownEnvironmentError, UnsupportedEnvironmentError: There is no such environment, or phr cannot act in it.
+    IncompatibleModelError: Model, teacher, environment and experience do not fit.
+    HorizonError: A horizon is below 1, or a commitment outside 1 .. horizon.
+    SettingError: Arguments make no sense, alone or together.
+    OutputDirectoryError: A folder holds something else, or a file cannot be written there.
+    CorruptFileError: A file was truncated or edited.
 """
 
 from __future__ import annotations
@@ -99,10 +105,6 @@ def train_teacher(
         **settings: Fields of `A2CConfig`; the defaults are those that measured best for this environment.
 
     Raises:
-        UnknownEnvironmentError: If there is no such environment.
-        UnsupportedEnvironmentError: If phr cannot act in it.
-        IncompatibleModelError: If `start` is not a teacher for such an environment.
-        OutputDirectoryError: If the folder holds something else.
         NonFiniteError: If a loss or gradient is not finite; the last good checkpoint stays.
     """
     with torch_threads(threads):
@@ -154,12 +156,9 @@ def distill(
             plans lead to.
 
     Raises:
-        HorizonError: If the horizon is below 1.
         NoSuccessError: If the teacher succeeded in no episode.
         NonFiniteError: If the teacher's output contains NaN or Inf.
         BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
-        IncompatibleModelError: If teacher, environment and experience do not fit.
-        UsageError: As for `train_teacher`.
     """
     with torch_threads(threads):
         if teacher is None:
@@ -233,9 +232,7 @@ def evaluate(
         on_run: Called with the index and the record of each finished run.
 
     Raises:
-        HorizonError: If the commitment is outside 1 .. horizon.
-        IncompatibleModelError: If the model does not fit the environment.
-        UnsupportedEnvironmentError: If all starts are asked for and there are too many.
+        UnsupportedEnvironmentError: Also if all starts are asked for and there are too many.
     """
     with torch_threads(threads):
         limit = Limit(steps=100_000) if steps is None and episodes is None else Limit(steps, episodes)
@@ -309,7 +306,7 @@ def export_onnx(model: str | Path | Model, out: str | Path, *, int8: bool = Fals
 
     Raises:
         ExportMismatchError: If the exported model differs from torch.
-        UsageError: If the file cannot be written there, or int8 has no environment to choose its ranges in.
+        UsageError: If int8 has no environment to choose its ranges in.
     """
     from phr.storage.onnx_export import export_onnx as export  # onnx takes a while to import
 
@@ -335,39 +332,26 @@ def _from_teacher(actor: Actor, horizon: int, settings: dict[str, Any]) -> Disti
                 f"{actor.reference} has no network that a student could start from, so head 1 has to be learnt too: "
                 f"trunk_mode is 'anchored', got {config.trunk_mode!r}"
             )
+        name = actor.reference if model is None or model.directory else ""
+        identity = model.sha256 if model else actor.identity
+        joint = teacher_config(env, seed=config.seed) if config.joint else None
         return Distillation(
-            actor.planner,
-            actor.env_id,
-            config,
-            start=start,
-            teacher_name=actor.reference if model is None or model.directory else "",
-            teacher_id=model.sha256 if model else actor.identity,
-            joint_config=teacher_config(env, seed=config.seed) if config.joint else None,
+            actor.planner, actor.env_id, config, start=start, teacher_name=name, teacher_id=identity, joint_config=joint
         )
 
 
 def load_teacher(
     reference: Any, *, env_id: str | None = None, activation: str | None = None, normalize: str | Path | None = None
 ) -> Planner:
-    """Read a policy of any kind that `distill` takes, with its arguments; `teacher.plan(obs).mode()[:, 0]` are its actions.
-
-    Raises:
-        UsageError: If the reference is not a readable policy, or does not fit the environment.
-    """
+    """Read any policy that `distill` takes, with its arguments; `teacher.plan(obs).mode()[:, 0]` are its actions."""
     return resolve(reference, env_id=env_id, reading=Reading(activation=activation, normalize=normalize)).planner
 
 
 def convert_vecnormalize(path: str | Path, out: str | Path, *, trust: bool = False) -> None:
-    """Convert the observation statistics of a Stable-Baselines3 `vecnormalize.pkl`, for `distill(..., normalize=out)`.
+    """Convert the statistics that Stable-Baselines3's `VecNormalize.save` pickled, for `distill(..., normalize=out)`.
 
-    Args:
-        path: A pickle written by `VecNormalize.save`.
-        out: The `.npz` file to write; an existing one is replaced.
-        trust: You trust the author of the pickle.
-
-    Raises:
-        UsageError: If it is not trusted, there is no such file, or it does not normalise observations.
-        CorruptFileError: If it was truncated or edited, or holds something else.
+    `out` is an `.npz`, and replaced if it exists; with `trust` you trust the author of the pickle. UsageError if you do not,
+    if there is no such file, or if it does not normalise observations.
     """
     read_vecnormalize(Path(path), trust=trust).save(Path(out))
 

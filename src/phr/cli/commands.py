@@ -1,4 +1,4 @@
-"""The commands: phr's own, and the lookup of all that installed packages register in the entry-point group `phr.commands`.
+"""The commands: phr's own, and how one that any package registered (entry-point group `phr.commands`) is found and run.
 
 A command is a frozen dataclass: its fields are the options, its docstring's first line is the summary, `run` executes it. It
 may have an attribute `goes_on`, which the message after Ctrl-C ends with.
@@ -6,8 +6,9 @@ may have an attribute `goes_on`, which the message after Ctrl-C ends with.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Mapping
+import sys
+import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -17,32 +18,19 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 import phr
-from phr.cli.display import ProgressBar, say
-from phr.cli.words import Activation, Count, Flag, Folder, Normalize, OptionalEnvId, OptionalFile, Seed, word
+from phr.cli.display import ProgressBar, near_miss, one_line, say
+from phr.cli.words import Activation, Count, Flag, Folder, Normalize, OptionalEnvId, OptionalFile, Seed, read_command, word
 from phr.errors import PhrError, UsageError
 from phr.files import check_file_target, write_json
 from phr.progress import Progress
-
-GROUP = "phr.commands"
-
-
-def one_line(text: object) -> str:
-    """The text with every stretch of white space made one blank."""
-    return " ".join(str(text).split())
-
-
-def near_miss(wrong: str, known: Collection[str], otherwise: str) -> str:
-    """A hint: the nearest of the known words, else the other text."""
-    near = difflib.get_close_matches(wrong, known, n=1)
-    return f"did you mean {near[0]}?" if near else otherwise
 
 
 @cache
 def registered() -> Mapping[str, EntryPoint]:
     """Name → entry point of every command, none of them imported."""
-    found = {point.name: point for point in entry_points(group=GROUP)}
+    found = {point.name: point for point in entry_points(group="phr.commands")}
     if not found:
-        raise PhrError(f"the installed phr registers no commands ({GROUP}); install it again: pip install 'phr[train]'")
+        raise PhrError("the installed phr registers no commands (phr.commands); install it again: pip install 'phr[train]'")
     first = ["train", "distill", "evaluate", "export", "convert"]  # the order of the overview; others follow by name
     return {name: found[name] for name in [*first, *sorted(found.keys() - set(first))] if name in found}
 
@@ -84,6 +72,39 @@ options:
   --help     Show this, or the options of a COMMAND.
   --version  Show the version.
   --debug    With any COMMAND: show the traceback of an error."""
+
+
+def run(words: list[str]) -> int:
+    """Parse and carry out; see `phr.cli.main` for the exit codes."""
+    debug, goes_on = "--debug" in words, ""
+    try:
+        command = parse([word for word in words if word != "--debug"])
+        goes_on = getattr(command, "goes_on", "")
+        command.run()
+    except PhrError as error:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"phr: {one_line(error)}\n")
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        sys.stderr.write(f"phr: interrupted{goes_on and f'; {goes_on}'}\n")
+        return 130
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        sys.stderr.write(f"phr: {type(error).__name__}: {one_line(error)} (run again with --debug for the traceback)\n")
+        return 1
+    return 0
+
+
+def parse(words: list[str]) -> Any:
+    """Build the command that the arguments name; SystemExit after printing help or the version."""
+    if not words or words[0] in ("-h", "--help", "help", "--version"):
+        print(f"phr {phr.__version__}" if words[:1] == ["--version"] else describe())
+        raise SystemExit(0)
+    return read_command(load(words[0]), *words)
 
 
 def _handed_on(command: Any, *left_out: str) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Output of a running command: a progress bar on a terminal, otherwise a line now and then."""
+"""Output of a running command: lines for a person, and a progress bar on a terminal, otherwise a line now and then."""
 
 from __future__ import annotations
 
+import difflib
 import sys
 import time
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -43,26 +43,16 @@ class ProgressBar:
     def __init__(self) -> None:
         self._said = time.monotonic()
         self._stage, self._began, self._done_then = "", 0.0, 0
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            _Rate(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=errors,
-            disable=not errors.is_terminal,
-            speed_estimate_period=20,
-        )
+        bar = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), _Rate()
+        times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}")
+        self._bar = Progress(*bar, *times, console=errors, disable=not errors.is_terminal, speed_estimate_period=20)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._bar.stop()
 
     def __call__(self, report: Report) -> None:
@@ -88,6 +78,17 @@ class ProgressBar:
             parts.append(f"{_span((report.total - report.done) / rate)} left")
         sys.stderr.write(", ".join([*parts, *filter(None, [report.note])]) + "\n")
         sys.stderr.flush()
+
+
+def one_line(text: object) -> str:
+    """The text with every stretch of white space made one blank."""
+    return " ".join(str(text).split())
+
+
+def near_miss(wrong: str, known: Collection[str], otherwise: str) -> str:
+    """A hint: the nearest of the known words, else the other text."""
+    near = difflib.get_close_matches(wrong, known, n=1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def say(line: str) -> None:
