@@ -56,7 +56,7 @@ class ActionSpace(ABC):
         """Refuse actions `(n, *shape)` of a wrong shape, number type or value."""
 
     def agree(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which actions of two arrays `(*batch, *shape)` are the same, shape `(*batch,)`."""
+        """Which actions of two arrays `(*batch, *shape)` are the same, continuous ones by `CLOSE`; shape `(*batch,)`."""
         same: NDArray[np.bool_] = self._equal(one, other).all(axis=tuple(range(-len(self.shape), 0)))
         return same
 
