@@ -83,7 +83,7 @@ def test_missing_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="config.json is missing"):
         files.read_json(tmp_path / "config.json")
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(CorruptFileError, match="folder.json is not readable"):
+    with pytest.raises(CorruptFileError, match="folder.json cannot be read: Is a directory"):
         files.read_json(tmp_path / "folder.json")
 
 

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
+from phr.errors import MissingExtraError
 from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -41,16 +42,15 @@ _load, _own = lazy_names(
         "teacher.a2c": "A2CConfig",
     },
 )
-__all__ = sorted([*_own, "__version__", "bench", "doctor", "make_report", "reproduce"])
+_PLUGGED_IN = ("bench", "doctor", "make_report", "reproduce")
+__all__ = sorted([*_own, *_PLUGGED_IN, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("phr")
-    if name not in __all__:
-        raise AttributeError(f"module 'phr' has no attribute {name!r}")
     try:
-        if name in _own:
+        if name not in _PLUGGED_IN:
             return _load(name)
         for point in importlib.import_module("importlib.metadata").entry_points(group="phr.api", name=name):
             return point.load()
@@ -58,8 +58,6 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "phr":
             raise
-        from phr.errors import MissingExtraError
-
         raise MissingExtraError(f"phr.{name} needs {error.name}; pip install 'phr[train]'") from error
 
 

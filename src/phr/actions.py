@@ -52,12 +52,16 @@ class ActionSpace(ABC):
         """N random actions, uniform where the space has bounds."""
 
     @abstractmethod
-    def agree(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which actions of two arrays `(*batch, *shape)` are the same, shape `(*batch,)`."""
-
-    @abstractmethod
     def check(self, actions: NDArray[Any]) -> None:
         """Refuse actions `(n, *shape)` of a wrong shape, number type or value."""
+
+    def agree(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which actions of two arrays `(*batch, *shape)` are the same, continuous ones by `CLOSE`; shape `(*batch,)`."""
+        same: NDArray[np.bool_] = self._equal(one, other).all(axis=tuple(range(-len(self.shape), 0)))
+        return same
+
+    def _equal(self, one: NDArray[Any], other: NDArray[Any]) -> Any:
+        return one == other
 
     def to_json(self) -> dict[str, Any] | None:
         """Plain JSON values; None for Discrete spaces, which the number of outputs defines."""
@@ -100,13 +104,7 @@ class Discrete(ActionSpace):
 
     def samples(self, rng: np.random.Generator, n: int) -> list[int]:
         """N random actions."""
-        actions: list[int] = rng.integers(self.n, size=n).tolist()
-        return actions
-
-    def agree(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-        """Equal ones."""
-        same: NDArray[np.bool_] = one == other
-        return same
+        return [*rng.integers(self.n, size=n).tolist()]
 
     def check(self, actions: NDArray[Any]) -> None:
         """Refuse anything but whole numbers in 0 .. n − 1."""
@@ -154,16 +152,11 @@ class MultiDiscrete(ActionSpace):
         """N random actions."""
         return [*rng.integers(self.nvec, size=(n, len(self.nvec)))]
 
-    def agree(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-        """Equal in every component."""
-        same: NDArray[np.bool_] = (one == other).all(axis=-1)
-        return same
-
     def check(self, actions: NDArray[Any]) -> None:
         """Refuse what is outside some component."""
         if actions.shape[1:] != self.shape or actions.dtype.kind not in "iu":
-            shape = f"(n, {len(self.nvec)})"
-            raise InvalidDataError(f"{self} need whole-numbered actions {shape}, got {actions.dtype} of {actions.shape}")
+            found = f"{actions.dtype} of {actions.shape}"
+            raise InvalidDataError(f"{self} need whole-numbered actions (n, {len(self.nvec)}), got {found}")
         if actions.size and ((actions < 0) | (actions >= np.array(self.nvec))).any():
             raise InvalidDataError(f"an action lies outside of {self}")
 
@@ -191,9 +184,7 @@ class Continuous(ActionSpace):
         fits = all(side > 0 for side in self.shape) and len(self.low) == len(self.high) == math.prod(self.shape)
         fits = fits and (self.recorded is None or len(self.recorded) == len(self.low))
         if not fits or not all(low <= high for low, high in zip(self.low, self.high, strict=True)):
-            raise InvalidDataError(
-                f"continuous actions of shape {self.shape} need as many bounds, low <= high, got {self.low} and {self.high}"
-            )
+            raise InvalidDataError(f"{self.shape} actions need as many bounds, low <= high, got {self.low} and {self.high}")
 
     @classmethod
     def between(cls, low: NDArray[Any], high: NDArray[Any]) -> Continuous:
@@ -258,11 +249,8 @@ class Continuous(ActionSpace):
         numbers = at.center + at.unit * np.where(at.bounded, rng.uniform(-1, 1, size), rng.normal(size=size))
         return [*np.clip(numbers, at.low, at.high).astype(np.float32).reshape(n, *self.shape)]
 
-    def agree(self, one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-        """Those whose numbers are all within `CLOSE` of half the range."""
-        close = np.abs(one - other) <= CLOSE * self.bounds.unit.reshape(self.shape)
-        same: NDArray[np.bool_] = close.all(axis=tuple(range(close.ndim - len(self.shape), close.ndim)))
-        return same
+    def _equal(self, one: NDArray[Any], other: NDArray[Any]) -> Any:
+        return np.abs(one - other) <= CLOSE * self.bounds.unit.reshape(self.shape)
 
     def check(self, actions: NDArray[Any]) -> None:
         """Refuse what is not finite; actions out of bounds are allowed."""

@@ -8,6 +8,26 @@ student = phr.distill(teacher, horizon=8, loss="cross_entropy")
 print(phr.evaluate(student, steps=100_000, runs=5))
 phr.export_onnx(student, "student.onnx")
 ```
+
+Arguments of several functions:
+    env_id: A Gymnasium id or `module:factory`, by default the model's own. Required for policies that phr did not train, and
+        for files whose environment is a `module:factory`: no file runs code that the user did not name.
+    out: The run's folder; None keeps everything in memory.
+    resume: Continue an unfinished run; return the model of a finished one.
+    activation: Activation function of a Stable-Baselines3 `.zip` that does not record it readably.
+    normalize: Observation statistics that a `.zip` was trained with (`convert_vecnormalize`).
+    threads: Threads of torch during the call, 1 .. 1024.
+    on_progress: Called a few times a second.
+    say: Called with each line of text for the user.
+
+Errors of several functions, `UsageError`s all but the last:
+    UnknownModelError: A reference leads nowhere, or stands for no network.
+    UnknownEnvironmentError, UnsupportedEnvironmentError: There is no such environment, or phr cannot act in it.
+    IncompatibleModelError: Model, teacher, environment and experience do not fit.
+    HorizonError: A horizon is below 1, or a commitment outside 1 .. horizon.
+    SettingError: Arguments make no sense, alone or together.
+    OutputDirectoryError: A folder holds something else, or a file cannot be written there.
+    CorruptFileError: A file was truncated or edited.
 """
 
 from __future__ import annotations
@@ -49,16 +69,13 @@ if TYPE_CHECKING:
 __all__ = ["convert_vecnormalize", "distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "load_teacher"]
 __all__ += ["train_teacher"]
 
-_MOST_THREADS = 1024
-"""OpenMP fails to start many more, and takes the process with it."""
-
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
     """Compute with this many threads of torch, 1 .. 1024, and restore their number afterwards, also on errors."""
     check_whole("threads", threads, 1)
-    if threads > _MOST_THREADS:
-        raise SettingError(f"threads must be <= {_MOST_THREADS}, got {threads}")
+    if threads > 1024:  # OpenMP fails to start many more, and takes the process with it
+        raise SettingError(f"threads must be <= 1024, got {threads}")
     before = torch.get_num_threads()
     torch.set_num_threads(int(threads))
     try:
@@ -79,36 +96,23 @@ def train_teacher(
     say: Callable[[str], None] = lambda _line: None,
     **settings: Any,
 ) -> Model:
-    """Train a teacher by A2C (stage 1).
+    """Train a teacher by A2C (stage 1), a model of horizon 1.
 
     Args:
         env_id: A Gymnasium id, or `module:factory`.
-        out: The run's folder; None keeps everything in memory.
         start: A teacher of phr to train further: a model, a run directory or `zoo:NAME`. None starts from a fresh network.
         seed: Seed of weights, environments and sampling.
-        resume: Continue an unfinished run; return the model of a finished one.
-        threads: Threads of torch.
-        on_progress: Called a few times a second.
-        say: Called with each line of text for the user.
         **settings: Fields of `A2CConfig`; the defaults are those that measured best for this environment.
 
-    Returns:
-        A model of horizon 1.
-
     Raises:
-        UnknownEnvironmentError: If there is no such environment.
-        UnsupportedEnvironmentError: If phr cannot act in it.
-        SettingError: If a setting makes no sense.
-        IncompatibleModelError: If `start` is not a teacher for such an environment.
-        OutputDirectoryError: If the folder holds something else.
         NonFiniteError: If a loss or gradient is not finite; the last good checkpoint stays.
     """
     with torch_threads(threads):
         with make_env(env_id) as env:
-            if start is None:
-                config, model = teacher_config(env, seed=seed, **settings), None
+            model = start if start is None or isinstance(start, Model) else load(start)
+            if model is None:
+                config = teacher_config(env, seed=seed, **settings)
             else:
-                model = start if isinstance(start, Model) else load(start)
                 if model.horizon > 1:
                     why = f"plans {model.horizon} actions from one look; only a teacher is trained further"
                     raise IncompatibleModelError(f"{start} {why}")
@@ -142,33 +146,19 @@ def distill(
             or a torch module, a function from observations to logits or actions, or a planner. None learns from
             `experience` alone, from its actions.
         horizon: Actions to predict from one look.
-        out: The run's folder; None keeps everything in memory.
-        env_id: The environment; by default the teacher's own. Required for policies that phr did not train, and for files
-            whose environment is a `module:factory`: no file runs code that the user did not name.
         seed: Seed of starts and batches.
-        resume: Continue an unfinished run; return the model of a finished one. Like `experience` it requires a teacher with
-            an identity: a bare function, or a planner that holds more than arrays and modules, must have an attribute
-            `identity`.
+        resume: Like `experience` it requires a teacher with an identity: a bare function, or a planner that holds more than
+            arrays and modules, must have an attribute `identity`.
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
         save_experience: File for the recorded episodes (.npz, with a JSON beside it), for another distillation.
-        activation: Activation function of a `.zip` that does not record it readably.
-        normalize: Observation statistics that a `.zip` was trained with (`convert_vecnormalize`).
-        threads: Threads of torch.
-        on_progress: Called while recording and after each update.
-        say: Called with the reason of the episode filter, the results of each round of refinement and, at the end, warnings.
-        **settings: Fields of `PHRConfig` (`loss`, `window_stride`, `loss_weight`, `width`, `refine`, ...). `width=W` gives
-            the student a fresh trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that
-            the student's own plans lead to; `keep` chooses the episodes to learn from; `n_envs` is how many environments are
-            open side by side.
+        **settings: Fields of `PHRConfig` (`loss`, `keep`, `loss_weight`, `n_envs`, ...). `width=W` gives the student a fresh
+            trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that the student's own
+            plans lead to.
 
     Raises:
-        HorizonError: If the horizon is below 1.
         NoSuccessError: If the teacher succeeded in no episode.
         NonFiniteError: If the teacher's output contains NaN or Inf.
         BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
-        IncompatibleModelError: If teacher, environment and experience do not fit.
-        SettingError: If settings make no sense, alone or together.
-        UsageError: As for `train_teacher`.
     """
     with torch_threads(threads):
         if teacher is None:
@@ -177,9 +167,7 @@ def distill(
             logged = load_logged(experience, env_id)
             trunk, settings = fresh_trunk(logged), {"seed": seed, **settings, "refine": settings.get("refine") or 0}
             config, name = student_config(logged, horizon, trunk, **settings), logged.name
-            distillation = Distillation(
-                None, logged.env_id, config, start=trunk, teacher_name=name, read_episodes=lambda: logged
-            )
+            job = Distillation(None, logged.env_id, config, start=trunk, teacher_name=name, read_episodes=lambda: logged)
         else:
             actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
             if actor.model is None and not actor.identity and (resume or experience is not None):
@@ -188,16 +176,14 @@ def distill(
                     "policy changes, to compare it with the teacher of the run or of the recorded episodes; add it"
                 )
             if str(experience).startswith(MINARI_PREFIX):
-                raise UsageError(
-                    f"{experience} was not recorded from this teacher; leave TEACHER out to learn from it alone"
-                )
-            distillation = replace(
+                raise UsageError(f"{experience} was not recorded from this teacher; leave TEACHER out to learn from it")
+            job = replace(
                 _from_teacher(actor, horizon, {"seed": seed, **settings}),
                 read_episodes=None if experience is None else partial(load_logged, experience),
                 save_episodes_to=None if save_experience is None else Path(save_experience),
             )
         directory = None if out is None else Path(out)
-        return distillation.run(directory, resume=resume, on_progress=on_progress, say=say)
+        return job.run(directory, resume=resume, on_progress=on_progress, say=say)
 
 
 def evaluate(
@@ -229,14 +215,11 @@ def evaluate(
     one environment at a time (all starts of a grid or an Atari game are played side by side); it is closed, also on errors.
 
     Args:
-        model: A model, a run directory, `zoo:NAME`, an `.onnx`, `oracle`, or any teacher that `distill` takes.
-        env_id: As for `distill`.
-        commitment: Actions executed per look, or `"auto"`; by default that of the model's manifest, else its whole
-            horizon.
+        model: Any teacher that `distill` takes, or a student.
+        commitment: Actions executed per look, or `"auto"`; by default that of the model's manifest, else its whole horizon.
         steps: Steps of each run; 100,000 unless `episodes` is given.
         episodes: Whole episodes of each run, instead of steps.
-        runs: Seeded runs.
-        seed: Fixes their seeds.
+        runs: Seeded runs; `seed` fixes their seeds.
         horizon: Actions that the oracle plans, 1 by default; a network's horizon is its own.
         backend: What computes a network's plans: `torch` by default; `onnx`, which an exported file always runs on.
         deterministic: Take the most likely actions; otherwise sample.
@@ -245,41 +228,28 @@ def evaluate(
         sticky: Atari: probability that a frame repeats the action before it; as the id says by default.
         all_starts: Also play every different start once (see `evaluate_all_starts`); greedily and from the starts as they
             are, so neither sampling nor a random prefix goes with it.
-        activation: As for `distill`.
-        normalize: As for `distill`.
         bound: Measure the time bound (default), by replaying runs; not with `observe_always`.
-        threads: Threads of torch during the call.
         on_run: Called with the index and the record of each finished run.
 
     Raises:
-        UnknownModelError: If the reference leads nowhere.
-        HorizonError: If the commitment is outside 1 .. horizon.
-        IncompatibleModelError: If the model does not fit the environment.
-        SettingError: If settings make no sense, alone or together, or the backend cannot do what is asked.
-        UnsupportedEnvironmentError: If all starts are asked for and there are too many.
+        UnsupportedEnvironmentError: Also if all starts are asked for and there are too many.
     """
     with torch_threads(threads):
+        limit = Limit(steps=100_000) if steps is None and episodes is None else Limit(steps, episodes)
+        options = RunOptions(prefix=random_prefix, observe_always=observe_always)
+        with_bound = bound and not observe_always
         settings = EvaluationSettings(
-            commitment=commitment,
-            limit=Limit(steps=100_000) if steps is None and episodes is None else Limit(steps, episodes),
-            runs=runs,
-            seed=seed,
-            deterministic=deterministic,
-            options=RunOptions(prefix=random_prefix, observe_always=observe_always),
-            with_bound=bound and not observe_always,
+            limit=limit, runs=runs, seed=seed, deterministic=deterministic, options=options, with_bound=with_bound
         )
         actor = _resolved(model, env_id, horizon, backend, Reading(activation=activation, normalize=normalize))
         if all_starts and (not deterministic or tuple(random_prefix) != (0, 0)):
-            raise SettingError(
-                "all starts are played once each, greedily and without a random prefix; leave out either all starts, or "
-                "sampling and prefixes"
-            )
+            why = "all starts are played once each, greedily and without a random prefix"
+            raise SettingError(f"{why}; leave out either all starts, or sampling and prefixes")
         if actor.action_only and not deterministic:
             raise SettingError(f"{actor.reference} is an action-only teacher: it has no probabilities to sample from")
         if actor.backend == "onnx" and threads != 1:
             raise SettingError(f"--threads is for torch; an exported model runs on one thread, not on {threads}")
-        if commitment is None:
-            settings = replace(settings, commitment=actor.commitment)
+        settings = replace(settings, commitment=actor.commitment if commitment is None else commitment)
         where = actor.env_id if sticky is None else with_option(actor.env_id, "sticky", sticky)
         # The starts go first: too many of them must not cost the results of long runs.
         every = _every_start(actor, where, settings.commitment) if all_starts else None
@@ -309,10 +279,7 @@ def evaluate_all_starts(
 ) -> StartsResult:
     """Play every different start of an environment once, greedily: a result without sampling error.
 
-    The arguments are those of `evaluate`, and so are the errors.
-
-    Raises:
-        UnsupportedEnvironmentError: If there are too many starts to enumerate.
+    Arguments and errors are those of `evaluate`.
     """
     actor = _resolved(model, env_id, horizon, backend, Reading(activation=activation, normalize=normalize))
     return _every_start(actor, actor.env_id, commitment if commitment is not None else actor.commitment)
@@ -335,16 +302,11 @@ def export_onnx(model: str | Path | Model, out: str | Path, *, int8: bool = Fals
         model: A model, a run directory or `zoo:NAME`.
         out: The file, `….onnx`; one that is there is replaced.
         int8: Write `….int8.onnx` too: smaller and faster, with the measured cost in agreement.
-        env_id: Where to meet the observations that it is compared on; the model's own environment by default. Folders whose
-            environment is a `module:factory` need it: no file runs code that the user did not name.
-
-    Returns:
-        What was written, and what it was compared on.
+        env_id: Where to meet the observations that it is compared on.
 
     Raises:
         ExportMismatchError: If the exported model differs from torch.
-        UnknownModelError: If the reference leads nowhere, or stands for no network.
-        UsageError: If the file cannot be written there, or int8 has no environment to choose its ranges in.
+        UsageError: If int8 has no environment to choose its ranges in.
     """
     from phr.storage.onnx_export import export_onnx as export  # onnx takes a while to import
 
@@ -370,51 +332,32 @@ def _from_teacher(actor: Actor, horizon: int, settings: dict[str, Any]) -> Disti
                 f"{actor.reference} has no network that a student could start from, so head 1 has to be learnt too: "
                 f"trunk_mode is 'anchored', got {config.trunk_mode!r}"
             )
+        name = actor.reference if model is None or model.directory else ""
+        identity = model.sha256 if model else actor.identity
+        joint = teacher_config(env, seed=config.seed) if config.joint else None
         return Distillation(
-            actor.planner,
-            actor.env_id,
-            config,
-            start=start,
-            teacher_name=actor.reference if model is None or model.directory else "",
-            teacher_id=model.sha256 if model else actor.identity,
-            joint_config=teacher_config(env, seed=config.seed) if config.joint else None,
+            actor.planner, actor.env_id, config, start=start, teacher_name=name, teacher_id=identity, joint_config=joint
         )
 
 
 def load_teacher(
     reference: Any, *, env_id: str | None = None, activation: str | None = None, normalize: str | Path | None = None
 ) -> Planner:
-    """Read a policy of any kind that `distill` takes, with its arguments; `teacher.plan(obs).mode()[:, 0]` are its actions.
-
-    Raises:
-        UsageError: If the reference is not a readable policy, or does not fit the environment.
-        CorruptFileError: If a file was truncated or edited.
-    """
+    """Read any policy that `distill` takes, with its arguments; `teacher.plan(obs).mode()[:, 0]` are its actions."""
     return resolve(reference, env_id=env_id, reading=Reading(activation=activation, normalize=normalize)).planner
 
 
 def convert_vecnormalize(path: str | Path, out: str | Path, *, trust: bool = False) -> None:
-    """Convert the observation statistics of a Stable-Baselines3 `vecnormalize.pkl`, for `distill(..., normalize=out)`.
+    """Convert the statistics that Stable-Baselines3's `VecNormalize.save` pickled, for `distill(..., normalize=out)`.
 
-    Args:
-        path: A pickle written by `VecNormalize.save`.
-        out: The `.npz` file to write; an existing one is replaced.
-        trust: You trust the author of the pickle.
-
-    Raises:
-        UsageError: If it is not trusted, or there is no such file, or it does not normalise observations.
-        CorruptFileError: If it was truncated or edited, or holds something else.
+    `out` is an `.npz`, and replaced if it exists; with `trust` you trust the author of the pickle. UsageError if you do not,
+    if there is no such file, or if it does not normalise observations.
     """
     read_vecnormalize(Path(path), trust=trust).save(Path(out))
 
 
 def load(reference: str | Path) -> Model:
-    """Read a model from a run directory or the zoo; every file is checked against its hash.
-
-    Raises:
-        UnknownModelError: If there is no such model, or it has no network.
-        CorruptFileError: If a file is missing, truncated or edited.
-    """
+    """Read a model from a run directory or the zoo; every file is checked against its hash."""
     if reference == ORACLE or is_foreign(reference):
         raise UnknownModelError(f"{reference} has no network to load; give a run directory or zoo:NAME")
     return load_model(model_directory(str(reference)))

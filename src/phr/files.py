@@ -21,8 +21,6 @@ from phr.errors import CorruptFileError, OutputDirectoryError, UnknownModelError
 __all__ = ["atomic_path", "check_file_target", "ensure_directory", "read_json", "read_jsonl", "sha256_of"]
 __all__ += ["write_bytes", "write_json", "write_text"]
 
-_LARGEST_JSON = 1 << 26
-
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -83,13 +81,10 @@ def read_model_file(path: Path, most: int) -> bytes:
 def read_json(path: Path) -> Any:
     """Read a JSON file; CorruptFileError if it is missing, unreadable, not JSON, or larger than any that phr writes."""
     try:
-        size = path.stat().st_size
-        if size > _LARGEST_JSON:
-            raise CorruptFileError(f"{path} has {size:,} bytes; such a file has at most {_LARGEST_JSON:,}")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        return json.loads(read_model_file(path, most=1 << 26).decode())
+    except UnknownModelError as error:
         raise CorruptFileError(f"{path} is missing") from error
-    except (OSError, ValueError, RecursionError) as error:  # a number of too many digits is a plain ValueError
+    except (ValueError, RecursionError) as error:  # a number of too many digits is a plain ValueError
         raise CorruptFileError(f"{path} is not readable JSON ({error}); it was truncated or edited") from error
 
 

@@ -19,17 +19,13 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 ActionArray = NDArray[Any]
 """Whole numbers, or for continuous actions float32."""
-
 Smoothing = float | tuple[float, ...]
 """ε of the labels in training, (1 − ε)·p + ε/n_actions: that of every step, or one for each step."""
 
 
 @runtime_checkable
 class Plan(Protocol):
-    """`horizon` distributions over actions for each environment of a batch.
-
-    One action is a number, or an array of the action space's shape (`phr.actions`).
-    """
+    """`horizon` distributions over actions for each environment of a batch; `action_shape` is `()` for whole numbers."""
 
     @property
     def batch_size(self) -> int:
@@ -84,14 +80,10 @@ class _OfOutputs:
 
 @dataclass(frozen=True, eq=False)
 class CategoricalPlan(_OfOutputs):
-    """A plan over discrete actions (the paper's policy vector, Eq. 1).
+    """A plan over discrete actions (the paper's policy vector, Eq. 1), trained on labels smoothed by `smoothing`.
 
-    Args:
-        outputs: Logits: unnormalised log-probabilities, float32, shape `(batch, horizon, n_actions)`.
-        smoothing: Of the labels that it was trained on.
-
-    Raises:
-        InvalidDataError: If they do not have three axes, or one of them is empty.
+    `outputs` are logits, unnormalised log-probabilities, float32, shape `(batch, horizon, n_actions)`; InvalidDataError if
+    they do not have three axes, or the last two are empty.
     """
 
     smoothing: Smoothing = 0.0
@@ -159,9 +151,7 @@ class MultiCategoricalPlan(_OfOutputs):
     def __post_init__(self) -> None:
         n, shape = sum(self.nvec), self.outputs.shape
         if self.outputs.ndim != 3 or not self.horizon or shape[2] != n:
-            raise InvalidDataError(
-                f"plan logits must have shape (batch, horizon, {n}) for components {self.nvec}, got {shape}"
-            )
+            raise InvalidDataError(f"logits of components {self.nvec} must have shape (batch, horizon, {n}), got {shape}")
 
     @cached_property
     def components(self) -> tuple[CategoricalPlan, ...]:
@@ -241,9 +231,8 @@ class ContinuousPlan(_OfOutputs):
         """Standard deviations in units of half the range; `otherwise` is what their absence means."""
         n = len(self.bounds.low)
         if self.outputs.shape[2] == n:
-            raise SettingError(
-                f"this plan contains actions, but not how sure it is of them, so {otherwise}, or distil with --loss gaussian"
-            )
+            why = "this plan contains actions, but not how sure it is of them"
+            raise SettingError(f"{why}, so {otherwise}, or distil with --loss gaussian")
         return np.exp(self.outputs[..., n:])
 
     def _within(self, numbers: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
@@ -17,11 +17,6 @@ import numpy as np
 from phr.errors import HorizonError, SettingError, UsageError
 
 __all__ = ["said_settings"]
-
-_LARGEST = 2**53
-"""Up to here every whole number is also a float: a count may be written 2e6."""
-_SHOWN = 80
-"""Characters of a refused value that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,6 @@ Positive = Annotated[float, Range(above=0.0)]
 NotNegative = Annotated[float, Range(low=0.0)]
 Fraction = Annotated[float, Range(low=0.0, high=1.0)]
 FractionBelowOne = Annotated[float, Range(low=0.0, below=1.0)]
-
 
 _Kind = TypeVar("_Kind", bound=type)
 
@@ -118,17 +112,24 @@ class _RuleError(Exception):
 
 
 def _checked(value: Any, hint: Any) -> Any:
-    """Return a value as the type that its field's annotation states."""
+    """A value as the type that its field's annotation states."""
     parts = get_args(hint)
     match get_origin(hint):
         case typing.Annotated:
-            kind, allowed = parts
-            number = _checked(value, kind)
-            if number not in allowed:
-                raise _RuleError(allowed)
+            number = _checked(value, parts[0])
+            if number not in parts[1]:
+                raise _RuleError(parts[1])
             return number
         case types.UnionType | typing.Union:
-            return _one_of(value, parts)
+            if value is None and types.NoneType in parts:
+                return None
+            rules = []
+            for kind in [each for each in parts if each is not types.NoneType]:
+                try:
+                    return _checked(value, kind)
+                except _RuleError as rule:
+                    rules.append(str(rule))
+            raise _RuleError(" or ".join(rules))
         case typing.Literal:
             if not (isinstance(value, str) and value in parts):
                 raise _RuleError(f"be one of {', '.join(map(repr, parts))}")
@@ -140,10 +141,8 @@ def _checked(value: Any, hint: Any) -> Any:
                 return tuple(_checked(part, kind) for part, kind in zip(value, parts, strict=True))
             except _RuleError as rule:
                 raise _RuleError(f"hold {len(parts)} values, each of which must {rule}") from None
-    if hint is int:
-        return _whole(value)
-    if hint is float:
-        return _finite(value)
+    if hint in (int, float):
+        return _number(value, hint)
     if hint is bool and isinstance(value, np.bool_):
         return bool(value)
     if not isinstance(value, hint):
@@ -151,47 +150,30 @@ def _checked(value: Any, hint: Any) -> Any:
     return value
 
 
-def _one_of(value: Any, kinds: Sequence[Any]) -> Any:
-    """Return a value as the first type that it fits."""
-    if value is None and types.NoneType in kinds:
-        return None
-    rules = []
-    for kind in kinds:
-        if kind is not types.NoneType:
-            try:
-                return _checked(value, kind)
-            except _RuleError as rule:
-                rules.append(str(rule))
-    raise _RuleError(" or ".join(rules))
-
-
-def _finite(value: Any) -> float:
+def _number(value: Any, kind: type[int] | type[float]) -> int | float:
+    rule = "be a whole number" if kind is int else "be a number"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise _RuleError("be a number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise _RuleError("be finite")
-    return number
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise _RuleError("be a whole number")
-    number: int | float = int(value) if isinstance(value, numbers.Integral) else _finite(value)
-    if number != math.floor(number):
-        raise _RuleError("be a whole number")
-    if abs(number) > _LARGEST:
-        raise _RuleError(f"be at most {_LARGEST:,}")
-    return int(number)
+        raise _RuleError(rule)
+    if kind is int and isinstance(value, numbers.Integral):
+        number: int | float = int(value)  # exactly: as a float it may be another number
+    else:
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise _RuleError("be finite")
+    if kind is int and number != math.floor(number):
+        raise _RuleError(rule)
+    if kind is int and abs(number) > 2**53:  # up to here every whole number is also a float: a count may be written 2e6
+        raise _RuleError(f"be at most {2**53:,}")
+    return kind(number)
 
 
 def _shown(value: Any) -> str:
-    """Return the value's repr on one line, cut off where it is long."""
+    """The value's repr on one line, cut off after 80 characters."""
     try:
         text = " ".join(repr(value).split())
     except Exception:  # whole numbers of more than 4,300 digits have none
         text = f"<{type(value).__name__}>"
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+    return text if len(text) <= 80 else text[:80] + "..."

@@ -11,7 +11,7 @@ import tyro
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phr.cli.run import parse
+from phr.cli.commands import parse
 from phr.cli.words import READERS, whole_number
 from phr.distil.config import PHRConfig
 from phr.teacher.a2c import A2CConfig

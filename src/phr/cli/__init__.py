@@ -33,7 +33,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if missing:
         sys.stderr.write(f"phr: the command line needs {', '.join(missing)}; pip install 'phr[train]'\n")
         return 2
-    from phr.cli.run import run
+    from phr.cli.commands import run
 
     return run(list(sys.argv[1:] if args is None else args))
 

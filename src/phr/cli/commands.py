@@ -1,4 +1,4 @@
-"""The commands: phr's own, and the lookup of all that installed packages register in the entry-point group `phr.commands`.
+"""The commands: phr's own, and how one that any package registered (entry-point group `phr.commands`) is found and run.
 
 A command is a frozen dataclass: its fields are the options, its docstring's first line is the summary, `run` executes it. It
 may have an attribute `goes_on`, which the message after Ctrl-C ends with.
@@ -6,65 +6,43 @@ may have an attribute `goes_on`, which the message after Ctrl-C ends with.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Mapping
+import sys
+import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
 import phr
-from phr.cli.display import ProgressBar, say
-from phr.cli.words import Activation, Count, Flag, Folder, Normalize, OptionalEnvId, OptionalFile, Seed, word
+from phr.cli.display import ProgressBar, near_miss, one_line, say
+from phr.cli.words import Activation, Count, Flag, Folder, Normalize, OptionalEnvId, OptionalFile, Seed, read_command, word
 from phr.errors import PhrError, UsageError
 from phr.files import check_file_target, write_json
 from phr.progress import Progress
-
-GROUP = "phr.commands"
-_FIRST = ("train", "distill", "evaluate", "export", "convert")
-"""The order of the overview; other commands follow by name."""
-
-
-@runtime_checkable
-class Command(Protocol):
-    """A parsed command line."""
-
-    def run(self) -> None:
-        """Execute it."""
-
-
-def one_line(text: object) -> str:
-    """The text with every stretch of white space made one blank."""
-    return " ".join(str(text).split())
-
-
-def near_miss(wrong: str, known: Collection[str], otherwise: str) -> str:
-    """A hint: the nearest of the known words, else the other text."""
-    near = difflib.get_close_matches(wrong, known, n=1)
-    return f"did you mean {near[0]}?" if near else otherwise
 
 
 @cache
 def registered() -> Mapping[str, EntryPoint]:
     """Name → entry point of every command, none of them imported."""
-    found = {point.name: point for point in entry_points(group=GROUP)}
+    found = {point.name: point for point in entry_points(group="phr.commands")}
     if not found:
-        raise PhrError(f"the installed phr registers no commands ({GROUP}); install it again: pip install 'phr[train]'")
-    names = [*(name for name in _FIRST if name in found), *sorted(found.keys() - set(_FIRST))]
-    return {name: found[name] for name in names}
+        raise PhrError("the installed phr registers no commands (phr.commands); install it again: pip install 'phr[train]'")
+    first = ["train", "distill", "evaluate", "export", "convert"]  # the order of the overview; others follow by name
+    return {name: found[name] for name in [*first, *sorted(found.keys() - set(first))] if name in found}
 
 
-def load(name: str) -> type[Command]:
+def load(name: str) -> Any:
     """The class of a command; UsageError if no package registers it, PhrError if its package cannot be imported."""
     known = registered()
     if name not in known:
         hint = near_miss(name, [*known, "--help", "--version"], f"choose one of {', '.join(known)}")
         raise UsageError(f"unknown command {name!r}; {hint}")
     try:
-        return cast(type[Command], known[name].load())
+        return known[name].load()
     except PhrError:
         raise
     except Exception as error:  # whatever a plug-in's import raises
@@ -96,15 +74,43 @@ options:
   --debug    With any COMMAND: show the traceback of an error."""
 
 
+def run(words: list[str]) -> int:
+    """Parse and carry out; see `phr.cli.main` for the exit codes."""
+    debug, goes_on = "--debug" in words, ""
+    try:
+        command = parse([word for word in words if word != "--debug"])
+        goes_on = getattr(command, "goes_on", "")
+        command.run()
+    except PhrError as error:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"phr: {one_line(error)}\n")
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        sys.stderr.write(f"phr: interrupted{goes_on and f'; {goes_on}'}\n")
+        return 130
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        sys.stderr.write(f"phr: {type(error).__name__}: {one_line(error)} (run again with --debug for the traceback)\n")
+        return 1
+    return 0
+
+
+def parse(words: list[str]) -> Any:
+    """Build the command that the arguments name; SystemExit after printing help or the version."""
+    if not words or words[0] in ("-h", "--help", "help", "--version"):
+        print(f"phr {phr.__version__}" if words[:1] == ["--version"] else describe())
+        raise SystemExit(0)
+    return read_command(load(words[0]), *words)
+
+
 def _handed_on(command: Any, *left_out: str) -> dict[str, Any]:
     """A command's fields and settings as arguments of a function of phr."""
     given = {**vars(command), **getattr(command, "settings", {})}
     return {name: value for name, value in given.items() if name not in ("settings", *left_out)}
-
-
-def _say_where(directory: object) -> None:
-    if directory is not None:
-        say(f"written to {directory}")
 
 
 OptionalCount = Annotated[int | None, word("N")]
@@ -144,7 +150,7 @@ class Train:
         with ProgressBar() as bar:
             model = phr.train_teacher(**_handed_on(self), on_progress=bar, say=say)
         say(f"teacher: greedy return {model.manifest.notes['greedy_return']:.4f} in {model.env_id}")
-        _say_where(model.directory)
+        say(f"written to {model.directory}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +194,7 @@ class Distill:
         teacher = model.manifest.notes.get("teacher_parameters")
         beside = "" if teacher is None else f", teacher {teacher:,}"
         say(f"parameters of one look: student {model.network.n_parameters:,}{beside}")
-        _say_where(model.directory)
+        say(f"written to {model.directory}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +250,7 @@ class Evaluate:
         say(str(result))
         if self.json is not None:
             write_json(self.json, result.to_json())
-        _say_where(self.json)
+            say(f"written to {self.json}")
 
 
 @dataclass(frozen=True, kw_only=True)

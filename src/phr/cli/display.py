@@ -1,11 +1,11 @@
-"""Output of a running command: a progress bar on a terminal, otherwise a line now and then."""
+"""Output of a running command: lines for a person, and a progress bar on a terminal, otherwise a line now and then."""
 
 from __future__ import annotations
 
+import difflib
 import sys
 import time
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -30,14 +30,42 @@ class _Rate(ProgressColumn):
         return Text("" if not speed else f"{speed:,.0f} {unit}/s", style="cyan")
 
 
-class _Lines:
-    """A line every so often, for logs."""
+def _span(seconds: float) -> str:
+    """`42 s`, `7 min`, `2.5 h`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+class ProgressBar:
+    """A bar per stage, with rate and time left; where standard error is not a terminal, a line now and then."""
 
     def __init__(self) -> None:
         self._said = time.monotonic()
         self._stage, self._began, self._done_then = "", 0.0, 0
+        bar = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), _Rate()
+        times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}")
+        self._bar = Progress(*bar, *times, console=errors, disable=not errors.is_terminal, speed_estimate_period=20)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bar.stop()
 
     def __call__(self, report: Report) -> None:
+        """Show where a stage stands."""
+        if not errors.is_terminal:
+            self._write_line(report)
+            return
+        if report.stage not in self._tasks:
+            self._tasks[report.stage] = self._bar.add_task(report.stage, total=report.total, unit=report.unit, note="")
+        self._bar.update(self._tasks[report.stage], completed=report.done, note=report.note)
+
+    def _write_line(self, report: Report) -> None:
+        """Where a stage stands, every so often, for logs."""
         now = time.monotonic()
         if report.stage != self._stage:
             self._stage, self._began, self._done_then = report.stage, now, report.done
@@ -52,48 +80,15 @@ class _Lines:
         sys.stderr.flush()
 
 
-def _span(seconds: float) -> str:
-    """`42 s`, `7 min`, `2.5 h`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+def one_line(text: object) -> str:
+    """The text with every stretch of white space made one blank."""
+    return " ".join(str(text).split())
 
 
-class ProgressBar:
-    """A bar per stage, with rate and time left; where standard error is not a terminal, a line now and then."""
-
-    def __init__(self) -> None:
-        self._lines = _Lines()
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            _Rate(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=errors,
-            disable=not errors.is_terminal,
-            speed_estimate_period=20,
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> ProgressBar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.stop()
-
-    def __call__(self, report: Report) -> None:
-        """Show where a stage stands."""
-        if not errors.is_terminal:
-            self._lines(report)
-            return
-        if report.stage not in self._tasks:
-            self._tasks[report.stage] = self._bar.add_task(report.stage, total=report.total, unit=report.unit, note="")
-        self._bar.update(self._tasks[report.stage], completed=report.done, note=report.note)
+def near_miss(wrong: str, known: Collection[str], otherwise: str) -> str:
+    """A hint: the nearest of the known words, else the other text."""
+    near = difflib.get_close_matches(wrong, known, n=1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def say(line: str) -> None:

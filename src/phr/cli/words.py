@@ -1,4 +1,4 @@
-"""Types of options: how their text is read, and the placeholders that `--help` shows for them.
+"""Options: how a command is read from them, their types, and the placeholders that `--help` shows for them.
 
 A command is a dataclass. Where it names a configuration (`SETTINGS = "module:Class"`), every field of that becomes an option
 too, with the field's own name and docstring, so no setting is out of reach and none has two names.
@@ -10,14 +10,19 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields, make_dataclass
+from dataclasses import MISSING, Field, field, fields, make_dataclass
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import tyro
+from tyro import _errors as tyro_errors  # a private hook for parse errors, so pyproject.toml pins tyro
+
+from phr.cli.display import near_miss, one_line
+from phr.errors import UsageError
 
 
 def word(metavar: str | None, help: str | None = None, aliases: tuple[str, ...] | None = None) -> Any:  # tyro's names
@@ -39,11 +44,26 @@ Normalize = Annotated[
 Flag = Annotated[bool, word(None)]
 Seed = Annotated[int, word("S", "Seed of everything random (default: 0).")]
 
-_ALIASES = {"prefix": ("--random-prefix",)}
-"""`phr evaluate` calls it so."""
+
+def read_command(command: type[Any], name: str, *words: str) -> Any:
+    """Build the command called `name` from its arguments; the settings that were given go into its field `settings`."""
+    options = _options_of(command)
+
+    def refuse(event: tyro_errors.ParseErrorEvent) -> NoReturn:
+        why = _complaint(event, options)
+        raise UsageError(why if why.endswith("?") else f"{why}; see phr {name} --help")
+
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+    with tyro_errors.on_parse_error(refuse):
+        values = vars(tyro.cli(options, prog=f"phr {name}", args=words, config=config, registry=READERS))
+    own = {each.name for each in fields(command)}
+    given = {each.name: values[each.name] for each in fields(options) if values[each.name] is not each.default}
+    settings = {name: value for name, value in given.items() if name not in own}
+    arguments = {name: value for name, value in values.items() if name in own}
+    return command(**arguments, **({"settings": settings} if "settings" in own else {}))
 
 
-def options_of(command: type[Any]) -> type[Any]:
+def _options_of(command: type[Any]) -> type[Any]:
     """Make the flat dataclass that tyro parses: the command's own fields, then one option for each of its `SETTINGS`.
 
     A setting that is left out is None (False for a flag): its value is then the preset's.
@@ -57,32 +77,46 @@ def options_of(command: type[Any]) -> type[Any]:
         hints, texts = get_type_hints(config), _documented(config)
         settings = [each for each in fields(config) if each.name not in own and _is_word(hints[each.name])]
         options += [_setting(each, _plain(hints[each.name]), texts.get(each.name, "")) for each in settings]
-    rows: list[Any] = [(name, kind) for name, kind, default in options if default is MISSING]
-    rows += [(name, kind, default) for name, kind, default in options if default is not MISSING]
+    options.sort(key=lambda option: option[2] is not MISSING)
+    rows = [(name, kind, field(default=default)) for name, kind, default in options]
     made = make_dataclass(command.__name__, rows, frozen=True, kw_only=True)
     made.__doc__ = inspect.getdoc(command)
     return made
 
 
-def command_of(command: type[Any], parsed: Any) -> Any:
-    """Build the command from what `options_of` parsed; the settings that were given go into its field `settings`."""
-    values = vars(parsed)
-    own = {each.name for each in fields(command)}
-    untouched = {each.name: each.default for each in fields(parsed)}
-    given = {name: value for name, value in values.items() if name not in own and value is not untouched[name]}
-    settings = {"settings": given} if "settings" in own else {}
-    return command(**{name: value for name, value in values.items() if name in own}, **settings)
+def _complaint(event: tyro_errors.ParseErrorEvent, options: type[Any]) -> str:
+    """State in one sentence why arguments were rejected."""
+    match event:
+        case tyro_errors.UnrecognizedArgs(tokens=[first, *_]):
+            if not first.startswith("-"):
+                return f"unexpected argument {first!r}"
+            kinds = get_type_hints(options, include_extras=True)
+            known = [_option(name) for name, kind in kinds.items() if tyro.conf.Positional not in get_args(kind)]
+            hint = near_miss(first, [*known, "--help", "--debug"], "")
+            return f"unknown option {first}" + (f"; {hint}" if hint else "")
+        case tyro_errors.MissingArgs(missing_arguments=missing):
+            return f"missing: {', '.join(_written(each.arg) for each in missing)}"
+        case tyro_errors.BadValue(argument=argument):
+            return f"{_option(argument.field.intern_name)} needs a value"
+        case tyro_errors.InstantiationFailure(message=message, argument=argument) if argument is not None:
+            return f"{_option(argument.field.intern_name)} {one_line(message)}"
+    return "the arguments were not understood"
 
 
-def is_positional(kind: Any) -> bool:
-    """Whether a field of this type stands without an option before it."""
-    return tyro.conf.Positional in getattr(kind, "__metadata__", ())
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _written(argument: Any) -> str:
+    """An option and its placeholder, or a positional argument's placeholder alone."""
+    placeholder = argument.lowered.metavar or ""
+    return placeholder if argument.is_positional() else f"{_option(argument.field.intern_name)} {placeholder}".strip()
 
 
 def _documented(kind: type[Any]) -> dict[str, str]:
     """The docstrings below a dataclass's fields, each on one line."""
     params = docstring_parser.parse_from_object(kind).params
-    return {each.arg_name: " ".join((each.description or "").split()) for each in params}
+    return {each.arg_name: one_line(each.description or "") for each in params}
 
 
 def _with_help(kind: Any, text: str) -> Any:
@@ -117,7 +151,8 @@ def _setting(each: Field[Any], kind: Any, text: str) -> tuple[str, Any, Any]:
         return each.name, Annotated[kind, word(metavar, text)], MISSING
     if each.default is not None:
         text = f"{text} (default: {_shown(each.default)})"
-    return each.name, Annotated[kind | None, tyro.conf.FlagConversionOff, word(metavar, text, _ALIASES.get(each.name))], None
+    aliases = ("--random-prefix",) if each.name == "prefix" else None  # `phr evaluate` calls it so
+    return each.name, Annotated[kind | None, tyro.conf.FlagConversionOff, word(metavar, text, aliases)], None
 
 
 def _shown(value: Any) -> str:
@@ -129,92 +164,74 @@ def _shown(value: Any) -> str:
 READERS = tyro.constructors.ConstructorRegistry()
 """How text becomes a value, with messages for people."""
 
-_Spec = tyro.constructors.PrimitiveConstructorSpec[Any]
 
-
-def _reads(metavar: str, read: Callable[[str], Any], kind: Any) -> _Spec:
+@READERS.primitive_rule
+def _reader(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+    kind = _plain(info.type)
+    if kind in _KINDS:
+        metavar, read, made = _KINDS[kind][0], partial(_read, kind), get_origin(kind) or kind
+    else:
+        # typing caches unions, so that the order of the members may be that of an equal union written elsewhere.
+        first, *rest = sorted(_kinds(kind), key=lambda each: each in _KINDS)
+        if get_origin(first) is not Literal or rest not in ([], [int], [float]):
+            return None
+        metavar = "|".join([*map(_shown, get_args(first)), *(_KINDS[each][0] for each in rest)])
+        read, made = partial(_choice, get_args(first), rest), object
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
         instance_from_str=lambda words: read(words[0]),
-        is_instance=lambda value: value is None or isinstance(value, kind),  # None: left out
+        is_instance=lambda value: value is None or isinstance(value, made),  # None: left out
         str_from_instance=lambda value: [_shown(value)],
     )
 
 
-@READERS.primitive_rule
-def _reader(info: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
-    kind = _plain(info.type)
-    if kind in _KINDS:
-        return _reads(*_KINDS[kind], get_origin(kind) or kind)
-    # typing caches unions, so that the order of the members may be that of an equal union written elsewhere.
-    kinds = sorted(_kinds(kind), key=lambda each: each in _KINDS)
-    if not kinds or get_origin(kinds[0]) is not Literal or kinds[1:] not in ([], [int], [float]):
-        return None
-    metavar = "|".join([*map(_shown, get_args(kinds[0])), *(_KINDS[each][0] for each in kinds[1:])])
-    return _reads(metavar, lambda text: _choice(text, get_args(kinds[0]), *kinds[1:]), object)
-
-
-_MOST_DIGITS = 18
-
-
 def whole_number(text: str) -> int:
     """Read `1000`, `1_000`, `1,000` or `1e3`; ValueError if it is not a whole number of at most 18 digits."""
-    wrong = f"must be a whole number; got {text!r}"
-    plain = text.replace(",", "") if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", text) else text
     try:
-        value = Decimal(plain)
+        value = Decimal(text.replace(",", "") if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", text) else text)
+        # The exponent first: 1e999999999 is a whole number that no memory holds.
+        if value.is_finite() and value.adjusted() < 18 and value == value.to_integral_value():
+            return int(value)
     except InvalidOperation:
-        raise ValueError(wrong) from None
-    # The exponent first: 1e999999999 is a whole number that no memory holds.
-    if not value.is_finite() or value.adjusted() >= _MOST_DIGITS or value != value.to_integral_value():
-        raise ValueError(wrong)
-    return int(value)
+        pass
+    raise ValueError(f"must be a whole number; got {text!r}")
 
 
-def number(text: str) -> float:
-    """Read a number."""
+def _read(kind: Any, text: str) -> Any:
     try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"must be a number; got {text!r}") from None
+        return _KINDS[kind][2](text)
+    except (KeyError, ValueError):
+        raise ValueError(f"must be {_KINDS[kind][1]}; got {text!r}") from None
 
 
-def whole_range(text: str) -> tuple[int, int]:
-    """Read the two numbers of LO:HI."""
-    low, colon, high = text.partition(":")
-    if not (colon and low.isdecimal() and high.isdecimal()):
-        raise ValueError(f"must be LO:HI, two whole numbers; got {text!r}")
-    return int(low), int(high)
-
-
-def _yes_or_no(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise ValueError(f"must be yes or no; got {text!r}")
-    return text == "yes"
-
-
-def _choice(text: str, choices: tuple[Any, ...], number_kind: type[Any] | None = None) -> Any:
-    """One of the choices, where a dash equals an underscore, or a number if there is a kind of numbers."""
+def _choice(choices: tuple[Any, ...], numbers: list[Any], text: str) -> Any:
+    """One of the choices, where a dash equals an underscore, or a number if `numbers` names a kind of them."""
     for choice in choices:
         if _shown(choice) == _shown(text):
             return choice
     shown = ", ".join(map(_shown, choices))
-    if number_kind is None:
+    if not numbers:
         raise ValueError(f"must be one of {shown}; got {text!r}")
     try:
-        return _KINDS[number_kind][1](text)
+        return _read(numbers[0], text)
     except ValueError:
-        noun = "a whole number" if number_kind is int else "a number"
-        raise ValueError(f"must be {shown} or {noun}; got {text!r}") from None
+        raise ValueError(f"must be {shown} or {_KINDS[numbers[0]][1]}; got {text!r}") from None
 
 
-_KINDS: dict[Any, tuple[str, Callable[[str], Any]]] = {
-    int: ("N", whole_number),
-    float: ("X", number),
-    bool: ("yes|no", _yes_or_no),
-    str: ("TEXT", str),
-    Path: ("PATH", Path),
-    tuple[int, int]: ("LO:HI", whole_range),
+def _whole_range(text: str) -> tuple[int, int]:
+    low, high = text.split(":")
+    if not (low.isdecimal() and high.isdecimal()):
+        raise ValueError
+    return int(low), int(high)
+
+
+_KINDS: dict[Any, tuple[str, str, Callable[[str], Any]]] = {
+    int: ("N", "a whole number", whole_number),
+    float: ("X", "a number", float),
+    bool: ("yes|no", "yes or no", {"yes": True, "no": False}.__getitem__),
+    str: ("TEXT", "a text", str),
+    Path: ("PATH", "a path", Path),
+    tuple[int, int]: ("LO:HI", "LO:HI, two whole numbers", _whole_range),
 }
-"""Types of one word → their placeholder and reader."""
+"""Types of one word → their placeholder, what they are, and their reader."""
