@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -40,6 +41,8 @@ def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _trace_no_long_work_of_others() -> Iterator[None]:
+    for name in ("torch._dynamo", "onnxscript", "onnxruntime.quantization") if sys.gettrace() else ():
+        untraced(import_module)(name)
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in ((torch.onnx, "export"), (Figure, "savefig")):
             patch.setattr(owner, name, untraced(getattr(owner, name)))

@@ -14,7 +14,7 @@ from phr.files import read_jsonl
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("curve") / "run"
-    api.train_teacher("CartPole-v1", out=directory, total_timesteps=16_000, seed=1)
+    api.train_teacher("CartPole-v1", out=directory, total_timesteps=8_000, seed=1)
     return directory
 
 

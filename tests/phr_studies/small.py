@@ -20,7 +20,7 @@ TINY = Profile(
     horizons=(1, 4),
     steps=60,
     runs=1,
-    teacher_timesteps=4000,
+    teacher_timesteps=2500,
     student_updates=40,
 )
 PAPER_LIKE = replace(

@@ -145,12 +145,13 @@ def left(root: Path, profile: Profile, at: str) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def left_before_the_timing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return left(tmp_path_factory.mktemp("interrupted") / "study", TINY, "timing")
+
+
 class TestTakenUpAgain:
     """An interrupted study goes on where it was."""
-
-    @pytest.fixture(scope="class")
-    def left_before_the_timing(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        return left(tmp_path_factory.mktemp("interrupted") / "study", TINY, "timing")
 
     @pytest.fixture
     def interrupted(self, left_before_the_timing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -206,15 +207,17 @@ def _summaries_alone() -> Iterator[None]:
         yield
 
 
+TWO_SEEDS = replace(TINY, losses=("cross_entropy",), seeds=(0, 1))
+
+
+@pytest.fixture(scope="class")
+def left_at_the_second_seed(tmp_path_factory: pytest.TempPathFactory, _summaries_alone: None) -> Path:
+    return left(tmp_path_factory.mktemp("half") / "study", TWO_SEEDS, "training seed 1, 2 of 2")
+
+
 @pytest.mark.usefixtures("_summaries_alone")
 class TestOneSeedAfterAnother:
     """A study of several seeds gives each a turn, so that there are figures long before the last is done."""
-
-    PROFILE = replace(TINY, losses=("cross_entropy",), seeds=(0, 1))
-
-    @pytest.fixture(scope="class")
-    def left_at_the_second_seed(self, tmp_path_factory: pytest.TempPathFactory, _summaries_alone: None) -> Path:
-        return left(tmp_path_factory.mktemp("half") / "study", self.PROFILE, "training seed 1, 2 of 2")
 
     @pytest.fixture
     def half(self, left_at_the_second_seed: Path, tmp_path: Path) -> Path:
@@ -232,7 +235,7 @@ class TestOneSeedAfterAnother:
         for path in (*half.rglob("*.safetensors"), *half.rglob("*.npz")):
             path.unlink()
         before = times(half)
-        again(half, self.PROFILE)
+        again(half, TWO_SEEDS)
         after = times(half)
         assert {path: after[path] for path in before} == before
         assert "| teacher | 1 | 2 of 2 |" in (half / "tables.md").read_text(encoding="utf-8")
