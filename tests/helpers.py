@@ -141,3 +141,21 @@ def noisy(max_steps: int = 30, **kwargs: Any) -> SplitEnv:
 def always_right(horizon: int = 1, n_cells: int = 5) -> TablePlanner:
     """The corridor's optimal planner."""
     return TablePlanner.of_actions([[RIGHT] * horizon] * n_cells, 2)
+
+
+class Proxy(gymnasium.Env[Any, Any]):
+    """Stands for another environment, but is no `gymnasium.Wrapper`."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        self.env, self.observation_space, self.action_space = env, env.observation_space, env.action_space
+
+    @property
+    def unwrapped(self) -> Any:
+        return self.env.unwrapped
+
+    def reset(self, **kwargs: Any) -> Any:
+        return self.env.reset(**kwargs)
+
+    def step(self, action: Any) -> Any:
+        obs, reward, *rest = self.env.step(action)
+        return obs, float(reward) + 1.0, *rest

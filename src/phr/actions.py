@@ -184,7 +184,9 @@ class Continuous(ActionSpace):
         fits = all(side > 0 for side in self.shape) and len(self.low) == len(self.high) == math.prod(self.shape)
         fits = fits and (self.recorded is None or len(self.recorded) == len(self.low))
         if not fits or not all(low <= high for low, high in zip(self.low, self.high, strict=True)):
-            raise InvalidDataError(f"{self.shape} actions need as many bounds, low <= high, got {self.low} and {self.high}")
+            raise InvalidDataError(
+                f"actions of shape {self.shape} need as many bounds, low <= high: got {self.low}, {self.high}"
+            )
 
     @classmethod
     def between(cls, low: NDArray[Any], high: NDArray[Any]) -> Continuous:

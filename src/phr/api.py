@@ -98,6 +98,8 @@ def train_teacher(
 ) -> Model:
     """Train a teacher by A2C (stage 1), a model of horizon 1.
 
+    Other arguments and errors: see the module `phr.api`.
+
     Args:
         env_id: A Gymnasium id, or `module:factory`.
         start: A teacher of phr to train further: a model, a run directory or `zoo:NAME`. None starts from a fresh network.
@@ -141,14 +143,16 @@ def distill(
 ) -> Model:
     """Distil a teacher into a student that looks once and plans `horizon` actions (stage 2).
 
+    Other arguments and errors: see the module `phr.api`.
+
     Args:
         teacher: A model, a run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip`, `module:factory` or `oracle`;
             or a torch module, a function from observations to logits or actions, or a planner. None learns from
             `experience` alone, from its actions.
         horizon: Actions to predict from one look.
         seed: Seed of starts and batches.
-        resume: Like `experience` it requires a teacher with an identity: a bare function, or a planner that holds more than
-            arrays and modules, must have an attribute `identity`.
+        resume: Continue an unfinished run. Like `experience` it requires a teacher with an identity: a bare function, or a
+            planner that holds more than arrays and modules, must have an attribute `identity`.
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
         save_experience: File for the recorded episodes (.npz, with a JSON beside it), for another distillation.
         **settings: Fields of `PHRConfig` (`loss`, `keep`, `loss_weight`, `n_envs`, ...). `width=W` gives the student a fresh
@@ -209,6 +213,8 @@ def evaluate(
     on_run: Callable[[int, RunRecord], None] = lambda _index, _record: None,
 ) -> Evaluation:
     """Measure what a model collects, and how fast.
+
+    Other arguments and errors: see the module `phr.api`.
 
     Warm-up and the measurement of the time bound take at most twice the counted steps (random prefixes aside), and at most
     about five seconds. What is wrong with the bound is a warning beside the results (`Evaluation.bound_warning`). There is
@@ -298,6 +304,8 @@ def _every_start(actor: Actor, env_id: str, commitment: CommitmentLike | Commitm
 def export_onnx(model: str | Path | Model, out: str | Path, *, int8: bool = False, env_id: str | None = None) -> Export:
     """Write a model as ONNX, to run without torch (`phr.acting.runtime`); nothing is written where it differs from torch.
 
+    Other arguments and errors: see the module `phr.api`.
+
     Args:
         model: A model, a run directory or `zoo:NAME`.
         out: The file, `….onnx`; one that is there is replaced.
@@ -343,7 +351,10 @@ def _from_teacher(actor: Actor, horizon: int, settings: dict[str, Any]) -> Disti
 def load_teacher(
     reference: Any, *, env_id: str | None = None, activation: str | None = None, normalize: str | Path | None = None
 ) -> Planner:
-    """Read any policy that `distill` takes, with its arguments; `teacher.plan(obs).mode()[:, 0]` are its actions."""
+    """Read any policy that `distill` takes, with its arguments; `teacher.plan(obs).mode()[:, 0]` are its actions.
+
+    Other arguments and errors: see the module `phr.api`.
+    """
     return resolve(reference, env_id=env_id, reading=Reading(activation=activation, normalize=normalize)).planner
 
 

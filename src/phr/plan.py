@@ -25,7 +25,7 @@ Smoothing = float | tuple[float, ...]
 
 @runtime_checkable
 class Plan(Protocol):
-    """`horizon` distributions over actions for each environment of a batch; `action_shape` is `()` for whole numbers."""
+    """`horizon` distributions over actions for each environment of a batch; `action_shape` is `()` for Discrete."""
 
     @property
     def batch_size(self) -> int:
@@ -83,7 +83,7 @@ class CategoricalPlan(_OfOutputs):
     """A plan over discrete actions (the paper's policy vector, Eq. 1), trained on labels smoothed by `smoothing`.
 
     `outputs` are logits, unnormalised log-probabilities, float32, shape `(batch, horizon, n_actions)`; InvalidDataError if
-    they do not have three axes, or the last two are empty.
+    they do not have three axes, or one of the last two is empty.
     """
 
     smoothing: Smoothing = 0.0

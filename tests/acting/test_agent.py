@@ -16,6 +16,7 @@ from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.split import SplitEnv
 from phr.envs.vector import VectorSplit
 from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
+from phr.observations import ObservationSpec
 from phr.plan import CategoricalPlan, Planner
 from tests.helpers import LEFT, RIGHT, TablePlanner, always_right, corridor
 
@@ -406,6 +407,14 @@ def test_every_plan_of_a_planner_of_the_users_is_checked(
     agent = make(Planned(plan), 1)
     with pytest.raises(error, match=message):
         agent.act(np.zeros(2) if make is single else np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("make", [single, many])
+def test_plans_are_checked_also_where_the_planner_states_its_observations(make: Callable[..., Any]) -> None:
+    planner: Any = Planned(of_logits(np.nan))
+    planner.obs_spec = ObservationSpec((2,), np.dtype(np.float64))
+    with pytest.raises(NonFiniteError, match="the plan of Planned contains NaN"):
+        make(planner, 1).act(np.zeros(2) if make is single else np.zeros((2, 2)))
 
 
 def test_a_plan_of_one_row_is_not_given_to_every_environment() -> None:

@@ -14,6 +14,7 @@ from phr.envs.registry import make_env, split_env, with_option
 from phr.envs.split import ObservingEnv
 from phr.errors import SettingError, UnknownEnvironmentError, UnsupportedEnvironmentError
 from tests.envs.atari_reference import atari
+from tests.helpers import Proxy
 
 
 @pytest.mark.parametrize(
@@ -118,9 +119,17 @@ def patched_wrapper() -> gymnasium.Env[Any, Any]:
     return env  # type: ignore[no-any-return]
 
 
+def fewer_actions() -> gymnasium.Env[Any, Any]:
+    env = gymnasium.make("ALE/Pong-v5")
+    env.unwrapped.action_space = gymnasium.spaces.Discrete(3)
+    return env
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        (lambda: Proxy(gymnasium.make("ALE/Pong-v5")), "tests.helpers.Proxy is not a gymnasium.Wrapper"),
+        (fewer_actions, "its action space was replaced"),
         (lambda: TimeLimit(gymnasium.make("ALE/Pong-v5"), 10), "wrapper gymnasium.wrappers.common.TimeLimit is not on the"),
         (lambda: Mirror(gymnasium.make("ALE/Pong-v5")), "wrapper tests.envs.test_atari_ids.Mirror is not on the list"),
         (patched_core, "a method of AtariEnv was replaced"),

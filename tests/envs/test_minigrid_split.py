@@ -25,6 +25,7 @@ from phr.envs.registry import make_env, split_env
 from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import UnsupportedEnvironmentError
 from tests.envs.grid_reference import n_plain, reference_planes, simulator
+from tests.helpers import Proxy
 
 IDS = [
     "PHR/FourRooms-v0",
@@ -425,6 +426,7 @@ def paid_by_view() -> gymnasium.Env[Any, Any]:
 
 
 UNLISTED: list[tuple[Callable[[], gymnasium.Env[Any, Any]], str]] = [
+    (lambda: Proxy(empty()), "tests.helpers.Proxy is not a gymnasium.Wrapper"),
     (lambda: Bonus(empty()), "wrapper tests.envs.test_minigrid_split.Bonus is not on the list"),
     (lambda: Blindfold(empty()), "wrapper .*Blindfold is not on the list"),
     (lambda: wrappers.TimeLimit(Judge(empty()), 50), "wrapper .*Judge is not on the list"),

@@ -323,3 +323,18 @@ def test_the_machine_is_described() -> None:
     assert machine["threads"] == 2
     assert {"python", "numpy", "phr"} <= set(machine["versions"])
     assert json.loads(json.dumps(machine)) == machine
+
+
+class Failing:
+    """A planner of the user's that fails at its first call."""
+
+    horizon, n_actions = 1, 2
+
+    def plan(self, obs: Any) -> Any:
+        raise KeyError("weights")
+
+
+def test_a_planner_that_fails_is_one_line_from_the_first_look_on() -> None:
+    settings = EvaluationSettings(limit=Limit(steps=10), runs=1)
+    with pytest.raises(IncompatibleModelError, match="^Failing.plan raised KeyError: 'weights'$"):
+        evaluate_planner(Failing(), corridor(), settings, model="failing", backend="python", machine=describe_machine(1))

@@ -121,8 +121,11 @@ def test_tensorboard_gets_the_metrics_too(tmp_path: Path) -> None:
 def test_a_resumed_curve_does_not_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Updates 4 and 5 are drawn, lost with the process, and done again."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.summary.writer import event_file_writer
 
     monkeypatch.setattr(driver, "LOG_EVERY", 1)
+    # Files of one process and second are numbered, and read in the order of their names: 10 before 9.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
     run = open_run(tmp_path)
     run_training(Counter(3), run, checkpoint_seconds=-1.0)
     with pytest.raises(NonFiniteError):

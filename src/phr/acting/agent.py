@@ -31,7 +31,7 @@ class _Acting:
         self._space = action_space_of(planner)
         self._dtype = self._space.dtype
         self._planned_shape = (planner.horizon, *self._space.shape)
-        self._is_checked = spec is not None  # such planners check what they plan
+        self._is_checked = getattr(planner, "checks_plans", False) is True
         # A number needs no arrays: a microsecond or two, where a whole look may take thirty. A subclass may differ.
         self._n_committed = self.commitment.n if type(self.commitment) is FixedCommitment else None
 

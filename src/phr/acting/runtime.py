@@ -44,6 +44,9 @@ class OnnxPlanner:
         obs_shape: Shape of one observation, of the number type `obs_dtype`.
     """
 
+    checks_plans = True
+    """What it plans is finite, and of the right shape; agents do not look again."""
+
     def __init__(self, data: bytes, manifest: Manifest, name: str = "this model") -> None:
         self.manifest, self.identity, self.action_space = manifest, hashlib.sha256(data).hexdigest(), manifest.actions
         self.horizon, self.n_actions = manifest.horizon, manifest.n_actions

@@ -111,6 +111,8 @@ def _vector_loss(
     distance, beyond = (executed - teacher_actions.clamp(low, high)) / unit, (planned - executed) / unit
     if kind == "squared":
         return (distance.square() + 2 * beyond * distance).mean(-1)
+    if kind != "gaussian":
+        raise SettingError(f"the loss {kind} does not compare continuous actions; choose squared or gaussian")
     nats = 0.5 * (distance * (-log_spread).exp()).square() + log_spread + 0.5 * math.log(2 * math.pi)
     weighted = (2 * log_spread).exp().detach() * nats
     return (weighted + beyond * distance).mean(-1)

@@ -66,7 +66,7 @@ class StudentStates:
     No observation is made while a plan runs. All environments follow the student, then all follow the teacher, so that each
     network call serves all of them; an environment whose episode has ended waits for the next turn.
 
-    The environments have autoreset `DISABLED` and scheduled seeds; `rng` draws commitments and numbers of plans.
+    The environments have autoreset `disabled` and scheduled seeds; `rng` draws commitments and numbers of plans.
 
     Source: DAgger with a plan as the action; noise: Laskey et al. 2017 (arXiv:1703.09327).
     """

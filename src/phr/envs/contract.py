@@ -118,7 +118,7 @@ class CheckedEnv:
 def described(value: Any) -> str:
     """Describe a value in a message: dtype and shape of arrays, length of tuples, else its `repr`."""
     if isinstance(value, np.ndarray):
-        return f"{value.dtype} of shape {value.shape}"
+        return f"{'masked ' * bool(np.ma.is_masked(value))}{value.dtype} of shape {value.shape}"
     if isinstance(value, tuple | list | dict):
         return f"a {type(value).__name__} of length {len(value)}"
     if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic):
@@ -173,7 +173,8 @@ def unknown_wrapper(env: gymnasium.Env[Any, Any], known: Set[type], what: str) -
         if is_patched(layer):
             return f"a method of {name} was replaced"
         layer = layer.env
-    return None
+    kind, why = type(layer), "is not a gymnasium.Wrapper, but its `unwrapped` is another environment"
+    return None if layer is env.unwrapped else f"{kind.__module__}.{kind.__qualname__} {why}"
 
 
 def methods_of(kind: type) -> set[Any]:

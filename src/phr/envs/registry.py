@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 import gymnasium
 from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
+from gymnasium.spaces import Discrete
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
 from phr.envs.contract import is_patched, unknown_wrapper
@@ -227,4 +228,6 @@ def _plain_atari_reason(env: gymnasium.Env[Any, Any]) -> str | None:
         reason = "a method of AtariEnv was replaced"
     elif reason is None and (core._obs_type, core.sound_obs, core.continuous) != ("rgb", False, False):
         reason = "it does not show pictures alone, or its actions are continuous"
+    elif reason is None and env.action_space != Discrete(len(core._action_set)):
+        reason = "its action space was replaced"
     return reason

@@ -274,7 +274,10 @@ class VectorSplit:
         return [{"episode": e, "actions": list(a)} for e, a in zip(self._episodes, self._history, strict=True)]
 
     def restore(self, state: list[dict[str, Any]]) -> None:
-        """Replay every running episode to a `state`; InvalidDataError if it does not fit, or a replay ends the episode."""
+        """Replay every running episode to a `state` of a `same_step` vector after its reset.
+
+        InvalidDataError if it does not fit, or a replay ends the episode.
+        """
         if len(state) != self.n_envs:
             raise InvalidDataError(f"a state of {len(state)} environments does not fit {self.n_envs}")
         for index, entry in enumerate(state):

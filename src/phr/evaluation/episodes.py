@@ -40,7 +40,7 @@ class Episodes:
 def play_episodes(
     planner: Planner, vector: VectorSplit, starts: Sequence[Start], *, commitment: AnyCommitment = None
 ) -> Episodes:
-    """Play one greedy episode from each start to its end; the vector's autoreset must be `DISABLED`."""
+    """Play one greedy episode from each start to its end; the vector's autoreset must be `disabled`."""
     n = len(starts)
     agent = VectorHorizonAgent(planner, commitment, n_envs=vector.n_envs)
     returns, lengths, looks = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)

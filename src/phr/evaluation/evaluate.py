@@ -24,7 +24,7 @@ from phr.evaluation.timed import Limit, RunOptions, RunRecord, timed_run
 from phr.experience.success import Judgement, judge_episodes
 from phr.manifest import library_versions
 from phr.observations import ObservationSpec
-from phr.plan import Planner
+from phr.plan import Planner, ask
 from phr.seeding import Streams
 from phr.settings import check_whole, is_whole
 
@@ -339,7 +339,7 @@ def _warm_up(env: SplitEnv, agent: HorizonAgent, n_counted: int) -> None:
     env.reset(0)
     obs = env.observe()
     for _ in range(_WARM_UP_PLANS):
-        agent.planner.plan(obs[None])
+        ask(agent.planner, obs[None].copy())
         if clock() > end:
             break
     for _ in range(min(_WARM_UP_STEPS, 1 + n_counted // 10)):

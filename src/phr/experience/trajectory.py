@@ -30,7 +30,7 @@ class Origin:
 
     @classmethod
     def from_json(cls, values: Any) -> Origin:
-        """Read what `to_json` wrote; CorruptFileError if entries are missing or unknown."""
+        """Read the JSON values of one; CorruptFileError if entries are missing or unknown."""
         try:
             low, high = values["prefix"]
             return cls(**{**values, "prefix": (low, high)})

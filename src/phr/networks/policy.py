@@ -256,6 +256,9 @@ def tensor_of(array: NDArray[Any]) -> Tensor:
 class TorchPlanner:
     """Plans with a network, on its device and in inference mode; numpy in, numpy out."""
 
+    checks_plans = True
+    """What it plans is finite, and of the right shape; agents do not look again."""
+
     def __init__(self, network: PlanNetwork, obs_dtype: str | np.dtype[Any]) -> None:
         self.network, config = network.eval(), network.config
         self.horizon, self.n_actions = config.horizon, config.n_actions

@@ -208,7 +208,7 @@ class Trunk(nn.Module):
     ) -> Shaped[Tensor, "batch *prepared"]:
         """Return observations as the first layer reads them: of this number type, scaled, channels first.
 
-        The mean is subtracted in float64, before anything is rounded to `dtype`. `scaled=False` leaves bytes as they are.
+        The mean is subtracted in float64, before anything is rounded to `dtype`. `scaled=False` casts without scaling.
         """
         if self.normalize:
             normal = (obs.double() - self.obs_mean) / self.obs_deviation

@@ -301,7 +301,7 @@ class Rollout:
     logits: Tensor
     values: Tensor
     actions: Tensor
-    """int64, shape `(n_steps, n_envs)`, as of all that follow."""
+    """int64, shape `(n_steps, n_envs)`; rewards and ends have the same shape."""
     rewards: Tensor
     """float32, scaled."""
     terminated: Tensor

@@ -39,7 +39,7 @@ class PolicyTeacher:
     module behind the policy, where there is one.
     """
 
-    horizon, identity = 1, ""
+    horizon, identity, checks_plans = 1, "", True
 
     def __init__(
         self, ask: Ask, space: ActionSpace, *, answers: Answers, spec: ObservationSpec, name: str, module: nn.Module | None
@@ -169,7 +169,7 @@ def _module_policy(module: nn.Module, name: str) -> Policy:
 
     def ask(obs: NDArray[Any]) -> Any:
         x = tensor_of(obs).to(first.dtype)
-        if not x.isfinite().all():
+        if obs.dtype.itemsize > 1 and not x.isfinite().all():
             raise NonFiniteError(f"{name} reads {first.dtype}, and an observation contains a number too large for it")
         with torch.inference_mode():
             return module(x.to(first.device))

@@ -246,7 +246,7 @@ def bear_errors(world: World, teacher: Asked, *, seed: int, n_episodes: int, max
 
 
 def err_by(error: float, actions: ActionSpace, rng: np.random.Generator, action: Any) -> Any:
-    """An action with an error of `ERRORS`; numbers are clipped to their bounds. Every size of error draws equally much."""
+    """An action with an error of this size, one of `ERRORS`, which all draw equally much; numbers are clipped to bounds."""
     if not isinstance(actions, Continuous):
         instead, chance = actions.sample(rng), rng.random()
         return instead if chance < error else action
