@@ -46,12 +46,18 @@ types: $(READY)
 layers: $(READY)
 	$(BIN)/lint-imports --no-logo
 
+# Rooms that state the shapes of tensors; tests/conftest.py checks these, and all other types, at every call.
+TYPED := tests/test_type_checks.py tests/networks tests/teacher/test_tape.py tests/teacher/test_returns.py \
+	tests/distil/test_losses.py tests/distil/test_losses_of_vectors.py tests/distil/test_windows.py tests/distil/test_phr.py \
+	tests/test_plan.py tests/test_actions.py
+
 # One thread for each process: the networks are small, and threads that fight over cores only cost time.
 tests: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
+	PHR_CHECKS_TYPES=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) -q $(TYPED)
 
-nightly: $(READY) ## the long forms of some checks, which make test leaves out
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) -m nightly
+nightly: $(READY) ## every test with checks of types, and the long forms that make test leaves out
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) -m "nightly or not nightly"
 
 format: $(READY) ## let ruff mend and format the code
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,8 @@
-"""Shapes and types of every phr function are checked while the tests run; one thread, as the defaults promise."""
+"""Shapes and types of every phr function are checked while the tests run, except where PHR_CHECKS_TYPES is 0; one thread."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -14,8 +15,10 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 from matplotlib.figure import Figure
 
-# Never uninstalled: modules are checked as they are imported, and nothing of phr has been yet.
-install_import_hook(["phr", "phr_studies"], "beartype.beartype")
+# Never uninstalled: modules are checked as they are imported, and nothing of phr has been yet. Under coverage the checks
+# double the time, so `make test` measures coverage without them, and checks types in a run of their own.
+if os.environ.get("PHR_CHECKS_TYPES") != "0":
+    install_import_hook(["phr", "phr_studies"], "beartype.beartype")
 
 torch.set_num_threads(1)
 
