@@ -185,7 +185,7 @@ class Continuous(ActionSpace):
         fits = fits and (self.recorded is None or len(self.recorded) == len(self.low))
         if not fits or not all(low <= high for low, high in zip(self.low, self.high, strict=True)):
             raise InvalidDataError(
-                f"actions of shape {self.shape} need as many bounds, low <= high: got {self.low}, {self.high}"
+                f"actions of shape {self.shape} need as many bounds, low <= high: {self.low}, {self.high}"
             )
 
     @classmethod

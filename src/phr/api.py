@@ -32,16 +32,13 @@ Errors of several functions, `UsageError`s all but the last:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from phr.acting.commitment import Commitment, CommitmentLike, resolve_commitment
+from phr.acting.commitment import AnyCommitment, resolve_commitment
 from phr.distil import runs
 from phr.distil.losses import losses_for
 from phr.distil.presets import fresh_trunk, further_config, student_config, teacher_config
@@ -52,7 +49,7 @@ from phr.evaluation.episodes import StartsResult, distinct_starts, play_all_star
 from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, describe_machine, evaluate_planner
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.experience.logged import MINARI_PREFIX, load_logged
-from phr.networks.trunks import TrunkConfig
+from phr.networks.trunks import TrunkConfig, torch_threads
 from phr.plan import Planner
 from phr.progress import OnProgress, silent
 from phr.settings import check_whole
@@ -70,20 +67,6 @@ __all__ = ["convert_vecnormalize", "distill", "evaluate", "evaluate_all_starts",
 __all__ += ["train_teacher"]
 
 
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Compute with this many threads of torch, 1 .. 1024, and restore their number afterwards, also on errors."""
-    check_whole("threads", threads, 1)
-    if threads > 1024:  # OpenMP fails to start many more, and takes the process with it
-        raise SettingError(f"threads must be <= 1024, got {threads}")
-    before = torch.get_num_threads()
-    torch.set_num_threads(int(threads))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def train_teacher(
     env_id: str,
     *,
@@ -93,7 +76,7 @@ def train_teacher(
     resume: bool = False,
     threads: int = 1,
     on_progress: OnProgress = silent,
-    say: Callable[[str], None] = lambda _line: None,
+    say: Callable[[str], None] = silent,
     **settings: Any,
 ) -> Model:
     """Train a teacher by A2C (stage 1), a model of horizon 1.
@@ -138,7 +121,7 @@ def distill(
     normalize: str | Path | None = None,
     threads: int = 1,
     on_progress: OnProgress = silent,
-    say: Callable[[str], None] = lambda _line: None,
+    say: Callable[[str], None] = silent,
     **settings: Any,
 ) -> Model:
     """Distil a teacher into a student that looks once and plans `horizon` actions (stage 2).
@@ -194,7 +177,7 @@ def evaluate(
     model: Any,
     *,
     env_id: str | None = None,
-    commitment: CommitmentLike | Commitment | None = None,
+    commitment: AnyCommitment = None,
     steps: int | None = None,
     episodes: int | None = None,
     runs: int = 5,
@@ -203,7 +186,7 @@ def evaluate(
     backend: Backend | None = None,
     deterministic: bool = True,
     observe_always: bool = False,
-    random_prefix: tuple[int, int] = (0, 0),
+    random_prefix: Sequence[int] = (0, 0),
     sticky: float | None = None,
     all_starts: bool = False,
     activation: str | None = None,
@@ -242,13 +225,13 @@ def evaluate(
     """
     with torch_threads(threads):
         limit = Limit(steps=100_000) if steps is None and episodes is None else Limit(steps, episodes)
-        options = RunOptions(prefix=random_prefix, observe_always=observe_always)
+        options = RunOptions(random_prefix, observe_always=observe_always)
         with_bound = bound and not observe_always
         settings = EvaluationSettings(
             limit=limit, runs=runs, seed=seed, deterministic=deterministic, options=options, with_bound=with_bound
         )
         actor = _resolved(model, env_id, horizon, backend, Reading(activation=activation, normalize=normalize))
-        if all_starts and (not deterministic or tuple(random_prefix) != (0, 0)):
+        if all_starts and (not deterministic or options.prefix != (0, 0)):
             why = "all starts are played once each, greedily and without a random prefix"
             raise SettingError(f"{why}; leave out either all starts, or sampling and prefixes")
         if actor.action_only and not deterministic:
@@ -277,7 +260,7 @@ def evaluate_all_starts(
     model: Any,
     *,
     env_id: str | None = None,
-    commitment: CommitmentLike | Commitment | None = None,
+    commitment: AnyCommitment = None,
     horizon: int | None = None,
     backend: Backend | None = None,
     activation: str | None = None,
@@ -291,7 +274,7 @@ def evaluate_all_starts(
     return _every_start(actor, actor.env_id, commitment if commitment is not None else actor.commitment)
 
 
-def _every_start(actor: Actor, env_id: str, commitment: CommitmentLike | Commitment | None) -> StartsResult:
+def _every_start(actor: Actor, env_id: str, commitment: AnyCommitment) -> StartsResult:
     resolve_commitment(commitment, actor.planner.horizon)  # a wrong one is refused before the starts are searched for
     with make_env(env_id) as env:
         check_fits(actor.planner, env)

@@ -87,4 +87,10 @@ class ExportMismatchError(PhrError):
     """The outputs of an exported model differ from its network's."""
 
 
-__all__ = [name for name, value in dict(globals()).items() if isinstance(value, type) and issubclass(value, PhrError)]
+def error_text(error: BaseException) -> str:
+    """Return `Type: message` on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+__all__ = ["error_text"]
+__all__ += [name for name, value in dict(globals()).items() if isinstance(value, type) and issubclass(value, PhrError)]

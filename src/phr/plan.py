@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.errors import IncompatibleModelError, InvalidDataError, PhrError, SettingError
+from phr.errors import IncompatibleModelError, InvalidDataError, PhrError, SettingError, error_text
 
 __all__ = ["ActionArray", "Bounds", "CategoricalPlan", "ContinuousPlan", "FloatArray", "IntArray", "MultiCategoricalPlan"]
 __all__ += ["NetworkPlan", "Plan", "Planner", "Smoothing", "repeat_first", "smoothing_of_steps"]
@@ -266,5 +266,4 @@ def ask(planner: Planner, obs: NDArray[Any]) -> Any:
     except PhrError:
         raise
     except Exception as error:  # the user's own code
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise IncompatibleModelError(f"{type(planner).__name__}.plan raised {reason}") from error
+        raise IncompatibleModelError(f"{type(planner).__name__}.plan raised {error_text(error)}") from error

@@ -23,7 +23,7 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-def silent(_progress: Progress) -> None:
+def silent(_report: object) -> None:
     """Show nothing."""
 
 

@@ -12,6 +12,7 @@ from phr.envs import Start, make_env
 from phr.errors import UnsupportedEnvironmentError, UsageError
 from phr.evaluation import describe_machine, make_vector, play_episodes
 from phr.files import read_jsonl
+from phr.networks import torch_threads
 from phr.storage import METRICS, MODEL, Model
 from phr.teachers import ZOO_PREFIX
 from phr_studies.films import SHOWN_SEED, film
@@ -21,7 +22,6 @@ from phr_studies.report.page import PageFigure, ReportContent, Section, write_pa
 from phr_studies.report.tables import Column, Table, counted, env_name, number, percent, series_name
 from phr_studies.reproduce.content import PAGE
 from phr_studies.reproduce.study import is_study, redraw
-from phr_studies.workbench import torch_threads
 from phr_studies.worlds import is_grid
 
 COMMITMENTS = (1, 4, 8, 16)

@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
-
 from phr.errors import OutputDirectoryError
 from phr.files import ensure_directory, read_json, write_json, write_text
 from phr.progress import OnProgress, Progress, available_cores, silent
@@ -157,14 +155,3 @@ def once(path: Path, make: Callable[[], Any]) -> Any:
     if not path.exists():
         write_json(path, make())
     return read_json(path)
-
-
-@contextmanager
-def torch_threads(n: int) -> Iterator[None]:
-    """Compute with `n` threads inside the block (or the decorated function), with as many as before after it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

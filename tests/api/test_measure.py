@@ -74,6 +74,12 @@ def test_one_simulator_suffices_and_is_closed(model: Any, all_starts: bool) -> N
         assert OPENED == []
 
 
+def test_no_random_prefix_may_be_written_as_a_list() -> None:
+    assert (
+        phr.evaluate(rule, env_id=SINGLE, episodes=1, runs=1, all_starts=True, random_prefix=[0, 0]).all_starts is not None
+    )
+
+
 class Breaking(TablePlanner):
     """Fails in the midst of it all."""
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import phr
-from phr.api import torch_threads
 from phr.errors import PhrError, SettingError
+from phr.networks import torch_threads
 from tests.trained import CORRIDOR, corridor_student, corridor_teacher
 
 QUICK: dict[str, Any] = {"horizon": 2, "n_updates": 1, "n_episodes": 16}

@@ -149,6 +149,13 @@ def test_evaluate_plays_every_start(phr: Phr, student: Path, tmp_path: Path) -> 
     }
 
 
+def test_heads_beyond_every_episode_have_an_unknown_agreement(phr: Phr, teacher: Path, tmp_path: Path) -> None:
+    outcome = phr("distill", teacher, "--horizon", 6, "--n-episodes", 8, "--n-updates", 20, "--out", tmp_path)
+    assert "last head unknown" in outcome.out
+    known = load_model(tmp_path).manifest.notes["agreement_per_head"]
+    assert [part is None for part in known] == [False] * 4 + [True] * 2
+
+
 def test_the_oracle_is_evaluated_and_distilled(phr: Phr, tmp_path: Path) -> None:
     told = evaluated(phr, tmp_path, "oracle", "--env-id", "PHR/FourRooms-v0", "--horizon", 8, "--episodes", 2)
     assert (told["length_mean"], told["evaluations_per_episode"], told["backend"]) == (23, 3, "search")

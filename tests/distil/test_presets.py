@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from phr.actions import ActionSpace, Continuous, Discrete
@@ -74,7 +75,8 @@ def place(space: spaces.Box, actions: ActionSpace = CHOICES) -> Logged:
 def test_the_network_fits_the_environment(env_id: str) -> None:
     env = make_env(env_id)
     for trunk in (teacher_config(env).trunk, default_trunk_of(env)):
-        assert Trunk(env.observation_space.shape, trunk).n_features == trunk.width
+        obs = torch.zeros(1, *env.observation_space.shape)
+        assert Trunk(obs.shape[1:], trunk)(obs).shape == (1, trunk.width)
         assert trunk.kind == ("mlp" if env_id == "CartPole-v1" else "grid")
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from phr.errors import HorizonError, PhrError, SettingError
+from phr.errors import HorizonError, PhrError, SettingError, error_text
 from phr.plan import IntArray, Plan
 from phr.settings import is_whole
 
@@ -29,7 +29,7 @@ AnyCommitment = CommitmentLike | Commitment | None
 
 @dataclass(frozen=True)
 class FixedCommitment:
-    """Always the same number of actions (LeRobot's `n_action_steps`); HorizonError below 1."""
+    """Always the same number of actions (LeRobot's `n_action_steps`); HorizonError below 1, SettingError for no number."""
 
     n: int
 
@@ -94,8 +94,7 @@ def rule_lengths(rule: Commitment, plan: Plan, horizon: int) -> IntArray:
     except PhrError:
         raise
     except Exception as error:  # the user's own code
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise HorizonError(f"the commitment rule {type(rule).__name__} raised {reason}") from error
+        raise HorizonError(f"the commitment rule {type(rule).__name__} raised {error_text(error)}") from error
     try:
         lengths = np.asarray(returned)
     except Exception:  # ragged lists, tensors on another device

@@ -20,7 +20,7 @@ import tyro
 import phr
 from phr.cli.display import ProgressBar, near_miss, one_line, say
 from phr.cli.words import Activation, Count, Flag, Folder, Normalize, OptionalEnvId, OptionalFile, Seed, read_command, word
-from phr.errors import PhrError, UsageError
+from phr.errors import PhrError, UsageError, error_text
 from phr.files import check_file_target, write_json
 from phr.progress import Progress
 
@@ -46,8 +46,7 @@ def load(name: str) -> Any:
     except PhrError:
         raise
     except Exception as error:  # whatever a plug-in's import raises
-        why = one_line(f"{type(error).__name__}: {error}")
-        raise PhrError(f"the command {name!r} ({known[name].value}) cannot be loaded: {why}") from error
+        raise PhrError(f"the command {name!r} ({known[name].value}) cannot be loaded: {error_text(error)}") from error
 
 
 def _summary(name: str) -> str:
@@ -94,7 +93,7 @@ def run(words: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        sys.stderr.write(f"phr: {type(error).__name__}: {one_line(error)} (run again with --debug for the traceback)\n")
+        sys.stderr.write(f"phr: {error_text(error)} (run again with --debug for the traceback)\n")
         return 1
     return 0
 
@@ -190,7 +189,8 @@ class Distill:
         with ProgressBar() as bar:
             model = phr.distill(**_handed_on(self), on_progress=bar, say=say)
         heads = model.manifest.notes["agreement_per_head"]
-        say(f"agreement with the teacher on its own states: head 1 {heads[0]:.1%}, last head {heads[-1]:.1%}")
+        first, last = ("unknown" if heads[at] is None else f"{heads[at]:.1%}" for at in (0, -1))
+        say(f"agreement with the teacher on its own states: head 1 {first}, last head {last}")
         teacher = model.manifest.notes.get("teacher_parameters")
         beside = "" if teacher is None else f", teacher {teacher:,}"
         say(f"parameters of one look: student {model.network.n_parameters:,}{beside}")

@@ -43,9 +43,6 @@ PROBE_EPISODES = 128
 Say = Callable[[str], None]
 
 
-def _quiet(_line: str) -> None: ...
-
-
 def train_teacher(
     env_id: str,
     config: A2CConfig,
@@ -54,7 +51,7 @@ def train_teacher(
     start: Model | None = None,
     resume: bool = False,
     on_progress: OnProgress = silent,
-    say: Say = _quiet,
+    say: Say = silent,
 ) -> Model:
     """Train a teacher by A2C (stage 1); return the weights of the best greedy evaluation, as a model of horizon 1.
 
@@ -115,7 +112,7 @@ class Distillation:
         return self.teacher_id or self.teacher_name
 
     def run(
-        self, directory: Path | None = None, *, resume: bool = False, on_progress: OnProgress = silent, say: Say = _quiet
+        self, directory: Path | None = None, *, resume: bool = False, on_progress: OnProgress = silent, say: Say = silent
     ) -> Model:
         """Distil the student.
 
@@ -158,7 +155,7 @@ class Distillation:
                 warnings += [training.skipped] if training.skipped else []
             if self.teacher is not None:
                 notes["teacher_parameters"] = parameter_count(self.teacher)
-            notes["agreement_per_head"] = [round(value or 0.0, 5) for value in training.agreement()]
+            notes["agreement_per_head"] = [None if part is None else round(part, 5) for part in training.agreement()]
             notes |= {"selection": selection.reason} | ({"warnings": warnings} if warnings else {})
             model = _finish(training.network, run, "student", self.env_id, space, notes)
         for line in model.manifest.notes.get("warnings", []):

@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from phr.errors import BrokenEnvironmentError, NonFiniteError, PhrError
+from phr.errors import BrokenEnvironmentError, NonFiniteError, PhrError, error_text
 
 
 class CheckedEnv:
@@ -109,7 +109,7 @@ class CheckedEnv:
             raise self._broken(f"returned a wrong info: expected a dict, got {described(info)}. Return {{}} if it is empty.")
 
     def _raised(self, error: Exception) -> BrokenEnvironmentError:
-        return self._broken(f"raised {type(error).__name__}: {' '.join(str(error).split())}")
+        return self._broken(f"raised {error_text(error)}")
 
     def _broken(self, what: str) -> BrokenEnvironmentError:
         return BrokenEnvironmentError(f"{self._env_id}: {self.last_call} {what}")

@@ -31,10 +31,6 @@ def mission_codes(space: Any, env_id: str) -> dict[str, NDArray[np.uint8]]:
     return {space.mission_func(*words): np.concatenate(codes) for words, codes in chosen}
 
 
-_WIDEST = 8
-"""Bytes of a number."""
-
-
 class OutsideError(Exception):
     """A value is not an element of its space; the message contains what was expected and what came."""
 
@@ -88,9 +84,9 @@ def reader_of(space: spaces.Space[Any] | None, env_id: str) -> Reader:
 
 def _readable(dtype: np.dtype[Any], env_id: str) -> np.dtype[Any]:
     """Return the number type in this machine's byte order; refuse those that networks do not read, as longdouble."""
-    if dtype.itemsize > _WIDEST:
+    if dtype.itemsize > 8:
         raise UnsupportedEnvironmentError(
-            f"{env_id}: observations of {dtype} are not supported: expected numbers of at most {8 * _WIDEST} bits. Wrap it, "
+            f"{env_id}: observations of {dtype} are not supported: expected numbers of at most 64 bits. Wrap it, "
             "e.g. in gymnasium.wrappers.DtypeObservation."
         )
     return dtype.newbyteorder("=")

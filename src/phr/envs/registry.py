@@ -18,7 +18,14 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
 from phr.envs.contract import is_patched, unknown_wrapper
 from phr.envs.split import ObservingEnv, SplitEnv
-from phr.errors import MissingExtraError, PhrError, UnknownEnvironmentError, UnsupportedEnvironmentError, UsageError
+from phr.errors import (
+    MissingExtraError,
+    PhrError,
+    UnknownEnvironmentError,
+    UnsupportedEnvironmentError,
+    UsageError,
+    error_text,
+)
 
 
 def is_factory(reference: str) -> bool:
@@ -47,7 +54,7 @@ def import_named(reference: str, unknown: type[UsageError]) -> ModuleType:
     except ModuleNotFoundError as error:
         raise unknown(f"{reference}: cannot import {error.name!r}; is its folder on PYTHONPATH?") from error
     except Exception as error:  # the module is the user's own: anything may happen in it
-        raise unknown(f"{reference}: importing {module!r} failed with {_in_one_line(error)}") from error
+        raise unknown(f"{reference}: importing {module!r} failed with {error_text(error)}") from error
 
 
 def find_factory(reference: str, unknown: type[UsageError]) -> Any:
@@ -113,7 +120,7 @@ def make_gym_env(env_id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     except PhrError:
         raise
     except Exception as error:  # the user's own code
-        raise UnsupportedEnvironmentError(f"{name} made no environment: {_in_one_line(error)}") from error
+        raise UnsupportedEnvironmentError(f"{name} made no environment: {error_text(error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise UnsupportedEnvironmentError(f"{name} returned a {type(env).__name__}, not a gymnasium.Env")
     return env
@@ -180,11 +187,7 @@ def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasiu
     except PhrError:
         raise
     except Exception as error:  # Gymnasium's own, or the environment's
-        raise UnsupportedEnvironmentError(f"{env_id} cannot be made with {kwargs}: {_in_one_line(error)}") from error
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+        raise UnsupportedEnvironmentError(f"{env_id} cannot be made with {kwargs}: {error_text(error)}") from error
 
 
 def _with_version(name: str) -> str:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.contract import CheckedEnv
 from phr.envs.flatten import OutsideError, reader_of
-from phr.errors import BrokenEnvironmentError, NonFiniteError, UnsupportedEnvironmentError
+from phr.errors import BrokenEnvironmentError, NonFiniteError, UnsupportedEnvironmentError, error_text
 from phr.seeding import reseed
 
 SeedSchedule = Callable[[int, int], int | None]
@@ -154,8 +154,7 @@ class SplitEnv(ABC):
         try:
             self.gym_env.close()
         except Exception as error:  # the user's own code
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            warnings.warn(f"{self.env_id}: close() raised {reason}", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"{self.env_id}: close() raised {error_text(error)}", RuntimeWarning, stacklevel=2)
 
     def __enter__(self) -> SplitEnv:
         return self

@@ -82,7 +82,7 @@ class Start:
 
 
 def random_prefix(
-    actions: int | ActionSpace, rng: np.random.Generator, between: tuple[int, int], share: float = 1.0
+    actions: int | ActionSpace, rng: np.random.Generator, between: Sequence[int], share: float = 1.0
 ) -> tuple[Any, ...]:
     """Draw random actions, their number uniform in `between`, both ends included; with probability 1 − `share` none."""
     if share < 1.0 and rng.random() >= share:
@@ -96,7 +96,7 @@ def random_starts(
     actions: int | ActionSpace,
     rng: np.random.Generator,
     *,
-    prefix: tuple[int, int] = (0, 0),
+    prefix: Sequence[int] = (0, 0),
     share: float = 1.0,
 ) -> list[Start]:
     """Return one start per seed, about a `share` of them with a `random_prefix` of a length in `prefix`."""
@@ -107,7 +107,7 @@ def random_starts(
 
 
 def endless_starts(
-    actions: int | ActionSpace, seed: int, rng: np.random.Generator, prefix: tuple[int, int]
+    actions: int | ActionSpace, seed: int, rng: np.random.Generator, prefix: Sequence[int]
 ) -> Iterator[Start]:
     """Yield the starts of one run without end; `seed` is that of the first.
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from phr.envs.split import SplitEnv
-from phr.errors import BoundError
+from phr.errors import BoundError, error_text
 from phr.evaluation.timed import RunRecord, copied
 from phr.plan import Planner
 
@@ -67,8 +67,7 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
     except BoundError:
         raise
     except Exception as error:  # the environment's own code, or the planner's
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise BoundError(f"replaying a run of {env.env_id} failed with {why}") from error
+        raise BoundError(f"replaying a run of {env.env_id} failed with {error_text(error)}") from error
 
 
 def _replayed(env: SplitEnv, planner: Planner, record: RunRecord, max_seconds: float) -> TimeBound:
@@ -114,9 +113,10 @@ def _replayed(env: SplitEnv, planner: Planner, record: RunRecord, max_seconds: f
             break
     if not n_steps:
         raise BoundError(f"the random prefix of {env.env_id} takes longer than the {max_seconds:g} s that a replay may take")
-    terms = 1e6 * sim / n_steps, 1e6 * reset / n_resets, 1e6 * look / n_looks, 1e6 * think / n_looks
-    length = float(np.mean(record.lengths)) if record.lengths else float(record.steps)
-    return TimeBound(*terms, record.evaluations / record.steps, length)
+    seconds = {"sim_us": sim / n_steps, "reset_us": reset / n_resets, "obs_us": look / n_looks, "policy_us": think / n_looks}
+    length, per_step = float(np.mean(record.lengths or [record.steps])), record.evaluations / record.steps
+    terms = {name: 1e6 * value for name, value in seconds.items()}
+    return TimeBound(**terms, evaluations_per_step=per_step, steps_per_episode=length)
 
 
 def least_terms(own: TimeBound, other: TimeBound) -> TimeBound:

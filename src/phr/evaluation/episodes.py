@@ -46,7 +46,7 @@ def play_episodes(
     returns, lengths, looks = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
     last_rewards, terminated = np.zeros(n), np.zeros(n, bool)
     reported: list[bool | None] = [None] * n
-    every_reward = [np.empty(0, np.float32)]
+    low, high = np.inf, -np.inf
     actions: list[list[Any]] = [[] for _ in starts]
     lanes = Lanes(vector, starts)
     while (running := lanes.running).any():
@@ -59,7 +59,7 @@ def play_episodes(
         for episode, action in zip(playing.tolist(), one_by_one(chosen[running]), strict=True):
             actions[episode].append(action)
         rewards = step.rewards[running]
-        every_reward.append(rewards)
+        low, high = min(low, float(rewards.min())), max(high, float(rewards.max()))
         returns[playing] += rewards
         lengths[playing] += 1
         for lane in np.flatnonzero(ended).tolist():
@@ -68,10 +68,8 @@ def play_episodes(
             reported[episode] = reported_success(vector.envs[lane], step.infos[lane], terminated=over, last_reward=reward)
         agent.reset(ended)
         lanes.begin_next(ended)
-    seen = np.concatenate(every_reward)
-    extremes = float(seen.min(initial=np.inf)), float(seen.max(initial=-np.inf))
     ends, last = terminated.tolist(), last_rewards.tolist()
-    judged = judge_episodes(reported, terminated=ends, last_rewards=last, returns=returns, reward_range=extremes)
+    judged = judge_episodes(reported, terminated=ends, last_rewards=last, returns=returns, reward_range=(low, high))
     executed = tuple(np.array(taken, vector.action_space.dtype) for taken in actions)
     return Episodes(returns, lengths, looks, judged.success, executed)
 

@@ -325,11 +325,19 @@ def evaluate_planner(
             record.starts.clear()
         records.append(record)
         on_run(index, record)
-    horizon, deterministic, bounds = planner.horizon, settings.deterministic, () if failure else run_bounds(measured)
-    chosen = horizon if settings.commitment is None else settings.commitment
-    commitment = int(chosen) if is_whole(chosen) else str(chosen)
-    words = env.env_id, model, horizon, commitment, backend, deterministic
-    return Evaluation(*words, tuple(records), bounds, machine, bound_failure=failure)
+    chosen = planner.horizon if settings.commitment is None else settings.commitment
+    return Evaluation(
+        env_id=env.env_id,
+        model=model,
+        horizon=planner.horizon,
+        commitment=int(chosen) if is_whole(chosen) else str(chosen),
+        backend=backend,
+        deterministic=settings.deterministic,
+        runs=tuple(records),
+        bounds=() if failure else run_bounds(measured),
+        machine=machine,
+        bound_failure=failure,
+    )
 
 
 def _warm_up(env: SplitEnv, agent: HorizonAgent, n_counted: int) -> None:

@@ -109,7 +109,7 @@ class RunOptions:
         keep_trace: Keep the executed actions.
     """
 
-    prefix: tuple[int, int] = (0, 0)
+    prefix: Sequence[int] = (0, 0)
     observe_always: bool = False
     keep_trace: bool = False
 
@@ -120,6 +120,7 @@ class RunOptions:
         low, high = pair
         if not 0 <= low <= high:
             raise SettingError(f"random_prefix needs 0 <= low <= high, got {low}:{high}")
+        object.__setattr__(self, "prefix", (int(low), int(high)))
 
 
 def timed_run(

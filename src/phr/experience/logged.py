@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from phr.actions import ActionSpace, Discrete
 from phr.envs.registry import make_env
 from phr.envs.split import plannable
-from phr.errors import CorruptFileError, IncompatibleModelError, MissingExtraError, UnknownModelError, UsageError
+from phr.errors import CorruptFileError, IncompatibleModelError, MissingExtraError, UnknownModelError, UsageError, error_text
 from phr.experience.archive import load_experience
 from phr.experience.collect import box_of
 from phr.experience.success import success_word
@@ -45,8 +45,7 @@ def load_minari(name: str) -> tuple[str, Experience, spaces.Box]:
     except (UnknownModelError, IncompatibleModelError):
         raise
     except Exception as error:  # Minari's readers raise many kinds
-        reason = " ".join(str(error).split())
-        raise CorruptFileError(f"the dataset {name!r} cannot be read: {type(error).__name__}: {reason}") from error
+        raise CorruptFileError(f"the dataset {name!r} cannot be read: {error_text(error)}") from error
 
 
 def _check(folder: Path) -> None:

@@ -163,9 +163,7 @@ def select_episodes(experience: Experience, keep: Keep = "auto") -> Selection:
     )
     if judged.n_successes is None:
         if keep == "successes":
-            ways = (
-                "use keep='all' or a quantile of returns, or let the environment report info['is_success'] in its last step"
-            )
+            ways = "use keep='all' or a quantile of returns, or let the last step report info['is_success']"
             raise SettingError(f"keep='successes' needs to know which episodes were successes, and {judged.reason}; {ways}")
         return Selection(np.ones(n, bool), False, f"kept all {n} episodes, because success is unknown: {judged.reason}")
     if not judged.n_successes:

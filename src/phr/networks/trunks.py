@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.errors import SettingError
+from phr.settings import check_whole
 
 Observations = spaces.Box | Sequence[int]
 """A space, or the bare shape of one observation: channels first, numbers as they are."""
@@ -64,6 +66,20 @@ def compute_dtype(precision: Precision, *, convolutions: bool) -> torch.dtype:
 def computing_in(dtype: torch.dtype) -> torch.autocast:
     """Return a context in which layers compute in this type; weights, gradients and losses stay float32."""
     return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Compute with this many threads of torch, 1 .. 1024, and restore their number afterwards, also on errors."""
+    check_whole("threads", threads, 1)
+    if threads > 1024:  # OpenMP fails to start many more, and takes the process with it
+        raise SettingError(f"threads must be <= 1024, got {threads}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -161,7 +177,7 @@ class Trunk(nn.Module):
         normalize: bool = False,
     ) -> None:
         super().__init__()
-        self.obs_shape, self.n_features = tuple(obs_shape), config.width
+        self.obs_shape = tuple(obs_shape)
         self.scale, self.channels_last, self.normalize = obs_scale, channels_last, normalize
         if normalize:
             for name, value in (("obs_mean", 0.0), ("obs_deviation", 1.0), ("obs_limit", _FAR)):

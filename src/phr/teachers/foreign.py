@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from phr.actions import ActionSpace
 from phr.envs.registry import find_factory, make_env
-from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
+from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError, error_text
 from phr.observations import ObservationSpec
 from phr.plan import Planner
 from phr.storage.model import Model
@@ -168,7 +168,7 @@ def _made_by(factory: Any, name: str, env_id: str) -> Any:
     except UsageError:
         raise
     except Exception as error:  # the user's own code
-        reason = f"{type(error).__name__}: {error} (it is called with nothing, or with the environment)"
+        reason = f"{error_text(error)} (it is called with nothing, or with the environment)"
         raise IncompatibleModelError(f"{name} made no policy: {reason}") from error
     if not isinstance(policy, Planner) and not callable(policy):
         raise IncompatibleModelError(f"{name} returned a {type(policy).__name__}, not a torch module or a function")

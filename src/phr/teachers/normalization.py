@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, UnknownModelError, UsageError
+from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, UnknownModelError, UsageError, error_text
 from phr.experience.untrusted import read_npz
 from phr.files import atomic_path, read_model_file, sha256_of
 
@@ -119,7 +119,7 @@ def read_vecnormalize(path: Path, *, trust: bool) -> Normalization:
     try:
         found = _InertUnpickler(io.BytesIO(content)).load()
     except Exception as error:  # a broken pickle raises anything
-        raise CorruptFileError(f"{path} is not a readable pickle ({type(error).__name__}: {error})") from error
+        raise CorruptFileError(f"{path} is not a readable pickle ({error_text(error)})") from error
     state = found.state if isinstance(found, _Inert) and type(found).__name__ == "VecNormalize" else None
     if not isinstance(state, dict) or ("obs_rms" not in state and state.get("norm_obs", True)):
         raise CorruptFileError(f"{path} holds no VecNormalize of Stable-Baselines3")

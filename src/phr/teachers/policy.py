@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
-from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, PhrError, SettingError
+from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, PhrError, SettingError, error_text
 from phr.networks.policy import TorchPlanner, tensor_of
 from phr.observations import ObservationSpec
 from phr.plan import NetworkPlan
@@ -68,7 +68,7 @@ def _called(policy: Policy, obs: NDArray[Any], name: str, hint: str = "") -> Any
     except PhrError:
         raise
     except Exception as error:  # the user's own code
-        raise IncompatibleModelError(f"{name} cannot be called: {type(error).__name__}: {error}{hint}") from error
+        raise IncompatibleModelError(f"{name} cannot be called: {error_text(error)}{hint}") from error
 
 
 def as_array(answer: Any, name: str) -> NDArray[Any]:

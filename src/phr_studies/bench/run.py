@@ -14,12 +14,12 @@ from typing import Any
 from phr.errors import BoundError, SettingError, UsageError
 from phr.evaluation import describe_machine
 from phr.files import ensure_directory, write_json, write_text
+from phr.networks import torch_threads
 from phr.progress import OnProgress, available_cores, silent
 from phr_studies.bench import backends, from_nothing, grids, latency, loops, training, vectors
 from phr_studies.bench.models import UNTRAINED_PREFIX, bench_model, find_references
 from phr_studies.report.tables import Table, to_markdown
 from phr_studies.reproduce.profiles import PONG
-from phr_studies.workbench import torch_threads
 
 JSON, MARKDOWN, MODELS = "bench.json", "bench.md", "models"
 _BUSY = 0.7

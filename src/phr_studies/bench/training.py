@@ -18,7 +18,7 @@ import torch
 from phr.distil import teacher_config
 from phr.envs import make_env
 from phr.errors import UnknownModelError
-from phr.networks import PlanNetwork, Precision, TrunkConfig, build_network, compute_dtype
+from phr.networks import PlanNetwork, Precision, TrunkConfig, build_network, compute_dtype, torch_threads
 from phr.progress import available_cores
 from phr.teacher import A2C, A2CConfig
 from phr.teachers import resolve
@@ -37,7 +37,6 @@ from phr_studies.bench.rounds import (
 )
 from phr_studies.report.tables import NOTHING, Column, Table, env_name, number, times, whole
 from phr_studies.reproduce.profiles import CROSSING, PONG
-from phr_studies.workbench import torch_threads
 
 HEADING = "Training"
 OURS, OURS_FLOAT32, BARE, BARE_FLOAT32, PEER = "phr", "phr, float32", "passes", "passes, float32", "Stable-Baselines3"

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from phr.errors import BrokenEnvironmentError, PhrError, SettingError
+from phr.errors import BrokenEnvironmentError, PhrError, SettingError, error_text
 from phr.progress import OnProgress, Progress, silent
 from phr.seeding import Streams
 from phr.teachers import Reading
@@ -262,5 +262,5 @@ def _unless_it_breaks(
     except PhrError as error:
         failures[part] = str(error)
     except Exception as error:  # whatever the environment's own code raises
-        failures[part] = f"{type(error).__name__}: {error}"
+        failures[part] = error_text(error)
     return None

@@ -15,6 +15,7 @@ from phr.envs import env_id_of_file, make_env
 from phr.errors import OutputDirectoryError
 from phr.evaluation import EvaluationSettings, Limit, describe_machine, evaluate_planner
 from phr.files import read_json
+from phr.networks import torch_threads
 from phr.plan import Planner
 from phr.progress import OnProgress, silent
 from phr.storage import load_model
@@ -25,7 +26,7 @@ from phr_studies.reproduce.content import PAGE, TABLES, write_report
 from phr_studies.reproduce.jobs import StudyJobs, every_start_jobs
 from phr_studies.reproduce.profiles import PROFILES, Profile, StudyLayout, find_profile
 from phr_studies.reproduce.results import Results
-from phr_studies.workbench import SETTINGS, Workbench, once, run_jobs, torch_threads
+from phr_studies.workbench import SETTINGS, Workbench, once, run_jobs
 from phr_studies.worlds import RepeatPlanner, is_grid, optimum, random_return
 
 STUDY = "reproduce"
