@@ -37,29 +37,31 @@ class _Acting:
 
     def _look(self, obs: NDArray[Any]) -> Plan:
         """Evaluate the planner once for a batch of observations; check the plan of a planner that does not."""
-        plan = ask(self.planner, obs)
         self.evaluations += len(obs)
-        if not self._is_checked:
-            name = type(self.planner).__name__
-            if not isinstance(plan, Plan):
-                raise InvalidDataError(f"{name}.plan must return a plan (see phr.plan), got a {type(plan).__name__}")
-            if isinstance(plan, NetworkPlan) and np.isnan(plan.outputs).any():
-                raise NonFiniteError(f"the plan of {name} contains NaN")
+        if self._is_checked:
+            return self.planner.plan(obs)
+        plan, name = ask(self.planner, obs), type(self.planner).__name__
+        if not isinstance(plan, Plan):
+            raise InvalidDataError(f"{name}.plan must return a plan (see phr.plan), got a {type(plan).__name__}")
+        if isinstance(plan, NetworkPlan) and np.isnan(plan.outputs).any():
+            raise NonFiniteError(f"the plan of {name} contains NaN")
         checked: Plan = plan
         return checked
 
     def _choose(self, plan: Plan, n_observations: int) -> ActionArray:
         """The plan's actions, shape `(n_observations, horizon, *action_shape)`, in the number type of the action space."""
-        actions = np.asarray(plan.mode() if self._rng is None else plan.sample(self._rng))
+        actions = plan.mode() if self._rng is None else plan.sample(self._rng)
+        if self._is_checked and actions.dtype is self._dtype:
+            return actions
+        actions = np.asarray(actions)
         if actions.shape[1:] != self._planned_shape or len(actions) != n_observations:
             raise InvalidDataError(
                 f"the planner {type(self.planner).__name__} must plan actions of shape "
                 f"{(n_observations, *self._planned_shape)} (observations, horizon, action), got {actions.shape}"
             )
-        if actions.dtype is not self._dtype:
-            if not np.can_cast(actions.dtype, self._dtype, "same_kind"):
-                raise InvalidDataError(f"planned actions must be {self._dtype} ({self._space}), got {actions.dtype}")
-            actions = actions.astype(self._dtype)
+        if not np.can_cast(actions.dtype, self._dtype, "same_kind"):
+            raise InvalidDataError(f"planned actions must be {self._dtype} ({self._space}), got {actions.dtype}")
+        actions = actions.astype(self._dtype, copy=False)
         if not self._is_checked:
             self._space.check(actions.reshape(-1, *self._space.shape))
         return actions

@@ -206,6 +206,6 @@ def _enter(env: SplitEnv, starts: Iterator[Start], options: RunOptions, record: 
     drawn = clock()
     env.reset(start.seed)
     entered = clock()
-    if (refusal := start.play_prefix(env)) is not None:
+    if start.prefix and (refusal := start.play_prefix(env)) is not None:
         record.remarks.prefixes_left_out.append(str(refusal))
     return drawn - begin + clock() - entered
