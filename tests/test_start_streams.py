@@ -1,4 +1,4 @@
-"""Episodes that train, select and evaluate a policy begin with seeds of different streams."""
+"""Episodes that train, select, evaluate and tune a policy begin with seeds of different streams."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import gymnasium
 import pytest
 
 import phr
+from phr.evaluation.tune import _Games
 from phr.teacher.a2c import GreedyTest
 from tests.helpers import make_corridor
 
@@ -34,7 +35,9 @@ def make_noted(**kwargs: Any) -> gymnasium.Env[Any, Any]:
     return Noting(make_corridor(**kwargs))
 
 
-def test_the_seeds_of_training_selection_and_evaluation_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seeds_of_training_selection_evaluation_and_tuning_never_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     SEEDS.clear()
     select = GreedyTest.run
 
@@ -58,7 +61,18 @@ def test_the_seeds_of_training_selection_and_evaluation_never_meet(tmp_path: Pat
     PHASE[0] = "evaluation"
     for prefix in ((0, 0), (1, 2)):
         phr.evaluate(student, env_id=ENV_ID, episodes=20, runs=6, random_prefix=prefix)
-    assert set(SEEDS) == {"training", "selection", "recording", "refinement", "evaluation"}
+    play = _Games.play
+
+    def playing(self: _Games, *arguments: Any) -> Any:
+        PHASE[0] = self._stream
+        return play(self, *arguments)
+
+    monkeypatch.setattr(_Games, "play", playing)
+    PHASE[0] = "tuning"
+    phr.tune(student, teacher, env_id=ENV_ID, calibration=50, max_episodes=50)
+    phases = {"training", "selection", "recording", "refinement", "evaluation", "tune-calibration", "tune-fresh"}
+    assert set(SEEDS) == {*phases, "tuning"}
+    del SEEDS["tuning"]  # the one start whose observation is only looked at
     assert {phase: len(seeds) >= 40 for phase, seeds in SEEDS.items()} == dict.fromkeys(SEEDS, True)
     for one, other in combinations(SEEDS, 2):
         assert SEEDS[one].isdisjoint(SEEDS[other]), (one, other)

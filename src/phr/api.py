@@ -39,32 +39,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phr.acting.commitment import AnyCommitment, resolve_commitment
+from phr.acting.onnx_file import reseal_onnx
 from phr.distil import runs
+from phr.distil.config import SIDE_BY_SIDE
 from phr.distil.losses import losses_for
 from phr.distil.presets import fresh_trunk, further_config, student_config, teacher_config
 from phr.distil.runs import Distillation
 from phr.envs.registry import make_env, with_option
 from phr.errors import HorizonError, IncompatibleModelError, SettingError, UnknownModelError, UsageError
-from phr.evaluation.episodes import StartsResult, distinct_starts, play_all_starts
+from phr.evaluation.episodes import StartsResult, distinct_starts, make_vector, play_all_starts
 from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, describe_machine, evaluate_planner
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
+from phr.evaluation.tune import TuneSettings, Tuning, tune_planner
 from phr.experience.logged import MINARI_PREFIX, load_logged
+from phr.manifest import Manifest
 from phr.networks.trunks import TrunkConfig, torch_threads
 from phr.plan import Planner
 from phr.progress import OnProgress, silent
 from phr.settings import check_whole
-from phr.storage.model import Model, load_model
+from phr.storage.model import Model, load_model, with_commitment
 from phr.teachers.foreign import Actor, Reading
 from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.policy import check_soft
-from phr.teachers.references import ORACLE, Backend, is_foreign, model_directory, resolve
+from phr.teachers.references import ORACLE, ZOO_PREFIX, Backend, is_foreign, model_directory, resolve
 
 if TYPE_CHECKING:
     from phr.storage.onnx_export import Export
 
 __all__ = ["convert_vecnormalize", "distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "load_teacher"]
-__all__ += ["train_teacher"]
+__all__ += ["train_teacher", "tune"]
 
 
 def train_teacher(
@@ -248,6 +252,100 @@ def evaluate(
                 actor.planner, env, settings, model=name, backend=actor.backend, machine=machine, on_run=on_run
             )
         return replace(result, all_starts=every)
+
+
+def tune(
+    model: Any,
+    teacher: Any = None,
+    *,
+    env_id: str | None = None,
+    retain: float = 0.99,
+    confidence: float = 0.95,
+    max_episodes: int = 2000,
+    calibration: int = 100,
+    zero: float | None = None,
+    return_range: tuple[float, float] | None = None,
+    seed: int = 0,
+    n_envs: int = SIDE_BY_SIDE,
+    backend: Backend | None = None,
+    activation: str | None = None,
+    normalize: str | Path | None = None,
+    write: bool = True,
+    threads: int = 1,
+    on_progress: OnProgress = silent,
+) -> Tuning:
+    """Find how seldom a student may look: the fewest looks that keep a share of its teacher's return, for certain.
+
+    Every fixed number of actions per look, and limits of the plan's joint confidence, play calibration episodes beside the
+    teacher; fresh episodes test the promising ones, from the safest to the boldest (`phr.evaluation.tune`). The certified
+    rule is written into the model, with its evidence, and obeyed wherever no other commitment is given.
+
+    Other arguments and errors: see the module `phr.api`.
+
+    Args:
+        model: A student: a model, a run directory, `zoo:NAME` or an exported `.onnx`.
+        teacher: Any policy that `distill` takes; None for the one that the model names, if it is where it was.
+        retain: Share of the teacher's return to keep, above 0 and at most 1.
+        confidence: Probability that the promise holds.
+        max_episodes: The most fresh episodes that test one rule.
+        calibration: Episodes that choose the rules to test, at least 25.
+        zero: The return that counts as 0; by default 0 if no return is negative, else a random policy's mean return.
+        return_range: The least and the greatest possible return of an episode. Without it the promise assumes that none is
+            worse than the worst seen, a random policy's among them.
+        seed: Seed of all starts.
+        n_envs: Environments played side by side.
+        backend: What computes a network's plans: `torch` by default, or `onnx`.
+        activation: Of the teacher, like `normalize`.
+        write: Write the certified rule into the model's folder or file.
+
+    Raises:
+        IncompatibleModelError: Also if the teacher collects no more than a random policy.
+    """
+    with torch_threads(threads):
+        settings = TuneSettings(
+            retain=retain, confidence=confidence, max_episodes=max_episodes, calibration=calibration, zero=zero,
+            return_range=return_range, seed=seed,
+        )  # fmt: skip
+        check_whole("n_envs", n_envs, 1)
+        student = resolve(model, env_id=env_id, backend=backend)
+        if teacher is None:
+            teacher = _named_teacher(student)
+        theirs = resolve(teacher, env_id=student.env_id, reading=Reading(activation=activation, normalize=normalize))
+        if theirs.model is not None and student.backend == "onnx":
+            theirs = resolve(teacher, env_id=student.env_id, backend="onnx")
+        with make_env(student.env_id) as env:
+            for each in (student, theirs):
+                check_fits(each.planner, env)
+        with make_vector(student.env_id, n_envs) as vector:
+            found = tune_planner(
+                student.planner,
+                theirs.planner,
+                vector,
+                settings,
+                model=student.reference,
+                teacher_name=theirs.reference,
+                is_timed=student.backend == theirs.backend or theirs.backend in ("search", "python"),
+                on_progress=on_progress,
+            )
+        if found.choice is None:
+            return found
+        notes = {"tuned": found.evidence()}
+        if student.model is not None:
+            return replace(found, student=with_commitment(student.model, found.choice.commitment, notes, write=write))
+        if write:
+            reseal_onnx(Path(student.reference), commitment=found.choice.commitment, notes=notes)
+        return found
+
+
+def _named_teacher(student: Actor) -> str:
+    """The teacher that a student's manifest names, if it is a file or a model that is there; UsageError otherwise."""
+    manifest: Manifest | None = student.model.manifest if student.model else getattr(student.planner, "manifest", None)
+    name = "" if manifest is None else manifest.notes.get("teacher", "")
+    is_there = isinstance(name, str) and (name == ORACLE or name.startswith(ZOO_PREFIX) or (name and Path(name).exists()))
+    if not is_there:
+        found = f"it names {name!r}, which is not here" if name else "it names none"
+        raise UsageError(f"{student.reference} has to be compared with its teacher, and {found}; add --teacher TEACHER")
+    return str(name)
 
 
 def _resolved(model: Any, env_id: str | None, horizon: int | None, backend: Backend | None, reading: Reading) -> Actor:

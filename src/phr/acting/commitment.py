@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -23,8 +24,8 @@ class Commitment(Protocol):
         ...
 
 
-AnyCommitment = CommitmentLike | Commitment | None
-"""A number of actions, `"auto"`, a rule, or None for the whole horizon."""
+AnyCommitment = CommitmentLike | Mapping[str, float] | Commitment | None
+"""A number of actions, `"auto"`, `{"threshold": x}`, a rule, or None: what the model says (`Manifest.commitment`)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class FixedCommitment:
         if self.n < 1:
             raise HorizonError(f"commitment must be >= 1, got {self.n!r}")
         object.__setattr__(self, "n", int(self.n))
+
+    def __str__(self) -> str:
+        return f"n = {self.n}"
+
+    def to_json(self) -> int:
+        """As a manifest states it."""
+        return self.n
 
     def lengths(self, plan: Plan) -> IntArray:
         """`n` for every plan."""
@@ -60,6 +68,13 @@ class ConfidentCommitment:
         if not isinstance(threshold, int | float | np.number) or not 0.0 <= threshold <= 1.0:
             raise SettingError(f"threshold must be a number in [0, 1], got {threshold!r}")
 
+    def __str__(self) -> str:
+        return f"confidence {self.threshold:g}"
+
+    def to_json(self) -> dict[str, float]:
+        """As a manifest states it."""
+        return {"threshold": float(self.threshold)}
+
     def lengths(self, plan: Plan) -> IntArray:
         """Number of leading steps whose joint confidence reaches the threshold, at least 1."""
         if plan.horizon == 1:  # a plan without confidences too
@@ -70,9 +85,11 @@ class ConfidentCommitment:
 
 
 def resolve_commitment(commitment: AnyCommitment, horizon: int) -> Commitment:
-    """Return the rule that a commitment means; HorizonError if its number lies outside 1 .. horizon."""
+    """Return the rule that a commitment means, None the whole horizon; HorizonError for a number outside 1 .. horizon."""
     if commitment is None:
         return FixedCommitment(horizon)
+    if isinstance(commitment, Mapping) and commitment.keys() == {"threshold"}:
+        return ConfidentCommitment(commitment["threshold"])
     if isinstance(commitment, str) and commitment == "auto":
         return ConfidentCommitment()
     rule: Any = commitment

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.acting.agent import HorizonAgent
-from phr.acting.commitment import AnyCommitment
+from phr.acting.commitment import AnyCommitment, resolve_commitment
 from phr.actions import action_space_of
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Remarks
@@ -325,7 +325,8 @@ def evaluate_planner(
             record.starts.clear()
         records.append(record)
         on_run(index, record)
-    chosen = planner.horizon if settings.commitment is None else settings.commitment
+    own = getattr(planner, "commitment", None) if settings.commitment is None else settings.commitment
+    chosen = planner.horizon if own is None else resolve_commitment(own, planner.horizon) if isinstance(own, dict) else own
     return Evaluation(
         env_id=env.env_id,
         model=model,

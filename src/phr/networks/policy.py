@@ -259,8 +259,8 @@ class TorchPlanner:
     checks_plans = True
     """What it plans is finite, and of the right shape; agents do not look again."""
 
-    def __init__(self, network: PlanNetwork, obs_dtype: str | np.dtype[Any]) -> None:
-        self.network, config = network.eval(), network.config
+    def __init__(self, network: PlanNetwork, obs_dtype: str | np.dtype[Any], commitment: Any = None) -> None:
+        self.network, config, self.commitment = network.eval(), network.config, commitment
         self.horizon, self.n_actions = config.horizon, config.n_actions
         self.action_space, self._smoothing = config.actions, config.smoothing
         self.obs_spec = ObservationSpec(config.obs_shape, np.dtype(obs_dtype), config.obs_scale)

@@ -1,0 +1,508 @@
+"""How seldom may a student look? The cheapest rule whose return keeps a share of the teacher's, with a stated confidence.
+
+First every rule plays the same calibration episodes; they choose which rules are tested, in which order: from the safest to
+the boldest. Then fresh episodes test one rule after another, until one fails (*fixed-sequence testing*: Angelopoulos et al.
+2021, arXiv:2110.01052, section 2): the probability that any rule is certified wrongly is at most 1 − confidence. A rule and
+the teacher play from the same starts, and the test stops as soon as the answer is certain (`phr.evaluation.certify`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phr.acting.commitment import AnyCommitment, ConfidentCommitment, FixedCommitment, resolve_commitment
+from phr.actions import ActionSpace, action_space_of
+from phr.envs.vector import Start, VectorSplit
+from phr.errors import IncompatibleModelError, SettingError
+from phr.evaluation.certify import Numbers, certain_after
+from phr.evaluation.episodes import play_episodes
+from phr.plan import NetworkPlan, Planner, ask
+from phr.progress import OnProgress, Progress, silent
+from phr.seeding import Streams
+from phr.settings import check_whole, no_type_check
+
+__all__ = ["Candidate", "TuneSettings", "Tuning", "tune_planner"]
+
+THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+"""Joint confidences that are tried as limits."""
+LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32)
+"""Numbers of actions per look that are tried, and the whole horizon."""
+_BATCH = 25
+"""Fresh episodes between two looks at the evidence."""
+_FIRST = 25
+"""Calibration episodes after which hopeless rules are left out."""
+_TESTED = 3
+"""The most rules that are tested."""
+_RESOLUTION = 0.001
+"""Steps in which the certified share is searched."""
+
+
+@no_type_check
+@dataclass(frozen=True, kw_only=True)
+class TuneSettings:
+    """What is promised, and what it may cost; SettingError for a value out of its range.
+
+    Attributes:
+        retain: Share of the teacher's return to keep, above 0 and at most 1.
+        confidence: Probability that the promise holds, between 0 and 1.
+        max_episodes: The most fresh episodes of each rule.
+        calibration: Episodes that choose the rules to test, at least 25.
+        zero: The return that counts as 0. None: 0 if no return is ever negative, else a random policy's mean return.
+        return_range: The least and the greatest possible return of an episode; None if unknown.
+        seed: Of all starts, and of the random policy.
+    """
+
+    retain: float = 0.99
+    confidence: float = 0.95
+    max_episodes: int = 2000
+    calibration: int = 100
+    zero: float | None = None
+    return_range: tuple[float, float] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_number("retain", self.retain, "be a number above 0 and at most 1", lambda value: 0 < value <= 1)
+        _check_number("confidence", self.confidence, "be a number between 0 and 1", lambda value: 0 < value < 1)
+        check_whole("max_episodes", self.max_episodes, 1)
+        check_whole("calibration", self.calibration, _FIRST)
+        if self.zero is not None:
+            _check_number("zero", self.zero, "be a finite number", math.isfinite)
+        if self.return_range is not None:
+            low, high = self.return_range
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise SettingError(f"return_range needs two finite numbers, low < high, got {low}:{high}")
+        Streams(self.seed)
+
+
+def _check_number(name: str, value: Any, must: str, holds: Callable[[float], bool]) -> None:
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not is_number or not holds(float(value)):
+        raise SettingError(f"{name} must {must}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One rule and what it kept; `episodes` fresh ones if it was tested, else those of the calibration.
+
+    Attributes:
+        looks_per_step: Evaluations over steps.
+        share: (mean return − zero) / (the teacher's on the same starts − zero).
+        certified_share: The greatest share that these episodes certify, with the confidence asked for, for this rule alone.
+        time_saved: The teacher's policy time per step over the rule's; None where not measured.
+        is_tested: Whether fresh episodes tested it.
+        is_certified: Whether they certified the share asked for.
+    """
+
+    commitment: int | dict[str, float]
+    looks_per_step: float
+    return_mean: float
+    share: float
+    certified_share: float
+    episodes: int
+    time_saved: float | None
+    is_tested: bool
+    is_certified: bool
+
+    @property
+    def name(self) -> str:
+        """The rule in words."""
+        return str(resolve_commitment(self.commitment, 10**9))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """The rules, the test's result, and all that is needed to judge it.
+
+    Attributes:
+        zero: The return that counts as 0; `zero_is` says where it comes from.
+        return_range: Least and greatest return of an episode; those seen unless `is_bounded`.
+        look_seconds: Time of one evaluation of the student, and of the teacher; None where their backends differ.
+        chosen: Index of the certified candidate with the fewest looks; None if none was certified.
+    """
+
+    env_id: str
+    model: str
+    teacher: str
+    horizon: int
+    retain: float
+    confidence: float
+    zero: float
+    zero_is: str
+    return_range: tuple[float, float]
+    is_bounded: bool
+    teacher_return: float
+    look_seconds: tuple[float, float] | None
+    fresh_episodes: int
+    calibration_episodes: int
+    candidates: tuple[Candidate, ...]
+    chosen: int | None
+    warnings: tuple[str, ...] = ()
+    student: Any = field(default=None, repr=False)
+    """The model with the certified rule, where `phr.tune` was given a model."""
+
+    @property
+    def choice(self) -> Candidate | None:
+        """The certified candidate with the fewest looks."""
+        return None if self.chosen is None else self.candidates[self.chosen]
+
+    @property
+    def verdict(self) -> str:
+        """The result in one line."""
+        asked = f"≥ {_percent(self.retain)} of the teacher's return with {_percent(self.confidence)} confidence"
+        if self.choice is not None:
+            saved = self.choice.time_saved
+            time_saved = "" if saved is None else f", {_times(saved, 'less', 'more')} policy time"
+            only = "only n = 1 qualifies: " if self.choice.commitment == 1 and self.horizon > 1 else ""
+            fewer = f"{1 / self.choice.looks_per_step:.1f} × fewer looks"
+            return (
+                f"certified: {only}{asked}, {self.choice.name}, {fewer}{time_saved}, {self.fresh_episodes:,} fresh episodes"
+            )
+        tested = next(each for each in self.candidates if each.is_tested)
+        so_far = (
+            f"certified so far is {tested.name} ≥ {_percent(tested.certified_share)}, {tested.episodes:,} fresh episodes"
+        )
+        if all(each.share < self.retain for each in self.candidates):
+            return f"not certified: {asked}: no rule kept so much, so the teacher has to look at every step; {so_far}"
+        return f"not certified: {asked}; {so_far}; --retain asks for less, --max-episodes allows more episodes"
+
+    def __str__(self) -> str:
+        beyond = "" if self.is_bounded else ", the worst and best seen: no later episode is expected to be worse"
+        lines = [
+            f"{self.model} in {self.env_id}: horizon {self.horizon}, teacher {self.teacher}",
+            f"  teacher        return {self.teacher_return:.6g} in {self.fresh_episodes:,} fresh episodes",
+            f"  share          (return − {self.zero:.6g}) / (teacher's − {self.zero:.6g}); {self.zero_is}",
+            f"  returns lie in {self.return_range[0]:.6g} .. {self.return_range[1]:.6g}{beyond}",
+            "",
+            "  rule                looks/step  time saved     share  certified  episodes",
+        ]
+        if self.look_seconds is not None:
+            mine, theirs = (f"{1e6 * seconds:.0f} µs" for seconds in self.look_seconds)
+            lines.insert(-2, f"  one look       {mine}, the teacher's {theirs}")
+        for candidate in self.candidates:
+            saved = "unknown" if candidate.time_saved is None else f"{candidate.time_saved:.2f} ×"
+            state = "certified" if candidate.is_certified else "tested" if candidate.is_tested else ""
+            lines.append(
+                f"  {candidate.name:<18} {candidate.looks_per_step:>11.4f} {saved:>11} {_percent(candidate.share):>9} "
+                f"{_percent(candidate.certified_share):>10} {candidate.episodes:>9,}  {state}".rstrip()
+            )
+        lines += ["", self.verdict, *(f"warning: {line}" for line in self.warnings)]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values, under the names of `phr tune --json`."""
+        values = {name: value for name, value in vars(self).items() if name not in ("candidates", "student")}
+        rows = [{**vars(each), "rule": each.name} for each in self.candidates]
+        return {**values, "candidates": rows, "verdict": self.verdict}
+
+    def evidence(self) -> dict[str, Any]:
+        """What goes into a model's notes beside the certified rule."""
+        names = ("teacher", "retain", "confidence", "zero", "zero_is", "return_range", "is_bounded", "teacher_return")
+        chosen = None if self.choice is None else {**vars(self.choice), "rule": self.choice.name}
+        return {**{name: getattr(self, name) for name in names}, "chosen": chosen, "verdict": self.verdict}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
+
+
+def _times(factor: float, more: str, less: str) -> str:
+    return f"{factor:.1f} × {more}" if factor >= 1 else f"{1 / factor:.1f} × {less}"
+
+
+class RandomPlanner:
+    """Random actions of a space, uniform where it has bounds; what a policy is worth that knows nothing."""
+
+    horizon = 1
+
+    def __init__(self, space: ActionSpace, rng: np.random.Generator) -> None:
+        self.action_space, self.n_actions, self._rng = space, space.n_outputs, rng
+
+    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
+        """One random action for each observation."""
+        actions = np.array(self.action_space.samples(self._rng, len(obs)), self.action_space.dtype)
+        return self.action_space.certain(actions[:, None])
+
+
+class _Games:
+    """Episodes from one list of starts, played when they are asked for and kept; column 0 is the return."""
+
+    def __init__(self, stream: str, seed: int, vector: VectorSplit) -> None:
+        self._stream, self._streams, self._vector = stream, Streams(seed), vector
+        self._played: dict[str, NDArray[np.float64]] = {}
+
+    def play(self, name: str, planner: Planner, commitment: AnyCommitment, n: int) -> NDArray[np.float64]:
+        """Return, length and evaluations of the first `n` episodes of a policy, shape `(n, 3)`."""
+        before = self._played.get(name, np.zeros((0, 3)))
+        starts = [Start(self._streams.integer(self._stream, index)) for index in range(len(before), n)]
+        if starts:
+            new = play_episodes(planner, self._vector, starts, commitment=commitment)
+            before = np.concatenate([before, np.stack([new.returns, new.lengths, new.evaluations], axis=1)])
+            self._played[name] = before
+        return before[:n]
+
+
+@dataclass
+class _Rule:
+    """A candidate while it is examined."""
+
+    commitment: FixedCommitment | ConfidentCommitment
+    calibrated: NDArray[np.float64]
+    fresh: NDArray[np.float64] | None = None
+    is_certified: bool = False
+
+    @property
+    def name(self) -> str:
+        return str(self.commitment)
+
+    @property
+    def looks(self) -> float:
+        """Looks per step in the calibration, by which rules are ordered."""
+        return float(self.calibrated[:, 2].sum() / self.calibrated[:, 1].sum())
+
+
+def tune_planner(
+    student: Planner,
+    teacher: Planner,
+    vector: VectorSplit,
+    settings: TuneSettings,
+    *,
+    model: str,
+    teacher_name: str,
+    is_timed: bool = True,
+    on_progress: OnProgress = silent,
+) -> Tuning:
+    """Find the rule with the fewest looks that keeps `settings.retain` of the teacher's return.
+
+    Both act greedily in the environments of `vector`, whose autoreset must be `disabled`; `model` and `teacher_name` are to
+    print. IncompatibleModelError if one of them does not fit, or the teacher collects no more than a random policy;
+    SettingError if an episode's return is outside `settings.return_range`.
+    """
+    for planner, name in ((student, model), (teacher, teacher_name)):
+        if action_space_of(planner) != vector.action_space:
+            raise IncompatibleModelError(f"{name} has {action_space_of(planner)}, {vector.env_id} has {vector.action_space}")
+    space, delta = vector.action_space, 1 - settings.confidence
+    games = _Games("tune-calibration", settings.seed, vector)
+    rules = [_Rule(commitment, np.zeros((0, 3))) for commitment in _rules(student, vector, settings.seed)]
+
+    def report(stage: str, done: int, total: int, unit: str = "episodes") -> None:
+        on_progress(Progress(stage, done, total, unit))
+
+    # Calibration: the scale first, then every rule; those without hope are left out early.
+    n = settings.calibration
+    random = RandomPlanner(space, Streams(settings.seed).rng("tune-random"))
+    theirs = games.play("teacher", teacher, 1, n)[:, 0]
+    blind = games.play("random", random, 1, n)[:, 0]
+    zero, zero_is = _zero(settings, theirs, blind, teacher_name)
+    for count in (_FIRST, n):
+        for index, rule in enumerate(rules):
+            report(f"calibrating, {count} episodes each", index, len(rules), "rules")
+            if count == _FIRST or _has_hope(rule.calibrated[:, 0], theirs, zero, settings):
+                rule.calibrated = games.play(rule.name, student, rule.commitment, count)
+    seen = np.concatenate([theirs, blind, *(rule.calibrated[:, 0] for rule in rules)])
+    ends = (float(seen.min()), float(seen.max())) if settings.return_range is None else settings.return_range
+    scale = _Scale(zero, ends, settings.return_range is not None)
+    scale.check(seen, vector.env_id)
+
+    # Fresh episodes: the test.
+    fresh, n_fresh, warnings = _Games("tune-fresh", settings.seed, vector), 0, []
+    for rule in _sequence(rules, theirs, scale, settings):
+        while not rule.is_certified and (done := 0 if rule.fresh is None else len(rule.fresh)) < settings.max_episodes:
+            n_next = min(done + max(_BATCH, vector.n_envs), settings.max_episodes)
+            n_fresh = max(n_fresh, n_next)
+            rule.fresh = fresh.play(rule.name, student, rule.commitment, n_next)
+            kept = fresh.play("teacher", teacher, 1, n_next)[:, 0]
+            scale.check(np.concatenate([rule.fresh[:, 0], kept]), vector.env_id)
+            differences = scale.differences(rule.fresh[:, 0], kept, settings.retain)
+            worst = scale.worst(settings.retain)
+            rule.is_certified = certain_after(differences, worst, delta, bounded=scale.is_bounded) is not None
+            report(f"testing {rule.commitment}", n_next, settings.max_episodes)
+            if not rule.is_certified and n_next > _BATCH and differences.mean() < -2 * differences.std() / math.sqrt(n_next):
+                break
+        if not rule.is_certified:
+            break
+    theirs_fresh = fresh.play("teacher", teacher, 1, n_fresh)[:, 0]
+    if not scale.is_bounded and n_fresh:
+        low = min(float(rule.fresh[:, 0].min()) for rule in rules if rule.fresh is not None)
+        if low < ends[0]:
+            warnings.append(
+                f"a fresh episode returned {low:.6g}, worse than any before; --return-range states what can occur"
+            )
+    seconds = _look_seconds(student, teacher, vector, settings.seed) if is_timed else None
+    if seconds is None:
+        warnings.append("student and teacher run on different backends, so no policy time is compared")
+    candidates = tuple(_candidate(rule, theirs, theirs_fresh, scale, delta, seconds) for rule in rules)
+    certified = [index for index, each in enumerate(candidates) if each.is_certified]
+    return Tuning(
+        env_id=vector.env_id,
+        model=model,
+        teacher=teacher_name,
+        horizon=student.horizon,
+        retain=float(settings.retain),
+        confidence=float(settings.confidence),
+        zero=zero,
+        zero_is=zero_is,
+        return_range=(float(ends[0]), float(ends[1])),
+        is_bounded=scale.is_bounded,
+        teacher_return=float(theirs_fresh.mean()),
+        look_seconds=seconds,
+        fresh_episodes=n_fresh,
+        calibration_episodes=n,
+        candidates=candidates,
+        chosen=min(certified, key=lambda index: candidates[index].looks_per_step, default=None),
+        warnings=(*warnings, *vector.remarks.lines()),
+    )
+
+
+def _rules(student: Planner, vector: VectorSplit, seed: int) -> Iterator[FixedCommitment | ConfidentCommitment]:
+    """All rules that a student can follow."""
+    horizon = student.horizon
+    yield from (FixedCommitment(n) for n in sorted({n for n in LENGTHS if n < horizon} | {horizon}))
+    plan = ask(student, _one_observation(vector, seed))
+    try:
+        plan.confidence()
+    except SettingError:  # a plan of actions alone
+        return
+    if horizon > 1:
+        yield from (ConfidentCommitment(threshold) for threshold in THRESHOLDS)
+
+
+def _one_observation(vector: VectorSplit, seed: int) -> NDArray[Any]:
+    """The first observation of an episode that is not played, a batch of one."""
+    vector.begin(0, Start(Streams(seed).integer("tune-glance")))
+    return vector.observe(np.arange(vector.n_envs) == 0)
+
+
+def _zero(settings: TuneSettings, theirs: Numbers, blind: Numbers, teacher: str) -> tuple[float, str]:
+    """The return that counts as 0, and why; IncompatibleModelError if the teacher is not above it."""
+    error = math.sqrt((theirs.var(ddof=1) + blind.var(ddof=1)) / len(theirs))
+    if theirs.mean() - blind.mean() <= 2 * error:
+        raise IncompatibleModelError(
+            f"the teacher {teacher} collects {theirs.mean():.6g}, a random policy {blind.mean():.6g} "
+            f"(± {2 * error:.3g}): there is nothing to keep"
+        )
+    if settings.zero is not None:
+        zero, zero_is = float(settings.zero), "as asked"
+    elif min(theirs.min(), blind.min()) >= 0:
+        zero, zero_is = 0.0, "no return is negative"
+    else:
+        zero, zero_is = float(blind.mean()), f"a random policy's mean in {len(blind):,} episodes, as returns can be negative"
+    if theirs.mean() <= zero:
+        raise IncompatibleModelError(f"the teacher {teacher} collects {theirs.mean():.6g}, not more than zero={zero:.6g}")
+    return zero, zero_is
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """What returns mean."""
+
+    zero: float
+    ends: tuple[float, float]
+    is_bounded: bool
+
+    def differences(self, mine: Numbers, theirs: Numbers, retain: float) -> Numbers:
+        """Return − what has to be kept of the teacher's from the same start; the mean decides."""
+        kept: Numbers = mine - retain * theirs - (1 - retain) * self.zero
+        return kept
+
+    def worst(self, retain: float) -> float:
+        """The lowest difference is minus this; positive, also where even the worst keeps enough."""
+        low, high = self.ends
+        return max(retain * high + (1 - retain) * self.zero - low, 1e-9 * (high - low))
+
+    def share(self, mine: Numbers, theirs: Numbers) -> float:
+        """Share of the teacher's return that is kept."""
+        return float((mine.mean() - self.zero) / (theirs.mean() - self.zero))
+
+    def certified_share(self, mine: Numbers, theirs: Numbers, delta: float) -> float:
+        """The greatest share that is certain, 0 if none is."""
+        share, most = 0.0, 1.5
+        for step in (20 * _RESOLUTION, _RESOLUTION):
+            while share + step < most:
+                differences = self.differences(mine, theirs, share + step)
+                if certain_after(differences, self.worst(share + step), delta, bounded=self.is_bounded) is None:
+                    break
+                share += step
+        return round(share, 3)
+
+    def check(self, returns: Numbers, env_id: str) -> None:
+        """Refuse a return outside a range that the user stated."""
+        low, high = self.ends
+        outside = returns[(returns < low) | (returns > high)]
+        if self.is_bounded and len(outside):
+            raise SettingError(f"return_range is {low:g}:{high:g}, but an episode of {env_id} returned {outside[0]:.6g}")
+
+
+def _has_hope(mine: Numbers, theirs: Numbers, zero: float, settings: TuneSettings) -> bool:
+    """Whether the first episodes leave it open that enough is kept."""
+    differences = mine - settings.retain * theirs[: len(mine)] - (1 - settings.retain) * zero
+    return bool(differences.mean() + 3 * differences.std() / math.sqrt(len(mine)) >= 0)
+
+
+def _sequence(rules: Sequence[_Rule], theirs: Numbers, scale: _Scale, settings: TuneSettings) -> list[_Rule]:
+    """The rules to test, from the safest to the boldest; the one that kept most if none is promising."""
+
+    def needed(rule: _Rule) -> float:
+        """Roughly the episodes that a certificate takes, if half a total failure had been seen too."""
+        differences = scale.differences(rule.calibrated[:, 0], theirs[: len(rule.calibrated)], settings.retain)
+        worst, n = scale.worst(settings.retain), len(differences)
+        mean = (differences.sum() - worst / 2) / (n + 0.5)
+        bits = -math.log(1 - settings.confidence)
+        return math.inf if mean <= 0 else bits * (worst / mean + 2 * float(differences.var()) / mean**2)
+
+    promising = [rule for rule in rules if needed(rule) <= settings.max_episodes]
+    if not promising:
+        promising = [max(rules, key=lambda rule: scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)]))]
+    chosen: list[_Rule] = []
+    for rule in sorted(promising, key=lambda rule: rule.looks):
+        if not chosen or rule.looks >= _APART * chosen[-1].looks:
+            chosen.append(rule)
+    return chosen[:_TESTED][::-1]
+
+
+_APART = 1.4
+"""Rules that are tested differ in their looks by this factor."""
+
+
+def _candidate(
+    rule: _Rule, theirs: Numbers, theirs_fresh: Numbers, scale: _Scale, delta: float, seconds: tuple[float, float] | None
+) -> Candidate:
+    played = rule.calibrated if rule.fresh is None else rule.fresh
+    teacher = (theirs if rule.fresh is None else theirs_fresh)[: len(played)]
+    looks = float(played[:, 2].sum() / played[:, 1].sum())
+    return Candidate(
+        commitment=rule.commitment.to_json(),
+        looks_per_step=looks,
+        return_mean=float(played[:, 0].mean()),
+        share=scale.share(played[:, 0], teacher),
+        certified_share=scale.certified_share(played[:, 0], teacher, delta),
+        episodes=len(played),
+        time_saved=None if seconds is None else seconds[1] / (looks * seconds[0]),
+        is_tested=rule.fresh is not None,
+        is_certified=rule.is_certified,
+    )
+
+
+_ROUNDS, _SECONDS = 100, 1.0
+
+
+def _look_seconds(student: Planner, teacher: Planner, vector: VectorSplit, seed: int) -> tuple[float, float]:
+    """Median time of one evaluation of each, in alternation, on one observation."""
+    obs = _one_observation(vector, seed)
+    taken: tuple[list[float], list[float]] = ([], [])
+    end = time.perf_counter() + _SECONDS
+    for index in range(_ROUNDS + 3):
+        for planner, seconds in zip((student, teacher), taken, strict=True):
+            begin = time.perf_counter()
+            ask(planner, obs.copy())
+            seconds.append(time.perf_counter() - begin)
+        if index > 3 and time.perf_counter() > end:
+            break
+    mine, theirs = (float(np.median(seconds[3:])) for seconds in taken)
+    return mine, theirs
