@@ -97,9 +97,10 @@ class Toy:
         """What so many episodes give over what is asked for, as `phr tune` takes them, without playing them."""
         right = (rng.random((episodes, LENGTH)) >= np.array([ERRORS[step % n] for step in range(LENGTH)])).mean(axis=1)
         if not self.noise:
-            return right - self.retain
+            return np.asarray(right - self.retain)
         mine, theirs = (worth + rng.normal(0, self.noise, episodes) for worth in (2 * right - 1, np.ones(episodes)))
-        return mine - self.retain * theirs + (1 - self.retain) / 2
+        kept: NDArray[np.float64] = mine - self.retain * theirs + (1 - self.retain) / 2
+        return kept
 
     def share(self, n: int) -> float:
         """Of the teacher's return that plans of n actions keep."""

@@ -17,7 +17,7 @@ from phr.acting.runtime import load_runtime
 from phr.storage.model import Model, load_model, with_commitment
 from tests.cli.conftest import Outcome
 from tests.exported import corridor_file
-from tests.trained import CORRIDOR, corridor_student, corridor_teacher, saved
+from tests.trained import corridor_student, corridor_teacher, saved
 
 Phr = Callable[..., Outcome]
 FEW = ("--retain", 0.9, "--calibration", 30, "--max-episodes", 100, "--n-envs", 8)
