@@ -46,18 +46,18 @@ from phr.distil.losses import losses_for
 from phr.distil.presets import fresh_trunk, further_config, student_config, teacher_config
 from phr.distil.runs import Distillation
 from phr.envs.registry import make_env, with_option
-from phr.errors import HorizonError, IncompatibleModelError, SettingError, UnknownModelError, UsageError
+from phr.errors import HorizonError, IncompatibleModelError, PhrError, SettingError, UnknownModelError, UsageError
 from phr.evaluation.episodes import StartsResult, distinct_starts, make_vector, play_all_starts
 from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, describe_machine, evaluate_planner
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
-from phr.evaluation.tune import TuneSettings, Tuning, tune_planner
+from phr.evaluation.tune import TuneSettings, Tuning, measure_curve, tune_planner
 from phr.experience.logged import MINARI_PREFIX, load_logged
 from phr.manifest import Manifest
 from phr.networks.trunks import TrunkConfig, torch_threads
 from phr.plan import Planner
-from phr.progress import OnProgress, silent
+from phr.progress import OnProgress, Progress, silent
 from phr.settings import check_whole
-from phr.storage.model import Model, load_model, with_commitment
+from phr.storage.model import Model, annotated, load_model
 from phr.teachers.foreign import Actor, Reading
 from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
@@ -121,6 +121,7 @@ def distill(
     resume: bool = False,
     experience: str | Path | None = None,
     save_experience: str | Path | None = None,
+    curve_episodes: int = 100,
     activation: str | None = None,
     normalize: str | Path | None = None,
     threads: int = 1,
@@ -142,6 +143,8 @@ def distill(
             planner that holds more than arrays and modules, must have an attribute `identity`.
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
         save_experience: File for the recorded episodes (.npz, with a JSON beside it), for another distillation.
+        curve_episodes: Episodes that compare student and teacher in the end, at 1, 2, 4, … actions per look (`curve`
+            in the manifest's notes, a `Curve` as JSON); 0 compares nothing.
         **settings: Fields of `PHRConfig` (`loss`, `keep`, `loss_weight`, `n_envs`, ...). `width=W` gives the student a fresh
             trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that the student's own
             plans lead to.
@@ -173,8 +176,20 @@ def distill(
                 read_episodes=None if experience is None else partial(load_logged, experience),
                 save_episodes_to=None if save_experience is None else Path(save_experience),
             )
+        if curve_episodes:
+            check_whole("curve_episodes", curve_episodes, 2)
         directory = None if out is None else Path(out)
-        return job.run(directory, resume=resume, on_progress=on_progress, say=say)
+        model = job.run(directory, resume=resume, on_progress=on_progress, say=say)
+        if job.teacher is None or not curve_episodes or "curve" in model.manifest.notes:
+            return model
+        on_progress(Progress("comparing with the teacher", 0, curve_episodes, "episodes"))
+        try:
+            with make_vector(job.env_id, min(SIDE_BY_SIDE, curve_episodes)) as vector:
+                curve = measure_curve(model.planner, job.teacher, vector, episodes=curve_episodes, seed=seed)
+        except PhrError as error:  # the student is finished, and not lost
+            say(f"student and teacher could not be compared: {error}")
+            return model
+        return annotated(model, {"curve": curve.to_json()})
 
 
 def evaluate(
@@ -331,7 +346,7 @@ def tune(
             return found
         notes = {"tuned": found.evidence()}
         if student.model is not None:
-            return replace(found, student=with_commitment(student.model, found.choice.commitment, notes, write=write))
+            return replace(found, student=annotated(student.model, notes, commitment=found.choice.commitment, write=write))
         if write:
             reseal_onnx(Path(student.reference), commitment=found.choice.commitment, notes=notes)
         return found

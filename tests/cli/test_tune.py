@@ -14,7 +14,7 @@ import phr as api
 from phr.acting.agent import HorizonAgent
 from phr.acting.onnx_file import read_onnx
 from phr.acting.runtime import load_runtime
-from phr.storage.model import Model, load_model, with_commitment
+from phr.storage.model import Model, annotated, load_model
 from tests.cli.conftest import Outcome
 from tests.exported import corridor_file
 from tests.trained import corridor_student, corridor_teacher, saved
@@ -76,7 +76,7 @@ def test_nothing_is_written_if_asked(phr: Phr, student: Path, teacher: Path) -> 
 
 @pytest.mark.parametrize("rule", [2, {"threshold": 0.6}])
 def test_agents_the_runtime_and_evaluate_obey_the_rule(phr: Phr, tmp_path: Path, rule: int | dict[str, float]) -> None:
-    model = with_commitment(load_model(saved(corridor_student(), tmp_path / "tuned")), rule, {})
+    model = annotated(load_model(saved(corridor_student(), tmp_path / "tuned")), {}, commitment=rule)
     exported = api.export_onnx(model, tmp_path / "tuned.onnx").path
     expected = HorizonAgent(corridor_student().planner, rule).commitment
     for planner in (model.planner, load_runtime(exported)):

@@ -21,6 +21,7 @@ import phr
 from phr.cli.display import ProgressBar, near_miss, one_line, say
 from phr.cli.words import Activation, Count, Flag, Folder, Normalize, OptionalEnvId, OptionalFile, Seed, read_command, word
 from phr.errors import PhrError, UsageError, error_text
+from phr.evaluation.tune import Curve
 from phr.files import check_file_target, write_json
 from phr.progress import Progress
 
@@ -173,6 +174,8 @@ class Distill:
     """Recorded episodes of the same teacher (.npz) instead of new ones; without a teacher also minari:NAME."""
     save_experience: OptionalFile = None
     """Keep the recorded episodes in this file (.npz)."""
+    curve_episodes: Count = 100
+    """Episodes in which student and teacher are compared in the end (default: 100; 0: none)."""
     activation: Activation = None
     normalize: Normalize = None
     seed: Seed = 0
@@ -195,6 +198,11 @@ class Distill:
         beside = "" if teacher is None else f", teacher {teacher:,}"
         say(f"parameters of one look: student {model.network.n_parameters:,}{beside}")
         say(f"written to {model.directory}")
+        if (values := model.manifest.notes.get("curve")) is not None:
+            curve = Curve.from_json(values)
+            say(str(curve))
+            if curve.warning:
+                say(f"warning: {curve.warning}")
 
 
 @dataclass(frozen=True, kw_only=True)

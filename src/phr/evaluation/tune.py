@@ -28,7 +28,7 @@ from phr.progress import OnProgress, Progress, silent
 from phr.seeding import Streams
 from phr.settings import check_whole, no_type_check
 
-__all__ = ["Candidate", "TuneSettings", "Tuning", "tune_planner"]
+__all__ = ["Candidate", "Curve", "TuneSettings", "Tuning", "measure_curve", "tune_planner"]
 
 THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 """Joint confidences that are tried as limits."""
@@ -214,6 +214,61 @@ def _percent(share: float) -> str:
 
 def _times(factor: float, more: str, less: str) -> str:
     return f"{factor:.1f} × {more}" if factor >= 1 else f"{1 / factor:.1f} × {less}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The share of the teacher's return that plans of n actions keep, observed on the same starts; not a certificate."""
+
+    episodes: int
+    zero: float
+    zero_is: str
+    teacher_return: float
+    shares: dict[int, float]
+
+    def __str__(self) -> str:
+        each = ", ".join(f"n = {n}: {_percent(share)}" for n, share in self.shares.items())
+        return f"kept of the teacher's return ({self.teacher_return:.6g}) in {self.episodes} episodes: {each}"
+
+    @property
+    def warning(self) -> str | None:
+        """One sentence where the whole plan loses more than 1 %."""
+        horizon = max(self.shares)
+        if self.shares[horizon] >= _NEARLY_ALL:
+            return None
+        return (
+            f"whole plans of {horizon} actions keep {_percent(self.shares[horizon])} of the teacher's return: execute fewer "
+            "(phr tune finds how many), or distil longer (--n-episodes, --n-updates, --refine)"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**vars(self), "shares": {str(n): share for n, share in self.shares.items()}}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Curve:
+        """Read the values of `to_json`."""
+        return cls(**{**values, "shares": {int(n): float(share) for n, share in values["shares"].items()}})
+
+
+_NEARLY_ALL = 0.99
+
+
+def measure_curve(
+    student: Planner, teacher: Planner, vector: VectorSplit, *, episodes: int = 100, seed: int = 0, name: str = "teacher"
+) -> Curve:
+    """Play a student with 1, 2, 4, … actions per look, and whole plans, from the same starts as its teacher.
+
+    IncompatibleModelError if the teacher collects no more than a random policy.
+    """
+    games = _Games("curve", seed, vector)
+    theirs = games.play("teacher", teacher, 1, episodes)[:, 0]
+    random = RandomPlanner(vector.action_space, Streams(seed).rng("tune-random"))
+    zero, zero_is = _zero(TuneSettings(seed=seed), theirs, games.play("random", random, 1, episodes)[:, 0], name)
+    lengths = sorted({2**k for k in range(student.horizon.bit_length()) if 2**k < student.horizon} | {student.horizon})
+    scale = _Scale(zero, (0.0, 1.0), is_bounded=False)
+    shares = {n: scale.share(games.play(str(n), student, n, episodes)[:, 0], theirs) for n in lengths}
+    return Curve(episodes=episodes, zero=zero, zero_is=zero_is, teacher_return=float(theirs.mean()), shares=shares)
 
 
 class RandomPlanner:

@@ -91,9 +91,12 @@ def load_model(directory: Path, env_id: str | None = None) -> Model:
     return Model(network.eval(), manifest, directory, env_id_from_file=manifest.env_id != env_id)
 
 
-def with_commitment(model: Model, commitment: int | dict[str, float], notes: dict[str, Any], *, write: bool = True) -> Model:
-    """The model with another default commitment and further notes, in its folder's manifest too if `write`."""
-    manifest = replace(model.manifest, commitment=commitment, notes={**model.manifest.notes, **notes})
+def annotated(
+    model: Model, notes: dict[str, Any], *, commitment: int | dict[str, float] | None = None, write: bool = True
+) -> Model:
+    """The model with further notes and, if one is given, another default commitment; in its folder too if `write`."""
+    chosen = model.manifest.commitment if commitment is None else commitment
+    manifest = replace(model.manifest, commitment=chosen, notes={**model.manifest.notes, **notes})
     if write and model.directory is not None:
         manifest.write(model.directory)
     return replace(model, manifest=manifest)
