@@ -136,9 +136,9 @@ class Reproduce:
 
 @dataclass(frozen=True, kw_only=True)
 class Tune:
-    """Find how seldom a student may look and still keep its teacher's return, for certain.
+    """Find the fewest looks that keep the teacher's return, for certain.
 
-    The certified rule is written into the model, and obeyed wherever no other commitment is given.
+    The certified rule is written into the model and obeyed by default.
     """
 
     model: Annotated[tyro.conf.Positional[str], word("MODEL")]

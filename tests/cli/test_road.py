@@ -79,6 +79,7 @@ def test_distill_says_what_it_learnt_from(phr: Phr, teacher: Path, tmp_path: Pat
         # Two layers of 64 behind five cells, and a head of two actions for each step.
         "parameters of one look: student 5,064, teacher 4,674",
         f"written to {tmp_path}",
+        "kept of the teacher's return (1) in 100 episodes: n = 1: 100 %, n = 2: 100 %, n = 4: 100 %",
     ]
 
 

@@ -32,7 +32,7 @@ def registered() -> Mapping[str, EntryPoint]:
     found = {point.name: point for point in entry_points(group="phr.commands")}
     if not found:
         raise PhrError("the installed phr registers no commands (phr.commands); install it again: pip install 'phr[train]'")
-    first = ["train", "distill", "evaluate", "export", "convert"]  # the order of the overview; others follow by name
+    first = ["train", "distill", "tune", "evaluate", "export", "convert"]  # the order of the overview; others follow by name
     return {name: found[name] for name in [*first, *sorted(found.keys() - set(first))] if name in found}
 
 
