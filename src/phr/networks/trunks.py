@@ -243,7 +243,7 @@ class Trunk(nn.Module):
         features: Tensor
         if self._is_mlp:  # the calls of modules would take half the time of a small network's look
             features = self.prepare(obs, dtype).flatten(1)
-            for layer in self._linear:
+            for linear in self._linear:
                 features = nn.functional.leaky_relu(nn.functional.linear(features, linear.weight, linear.bias))
             return features
         first, *others = self.layers
