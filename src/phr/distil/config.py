@@ -97,6 +97,9 @@ class PHRConfig:
     refine: CountFromZero = 0
     """Rounds of refinement (phr.distil.refine); 0 is none. In each the student is played, the teacher acts from the states
     that its plans led to, and the student is trained further."""
+    refine_until: Fraction = 1.0
+    """No further round is begun where so large a part of the student's plans is right in every action, in states that it has
+    not learnt from; 1 plays every round."""
     refine_windows: Count = 20_000
     """Windows that a round plays. An eighth of them, from episodes of their own, only measures agreement; of the rest, those
     that repeat an earlier one are left out."""

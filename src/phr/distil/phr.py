@@ -155,16 +155,23 @@ class PHR:
         By default of the teacher's episodes, over at most 4096 windows, evenly spaced. Continuous actions agree where every
         number is within a twentieth of its range (`actions.CLOSE`).
         """
+        return self.compare(data)[0]
+
+    def compare(self, data: WindowData | StudentWindowData | None = None) -> tuple[list[float | None], float]:
+        """Return the `agreement`, and the fraction of plans that agree in all their valid steps."""
         data = self.data if data is None else data
         rows = torch.linspace(0, len(data) - 1, min(4096, len(data))).long()
-        agree, counted = torch.zeros(self.config.horizon), torch.zeros(self.config.horizon)
+        agree, counted, whole = torch.zeros(self.config.horizon), torch.zeros(self.config.horizon), 0
         with torch.inference_mode():
             for part in rows.split(512):
                 obs, _, actions, valid = data.batch(part)
                 planned = self.space.plan(self.network(obs).numpy()).mode()
-                agree += (torch.from_numpy(self.space.agree(planned, actions.numpy())) & valid).sum(0)
+                same = torch.from_numpy(self.space.agree(planned, actions.numpy()))
+                agree += (same & valid).sum(0)
                 counted += valid.sum(0)
-        return [float(part) if n else None for part, n in zip(agree / counted, counted, strict=True)]
+                whole += int((same | ~valid).all(1).sum())
+        heads = [float(part) if n else None for part, n in zip(agree / counted, counted, strict=True)]
+        return heads, whole / len(rows)
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that `restore` needs to continue bit for bit."""

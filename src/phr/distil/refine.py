@@ -40,6 +40,9 @@ _PATIENCE = 8
 _HOPELESS = 1024
 """Turns of single environments without any window after which the round ends: no plan seems to end within an episode."""
 
+_PROBE = 256
+"""Held-out windows that judge whether a round is needed at all."""
+
 _HELD_OUT = 8
 """One of so many environments is held out to measure agreement; with fewer environments, one of so many episodes."""
 
@@ -149,7 +152,7 @@ class RefinementRound:
     def __init__(
         self, number: int, actor: TorchPlanner, teacher: Planner, env_id: str, config: PHRConfig, remarks: Remarks
     ) -> None:
-        self.number, self.n_windows, self._n_turns = number, 0, 0
+        self.number, self.n_windows, self._n_turns, self.is_judged = number, 0, 0, False
         self._config, self.hash = config, hashlib.sha256()  # of the observations and actions of all windows
         streams = Streams(config.seed)
 
@@ -194,6 +197,8 @@ class Refinement(PHR):
 
     skipped = ""
     """Why there is nothing to refine."""
+    is_enough = False
+    """Whether unseen plans are right as often as `config.refine_until` asks for, so that no further round is needed."""
 
     def __init__(
         self,
@@ -227,12 +232,12 @@ class Refinement(PHR):
 
     @property
     def done(self) -> bool:
-        """Whether the last round has reached its end, or there is nothing to refine."""
-        return bool(self.skipped) or super().done
+        """Whether the last round has reached its end, or there is nothing (more) to refine."""
+        return bool(self.skipped) or self.is_enough or super().done
 
     def progress(self) -> Progress:
         """Return the windows of the round in play, else the gradient steps."""
-        if self.skipped:
+        if self.skipped or self.is_enough:
             return replace(super().progress(), total=self.n_updates)
         if self._round is None:
             return super().progress()
@@ -266,7 +271,7 @@ class Refinement(PHR):
             values |= self._metrics("before")
         if self._played and self.n_updates == begin + length:
             report = self.reports[-1]
-            report["after"] = self._agreement()
+            report["after"], report["plans_after"] = self._compared()
             self._say(f"{self._title(report['round'])}, trained: {_percents(report['after'])}")
             values |= self._metrics("after")
         return values
@@ -281,10 +286,19 @@ class Refinement(PHR):
             number = self._n_ready + 1
             self._round = RefinementRound(number, actor, self._teacher, self._env_id, self.config, self._remarks)
         self._round.turn(self.windows, self._held_out)
-        if self._round.done:
+        self.is_enough = self._is_enough(self._round)
+        if self._round.done or self.is_enough:
             self._n_ready += 1
             self._report(self._round)
             self.close()
+
+    def _is_enough(self, played: RefinementRound) -> bool:
+        """Judge once in a round, as soon as `_PROBE` windows are held out, or at its end; they are unseen in either case."""
+        n = len(self._held_out)
+        if self.config.refine_until >= 1 or played.is_judged or not n or (n < _PROBE and not played.done):
+            return False
+        played.is_judged = True
+        return self.compare(self._held_out)[1] >= self.config.refine_until
 
     def _report(self, played: RefinementRound) -> None:
         """Report a round; one that is replayed after resuming is compared with its report."""
@@ -294,12 +308,14 @@ class Refinement(PHR):
                 "and left nothing to regress; episodes are too short for it"
             )
         elif len(self.reports) < played.number:
-            before, n_new, n_held_out = self._agreement(), len(self.windows) - self._n_before, len(self._held_out)
+            (before, plans), n_new, n_held_out = self._compared(), len(self.windows) - self._n_before, len(self._held_out)
             report = {"round": played.number, "windows": n_new, "held_out": n_held_out, "sha256": played.hash.hexdigest()}
-            self.reports.append({**report, "before": before})
+            self.reports.append({**report, "before": before, "plans_before": plans})
+            whole = "unknown" if plans is None else f"{plans:.1%}"
             self._say(
                 f"{self._title(played.number)}: {n_new:,} new windows where the student's plans led; agreement with the "
-                f"teacher there, on {n_held_out:,} others, head by head: {_percents(before)}"
+                f"teacher there, on {n_held_out:,} others, head by head: {_percents(before)}; whole plans {whole}"
+                + (", which is enough" if self.is_enough else "")
             )
         elif self.reports[played.number - 1]["sha256"] != played.hash.hexdigest():
             self._say(
@@ -307,9 +323,9 @@ class Refinement(PHR):
                 "its seed, so this run does not continue exactly"
             )
 
-    def _agreement(self) -> list[float | None]:
-        """Return the agreement on held-out windows."""
-        return self.agreement(self._held_out) if len(self._held_out) else [None] * self.config.horizon
+    def _compared(self) -> tuple[list[float | None], float | None]:
+        """Return the agreement on held-out windows, head by head and of whole plans."""
+        return self.compare(self._held_out) if len(self._held_out) else ([None] * self.config.horizon, None)
 
     def _metrics(self, when: str) -> dict[str, float]:
         report = self.reports[-1]
