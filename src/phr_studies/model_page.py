@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import phr
+from phr.acting import commitment_in_words
 from phr.envs import Start, make_env
 from phr.errors import UnsupportedEnvironmentError, UsageError
 from phr.evaluation import describe_machine, make_vector, play_episodes
@@ -122,7 +123,7 @@ def _card_section(model: Model, directory: Path) -> Section:
         "kind": manifest.kind,
         "environment": manifest.env_id,
         "horizon": str(model.horizon),
-        "default commitment": str(manifest.commitment or model.horizon),
+        "default commitment": str(commitment_in_words(None, model.planner)),
         "observation": f"{shape}, {manifest.obs_dtype}",
         "actions": str(manifest.n_actions),
         "parameters": f"{sum(parameter.numel() for parameter in model.network.parameters()):,}",

@@ -104,6 +104,15 @@ def resolve_commitment(commitment: AnyCommitment, horizon: int) -> Commitment:
     return checked
 
 
+def commitment_in_words(commitment: AnyCommitment, planner: Any) -> int | str:
+    """What an agent with these arguments executes: a number of actions per look, or the name of a rule."""
+    own = getattr(planner, "commitment", None) if commitment is None else commitment
+    if isinstance(own, str):
+        return own
+    rule = resolve_commitment(own, planner.horizon)
+    return rule.n if isinstance(rule, FixedCommitment) else str(rule)
+
+
 def rule_lengths(rule: Commitment, plan: Plan, horizon: int) -> IntArray:
     """Ask a rule how many actions of each plan to execute: int64, shape `(batch,)`; HorizonError outside 1 .. horizon."""
     try:
