@@ -15,6 +15,7 @@ from phr.actions import ActionSpace, action_space_from_json, whole_numbers
 from phr.errors import CorruptFileError, InvalidDataError
 from phr.files import read_json, sha256_of, write_json
 from phr.observations import ObservationSpec
+from phr.plan import temperature_of
 
 __all__ = ["COMPLETE", "MANIFEST", "Manifest", "library_versions"]
 
@@ -110,7 +111,7 @@ class Manifest:
             smoothing = self.network.get(name, 0.0)
             if type(smoothing) not in (int, float) or not 0 <= smoothing < 1:
                 raise ValueError(f"{name} must lie in 0 .. 1, 1 excluded, got {smoothing!r}")
-        _ = self.actions
+        _ = self.actions, temperature_of(self.network, self.horizon)
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:

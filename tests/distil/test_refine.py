@@ -127,7 +127,7 @@ def test_agreement_is_measured_on_windows_held_out() -> None:
     training = refinement(refine=1)
     while not training.reports:
         assert training.update() == {} or training.n_updates <= 4
-    held_out, network = training._held_out, training.network
+    held_out, network = training.held_out, training.network
     obs, _, actions, valid = held_out.batch(torch.arange(len(held_out)))
     agree, counted = np.zeros(4), np.zeros(4)
     for row in range(len(held_out)):
@@ -324,7 +324,7 @@ def test_windows_held_out_are_never_trained_on(n_envs: int | None, n_windows: in
     while not training.done:
         if len(training.reports) > n_rounds:
             n_rounds += 1
-            aside = training._held_out
+            aside = training.held_out
             assert len(aside) == training.reports[-1]["held_out"] > 0
             held_out |= rows(aside.batch(torch.arange(len(aside)))[0])
         training.update()
@@ -462,12 +462,12 @@ def test_rounds_stop_where_unseen_plans_are_right() -> None:
 
 def test_whole_plans_are_right_where_every_action_is() -> None:
     training = ended(refinement(refine=1))
-    heads, plans = training.compare(training._held_out)
-    n = len(training._held_out)
+    heads, plans = training.compare(training.held_out)
+    n = len(training.held_out)
     assert n
     right = 0
     for row in range(n):
-        obs, _, actions, valid = training._held_out.batch(torch.tensor([row]))
+        obs, _, actions, valid = training.held_out.batch(torch.tensor([row]))
         with torch.inference_mode():
             planned = training.network(obs).argmax(-1)
         right += bool(((planned == actions) | ~valid).all())

@@ -219,6 +219,8 @@ class Refinement(PHR):
         self._n_ready = 0
         self._round: RefinementRound | None = None
         self.windows = self._no_windows(config.refine * config.refine_windows, unique=True)
+        self.held_out = self._no_windows(1, unique=False)
+        """Those of the latest round that nothing is trained on."""
 
     def _no_windows(self, capacity: int, *, unique: bool) -> StudentWindowData:
         made_for = self._obs_space, self.space, self._teacher.n_actions, self.config
@@ -279,13 +281,13 @@ class Refinement(PHR):
     def _play(self) -> None:
         """Play one turn of the first round whose windows are missing."""
         if self._round is None:
-            self._held_out, self._n_before = self._no_windows(self.config.refine_windows, unique=False), len(self.windows)
+            self.held_out, self._n_before = self._no_windows(self.config.refine_windows, unique=False), len(self.windows)
             network = blank_network(self.network.config)
             network.load_state_dict(self._played[self._n_ready])
             actor = TorchPlanner(network, self._obs_space.dtype)
             number = self._n_ready + 1
             self._round = RefinementRound(number, actor, self._teacher, self._env_id, self.config, self._remarks)
-        self._round.turn(self.windows, self._held_out)
+        self._round.turn(self.windows, self.held_out)
         self.is_enough = self._is_enough(self._round)
         if self._round.done or self.is_enough:
             self._n_ready += 1
@@ -294,11 +296,11 @@ class Refinement(PHR):
 
     def _is_enough(self, played: RefinementRound) -> bool:
         """Judge once in a round, as soon as `_PROBE` windows are held out, or at its end; they are unseen in either case."""
-        n = len(self._held_out)
+        n = len(self.held_out)
         if self.config.refine_until >= 1 or played.is_judged or not n or (n < _PROBE and not played.done):
             return False
         played.is_judged = True
-        return self.compare(self._held_out)[1] >= self.config.refine_until
+        return self.compare(self.held_out)[1] >= self.config.refine_until
 
     def _report(self, played: RefinementRound) -> None:
         """Report a round; one that is replayed after resuming is compared with its report."""
@@ -308,7 +310,7 @@ class Refinement(PHR):
                 "and left nothing to regress; episodes are too short for it"
             )
         elif len(self.reports) < played.number:
-            (before, plans), n_new, n_held_out = self._compared(), len(self.windows) - self._n_before, len(self._held_out)
+            (before, plans), n_new, n_held_out = self._compared(), len(self.windows) - self._n_before, len(self.held_out)
             report = {"round": played.number, "windows": n_new, "held_out": n_held_out, "sha256": played.hash.hexdigest()}
             self.reports.append({**report, "before": before, "plans_before": plans})
             whole = "unknown" if plans is None else f"{plans:.1%}"
@@ -325,7 +327,7 @@ class Refinement(PHR):
 
     def _compared(self) -> tuple[list[float | None], float | None]:
         """Return the agreement on held-out windows, head by head and of whole plans."""
-        return self.compare(self._held_out) if len(self._held_out) else ([None] * self.config.horizon, None)
+        return self.compare(self.held_out) if len(self.held_out) else ([None] * self.config.horizon, None)
 
     def _metrics(self, when: str) -> dict[str, float]:
         report = self.reports[-1]

@@ -12,6 +12,7 @@ from typing import Any
 from gymnasium import spaces
 
 from phr.actions import Continuous, action_space_of
+from phr.distil.calibrate import calibrate, calibrated
 from phr.distil.config import SIDE_BY_SIDE, PHRConfig
 from phr.distil.losses import losses_for, n_outputs_for
 from phr.distil.phr import PHR, JointTraining
@@ -156,6 +157,9 @@ class Distillation:
             if self.teacher is not None:
                 notes["teacher_parameters"] = parameter_count(self.teacher)
             notes["agreement_per_head"] = [None if part is None else round(part, 5) for part in training.agreement()]
+            if isinstance(training, Refinement) and (sure := calibrate(training.network, training.held_out)) is not None:
+                calibrated(training.network, sure)
+                notes["calibration"] = sure.to_json()
             notes |= {"selection": selection.reason} | ({"warnings": warnings} if warnings else {})
             model = _finish(training.network, run, "student", self.env_id, space, notes)
         for line in model.manifest.notes.get("warnings", []):

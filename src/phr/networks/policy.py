@@ -18,7 +18,7 @@ from phr.actions import ActionSpace, Continuous, Discrete, action_space_from_jso
 from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
 from phr.networks.trunks import Observations, Trunk, TrunkConfig, is_channels_last, orthogonal, shape_of
 from phr.observations import ObservationSpec, scale_of
-from phr.plan import NetworkPlan, Smoothing, smoothing_of_steps
+from phr.plan import NetworkPlan, Smoothing, Temperature, smoothing_of_steps, temperature_of
 
 LOG_SPREAD = (-5.0, 1.0)
 """Limits of the logarithm of the spread; the spread is in units of half the range (0.7 % to 270 % of it)."""
@@ -89,6 +89,8 @@ class NetworkConfig:
     """Label smoothing ε used in training; plan probabilities are corrected for it."""
     first_smoothing: float | None = None
     """ε of head 1 where it differs: head 1 may be the teacher's."""
+    temperature: Temperature = None
+    """How sure each head may be, measured after training; None where that was not measured."""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
@@ -123,6 +125,7 @@ class NetworkConfig:
         values: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, action_space=None))))
         values["action_space"] = self.actions.to_json()
         defaults = {"action_space": None, "normalize": False, "label_smoothing": 0.0, "first_smoothing": None}
+        defaults["temperature"] = None
         return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}
 
     @classmethod
@@ -133,8 +136,9 @@ class NetworkConfig:
             space = values.get("action_space")
             actions = None if space is None else action_space_from_json(space, values["n_actions"])
             shape = whole_numbers(values["obs_shape"])
+            temperature = temperature_of(values, values["horizon"])
             whole_numbers([values["n_actions"], values["horizon"]])
-            return cls(**{**values, "obs_shape": shape, "trunk": trunk, "action_space": actions})
+            return cls(**{**values, "obs_shape": shape, "trunk": trunk, "action_space": actions, "temperature": temperature})
         except (KeyError, TypeError, ValueError, AttributeError, InvalidDataError) as error:
             raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error
 
@@ -236,7 +240,7 @@ def extend_teacher(
     old = teacher.config
     kept = old.smoothing_of_first if keeps_first else label_smoothing
     first = None if kept == label_smoothing else kept
-    config = replace(old, horizon=horizon, separate_first=separate_first, label_smoothing=label_smoothing)
+    config = replace(old, horizon=horizon, separate_first=separate_first, label_smoothing=label_smoothing, temperature=None)
     student = blank_network(replace(config, first_smoothing=first))
     for trunk in {student.trunk, student.trunk_of_first}:
         trunk.load_state_dict(teacher.trunk_of_first.state_dict())
@@ -262,7 +266,7 @@ class TorchPlanner:
     def __init__(self, network: PlanNetwork, obs_dtype: str | np.dtype[Any], commitment: Any = None) -> None:
         self.network, config, self.commitment = network.eval(), network.config, commitment
         self.horizon, self.n_actions = config.horizon, config.n_actions
-        self.action_space, self._smoothing = config.actions, config.smoothing
+        self.action_space, self._sure = config.actions, (config.smoothing, config.temperature)
         self.obs_spec = ObservationSpec(config.obs_shape, np.dtype(obs_dtype), config.obs_scale)
         self._device = next(network.parameters()).device
 
@@ -276,4 +280,4 @@ class TorchPlanner:
             logits = self.network(tensor_of(obs).to(self._device)).cpu().numpy()
         if not np.isfinite(logits).all():
             raise NonFiniteError("the network's output contains NaN or Inf")
-        return self.action_space.plan(logits, self._smoothing)
+        return self.action_space.plan(logits, *self._sure)
