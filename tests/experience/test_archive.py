@@ -102,7 +102,7 @@ def test_a_missing_file_is_named(path: Path) -> None:
     path.unlink()
     with pytest.raises(CorruptFileError, match="teacher.npz is missing"):
         load_experience(path)
-    with pytest.raises(CorruptFileError, match="other.npz is missing; recorded episodes are FILE.npz with FILE.json beside it"):
+    with pytest.raises(CorruptFileError, match="other.npz is missing; recorded episodes are FILE.npz with"):
         load_experience(path.with_name("other.npz"))
 
 
