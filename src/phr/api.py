@@ -457,8 +457,7 @@ def load_teacher(
 def convert_vecnormalize(path: str | Path, out: str | Path, *, trust: bool = False) -> None:
     """Convert the statistics that Stable-Baselines3's `VecNormalize.save` pickled, for `distill(..., normalize=out)`.
 
-    `out` is an `.npz`, and replaced if it exists; with `trust` you trust the author of the pickle. UsageError if you do not,
-    if there is no such file, or if it does not normalise observations.
+    `out` is an `.npz`, replaced if it exists. UsageError without `trust` in its author, or if it has no such statistics.
     """
     read_vecnormalize(Path(path), trust=trust).save(Path(out))
 

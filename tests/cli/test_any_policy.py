@@ -110,7 +110,7 @@ def test_wrong_words_are_one_line(phr: Phr, folder: Path, code: int, words: tupl
 def test_converting_needs_trust(phr: Phr, folder: Path) -> None:
     outcome = phr("convert", "vecnormalize.pkl", "--out", "stats.npz")
     assert outcome.code == 2
-    assert outcome.err.startswith("phr: vecnormalize.pkl is a pickle, which can run any code; if you trust")
+    assert outcome.err.startswith("phr: vecnormalize.pkl is to be read as a pickle, which can run any code; if you trust")
     assert not (folder / "stats.npz").exists()
 
 

@@ -322,7 +322,7 @@ def test_experience_that_names_no_teacher_cannot_be_refined(phr: Phr, folder: Pa
 
 
 def test_experience_that_is_not_there_exits_with_1(phr: Phr, folder: Path) -> None:
-    assert "none.json is missing" in refused(phr, folder, 1, *NEW_STUDENT, "--experience", "none.npz")
+    assert "none.npz is missing" in refused(phr, folder, 1, *NEW_STUDENT, "--experience", "none.npz")
 
 
 def test_the_strict_cut_without_a_window_exits_with_1(phr: Phr, folder: Path) -> None:

@@ -102,8 +102,14 @@ def test_a_missing_file_is_named(path: Path) -> None:
     path.unlink()
     with pytest.raises(CorruptFileError, match="teacher.npz is missing"):
         load_experience(path)
-    with pytest.raises(CorruptFileError, match="other.json is missing"):
+    with pytest.raises(CorruptFileError, match="other.npz is missing; recorded episodes are FILE.npz with"):
         load_experience(path.with_name("other.npz"))
+
+
+def test_a_missing_description_is_named(path: Path) -> None:
+    path.with_suffix(".json").unlink()
+    with pytest.raises(CorruptFileError, match="teacher.json is missing"):
+        load_experience(path)
 
 
 def test_a_truncated_file_is_refused(path: Path) -> None:

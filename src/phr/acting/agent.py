@@ -46,8 +46,7 @@ class _Acting:
             raise InvalidDataError(f"{name}.plan must return a plan (see phr.plan), got a {type(plan).__name__}")
         if isinstance(plan, NetworkPlan) and np.isnan(plan.outputs).any():
             raise NonFiniteError(f"the plan of {name} contains NaN")
-        checked: Plan = plan
-        return checked
+        return plan
 
     def _choose(self, plan: Plan, n_observations: int) -> ActionArray:
         """The plan's actions, shape `(n_observations, horizon, *action_shape)`, in the number type of the action space."""

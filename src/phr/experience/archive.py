@@ -50,11 +50,13 @@ def save_experience(experience: Experience, path: Path) -> None:
 def load_experience(path: Path) -> Experience:
     """Read what `save_experience` wrote, executing nothing; CorruptFileError if a file is missing, edited or not phr's."""
     path, described = path.with_suffix(".npz"), path.with_suffix(".json")
+    if not path.is_file():
+        raise CorruptFileError(f"{path} is missing; recorded episodes are FILE.npz with FILE.json beside it")
     description = read_json(described)
     known = isinstance(description, dict) and description.get("format") == _FORMAT
     if not known or not {"env_id", "origin", "sha256"} <= description.keys():
         raise CorruptFileError(f"{described} does not describe phr experience")
-    if path.is_file() and sha256_of(path) != description["sha256"]:  # `read_npz` says that it is missing
+    if sha256_of(path) != description["sha256"]:
         raise CorruptFileError(f"{path} was truncated or edited: its SHA-256 is not the one in its JSON")
     arrays = read_npz(path)
     if missing := {*_ARRAYS, *_ENDS, "lengths"} - set(arrays):
@@ -74,5 +76,5 @@ def load_experience(path: Path) -> Experience:
         Trajectory(obs, actions, logits, rewards, bool(ended), bool(cut), None if success < 0 else bool(success))
         for obs, actions, logits, rewards, ended, cut, success in zip(*steps, *per_episode, strict=True)
     )
-    origin = None if description["origin"] is None else Origin.from_json(description["origin"])
-    return Experience(description["env_id"], trajectories, origin, space)
+    said = description["origin"]
+    return Experience(description["env_id"], trajectories, None if said is None else Origin.from_json(said), space)

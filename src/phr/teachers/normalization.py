@@ -114,7 +114,7 @@ def read_vecnormalize(path: Path, *, trust: bool) -> Normalization:
     if not path.is_file():
         raise UnknownModelError(f"there is no file {path}")
     if not trust:
-        raise UsageError(f"{path} is a pickle, which can run any code; if you trust who made it, add --trust")
+        raise UsageError(f"{path} is to be read as a pickle, which can run any code; if you trust who made it, add --trust")
     content = read_model_file(path, _LARGEST_FILE)
     try:
         found = _InertUnpickler(io.BytesIO(content)).load()

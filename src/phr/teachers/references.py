@@ -34,8 +34,8 @@ def model_directory(name: str) -> Path:
         return directory
     if not name.startswith(ZOO_PREFIX):
         raise UnknownModelError(
-            f"{name} is not a run directory; give a folder that phr train or phr distill wrote, zoo:NAME, FILE.onnx, "
-            "a Stable-Baselines3 FILE.zip, module:factory or oracle"
+            f"{name} is not a run directory; give a folder that phr train or phr distill wrote, or zoo:NAME; where other "
+            "policies are taken, also FILE.onnx, a Stable-Baselines3 FILE.zip, module:factory or oracle"
         )
     if not zoo.is_dir():
         raise UnknownModelError(f"there is no zoo at {zoo}; run from a checkout, or set PHR_ZOO to a folder of models")

@@ -22,7 +22,7 @@ from phr_studies.report.tables import dark_variant
 
 try:
     import matplotlib
-    from matplotlib import layout_engine
+    from matplotlib import layout_engine, ticker
     from matplotlib import offsetbox as offsetbox
     from matplotlib import patches as patches
     from matplotlib.artist import Artist as Artist
@@ -222,6 +222,8 @@ def _draw(
         axes.plot(x, running_mean(y, len(y) // 25), color=color, linewidth=1.8, label=name)
     if log:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))  # a curve may stay within one decade
+        axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
         axes.minorticks_off()
     else:
         axes.locator_params(axis="y", nbins=6)
