@@ -274,7 +274,7 @@ def _draw_agreement(lines: Mapping[str, Sequence[float]], theme: Theme) -> Figur
     return figure
 
 
-def reliability(rows: Sequence[Sequence[float]], file: Path) -> Path:
+def reliability(rows: Sequence[Sequence[float | int]], file: Path) -> Path:
     """Draw the share of plans that were right over their confidence, and return the PNG.
 
     `rows`: mean confidence, share that was right, number of steps, as `phr.distil.calibrate` measures them.
@@ -284,7 +284,7 @@ def reliability(rows: Sequence[Sequence[float]], file: Path) -> Path:
     return save(file, partial(_draw_reliability, rows))
 
 
-def _draw_reliability(rows: Sequence[Sequence[float]], theme: Theme) -> Figure:
+def _draw_reliability(rows: Sequence[Sequence[float | int]], theme: Theme) -> Figure:
     figure, axes = _panel(theme)
     sure, right, counts = (np.array(column, np.float64) for column in zip(*rows, strict=True))
     axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle=(0, (1, 2.5)))
