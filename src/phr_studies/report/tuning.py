@@ -41,7 +41,7 @@ def _draw(found: phr.Tuning, theme: Theme) -> Figure:
     axes.xaxis.set_major_formatter(lambda value, _position: f"{value:.3g}")
     axes.minorticks_off()
     shares = [100 * each.share for each in found.candidates]
-    axes.set_ylim(max(min(shares) - 3, -10), max(102, *shares) + 2)
+    axes.set_ylim(max(min(*shares, 100 * found.retain) - 2, -10), max(100, *shares) + 1)
     axes.yaxis.set_major_formatter(lambda value, _position: f"{value:.4g} %")
     axes.set_xlabel("looks per step  (fewer to the left)", color=theme.faint)
     axes.set_ylabel("share of the teacher's return", color=theme.faint)
