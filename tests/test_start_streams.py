@@ -53,7 +53,7 @@ def test_the_seeds_of_training_selection_evaluation_and_tuning_never_meet(
     enough: dict[str, Any] = {"total_timesteps": 4000, "n_envs": 8, "learning_rate": 3e-3}
     teacher = phr.train_teacher(ENV_ID, n_evaluations=2, eval_episodes=40, **enough)
     PHASE[0] = "recording"
-    few: dict[str, Any] = {"env_id": ENV_ID, "horizon": 2, "n_updates": 20, "n_episodes": 40}
+    few: dict[str, Any] = {"env_id": ENV_ID, "horizon": 2, "n_updates": 20, "n_episodes": 40, "curve_episodes": 0}
     phr.distill(teacher, refine=0, save_experience=tmp_path / "episodes.npz", **few)
     PHASE[0] = "refinement"
     words: dict[str, Any] = {"refine": 2, "refine_windows": 64, "refine_updates": 5}

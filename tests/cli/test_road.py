@@ -222,7 +222,9 @@ def test_refine_says_what_each_round_changed(phr: Phr, teacher: Path, tmp_path: 
     outcome = phr("distill", teacher, *words, *rounds)
     assert (outcome.code, outcome.err) == (0, "")
     for number in (1, 2):
-        assert re.search(rf"refinement, round {number} of 2: \d+ new windows .* head by head: [\d. –]+ %\n", outcome.out)
+        assert re.search(
+            rf"refinement, round {number} of 2: \d+ new windows .* head by head: [\d. –]+ %; whole plans", outcome.out
+        )
         assert re.search(rf"refinement, round {number} of 2, trained: [\d. –]+ %\n", outcome.out)
     settings = json.loads((tmp_path / "config.json").read_text())["settings"]
     assert [settings[name] for name in ("refine", "refine_windows", "refine_updates")] == [2, 80, 10]

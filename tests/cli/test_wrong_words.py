@@ -177,7 +177,7 @@ WRONG = {
     ),
     "sticky off Atari": (
         ("evaluate", "student", "--sticky", 0.5),
-        "it has no option 'sticky'; options are for",
+        "it has no option 'sticky'; its only one is action-noise",
     ),
     "no runs": (("evaluate", "student", "--runs", 0), "runs must be >= 1, got 0"),
     "no steps to play": (("evaluate", "student", "--steps", 0), "steps must be >= 1, got 0"),

@@ -1,4 +1,4 @@
-"""Action noise in any environment: with a probability the world executes a random action instead of the one it was told."""
+"""Action noise in any environment: with a probability the world executes a random action instead of the one it was given."""
 
 from __future__ import annotations
 
