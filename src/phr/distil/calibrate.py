@@ -31,7 +31,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Calibration:
-    """One temperature for each head, and how well the joint confidence of a plan's steps then tells their being right.
+    """One temperature for each head, and how well the joint confidence of a plan's steps then states their being right.
 
     `reliability` has one row for each tenth of confidence that occurs: mean joint confidence, share of plans that were
     right so far, number of steps; measured on the half of the windows that was not fitted.
