@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -71,15 +73,8 @@ class RunRecord:
 
     def collect(self, rewards: list[float]) -> float:
         """Note the range of an episode's rewards; returns their sum."""
-        total, low, high = 0.0, self.reward_low, self.reward_high
-        for reward in rewards:  # in order, unlike `sum`, which compensates since Python 3.12
-            total += reward
-            if reward < low:
-                low = reward
-            if reward > high:
-                high = reward
-        self.reward_low, self.reward_high = low, high
-        return total
+        self.reward_low, self.reward_high = min([self.reward_low, *rewards]), max([self.reward_high, *rewards])
+        return reduce(add, rewards, 0.0)  # in order, unlike `sum`, which compensates since Python 3.12
 
     def close_episode(self, rewards: list[float], looks: int, terminated: bool, reported: bool | None) -> None:
         """Enter a whole episode."""
