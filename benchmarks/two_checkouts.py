@@ -4,9 +4,11 @@
 .venv/bin/python benchmarks/two_checkouts.py --before ../phr-before --model zoo:crossing-student
 
 An exported file runs on onnxruntime; zoo:NAME and a run directory run on torch. Each checkout needs its own .venv. One
-program in each stays running; they take turns, and who goes first alternates. Turns are short and many, because the speed
-of a shared machine drifts. Each loads the model again, because where it lies in memory changes its speed by about 1 %. The
-ratio is the speed after over the speed before, from the medians: below 1, this checkout is slower.
+program in each runs; they take turns, and who goes first alternates. Turns are short and many, because a shared machine's
+speed drifts. Each loads the model again, because where it lies in memory changes its speed by about 1 %. Where Python's own
+objects lie changes it by several per cent, for as long as a program lives: so both programs are started again several times.
+One start gives one ratio of medians, the speed after over the speed before (below 1, this checkout is slower). The table
+shows the median of these ratios and their range; the speeds are medians of all turns.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class Options:
     model: str  # what phr export wrote, zoo:NAME or a run directory
     commitments: tuple[int, ...] = (1, 4, 8, 16)
     steps: int = 5_000  # of one turn: half a second at n = 1
-    turns: int = 41
+    turns: int = 11  # of each checkout and n, after one start
+    starts: int = 11
 
 
 class Checkout:
@@ -82,19 +85,28 @@ class Checkout:
 
 
 def main(options: Options) -> None:
-    print(f"{options.model}, {options.turns} turns of {options.steps:,} steps each\n")
-    print("| n | before, s / 100k | after, s / 100k | ratio of medians |\n| ---: | ---: | ---: | ---: |")
-    with ExitStack() as stack:
-        both = [Checkout(root, options.model, stack) for root in (options.before, CHECKOUT)]
-        for checkout in both:
-            checkout.seconds(4, options.steps)  # imports, caches
-        for n in options.commitments:
-            seconds: dict[Path, list[float]] = {checkout.root: [] for checkout in both}
-            for turn in range(options.turns):
-                for checkout in both[:: 1 if turn % 2 else -1]:
-                    seconds[checkout.root].append(checkout.seconds(n, options.steps))
-            before, after = (statistics.median(seconds[checkout.root]) for checkout in both)
-            print(f"| {n} | {before:.3f} | {after:.3f} | {before / after:.3f} |", flush=True)
+    roots = options.before, CHECKOUT
+    ratios: dict[int, list[float]] = {n: [] for n in options.commitments}
+    seconds: dict[tuple[int, Path], list[float]] = {(n, root): [] for n in options.commitments for root in roots}
+    for start in range(options.starts):
+        with ExitStack() as stack:
+            both = [Checkout(root, options.model, stack) for root in roots]
+            for checkout in both:
+                checkout.seconds(4, options.steps)  # imports, caches
+            for n in options.commitments:
+                found: dict[Path, list[float]] = {root: [] for root in roots}
+                for turn in range(start, start + options.turns):
+                    for checkout in both[:: 1 if turn % 2 else -1]:
+                        found[checkout.root].append(checkout.seconds(n, options.steps))
+                ratios[n].append(statistics.median(found[options.before]) / statistics.median(found[CHECKOUT]))
+                for root in roots:
+                    seconds[n, root] += found[root]
+    print(f"{options.model}, {options.starts} starts, each {options.turns} turns of {options.steps:,} steps\n")
+    print("| n | before, s / 100k | after, s / 100k | ratio | range |\n| ---: | ---: | ---: | ---: | ---: |")
+    for n, found_ratios in ratios.items():
+        before, after = (statistics.median(seconds[n, root]) for root in roots)
+        low, high = min(found_ratios), max(found_ratios)
+        print(f"| {n} | {before:.3f} | {after:.3f} | {statistics.median(found_ratios):.3f} | {low:.3f} .. {high:.3f} |")
 
 
 if __name__ == "__main__":

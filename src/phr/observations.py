@@ -45,16 +45,21 @@ class ObservationSpec:
         """
         if type(obs) is not np.ndarray:
             obs = as_array(obs, self.dtype)
-        shape, same = obs.shape, obs.dtype is self.dtype
-        if shape[1:] != self.shape or not shape or not shape[0] or not (same or self._reads(obs.dtype)):
-            raise InvalidDataError(self._refusal(obs))
-        if not same:
-            with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
-                obs = obs.astype(self.dtype, copy=False)
-        if self.dtype.kind == "f" and not np.isfinite(obs).all():
-            raise NonFiniteError(f"an observation contains NaN or Inf (as {self.dtype})")
+        dtype, shape = self.dtype, obs.shape
+        if obs.dtype is not dtype or shape[1:] != self.shape or not shape or not shape[0]:
+            obs = self._cast(obs)
+        if dtype.kind == "f" and not np.isfinite(obs).all():
+            raise NonFiniteError(f"an observation contains NaN or Inf (as {dtype})")
         checked: NDArray[Any] = obs
         return checked
+
+    def _cast(self, obs: NDArray[Any]) -> NDArray[Any]:
+        """The same observations in this number type; InvalidDataError if they are not such."""
+        shape = obs.shape
+        if shape[1:] != self.shape or not shape or not shape[0] or not self._reads(obs.dtype):
+            raise InvalidDataError(self._refusal(obs))
+        with np.errstate(over="ignore"):  # what overflows is infinite, which `check` refuses
+            return obs.astype(self.dtype, copy=False)
 
     def check_space(self, space: Any, name: str) -> None:
         """Raise IncompatibleModelError if the model does not read the observations of the environment with this id."""

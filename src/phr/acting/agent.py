@@ -33,14 +33,12 @@ class _Acting:
         self._dtype = self._space.dtype
         self._planned_shape = (planner.horizon, *self._space.shape)
         self._is_checked = getattr(planner, "checks_plans", False) is True
+        self._look = planner.plan if self._is_checked else self._checked_plan
         # A number needs no arrays: a microsecond or two, where a whole look may take thirty. A subclass may differ.
         self._n_committed = self.commitment.n if type(self.commitment) is FixedCommitment else None
 
-    def _look(self, obs: NDArray[Any]) -> Plan:
-        """Evaluate the planner once for a batch of observations; check the plan of a planner that does not."""
-        self.evaluations += len(obs)
-        if self._is_checked:
-            return self.planner.plan(obs)
+    def _checked_plan(self, obs: NDArray[Any]) -> Plan:
+        """Evaluate a planner that does not check its plans."""
         plan, name = ask(self.planner, obs), type(self.planner).__name__
         if not isinstance(plan, Plan):
             raise InvalidDataError(f"{name}.plan must return a plan (see phr.plan), got a {type(plan).__name__}")
@@ -106,6 +104,7 @@ class HorizonAgent(_Acting):
         """
         if not isinstance(obs, np.ndarray):
             obs = as_array(obs, self._obs_dtype)
+        self.evaluations += 1
         plan = self._look(obs[None])
         length = self._n_committed or int(rule_lengths(self.commitment, plan, self.planner.horizon)[0])
         return one_by_one(self._choose(plan, 1)[0, :length])
@@ -175,6 +174,7 @@ class VectorHorizonAgent(_Acting):
         if n_given != len(looking):
             raise InvalidDataError(f"{len(looking)} environments need an observation, got {n_given}")
         if obs is not None and n_given:
+            self.evaluations += n_given
             plan = self._look(obs)
             self._actions[looking] = self._choose(plan, n_given)
             self._next[looking] = 0

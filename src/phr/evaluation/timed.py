@@ -136,7 +136,6 @@ def timed_run(
     record = RunRecord(seed)
     clock, execute = time.perf_counter, _run_plan_looking if options.observe_always else run_plan
     observe, decide, keep_trace = env.observe, agent.decide, options.keep_trace
-    keeps_arrays = keep_trace and env.action_space.shape != ()
     before, policy, looks, rewards = agent.evaluations, 0.0, 0, list[float]()
     steps_left = limit.steps if limit.steps is not None else -1  # −1 never reaches 0
     episodes_left = limit.episodes if limit.episodes is not None else -1
@@ -151,8 +150,7 @@ def timed_run(
         looks += 1
         if 0 <= steps_left < len(actions):
             actions = actions[:steps_left]
-        kept = actions
-        if keeps_arrays:  # before the environment has them: it may change an array in place
+        if keep_trace:  # before the environment has them: it may change an array in place
             copying = clock()
             kept = copied(actions)
             uncounted += clock() - copying
