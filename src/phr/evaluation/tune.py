@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -261,13 +261,13 @@ def measure_curve(
 
     IncompatibleModelError if the teacher collects no more than a random policy.
     """
-    games = _Games("curve", seed, vector)
-    theirs = games.play("teacher", teacher, 1, episodes)[:, 0]
+    games = _Games("curve", seed)
+    theirs = games.play(vector, "teacher", teacher, 1, episodes)[:, 0]
     random = RandomPlanner(vector.action_space, Streams(seed).rng("tune-random"))
-    zero, zero_is = _zero(TuneSettings(seed=seed), theirs, games.play("random", random, 1, episodes)[:, 0], name)
+    zero, zero_is = _zero(TuneSettings(seed=seed), theirs, games.play(vector, "random", random, 1, episodes)[:, 0], name)
     lengths = sorted({2**k for k in range(student.horizon.bit_length()) if 2**k < student.horizon} | {student.horizon})
     scale = _Scale(zero, (0.0, 1.0), is_bounded=False)
-    shares = {n: scale.share(games.play(str(n), student, n, episodes)[:, 0], theirs) for n in lengths}
+    shares = {n: scale.share(games.play(vector, str(n), student, n, episodes)[:, 0], theirs) for n in lengths}
     return Curve(episodes=episodes, zero=zero, zero_is=zero_is, teacher_return=float(theirs.mean()), shares=shares)
 
 
@@ -288,16 +288,18 @@ class RandomPlanner:
 class _Games:
     """Episodes from one list of starts, played when they are asked for and kept; column 0 is the return."""
 
-    def __init__(self, stream: str, seed: int, vector: VectorSplit) -> None:
-        self._stream, self._streams, self._vector = stream, Streams(seed), vector
+    def __init__(self, stream: str, seed: int) -> None:
+        self._stream, self._streams = stream, Streams(seed)
         self._played: dict[str, NDArray[np.float64]] = {}
 
-    def play(self, name: str, planner: Planner, commitment: AnyCommitment, n: int) -> NDArray[np.float64]:
+    def play(
+        self, vector: VectorSplit, name: str, planner: Planner, commitment: AnyCommitment, n: int
+    ) -> NDArray[np.float64]:
         """Return, length and evaluations of the first `n` episodes of a policy, shape `(n, 3)`."""
         before = self._played.get(name, np.zeros((0, 3)))
         starts = [Start(self._streams.integer(self._stream, index)) for index in range(len(before), n)]
         if starts:
-            new = play_episodes(planner, self._vector, starts, commitment=commitment)
+            new = play_episodes(planner, vector, starts, commitment=commitment)
             before = np.concatenate([before, np.stack([new.returns, new.lengths, new.evaluations], axis=1)])
             self._played[name] = before
         return before[:n]
@@ -322,6 +324,141 @@ class _Rule:
         return float(self.calibrated[:, 2].sum() / self.calibrated[:, 1].sum())
 
 
+class Calibration:
+    """What the teacher and a random policy collect from the calibration's starts: the measure of every student.
+
+    The teacher acts greedily in the environments of `vector`, whose autoreset must be `disabled`. IncompatibleModelError if
+    it does not fit, or collects no more than the random policy.
+    """
+
+    def __init__(self, teacher: Planner, teacher_name: str, vector: VectorSplit, settings: TuneSettings) -> None:
+        _check_actions(teacher, teacher_name, vector)
+        self.teacher, self.teacher_name, self.settings = teacher, teacher_name, settings
+        self._games, n = _Games("tune-calibration", settings.seed), settings.calibration
+        random = RandomPlanner(vector.action_space, Streams(settings.seed).rng("tune-random"))
+        self.theirs = self._games.play(vector, "teacher", teacher, 1, n)[:, 0]
+        self.blind = self._games.play(vector, "random", random, 1, n)[:, 0]
+        self.zero, self.zero_is = _zero(settings, self.theirs, self.blind, teacher_name)
+
+    def judge(
+        self, student: Planner, model: str, vector: VectorSplit, *, is_timed: bool = True, on_progress: OnProgress = silent
+    ) -> Prospect:
+        """Play every rule of a student from the same starts; those without hope are left out early.
+
+        IncompatibleModelError if it does not fit; SettingError if a return is outside `settings.return_range`.
+        """
+        _check_actions(student, model, vector)
+        settings, n = self.settings, self.settings.calibration
+        rules = [_Rule(commitment, np.zeros((0, 3))) for commitment in _rules(student, vector, settings.seed)]
+        for count in (_FIRST, n):
+            for index, rule in enumerate(rules):
+                on_progress(Progress(f"calibrating, {count} episodes each", index, len(rules), "rules"))
+                if count == _FIRST or _has_hope(rule.calibrated[:, 0], self.theirs, self.zero, settings):
+                    rule.calibrated = self._games.play(vector, f"{model}: {rule.name}", student, rule.commitment, count)
+        seen = np.concatenate([self.theirs, self.blind, *(rule.calibrated[:, 0] for rule in rules)])
+        ends = (float(seen.min()), float(seen.max())) if settings.return_range is None else settings.return_range
+        scale = _Scale(self.zero, ends, settings.return_range is not None)
+        scale.check(seen, vector.env_id)
+        seconds = _look_seconds(student, self.teacher, vector, settings.seed) if is_timed else None
+        return Prospect(self, student, model, rules, scale, seconds)
+
+
+@dataclass(eq=False)
+class Prospect:
+    """A student after its calibration; `look_seconds` of itself and the teacher, None if not measured."""
+
+    calibration: Calibration
+    student: Planner
+    model: str
+    rules: list[_Rule]
+    scale: _Scale
+    look_seconds: tuple[float, float] | None
+
+    @property
+    def looks_per_step(self) -> float | None:
+        """Of the boldest rule that may be certified; None if there seems to be none."""
+        promising = self.promising()
+        return min(rule.looks for rule in promising) if promising else None
+
+    def promising(self) -> list[_Rule]:
+        """The rules that the episodes of a test are likely to certify."""
+        settings = self.calibration.settings
+        return [rule for rule in self.rules if self._needed(rule, settings) <= settings.max_episodes]
+
+    def _needed(self, rule: _Rule, settings: TuneSettings) -> float:
+        """Roughly the episodes that a certificate takes, if half a total failure had been seen too."""
+        theirs = self.calibration.theirs[: len(rule.calibrated)]
+        differences = self.scale.differences(rule.calibrated[:, 0], theirs, settings.retain)
+        worst, n = self.scale.worst(settings.retain), len(differences)
+        mean = (differences.sum() - worst / 2) / (n + 0.5)
+        bits = -math.log(1 - settings.confidence)
+        return math.inf if mean <= 0 else bits * (worst / mean + 2 * float(differences.var()) / mean**2)
+
+    def to_test(self) -> list[_Rule]:
+        """The rules to test, from the safest to the boldest; the one that kept most if none is promising."""
+        promising, theirs = self.promising(), self.calibration.theirs
+        if not promising:
+            shares = (self.scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)]) for rule in self.rules)
+            promising = [max(zip(shares, self.rules, strict=True), key=lambda pair: pair[0])[1]]
+        chosen: list[_Rule] = []
+        for rule in sorted(promising, key=lambda rule: rule.looks):
+            if not chosen or rule.looks >= _APART * chosen[-1].looks:
+                chosen.append(rule)
+        return chosen[:_TESTED][::-1]
+
+    def certify(self, vector: VectorSplit, *, on_progress: OnProgress = silent) -> Tuning:
+        """Test the promising rules with fresh episodes; SettingError if a return is outside `settings.return_range`."""
+        of, settings, scale = self.calibration, self.calibration.settings, self.scale
+        fresh, n_fresh, delta = _Games("tune-fresh", settings.seed), 0, 1 - settings.confidence
+        warnings: list[str] = []
+        for rule in self.to_test():
+            while not rule.is_certified and (done := 0 if rule.fresh is None else len(rule.fresh)) < settings.max_episodes:
+                n_next = min(done + max(_BATCH, vector.n_envs), settings.max_episodes)
+                n_fresh = max(n_fresh, n_next)
+                rule.fresh = fresh.play(vector, rule.name, self.student, rule.commitment, n_next)
+                kept = fresh.play(vector, "teacher", of.teacher, 1, n_next)[:, 0]
+                scale.check(np.concatenate([rule.fresh[:, 0], kept]), vector.env_id)
+                differences = scale.differences(rule.fresh[:, 0], kept, settings.retain)
+                worst = scale.worst(settings.retain)
+                rule.is_certified = certain_after(differences, worst, delta, bounded=scale.is_bounded) is not None
+                on_progress(Progress(f"testing {rule.commitment}", n_next, settings.max_episodes, "episodes"))
+                error = differences.std() / math.sqrt(n_next)
+                if not rule.is_certified and n_next > _BATCH and differences.mean() < -2 * error:
+                    break
+            if not rule.is_certified:
+                break
+        theirs_fresh = fresh.play(vector, "teacher", of.teacher, 1, n_fresh)[:, 0]
+        if not scale.is_bounded and n_fresh:
+            low = min(float(rule.fresh[:, 0].min()) for rule in self.rules if rule.fresh is not None)
+            if low < scale.ends[0]:
+                warnings.append(
+                    f"a fresh episode returned {low:.6g}, worse than any before; --return-range states what can occur"
+                )
+        if self.look_seconds is None:
+            warnings.append("student and teacher run on different backends, so no policy time is compared")
+        candidates = tuple(_candidate(rule, of.theirs, theirs_fresh, scale, delta, self.look_seconds) for rule in self.rules)
+        certified = [index for index, each in enumerate(candidates) if each.is_certified]
+        return Tuning(
+            env_id=vector.env_id,
+            model=self.model,
+            teacher=of.teacher_name,
+            horizon=self.student.horizon,
+            retain=float(settings.retain),
+            confidence=float(settings.confidence),
+            zero=of.zero,
+            zero_is=of.zero_is,
+            return_range=(float(scale.ends[0]), float(scale.ends[1])),
+            is_bounded=scale.is_bounded,
+            teacher_return=float(theirs_fresh.mean()),
+            look_seconds=self.look_seconds,
+            fresh_episodes=n_fresh,
+            calibration_episodes=settings.calibration,
+            candidates=candidates,
+            chosen=min(certified, key=lambda index: candidates[index].looks_per_step, default=None),
+            warnings=(*warnings, *vector.remarks.lines()),
+        )
+
+
 def tune_planner(
     student: Planner,
     teacher: Planner,
@@ -339,80 +476,14 @@ def tune_planner(
     print. IncompatibleModelError if one of them does not fit, or the teacher collects no more than a random policy;
     SettingError if an episode's return is outside `settings.return_range`.
     """
-    for planner, name in ((student, model), (teacher, teacher_name)):
-        if action_space_of(planner) != vector.action_space:
-            raise IncompatibleModelError(f"{name} has {action_space_of(planner)}, {vector.env_id} has {vector.action_space}")
-    space, delta = vector.action_space, 1 - settings.confidence
-    games = _Games("tune-calibration", settings.seed, vector)
-    rules = [_Rule(commitment, np.zeros((0, 3))) for commitment in _rules(student, vector, settings.seed)]
+    calibration = Calibration(teacher, teacher_name, vector, settings)
+    prospect = calibration.judge(student, model, vector, is_timed=is_timed, on_progress=on_progress)
+    return prospect.certify(vector, on_progress=on_progress)
 
-    def report(stage: str, done: int, total: int, unit: str = "episodes") -> None:
-        on_progress(Progress(stage, done, total, unit))
 
-    # Calibration: the scale first, then every rule; those without hope are left out early.
-    n = settings.calibration
-    random = RandomPlanner(space, Streams(settings.seed).rng("tune-random"))
-    theirs = games.play("teacher", teacher, 1, n)[:, 0]
-    blind = games.play("random", random, 1, n)[:, 0]
-    zero, zero_is = _zero(settings, theirs, blind, teacher_name)
-    for count in (_FIRST, n):
-        for index, rule in enumerate(rules):
-            report(f"calibrating, {count} episodes each", index, len(rules), "rules")
-            if count == _FIRST or _has_hope(rule.calibrated[:, 0], theirs, zero, settings):
-                rule.calibrated = games.play(rule.name, student, rule.commitment, count)
-    seen = np.concatenate([theirs, blind, *(rule.calibrated[:, 0] for rule in rules)])
-    ends = (float(seen.min()), float(seen.max())) if settings.return_range is None else settings.return_range
-    scale = _Scale(zero, ends, settings.return_range is not None)
-    scale.check(seen, vector.env_id)
-
-    # Fresh episodes: the test.
-    fresh, n_fresh, warnings = _Games("tune-fresh", settings.seed, vector), 0, []
-    for rule in _sequence(rules, theirs, scale, settings):
-        while not rule.is_certified and (done := 0 if rule.fresh is None else len(rule.fresh)) < settings.max_episodes:
-            n_next = min(done + max(_BATCH, vector.n_envs), settings.max_episodes)
-            n_fresh = max(n_fresh, n_next)
-            rule.fresh = fresh.play(rule.name, student, rule.commitment, n_next)
-            kept = fresh.play("teacher", teacher, 1, n_next)[:, 0]
-            scale.check(np.concatenate([rule.fresh[:, 0], kept]), vector.env_id)
-            differences = scale.differences(rule.fresh[:, 0], kept, settings.retain)
-            worst = scale.worst(settings.retain)
-            rule.is_certified = certain_after(differences, worst, delta, bounded=scale.is_bounded) is not None
-            report(f"testing {rule.commitment}", n_next, settings.max_episodes)
-            if not rule.is_certified and n_next > _BATCH and differences.mean() < -2 * differences.std() / math.sqrt(n_next):
-                break
-        if not rule.is_certified:
-            break
-    theirs_fresh = fresh.play("teacher", teacher, 1, n_fresh)[:, 0]
-    if not scale.is_bounded and n_fresh:
-        low = min(float(rule.fresh[:, 0].min()) for rule in rules if rule.fresh is not None)
-        if low < ends[0]:
-            warnings.append(
-                f"a fresh episode returned {low:.6g}, worse than any before; --return-range states what can occur"
-            )
-    seconds = _look_seconds(student, teacher, vector, settings.seed) if is_timed else None
-    if seconds is None:
-        warnings.append("student and teacher run on different backends, so no policy time is compared")
-    candidates = tuple(_candidate(rule, theirs, theirs_fresh, scale, delta, seconds) for rule in rules)
-    certified = [index for index, each in enumerate(candidates) if each.is_certified]
-    return Tuning(
-        env_id=vector.env_id,
-        model=model,
-        teacher=teacher_name,
-        horizon=student.horizon,
-        retain=float(settings.retain),
-        confidence=float(settings.confidence),
-        zero=zero,
-        zero_is=zero_is,
-        return_range=(float(ends[0]), float(ends[1])),
-        is_bounded=scale.is_bounded,
-        teacher_return=float(theirs_fresh.mean()),
-        look_seconds=seconds,
-        fresh_episodes=n_fresh,
-        calibration_episodes=n,
-        candidates=candidates,
-        chosen=min(certified, key=lambda index: candidates[index].looks_per_step, default=None),
-        warnings=(*warnings, *vector.remarks.lines()),
-    )
+def _check_actions(planner: Planner, name: str, vector: VectorSplit) -> None:
+    if action_space_of(planner) != vector.action_space:
+        raise IncompatibleModelError(f"{name} has {action_space_of(planner)}, {vector.env_id} has {vector.action_space}")
 
 
 def _rules(student: Planner, vector: VectorSplit, seed: int) -> Iterator[FixedCommitment | ConfidentCommitment]:
@@ -498,27 +569,6 @@ def _has_hope(mine: Numbers, theirs: Numbers, zero: float, settings: TuneSetting
     """Whether the first episodes leave it open that enough is kept."""
     differences = mine - settings.retain * theirs[: len(mine)] - (1 - settings.retain) * zero
     return bool(differences.mean() + 3 * differences.std() / math.sqrt(len(mine)) >= 0)
-
-
-def _sequence(rules: Sequence[_Rule], theirs: Numbers, scale: _Scale, settings: TuneSettings) -> list[_Rule]:
-    """The rules to test, from the safest to the boldest; the one that kept most if none is promising."""
-
-    def needed(rule: _Rule) -> float:
-        """Roughly the episodes that a certificate takes, if half a total failure had been seen too."""
-        differences = scale.differences(rule.calibrated[:, 0], theirs[: len(rule.calibrated)], settings.retain)
-        worst, n = scale.worst(settings.retain), len(differences)
-        mean = (differences.sum() - worst / 2) / (n + 0.5)
-        bits = -math.log(1 - settings.confidence)
-        return math.inf if mean <= 0 else bits * (worst / mean + 2 * float(differences.var()) / mean**2)
-
-    promising = [rule for rule in rules if needed(rule) <= settings.max_episodes]
-    if not promising:
-        promising = [max(rules, key=lambda rule: scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)]))]
-    chosen: list[_Rule] = []
-    for rule in sorted(promising, key=lambda rule: rule.looks):
-        if not chosen or rule.looks >= _APART * chosen[-1].looks:
-            chosen.append(rule)
-    return chosen[:_TESTED][::-1]
 
 
 _APART = 1.4
