@@ -32,7 +32,8 @@ Errors of several functions, `UsageError`s all but the last:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,7 @@ from phr.distil.config import SIDE_BY_SIDE
 from phr.distil.losses import losses_for
 from phr.distil.presets import fresh_trunk, further_config, student_config, teacher_config
 from phr.distil.runs import Distillation
+from phr.distil.search import search
 from phr.envs.registry import make_env, with_option
 from phr.errors import HorizonError, IncompatibleModelError, PhrError, SettingError, UnknownModelError, UsageError
 from phr.evaluation.episodes import StartsResult, distinct_starts, make_vector, play_all_starts
@@ -56,7 +58,7 @@ from phr.manifest import Manifest
 from phr.networks.trunks import TrunkConfig, torch_threads
 from phr.plan import Planner
 from phr.progress import OnProgress, Progress, silent
-from phr.settings import check_whole
+from phr.settings import check_number, check_whole
 from phr.storage.model import Model, annotated, load_model
 from phr.teachers.foreign import Actor, Reading
 from phr.teachers.normalization import read_vecnormalize
@@ -114,7 +116,9 @@ def train_teacher(
 def distill(
     teacher: Any = None,
     *,
-    horizon: int,
+    horizon: int = 8,
+    retain: float | None = None,
+    budget: float = 30.0,
     out: str | Path | None = None,
     env_id: str | None = None,
     seed: int = 0,
@@ -138,6 +142,9 @@ def distill(
             or a torch module, a function from observations to logits or actions, or a planner. None learns from
             `experience` alone, from its actions.
         horizon: Actions to predict from one look.
+        retain: Share of the teacher's return to keep: several students are distilled as long as that buys time, and the best
+            is certified (`phr.distil.search`, and `tune`); its notes hold `tuned` and `attempts`. None distils one student.
+        budget: Minutes after which no further student is begun; the first always is.
         seed: Seed of starts and batches.
         resume: Continue an unfinished run. Like `experience` it requires a teacher with an identity: a bare function, or a
             planner that holds more than arrays and modules, must have an attribute `identity`.
@@ -171,11 +178,24 @@ def distill(
                 )
             if str(experience).startswith(MINARI_PREFIX):
                 raise UsageError(f"{experience} was not recorded from this teacher; leave TEACHER out to learn from it")
-            job = replace(
-                _from_teacher(actor, horizon, {"seed": seed, **settings}),
-                read_episodes=None if experience is None else partial(load_logged, experience),
-                save_episodes_to=None if save_experience is None else Path(save_experience),
-            )
+            read = None if experience is None else partial(load_logged, experience)
+            save = None if save_experience is None else Path(save_experience)
+
+            def job_with(further: Mapping[str, Any]) -> Distillation:
+                made = _from_teacher(actor, horizon, {"seed": seed, **settings, **further})
+                return replace(made, read_episodes=read, save_episodes_to=save)
+
+            job = job_with({})
+        if retain is not None:
+            wanted = TuneSettings(retain=retain, seed=seed)
+            if teacher is None or save_experience is not None:
+                why = "save_experience keeps those of one" if teacher else "recorded episodes alone have no teacher"
+                raise SettingError(f"retain distils several students and compares each with the teacher: {why}")
+            check_number("budget", budget, "be a positive number of minutes", lambda minutes: 0 < minutes < math.inf)
+            return search(
+                job_with, wanted, given=settings, budget=budget, directory=None if out is None else Path(out),
+                resume=resume, is_timed=actor.backend in ("torch", "search", "python"), on_progress=on_progress, say=say,
+            )  # fmt: skip
         if curve_episodes:
             check_whole("curve_episodes", curve_episodes, 2)
         directory = None if out is None else Path(out)

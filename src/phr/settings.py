@@ -8,7 +8,7 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
@@ -83,6 +83,13 @@ def given_settings(kind: type[Any], overrides: Mapping[str, Any]) -> dict[str, A
             near = difflib.get_close_matches(name, names, n=1)
             raise SettingError(f"there is no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     return {name: value for name, value in overrides.items() if value is not None}
+
+
+def check_number(name: str, value: Any, must: str, holds: Callable[[float], bool]) -> None:
+    """Raise SettingError, which ends "must …", unless it is a number, and one of those that `holds` accepts."""
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not is_number or not holds(float(value)):
+        raise SettingError(f"{name} must {must}, got {value!r}")
 
 
 def check_settings(config: Any) -> None:

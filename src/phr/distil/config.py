@@ -36,7 +36,7 @@ SIDE_BY_SIDE = 64
 class PHRConfig:
     """Settings of stage 2."""
 
-    horizon: Count
+    horizon: Count = 8
     """n: actions predicted from one look."""
     loss: PlanLoss = "cross_entropy"
     """How a student row is compared with a teacher row; continuous actions with `squared` or `gaussian`."""

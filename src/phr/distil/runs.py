@@ -131,7 +131,7 @@ class Distillation:
             BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
         """
         logged = None if self.read_episodes is None else self.read_episodes()
-        settings = self._run_settings(logged)
+        settings = self.run_settings(logged)
         run = None if directory is None else RunDirectory(directory, settings, resume=resume)
         from_file = self.teacher is None and logged is not None and logged.env_id_from_file
         if run is not None and run.is_complete:
@@ -166,7 +166,7 @@ class Distillation:
             say(line)
         return replace(model, env_id_from_file=True) if from_file else model
 
-    def _run_settings(self, logged: Logged | None) -> dict[str, Any]:
+    def run_settings(self, logged: Logged | None = None) -> dict[str, Any]:
         """Return what makes a run the same run, after a check of the recorded episodes."""
         settings = {"command": "distill", "env_id": self.env_id, "settings": said_settings(self.config)}
         if self.teacher is not None:

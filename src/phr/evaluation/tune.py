@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from phr.evaluation.episodes import play_episodes
 from phr.plan import NetworkPlan, Planner, ask
 from phr.progress import OnProgress, Progress, silent
 from phr.seeding import Streams
-from phr.settings import check_whole, no_type_check
+from phr.settings import check_number, check_whole, no_type_check
 
 __all__ = ["Candidate", "Curve", "TuneSettings", "Tuning", "measure_curve", "tune_planner"]
 
@@ -68,23 +68,17 @@ class TuneSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_number("retain", self.retain, "be a number above 0 and at most 1", lambda value: 0 < value <= 1)
-        _check_number("confidence", self.confidence, "be a number between 0 and 1", lambda value: 0 < value < 1)
+        check_number("retain", self.retain, "be a number above 0 and at most 1", lambda value: 0 < value <= 1)
+        check_number("confidence", self.confidence, "be a number between 0 and 1", lambda value: 0 < value < 1)
         check_whole("max_episodes", self.max_episodes, 1)
         check_whole("calibration", self.calibration, _FIRST)
         if self.zero is not None:
-            _check_number("zero", self.zero, "be a finite number", math.isfinite)
+            check_number("zero", self.zero, "be a finite number", math.isfinite)
         if self.return_range is not None:
             low, high = self.return_range
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise SettingError(f"return_range needs two finite numbers, low < high, got {low}:{high}")
         Streams(self.seed)
-
-
-def _check_number(name: str, value: Any, must: str, holds: Callable[[float], bool]) -> None:
-    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not is_number or not holds(float(value)):
-        raise SettingError(f"{name} must {must}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +199,8 @@ class Tuning:
         """What goes into a model's notes beside the certified rule."""
         names = ("teacher", "retain", "confidence", "zero", "zero_is", "return_range", "is_bounded", "teacher_return")
         chosen = None if self.choice is None else {**vars(self.choice), "rule": self.choice.name}
-        return {**{name: getattr(self, name) for name in names}, "chosen": chosen, "verdict": self.verdict}
+        said = {"chosen": chosen, "verdict": self.verdict, "warnings": list(self.warnings)}
+        return {name: getattr(self, name) for name in names} | said
 
 
 def _percent(share: float) -> str:
@@ -359,20 +354,31 @@ class Calibration:
         ends = (float(seen.min()), float(seen.max())) if settings.return_range is None else settings.return_range
         scale = _Scale(self.zero, ends, settings.return_range is not None)
         scale.check(seen, vector.env_id)
-        seconds = _look_seconds(student, self.teacher, vector, settings.seed) if is_timed else None
-        return Prospect(self, student, model, rules, scale, seconds)
+        seconds = _look_seconds(student, self.teacher, vector, settings.seed)
+        return Prospect(self, student, model, rules, scale, seconds, is_timed)
 
 
 @dataclass(eq=False)
 class Prospect:
-    """A student after its calibration; `look_seconds` of itself and the teacher, None if not measured."""
+    """A student after its calibration.
+
+    Attributes:
+        look_seconds: Time of one evaluation of the student, and of the teacher.
+        is_timed: Whether the two may be compared.
+    """
 
     calibration: Calibration
     student: Planner
     model: str
     rules: list[_Rule]
     scale: _Scale
-    look_seconds: tuple[float, float] | None
+    look_seconds: tuple[float, float]
+    is_timed: bool = True
+
+    @property
+    def keeps_whole_plans(self) -> bool:
+        """Whether whole plans may be certified: no rule looks less often."""
+        return FixedCommitment(self.student.horizon) in [rule.commitment for rule in self.promising()]
 
     @property
     def looks_per_step(self) -> float | None:
@@ -434,9 +440,10 @@ class Prospect:
                 warnings.append(
                     f"a fresh episode returned {low:.6g}, worse than any before; --return-range states what can occur"
                 )
-        if self.look_seconds is None:
+        seconds = self.look_seconds if self.is_timed else None
+        if seconds is None:
             warnings.append("student and teacher run on different backends, so no policy time is compared")
-        candidates = tuple(_candidate(rule, of.theirs, theirs_fresh, scale, delta, self.look_seconds) for rule in self.rules)
+        candidates = tuple(_candidate(rule, of.theirs, theirs_fresh, scale, delta, seconds) for rule in self.rules)
         certified = [index for index, each in enumerate(candidates) if each.is_certified]
         return Tuning(
             env_id=vector.env_id,
@@ -450,7 +457,7 @@ class Prospect:
             return_range=(float(scale.ends[0]), float(scale.ends[1])),
             is_bounded=scale.is_bounded,
             teacher_return=float(theirs_fresh.mean()),
-            look_seconds=self.look_seconds,
+            look_seconds=seconds,
             fresh_episodes=n_fresh,
             calibration_episodes=settings.calibration,
             candidates=candidates,
