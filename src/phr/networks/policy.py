@@ -160,11 +160,16 @@ class PlanNetwork(nn.Module):
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch horizon n_actions"]:
         """Return plan logits, or for `Continuous` its outputs (actions, log-spreads)."""
-        features = self.trunk(obs)
-        logits: Tensor = self.plan_head(features).unflatten(-1, (self.config.horizon, self.config.n_actions))
+        logits = self.plan_of(self.trunk(obs))
         if self.first_trunk is not None:
             logits = torch.cat([self._first_logits(self.first_trunk(obs)).unsqueeze(1), logits[:, 1:]], dim=1)
         return logits if self.scale is None else self.scale(logits)
+
+    def plan_of(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch horizon n_actions"]:
+        """Return what the heads make of the trunk's features, before continuous actions are scaled."""
+        outputs = nn.functional.linear(features, self.plan_head.weight, self.plan_head.bias)
+        plan: Tensor = outputs.unflatten(-1, (self.config.horizon, self.config.n_actions))
+        return plan
 
     def _first_logits(self, features: Tensor) -> Tensor:
         n_actions = self.config.n_actions
@@ -269,6 +274,8 @@ class TorchPlanner:
         self.action_space, self._sure = config.actions, (config.smoothing, config.temperature)
         self.obs_spec = ObservationSpec(config.obs_shape, np.dtype(obs_dtype), config.obs_scale)
         self._device = next(network.parameters()).device
+        is_plain = config.trunk.kind == "mlp" and network.first_trunk is None and self._device.type == "cpu"
+        self._in_numpy = is_plain and config.normalize
 
     def plan(self, obs: Any) -> NetworkPlan:
         """Evaluate the network once for observations `(batch, *obs_shape)`, checked by `ObservationSpec.check`.
@@ -276,8 +283,14 @@ class TorchPlanner:
         `InvalidDataError` if shape or number type differ, `NonFiniteError` if an observation or an output is not finite.
         """
         obs = self.obs_spec.check(obs)
+        network = self.network
         with torch.inference_mode():
-            logits = self.network(tensor_of(obs).to(self._device)).cpu().numpy()
+            if self._in_numpy and len(obs) == 1:
+                numbers = torch.from_numpy(network.trunk.normalized(obs))
+                outputs = network.plan_of(network.trunk.layers_of_numbers(numbers))
+                logits = (outputs if network.scale is None else network.scale(outputs)).numpy()
+            else:
+                logits = network(tensor_of(obs).to(self._device)).cpu().numpy()
         if not np.isfinite(logits).all():
             raise NonFiniteError("the network's output contains NaN or Inf")
         return self.action_space.plan(logits, *self._sure)
