@@ -6,7 +6,7 @@ github.com/automl/TempoRL.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -53,7 +53,7 @@ class CliffEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     observation has three planes of 0 and 1: the cliff, the goal, the agent. The registered ids end after 100 steps.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012  # as Gymnasium declares it
 
     def __init__(self, world: str = "Cliff", render_mode: str | None = None) -> None:
         cells = np.array([list(row) for row in CLIFF_MAPS[world]])
@@ -71,7 +71,7 @@ class CliffEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self._at = self._start
         return self._look(), {}
 
-    def step(self, action: np.int64) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64 | int) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
         """Move by one cell."""
         (rows, columns), (height, width) = MOVES[int(action)], self._planes.shape[1:]
         self._at = min(max(self._at[0] + rows, 0), height - 1), min(max(self._at[1] + columns, 0), width - 1)
@@ -83,7 +83,7 @@ class CliffEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         planes[AGENT][self._at] = 1
         return planes
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]  # Gymnasium allows any frame
+    def render(self) -> NDArray[np.uint8]:
         """A picture of 32 pixels a cell: cliff black, goal green, agent red."""
         cliff, goal, agent = self._look().astype(bool)
         picture = np.full((*cliff.shape, 3), 235, np.uint8)

@@ -131,6 +131,9 @@ class OraclePlanner:
         return CategoricalPlan.from_actions(paths, self.n_actions)
 
 
+_Cell = tuple[int, int]
+
+
 class CliffOracle:
     """Plans shortest paths in the worlds of `phr.envs.cliffs`; ties are broken by the order left, up, right, down."""
 
@@ -146,7 +149,7 @@ class CliffOracle:
         """Return the fewest actions from every cell that has a way to the goal, and the agent's cell."""
         if obs.ndim != 3 or len(obs) != 3 or obs[AGENT].sum() != 1:
             raise UnsolvableError(f"the oracle of the cliffs reads (cliff, goal, agent) planes, got shape {obs.shape}")
-        distance: dict[_Cell, int] = dict.fromkeys(map(tuple, np.argwhere(obs[GOAL]).tolist()), 0)
+        distance: dict[_Cell, int] = {(int(y), int(x)): 0 for y, x in np.argwhere(obs[GOAL])}
         queue = deque(distance)
         while queue:  # a move and its opposite undo each other, so backwards is as forwards
             y, x = queue.popleft()
@@ -180,9 +183,6 @@ class CliffOracle:
         """Shortest paths for observations `(batch, 3, height, width)`; for errors see `optimal_length`."""
         paths = np.array([self._path(one) for one in obs], np.int64).reshape(len(obs), self.horizon)
         return CategoricalPlan.from_actions(paths, self.n_actions)
-
-
-_Cell = tuple[int, int]
 
 
 def oracle_of(env: SplitEnv, horizon: int = 1) -> OraclePlanner | CliffOracle | None:

@@ -53,7 +53,7 @@ def _draw(found: phr.Tuning, theme: Theme) -> Figure:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _position: f"{value:.3g}")
     axes.minorticks_off()
-    shares = [100 * each.share for each in (*found.candidates, *found.baselines)]
+    shares = [100 * each.share for each in found.candidates] + [100 * each.share for each in found.baselines]
     low, high = max(min(*shares, 100 * found.retain) - 2, -10), max(100, *shares)
     axes.set_ylim(low, high + max(1, 0.1 * (high - low)))  # the names of the points need room
     axes.yaxis.set_major_formatter(lambda value, _position: f"{value:.4g} %")
