@@ -42,7 +42,7 @@ SCHEDULES: dict[str, Schedule] = {
 class Arguments:
     episodes: int = 10_000
     """Training episodes of each agent."""
-    seeds: int = 10
+    seeds: int = 3
     """Agents trained for each world, schedule and longest repetition."""
     max_repeat: tuple[int, ...] = (7, 10)
     """Longest repetitions; the paper's are 7, and 10 is the longest that a 6×10 grid can need."""
@@ -108,7 +108,8 @@ class TempoRL:
         """An index at random with probability epsilon, else one of the best."""
         if self.rng.random() < epsilon:
             return int(self.rng.integers(len(values)))
-        return int(self.rng.choice(np.flatnonzero(values == values.max())))
+        best = np.flatnonzero(values == values.max())
+        return int(best[0] if len(best) == 1 else best[self.rng.integers(len(best))])
 
     def train_episode(self, epsilon: float) -> None:
         """Play one episode and learn from it, step by step."""
