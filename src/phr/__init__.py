@@ -75,7 +75,10 @@ def __dir__() -> list[str]:
 if importlib.util.find_spec("gymnasium") is not None:
     from gymnasium import register, registry
 
-    from phr.envs import FOUR_ROOMS_ID
+    from phr.envs import CLIFF_IDS, FOUR_ROOMS_ID
 
     if FOUR_ROOMS_ID not in registry:
         register(FOUR_ROOMS_ID, entry_point="phr.envs.four_rooms:FourRoomsEnv")
+    for _id, _world in CLIFF_IDS.items():
+        if _id not in registry:
+            register(_id, entry_point="phr.envs.cliffs:CliffEnv", kwargs={"world": _world}, max_episode_steps=100)

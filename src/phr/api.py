@@ -305,6 +305,8 @@ def tune(
     backend: Backend | None = None,
     activation: str | None = None,
     normalize: str | Path | None = None,
+    baseline: Any = None,
+    repeat: bool = True,
     write: bool = True,
     threads: int = 1,
     on_progress: OnProgress = silent,
@@ -331,6 +333,8 @@ def tune(
         n_envs: Environments played side by side.
         backend: What computes a network's plans: `torch` by default, or `onnx`.
         activation: Of the teacher, like `normalize`.
+        baseline: Another policy to compare with, such as a smaller network; it looks at every step, and is not certified.
+        repeat: Play the teacher's action repeated n times as a baseline; it is not certified either.
         write: Write the certified rule into the model's folder or file.
 
     Raises:
@@ -348,8 +352,9 @@ def tune(
         theirs = resolve(teacher, env_id=student.env_id, reading=Reading(activation=activation, normalize=normalize))
         if theirs.model is not None and student.backend == "onnx":
             theirs = resolve(teacher, env_id=student.env_id, backend="onnx")
+        beside = [] if baseline is None else [resolve(baseline, env_id=student.env_id, backend=backend)]
         with make_env(student.env_id) as env:
-            for each in (student, theirs):
+            for each in (student, theirs, *beside):
                 check_fits(each.planner, env)
         with make_vector(student.env_id, n_envs) as vector:
             found = tune_planner(
@@ -360,6 +365,8 @@ def tune(
                 model=student.reference,
                 teacher_name=theirs.reference,
                 is_timed=student.backend == theirs.backend or theirs.backend in ("search", "python"),
+                repeat=repeat,
+                baseline=(beside[0].reference, beside[0].planner) if beside else None,
                 on_progress=on_progress,
             )
         if found.choice is None:

@@ -166,6 +166,10 @@ class Tune:
     """What computes a network's plans: torch (default), or onnx, which an exported file always runs on."""
     activation: Activation = None
     normalize: Normalize = None
+    baseline: Annotated[str | None, word("MODEL")] = None
+    """Another policy to compare with, such as a smaller student; it looks at every step, and is not certified."""
+    no_repeat: Flag = False
+    """Leave out the baseline that repeats the teacher's action."""
     seed: Seed = 0
     no_write: Flag = False
     """Leave the model as it is."""
@@ -180,9 +184,10 @@ class Tune:
         """Tune, print the table, draw, write."""
         for target in (self.figure, self.json):
             check_file_target(target)
-        words = {name: value for name, value in vars(self).items() if name not in ("no_write", "figure", "json")}
+        not_words = ("no_write", "no_repeat", "figure", "json")
+        words = {name: value for name, value in vars(self).items() if name not in not_words}
         with ProgressBar() as bar:
-            found = phr.tune(**words, write=not self.no_write, on_progress=bar)
+            found = phr.tune(**words, repeat=not self.no_repeat, write=not self.no_write, on_progress=bar)
         if self.json is not None:
             write_json(self.json, found.to_json())
             say(f"written to {self.json}")

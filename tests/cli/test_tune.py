@@ -43,11 +43,27 @@ def test_the_rule_is_written_with_its_evidence_and_obeyed(phr: Phr, tmp_path: Pa
     told = json.loads((tmp_path / "t.json").read_text())
     assert told["verdict"] == verdict
     assert told["candidates"][told["chosen"]]["commitment"] == 4
+    assert [each["n"] for each in told["baselines"]] == [1, 2, 3, 4]
+    assert (told["best_repeat"], told["fas"], told["fas_lengths"]) == (4, 1.0, [1, 4])
+    assert told["budgets"][0]["rule"] == "n = 4"
     manifest = load_model(student).manifest
     assert manifest.commitment == 4
     assert manifest.notes["tuned"]["verdict"] == verdict
     assert manifest.notes["tuned"]["teacher"] == str(teacher)
     assert manifest.notes["loss"] == corridor_student().manifest.notes["loss"], "the other notes stay"
+
+
+def test_a_small_network_stands_beside_it_and_repeats_may_be_left_out(
+    phr: Phr, tmp_path: Path, student: Path, teacher: Path
+) -> None:
+    figure, file = tmp_path / "t.png", tmp_path / "t.json"
+    words = ("--baseline", student, "--no-repeat", "--no-write", "--figure", figure, "--json", file)
+    outcome = phr("tune", student, "--teacher", teacher, *FEW, *words)
+    assert (outcome.code, outcome.err) == (0, "")
+    told = json.loads(file.read_text())
+    assert [(each["name"], each["n"], each["share"]) for each in told["baselines"]] == [(str(student), 1, 1.0)]
+    assert (told["best_repeat"], told["repeat_fas"]) == (None, None)
+    assert figure.stat().st_size > 10_000
 
 
 def test_an_exported_file_takes_the_rule_too(phr: Phr, tmp_path: Path, teacher: Path) -> None:

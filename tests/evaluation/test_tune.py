@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.promise import ERRORS, HORIZON, LENGTH, N_ACTIONS, Planned, Toy
+from benchmarks.promise import ERRORS, HORIZON, LENGTH, N_ACTIONS, Follow, Planned, Toy
 from phr.acting.commitment import ConfidentCommitment, FixedCommitment, resolve_commitment
 from phr.actions import Continuous, Discrete
-from phr.envs.vector import VectorSplit
+from phr.envs.vector import Start, VectorSplit
 from phr.errors import IncompatibleModelError, SettingError
-from phr.evaluation.episodes import make_vector
-from phr.evaluation.tune import RandomPlanner, TuneSettings, Tuning, tune_planner
+from phr.evaluation.baselines import GreedyRepeat, play_repeats
+from phr.evaluation.episodes import make_vector, play_episodes
+from phr.evaluation.tune import RandomPlanner, TuneSettings, Tuning, _Scale, tune_planner
 from phr.plan import CategoricalPlan, Planner
+from phr.seeding import Streams
+from tests.helpers import RIGHT as EAST
+from tests.helpers import TablePlanner
+from tests.trained import CORRIDOR
 
 gymnasium.register("TestFollow-v0", "benchmarks.promise:Follow")
 gymnasium.register("TestNoisyFollow-v0", "benchmarks.promise:Follow", kwargs={"noise": 0.05})
@@ -203,3 +208,142 @@ def test_a_manifests_threshold_is_a_rule() -> None:
     for wrong in ({}, {"threshold": 2.0}, {"limit": 0.5}, {"threshold": 0.5, "n": 2}):
         with pytest.raises(SettingError):
             resolve_commitment(wrong, 4)
+
+
+def by_hand(seed: int, n: int) -> tuple[float, int, int]:
+    """Return, steps and looks of the right action repeated n times, without any of phr's loops."""
+    env = gymnasium.make("TestFollow-v0")
+    shown, _ = env.reset(seed=seed)
+    total, steps, looks, ended = 0.0, 0, 0, False
+    while not ended:
+        looks, action = looks + 1, np.int64(shown[0])
+        for _ in range(n):
+            shown, reward, ended, _, _ = env.step(action)
+            total, steps = total + float(reward), steps + 1
+            if ended:
+                break
+    env.close()
+    return total, steps, looks
+
+
+@pytest.mark.parametrize("retain", [0.9, 0.01])
+def test_action_repeat_is_a_loop_by_hand_from_the_calibrations_starts(vector: VectorSplit, retain: float) -> None:
+    found = tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector, retain=retain)
+    assert [each.n for each in found.baselines] == [1, 2, 3, 4, 5, 6, 7, 8]
+    for each in found.baselines:
+        # One right action in n, and the others by chance: without hope of .9 after 25 episodes.
+        assert each.episodes == (25 if retain == 0.9 and each.n > 1 else 50)
+        starts = [Streams(0).integer("tune-calibration", index) for index in range(each.episodes)]
+        returns, steps, looks = np.array([by_hand(start, each.n) for start in starts]).T
+        assert each.return_mean == pytest.approx(returns.mean(), abs=1e-6)
+        assert each.share == pytest.approx(returns.mean(), abs=1e-6)
+        assert each.looks_per_episode == looks.mean()
+        assert each.looks_per_step == looks.sum() / steps.sum()
+        assert each.time_saved == 1 / each.looks_per_step
+    best = found.best_repeat
+    assert best is not None
+    assert best.n == (1 if retain == 0.9 else 8)
+
+
+def test_nothing_of_the_certificate_depends_on_baselines() -> None:
+    """Also where rewards are disturbed by noise that no seed repeats, and policies draw from generators of their own."""
+    found = []
+    for words in ({}, {"repeat": False}, {"repeat": False, "baseline": ("small", Planned((0.2,), 5))}):
+        Follow.n_made = 0
+        with make_vector("TestNoisyFollow-v0", 32) as vector:
+            settings = TuneSettings(retain=0.85, calibration=50, max_episodes=300)
+            names: dict[str, Any] = {"model": "student", "teacher_name": "teacher", "is_timed": False}
+            student, teacher = Planned(ERRORS, 0), Planned((0.02,), 1)
+            found.append(tune_planner(student, teacher, vector, settings, **names, **words))
+    first, *others = found
+    assert [len(each.baselines) for each in found] == [8, 0, 1]
+    assert first.choice is not None
+    for other in others:
+        assert replace(other, baselines=(), repeat_fas=None) == replace(first, baselines=(), repeat_fas=None)
+        assert other.verdict == first.verdict
+        assert other.evidence() == first.evidence()
+
+
+def test_where_repeating_is_right_it_looks_as_seldom_as_the_student() -> None:
+    plans = TablePlanner.of_actions([[EAST] * 4] * 5, 2)
+    with make_vector(CORRIDOR, 8) as vector:
+        found = tune(plans, TablePlanner.of_actions([[EAST]] * 5, 2), vector, calibration=25, max_episodes=100)
+    best = found.best_repeat
+    assert best is not None
+    assert (best.n, best.share, best.looks_per_episode, best.time_saved) == (4, 1.0, 1.0, 4.0)
+    assert "best action repeat that keeps 90 %: n = 4, 4.0 × fewer looks" in str(found)
+    assert (found.fas, found.repeat_fas, found.fas_lengths) == (1.0, 1.0, (1, 4))
+
+
+def test_the_frequency_averaged_score_and_the_budgets_by_hand(vector: VectorSplit) -> None:
+    found = tune(Planned((0.0,) * HORIZON, 0), Planned(RIGHT, 0), vector)
+    assert (found.fas, found.fas_lengths) == (1.0, (1, 4, 8))
+    starts = [Start(Streams(0).integer("tune-calibration", index)) for index in range(50)]
+    blind = RandomPlanner(Discrete(N_ACTIONS), Streams(0).rng("tune-random"))
+    zero = play_episodes(blind, vector, starts).returns.mean()
+    repeated = [each.return_mean for each in found.baselines if each.n in (1, 4, 8)]
+    assert found.repeat_fas == pytest.approx(np.mean([(each - zero) / (1 - zero) for each in repeated]))
+    assert [(each.looks, each.rule, each.share) for each in found.budgets] == [
+        (2, "n = 8", 1.0), (4, "n = 8", 1.0), (8, "n = 8", 1.0), (16, "n = 8", 1.0),
+    ]  # fmt: skip
+    for budget in found.budgets:
+        within = [each for each in found.baselines if each.looks_per_episode <= budget.looks]
+        assert budget.repeat_share == max(each.share for each in within)
+    assert found.budgets[-1].repeat == "action repeat 1"
+
+
+def test_a_small_network_is_a_row_that_looks_at_every_step(vector: VectorSplit) -> None:
+    settings = TuneSettings(retain=0.9, calibration=50, max_episodes=100)
+    small = ("runs/small", Planned((0.1, 0.9), 3))
+    found = tune_planner(
+        Planned(ERRORS, 0), Planned(RIGHT, 0), vector, settings, model="m", teacher_name="t", baseline=small
+    )
+    row = found.baselines[-1]
+    assert (row.name, row.is_repeat, row.looks_per_step, row.episodes) == ("runs/small", False, 1.0, 50)
+    assert row.share == pytest.approx(0.9, abs=0.05)
+    assert row.time_saved is not None
+    assert "runs/small" in str(found)
+    assert found.best_repeat is not None
+
+
+def test_a_small_network_of_other_actions_is_refused(vector: VectorSplit) -> None:
+    other = Planned(RIGHT, 0)
+    other.action_space = Discrete(3)
+    with pytest.raises(IncompatibleModelError, match="runs/small has 3 actions"):
+        tune_planner(
+            Planned(ERRORS, 0), Planned(RIGHT, 0), vector, TuneSettings(), model="m", teacher_name="t",
+            baseline=("runs/small", other),
+        )  # fmt: skip
+
+
+def test_repeating_needs_no_logits() -> None:
+    class Bare:
+        horizon, n_actions = 2, 3
+
+        def plan(self, obs: NDArray[Any]) -> Any:
+            class Plan:
+                def mode(self) -> Any:
+                    return np.array([[2, 0]] * len(obs))
+
+            return Plan()
+
+    assert GreedyRepeat(Bare(), 3).plan(np.zeros((2, 1))).mode().tolist() == [[2, 2, 2]] * 2
+
+
+def test_repeats_without_hope_play_no_more() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def play(name: str, _planner: Planner, n: int, count: int) -> Any:
+        asked.append((name, count))
+        return np.full((count, 3), float(n))
+
+    plans = TablePlanner.of_actions([[0]], 2)
+    played = play_repeats(plans, (1, 2, 3), play, (25, 100), lambda mine: bool(mine.mean() < 3))
+    assert {n: len(each) for n, each in played.items()} == {1: 100, 2: 100, 3: 25}
+    assert asked == [("teacher", 25), ("teacher", 100), ("repeat 2", 25), ("repeat 2", 100), ("repeat 3", 25)]
+
+
+def test_returns_outside_a_stated_range_are_found() -> None:
+    returns = np.array([-1.0, 0.0, 2.0])
+    assert _Scale(0.0, (0.0, 1.0), is_bounded=True).outside(returns).tolist() == [-1.0, 2.0]
+    assert not len(_Scale(0.0, (0.0, 1.0), is_bounded=False).outside(returns))

@@ -4,15 +4,18 @@ First every rule plays the same calibration episodes; they choose which rules ar
 the boldest. Then fresh episodes test one rule after another, until one fails (*fixed-sequence testing*: Angelopoulos et al.
 2021, arXiv:2110.01052, section 2): the probability that any rule is certified wrongly is at most 1 − confidence. A rule and
 the teacher play from the same starts, and the test stops as soon as the answer is certain (`phr.evaluation.certify`).
+
+Last, baselines play the calibration episodes (`phr.evaluation.baselines`). They choose nothing and certify nothing.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +24,8 @@ from phr.acting.commitment import AnyCommitment, ConfidentCommitment, FixedCommi
 from phr.actions import ActionSpace, action_space_of
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import IncompatibleModelError, SettingError
-from phr.evaluation.certify import Numbers, certain_after
+from phr.evaluation.baselines import FREQUENCIES, Baseline, Budget, Numbers, frequency_averaged_score, play_repeats
+from phr.evaluation.certify import certain_after
 from phr.evaluation.episodes import play_episodes
 from phr.plan import NetworkPlan, Planner, ask
 from phr.progress import OnProgress, Progress, silent
@@ -87,6 +91,7 @@ class Candidate:
 
     Attributes:
         looks_per_step: Evaluations over steps.
+        looks_per_episode: Mean number of evaluations in an episode.
         share: (mean return − zero) / (the teacher's on the same starts − zero).
         certified_share: The greatest share that these episodes certify, with the confidence asked for, for this rule alone.
         time_saved: The teacher's policy time per step over the rule's; None where not measured.
@@ -96,6 +101,7 @@ class Candidate:
 
     commitment: int | dict[str, float]
     looks_per_step: float
+    looks_per_episode: float
     return_mean: float
     share: float
     certified_share: float
@@ -119,6 +125,9 @@ class Tuning:
         return_range: Least and greatest return of an episode; those seen unless `is_bounded`.
         look_seconds: Time of one evaluation of the student, and of the teacher; None where their backends differ.
         chosen: Index of the certified candidate with the fewest looks; None if none was certified.
+        baselines: What simpler policies kept in the calibration; none is certified.
+        fas: The student's frequency-averaged score over `fas_lengths` in the calibration; 0 is random play, 1 the teacher.
+        repeat_fas: The same of the teacher's repeated action; None if it was not played.
     """
 
     env_id: str
@@ -137,6 +146,10 @@ class Tuning:
     calibration_episodes: int
     candidates: tuple[Candidate, ...]
     chosen: int | None
+    fas: float
+    fas_lengths: tuple[int, ...]
+    repeat_fas: float | None = None
+    baselines: tuple[Baseline, ...] = ()
     warnings: tuple[str, ...] = ()
     student: Any = field(default=None, repr=False)
     """The model with the certified rule, where `phr.tune` was given a model."""
@@ -145,6 +158,31 @@ class Tuning:
     def choice(self) -> Candidate | None:
         """The certified candidate with the fewest looks."""
         return None if self.chosen is None else self.candidates[self.chosen]
+
+    @property
+    def best_repeat(self) -> Baseline | None:
+        """The action repeat with the fewest looks that kept the share asked for, as observed; None if none was played."""
+        kept = [each for each in self.baselines if each.is_repeat and each.share >= self.retain]
+        return min(kept, key=lambda each: each.looks_per_step, default=None)
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The best observed return with at most 1, 2, 4, … looks an episode, on average."""
+        found, looks = list[Budget](), 1
+        repeats = [each for each in self.baselines if each.is_repeat]
+        while looks < 2 * max(each.looks_per_episode for each in self.candidates):
+            best = _best_within(looks, self.candidates)
+            repeat = _best_within(looks, repeats)
+            if best is not None:
+                found.append(
+                    Budget(
+                        looks=looks, rule=best.name, share=best.share, return_mean=best.return_mean,
+                        repeat=None if repeat is None else repeat.name,
+                        repeat_share=None if repeat is None else repeat.share,
+                    )
+                )  # fmt: skip
+            looks *= 2
+        return tuple(found)
 
     @property
     def verdict(self) -> str:
@@ -186,14 +224,42 @@ class Tuning:
                 f"  {candidate.name:<18} {candidate.looks_per_step:>11.4f} {saved:>11} {_percent(candidate.share):>9} "
                 f"{_percent(candidate.certified_share):>10} {candidate.episodes:>9,}  {state}".rstrip()
             )
+        lines += self._baseline_lines()
         lines += ["", self.verdict, *(f"warning: {line}" for line in self.warnings)]
         return "\n".join(lines)
 
+    def _baseline_lines(self) -> list[str]:
+        """What is observed in the calibration only."""
+        lines = ["", "  observed only, in the calibration's episodes:"]
+        for each in self.baselines:
+            saved = "unknown" if each.time_saved is None else f"{each.time_saved:.2f} ×"
+            share = _percent(each.share)
+            lines.append(
+                f"  {each.name:<18} {each.looks_per_step:>11.4f} {saved:>11} {share:>9} {'':>10} {each.episodes:>9,}"
+            )
+        if (best := self.best_repeat) is not None:
+            fewer = "the teacher itself" if best.n == 1 else f"{1 / best.looks_per_step:.1f} × fewer looks"
+            lines.append(f"  best action repeat that keeps {_percent(self.retain)}: n = {best.n}, {fewer}")
+        over = ", ".join(map(str, self.fas_lengths))
+        repeated = "" if self.repeat_fas is None else f", of action repeat {self.repeat_fas:.3f}"
+        lines.append(f"  frequency-averaged score (n = {over}): {self.fas:.3f}{repeated}")
+        lines += ["", "  looks an episode  best rule              share  best action repeat     share"]
+        for budget in self.budgets:
+            repeat = "" if budget.repeat_share is None else f"{budget.repeat:<18} {_percent(budget.repeat_share):>9}"
+            lines.append(f"  at most {budget.looks:>8,}  {budget.rule:<18} {_percent(budget.share):>9}  {repeat}".rstrip())
+        return lines
+
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values, under the names of `phr tune --json`."""
-        values = {name: value for name, value in vars(self).items() if name not in ("candidates", "student")}
+        values = {name: value for name, value in vars(self).items() if name not in ("candidates", "baselines", "student")}
         rows = [{**vars(each), "rule": each.name} for each in self.candidates]
-        return {**values, "candidates": rows, "verdict": self.verdict}
+        best = None if self.best_repeat is None else self.best_repeat.n
+        observed = {
+            "baselines": [vars(each) for each in self.baselines],
+            "best_repeat": best,
+            "budgets": [vars(each) for each in self.budgets],
+        }
+        return {**values, "candidates": rows, **observed, "verdict": self.verdict}
 
     def evidence(self) -> dict[str, Any]:
         """What goes into a model's notes beside the certified rule."""
@@ -201,6 +267,15 @@ class Tuning:
         chosen = None if self.choice is None else {**vars(self.choice), "rule": self.choice.name}
         said = {"chosen": chosen, "verdict": self.verdict, "warnings": list(self.warnings)}
         return {name: getattr(self, name) for name in names} | said
+
+
+_Rated = TypeVar("_Rated", Candidate, Baseline)
+
+
+def _best_within(looks: int, rules: Sequence[_Rated]) -> _Rated | None:
+    """The rule that kept the most of those with so many looks an episode, or fewer; of equals the one that looks least."""
+    within = [each for each in rules if each.looks_per_episode <= looks]
+    return max(within, key=lambda each: (each.share, -each.looks_per_episode), default=None)
 
 
 def _percent(share: float) -> str:
@@ -354,8 +429,41 @@ class Calibration:
         ends = (float(seen.min()), float(seen.max())) if settings.return_range is None else settings.return_range
         scale = _Scale(self.zero, ends, settings.return_range is not None)
         scale.check(seen, vector.env_id)
-        seconds = _look_seconds(student, self.teacher, vector, settings.seed)
-        return Prospect(self, student, model, rules, scale, seconds, is_timed)
+        mine, theirs = _look_seconds((student, self.teacher), vector, settings.seed)
+        return Prospect(self, student, model, rules, scale, (mine, theirs), is_timed)
+
+    def baselines(
+        self,
+        vector: VectorSplit,
+        lengths: Sequence[int],
+        baseline: tuple[str, Planner] | None,
+        scale: _Scale,
+        is_timed: bool,
+    ) -> tuple[tuple[Baseline, ...], dict[int, Numbers]]:
+        """What the teacher's action repeated n times, and the named policy, kept; also the former's episodes for each n."""
+        settings, n = self.settings, self.settings.calibration
+        played = play_repeats(
+            self.teacher,
+            lengths,
+            partial(self._games.play, vector),
+            (_FIRST, n),
+            lambda mine: _has_hope(mine, self.theirs, self.zero, settings),
+        )
+        rows = [_baseline(f"action repeat {k}", k, each, self.theirs, scale, None) for k, each in played.items()]
+        if baseline is not None:
+            name, planner = baseline
+            _check_actions(planner, name, vector)
+            taken = _look_seconds((planner, self.teacher), vector, settings.seed)
+            alone = self._games.play(vector, f"baseline: {name}", planner, 1, n)
+            rows.append(_baseline(name, 1, alone, self.theirs, scale, taken[1] / taken[0] if is_timed else None))
+        return tuple(rows), played
+
+    def score(self, by_n: Mapping[int, Numbers]) -> float:
+        """The frequency-averaged score of what each n gave, over those of `FREQUENCIES` among them."""
+        means = {n: float(by_n[n][:, 0].mean()) for n in FREQUENCIES if n in by_n}
+        return frequency_averaged_score(
+            means, random_return=float(self.blind.mean()), teacher_return=float(self.theirs.mean())
+        )
 
 
 @dataclass(eq=False)
@@ -412,8 +520,18 @@ class Prospect:
                 chosen.append(rule)
         return chosen[:_TESTED][::-1]
 
-    def certify(self, vector: VectorSplit, *, on_progress: OnProgress = silent) -> Tuning:
-        """Test the promising rules with fresh episodes; SettingError if a return is outside `settings.return_range`."""
+    def certify(
+        self,
+        vector: VectorSplit,
+        *,
+        repeat: bool = False,
+        baseline: tuple[str, Planner] | None = None,
+        on_progress: OnProgress = silent,
+    ) -> Tuning:
+        """Test the promising rules with fresh episodes, then play baselines: the repeated action, the named policy.
+
+        SettingError if a return is outside `settings.return_range`.
+        """
         of, settings, scale = self.calibration, self.calibration.settings, self.scale
         fresh, n_fresh, delta = _Games("tune-fresh", settings.seed), 0, 1 - settings.confidence
         warnings: list[str] = []
@@ -443,6 +561,13 @@ class Prospect:
         seconds = self.look_seconds if self.is_timed else None
         if seconds is None:
             warnings.append("student and teacher run on different backends, so no policy time is compared")
+        # Baselines, last: whatever they draw or return, the certificate has been decided.
+        lengths = _lengths(self.student.horizon) if repeat else []
+        baselines, by_n = of.baselines(vector, lengths, baseline, scale, self.is_timed)
+        outside = [each for each in by_n.values() if scale.outside(each[:, 0]).size]
+        if outside:
+            warnings.append(f"action repeat returned {scale.outside(outside[0][:, 0])[0]:.6g}, outside return_range")
+        fixed = {rule.commitment.n: rule.calibrated for rule in self.rules if isinstance(rule.commitment, FixedCommitment)}
         candidates = tuple(_candidate(rule, of.theirs, theirs_fresh, scale, delta, seconds) for rule in self.rules)
         certified = [index for index, each in enumerate(candidates) if each.is_certified]
         return Tuning(
@@ -462,6 +587,10 @@ class Prospect:
             calibration_episodes=settings.calibration,
             candidates=candidates,
             chosen=min(certified, key=lambda index: candidates[index].looks_per_step, default=None),
+            fas=of.score(fixed),
+            fas_lengths=tuple(n for n in FREQUENCIES if n in fixed),
+            repeat_fas=of.score(by_n) if by_n else None,
+            baselines=baselines,
             warnings=(*warnings, *vector.remarks.lines()),
         )
 
@@ -475,9 +604,14 @@ def tune_planner(
     model: str,
     teacher_name: str,
     is_timed: bool = True,
+    repeat: bool = True,
+    baseline: tuple[str, Planner] | None = None,
     on_progress: OnProgress = silent,
 ) -> Tuning:
     """Find the rule with the fewest looks that keeps `settings.retain` of the teacher's return.
+
+    Baselines are played afterwards: the teacher's action repeated, unless `repeat` is False, and the named policy
+    `baseline`, which looks at every step.
 
     Both act greedily in the environments of `vector`, whose autoreset must be `disabled`; `model` and `teacher_name` are to
     print. IncompatibleModelError if one of them does not fit, or the teacher collects no more than a random policy;
@@ -485,7 +619,7 @@ def tune_planner(
     """
     calibration = Calibration(teacher, teacher_name, vector, settings)
     prospect = calibration.judge(student, model, vector, is_timed=is_timed, on_progress=on_progress)
-    return prospect.certify(vector, on_progress=on_progress)
+    return prospect.certify(vector, repeat=repeat, baseline=baseline, on_progress=on_progress)
 
 
 def _check_actions(planner: Planner, name: str, vector: VectorSplit) -> None:
@@ -493,10 +627,15 @@ def _check_actions(planner: Planner, name: str, vector: VectorSplit) -> None:
         raise IncompatibleModelError(f"{name} has {action_space_of(planner)}, {vector.env_id} has {vector.action_space}")
 
 
+def _lengths(horizon: int) -> list[int]:
+    """The fixed numbers of actions per look that are tried."""
+    return sorted({n for n in LENGTHS if n < horizon} | {horizon})
+
+
 def _rules(student: Planner, vector: VectorSplit, seed: int) -> Iterator[FixedCommitment | ConfidentCommitment]:
     """All rules that a student can follow."""
     horizon = student.horizon
-    yield from (FixedCommitment(n) for n in sorted({n for n in LENGTHS if n < horizon} | {horizon}))
+    yield from (FixedCommitment(n) for n in _lengths(horizon))
     plan = ask(student, _one_observation(vector, seed))
     try:
         plan.confidence()
@@ -564,11 +703,17 @@ class _Scale:
                 share += step
         return round(share, 3)
 
+    def outside(self, returns: Numbers) -> Numbers:
+        """The returns outside a range that the user stated."""
+        low, high = self.ends
+        beyond: Numbers = returns[(returns < low) | (returns > high)]
+        return beyond if self.is_bounded else beyond[:0]
+
     def check(self, returns: Numbers, env_id: str) -> None:
         """Refuse a return outside a range that the user stated."""
         low, high = self.ends
-        outside = returns[(returns < low) | (returns > high)]
-        if self.is_bounded and len(outside):
+        outside = self.outside(returns)
+        if len(outside):
             raise SettingError(f"return_range is {low:g}:{high:g}, but an episode of {env_id} returned {outside[0]:.6g}")
 
 
@@ -591,6 +736,7 @@ def _candidate(
     return Candidate(
         commitment=rule.commitment.to_json(),
         looks_per_step=looks,
+        looks_per_episode=float(played[:, 2].mean()),
         return_mean=float(played[:, 0].mean()),
         share=scale.share(played[:, 0], teacher),
         certified_share=scale.certified_share(played[:, 0], teacher, delta),
@@ -601,20 +747,35 @@ def _candidate(
     )
 
 
+def _baseline(name: str, n: int, played: Numbers, theirs: Numbers, scale: _Scale, time_saved: float | None) -> Baseline:
+    """A row of the baselines; action repeat saves the teacher's own calls, so its time needs no clock."""
+    looks, is_repeat = float(played[:, 2].sum() / played[:, 1].sum()), name == f"action repeat {n}"
+    return Baseline(
+        name=name,
+        n=n,
+        is_repeat=is_repeat,
+        looks_per_step=looks,
+        looks_per_episode=float(played[:, 2].mean()),
+        return_mean=float(played[:, 0].mean()),
+        share=scale.share(played[:, 0], theirs[: len(played)]),
+        episodes=len(played),
+        time_saved=1 / looks if is_repeat else time_saved,
+    )
+
+
 _ROUNDS, _SECONDS = 100, 1.0
 
 
-def _look_seconds(student: Planner, teacher: Planner, vector: VectorSplit, seed: int) -> tuple[float, float]:
+def _look_seconds(planners: Sequence[Planner], vector: VectorSplit, seed: int) -> tuple[float, ...]:
     """Median time of one evaluation of each, in alternation, on one observation."""
     obs = _one_observation(vector, seed)
-    taken: tuple[list[float], list[float]] = ([], [])
+    taken: list[list[float]] = [[] for _ in planners]
     end = time.perf_counter() + _SECONDS
     for index in range(_ROUNDS + 3):
-        for planner, seconds in zip((student, teacher), taken, strict=True):
+        for planner, seconds in zip(planners, taken, strict=True):
             begin = time.perf_counter()
             ask(planner, obs.copy())
             seconds.append(time.perf_counter() - begin)
         if index > 3 and time.perf_counter() > end:
             break
-    mine, theirs = (float(np.median(seconds[3:])) for seconds in taken)
-    return mine, theirs
+    return tuple(float(np.median(seconds[3:])) for seconds in taken)
