@@ -235,7 +235,8 @@ class Finetuning:
 
     def _outputs(self, obs: Tensor) -> Tensor:
         with self.student.computing():
-            return self.network(obs).float()
+            outputs: Tensor = self.network(obs)
+        return outputs.float()
 
     @torch.no_grad()
     def _act(self, obs: NDArray[Any]) -> Tensor:
@@ -244,7 +245,7 @@ class Finetuning:
     def _values(self, obs: Tensor) -> Tensor:
         with self.student.computing():
             values: Tensor = self._critic.value_head(self._critic.trunk(obs))
-        return values.squeeze(-1).float()
+        return values.float().squeeze(-1)
 
     def _learn(self, played: Decisions) -> dict[str, float]:
         """Take `N_EPOCHS` epochs of PPO steps on the plans; return the mean losses.
