@@ -235,7 +235,7 @@ class Refinement(PHR):
     @property
     def done(self) -> bool:
         """Whether the last round has reached its end, or there is nothing (more) to refine."""
-        return bool(self.skipped) or self.is_enough or super().done
+        return bool(self.skipped) or self.is_enough or (super().done and self._n_ready == len(self._played))
 
     def progress(self) -> Progress:
         """Return the windows of the round in play, else the gradient steps."""
@@ -260,7 +260,8 @@ class Refinement(PHR):
         The first and the last step of a round also return the agreement. If no plan of the student ends within an episode,
         `skipped` is set and the training is done.
         """
-        if self.n_updates == self.config.n_updates + len(self._played) * self.config.refine_updates:
+        n_begun = len(self._played)
+        if n_begun < self.config.refine and self.n_updates == self.config.n_updates + n_begun * self.config.refine_updates:
             weights = network_tensors(self.network, prefix="")
             self._played.append({name: value.clone() for name, value in weights.items()})
         if self._n_ready < len(self._played):
@@ -295,9 +296,14 @@ class Refinement(PHR):
             self.close()
 
     def _is_enough(self, played: RefinementRound) -> bool:
-        """Judge once in a round, as soon as `_PROBE` windows are held out, or at its end; they are unseen in either case."""
+        """Judge the weights that play, once in a round: as soon as `_PROBE` windows are held out, or at its end.
+
+        The windows are unseen in either case. A round that is replayed after its training was judged before it.
+        """
         n = len(self.held_out)
         if self.config.refine_until >= 1 or played.is_judged or not n or (n < _PROBE and not played.done):
+            return False
+        if self.n_updates != self.config.n_updates + (played.number - 1) * self.config.refine_updates:
             return False
         played.is_judged = True
         return self.compare(self.held_out)[1] >= self.config.refine_until
