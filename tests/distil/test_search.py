@@ -12,13 +12,13 @@ import phr
 from benchmarks.promise import Planned
 from phr.distil.config import PHRConfig
 from phr.distil.runs import Distillation
-from phr.distil.search import ATTEMPTS, _effort, _ladder, _pays
+from phr.distil.search import ATTEMPTS, _Attempt, _effort, _ladder, _pays
 from phr.errors import IncompatibleModelError, OutputDirectoryError, SettingError
-from phr.evaluation.tune import RandomPlanner
+from phr.evaluation.tune import Prospect, RandomPlanner
 from phr.networks.trunks import TrunkConfig
 from phr.plan import NetworkPlan
 from phr.storage.model import Model, load_model
-from tests.trained import CORRIDOR, corridor_teacher
+from tests.trained import CORRIDOR, corridor_student, corridor_teacher
 
 gymnasium.register("TestShown-v0", "benchmarks.promise:Follow")
 FEW: dict[str, Any] = {"n_updates": 150, "batch_size": 64, "n_episodes": 64, "learning_rate": 3e-3, "prefix": (0, 4)}
@@ -83,6 +83,16 @@ def test_twice_the_updates_or_rounds_take_twice_as_long() -> None:
     config = PHRConfig(n_updates=100, refine=0)
     assert [_effort(each, config) for each in ({}, {"width": 64}, {"n_updates": 200}, {"n_updates": 50})] == [1, 1, 2, 1]
     assert _effort({"n_updates": 200, "refine": 12}, PHRConfig(n_updates=100, refine=3)) == 4
+
+
+@pytest.mark.parametrize(("looks", "whole", "is_enough"), [(0.29, False, True), (0.3, False, False), (0.5, True, True)])
+def test_it_ends_where_little_more_can_be_gained(looks: float, whole: bool, is_enough: bool) -> None:
+    class Prospected(Prospect):
+        keeps_whole_plans = property(lambda _self: whole)
+        looks_per_step = property(lambda _self: looks)
+
+    attempt = _Attempt(corridor_student(), Prospected.__new__(Prospected), {}, 1.0)
+    assert attempt.nearly_best is is_enough
 
 
 def test_one_command_ends_with_a_certificate_that_is_obeyed(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ _SMALL = (64, 128)
 """Widths that are tried before the preset's, where a fresh network reads numbers."""
 _GAIN = 0.95
 """What an attempt's net cost has to be, as a part of the best before, to count as a gain."""
+_ENOUGH = 0.85
+"""Part of the most steps per look, the horizon, that ends the search: little more can be gained."""
 _PATIENCE = 2
 """Attempts in a row without a gain that end the search."""
 
@@ -50,6 +52,12 @@ class _Attempt:
         """Seconds of policy time per step; infinite if no rule is likely to be certified."""
         looks = self.prospect.looks_per_step
         return math.inf if looks is None else looks * self.prospect.look_seconds[0]
+
+    @property
+    def nearly_best(self) -> bool:
+        """Whether looking only once per horizon would gain little more."""
+        looks = self.prospect.looks_per_step
+        return self.prospect.keeps_whole_plans or (looks is not None and _ENOUGH * looks * self.model.horizon <= 1)
 
     def __str__(self) -> str:
         looks, micro = self.prospect.looks_per_step, 1e6 * self.prospect.look_seconds[0]
@@ -105,8 +113,7 @@ def search(
         if attempts:
             needed = attempts[-1].seconds * _effort(overrides, job.config) / _effort(attempts[-1].overrides, job.config)
             left = 60 * budget - (time.monotonic() - begun)
-            is_best = attempts[-1].prospect.keeps_whole_plans
-            if is_best or not _pays([attempt.net_cost for attempt in attempts], needed, left):
+            if attempts[-1].nearly_best or not _pays([attempt.net_cost for attempt in attempts], needed, left):
                 break
         since = time.monotonic()
         folder = None if directory is None else directory / ATTEMPTS / str(index)
