@@ -82,7 +82,8 @@ def read(doctor: Path, tune: Path) -> World:
 def ranks(values: Sequence[float]) -> NDArray[np.float64]:
     """Ranks from 1; equal values share the mean of theirs."""
     each = np.asarray(values, float)
-    return (each[:, None] > each).sum(axis=1) + ((each[:, None] == each).sum(axis=1) + 1) / 2
+    mean: NDArray[np.float64] = (each[:, None] > each).sum(axis=1) + ((each[:, None] == each).sum(axis=1) + 1) / 2
+    return mean
 
 
 def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
