@@ -63,7 +63,7 @@ class Bench:
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor:
-    """Examine an environment, and how long plans stay right in it."""
+    """Examine an environment, and what plans of its teacher keep."""
 
     env_id: Annotated[tyro.conf.Positional[str], word("ENV_ID")]
     """A Gymnasium id, or module:factory."""
