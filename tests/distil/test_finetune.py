@@ -266,10 +266,10 @@ def test_the_objective_is_clipped_where_it_would_reward_going_further() -> None:
 
 def test_the_best_plan_is_found_where_the_teachers_is_not() -> None:
     """Imitation walks to the doors and collects half; the best plan of two steps is on the safe side."""
-    notes = run().manifest.notes["finetune"]
+    notes = run(teacher_smoothing=0.3, finetune=12_000).manifest.notes["finetune"]
     assert notes["return_before"] == pytest.approx(0.5, abs=0.2)
     assert notes["return_after"] == pytest.approx(SAFE_REWARD)
-    assert 16_000 <= notes["timesteps"] < 16_000 + 2 * 64 * finetune.N_TURNS
+    assert 12_000 <= notes["timesteps"] < 12_000 + 2 * 64 * finetune.N_TURNS
 
 
 @pytest.mark.parametrize("loss", ["squared", "gaussian"])
