@@ -64,7 +64,7 @@ def test_the_defaults_are_of_their_fields_types() -> None:
     for kind, name in FIELDS:
         config = made(kind)
         entry = next(entry for entry in dataclasses.fields(kind) if entry.name == name)
-        if entry.default is not dataclasses.MISSING:
+        if entry.default is not dataclasses.MISSING and name not in KINDS[kind]:
             assert getattr(config, name) == entry.default
             assert type(getattr(config, name)) is type(entry.default), name
 

@@ -88,7 +88,11 @@ def given_settings(kind: type[Any], overrides: Mapping[str, Any]) -> dict[str, A
 def check_number(name: str, value: Any, must: str, holds: Callable[[float], bool]) -> None:
     """Raise SettingError, which ends "must …", unless it is a number, and one of those that `holds` accepts."""
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not is_number or not holds(float(value)):
+    try:
+        is_held = is_number and holds(float(value))
+    except OverflowError:  # a whole number that no float holds
+        is_held = False
+    if not is_held:
         raise SettingError(f"{name} must {must}, got {value!r}")
 
 

@@ -135,7 +135,8 @@ def check_keep(keep: object) -> None:
     """Raise SettingError unless `keep` is a word of `KeepWord` or a number from 0 to 1."""
     if isinstance(keep, str) and keep in get_args(KeepWord):
         return
-    if isinstance(keep, bool) or not isinstance(keep, Real) or not 0.0 <= float(keep) <= 1.0:
+    number: Any = keep  # compared as it is: a large one is no float
+    if isinstance(keep, bool) or not isinstance(keep, Real) or not 0 <= number <= 1:
         words = ", ".join(map(repr, get_args(KeepWord)))
         raise SettingError(f"keep must be one of {words}, or a quantile of returns from 0 to 1; got {keep!r}")
 
