@@ -16,7 +16,7 @@ import phr
 from phr.distil.config import PHRConfig
 from phr.errors import HorizonError, SettingError
 from phr.networks.trunks import TrunkConfig
-from phr.settings import Fraction, check_settings
+from phr.settings import Fraction, check_settings, check_whole
 from phr.teacher.a2c import A2CConfig
 from tests.trained import CORRIDOR, corridor_teacher
 
@@ -195,3 +195,10 @@ def test_the_front_door_refuses_wrong_types_in_one_line(settings: dict[str, Any]
         phr.distill(corridor_teacher(), horizon=2, **settings)
     with pytest.raises(SettingError, match="^n_envs must be a whole number, got '4'$"):
         phr.train_teacher(CORRIDOR, n_envs="4")
+
+
+@pytest.mark.parametrize("value", [-(10**400), pytest.param(-(10**5000), id="vast"), 0, np.int64(0), 1.0, True, "1"])
+def test_a_number_that_is_too_small_or_none_is_refused_in_one_line(value: Any) -> None:
+    with pytest.raises(SettingError, match=r"^n must be .*>= 1, got ") as caught:
+        check_whole("n", value, 1)
+    assert len(str(caught.value)) < 200

@@ -65,9 +65,9 @@ def is_whole(value: Any) -> TypeGuard[int]:
 def check_whole(name: str, value: Any, least: int, error: type[UsageError] = SettingError) -> None:
     """Refuse a parameter that is not a whole number of at least `least`."""
     if not is_whole(value):
-        raise error(f"{name} must be a whole number >= {least}, got {value!r}")
+        raise error(f"{name} must be a whole number >= {least}, got {shown(value)}")
     if value < least:
-        raise error(f"{name} must be >= {least}, got {value}")
+        raise error(f"{name} must be >= {least}, got {shown(int(value))}")
 
 
 def said_settings(config: Any) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def check_number(name: str, value: Any, must: str, holds: Callable[[float], bool
     except OverflowError:  # a whole number that no float holds
         is_held = False
     if not is_held:
-        raise SettingError(f"{name} must {must}, got {value!r}")
+        raise SettingError(f"{name} must {must}, got {shown(value)}")
 
 
 def check_settings(config: Any) -> None:
@@ -111,7 +111,7 @@ def check_settings(config: Any) -> None:
         except _RuleError as rule:
             kind, name = (HorizonError, "the horizon") if entry.name == "horizon" else (SettingError, entry.name)
             stop = ";" if str(rule).startswith("be one of") else ","
-            raise kind(f"{name} must {rule}{stop} got {_shown(value)}") from None
+            raise kind(f"{name} must {rule}{stop} got {shown(value)}") from None
     low, high = config.prefix
     if not 0 <= low <= high:
         raise SettingError(f"prefix needs 0 <= low <= high, got {low}:{high}")
@@ -181,7 +181,7 @@ def _number(value: Any, kind: type[int] | type[float]) -> int | float:
     return kind(number)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The value's repr on one line, cut off after 80 characters."""
     try:
         text = " ".join(repr(value).split())

@@ -225,7 +225,9 @@ def test_a_quantile_and_all_count_whatever_is_known_of_success() -> None:
     assert kept(*episodes, keep="all") == ([True, True], False)
 
 
-@pytest.mark.parametrize("keep", [-0.1, 1.1, 10**400, float("nan"), "best", "0.5", None, True, [0.5]])
+@pytest.mark.parametrize(
+    "keep", [-0.1, 1.1, 10**400, pytest.param(-(10**5000), id="vast"), float("nan"), "best", "0.5", None, True, [0.5]]
+)
 def test_another_value_of_keep_is_refused(keep: Any) -> None:
     with pytest.raises(SettingError, match=r"keep must be one of 'auto', 'all', 'successes', or a quantile .*; got "):
         check_keep(keep)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from phr.envs.split import SplitEnv
 from phr.errors import BrokenEnvironmentError, NoSuccessError, SettingError
 from phr.experience.trajectory import Experience
+from phr.settings import shown
 
 KeepWord = Literal["auto", "all", "successes"]
 Keep = KeepWord | float
@@ -138,7 +139,7 @@ def check_keep(keep: object) -> None:
     number: Any = keep  # compared as it is: a large one is no float
     if isinstance(keep, bool) or not isinstance(keep, Real) or not 0 <= number <= 1:
         words = ", ".join(map(repr, get_args(KeepWord)))
-        raise SettingError(f"keep must be one of {words}, or a quantile of returns from 0 to 1; got {keep!r}")
+        raise SettingError(f"keep must be one of {words}, or a quantile of returns from 0 to 1; got {shown(keep)}")
 
 
 def select_episodes(experience: Experience, keep: Keep = "auto") -> Selection:
