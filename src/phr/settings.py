@@ -100,7 +100,7 @@ def check_settings(config: Any) -> None:
         except _RuleError as rule:
             kind, name = (HorizonError, "the horizon") if entry.name == "horizon" else (SettingError, entry.name)
             stop = ";" if str(rule).startswith("be one of") else ","
-            raise kind(f"{name} must {rule}{stop} got {_shown(value)}") from None
+            raise kind(f"{name} must {rule}{stop} got {shown(value)}") from None
     low, high = config.prefix
     if not 0 <= low <= high:
         raise SettingError(f"prefix needs 0 <= low <= high, got {low}:{high}")
@@ -170,7 +170,7 @@ def _number(value: Any, kind: type[int] | type[float]) -> int | float:
     return kind(number)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The value's repr on one line, cut off after 80 characters."""
     try:
         text = " ".join(repr(value).split())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from phr.envs.split import SplitEnv
 from phr.errors import BrokenEnvironmentError, NoSuccessError, SettingError
 from phr.experience.trajectory import Experience
+from phr.settings import shown
 
 KeepWord = Literal["auto", "all", "successes"]
 Keep = KeepWord | float
@@ -135,9 +136,9 @@ def check_keep(keep: object) -> None:
     """Raise SettingError unless `keep` is a word of `KeepWord` or a number from 0 to 1."""
     if isinstance(keep, str) and keep in get_args(KeepWord):
         return
-    if isinstance(keep, bool) or not isinstance(keep, Real) or not 0.0 <= float(keep) <= 1.0:
+    if isinstance(keep, bool) or not isinstance(keep, Real) or not 0 <= keep <= 1:  # type: ignore[operator]  # every Real compares
         words = ", ".join(map(repr, get_args(KeepWord)))
-        raise SettingError(f"keep must be one of {words}, or a quantile of returns from 0 to 1; got {keep!r}")
+        raise SettingError(f"keep must be one of {words}, or a quantile of returns from 0 to 1; got {shown(keep)}")
 
 
 def select_episodes(experience: Experience, keep: Keep = "auto") -> Selection:
