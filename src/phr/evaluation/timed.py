@@ -17,7 +17,7 @@ from phr.envs.split import Advance, SplitEnv, run_plan
 from phr.envs.vector import PATIENCE, Remarks, Start, endless, endless_starts
 from phr.errors import SettingError
 from phr.experience.success import reported_success
-from phr.settings import check_whole, is_whole
+from phr.settings import check_whole, is_whole, shown
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,10 @@ class RunOptions:
     def __post_init__(self) -> None:
         pair: Any = self.prefix
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(map(is_whole, pair)):
-            raise SettingError(f"random_prefix must be two whole numbers (low, high), got {pair!r}")
+            raise SettingError(f"random_prefix must be two whole numbers (low, high), got {shown(pair)}")
         low, high = pair
         if not 0 <= low <= high:
-            raise SettingError(f"random_prefix needs 0 <= low <= high, got {low}:{high}")
+            raise SettingError(f"random_prefix needs 0 <= low <= high, got {shown(int(low))}:{shown(int(high))}")
         object.__setattr__(self, "prefix", (int(low), int(high)))
 
 
