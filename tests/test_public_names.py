@@ -19,6 +19,7 @@ PUBLIC = [
     "PhrError",
     "Plan",
     "Planner",
+    "Tuning",
     "VectorHorizonAgent",
     "__version__",
     "bench",
@@ -33,6 +34,7 @@ PUBLIC = [
     "make_report",
     "reproduce",
     "train_teacher",
+    "tune",
 ]
 
 

@@ -13,10 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import phr
-from phr.acting.commitment import resolve_commitment
 from phr.distil.config import PHRConfig
 from phr.errors import HorizonError, SettingError
-from phr.evaluation.timed import RunOptions
 from phr.networks.trunks import TrunkConfig
 from phr.settings import Fraction, check_settings, check_whole
 from phr.teacher.a2c import A2CConfig
@@ -66,7 +64,7 @@ def test_the_defaults_are_of_their_fields_types() -> None:
     for kind, name in FIELDS:
         config = made(kind)
         entry = next(entry for entry in dataclasses.fields(kind) if entry.name == name)
-        if entry.default is not dataclasses.MISSING:
+        if entry.default is not dataclasses.MISSING and name not in KINDS[kind]:
             assert getattr(config, name) == entry.default
             assert type(getattr(config, name)) is type(entry.default), name
 
@@ -204,11 +202,3 @@ def test_a_number_that_is_too_small_or_none_is_refused_in_one_line(value: Any) -
     with pytest.raises(SettingError, match=r"^n must be .*>= 1, got ") as caught:
         check_whole("n", value, 1)
     assert len(str(caught.value)) < 200
-
-
-@pytest.mark.parametrize("made", [lambda vast: resolve_commitment(vast, 4), lambda vast: RunOptions((vast, 1))])
-def test_a_vast_commitment_or_prefix_is_refused_in_one_line(made: Any) -> None:
-    for vast in (10**400, 10**5000):
-        with pytest.raises((SettingError, HorizonError)) as caught:
-            made(vast)
-        assert len(str(caught.value)) < 200

@@ -17,7 +17,13 @@ from phr.lazy import lazy_names
 if TYPE_CHECKING:
     from phr.acting.agent import HorizonAgent as HorizonAgent, VectorHorizonAgent as VectorHorizonAgent
     from phr.api import convert_vecnormalize as convert_vecnormalize, distill as distill, evaluate as evaluate, load as load
-    from phr.api import export_onnx as export_onnx, load_teacher as load_teacher, train_teacher as train_teacher
+    from phr.api import (
+        export_onnx as export_onnx,
+        load_teacher as load_teacher,
+        train_teacher as train_teacher,
+        tune as tune,
+    )
+    from phr.evaluation.tune import Tuning as Tuning
     from phr.distil.config import PHRConfig as PHRConfig
     from phr.envs.registry import make_env as make_env
     from phr.errors import PhrError as PhrError
@@ -32,11 +38,12 @@ _load, _own = lazy_names(
     __name__,
     {
         "acting.agent": "HorizonAgent VectorHorizonAgent",
-        "api": "convert_vecnormalize distill evaluate export_onnx load load_teacher train_teacher",
+        "api": "convert_vecnormalize distill evaluate export_onnx load load_teacher train_teacher tune",
         "distil.config": "PHRConfig",
         "envs.registry": "make_env",
         "errors": "PhrError",
         "evaluation.evaluate": "Evaluation",
+        "evaluation.tune": "Tuning",
         "plan": "CategoricalPlan Plan Planner",
         "storage.model": "Model",
         "teacher.a2c": "A2CConfig",
@@ -68,7 +75,10 @@ def __dir__() -> list[str]:
 if importlib.util.find_spec("gymnasium") is not None:
     from gymnasium import register, registry
 
-    from phr.envs import FOUR_ROOMS_ID
+    from phr.envs import CLIFF_IDS, FOUR_ROOMS_ID
 
     if FOUR_ROOMS_ID not in registry:
         register(FOUR_ROOMS_ID, entry_point="phr.envs.four_rooms:FourRoomsEnv")
+    for _id, _world in CLIFF_IDS.items():
+        if _id not in registry:
+            register(_id, entry_point="phr.envs.cliffs:CliffEnv", kwargs={"world": _world}, max_episode_steps=100)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.errors import InvalidDataError
-from phr.plan import Bounds, CategoricalPlan, ContinuousPlan, MultiCategoricalPlan, NetworkPlan, Smoothing
+from phr.plan import Bounds, CategoricalPlan, ContinuousPlan, MultiCategoricalPlan, NetworkPlan, Smoothing, Temperature
 
 __all__ = ["CLOSE", "ActionSpace", "Continuous", "Discrete", "MultiDiscrete", "action_space_from_json", "action_space_of"]
 __all__ += ["as_space", "one_by_one", "whole_numbers"]
@@ -40,8 +40,8 @@ class ActionSpace(ABC):
         """Numbers that a policy outputs for one action; with standard deviations there are more (`accepts`)."""
 
     @abstractmethod
-    def plan(self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0) -> NetworkPlan:
-        """Turn outputs of shape `(batch, horizon, n)`, trained on labels smoothed by `smoothing`, into distributions."""
+    def plan(self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0, temperature: Temperature = None) -> NetworkPlan:
+        """Turn outputs of shape `(batch, horizon, n)` into distributions; for the other arguments see `phr.plan`."""
 
     @abstractmethod
     def certain(self, actions: NDArray[Any]) -> NetworkPlan:
@@ -94,9 +94,11 @@ class Discrete(ActionSpace):
         """One logit for each action."""
         return self.n
 
-    def plan(self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0) -> CategoricalPlan:
+    def plan(
+        self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0, temperature: Temperature = None
+    ) -> CategoricalPlan:
         """A categorical distribution for each step."""
-        return CategoricalPlan(outputs, smoothing)
+        return CategoricalPlan(outputs, smoothing, temperature)
 
     def certain(self, actions: NDArray[Any]) -> CategoricalPlan:
         """A plan that is certain of its actions."""
@@ -139,9 +141,11 @@ class MultiDiscrete(ActionSpace):
         """The logits of all components, one after the other."""
         return sum(self.nvec)
 
-    def plan(self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0) -> MultiCategoricalPlan:
+    def plan(
+        self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0, temperature: Temperature = None
+    ) -> MultiCategoricalPlan:
         """Independent categorical distributions."""
-        return MultiCategoricalPlan(outputs, self.nvec, smoothing)
+        return MultiCategoricalPlan(outputs, self.nvec, smoothing, temperature)
 
     def certain(self, actions: NDArray[Any]) -> MultiCategoricalPlan:
         """A plan that is certain of its actions."""
@@ -237,9 +241,11 @@ class Continuous(ActionSpace):
             unit = np.where(bounded, wide / 2, units).astype(np.float32)
         return Bounds(low, high, center, unit, bounded, self.shape)
 
-    def plan(self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0) -> ContinuousPlan:
+    def plan(
+        self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0, temperature: Temperature = None
+    ) -> ContinuousPlan:
         """Actions, and their spread where the outputs contain it; there is nothing to smooth."""
-        return ContinuousPlan(outputs, self.bounds)
+        return ContinuousPlan(outputs, self.bounds, temperature)
 
     def certain(self, actions: NDArray[Any]) -> ContinuousPlan:
         """A plan of these actions."""

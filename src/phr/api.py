@@ -32,39 +32,45 @@ Errors of several functions, `UsageError`s all but the last:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phr.acting.commitment import AnyCommitment, resolve_commitment
+from phr.acting.onnx_file import reseal_onnx
 from phr.distil import runs
+from phr.distil.config import SIDE_BY_SIDE
 from phr.distil.losses import losses_for
 from phr.distil.presets import fresh_trunk, further_config, student_config, teacher_config
 from phr.distil.runs import Distillation
+from phr.distil.search import search
 from phr.envs.registry import make_env, with_option
-from phr.errors import HorizonError, IncompatibleModelError, SettingError, UnknownModelError, UsageError
-from phr.evaluation.episodes import StartsResult, distinct_starts, play_all_starts
+from phr.errors import HorizonError, IncompatibleModelError, PhrError, SettingError, UnknownModelError, UsageError
+from phr.evaluation.episodes import StartsResult, distinct_starts, make_vector, play_all_starts
 from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, describe_machine, evaluate_planner
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
+from phr.evaluation.tune import TuneSettings, Tuning, measure_curve, tune_planner
 from phr.experience.logged import MINARI_PREFIX, load_logged
+from phr.manifest import Manifest
 from phr.networks.trunks import TrunkConfig, torch_threads
 from phr.plan import Planner
-from phr.progress import OnProgress, silent
-from phr.settings import check_whole
-from phr.storage.model import Model, load_model
+from phr.progress import OnProgress, Progress, silent
+from phr.settings import check_number, check_whole
+from phr.storage.model import Model, annotated, load_model
 from phr.teachers.foreign import Actor, Reading
 from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.policy import check_soft
-from phr.teachers.references import ORACLE, Backend, is_foreign, model_directory, resolve
+from phr.teachers.references import ORACLE, ZOO_PREFIX, Backend, is_foreign, model_directory, resolve
 
 if TYPE_CHECKING:
     from phr.storage.onnx_export import Export
 
 __all__ = ["convert_vecnormalize", "distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "load_teacher"]
-__all__ += ["train_teacher"]
+__all__ += ["train_teacher", "tune"]
 
 
 def train_teacher(
@@ -110,13 +116,16 @@ def train_teacher(
 def distill(
     teacher: Any = None,
     *,
-    horizon: int,
+    horizon: int = 8,
+    retain: float | None = None,
+    budget: float = 30.0,
     out: str | Path | None = None,
     env_id: str | None = None,
     seed: int = 0,
     resume: bool = False,
     experience: str | Path | None = None,
     save_experience: str | Path | None = None,
+    curve_episodes: int = 100,
     activation: str | None = None,
     normalize: str | Path | None = None,
     threads: int = 1,
@@ -133,11 +142,16 @@ def distill(
             or a torch module, a function from observations to logits or actions, or a planner. None learns from
             `experience` alone, from its actions.
         horizon: Actions to predict from one look.
+        retain: Share of the teacher's return to keep: several students are distilled as long as that buys time, and the best
+            is certified (`phr.distil.search`, and `tune`); its notes hold `tuned` and `attempts`. None distils one student.
+        budget: Minutes after which no further student is begun; the first always is.
         seed: Seed of starts and batches.
         resume: Continue an unfinished run. Like `experience` it requires a teacher with an identity: a bare function, or a
             planner that holds more than arrays and modules, must have an attribute `identity`.
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
         save_experience: File for the recorded episodes (.npz, with a JSON beside it), for another distillation.
+        curve_episodes: Episodes that compare student and teacher in the end, at 1, 2, 4, … actions per look (`curve`
+            in the manifest's notes, a `Curve` as JSON); 0 compares nothing.
         **settings: Fields of `PHRConfig` (`loss`, `keep`, `loss_weight`, `n_envs`, ...). `width=W` gives the student a fresh
             trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that the student's own
             plans lead to.
@@ -164,13 +178,38 @@ def distill(
                 )
             if str(experience).startswith(MINARI_PREFIX):
                 raise UsageError(f"{experience} was not recorded from this teacher; leave TEACHER out to learn from it")
-            job = replace(
-                _from_teacher(actor, horizon, {"seed": seed, **settings}),
-                read_episodes=None if experience is None else partial(load_logged, experience),
-                save_episodes_to=None if save_experience is None else Path(save_experience),
-            )
+            read = None if experience is None else partial(load_logged, experience)
+            save = None if save_experience is None else Path(save_experience)
+
+            def job_with(further: Mapping[str, Any]) -> Distillation:
+                made = _from_teacher(actor, horizon, {"seed": seed, **settings, **further})
+                return replace(made, read_episodes=read, save_episodes_to=save)
+
+            job = job_with({})
+        if retain is not None:
+            wanted = TuneSettings(retain=retain, seed=seed)
+            if teacher is None or save_experience is not None:
+                why = "save_experience keeps those of one" if teacher else "recorded episodes alone have no teacher"
+                raise SettingError(f"retain distils several students and compares each with the teacher: {why}")
+            check_number("budget", budget, "be a positive number of minutes", lambda minutes: 0 < minutes < math.inf)
+            return search(
+                job_with, wanted, given=settings, budget=budget, directory=None if out is None else Path(out),
+                resume=resume, is_timed=actor.backend in ("torch", "search", "python"), on_progress=on_progress, say=say,
+            )  # fmt: skip
+        if curve_episodes:
+            check_whole("curve_episodes", curve_episodes, 2)
         directory = None if out is None else Path(out)
-        return job.run(directory, resume=resume, on_progress=on_progress, say=say)
+        model = job.run(directory, resume=resume, on_progress=on_progress, say=say)
+        if job.teacher is None or not curve_episodes or "curve" in model.manifest.notes:
+            return model
+        on_progress(Progress("comparing with the teacher", 0, curve_episodes, "episodes"))
+        try:
+            with make_vector(job.env_id, min(SIDE_BY_SIDE, curve_episodes)) as vector:
+                curve = measure_curve(model.planner, job.teacher, vector, episodes=curve_episodes, seed=seed)
+        except PhrError as error:  # the student is finished, and not lost
+            say(f"student and teacher could not be compared: {error}")
+            return model
+        return annotated(model, {"curve": curve.to_json()})
 
 
 def evaluate(
@@ -248,6 +287,107 @@ def evaluate(
                 actor.planner, env, settings, model=name, backend=actor.backend, machine=machine, on_run=on_run
             )
         return replace(result, all_starts=every)
+
+
+def tune(
+    model: Any,
+    teacher: Any = None,
+    *,
+    env_id: str | None = None,
+    retain: float = 0.99,
+    confidence: float = 0.95,
+    max_episodes: int = 2000,
+    calibration: int = 100,
+    zero: float | None = None,
+    return_range: tuple[float, float] | None = None,
+    seed: int = 0,
+    n_envs: int = SIDE_BY_SIDE,
+    backend: Backend | None = None,
+    activation: str | None = None,
+    normalize: str | Path | None = None,
+    baseline: Any = None,
+    repeat: bool = True,
+    write: bool = True,
+    threads: int = 1,
+    on_progress: OnProgress = silent,
+) -> Tuning:
+    """Find how seldom a student may look: the fewest looks that keep a share of its teacher's return, for certain.
+
+    Every fixed number of actions per look, and limits of the plan's joint confidence, play calibration episodes beside the
+    teacher; fresh episodes test the promising ones, from the safest to the boldest (`phr.evaluation.tune`). The certified
+    rule is written into the model, with its evidence, and obeyed wherever no other commitment is given.
+
+    Other arguments and errors: see the module `phr.api`.
+
+    Args:
+        model: A student: a model, a run directory, `zoo:NAME` or an exported `.onnx`.
+        teacher: Any policy that `distill` takes; None for the one that the model names, if it is where it was.
+        retain: Share of the teacher's return to keep, above 0 and at most 1.
+        confidence: Probability that the promise holds.
+        max_episodes: The most fresh episodes that test one rule.
+        calibration: Episodes that choose the rules to test, at least 25.
+        zero: The return that counts as 0; by default 0 if no return is negative, else a random policy's mean return.
+        return_range: The least and the greatest possible return of an episode. Without it the promise assumes that none is
+            worse than the worst seen, a random policy's among them.
+        seed: Seed of all starts.
+        n_envs: Environments played side by side.
+        backend: What computes a network's plans: `torch` by default, or `onnx`.
+        activation: Of the teacher, like `normalize`.
+        baseline: Another policy to compare with, such as a smaller network; it looks at every step, and is not certified.
+        repeat: Play the teacher's action repeated n times as a baseline; it is not certified either.
+        write: Write the certified rule into the model's folder or file.
+
+    Raises:
+        IncompatibleModelError: Also if the teacher collects no more than a random policy.
+    """
+    with torch_threads(threads):
+        settings = TuneSettings(
+            retain=retain, confidence=confidence, max_episodes=max_episodes, calibration=calibration, zero=zero,
+            return_range=return_range, seed=seed,
+        )  # fmt: skip
+        check_whole("n_envs", n_envs, 1)
+        student = resolve(model, env_id=env_id, backend=backend)
+        if teacher is None:
+            teacher = _named_teacher(student)
+        theirs = resolve(teacher, env_id=student.env_id, reading=Reading(activation=activation, normalize=normalize))
+        if theirs.model is not None and student.backend == "onnx":
+            theirs = resolve(teacher, env_id=student.env_id, backend="onnx")
+        beside = [] if baseline is None else [resolve(baseline, env_id=student.env_id, backend=backend)]
+        with make_env(student.env_id) as env:
+            for each in (student, theirs, *beside):
+                check_fits(each.planner, env)
+        with make_vector(student.env_id, n_envs) as vector:
+            found = tune_planner(
+                student.planner,
+                theirs.planner,
+                vector,
+                settings,
+                model=student.reference,
+                teacher_name=theirs.reference,
+                is_timed=student.backend == theirs.backend or theirs.backend in ("search", "python"),
+                repeat=repeat,
+                baseline=(beside[0].reference, beside[0].planner) if beside else None,
+                on_progress=on_progress,
+            )
+        if found.choice is None:
+            return found
+        notes = {"tuned": found.evidence()}
+        if student.model is not None:
+            return replace(found, student=annotated(student.model, notes, commitment=found.choice.commitment, write=write))
+        if write:
+            reseal_onnx(Path(student.reference), commitment=found.choice.commitment, notes=notes)
+        return found
+
+
+def _named_teacher(student: Actor) -> str:
+    """The teacher that a student's manifest names, if it is a file or a model that is there; UsageError otherwise."""
+    manifest: Manifest | None = student.model.manifest if student.model else getattr(student.planner, "manifest", None)
+    name = "" if manifest is None else manifest.notes.get("teacher", "")
+    is_there = isinstance(name, str) and (name == ORACLE or name.startswith(ZOO_PREFIX) or (name and Path(name).exists()))
+    if not is_there:
+        found = f"it names {name!r}, which is not here" if name else "it names none"
+        raise UsageError(f"{student.reference} has to be compared with its teacher, and {found}; add --teacher TEACHER")
+    return str(name)
 
 
 def _resolved(model: Any, env_id: str | None, horizon: int | None, backend: Backend | None, reading: Reading) -> Actor:

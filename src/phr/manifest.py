@@ -15,6 +15,7 @@ from phr.actions import ActionSpace, action_space_from_json, whole_numbers
 from phr.errors import CorruptFileError, InvalidDataError
 from phr.files import read_json, sha256_of, write_json
 from phr.observations import ObservationSpec
+from phr.plan import temperature_of
 
 __all__ = ["COMPLETE", "MANIFEST", "Manifest", "library_versions"]
 
@@ -29,7 +30,8 @@ class Manifest:
     Attributes:
         obs_dtype: As numpy names it.
         n_actions: Numbers that the network outputs for one action: the size of a discrete action space.
-        commitment: Default number of actions to execute per look; None for the whole horizon.
+        commitment: How much of a plan to execute by default: a number of actions, `{"threshold": x}` for a joint confidence
+            (`phr.acting.commitment`), or None for the whole horizon.
         network: The layers, as `NetworkConfig.to_json` wrote them.
         files: Name → SHA-256 of every file that belongs to the model.
         notes: Anything a person should know (teacher, loss, results).
@@ -43,7 +45,7 @@ class Manifest:
     n_actions: int
     horizon: int
     network: dict[str, Any]
-    commitment: int | None = None
+    commitment: int | dict[str, float] | None = None
     files: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
@@ -88,9 +90,15 @@ class Manifest:
             raise ValueError(f"kind and env_id must be a model's, got {self.kind!r} and {self.env_id!r}")
         if type(self.obs_dtype) is not str or np.dtype(self.obs_dtype).kind not in "biuf":
             raise ValueError(f"obs_dtype must be a number type, got {self.obs_dtype!r}")
-        whole_numbers([self.n_actions, self.horizon, *([] if self.commitment is None else [self.commitment])])
-        if self.commitment is not None and self.commitment > self.horizon:
-            raise ValueError(f"the commitment {self.commitment} is longer than the horizon {self.horizon}")
+        whole_numbers([self.n_actions, self.horizon])
+        if isinstance(self.commitment, dict):
+            threshold: Any = self.commitment.get("threshold")
+            if len(self.commitment) != 1 or type(threshold) not in (int, float) or not 0 <= threshold <= 1:
+                raise ValueError(f"the commitment must be a number or {{'threshold': 0 .. 1}}, got {self.commitment!r}")
+        elif self.commitment is not None:
+            whole_numbers([self.commitment])
+            if self.commitment > self.horizon:
+                raise ValueError(f"the commitment {self.commitment} is longer than the horizon {self.horizon}")
         for name in ("network", "files", "versions", "notes"):
             if not isinstance(getattr(self, name), dict):
                 raise TypeError(f"{name} must be an object, got {getattr(self, name)!r}")
@@ -103,7 +111,7 @@ class Manifest:
             smoothing = self.network.get(name, 0.0)
             if type(smoothing) not in (int, float) or not 0 <= smoothing < 1:
                 raise ValueError(f"{name} must lie in 0 .. 1, 1 excluded, got {smoothing!r}")
-        _ = self.actions
+        _ = self.actions, temperature_of(self.network, self.horizon)
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from phr.errors import IncompatibleModelError, InvalidDataError, PhrError, SettingError, error_text
 
 __all__ = ["ActionArray", "Bounds", "CategoricalPlan", "ContinuousPlan", "FloatArray", "IntArray", "MultiCategoricalPlan"]
-__all__ += ["NetworkPlan", "Plan", "Planner", "Smoothing", "repeat_first", "smoothing_of_steps"]
+__all__ += ["NetworkPlan", "Plan", "Planner", "Smoothing", "Temperature", "repeat_first", "smoothing_of_steps"]
+__all__ += ["temperature_of"]
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -21,6 +23,10 @@ ActionArray = NDArray[Any]
 """Whole numbers, or for continuous actions float32."""
 Smoothing = float | tuple[float, ...]
 """ε of the labels in training, (1 − ε)·p + ε/n_actions: that of every step, or one for each step."""
+Temperature = tuple[float, ...] | None
+"""How sure a plan may be, one number for each step, measured on states that it was not trained on (`phr.distil.calibrate`).
+Choices: logits are divided by it (Guo et al. 2017, arXiv:1706.04599, section 4.2), and smoothing does not count. Continuous
+actions: it is a factor on the standard deviation, or, in units of half the range, this itself where there is none."""
 
 
 @runtime_checkable
@@ -87,6 +93,7 @@ class CategoricalPlan(_OfOutputs):
     """
 
     smoothing: Smoothing = 0.0
+    temperature: Temperature = None
 
     def __post_init__(self) -> None:
         shape = self.outputs.shape
@@ -131,7 +138,11 @@ class CategoricalPlan(_OfOutputs):
         return actions
 
     def confidence(self) -> FloatArray:
-        """Probability of the most likely action at every step, corrected for label smoothing."""
+        """Probability of the most likely action at every step, at its temperature, else corrected for label smoothing."""
+        if self.temperature is not None:
+            below = (self.logits - self.logits.max(axis=-1, keepdims=True)) / _column(self.temperature)
+            sure: FloatArray = 1.0 / np.exp(below).sum(axis=-1)
+            return sure
         most: FloatArray = self.probs.max(axis=-1)
         if not self.smoothing:
             return most
@@ -147,6 +158,7 @@ class MultiCategoricalPlan(_OfOutputs):
 
     nvec: tuple[int, ...]
     smoothing: Smoothing = 0.0
+    temperature: Temperature = None
 
     def __post_init__(self) -> None:
         n, shape = sum(self.nvec), self.outputs.shape
@@ -157,7 +169,7 @@ class MultiCategoricalPlan(_OfOutputs):
     def components(self) -> tuple[CategoricalPlan, ...]:
         """One plan for each component."""
         parts = np.split(self.outputs, np.cumsum(self.nvec)[:-1], axis=-1)
-        return tuple(CategoricalPlan(part, self.smoothing) for part in parts)
+        return tuple(CategoricalPlan(part, self.smoothing, self.temperature) for part in parts)
 
     def mode(self) -> IntArray:
         """Most likely action of every step, shape `(batch, horizon, components)`."""
@@ -202,8 +214,9 @@ class ContinuousPlan(_OfOutputs):
     """
 
     bounds: Bounds
+    temperature: Temperature = None
 
-    TOLERATED = 0.25
+    TOLERATED: ClassVar[float] = 0.25
     """`confidence` is the probability that the teacher's action is at most this part of half the range away."""
 
     def __post_init__(self) -> None:
@@ -223,7 +236,12 @@ class ContinuousPlan(_OfOutputs):
 
     def confidence(self) -> FloatArray:
         """Probability that the teacher's action lies within `TOLERATED` of the planned one, in its least sure number."""
-        spread = self._spread("commitment 'auto' cannot be used; give a number")
+        if self.temperature is not None and self.outputs.shape[2] == len(self.bounds.low):
+            spread = np.ones((*self.outputs.shape[:2], 1), np.float32)
+        else:
+            spread = self._spread("commitment 'auto' cannot be used; give a number")
+        if self.temperature is not None:
+            spread = spread * _column(self.temperature)
         sure: FloatArray = _erf(self.TOLERATED / (math.sqrt(2) * spread.max(axis=-1))).astype(np.float32)
         return sure
 
@@ -240,6 +258,11 @@ class ContinuousPlan(_OfOutputs):
         return cut.reshape(*numbers.shape[:2], *self.bounds.shape)
 
 
+def _column(temperature: tuple[float, ...]) -> FloatArray:
+    """One row for each step, to divide or multiply `(batch, horizon, n)`."""
+    return np.array(temperature, np.float32)[:, None]
+
+
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 NetworkPlan = CategoricalPlan | MultiCategoricalPlan | ContinuousPlan
@@ -251,12 +274,24 @@ def smoothing_of_steps(smoothing: float, first: float | None, horizon: int) -> S
     return smoothing if first is None else (first, *(smoothing,) * (horizon - 1))
 
 
+def temperature_of(values: Mapping[str, Any], horizon: int) -> Temperature:
+    """The temperatures among a network's JSON values; ValueError unless there are none, or a positive one for each step."""
+    found = values.get("temperature")
+    if found is None:
+        return None
+    numbers = all(type(each) in (int, float) and 0 < each < math.inf for each in found) if isinstance(found, list) else False
+    if not numbers or len(found) != horizon:
+        raise ValueError(f"temperature must be {horizon} positive numbers, got {found!r}")
+    return tuple(map(float, found))
+
+
 def repeat_first(plan: NetworkPlan, horizon: int) -> NetworkPlan:
     """The distribution of a plan's first step, `horizon` times."""
     outputs = np.repeat(plan.outputs[:, :1], horizon, axis=1)
+    first = None if plan.temperature is None else plan.temperature[:1] * horizon
     if isinstance(plan, ContinuousPlan) or not isinstance(plan.smoothing, tuple):
-        return replace(plan, outputs=outputs)
-    return replace(plan, outputs=outputs, smoothing=plan.smoothing[0])
+        return replace(plan, outputs=outputs, temperature=first)
+    return replace(plan, outputs=outputs, smoothing=plan.smoothing[0], temperature=first)
 
 
 def ask(planner: Planner, obs: NDArray[Any]) -> Any:

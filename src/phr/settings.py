@@ -8,7 +8,7 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
@@ -85,6 +85,17 @@ def given_settings(kind: type[Any], overrides: Mapping[str, Any]) -> dict[str, A
     return {name: value for name, value in overrides.items() if value is not None}
 
 
+def check_number(name: str, value: Any, must: str, holds: Callable[[float], bool]) -> None:
+    """Raise SettingError, which ends "must …", unless it is a number, and one of those that `holds` accepts."""
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    try:
+        is_held = is_number and holds(float(value))
+    except OverflowError:  # a whole number that no float holds
+        is_held = False
+    if not is_held:
+        raise SettingError(f"{name} must {must}, got {shown(value)}")
+
+
 def check_settings(config: Any) -> None:
     """Check the type and the range of every field, and store each number as its field's own type (20.0 as 20).
 
@@ -103,7 +114,7 @@ def check_settings(config: Any) -> None:
             raise kind(f"{name} must {rule}{stop} got {shown(value)}") from None
     low, high = config.prefix
     if not 0 <= low <= high:
-        raise SettingError(f"prefix needs 0 <= low <= high, got {shown(low)}:{shown(high)}")
+        raise SettingError(f"prefix needs 0 <= low <= high, got {low}:{high}")
     check_whole("seed", config.seed, 0)
 
 

@@ -1,4 +1,4 @@
-"""The commands of this package: `phr bench`, `phr doctor`, `phr report`, `phr reproduce`."""
+"""The commands of this package: `phr bench`, `phr doctor`, `phr report`, `phr reproduce`, `phr tune`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Bench:
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor:
-    """Examine an environment, and how long plans stay right in it."""
+    """Examine an environment, and what plans of its teacher keep."""
 
     env_id: Annotated[tyro.conf.Positional[str], word("ENV_ID")]
     """A Gymnasium id, or module:factory."""
@@ -132,3 +132,69 @@ class Reproduce:
         for table in study_tables(results, results.points()):
             console.print(to_rich(table))
         say(f"written to {self.out / 'report.html'}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune:
+    """Find the fewest looks that keep the teacher's return, for certain.
+
+    The certified rule is written into the model and obeyed by default.
+    """
+
+    model: Annotated[tyro.conf.Positional[str], word("MODEL")]
+    """A student: a run directory, zoo:NAME, or a FILE.onnx that phr export wrote."""
+    teacher: Annotated[str | None, word("T")] = None
+    """Its teacher: a run directory, zoo:NAME, FILE.onnx, a Stable-Baselines3 FILE.zip, module:factory or oracle (default:
+    the one that the model names, if it is there)."""
+    env_id: OptionalEnvId = None
+    """Where to act (default: the model's own environment). Required for module:factory."""
+    retain: Annotated[float, word("X")] = 0.99
+    """Share of the teacher's return to keep (default: 0.99)."""
+    confidence: Annotated[float, word("X")] = 0.95
+    """Probability that the promise holds (default: 0.95)."""
+    max_episodes: Count = 2000
+    """The most fresh episodes that test one rule (default: 2000)."""
+    calibration: Count = 100
+    """Episodes that choose the rules to test (default: 100)."""
+    zero: Annotated[float | None, word("X")] = None
+    """The return that counts as 0 (default: 0 if no return is negative, else a random policy's mean return)."""
+    return_range: Annotated[tuple[float, float] | None, word("LO:HI")] = None
+    """The least and the greatest possible return of an episode (default: the worst and best seen, an assumption)."""
+    n_envs: Count = 64
+    """Environments played side by side (default: 64)."""
+    backend: Annotated[Literal["torch", "onnx"] | None, word("torch|onnx")] = None
+    """What computes a network's plans: torch (default), or onnx, which an exported file always runs on."""
+    activation: Activation = None
+    normalize: Normalize = None
+    baseline: Annotated[str | None, word("MODEL")] = None
+    """Another policy to compare with, such as a smaller student; it looks at every step, and is not certified."""
+    no_repeat: Flag = False
+    """Leave out the baseline that repeats the teacher's action."""
+    seed: Seed = 0
+    no_write: Flag = False
+    """Leave the model as it is."""
+    figure: OptionalFile = None
+    """Draw return against looks per step into this file (.png)."""
+    json: OptionalFile = None
+    """Write everything to this file."""
+    threads: Count = 1
+    """Threads to compute with (default: 1)."""
+
+    def run(self) -> None:
+        """Tune, print the table, draw, write."""
+        for target in (self.figure, self.json):
+            check_file_target(target)
+        not_words = ("no_write", "no_repeat", "figure", "json")
+        words = {name: value for name, value in vars(self).items() if name not in not_words}
+        with ProgressBar() as bar:
+            found = phr.tune(**words, repeat=not self.no_repeat, write=not self.no_write, on_progress=bar)
+        if self.json is not None:
+            write_json(self.json, found.to_json())
+            say(f"written to {self.json}")
+        if self.figure is not None:
+            from phr_studies.report.tuning import tuning_figure
+
+            say(f"drawn in {tuning_figure(found, self.figure)}")
+        say(str(found))
+        if found.choice is not None and not self.no_write:
+            say(f"written into {self.model}: {found.choice.name} is what it does by default")

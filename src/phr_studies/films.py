@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.acting import CommitmentLike, HorizonAgent
+from phr.acting import CommitmentLike, HorizonAgent, commitment_in_words
 from phr.envs import SplitEnv, Start, make_env
 from phr.errors import CorruptFileError, InvalidDataError, MissingExtraError, UnsupportedEnvironmentError
 from phr.files import read_json, write_bytes
@@ -83,7 +83,7 @@ def shoot(
         frames=np.stack(frames),
         looked=np.array(looked),
         rewards=np.array(rewards),
-        commitment=planner.horizon if commitment is None else commitment,
+        commitment=commitment_in_words(commitment, planner),
         steps_per_second=env.steps_per_second,
         ended=ended,
     )

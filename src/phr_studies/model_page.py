@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import phr
+from phr.acting import commitment_in_words
 from phr.envs import Start, make_env
 from phr.errors import UnsupportedEnvironmentError, UsageError
 from phr.evaluation import describe_machine, make_vector, play_episodes
@@ -16,7 +17,7 @@ from phr.networks import torch_threads
 from phr.storage import METRICS, MODEL, Model
 from phr.teachers import ZOO_PREFIX
 from phr_studies.films import SHOWN_SEED, film
-from phr_studies.report.canvas import STUDENT_CURVE, TEACHER_CURVE, agreement, curve
+from phr_studies.report.canvas import STUDENT_CURVE, TEACHER_CURVE, agreement, curve, reliability
 from phr_studies.report.figure5 import figure5, trace_path
 from phr_studies.report.page import PageFigure, ReportContent, Section, write_page
 from phr_studies.report.tables import Column, Table, counted, env_name, number, percent, series_name
@@ -30,7 +31,7 @@ COMMITMENTS = (1, 4, 8, 16)
 N_EPISODES = 10
 """Episodes at each n: enough for a first impression; `phr evaluate` plays more."""
 
-HEADS, ROUNDS = "agreement_per_head", "refinement"
+HEADS, ROUNDS, CALIBRATION = "agreement_per_head", "refinement", "calibration"
 """Notes of a student that hold more than a line."""
 
 Say = Callable[[str], None]
@@ -122,7 +123,7 @@ def _card_section(model: Model, directory: Path) -> Section:
         "kind": manifest.kind,
         "environment": manifest.env_id,
         "horizon": str(model.horizon),
-        "default commitment": str(manifest.commitment or model.horizon),
+        "default commitment": str(commitment_in_words(None, model.planner)),
         "observation": f"{shape}, {manifest.obs_dtype}",
         "actions": str(manifest.n_actions),
         "parameters": f"{sum(parameter.numel() for parameter in model.network.parameters()):,}",
@@ -131,7 +132,7 @@ def _card_section(model: Model, directory: Path) -> Section:
         f"SHA-256 of {MODEL}": manifest.files.get(MODEL, model.sha256),
     }
     table = Table("", (Column("what"), Column("value")), tuple(facts.items()))
-    figures = [*_training_curve(model, directory), *_agreement(model, directory)]
+    figures = [*_training_curve(model, directory), *_agreement(model, directory), *_reliability(model, directory)]
     return Section(heading="Card", figures=figures, tables=[table])
 
 
@@ -142,6 +143,12 @@ def _fact(key: str, value: Any) -> str:
         return f"{percent(value[0])} of first actions, {percent(value[-1])} of last ones, on the teacher's states"
     if key == ROUNDS:
         return f"{counted(len(value), 'round')}, {counted(sum(each['windows'] for each in value), 'window')}"
+    if key == "curve":
+        return ", ".join(f"n = {n}: {percent(share)}" for n, share in value["shares"].items()) + " of the teacher's return"
+    if key == CALIBRATION:
+        return f"confidence is {percent(value['error'])} off the share of right plans, on unseen states"
+    if key == "tuned":
+        return str(value["verdict"])
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
@@ -167,10 +174,21 @@ def _agreement(model: Model, directory: Path) -> list[PageFigure]:
         return []
     lines = {"teacher's states": notes[HEADS]}
     for when in ("before", "after") if notes.get(ROUNDS) else ():
-        lines[f"own states, {when}"] = notes[ROUNDS][-1][when]
+        if when in notes[ROUNDS][-1]:  # a round that found the plans good enough trained nothing
+            lines[f"own states, {when}"] = notes[ROUNDS][-1][when]
     picture = agreement(lines, directory / "figures" / "agreement.png")
     own = " Own states: kept back from the last round of refinement, before and after it." if len(lines) > 1 else ""
     return [PageFigure(picture, f"How often an action of the plan is the teacher's.{own}")]
+
+
+def _reliability(model: Model, directory: Path) -> list[PageFigure]:
+    """How often plans are right that are so sure, where it was measured."""
+    if CALIBRATION not in model.manifest.notes:
+        return []
+    rows = model.manifest.notes[CALIBRATION]["reliability"]
+    picture = reliability(rows, directory / "figures" / "reliability.png")
+    text = "How often a plan is still right, against how sure it is: on the diagonal both agree. Large dots: many steps."
+    return [PageFigure(picture, text)]
 
 
 def _path_section(model: Model, shown: list[int], directory: Path) -> Section:

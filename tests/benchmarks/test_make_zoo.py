@@ -12,8 +12,8 @@ from phr.teachers.references import zoo_directory
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("crossing-student", ""),
-        ("four-rooms-student", ""),
+        ("crossing-student", " --batch-size 256 --refine 0 --refine-updates 1000"),
+        ("four-rooms-student", " --batch-size 256 --refine 0 --refine-updates 1000"),
         ("pong-student", " --n-episodes 90 --refine 8"),
     ],
 )

@@ -24,8 +24,14 @@ def test_the_page_is_short_and_the_json_is_written(phr: Phr, tmp_path: Path) -> 
     assert lines[0] == f"{ROOM}:Coins"
     assert len(lines) < 40
     assert lines[-1] == f"written to {tmp_path / 'told.json'}"
-    told = json.loads((tmp_path / "told.json").read_text())
-    assert lines[-2].startswith(f"a horizon worth asking for: about {told['teacher']['horizon']}; half of all plans")
+    found = json.loads((tmp_path / "told.json").read_text())
+    assert lines[-2] == found["advice"]
+    assert lines[-2].startswith(f"a horizon worth asking for: about {found['horizon']}; with errors of 1 % such plans keep")
+    rows = {line[2:20].strip(): line[20:].split(" %") for line in lines}
+    assert [float(each) for each in rows["ε after k steps"][:4]] == pytest.approx(
+        [100 * found["teacher"]["epsilon"][k - 1] for k in (1, 2, 4, 8)], abs=0.06
+    )
+    assert len(rows["plans of n keep"]) == len(found["curve"]["horizons"]) + 1
 
 
 def test_without_a_teacher_it_says_what_one_would_tell(phr: Phr) -> None:

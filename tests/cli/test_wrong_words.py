@@ -73,7 +73,7 @@ WRONG = {
     "unknown command": (("trian",), "unknown command 'trian'; did you mean train?"),
     "unknown command, far": (
         ("fly",),
-        "choose one of train, distill, evaluate, export, convert, bench, doctor, report, reproduce",
+        "choose one of train, distill, tune, evaluate, export, convert, bench, doctor, report, reproduce",
     ),
     "unknown command, dashes": (("--hlep",), "unknown command '--hlep'; did you mean --help?"),
     "unknown option": ((*NEW_TRAIN, "--gama", 1), "unknown option --gama; did you mean --gamma?"),
@@ -153,6 +153,12 @@ WRONG = {
     "rounds without steps": ((*NEW_STUDENT, "--refine", 1, "--refine-updates", 0), "refine_updates must be >= 1, got 0"),
     "joint, refined": ((*NEW_STUDENT, "--joint", "--refine", 1), "refinement asks a teacher that stands still, joint"),
     "sampling, refined": ((*NEW_STUDENT, "--sample-labels", "--refine", 1), "refinement asks the greedy teacher"),
+    "joint, on return": ((*NEW_STUDENT, "--joint", "--finetune", 1000), "leave out finetune or joint"),
+    "frozen, on return": (
+        (*NEW_STUDENT, "--trunk-mode", "frozen", "--finetune", 1000),
+        "training on return moves every head: trunk_mode must be 'anchored', got 'frozen'",
+    ),
+    "steps below none": ((*NEW_STUDENT, "--finetune", -1), "finetune must be >= 0, got -1"),
     "oracle nowhere": (("distill", "oracle", "--horizon", 4, "--out", "new"), "the oracle needs --env-id"),
     "oracle off the grid": (("evaluate", "oracle", "--env-id", "CartPole-v1"), "the oracle reads grids"),
     "no such model": (("evaluate", "nowhere"), "nowhere is not a run directory"),
@@ -177,7 +183,7 @@ WRONG = {
     ),
     "sticky off Atari": (
         ("evaluate", "student", "--sticky", 0.5),
-        "it has no option 'sticky'; options are for",
+        "it has no option 'sticky'; its only one is action-noise",
     ),
     "no runs": (("evaluate", "student", "--runs", 0), "runs must be >= 1, got 0"),
     "no steps to play": (("evaluate", "student", "--steps", 0), "steps must be >= 1, got 0"),

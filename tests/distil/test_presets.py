@@ -90,7 +90,16 @@ def test_where_nothing_is_known_the_defaults_of_the_fields_serve() -> None:
 def test_any_grid_has_the_settings_of_grids(env_id: str) -> None:
     config = teacher_config(make_env(env_id))
     assert (config.trunk, config.reward_scale, config.gamma) == (GRID_TRUNK, 10.0, 0.97)
-    assert student_config(env_id, 4) == PHRConfig(horizon=4)
+    rounds = {"refine": 6, "refine_until": 0.995, "refine_windows": 20_000, "refine_updates": 3000, "batch_size": 128}
+    assert student_config(env_id, 4) == PHRConfig(horizon=4, **rounds)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"sample_labels": True}, {"joint": True}, {"horizon": 1, "trunk_mode": "shared"}, {"refine": 0}]
+)
+def test_a_grids_rounds_give_way_to_what_they_do_not_go_with(settings: dict[str, Any]) -> None:
+    words = {"horizon": 4, **settings}
+    assert student_config("MiniGrid-SimpleCrossingS9N1-v0", words.pop("horizon"), **words).refine == 0
 
 
 @pytest.mark.parametrize("env_id", GAMES)

@@ -127,7 +127,7 @@ def test_agreement_is_measured_on_windows_held_out() -> None:
     training = refinement(refine=1)
     while not training.reports:
         assert training.update() == {} or training.n_updates <= 4
-    held_out, network = training._held_out, training.network
+    held_out, network = training.held_out, training.network
     obs, _, actions, valid = held_out.batch(torch.arange(len(held_out)))
     agree, counted = np.zeros(4), np.zeros(4)
     for row in range(len(held_out)):
@@ -324,7 +324,7 @@ def test_windows_held_out_are_never_trained_on(n_envs: int | None, n_windows: in
     while not training.done:
         if len(training.reports) > n_rounds:
             n_rounds += 1
-            aside = training._held_out
+            aside = training.held_out
             assert len(aside) == training.reports[-1]["held_out"] > 0
             held_out |= rows(aside.batch(torch.arange(len(aside)))[0])
         training.update()
@@ -447,3 +447,35 @@ def test_atari_is_refined_too() -> None:
     assert len(training.windows) > 0
     assert (actions == 0).all()
     assert valid.any(dim=1).all()
+
+
+def test_rounds_stop_where_unseen_plans_are_right() -> None:
+    said: list[str] = []
+    training = ended(refinement(said=said, n_updates=400, refine=3, refine_updates=50, refine_until=0.9))
+    joint = [report["plans_before"] for report in training.reports]
+    assert all(share < 0.9 for share in joint[:-1])
+    assert training.is_enough == (joint[-1] >= 0.9)
+    assert training.is_enough
+    assert said[-1].endswith("which is enough")
+    assert training.n_updates == 400 + 50 * (len(joint) - 1), "the round that judged is not trained on"
+
+
+def test_whole_plans_are_right_where_every_action_is() -> None:
+    training = ended(refinement(refine=1))
+    heads, plans = training.compare(training.held_out)
+    n = len(training.held_out)
+    assert n
+    right = 0
+    for row in range(n):
+        obs, _, actions, valid = training.held_out.batch(torch.tensor([row]))
+        with torch.inference_mode():
+            planned = training.network(obs).argmax(-1)
+        right += bool(((planned == actions) | ~valid).all())
+    assert plans == right / n
+    assert plans <= min(share for share in heads if share is not None)
+
+
+def test_every_round_is_played_unless_told_otherwise() -> None:
+    training = ended(refinement(n_updates=400, refine=2, refine_updates=8))
+    assert len(training.reports) == 2
+    assert not training.is_enough

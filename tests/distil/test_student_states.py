@@ -247,7 +247,7 @@ def test_episodes_in_which_the_student_errs_are_abandoned_and_counted() -> None:
     assert 0 < len(wrong[1].remarks.abandoned) <= 20 * 8 - n_wrong
     assert n_wrong < n_windows
     (line,) = wrong[1].remarks.lines()
-    assert line.startswith(f"{len(wrong[1].remarks.abandoned):,} episodes of refinement were abandoned")
+    assert line.startswith(f"{len(wrong[1].remarks.abandoned):,} episodes of the student were abandoned")
     assert "board: step() raised ValueError: illegal move 0" in line
 
 

@@ -88,7 +88,7 @@ def test_nothing_finished_is_told_as_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("commitment", "told"), [(None, 8), (5, 5), ("auto", "auto"), (ConfidentCommitment(0.5), "threshold=0.5")]
+    ("commitment", "told"), [(None, 8), (5, 5), ("auto", "auto"), (ConfidentCommitment(0.5), "confidence 0.5")]
 )
 def test_the_commitment_is_named(commitment: Any, told: int | str) -> None:
     named = evaluate(commitment=commitment, with_bound=False).commitment

@@ -10,8 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from phr.actions import Continuous
 from phr.errors import SettingError
-from phr.networks.policy import build_network
+from phr.networks.policy import TorchPlanner, build_network
 from phr.networks.trunks import Trunk, TrunkConfig, TrunkKind, default_trunk, image_shape, is_channels_last, shape_of
 
 
@@ -256,3 +257,33 @@ def test_the_shape_tells_which_axis_holds_the_channels(shape: tuple[int, ...], i
 def test_a_bare_shape_is_taken_at_its_word() -> None:
     assert shape_of([96, 96, 3]) == image_shape((96, 96, 3)) == (96, 96, 3)
     assert not is_channels_last((96, 96, 3))
+
+
+@given(
+    st.sampled_from(["float32", "float64", "float16", "uint8", "int64", "bool"]),
+    st.sampled_from([(3,), (2, 2)]),
+    st.integers(0, 999),
+)
+def test_numpy_normalises_to_the_very_numbers_of_torch(dtype: str, shape: tuple[int, ...], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    wide = rng.normal(size=(64, *shape)) * 10.0 ** rng.integers(-3, 4)
+    wide[..., 0] = wide.flat[0]  # a number that does not vary
+    trunk = Trunk(shape, TrunkConfig(kind="mlp", width=4), normalize=True)
+    trunk.set_statistics(wide.astype(dtype))
+    with np.errstate(over="ignore"):
+        far = (wide * rng.choice([1.0, 1e3], size=wide.shape)).astype(dtype)
+    mine, torchs = trunk.normalized(far), trunk.prepare(torch.from_numpy(far), torch.float32).numpy()
+    assert mine.dtype == np.float32
+    assert np.array_equal(mine, torchs)
+
+
+@pytest.mark.parametrize("space", [None, Continuous((-2.0, -2.0), (1.0, 3.0), (2,))])
+def test_one_observation_is_planned_for_as_the_network_does(space: Continuous | None) -> None:
+    observed = spaces.Box(-np.inf, np.inf, (5,), np.float32)
+    network = build_network(observed, 2, 4, TrunkConfig(kind="mlp", width=16), seed=0, action_space=space, normalize=True)
+    rows = np.random.default_rng(0).normal(3.0, 2.0, (50, 5)).astype(np.float32)
+    network.trunk.set_statistics(rows)
+    planner = TorchPlanner(network, "float32")
+    with torch.inference_mode():
+        expected = [network(torch.from_numpy(row[None])).numpy() for row in rows]
+    assert np.array_equal([planner.plan(row[None]).outputs for row in rows], expected)

@@ -83,3 +83,19 @@ def test_the_page_of_the_zoo_lies_with_the_runs(tmp_path: Path, monkeypatch: pyt
 
 def test_a_studys_page_stays_in_its_folder(study: Study, tmp_path: Path) -> None:
     assert main(["report", str(study.root), "--out", str(tmp_path)]) == 2
+
+
+def test_curve_calibration_and_the_certified_rule_are_told(tmp_path: Path) -> None:
+    model = corridor_student()
+    notes = {
+        **model.manifest.notes,
+        "curve": {"shares": {"1": 1.0, "4": 0.985}},
+        "calibration": {"reliability": [[0.4, 0.5, 10], [0.95, 0.97, 300]], "error": 0.021},
+        "tuned": {"verdict": "certified: ≥ 99 %", "chosen": {}},
+        "refinement": [{"round": 1, "windows": 7, "before": [1.0] * 4}],
+    }
+    folder = saved(replace(model, manifest=replace(model.manifest, notes=notes)), tmp_path / "student")
+    told = outline(phr.make_report(folder).read_text(encoding="utf-8")).text
+    for words in ("n = 4: 98.5 %", "of the teacher's return", "off the share of right plans", "certified: ≥ 99 %"):
+        assert words in told
+    assert (folder / "report" / "figures" / "reliability.png").exists()

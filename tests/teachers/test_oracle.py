@@ -11,11 +11,21 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phr.acting.agent import HorizonAgent
+from phr.envs import CLIFF_IDS
+from phr.envs.cliffs import AGENT, CLIFF, GOAL, CliffEnv
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv, run_plan
 from phr.envs.vector import Start
 from phr.errors import HorizonError, PhrError, UnsolvableError
-from phr.teachers.oracle import SOLVABLE_IDS, OraclePlanner, distances_to_goal, optimal_lengths, read_grid
+from phr.teachers.oracle import (
+    SOLVABLE_IDS,
+    CliffOracle,
+    OraclePlanner,
+    distances_to_goal,
+    optimal_lengths,
+    oracle_of,
+    read_grid,
+)
 from tests.envs.grid_reference import simulator
 
 CROSSING = "MiniGrid-SimpleCrossingS9N1-v0"
@@ -48,7 +58,7 @@ def forward_search(env: SplitEnv) -> int:
     raise AssertionError("the goal cannot be reached")
 
 
-@pytest.mark.parametrize("env_id", SOLVABLE_IDS)
+@pytest.mark.parametrize("env_id", [env_id for env_id in SOLVABLE_IDS if env_id not in CLIFF_IDS])
 def test_every_listed_id_is_solved_and_no_shorter_way_exists(env_id: str) -> None:
     env = cached_env(env_id)
     agent = HorizonAgent(OraclePlanner(env.n_actions))
@@ -231,3 +241,59 @@ def test_lengths_are_told_for_every_start() -> None:
 def test_a_horizon_below_one_is_refused() -> None:
     with pytest.raises(HorizonError, match="the horizon must be >= 1, got 0"):
         OraclePlanner(3, horizon=0)
+
+
+def steps_to_the_goal(env: CliffEnv, cell: tuple[int, int]) -> int | None:
+    """Fewest steps from a cell, by trying every action of the environment itself; None if the goal cannot be reached."""
+    depth, queue = {cell: 0}, deque([cell])
+    while queue:
+        place = queue.popleft()
+        for action in range(4):
+            env._at = place
+            _, reward, ended, _, _ = env.step(np.int64(action))
+            if reward > 0:
+                return depth[place] + 1
+            if not ended and env._at not in depth:
+                depth[env._at] = depth[place] + 1
+                queue.append(env._at)
+    return None
+
+
+@pytest.mark.parametrize("env_id", CLIFF_IDS)
+def test_the_cliffs_are_solved_from_every_cell_and_no_shorter_way_exists(env_id: str) -> None:
+    env = CliffEnv(CLIFF_IDS[env_id])
+    first, _ = env.reset()
+    for y, x in np.argwhere(first[CLIFF] + first[GOAL] == 0).tolist():
+        obs = first.copy()
+        obs[AGENT] = 0
+        obs[AGENT, y, x] = 1
+        length = CliffOracle().optimal_length(obs)
+        assert length == steps_to_the_goal(env, (y, x))
+        env._at = (y, x)
+        rewards = [env.step(action)[1] for action in CliffOracle(length).plan(obs[None]).mode()[0]]
+        assert rewards == [0.0] * (length - 1) + [1.0]
+        assert CliffOracle(length + 3).plan(obs[None]).horizon == length + 3
+
+
+def test_the_lengths_of_the_cliffs() -> None:
+    lengths = {CLIFF_IDS[env_id]: optimal_lengths(cached_env(env_id), [Start(0)]) for env_id in CLIFF_IDS}
+    assert lengths == {"Cliff": [15], "Bridge": [13], "ZigZag": [20]}
+
+
+def test_the_oracle_of_the_cliffs_refuses_what_it_cannot_read() -> None:
+    with pytest.raises(UnsolvableError, match="got shape"):
+        CliffOracle().plan(np.zeros((1, 4), np.uint8))
+    obs, _ = CliffEnv("Bridge").reset()
+    obs[CLIFF, :, 5] = 1
+    with pytest.raises(UnsolvableError, match=r"no way leads from \(0, 0\) to a goal"):
+        CliffOracle().plan(obs[None])
+    with pytest.raises(HorizonError, match="the horizon must be >= 1, got 0"):
+        CliffOracle(0)
+
+
+def test_environments_have_their_own_oracle_or_none() -> None:
+    assert isinstance(oracle_of(cached_env("PHR/Cliff-v0")), CliffOracle)
+    assert isinstance(oracle_of(cached_env("PHR/FourRooms-v0"), 3), OraclePlanner)
+    assert oracle_of(cached_env("CartPole-v1")) is None
+    with pytest.raises(UnsolvableError, match="the oracle does not read CartPole-v1"):
+        optimal_lengths(cached_env("CartPole-v1"), [Start(0)])

@@ -8,10 +8,14 @@ from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
     from phr.acting.agent import HorizonAgent as HorizonAgent, VectorHorizonAgent as VectorHorizonAgent
-    from phr.acting.commitment import CommitmentLike as CommitmentLike
+    from phr.acting.commitment import CommitmentLike as CommitmentLike, commitment_in_words as commitment_in_words
     from phr.acting.runtime import OnnxPlanner as OnnxPlanner, load_runtime as load_runtime
 
 __getattr__, __all__ = lazy_names(
     __name__,
-    {"agent": "HorizonAgent VectorHorizonAgent", "commitment": "CommitmentLike", "runtime": "OnnxPlanner load_runtime"},
+    {
+        "agent": "HorizonAgent VectorHorizonAgent",
+        "commitment": "CommitmentLike commitment_in_words",
+        "runtime": "OnnxPlanner load_runtime",
+    },
 )

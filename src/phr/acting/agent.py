@@ -23,7 +23,8 @@ class _Acting:
         self.planner = planner
         spec: ObservationSpec | None = getattr(planner, "obs_spec", None)
         self._obs_dtype = None if spec is None else spec.dtype
-        self.commitment = resolve_commitment(commitment, planner.horizon)
+        own = getattr(planner, "commitment", None) if commitment is None else commitment
+        self.commitment = resolve_commitment(own, planner.horizon)
         self.evaluations = 0
         if not deterministic and not isinstance(rng, np.random.Generator):
             raise InvalidDataError(f"a sampling agent needs an rng: pass rng=numpy.random.default_rng(seed), got {rng!r}")
@@ -75,8 +76,9 @@ class HorizonAgent(_Acting):
     ```
 
     `commitment` is the number of actions to execute per look, 1 .. planner.horizon (HorizonError outside); `"auto"` stops
-    where the plan becomes unsure; None executes the whole plan. `deterministic` takes each step's most likely action;
-    otherwise actions are sampled, which needs an `rng` (InvalidDataError without).
+    where the plan becomes unsure; None does what the planner's own `commitment` says, which `phr tune` writes, else executes
+    the whole plan. `deterministic` takes each step's most likely action; otherwise actions are sampled, which needs an `rng`
+    (InvalidDataError without).
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from phr.errors import HorizonError, PhrError, SettingError, error_text
 from phr.plan import IntArray, Plan
-from phr.settings import is_whole, shown
+from phr.settings import is_whole
 
 CommitmentLike = int | Literal["auto"]
 
@@ -23,8 +24,8 @@ class Commitment(Protocol):
         ...
 
 
-AnyCommitment = CommitmentLike | Commitment | None
-"""A number of actions, `"auto"`, a rule, or None for the whole horizon."""
+AnyCommitment = CommitmentLike | Mapping[str, float] | Commitment | None
+"""A number of actions, `"auto"`, `{"threshold": x}`, a rule, or None: what the model says (`Manifest.commitment`)."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,17 @@ class FixedCommitment:
 
     def __post_init__(self) -> None:
         if not is_whole(self.n):
-            raise SettingError(f"commitment must be a whole number, got {shown(self.n)}")
+            raise SettingError(f"commitment must be a whole number, got {self.n!r}")
         if self.n < 1:
-            raise HorizonError(f"commitment must be >= 1, got {shown(self.n)}")
+            raise HorizonError(f"commitment must be >= 1, got {self.n!r}")
         object.__setattr__(self, "n", int(self.n))
+
+    def __str__(self) -> str:
+        return f"n = {self.n}"
+
+    def to_json(self) -> int:
+        """As a manifest states it."""
+        return self.n
 
     def lengths(self, plan: Plan) -> IntArray:
         """`n` for every plan."""
@@ -58,7 +66,14 @@ class ConfidentCommitment:
     def __post_init__(self) -> None:
         threshold: Any = self.threshold
         if not isinstance(threshold, int | float | np.number) or not 0.0 <= threshold <= 1.0:
-            raise SettingError(f"threshold must be a number in [0, 1], got {shown(threshold)}")
+            raise SettingError(f"threshold must be a number in [0, 1], got {threshold!r}")
+
+    def __str__(self) -> str:
+        return f"confidence {self.threshold:g}"
+
+    def to_json(self) -> dict[str, float]:
+        """As a manifest states it."""
+        return {"threshold": float(self.threshold)}
 
     def lengths(self, plan: Plan) -> IntArray:
         """Number of leading steps whose joint confidence reaches the threshold, at least 1."""
@@ -70,21 +85,32 @@ class ConfidentCommitment:
 
 
 def resolve_commitment(commitment: AnyCommitment, horizon: int) -> Commitment:
-    """Return the rule that a commitment means; HorizonError if its number lies outside 1 .. horizon."""
+    """Return the rule that a commitment means, None the whole horizon; HorizonError for a number outside 1 .. horizon."""
     if commitment is None:
         return FixedCommitment(horizon)
+    if isinstance(commitment, Mapping) and commitment.keys() == {"threshold"}:
+        return ConfidentCommitment(commitment["threshold"])
     if isinstance(commitment, str) and commitment == "auto":
         return ConfidentCommitment()
     rule: Any = commitment
     number = rule.n if isinstance(rule, FixedCommitment) else rule
     if is_whole(number) and not 1 <= number <= horizon:
-        raise HorizonError(f"commitment must lie in 1..{horizon} (the model's horizon), got {shown(int(number))}")
+        raise HorizonError(f"commitment must lie in 1..{horizon} (the model's horizon), got {number}")
     if is_whole(rule):
         return FixedCommitment(int(rule))
     if isinstance(rule, type) or not callable(getattr(rule, "lengths", None)):
-        raise SettingError(f"commitment must be a whole number, 'auto' or a rule with a method `lengths`; got {shown(rule)}")
+        raise SettingError(f"commitment must be a whole number, 'auto' or a rule with a method `lengths`; got {rule!r}")
     checked: Commitment = rule
     return checked
+
+
+def commitment_in_words(commitment: AnyCommitment, planner: Any) -> int | str:
+    """What an agent with these arguments executes: a number of actions per look, or the name of a rule."""
+    own = getattr(planner, "commitment", None) if commitment is None else commitment
+    if isinstance(own, str):
+        return own
+    rule = resolve_commitment(own, planner.horizon)
+    return rule.n if isinstance(rule, FixedCommitment) else str(rule)
 
 
 def rule_lengths(rule: Commitment, plan: Plan, horizon: int) -> IntArray:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from phr.errors import CorruptFileError
-from phr.files import read_model_file
+from phr.files import read_model_file, write_bytes
 from phr.manifest import Manifest
 
 _GRAPH, _METADATA_PROPS = 7, 14
@@ -44,8 +45,16 @@ _LARGEST = 1 << 31
 
 def seal(graph: bytes, manifest: Manifest) -> bytes:
     """A serialised ONNX model with the manifest and the hash appended; the same input gives the same bytes."""
-    data = graph + _entry(_MANIFEST_KEY, json.dumps(manifest.to_json(), sort_keys=True, allow_nan=False))
+    data = graph + _entry(_MANIFEST_KEY, _as_json(manifest))
     return data + _entry(_HASH_KEY, hashlib.sha256(data).hexdigest())
+
+
+def reseal_onnx(path: Path, *, commitment: int | dict[str, float], notes: dict[str, Any]) -> None:
+    """Replace the default commitment of a sealed file, and add notes; the graph stays as it is."""
+    data, manifest = read_onnx(path)
+    endings = _entry(_MANIFEST_KEY, _as_json(manifest)), _entry(_HASH_KEY, "0" * 64)
+    graph = data[: -sum(map(len, endings))]
+    write_bytes(path, seal(graph, replace(manifest, commitment=commitment, notes={**manifest.notes, **notes})))
 
 
 def read_onnx(path: Path) -> tuple[bytes, Manifest]:
@@ -88,6 +97,10 @@ def unseal(data: bytes, name: str) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{name} is not a model that phr wrote: {error}") from error
     return Manifest.from_json(values, name)
+
+
+def _as_json(manifest: Manifest) -> str:
+    return json.dumps(manifest.to_json(), sort_keys=True, allow_nan=False)
 
 
 def _entry(key: str, value: str) -> bytes:

@@ -20,7 +20,7 @@ import onnxruntime
 from phr.acting.onnx_file import read_onnx
 from phr.errors import CorruptFileError, NonFiniteError
 from phr.manifest import Manifest
-from phr.plan import NetworkPlan, smoothing_of_steps
+from phr.plan import NetworkPlan, smoothing_of_steps, temperature_of
 
 OBS, PLAN_LOGITS = "obs", "plan_logits"
 """Names of the graph's one input and one output."""
@@ -54,7 +54,8 @@ class OnnxPlanner:
         self.obs_spec = manifest.obs_spec
         self.obs_shape, self.obs_dtype = self.obs_spec.shape, self.obs_spec.dtype
         smoothing, first = manifest.network.get("label_smoothing", 0.0), manifest.network.get("first_smoothing")
-        self._smoothing = smoothing_of_steps(float(smoothing), None if first is None else float(first), self.horizon)
+        smoothing = smoothing_of_steps(float(smoothing), None if first is None else float(first), self.horizon)
+        self._sure = smoothing, temperature_of(manifest.network, self.horizon)
         try:
             self._session = onnxruntime.InferenceSession(data, session_options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors have no other base
@@ -88,7 +89,7 @@ class OnnxPlanner:
             logits = self._session.run([PLAN_LOGITS], {OBS: np.ascontiguousarray(obs)})[0]
         if not np.isfinite(logits).all():
             raise NonFiniteError("the network's output contains NaN or Inf")
-        return self.action_space.plan(logits, self._smoothing)
+        return self.action_space.plan(logits, *self._sure)
 
     def _check_interface(self, name: str) -> None:
         """Compare names, shapes and number types of the graph with those of the manifest."""

@@ -6,6 +6,7 @@ may have an attribute `goes_on`, which the message after Ctrl-C ends with.
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -19,8 +20,21 @@ import tyro
 
 import phr
 from phr.cli.display import ProgressBar, near_miss, one_line, say
-from phr.cli.words import Activation, Count, Flag, Folder, Normalize, OptionalEnvId, OptionalFile, Seed, read_command, word
+from phr.cli.words import (
+    Activation,
+    Count,
+    Flag,
+    Folder,
+    Normalize,
+    OptionalEnvId,
+    OptionalFile,
+    OptionalFolder,
+    Seed,
+    read_command,
+    word,
+)
 from phr.errors import PhrError, UsageError, error_text
+from phr.evaluation.tune import Curve
 from phr.files import check_file_target, write_json
 from phr.progress import Progress
 
@@ -31,7 +45,7 @@ def registered() -> Mapping[str, EntryPoint]:
     found = {point.name: point for point in entry_points(group="phr.commands")}
     if not found:
         raise PhrError("the installed phr registers no commands (phr.commands); install it again: pip install 'phr[train]'")
-    first = ["train", "distill", "evaluate", "export", "convert"]  # the order of the overview; others follow by name
+    first = ["train", "distill", "tune", "evaluate", "export", "convert"]  # the order of the overview; others follow by name
     return {name: found[name] for name in [*first, *sorted(found.keys() - set(first))] if name in found}
 
 
@@ -163,8 +177,8 @@ class Distill:
 
     SETTINGS: ClassVar[str] = "phr.distil.config:PHRConfig"
 
-    out: Folder
-    """Folder of the run."""
+    out: OptionalFolder = None
+    """Folder of the run (default: runs/NAME, after environment or teacher)."""
     teacher: Annotated[tyro.conf.Positional[str | None], word("TEACHER")] = None
     """A run folder, zoo:NAME, a Stable-Baselines3 FILE.zip, FILE.onnx, module:factory or oracle; left out: --experience."""
     env_id: OptionalEnvId = None
@@ -173,6 +187,13 @@ class Distill:
     """Recorded episodes of the same teacher (.npz) instead of new ones; without a teacher also minari:NAME."""
     save_experience: OptionalFile = None
     """Keep the recorded episodes in this file (.npz)."""
+    retain: Annotated[float | None, word("X")] = None
+    """Share of the teacher's return to keep, like 0.99: distil students as long as that buys policy time, choose how many
+    actions the best executes per look, and certify that it keeps so much."""
+    budget: Annotated[float, word("MINUTES")] = 30.0
+    """With --retain: minutes after which no further student is begun (default: 30)."""
+    curve_episodes: Count = 100
+    """Episodes in which student and teacher are compared in the end (default: 100; 0: none)."""
     activation: Activation = None
     normalize: Normalize = None
     seed: Seed = 0
@@ -186,8 +207,11 @@ class Distill:
 
     def run(self) -> None:
         """Distil, and print where the model is."""
+        out = self.out or Path(
+            "runs", re.sub(r"[^\w.]+", "-", self.env_id or Path(str(self.teacher or self.experience)).stem)
+        )
         with ProgressBar() as bar:
-            model = phr.distill(**_handed_on(self), on_progress=bar, say=say)
+            model = phr.distill(**_handed_on(self, "out"), out=out, on_progress=bar, say=say)
         heads = model.manifest.notes["agreement_per_head"]
         first, last = ("unknown" if heads[at] is None else f"{heads[at]:.1%}" for at in (0, -1))
         say(f"agreement with the teacher on its own states: head 1 {first}, last head {last}")
@@ -195,6 +219,15 @@ class Distill:
         beside = "" if teacher is None else f", teacher {teacher:,}"
         say(f"parameters of one look: student {model.network.n_parameters:,}{beside}")
         say(f"written to {model.directory}")
+        if (values := model.manifest.notes.get("curve")) is not None:
+            curve = Curve.from_json(values)
+            say(str(curve))
+            if curve.warning:
+                say(f"warning: {curve.warning}")
+        if (tuned := model.manifest.notes.get("tuned")) is not None:
+            for line in tuned.get("warnings", ()):
+                say(f"warning: {line}")
+            say(tuned["verdict"] + ("" if tuned["chosen"] else "; by default it executes 1 action per look"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -226,6 +226,11 @@ def _whole_range(text: str) -> tuple[int, int]:
     return int(low), int(high)
 
 
+def _range(text: str) -> tuple[float, float]:
+    low, high = text.split(":")
+    return float(low), float(high)
+
+
 _KINDS: dict[Any, tuple[str, str, Callable[[str], Any]]] = {
     int: ("N", "a whole number", whole_number),
     float: ("X", "a number", float),
@@ -233,5 +238,6 @@ _KINDS: dict[Any, tuple[str, str, Callable[[str], Any]]] = {
     str: ("TEXT", "a text", str),
     Path: ("PATH", "a path", Path),
     tuple[int, int]: ("LO:HI", "LO:HI, two whole numbers", _whole_range),
+    tuple[float, float]: ("LO:HI", "LO:HI, two numbers", _range),
 }
 """Types of one word → their placeholder, what they are, and their reader."""

@@ -36,7 +36,7 @@ SIDE_BY_SIDE = 64
 class PHRConfig:
     """Settings of stage 2."""
 
-    horizon: Count
+    horizon: Count = 8
     """n: actions predicted from one look."""
     loss: PlanLoss = "cross_entropy"
     """How a student row is compared with a teacher row; continuous actions with `squared` or `gaussian`."""
@@ -97,6 +97,9 @@ class PHRConfig:
     refine: CountFromZero = 0
     """Rounds of refinement (phr.distil.refine); 0 is none. In each the student is played, the teacher acts from the states
     that its plans led to, and the student is trained further."""
+    refine_until: Fraction = 1.0
+    """No further round is begun where so large a part of the student's plans is right in every action, in states that it has
+    not learnt from; 1 plays every round."""
     refine_windows: Count = 20_000
     """Windows that a round plays. An eighth of them, from episodes of their own, only measures agreement; of the rest, those
     that repeat an earlier one are left out."""
@@ -108,6 +111,13 @@ class PHRConfig:
     """Most plans that the student executes in a row before the teacher acts; 1 .. this many, drawn evenly."""
     refine_noise: Fraction = 0.0
     """Probability that a step of such a plan takes a random action instead; variety, where nothing else is random."""
+    finetune: CountFromZero = 0
+    """Environment steps of training on return after that (phr.distil.finetune); 0 is none. Whole plans are sampled and
+    executed; the weights with the best greedy return are kept."""
+    finetune_weight: NotNegative = 0.1
+    """Weight of the plan loss meanwhile, which keeps the student near its teacher."""
+    finetune_gamma: Fraction = 0.99
+    """Discount per step of the return."""
     precision: Precision = "auto"
     """What layers compute in; `auto` is bfloat16 for convolutions where the CPU multiplies it natively, else float32.
     Weights and losses stay float32."""
@@ -130,6 +140,10 @@ class PHRConfig:
             raise SettingError("refinement asks the greedy teacher, sample_labels a sampling one; leave one of them out")
         if self.refine and self.horizon == 1 and mode != "anchored":
             raise HorizonError(f"with trunk_mode {mode!r} refinement needs a horizon >= 2, got 1")
+        if self.finetune and self.joint:
+            raise SettingError("joint training already trains head 1 on return; leave out finetune or joint")
+        if self.finetune and mode != "anchored":
+            raise SettingError(f"training on return moves every head: trunk_mode must be 'anchored', got {mode!r}")
 
     @property
     def total_updates(self) -> int:

@@ -102,14 +102,19 @@ class PHR:
     def _draw(self) -> Batch:
         return self.data.draw(self.rng, self.config.batch_size)
 
-    def loss(self) -> Tensor:
-        """Return λ times the plan loss of one random batch."""
+    def computing(self) -> torch.autocast:
+        """Return the context in which layers compute in the number type of `precision`."""
+        return computing_in(self._dtype)
+
+    def loss(self, network: PlanNetwork | None = None) -> Tensor:
+        """Return λ times the plan loss of one random batch; of another network with the same layers, if one is given."""
+        network = self.network if network is None else network
         obs, teacher_logits, teacher_actions, valid = self._draw()
         obs, which = each_once(obs) if self._repetitive else (obs, None)
-        with computing_in(self._dtype):
-            plan_logits = self.network(obs if self.network.config.channels_last else channels_last(obs)).float()
+        with self.computing():
+            plan_logits = network(obs if network.config.channels_last else channels_last(obs)).float()
         plan_logits = plan_logits if which is None else plan_logits[which]
-        counted, smoothing = regressed(valid, self.config), self.network.config.label_smoothing
+        counted, smoothing = regressed(valid, self.config), network.config.label_smoothing
         compared = self.config.loss, plan_logits, teacher_logits, teacher_actions, counted, self.space
         return self.config.loss_weight * plan_loss(*compared, smoothing=smoothing)
 
@@ -155,16 +160,23 @@ class PHR:
         By default of the teacher's episodes, over at most 4096 windows, evenly spaced. Continuous actions agree where every
         number is within a twentieth of its range (`actions.CLOSE`).
         """
+        return self.compare(data)[0]
+
+    def compare(self, data: WindowData | StudentWindowData | None = None) -> tuple[list[float | None], float]:
+        """Return the `agreement`, and the fraction of plans that agree in all their valid steps."""
         data = self.data if data is None else data
         rows = torch.linspace(0, len(data) - 1, min(4096, len(data))).long()
-        agree, counted = torch.zeros(self.config.horizon), torch.zeros(self.config.horizon)
+        agree, counted, whole = torch.zeros(self.config.horizon), torch.zeros(self.config.horizon), 0
         with torch.inference_mode():
             for part in rows.split(512):
                 obs, _, actions, valid = data.batch(part)
                 planned = self.space.plan(self.network(obs).numpy()).mode()
-                agree += (torch.from_numpy(self.space.agree(planned, actions.numpy())) & valid).sum(0)
+                same = torch.from_numpy(self.space.agree(planned, actions.numpy()))
+                agree += (same & valid).sum(0)
                 counted += valid.sum(0)
-        return [float(part) if n else None for part, n in zip(agree / counted, counted, strict=True)]
+                whole += int((same | ~valid).all(1).sum())
+        heads = [float(part) if n else None for part, n in zip(agree / counted, counted, strict=True)]
+        return heads, whole / len(rows)
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that `restore` needs to continue bit for bit."""
@@ -216,7 +228,7 @@ class JointTraining(PHR):
         return self.step(self.loss(), loss) | parts
 
     def _policy_and_value(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        with computing_in(self._dtype):
+        with self.computing():
             logits, values = self.network.policy_and_value(obs)
         return logits.float(), values.float()
 

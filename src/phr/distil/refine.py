@@ -40,6 +40,9 @@ _PATIENCE = 8
 _HOPELESS = 1024
 """Turns of single environments without any window after which the round ends: no plan seems to end within an episode."""
 
+_PROBE = 256
+"""Held-out windows that judge whether a round is needed at all."""
+
 _HELD_OUT = 8
 """One of so many environments is held out to measure agreement; with fewer environments, one of so many episodes."""
 
@@ -149,7 +152,7 @@ class RefinementRound:
     def __init__(
         self, number: int, actor: TorchPlanner, teacher: Planner, env_id: str, config: PHRConfig, remarks: Remarks
     ) -> None:
-        self.number, self.n_windows, self._n_turns = number, 0, 0
+        self.number, self.n_windows, self._n_turns, self.is_judged = number, 0, 0, False
         self._config, self.hash = config, hashlib.sha256()  # of the observations and actions of all windows
         streams = Streams(config.seed)
 
@@ -194,6 +197,8 @@ class Refinement(PHR):
 
     skipped = ""
     """Why there is nothing to refine."""
+    is_enough = False
+    """Whether unseen plans are right as often as `config.refine_until` asks for, so that no further round is needed."""
 
     def __init__(
         self,
@@ -214,6 +219,8 @@ class Refinement(PHR):
         self._n_ready = 0
         self._round: RefinementRound | None = None
         self.windows = self._no_windows(config.refine * config.refine_windows, unique=True)
+        self.held_out = self._no_windows(1, unique=False)
+        """Those of the latest round that nothing is trained on."""
 
     def _no_windows(self, capacity: int, *, unique: bool) -> StudentWindowData:
         made_for = self._obs_space, self.space, self._teacher.n_actions, self.config
@@ -227,12 +234,12 @@ class Refinement(PHR):
 
     @property
     def done(self) -> bool:
-        """Whether the last round has reached its end, or there is nothing to refine."""
-        return bool(self.skipped) or super().done
+        """Whether the last round has reached its end, or there is nothing (more) to refine."""
+        return bool(self.skipped) or self.is_enough or (super().done and self._n_ready == len(self._played))
 
     def progress(self) -> Progress:
         """Return the windows of the round in play, else the gradient steps."""
-        if self.skipped:
+        if self.skipped or self.is_enough:
             return replace(super().progress(), total=self.n_updates)
         if self._round is None:
             return super().progress()
@@ -253,7 +260,8 @@ class Refinement(PHR):
         The first and the last step of a round also return the agreement. If no plan of the student ends within an episode,
         `skipped` is set and the training is done.
         """
-        if self.n_updates == self.config.n_updates + len(self._played) * self.config.refine_updates:
+        n_begun = len(self._played)
+        if n_begun < self.config.refine and self.n_updates == self.config.n_updates + n_begun * self.config.refine_updates:
             weights = network_tensors(self.network, prefix="")
             self._played.append({name: value.clone() for name, value in weights.items()})
         if self._n_ready < len(self._played):
@@ -266,7 +274,7 @@ class Refinement(PHR):
             values |= self._metrics("before")
         if self._played and self.n_updates == begin + length:
             report = self.reports[-1]
-            report["after"] = self._agreement()
+            report["after"], report["plans_after"] = self._compared()
             self._say(f"{self._title(report['round'])}, trained: {_percents(report['after'])}")
             values |= self._metrics("after")
         return values
@@ -274,17 +282,31 @@ class Refinement(PHR):
     def _play(self) -> None:
         """Play one turn of the first round whose windows are missing."""
         if self._round is None:
-            self._held_out, self._n_before = self._no_windows(self.config.refine_windows, unique=False), len(self.windows)
+            self.held_out, self._n_before = self._no_windows(self.config.refine_windows, unique=False), len(self.windows)
             network = blank_network(self.network.config)
             network.load_state_dict(self._played[self._n_ready])
             actor = TorchPlanner(network, self._obs_space.dtype)
             number = self._n_ready + 1
             self._round = RefinementRound(number, actor, self._teacher, self._env_id, self.config, self._remarks)
-        self._round.turn(self.windows, self._held_out)
-        if self._round.done:
+        self._round.turn(self.windows, self.held_out)
+        self.is_enough = self._is_enough(self._round)
+        if self._round.done or self.is_enough:
             self._n_ready += 1
             self._report(self._round)
             self.close()
+
+    def _is_enough(self, played: RefinementRound) -> bool:
+        """Judge the weights that play, once in a round: as soon as `_PROBE` windows are held out, or at its end.
+
+        The windows are unseen in either case. A round that is replayed after its training was judged before it.
+        """
+        n = len(self.held_out)
+        if self.config.refine_until >= 1 or played.is_judged or not n or (n < _PROBE and not played.done):
+            return False
+        if self.n_updates != self.config.n_updates + (played.number - 1) * self.config.refine_updates:
+            return False
+        played.is_judged = True
+        return self.compare(self.held_out)[1] >= self.config.refine_until
 
     def _report(self, played: RefinementRound) -> None:
         """Report a round; one that is replayed after resuming is compared with its report."""
@@ -294,12 +316,14 @@ class Refinement(PHR):
                 "and left nothing to regress; episodes are too short for it"
             )
         elif len(self.reports) < played.number:
-            before, n_new, n_held_out = self._agreement(), len(self.windows) - self._n_before, len(self._held_out)
+            (before, plans), n_new, n_held_out = self._compared(), len(self.windows) - self._n_before, len(self.held_out)
             report = {"round": played.number, "windows": n_new, "held_out": n_held_out, "sha256": played.hash.hexdigest()}
-            self.reports.append({**report, "before": before})
+            self.reports.append({**report, "before": before, "plans_before": plans})
+            whole = "unknown" if plans is None else f"{plans:.1%}"
             self._say(
                 f"{self._title(played.number)}: {n_new:,} new windows where the student's plans led; agreement with the "
-                f"teacher there, on {n_held_out:,} others, head by head: {_percents(before)}"
+                f"teacher there, on {n_held_out:,} others, head by head: {_percents(before)}; whole plans {whole}"
+                + (", which is enough" if self.is_enough else "")
             )
         elif self.reports[played.number - 1]["sha256"] != played.hash.hexdigest():
             self._say(
@@ -307,9 +331,9 @@ class Refinement(PHR):
                 "its seed, so this run does not continue exactly"
             )
 
-    def _agreement(self) -> list[float | None]:
-        """Return the agreement on held-out windows."""
-        return self.agreement(self._held_out) if len(self._held_out) else [None] * self.config.horizon
+    def _compared(self) -> tuple[list[float | None], float | None]:
+        """Return the agreement on held-out windows, head by head and of whole plans."""
+        return self.compare(self.held_out) if len(self.held_out) else ([None] * self.config.horizon, None)
 
     def _metrics(self, when: str) -> dict[str, float]:
         report = self.reports[-1]

@@ -12,7 +12,9 @@ from typing import Any
 from gymnasium import spaces
 
 from phr.actions import Continuous, action_space_of
+from phr.distil.calibrate import calibrate, calibrated
 from phr.distil.config import SIDE_BY_SIDE, PHRConfig
+from phr.distil.finetune import Finetuning
 from phr.distil.losses import losses_for, n_outputs_for
 from phr.distil.phr import PHR, JointTraining
 from phr.distil.refine import Refinement
@@ -130,7 +132,7 @@ class Distillation:
             BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
         """
         logged = None if self.read_episodes is None else self.read_episodes()
-        settings = self._run_settings(logged)
+        settings = self.run_settings(logged)
         run = None if directory is None else RunDirectory(directory, settings, resume=resume)
         from_file = self.teacher is None and logged is not None and logged.env_id_from_file
         if run is not None and run.is_complete:
@@ -147,22 +149,28 @@ class Distillation:
             del logged  # the student's windows hold a copy
             with closing(training):
                 run_training(training, run, on_progress=on_progress)
+            student = training.finish() if isinstance(training, Finetuning) else training
             notes: dict[str, Any] = {"teacher": self.teacher_name, "loss": self.config.loss, "seed": self.config.seed}
             warnings = [selection.reason] if self.config.keep == "auto" and not selection.is_success else []
             warnings += remarks.lines()
-            if isinstance(training, Refinement):
-                notes["refinement"] = training.reports
-                warnings += [training.skipped] if training.skipped else []
+            if isinstance(student, Refinement):
+                notes["refinement"] = student.reports
+                warnings += [student.skipped] if student.skipped else []
+            if isinstance(training, Finetuning):
+                notes["finetune"] = training.report()
             if self.teacher is not None:
                 notes["teacher_parameters"] = parameter_count(self.teacher)
-            notes["agreement_per_head"] = [None if part is None else round(part, 5) for part in training.agreement()]
+            notes["agreement_per_head"] = [None if part is None else round(part, 5) for part in student.agreement()]
+            if isinstance(student, Refinement) and (sure := calibrate(student.network, student.held_out)) is not None:
+                calibrated(student.network, sure)
+                notes["calibration"] = sure.to_json()
             notes |= {"selection": selection.reason} | ({"warnings": warnings} if warnings else {})
-            model = _finish(training.network, run, "student", self.env_id, space, notes)
+            model = _finish(student.network, run, "student", self.env_id, space, notes)
         for line in model.manifest.notes.get("warnings", []):
             say(line)
         return replace(model, env_id_from_file=True) if from_file else model
 
-    def _run_settings(self, logged: Logged | None) -> dict[str, Any]:
+    def run_settings(self, logged: Logged | None = None) -> dict[str, Any]:
         """Return what makes a run the same run, after a check of the recorded episodes."""
         settings = {"command": "distill", "env_id": self.env_id, "settings": said_settings(self.config)}
         if self.teacher is not None:
@@ -177,7 +185,7 @@ class Distillation:
 
     def _begin(
         self, logged: Logged | None, space: spaces.Box, remarks: Remarks, on_progress: OnProgress, say: Say
-    ) -> tuple[PHR, Selection]:
+    ) -> tuple[PHR | Finetuning, Selection]:
         """Return the training before its first update, and which episodes it learns from."""
         if logged is not None:
             selection = select_episodes(logged.experience, self.config.keep)
@@ -191,10 +199,14 @@ class Distillation:
         if self.save_episodes_to is not None:
             save_experience(experience, self.save_episodes_to)
         config, network = self.config, _network(self.start, space, experience, self.config)
-        if config.refine and self.teacher is not None:
-            return Refinement(network, experience, config, self.teacher, self.env_id, space, say, remarks), selection
         if not config.joint:
-            return PHR(network, experience, config), selection
+            if config.refine and self.teacher is not None:
+                training: PHR = Refinement(network, experience, config, self.teacher, self.env_id, space, say, remarks)
+            else:
+                training = PHR(network, experience, config)
+            if config.finetune:
+                return Finetuning(training, self.env_id, space.dtype, say, remarks), selection
+            return training, selection
         if self.joint_config is None:
             raise IncompatibleModelError("joint training continues A2C, so it requires a teacher that phr trained")
         return JointTraining(network, experience, config, lambda: make_env(self.env_id), self.joint_config), selection
@@ -292,6 +304,8 @@ def _check_teacherless(config: PHRConfig, logged: Logged) -> None:
     """Refuse settings that require a teacher."""
     if config.refine:
         raise SettingError("refinement asks the teacher about new states, and logged actions have none; leave refine out")
+    if config.finetune:
+        raise SettingError("training on return acts in an environment, and logged actions have none; leave finetune out")
     allowed = losses_for(logged.action_space, action_only=True)
     plain = (config.trunk_mode, config.sample_labels, config.joint) == ("anchored", False, False)
     if config.loss not in allowed or not plain:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FOUR_ROOMS_ID = "PHR/FourRooms-v0"
 """The id under which `import phr` registers `phr.envs.four_rooms`; here, because that import must stay light."""
 
+CLIFF_IDS = {f"PHR/{world}-v0": world for world in ("Cliff", "Bridge", "ZigZag")}
+"""Id → map of `phr.envs.cliffs`, registered in the same way."""
+
 __getattr__, __all__ = lazy_names(
     __name__,
     {
@@ -26,4 +29,4 @@ __getattr__, __all__ = lazy_names(
         "vector": "Start VectorSplit",
     },
 )
-__all__ += ["FOUR_ROOMS_ID"]
+__all__ += ["CLIFF_IDS", "FOUR_ROOMS_ID"]

@@ -17,6 +17,8 @@ from gymnasium.spaces import Discrete
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
 from phr.envs.contract import is_patched, unknown_wrapper
+from phr.envs.noise import OPTION as ACTION_NOISE
+from phr.envs.noise import disturb
 from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import (
     MissingExtraError,
@@ -82,8 +84,9 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
 
     Args:
         env_id: A Gymnasium id, also with the module that registers it, `module:Id-v0`; or `package.module:factory` naming
-            a function that returns a Gymnasium environment. A MiniGrid id may end in `?view=partial`, an Atari id in options
-            like `?sticky=0.25&noop_max=0` (`AtariSettings`).
+            a function that returns a Gymnasium environment. Any id may end in `?action-noise=0.1`: with this probability a
+            step executes a random action instead. A MiniGrid id may end in `?view=partial`, an Atari id in options like
+            `?sticky=0.25&noop_max=0` (`AtariSettings`).
         view: For MiniGrid: 'full' is the whole grid, for environments on the fast path only; 'partial' is the agent's own
             view. By default the whole grid on the fast path, else the environment's own observation.
         **kwargs: Passed on to the environment (render_mode, ...).
@@ -143,7 +146,14 @@ def _split_options(env_id: Any) -> tuple[str, dict[str, Any]]:
 
 def split_env(env: gymnasium.Env[Any, Any], env_id: str, options: Mapping[str, str] | None = None) -> SplitEnv:
     """Split the step of a Gymnasium environment that was made elsewhere; `options` are those of an id, see `make_env`."""
-    given, reason = dict(options or {}), None
+    given = dict(options or {})
+    noise = given.pop(ACTION_NOISE, None)
+    split = _undisturbed(env, env_id, given)
+    return split if noise is None else disturb(split, noise)
+
+
+def _undisturbed(env: gymnasium.Env[Any, Any], env_id: str, given: dict[str, str]) -> SplitEnv:
+    reason = None
     is_grid = any(base.__module__ == "minigrid.minigrid_env" for base in type(env.unwrapped).__mro__)
     view = given.pop("view", None) if is_grid else None
     if type(env.unwrapped).__module__ == "ale_py.env" and (reason := _plain_atari_reason(env)) is None:
@@ -152,7 +162,7 @@ def split_env(env: gymnasium.Env[Any, Any], env_id: str, options: Mapping[str, s
         core: Any = env.unwrapped
         return AtariSplitEnv(core, env_id, AtariSettings.of(core, given))
     if given:
-        known = "view is its only one" if is_grid else "options are for Atari and MiniGrid ids"
+        known = f"it has {ACTION_NOISE} and view" if is_grid else f"its only one is {ACTION_NOISE}"
         raise UnsupportedEnvironmentError(f"{env_id}: it has no option {next(iter(given))!r}; {known}")
     if is_grid:
         from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv, plain_reason

@@ -43,7 +43,7 @@ class Remarks:
             lines.append(f"{len(why):,} episodes began without their random prefix, {hint}")
         if why := self.abandoned:
             hint = f"{refused} an action of the student (the first: {why[0]})"
-            lines.append(f"{len(why):,} episodes of refinement were abandoned, {hint}")
+            lines.append(f"{len(why):,} episodes of the student were abandoned, {hint}")
         return lines
 
 
@@ -271,10 +271,11 @@ class VectorSplit:
 
     def state(self) -> list[dict[str, Any]]:
         """Return the number of every environment's episode and the actions taken in it, as JSON values."""
-        return [{"episode": e, "actions": list(a)} for e, a in zip(self._episodes, self._history, strict=True)]
+        played = [np.asarray(actions).tolist() for actions in self._history]
+        return [{"episode": e, "actions": a} for e, a in zip(self._episodes, played, strict=True)]
 
     def restore(self, state: list[dict[str, Any]]) -> None:
-        """Replay every running episode to a `state` of a `same_step` vector after its reset.
+        """Replay every episode to a `state` in which all were running.
 
         InvalidDataError if it does not fit, or a replay ends the episode.
         """
@@ -283,7 +284,7 @@ class VectorSplit:
         for index, entry in enumerate(state):
             self._episodes[index] = entry["episode"] - 1
             self._reset_one(index)
-            for action in entry["actions"]:
+            for action in one_by_one(np.array(entry["actions"], self.action_space.dtype)):
                 _, ends, cut, _ = self.envs[index].advance(action)
                 self._history[index].append(action)
                 if ends or cut:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.acting.agent import HorizonAgent
-from phr.acting.commitment import AnyCommitment
+from phr.acting.commitment import AnyCommitment, commitment_in_words
 from phr.actions import action_space_of
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Remarks
@@ -26,7 +26,7 @@ from phr.manifest import library_versions
 from phr.observations import ObservationSpec
 from phr.plan import Planner, ask
 from phr.seeding import Streams
-from phr.settings import check_whole, is_whole
+from phr.settings import check_whole
 
 _RUN_KEYS = (
     "seed", "steps", "episodes", "returns", "lengths", "score", "evaluations",
@@ -325,12 +325,11 @@ def evaluate_planner(
             record.starts.clear()
         records.append(record)
         on_run(index, record)
-    chosen = planner.horizon if settings.commitment is None else settings.commitment
     return Evaluation(
         env_id=env.env_id,
         model=model,
         horizon=planner.horizon,
-        commitment=int(chosen) if is_whole(chosen) else str(chosen),
+        commitment=commitment_in_words(settings.commitment, planner),
         backend=backend,
         deterministic=settings.deterministic,
         runs=tuple(records),

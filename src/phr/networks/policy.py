@@ -18,7 +18,7 @@ from phr.actions import ActionSpace, Continuous, Discrete, action_space_from_jso
 from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
 from phr.networks.trunks import Observations, Trunk, TrunkConfig, is_channels_last, orthogonal, shape_of
 from phr.observations import ObservationSpec, scale_of
-from phr.plan import NetworkPlan, Smoothing, smoothing_of_steps
+from phr.plan import NetworkPlan, Smoothing, Temperature, smoothing_of_steps, temperature_of
 
 LOG_SPREAD = (-5.0, 1.0)
 """Limits of the logarithm of the spread; the spread is in units of half the range (0.7 % to 270 % of it)."""
@@ -89,6 +89,8 @@ class NetworkConfig:
     """Label smoothing ε used in training; plan probabilities are corrected for it."""
     first_smoothing: float | None = None
     """ε of head 1 where it differs: head 1 may be the teacher's."""
+    temperature: Temperature = None
+    """How sure each head may be, measured after training; None where that was not measured."""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
@@ -123,6 +125,7 @@ class NetworkConfig:
         values: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, action_space=None))))
         values["action_space"] = self.actions.to_json()
         defaults = {"action_space": None, "normalize": False, "label_smoothing": 0.0, "first_smoothing": None}
+        defaults["temperature"] = None
         return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}
 
     @classmethod
@@ -133,8 +136,9 @@ class NetworkConfig:
             space = values.get("action_space")
             actions = None if space is None else action_space_from_json(space, values["n_actions"])
             shape = whole_numbers(values["obs_shape"])
+            temperature = temperature_of(values, values["horizon"])
             whole_numbers([values["n_actions"], values["horizon"]])
-            return cls(**{**values, "obs_shape": shape, "trunk": trunk, "action_space": actions})
+            return cls(**{**values, "obs_shape": shape, "trunk": trunk, "action_space": actions, "temperature": temperature})
         except (KeyError, TypeError, ValueError, AttributeError, InvalidDataError) as error:
             raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error
 
@@ -156,11 +160,16 @@ class PlanNetwork(nn.Module):
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch horizon n_actions"]:
         """Return plan logits, or for `Continuous` its outputs (actions, log-spreads)."""
-        features = self.trunk(obs)
-        logits: Tensor = self.plan_head(features).unflatten(-1, (self.config.horizon, self.config.n_actions))
+        logits = self.plan_of(self.trunk(obs))
         if self.first_trunk is not None:
             logits = torch.cat([self._first_logits(self.first_trunk(obs)).unsqueeze(1), logits[:, 1:]], dim=1)
         return logits if self.scale is None else self.scale(logits)
+
+    def plan_of(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch horizon n_actions"]:
+        """Return what the heads make of the trunk's features, before continuous actions are scaled."""
+        outputs = nn.functional.linear(features, self.plan_head.weight, self.plan_head.bias)
+        plan: Tensor = outputs.unflatten(-1, (self.config.horizon, self.config.n_actions))
+        return plan
 
     def _first_logits(self, features: Tensor) -> Tensor:
         n_actions = self.config.n_actions
@@ -236,7 +245,7 @@ def extend_teacher(
     old = teacher.config
     kept = old.smoothing_of_first if keeps_first else label_smoothing
     first = None if kept == label_smoothing else kept
-    config = replace(old, horizon=horizon, separate_first=separate_first, label_smoothing=label_smoothing)
+    config = replace(old, horizon=horizon, separate_first=separate_first, label_smoothing=label_smoothing, temperature=None)
     student = blank_network(replace(config, first_smoothing=first))
     for trunk in {student.trunk, student.trunk_of_first}:
         trunk.load_state_dict(teacher.trunk_of_first.state_dict())
@@ -259,12 +268,14 @@ class TorchPlanner:
     checks_plans = True
     """What it plans is finite, and of the right shape; agents do not look again."""
 
-    def __init__(self, network: PlanNetwork, obs_dtype: str | np.dtype[Any]) -> None:
-        self.network, config = network.eval(), network.config
+    def __init__(self, network: PlanNetwork, obs_dtype: str | np.dtype[Any], commitment: Any = None) -> None:
+        self.network, config, self.commitment = network.eval(), network.config, commitment
         self.horizon, self.n_actions = config.horizon, config.n_actions
-        self.action_space, self._smoothing = config.actions, config.smoothing
+        self.action_space, self._sure = config.actions, (config.smoothing, config.temperature)
         self.obs_spec = ObservationSpec(config.obs_shape, np.dtype(obs_dtype), config.obs_scale)
         self._device = next(network.parameters()).device
+        is_plain = config.trunk.kind == "mlp" and network.first_trunk is None and self._device.type == "cpu"
+        self._in_numpy = is_plain and config.normalize
 
     def plan(self, obs: Any) -> NetworkPlan:
         """Evaluate the network once for observations `(batch, *obs_shape)`, checked by `ObservationSpec.check`.
@@ -272,8 +283,14 @@ class TorchPlanner:
         `InvalidDataError` if shape or number type differ, `NonFiniteError` if an observation or an output is not finite.
         """
         obs = self.obs_spec.check(obs)
+        network = self.network
         with torch.inference_mode():
-            logits = self.network(tensor_of(obs).to(self._device)).cpu().numpy()
+            if self._in_numpy and len(obs) == 1:
+                numbers = torch.from_numpy(network.trunk.normalized(obs))
+                outputs = network.plan_of(network.trunk.layers_of_numbers(numbers))
+                logits = (outputs if network.scale is None else network.scale(outputs)).numpy()
+            else:
+                logits = network(tensor_of(obs).to(self._device)).cpu().numpy()
         if not np.isfinite(logits).all():
             raise NonFiniteError("the network's output contains NaN or Inf")
-        return self.action_space.plan(logits, self._smoothing)
+        return self.action_space.plan(logits, *self._sure)

@@ -199,6 +199,8 @@ class Trunk(nn.Module):
                 raise SettingError(f"the {config.kind!r} trunk needs a larger observation than {self.obs_shape}") from error
             layers = [*convolutions, nn.Flatten(), *_hidden(nn.Linear(n_flat, config.width))]
         self.layers = nn.Sequential(*layers)
+        self._linear = tuple(layer for layer in layers if isinstance(layer, nn.Linear))
+        self._is_mlp = config.kind == "mlp"
 
     def set_statistics(self, obs: NDArray[Any]) -> None:
         """Set mean and deviation of every number from observations of shape `(n, *obs_shape)`.
@@ -228,20 +230,35 @@ class Trunk(nn.Module):
         """
         if self.normalize:
             normal = (obs.double() - self.obs_mean) / self.obs_deviation
-            numbers = torch.minimum(torch.maximum(normal, -self.obs_limit), self.obs_limit).to(dtype)
+            numbers = normal.clamp(-self.obs_limit, self.obs_limit).to(dtype)
         else:
             numbers = obs.to(dtype) * self.scale if scaled and self.scale != 1.0 else obs.to(dtype)
         return numbers.movedim(-1, 1) if self.channels_last else numbers
 
+    def normalized(self, obs: NDArray[Any]) -> NDArray[np.float32]:
+        """`prepare` of a trunk that normalises, in numpy: the same numbers, and for one observation a fifth of the time."""
+        mean, deviation, limit = self.obs_mean.numpy(), self.obs_deviation.numpy(), self.obs_limit.numpy()
+        normal: NDArray[np.float32] = np.minimum(np.maximum((obs - mean) / deviation, -limit), limit).astype(np.float32)
+        return normal
+
+    def layers_of_numbers(self, numbers: Tensor) -> Float[Tensor, "batch features"]:
+        """Return features of prepared numbers; `mlp` only. Calling modules would take half the time of a small network."""
+        features = numbers if numbers.ndim == 2 else numbers.flatten(1)
+        for linear in self._linear:
+            features = nn.functional.leaky_relu(nn.functional.linear(features, linear.weight, linear.bias))
+        return features
+
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
         """Return features of a batch of observations of any number type."""
-        first, *others = self.layers
-        last: Any = self.layers[-2]  # the last linear layer; `parameters()` would walk over all modules in every look
         # The type that autocast would cast to anyway; bytes are exact in bfloat16.
         autocast = torch.is_autocast_enabled("cpu") and not self.normalize
-        dtype = torch.get_autocast_dtype("cpu") if autocast else last.weight.dtype
+        dtype = torch.get_autocast_dtype("cpu") if autocast else self._linear[-1].weight.dtype
+        features: Tensor
+        if self._is_mlp:
+            return self.layers_of_numbers(self.prepare(obs, dtype))
+        first, *others = self.layers
         if self.scale == 1.0 or self.normalize or not isinstance(first, nn.Conv2d):
-            features: Tensor = self.layers(self.prepare(obs, dtype))
+            features = self.layers(self.prepare(obs, dtype))
             return features
         # The scale goes into the weights that read the image: a few thousand products instead of one for every pixel.
         pixels = self.prepare(obs, dtype, scaled=False)

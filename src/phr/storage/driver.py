@@ -19,7 +19,7 @@ from phr.storage.model import METRICS, RunDirectory
 LOG_EVERY = 50
 """Updates between two rows of metrics."""
 
-RARE_METRICS = {"greedy_return", "refine/round"}
+RARE_METRICS = {"greedy_return", "refine/round", "finetune/policy_loss"}
 """A row with one of these is always written."""
 
 _PROGRESS_SECONDS = 0.1
@@ -65,7 +65,7 @@ def run_training(
         if (found := run.load_checkpoint()) is not None:
             training.restore(*found)
         run.rewind_metrics(training.n_updates)
-    board = None if run is None else _tensorboard(run, training.progress().done)
+    board = None if run is None else _tensorboard(run, max(training.n_updates, training.progress().done))
     with nullcontext() if board is None else closing(board), deferred_interrupt() as pressed:
         saved, told = time.monotonic(), float("-inf")
         try:

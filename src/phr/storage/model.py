@@ -35,7 +35,7 @@ class Model:
     @property
     def planner(self) -> TorchPlanner:
         """Return the network as a planner."""
-        return TorchPlanner(self.network, self.manifest.obs_dtype)
+        return TorchPlanner(self.network, self.manifest.obs_dtype, self.manifest.commitment)
 
     @property
     def sha256(self) -> str:
@@ -89,6 +89,17 @@ def load_model(directory: Path, env_id: str | None = None) -> Model:
     network = blank_network(config)
     restore_network(network, load_tensors(directory / MODEL)[0], prefix="")
     return Model(network.eval(), manifest, directory, env_id_from_file=manifest.env_id != env_id)
+
+
+def annotated(
+    model: Model, notes: dict[str, Any], *, commitment: int | dict[str, float] | None = None, write: bool = True
+) -> Model:
+    """The model with further notes and, if one is given, another default commitment; in its folder too if `write`."""
+    chosen = model.manifest.commitment if commitment is None else commitment
+    manifest = replace(model.manifest, commitment=chosen, notes={**model.manifest.notes, **notes})
+    if write and model.directory is not None:
+        manifest.write(model.directory)
+    return replace(model, manifest=manifest)
 
 
 class RunDirectory:

@@ -117,13 +117,14 @@ def gae_advantages(
     terminated: Bool[Tensor, "n_steps n_envs"],
     truncated: Bool[Tensor, "n_steps n_envs"],
     *,
-    gamma: float,
+    gamma: float | Float[Tensor, "n_steps n_envs"],
     gae_lambda: float,
 ) -> Float[Tensor, "n_steps n_envs"]:
     """Return A_t = Σ_k (γλ)^k δ_{t+k}, with δ_t = r_t + γ V(s_{t+1}) − V(s_t); `next_values` are from before any reset.
 
     A terminated step has no future; a truncated one was cut off, so it bootstraps from the value of the state it reached.
-    No advantage flows across the end of an episode. Source: Schulman et al. 2016 (arXiv:1506.02438), Eq. 16.
+    No advantage flows across the end of an episode. Where a step is a plan of k actions, `gamma` is its γ^k.
+    Source: Schulman et al. 2016 (arXiv:1506.02438), Eq. 16.
     """
     deltas = rewards + gamma * next_values * ~terminated - values
     carries = gamma * gae_lambda * ~(terminated | truncated)

@@ -83,7 +83,7 @@ NOTHING_SAID = Reading()
 class Actor:
     """A planner and its environment; `reference` is the user's text.
 
-    `commitment` is the default number of actions to execute per look, None for the whole horizon. `identity` is for planners
+    `commitment` is that of the manifest, None for the whole horizon. `identity` is for planners
     without a `model`: a hash of the source, else a name; empty where unknown.
     """
 
@@ -91,7 +91,7 @@ class Actor:
     planner: Planner
     env_id: str
     backend: str
-    commitment: int | None = None
+    commitment: int | dict[str, float] | None = None
     model: Model | None = None
     identity: str = ""
 

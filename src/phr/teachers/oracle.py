@@ -1,4 +1,4 @@
-"""A perfect teacher for open grids: breadth-first search over (cell, direction).
+"""A perfect teacher for open grids: breadth-first search over (cell, direction); on the cliff worlds over cells.
 
 It reads the observation, never the simulator, so it can do no more than a network could. It walks and turns; grids whose way
 needs a key, a door or a box are refused. Ties are broken by the fixed order left, right, forward.
@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.envs import FOUR_ROOMS_ID
+from phr.envs import CLIFF_IDS, FOUR_ROOMS_ID
+from phr.envs.cliffs import AGENT, CLIFF, GOAL, MOVES, CliffEnv
 from phr.envs.minigrid_split import layout_of
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Start
@@ -30,6 +31,7 @@ SOLVABLE_IDS = (
     *(f"MiniGrid-LavaGapS{size}-v0" for size in (5, 6, 7)),
     *(f"MiniGrid-Empty-{size}-v0" for size in ("5x5", "6x6", "8x8", "16x16", "Random-5x5", "Random-6x6")),
     *(f"MiniGrid-{name}-v0" for name in ("FourRooms", "DistShift1", "DistShift2")),
+    *CLIFF_IDS,
 )
 """Ids whose every start the oracle is known to solve (tested)."""
 
@@ -129,9 +131,73 @@ class OraclePlanner:
         return CategoricalPlan.from_actions(paths, self.n_actions)
 
 
+_Cell = tuple[int, int]
+
+
+class CliffOracle:
+    """Plans shortest paths in the worlds of `phr.envs.cliffs`; ties are broken by the order left, up, right, down."""
+
+    n_actions = len(MOVES)
+
+    def __init__(self, horizon: int = 1) -> None:
+        if horizon < 1:
+            raise HorizonError(f"the horizon must be >= 1, got {horizon}")
+        self.horizon = horizon
+        self.identity = "oracle" if horizon == 1 else f"oracle of horizon {horizon}"
+
+    def _solve(self, obs: NDArray[Any]) -> tuple[dict[_Cell, int], _Cell]:
+        """Return the fewest actions from every cell that has a way to the goal, and the agent's cell."""
+        if obs.ndim != 3 or len(obs) != 3 or obs[AGENT].sum() != 1:
+            raise UnsolvableError(f"the oracle of the cliffs reads (cliff, goal, agent) planes, got shape {obs.shape}")
+        distance: dict[_Cell, int] = {(int(y), int(x)): 0 for y, x in np.argwhere(obs[GOAL])}
+        queue = deque(distance)
+        while queue:  # a move and its opposite undo each other, so backwards is as forwards
+            y, x = queue.popleft()
+            for down, right in MOVES:
+                cell = y + down, x + right
+                inside = 0 <= cell[0] < obs.shape[1] and 0 <= cell[1] < obs.shape[2]
+                if inside and not obs[CLIFF][cell] and cell not in distance:
+                    distance[cell] = distance[y, x] + 1
+                    queue.append(cell)
+        y, x = np.argwhere(obs[AGENT])[0].tolist()
+        if (y, x) not in distance:
+            raise UnsolvableError(f"no way leads from ({x}, {y}) to a goal")
+        return distance, (y, x)
+
+    def optimal_length(self, obs: NDArray[Any]) -> int:
+        """Fewest actions from this observation to the goal; UnsolvableError if there is no way, or it cannot be read."""
+        distance, cell = self._solve(obs)
+        return distance[cell]
+
+    def _path(self, obs: NDArray[Any]) -> list[int]:
+        distance, (y, x) = self._solve(obs)
+        actions: list[int] = []
+        while distance[y, x] and len(actions) < self.horizon:
+            nexts = [(y + down, x + right) for down, right in MOVES]
+            action = next(a for a, cell in enumerate(nexts) if distance.get(cell) == distance[y, x] - 1)
+            y, x = nexts[action]
+            actions.append(action)
+        return actions + [0] * (self.horizon - len(actions))  # the episode is over; any action will do
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        """Shortest paths for observations `(batch, 3, height, width)`; for errors see `optimal_length`."""
+        paths = np.array([self._path(one) for one in obs], np.int64).reshape(len(obs), self.horizon)
+        return CategoricalPlan.from_actions(paths, self.n_actions)
+
+
+def oracle_of(env: SplitEnv, horizon: int = 1) -> OraclePlanner | CliffOracle | None:
+    """Return the oracle that reads the observations of an environment; None if there is none."""
+    if env.shows_whole_grid:
+        return OraclePlanner(env.n_actions, horizon)
+    is_cliff = isinstance(env.gym_env.unwrapped, CliffEnv) and env.observation_space.shape == (3, 6, 10)
+    return CliffOracle(horizon) if is_cliff else None
+
+
 def optimal_lengths(env: SplitEnv, starts: Sequence[Start]) -> list[int]:
     """Fewest actions to the goal from every start; UnsolvableError if one has no way to a goal, or cannot be read."""
-    oracle = OraclePlanner(env.n_actions)
+    oracle = oracle_of(env)
+    if oracle is None:
+        raise UnsolvableError(f"the oracle does not read {env.env_id}; it solves {', '.join(SOLVABLE_IDS)}")
     lengths = []
     for start in starts:
         start.enter(env)

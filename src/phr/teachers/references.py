@@ -14,7 +14,7 @@ from phr.experience.logged import MINARI_PREFIX
 from phr.plan import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.foreign import NOTHING_SAID, PICKLES, Actor, Reading, is_sb3, load_foreign, name_of
-from phr.teachers.oracle import SOLVABLE_IDS, OraclePlanner
+from phr.teachers.oracle import SOLVABLE_IDS, oracle_of
 
 ZOO_PREFIX, ORACLE = "zoo:", "oracle"
 
@@ -88,9 +88,9 @@ def resolve(
         if env_id is None:
             raise UsageError(f"the oracle needs --env-id; it solves {', '.join(SOLVABLE_IDS)}")
         with make_env(env_id) as env:
-            if not env.shows_whole_grid:
+            oracle = oracle_of(env, 1 if horizon is None else horizon)
+            if oracle is None:
                 raise UsageError(f"the oracle reads grids seen whole, not {env_id}; it solves {', '.join(SOLVABLE_IDS)}")
-            oracle = OraclePlanner(env.n_actions, 1 if horizon is None else horizon)
         return Actor(ORACLE, oracle, env_id, "search", identity=ORACLE)
     if horizon is not None:
         fewer = "Set the commitment to execute fewer actions."

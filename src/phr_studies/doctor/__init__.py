@@ -1,1 +1,1 @@
-"""`phr doctor`: what an environment is, whether replays repeat it, and for how many steps a plan stays right in it."""
+"""`phr doctor`: what an environment is, whether replays repeat it, and what a teacher's plans keep of its return there."""

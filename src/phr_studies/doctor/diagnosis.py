@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -14,8 +14,9 @@ from phr.errors import BrokenEnvironmentError, PhrError, SettingError, error_tex
 from phr.progress import OnProgress, Progress, silent
 from phr.seeding import Streams
 from phr.teachers import Reading
+from phr_studies.doctor.blind import ERRORS, TOLERANCE, Curve, advise, draw_curve
 from phr_studies.doctor.describe import Check, Description, check, describe
-from phr_studies.doctor.teacher import ERRORS, HORIZONS, LONGEST, ErrorTolerance, LookingAway, ask, bear_errors, look_away
+from phr_studies.doctor.teacher import HORIZONS, LookingAway, ask, look_away
 from phr_studies.doctor.world import Replay, World, examine_replay
 from phr_studies.report.tables import NOTHING, counted, number, percent
 
@@ -99,30 +100,35 @@ def teacher_rows(found: LookingAway) -> list[Row]:
     rows = [("episodes", played), ("keeps an action", kept)]
     if found.tolerance is not None:
         rows.append(("two actions", f"count as the same within {percent(found.tolerance)} of their range"))
-    rows += [
-        ("after n steps", _across([f"{n}" for n in HORIZONS])),
-        ("a plan is right", _across([percent(share) for share in found.plan_right or (None,) * len(HORIZONS)])),
-        ("action repeat is", _across([percent(share) for share in found.repeat_right])),
-    ]
-    if found.diverged:
-        right = f"are right for {counted(found.blind_p90 or 1, 'step')}: a commitment to begin with"
-        rows.append(("nine plans in ten", right))
-    return rows
+    ahead = [found.epsilon[k - 1] for k in HORIZONS]
+    return [*rows, ("steps k, or n", _across(map(str, HORIZONS))), ("ε after k steps", _across(map(percent, ahead)))]
 
 
-def error_row(found: ErrorTolerance) -> Row:
-    """What the teacher collects where it errs."""
-    right, *erring = (number(value) for value in found.returns)
+def curve_rows(found: Curve) -> list[Row]:
+    """What blind plans keep."""
+    rows = []
+    for error, shares, returns in zip(ERRORS, found.shares, found.returns, strict=True):
+        name = "plans of n keep" if not error else f"erring by {percent(error)}"
+        known = any(share is not None for share in shares)
+        rows.append((name, _across(map(percent, shares) if known else map(number, returns))))
+    played = f"{counted(found.episodes, 'episode')} of at most {counted(found.steps, 'step')}"
+    zero = "0" if not found.zero else f"{number(found.zero)}, a random policy's mean"
     what = "with errors of {} of half the range" if found.continuous else "where {} of its actions are random"
-    each = (f"{value} {what.format(percent(error))}" for value, error in zip(erring, ERRORS[1:], strict=True))
-    return "tolerates errors", f"return {right} as it is, {', '.join(each)} (at most {counted(found.steps, 'step')} each)"
+    each = [
+        f"{number(value)} {what.format(percent(error))}" for value, error in zip(found.tolerance, TOLERANCE, strict=True)
+    ]
+    return [
+        *rows,
+        ("all of it is", f"return {number(found.returns[0][0])} in {played}; nothing is {zero}"),
+        ("tolerates errors", f"looking at every step, return {', '.join(each)}"),
+    ]
 
 
-def _across(cells: list[str]) -> str:
+def _across(cells: Iterable[str]) -> str:
     return "".join(f"{cell:<9}" for cell in cells).rstrip()
 
 
-_REPLAY, _TEACHER, _ERRORS = "the same actions again", "the teacher's episodes", "the teacher's errors"
+_REPLAY, _TEACHER, _BLIND = "the same actions again", "the teacher's episodes", "plans executed blindly"
 
 Found = TypeVar("Found")
 
@@ -133,8 +139,8 @@ class Diagnosis:
 
     Attributes:
         replay: Whether replaying repeats; None where it could not be played.
-        looking_away: How long plans stay right in the teacher's episodes; None without a teacher, or if it could not play.
-        error_tolerance: The teacher's return with errors in its actions; None where `looking_away` is.
+        looking_away: The teacher's episodes and ε; None without a teacher, or if it could not play.
+        curve: What plans of the teacher keep of its return; None where `looking_away` is, or if they could not be played.
         failures: Errors that stopped a part of the examination, by its heading.
     """
 
@@ -144,14 +150,26 @@ class Diagnosis:
     check: Check
     replay: Replay | None
     looking_away: LookingAway | None
-    error_tolerance: ErrorTolerance | None = None
+    curve: Curve | None = None
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
     def advice(self) -> str | None:
         """The horizon worth asking for, in one sentence; None without a teacher."""
-        away = self.looking_away
-        return None if away is None else f"a horizon worth asking for: about {away.horizon}; {away.reason}"
+        if self.looking_away is None:
+            return None
+        return "a horizon worth asking for: about {}; {}".format(*advise(self.looking_away, self.curve))
+
+    @property
+    def horizon(self) -> int | None:
+        """The horizon worth asking for; None without a teacher."""
+        return None if self.looking_away is None else advise(self.looking_away, self.curve)[0]
+
+    @property
+    def hides_state(self) -> bool:
+        """Whether seeds with the same first observation led to different episodes, without chance after the start."""
+        found = self.replay
+        return found is not None and found.forks_changed == 0 and found.different_episodes > found.different_starts
 
     def parts(self) -> list[tuple[str, list[Row]]]:
         """The page: for each part of the examination a heading, and rows of a name and what was found."""
@@ -161,8 +179,12 @@ class Diagnosis:
         parts += [(part, [("stopped", f"at an error: {error}")]) for part, error in self.failures.items()]
         if self.looking_away is not None:
             rows = teacher_rows(self.looking_away)
-            if self.error_tolerance is not None:
-                rows.append(error_row(self.error_tolerance))
+            if self.curve is not None:
+                rows += curve_rows(self.curve)
+            if self.hides_state:
+                rows.append(
+                    ("hidden state", "a seed decides more than is seen; these plans know it, and a student keeps less")
+                )
             parts.append((f"teacher {self.looking_away.teacher}", rows))
         return parts
 
@@ -175,15 +197,18 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""
-        away, borne = self.looking_away, self.error_tolerance
+        away, curve = self.looking_away, self.curve
+        scale = {"horizons": HORIZONS, "errors": ERRORS, "larger_errors": TOLERANCE}
         return {
             "env_id": self.env_id,
             "seed": self.seed,
             "resolves_to": asdict(self.description),
             "checker": {"passed": self.check.error is None, **asdict(self.check)},
             "replay": None if self.replay is None else {"repeats": self.replay.repeats, **asdict(self.replay)},
-            "teacher": None if away is None else {**asdict(away), "horizons": list(HORIZONS), "longest": LONGEST},
-            "error_tolerance": None if borne is None else {"errors": list(ERRORS), **asdict(borne)},
+            "teacher": None if away is None else asdict(away),
+            "curve": None if curve is None else {**scale, **asdict(curve), "shares": curve.shares},
+            "horizon": self.horizon,
+            "advice": self.advice,
             "failures": self.failures,
         }
 
@@ -199,7 +224,7 @@ def doctor(
     seed: int = 0,
     on_progress: OnProgress = silent,
 ) -> Diagnosis:
-    """Examine an environment: what its id resolves to, whether replays repeat, how long a teacher's plan stays right.
+    """Examine an environment: what its id resolves to, whether replays repeat, what a teacher's plans keep of its return.
 
     Args:
         env_id: A Gymnasium id, or `module:factory`; also one that phr cannot act in.
@@ -230,16 +255,16 @@ def doctor(
     played: dict[str, Any] = {"seed": seed, "n_episodes": episodes, "max_steps": steps}
     with closing(_quietly_made(env_id)) as world:
         replay = _unless_it_breaks(_REPLAY, failures, partial(examine_replay, world, **played))
-        away, borne = None, None
+        away, curve = None, None
         if asked is not None:
             on_progress(Progress("watching the teacher", 2, 4, "parts"))
-            twins = replay is not None and replay.forks is not None
-            away = _unless_it_breaks(_TEACHER, failures, partial(look_away, world, asked, twins=twins, **played))
+            played["twins"] = replay is not None and replay.forks is not None
+            away = _unless_it_breaks(_TEACHER, failures, partial(look_away, world, asked, **played))
         if asked is not None and away is not None:
-            on_progress(Progress("disturbing the teacher", 3, 4, "parts"))
-            borne = _unless_it_breaks(_ERRORS, failures, partial(bear_errors, world, asked, **played))
+            on_progress(Progress("executing plans blindly", 3, 4, "parts"))
+            curve = _unless_it_breaks(_BLIND, failures, partial(draw_curve, world, asked, away, **played))
         description = describe(world)
-    return Diagnosis(env_id, seed, description, checked, replay, away, borne, failures)
+    return Diagnosis(env_id, seed, description, checked, replay, away, curve, failures)
 
 
 def _quietly_made(env_id: str) -> World:

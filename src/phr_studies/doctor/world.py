@@ -120,11 +120,16 @@ def play_again(world: World, seed: int, actions: Sequence[Any]) -> Episode:
     return play(world, seed, lambda _obs: next(rest), len(actions))
 
 
-def fork(world: World, episode: Episode, at: int, chance: int) -> None:
-    """Bring a world to where an episode stood after `at` steps, and let chance go on from another seed."""
-    world.reset(episode.seed)
-    for action in episode.actions[:at]:
+def rewind(world: World, seed: int, actions: Sequence[Any]) -> None:
+    """Bring a world to where these actions lead from a seed."""
+    world.reset(seed)
+    for action in actions:
         world.step(action)
+
+
+def fork(world: World, seed: int, actions: Sequence[Any], chance: int) -> None:
+    """The same, but chance goes on from another seed."""
+    rewind(world, seed, actions)
     world.reseed(chance)
 
 
@@ -243,7 +248,7 @@ def first_difference(index: int, before: Episode, after: Episode) -> Difference 
 def _changes(world: World, episode: Episode, index: int, streams: Streams) -> bool:
     """Whether the same actions lead elsewhere when the random generator is re-seeded at some moment."""
     at = int(streams.rng("doctor-fork", index).integers(episode.length))
-    fork(world, episode, at, streams.integer("doctor-chance", index))
+    fork(world, episode.seed, episode.actions[:at], streams.integer("doctor-chance", index))
     for action, before in zip(episode.actions[at : at + FORK_STEPS], episode.trace[at + 1 :], strict=False):
         if (*world.step(action), fingerprint(world.observe())) != before:
             return True

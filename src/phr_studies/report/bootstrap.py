@@ -1,8 +1,8 @@
-"""Intervals over training seeds, and a score over all n."""
+"""Intervals over training seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,16 +74,3 @@ def _resample_seeds(
             numerators[rows] += above
             denominators[rows] += below
     return numerators / denominators
-
-
-def frequency_averaged_score(returns: Mapping[int, float], *, random_return: float, teacher_return: float) -> float:
-    """Mean over n of the mean return at n, on a scale where random play is 0 and the teacher 1.
-
-    Source: FAS, after SRL (ICLR 2025), over n instead of decision rates.
-    """
-    if not returns:
-        raise InvalidDataError("a frequency-averaged score needs the return of at least one n")
-    span = teacher_return - random_return
-    if span <= 0:
-        raise InvalidDataError(f"the teacher's return {teacher_return:.4g} is not above random play's {random_return:.4g}")
-    return float(np.mean([(value - random_return) / span for value in returns.values()]))

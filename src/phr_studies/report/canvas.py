@@ -274,6 +274,31 @@ def _draw_agreement(lines: Mapping[str, Sequence[float]], theme: Theme) -> Figur
     return figure
 
 
+def reliability(rows: Sequence[Sequence[float | int]], file: Path) -> Path:
+    """Draw the share of plans that were right over their confidence, and return the PNG.
+
+    `rows`: mean confidence, share that was right, number of steps, as `phr.distil.calibrate` measures them.
+    """
+    if not rows:
+        raise InvalidDataError("reliability needs at least one row, got none")
+    return save(file, partial(_draw_reliability, rows))
+
+
+def _draw_reliability(rows: Sequence[Sequence[float | int]], theme: Theme) -> Figure:
+    figure, axes = _panel(theme)
+    sure, right, counts = (np.array(column, np.float64) for column in zip(*rows, strict=True))
+    axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle=(0, (1, 2.5)))
+    axes.plot(sure, right, color=theme.cycle[0], linewidth=1.8)
+    axes.scatter(sure, right, s=12 + 120 * counts / counts.max(), color=theme.cycle[0], zorder=3)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _position: f"{100 * value:.4g} %")
+    axes.set_xlabel("joint confidence of the plan so far", color=theme.faint)
+    axes.set_ylabel("plans that are right so far", color=theme.faint)
+    return figure
+
+
 def _panel(theme: Theme) -> tuple[Figure, Axes]:
     figure = new_figure(5.4, 3.4)
     axes = figure.subplots()

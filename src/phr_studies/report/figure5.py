@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.acting import CommitmentLike, HorizonAgent
+from phr.acting import CommitmentLike, HorizonAgent, commitment_in_words
 from phr.envs import PlaneLayout, SplitEnv, layout_of
 from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmentError
 from phr.experience import judge_episodes, reported_success
@@ -144,7 +144,7 @@ def trace_path(
     return LearnedPath(
         env_id=env.env_id,
         title=title,
-        commitment=planner.horizon if commitment is None else commitment,
+        commitment=commitment_in_words(commitment, planner),
         map=map_,
         places=tuple(places),
         actions=tuple(actions),

@@ -9,8 +9,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from phr.errors import InvalidDataError
+from phr.evaluation import frequency_averaged_score
 from phr.seeding import Streams
-from phr_studies.report.bootstrap import frequency_averaged_score, two_level_bootstrap, two_level_ratio_bootstrap
+from phr_studies.report.bootstrap import two_level_bootstrap, two_level_ratio_bootstrap
 
 _Key = TypeVar("_Key", bound=Hashable)
 Interval = tuple[float, float]

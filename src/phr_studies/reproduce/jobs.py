@@ -307,7 +307,8 @@ class StudyJobs:
         return self.layout.student(env_id, loss, horizon, seed)
 
     def _given(self, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
-        return {"seed": seed, "n_updates": self.profile.student_updates, **settings}
+        plain = {"refine": 0, "batch_size": 256}  # as the paper has it: regression alone
+        return {"seed": seed, "n_updates": self.profile.student_updates, **plain, **settings}
 
     def _config(self, env_id: str, seed: int, horizon: int, settings: dict[str, Any]) -> PHRConfig:
         """What a student is trained with; an impossible setting fails here, not hours later."""

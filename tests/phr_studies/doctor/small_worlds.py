@@ -72,6 +72,39 @@ class Guessing(Coins):
         return obs, right, terminated, truncated, info
 
 
+class Flipping(Guessing):
+    """Pays the same, and flips its coin with probability 1/5 in each step."""
+
+    def _look(self) -> Obs:
+        thrown = self._steps == 0 or self.np_random.random() < 0.2
+        if thrown:
+            self._coin = int(self.np_random.integers(2)) if self._steps == 0 else 1 - self._coin
+        return np.array([self._coin], np.float32)
+
+
+class Echo(Coins):
+    """Shows the action that was executed; no chance of its own."""
+
+    def step(self, action: Any) -> Step:
+        self._coin = int(action)
+        return super().step(action)
+
+    def _look(self) -> Obs:
+        return np.array([self._coin], np.float32)
+
+
+class Hiding(Echo):
+    """Always shows 0; after each reset a seed decides the length of the episode."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._steps = int(self.np_random.integers(8))
+        return self._look(), {}
+
+    def _look(self) -> Obs:
+        return np.zeros(1, np.float32)
+
+
 class Aiming(Coins):
     """Takes the square of every number of an action away; their range is twice as wide as usual."""
 

@@ -11,6 +11,7 @@ import phr
 from phr.errors import SettingError
 from tests.helpers import always_right
 from tests.phr_studies.doctor import small_worlds
+from tests.phr_studies.doctor.small_worlds import follow
 
 ROOM = "tests.phr_studies.doctor.small_worlds"
 KEYS = {
@@ -24,10 +25,12 @@ KEYS = {
         "forks_changed", "fork_steps", "dice_refused",
     },
     "teacher": {
-        "teacher", "episodes", "return_mean", "length_median", "cut", "run_median", "run_p90", "moments", "repeat_right",
-        "plan_right", "blind_median", "blind_p90", "diverged", "tolerance", "horizon", "reason", "horizons", "longest",
+        "teacher", "episodes", "return_mean", "length_median", "cut", "run_median", "run_p90", "moments", "epsilon",
+        "tolerance",
     },
-    "error_tolerance": {"errors", "episodes", "steps", "continuous", "returns"},
+    "curve": {
+        "horizons", "errors", "larger_errors", "episodes", "steps", "continuous", "zero", "returns", "shares", "tolerance",
+    },
 }  # fmt: skip
 
 
@@ -35,19 +38,20 @@ def test_the_json_holds_what_the_page_says() -> None:
     told: list[str] = []
     found = phr.doctor("tests.helpers:make_corridor", always_right(), episodes=2, on_progress=lambda p: told.append(p.stage))
     plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert set(plain) == {"env_id", "seed", "failures", *KEYS}
+    assert set(plain) == {"env_id", "seed", "horizon", "advice", "failures", *KEYS}
     for part, keys in KEYS.items():
         assert set(plain[part]) == keys
-    assert plain["teacher"]["horizon"] == 4
+    assert plain["horizon"] == 4
     assert found.advice is not None
+    assert plain["advice"] == found.advice
     assert str(found).endswith(found.advice)
-    assert found.advice.startswith("a horizon worth asking for: about 4; in none of 64 twins")
+    assert found.advice.startswith("a horizon worth asking for: about 4; with errors of 1 % such plans keep ")
     assert len(told) == 4
 
 
 def test_without_a_teacher() -> None:
     found = phr.doctor(f"{ROOM}:Coins", episodes=2)
-    assert (found.advice, found.to_json()["teacher"], found.to_json()["error_tolerance"]) == (None, None, None)
+    assert (found.advice, found.horizon, found.to_json()["teacher"], found.to_json()["curve"]) == (None,) * 4
     assert "plays on after the start" in str(found)
     assert "16 seeds give 2 different first looks and " in str(found)
 
@@ -79,7 +83,16 @@ def test_chance_that_cannot_be_seeded_anew_is_unknown() -> None:
     assert (found.replay.repeats, found.replay.forks) == (True, None)
     assert "unknown: an environment draws its random numbers from a RandomState" in str(found)
     assert found.looking_away is not None
-    assert found.looking_away.plan_right is None
+    assert set(found.looking_away.epsilon) == {None}
+    assert found.curve is not None
+    assert set(found.curve.returns[0][1:]) == {None}
+    assert found.advice is not None
+    assert "what longer plans keep is unknown" in found.advice
+
+
+def test_state_that_is_not_seen_is_reported() -> None:
+    assert "a seed decides more than is seen" in str(phr.doctor(f"{ROOM}:Hiding", follow, episodes=2))
+    assert "a seed decides more than is seen" not in str(phr.doctor(f"{ROOM}:Coins", follow, episodes=2))  # chance does
 
 
 def test_impossible_numbers_are_refused() -> None:

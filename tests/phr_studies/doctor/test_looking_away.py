@@ -1,22 +1,22 @@
-"""How long one may look away, where the answer is known."""
+"""Open-loop inconsistency, where it is known."""
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
-
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, UsageError
 from phr.teachers.foreign import NOTHING_SAID
-from phr_studies.doctor.teacher import HORIZONS, LONGEST, Asked, LookingAway, ask, look_away, right_for_share
+from phr_studies.doctor import teacher as module
+from phr_studies.doctor.teacher import LONGEST, Asked, LookingAway, ask, look_away
 from phr_studies.doctor.world import World
 from tests.helpers import always_right, make_corridor
 from tests.phr_studies.doctor.small_worlds import Coins, follow
 
 ROOM = "tests.phr_studies.doctor.small_worlds"
+HERE = "tests.phr_studies.doctor.test_looking_away"
 
 
 def make_slow_coins() -> Coins:
@@ -33,62 +33,68 @@ def watched(env_id: str, teacher: object, *, twins: bool = True, seed: int = 0) 
     return look_away(world, asked, twins=twins, seed=seed, n_episodes=4, max_steps=40)
 
 
-def test_where_nothing_is_left_to_chance_a_plan_may_last_the_episode() -> None:
+def measured(env_id: str, teacher: object, monkeypatch: pytest.MonkeyPatch, n: int = 600) -> NDArray[np.float64]:
+    """ε_1 .. ε_8 from many moments, in worlds whose episodes have 12 steps."""
+    monkeypatch.setattr(module, "N_TWINS", n)
+    epsilon = watched(env_id, teacher).epsilon
+    assert epsilon[11:] == (None,) * (LONGEST - 11)  # no future lasts so long
+    return np.array(epsilon[:8], float)
+
+
+def close_to(expected: NDArray[np.float64], n: int = 600) -> object:
+    least = n * (12 - 8) / 12  # moments with eight steps ahead
+    return pytest.approx(expected, abs=float(4 * 0.5 / np.sqrt(least)))
+
+
+K = np.arange(1, 9)
+
+
+def test_where_nothing_is_left_to_chance_there_is_no_inconsistency() -> None:
     found = watched("tests.helpers:make_corridor", always_right())
-    assert (found.diverged, found.plan_right, found.blind_median) == (0, (1.0,) * len(HORIZONS), LONGEST)
-    assert (found.horizon, found.length_median, found.return_mean, found.cut) == (4, 4, 1, 0)
-    assert found.run_median == 4
-    assert "as long as you like" in found.reason
+    assert found.epsilon == (0.0, 0.0, 0.0, *(None,) * (LONGEST - 3))
+    assert (found.length_median, found.return_mean, found.cut, found.run_median, found.moments) == (4, 1, 0, 4, 64)
 
 
-def test_chance_that_does_not_change_the_teachers_mind_is_no_reason_to_look() -> None:
-    found = watched("tests.phr_studies.doctor.test_looking_away:make_slippery", always_right())
-    assert found.diverged == 0
-    assert "in none of 64 twins" in found.reason
+def test_chance_that_does_not_change_the_teachers_mind_is_no_inconsistency() -> None:
+    found = watched(f"{HERE}:make_slippery", always_right())
+    assert {each for each in found.epsilon if each is not None} == {0.0}
 
 
-def test_a_coin_a_step_halves_the_plans_that_are_right() -> None:
-    """The teacher plays the coin that it sees: of plans of n steps 2^-(n-1) are right, and of action repeats as many."""
-    found = watched(f"{ROOM}:Coins", follow)
-    assert found.plan_right is not None
-    for shares in (found.plan_right, found.repeat_right):
-        assert shares[0] == 1.0
-        # A plan that its episode ends is right for longer plans too: one moment in twelve is the last.
-        assert shares[1] == pytest.approx(13 / 24, abs=0.2)
-        assert shares[2] < 0.5
-        assert all(a >= b for a, b in pairwise(shares))
-    assert found.horizon in (1, 2)
-    assert (found.diverged or 0) > 32
-    assert watched(f"{ROOM}:Coins", follow) == found
-    assert watched(f"{ROOM}:Coins", follow, seed=1) != found
+def test_two_fair_coins_differ_half_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert measured(f"{ROOM}:Coins", follow, monkeypatch) == close_to(np.full(8, 0.5))
 
 
-def test_rarer_coins_allow_longer_plans() -> None:
-    slow = watched("tests.phr_studies.doctor.test_looking_away:make_slow_coins", follow)
-    fast = watched(f"{ROOM}:Coins", follow)
-    assert slow.plan_right is not None
-    assert slow.plan_right[2] > 0.6  # 3/4: of the moments of a third of the blocks the episode's end is the next to come
-    assert slow.horizon > fast.horizon
-    assert 1 <= (slow.blind_p90 or 0) <= 3  # expected: 92 % after two steps, 83 % after three
-    assert slow.run_p90 % 4 == 0
+def test_a_coin_that_is_flipped_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After k steps two coins that are flipped with probability p differ with probability (1 − (1 − 2p)^2k) / 2."""
+    assert measured(f"{ROOM}:Flipping", follow, monkeypatch) == close_to((1 - 0.6 ** (2 * K)) / 2)
 
 
-def test_without_replaying_runs_of_actions_are_all_there_is() -> None:
+def test_noise_in_the_actions_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random one of two actions, in a fifth of the steps, flips what is shown with probability 1/10."""
+    found = measured(f"{ROOM}:Echo?action-noise=0.2", follow, monkeypatch)
+    assert found == close_to((1 - 0.8 ** (2 * K)) / 2)
+    assert measured(f"{ROOM}:Echo", follow, monkeypatch).tolist() == [0.0] * 8
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0.09, 0.0), (0.2, 0.5)])
+def test_actions_that_are_close_agree(size: float, expected: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def point(obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.repeat(obs * np.float32(size), 2, axis=1)
+
+    found = measured(f"{ROOM}:ManyCoins", point, monkeypatch)
+    assert found.tolist() == [0.0] * 8 if not expected else found == close_to(np.full(8, expected))
+
+
+def test_a_seed_decides() -> None:
+    found = watched(f"{HERE}:make_slow_coins", follow)
+    assert found.run_p90 % 4 == 0
+    assert watched(f"{HERE}:make_slow_coins", follow) == found
+    assert watched(f"{HERE}:make_slow_coins", follow, seed=1) != found
+
+
+def test_without_replaying_it_is_unknown() -> None:
     found = watched(f"{ROOM}:Unseeded", lambda obs: (obs[:, 0] > 2).astype(int), twins=False)
-    assert (found.plan_right, found.blind_median, found.diverged) == (None, None, None)
-    assert found.horizon == found.run_median == 12
-    assert "replays differ" in found.reason
-
-
-def test_shares_are_those_of_a_slow_count() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        lasting = [math.inf if rng.random() < 0.2 else float(rng.integers(1, 40)) for _ in range(11)]
-        best = 1
-        for n in range(1, LONGEST + 1):
-            if sum(each >= n for each in lasting) >= 0.5 * 11:
-                best = n
-        assert right_for_share(lasting, 0.5) == best
+    assert (found.epsilon, found.moments, found.run_median) == ((None,) * LONGEST, 0, 12)
 
 
 def test_continuous_actions_are_the_same_within_a_part_of_their_range() -> None:

@@ -40,7 +40,7 @@ def test_a_fork_keeps_the_past_and_throws_other_dice(env_id: str, acts: bool) ->
     assert play_again(world, 3, episode.actions) == episode
     futures = set()
     for chance in range(20):
-        fork(world, episode, 4, chance)
+        fork(world, episode.seed, episode.actions[:4], chance)
         assert fingerprint(world.observe()) == episode.trace[4][3]
         future = []
         for action in episode.actions[4:]:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phr.errors import InvalidDataError
+from phr.evaluation.baselines import frequency_averaged_score
 from phr.evaluation.evaluate import stratified_bootstrap
-from phr_studies.report.bootstrap import frequency_averaged_score, two_level_bootstrap, two_level_ratio_bootstrap
+from phr_studies.report.bootstrap import two_level_bootstrap, two_level_ratio_bootstrap
 from tests.evaluation.test_statistics import assert_same_ends
 
 SEEDS = [[[0.0, 1.0, 1.0], [2.0]], [[5.0, 7.0], [4.0, 4.0, 9.0]], [[3.0, 3.5]]]

@@ -1,0 +1,370 @@
+"""Training on return: a plan is one action of a semi-Markov process, and PPO makes the plans that collect more likelier.
+
+Imitation is not always the best plan: the teacher looks at every step and may rely on it. Here the student samples a plan,
+executes all of it and collects its return. The plan's log-probability is the sum over its executed heads, the next state
+counts γ^k for k executed steps, and the plan loss on the teacher's windows keeps the student near its teacher.
+
+Sources:
+    plans as actions: options over a semi-Markov process, Sutton, Precup & Singh 1999 (Artificial Intelligence 112);
+    the clipped objective: PPO, Schulman et al. 2017 (arXiv:1707.06347), Eq. 7.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from phr.actions import ActionSpace, Continuous, MultiDiscrete
+from phr.distil.config import SIDE_BY_SIDE
+from phr.distil.phr import PHR
+from phr.envs.vector import Remarks, Start, VectorSplit
+from phr.errors import InvalidDataError, NonFiniteError
+from phr.evaluation.episodes import make_vector, play_episodes
+from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network
+from phr.progress import Progress
+from phr.seeding import Streams, rng_from_state, rng_state
+from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
+from phr.teacher.a2c import gae_advantages
+
+TEMPERATURE = 0.5
+"""Logits are divided by it before plans are sampled. The smoothed labels of distillation leave 5 % and more to other
+actions, so few plans of sixteen steps would be the student's own; where it is unsure, the plans still differ."""
+SPREAD = 0.1
+"""Standard deviation of sampled continuous actions in half ranges, where the student outputs none."""
+GAE_LAMBDA = 0.95
+CLIP = 0.2
+"""A plan's probability ratio counts from 1 − CLIP to 1 + CLIP."""
+N_EPOCHS, BATCH_SIZE = 10, 64
+LEARNING_RATE, CRITIC_LEARNING_RATE = 3e-4, 1e-3
+"""At the start; both fall linearly to zero."""
+N_TURNS = 8
+"""Plans of each environment between two updates."""
+N_TESTS, TEST_EPISODES = 10, 64
+"""Greedy tests after the first, and episodes of each."""
+
+
+def step_log_probs(
+    outputs: Float[Tensor, "batch horizon n"], actions: Shaped[Tensor, "batch horizon *action"], space: ActionSpace
+) -> Float[Tensor, "batch horizon"]:
+    """Return the log-probability of each step's sampled action; of flat continuous ones the density per half range."""
+    if isinstance(space, Continuous):
+        means, spread = _gaussian(outputs, space)
+        distance = (actions - means) / torch.from_numpy(space.bounds.unit)
+        normal = -0.5 * (distance / spread).square() - spread.log() - 0.5 * math.log(2 * math.pi)
+        return normal.sum(-1)
+    if isinstance(space, MultiDiscrete):
+        parts = zip(outputs.split(space.nvec, -1), actions.unbind(-1), strict=True)
+        return torch.stack([_log_prob(logits, chosen) for logits, chosen in parts]).sum(0)
+    return _log_prob(outputs, actions)
+
+
+def _log_prob(logits: Tensor, chosen: Tensor) -> Tensor:
+    return (logits / TEMPERATURE).log_softmax(-1).gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+
+
+def _gaussian(outputs: Tensor, space: Continuous) -> tuple[Tensor, Tensor]:
+    """Return means and, in half ranges, standard deviations."""
+    means, log_spread = outputs[..., : space.n_outputs], outputs[..., space.n_outputs :]
+    return means, log_spread.exp() if log_spread.shape[-1] else torch.full_like(means, SPREAD)
+
+
+def plan_log_probs(
+    outputs: Float[Tensor, "batch horizon n"],
+    actions: Shaped[Tensor, "batch horizon *action"],
+    lengths: Int[Tensor, " batch"],
+    space: ActionSpace,
+) -> Float[Tensor, " batch"]:
+    """Return the log-probability of each plan: the sum over the `lengths` steps that were executed."""
+    executed = torch.arange(outputs.shape[1]) < lengths.unsqueeze(-1)
+    return torch.where(executed, step_log_probs(outputs, actions, space), 0.0).sum(-1)
+
+
+def sample_plan(outputs: NDArray[np.float32], space: ActionSpace, rng: np.random.Generator) -> NDArray[Any]:
+    """Draw an action for every step; continuous ones are flat and not yet cut off at the bounds."""
+    if not isinstance(space, Continuous):
+        return space.plan(outputs / np.float32(TEMPERATURE)).sample(rng)
+    means, spread = (part.numpy() for part in _gaussian(torch.from_numpy(outputs), space))
+    sampled: NDArray[np.float32] = means + space.bounds.unit * spread * rng.normal(size=means.shape).astype(np.float32)
+    return sampled
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """Plans that were sampled and executed, until their end or the episode's; all fields are `(n_turns, n_envs, ...)`."""
+
+    obs: Tensor
+    actions: Tensor
+    """As `sample_plan` drew them."""
+    log_probs: Float[Tensor, "n_turns n_envs"]
+    lengths: Int[Tensor, "n_turns n_envs"]
+    """Steps executed, k."""
+    rewards: Float[Tensor, "n_turns n_envs"]
+    """Σ γ^i r_i over these steps."""
+    terminated: Bool[Tensor, "n_turns n_envs"]
+    truncated: Bool[Tensor, "n_turns n_envs"]
+    reached: Tensor
+    """Observations after the last step, before any reset; of a terminated episode that of the plan."""
+
+
+def play_plans(
+    act: Callable[[NDArray[Any]], Tensor], vector: VectorSplit, rng: np.random.Generator, *, n_turns: int, gamma: float
+) -> Decisions:
+    """Sample and execute `n_turns` whole plans in every environment; `act` returns the student's outputs.
+
+    Environments whose episode ends within a plan wait for the others, and begin a new one. At the end all are running.
+    """
+    space, turns = vector.action_space, []
+    for _ in range(n_turns):
+        obs = vector.observe()
+        outputs = act(obs)
+        actions = sample_plan(outputs.numpy(), space, rng)
+        executed = space.certain(actions).mode() if isinstance(space, Continuous) else actions
+        running, terminated, truncated = np.ones(vector.n_envs, bool), *np.zeros((2, vector.n_envs), bool)
+        lengths, rewards = np.zeros(vector.n_envs, np.int64), np.zeros(vector.n_envs)
+        for step in range(executed.shape[1]):
+            result = vector.advance(executed[:, step], running, abandon_refused=True)
+            lengths += running
+            rewards += gamma**step * result.rewards
+            terminated, truncated = terminated | result.terminated, truncated | result.truncated
+            running &= ~result.done
+            if not running.any():
+                break
+        reached = obs.copy()
+        reached[~terminated] = vector.observe(~terminated)
+        vector.reset(~running)
+        arrays = (obs, actions, lengths, rewards.astype(np.float32), terminated, truncated, reached)
+        seen, drawn, counted, *others = (torch.from_numpy(array) for array in arrays)
+        turns.append((seen, drawn, plan_log_probs(outputs, drawn, counted, space), counted, *others))
+    return Decisions(*(torch.stack(parts) for parts in zip(*turns, strict=True)))
+
+
+class Finetuning:
+    """A distillation, and training on return after it; `update` advances whichever is due.
+
+    `tests` has the greedy mean returns of whole plans in the same episodes, that of the distilled student first. The weights
+    of the best test are kept. The critic is a network of its own, which begins as the student: its errors move no plan.
+    """
+
+    def __init__(self, student: PHR, env_id: str, obs_dtype: Any, say: Callable[[str], None], remarks: Remarks) -> None:
+        self.student, self.config = student, student.config
+        self._env_id, self._obs_dtype, self._say, self._remarks = env_id, obs_dtype, say, remarks
+        self.network, self._best, self._critic = (blank_network(student.network.config) for _ in range(3))
+        self._policy = [*self.network.trunk.parameters(), *self.network.plan_head.parameters()]
+        critic = [*self._critic.trunk.parameters(), *self._critic.value_head.parameters()]
+        groups = [{"params": self._policy, "lr": LEARNING_RATE}, {"params": critic, "lr": CRITIC_LEARNING_RATE}]
+        self.optimizer = torch.optim.Adam(groups)
+        self._rng = Streams(self.config.seed).rng("finetune")
+        self._vector: VectorSplit | None = None
+        self._waiting: dict[str, Any] | None = None
+        self.tests: list[float] = []
+        self.n_steps, self._n_done, self._scale = 0, 0, 0.0
+
+    def close(self) -> None:
+        """Close all environments."""
+        self.student.close()
+        if self._vector is not None:
+            self._vector.close()
+            self._vector = None
+
+    @property
+    def n_updates(self) -> int:
+        """Updates of both parts."""
+        return self.student.n_updates + self._n_done
+
+    @property
+    def done(self) -> bool:
+        """Whether all environment steps are taken."""
+        return self.student.done and self.n_steps >= self.config.finetune
+
+    def progress(self) -> Progress:
+        """Return the environment steps taken so far, and the greedy returns."""
+        if not self.student.done:
+            return self.student.progress()
+        note = f"greedy return {self.tests[0]:.4g} before, {max(self.tests):.4g} at best" if self.tests else ""
+        total = self.config.finetune
+        return Progress("training on return", min(self.n_steps, total), total, "timesteps", note)
+
+    def averages(self) -> dict[str, float]:
+        """Return nothing: every row has all metrics."""
+        return {}
+
+    def update(self) -> dict[str, float]:
+        """Advance the distillation; after it test the student, then play and learn, and test again where that is due."""
+        if not self.student.done:
+            return self.student.update()
+        vector = self._vector = self._vector or self._open()
+        self._n_done += 1
+        if not self.tests:
+            for network in (self.network, self._best, self._critic):
+                network.load_state_dict(self.student.network.state_dict())
+            for parameter in self._critic.value_head.parameters():
+                nn.init.zeros_(parameter)
+            return {"greedy_return": self._test(vector)}
+        played = play_plans(self._act, vector, self._rng, n_turns=N_TURNS, gamma=self.config.finetune_gamma)
+        metrics = self._learn(played)
+        self.n_steps += int(played.lengths.sum())
+        if self.n_steps >= min(1.0, len(self.tests) / N_TESTS) * self.config.finetune:
+            metrics["greedy_return"] = self._test(vector)
+        return metrics
+
+    def _open(self) -> VectorSplit:
+        """Open the environments; their episodes begin as those of an agent, without random actions."""
+        seeds = partial(Streams(self.config.seed).integer, "finetune-env")
+        vector = make_vector(self._env_id, self.config.n_envs or SIDE_BY_SIDE, seeds, remarks=self._remarks)
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            vector.reset()
+            return vector
+        _return_to(vector, waiting["episodes"])
+        if _seen(vector) != waiting["sha256"]:
+            self._say(
+                f"training on return: playing the running episodes again led to other states; {self._env_id} is not "
+                "determined by its seed, so this run does not continue exactly"
+            )
+        return vector
+
+    def _outputs(self, obs: Tensor) -> Tensor:
+        with self.student.computing():
+            outputs: Tensor = self.network(obs)
+        return outputs.float()
+
+    @torch.no_grad()
+    def _act(self, obs: NDArray[Any]) -> Tensor:
+        return self._outputs(torch.from_numpy(obs))
+
+    def _values(self, obs: Tensor) -> Tensor:
+        with self.student.computing():
+            values: Tensor = self._critic.value_head(self._critic.trunk(obs))
+        return values.float().squeeze(-1)
+
+    def _learn(self, played: Decisions) -> dict[str, float]:
+        """Take `N_EPOCHS` epochs of PPO steps on the plans; return the mean losses.
+
+        Rewards are divided by the root mean square of the first returns, so that one rate fits every environment.
+        """
+        ends, gamma = (played.terminated, played.truncated), self.config.finetune_gamma**played.lengths
+        if not self._scale:
+            zeros = torch.zeros_like(played.rewards)
+            first = gae_advantages(played.rewards, zeros, zeros, *ends, gamma=gamma, gae_lambda=1.0)
+            self._scale = float(first.square().mean().sqrt()) or 1.0
+        obs, reached, actions = (part.flatten(0, 1) for part in (played.obs, played.reached, played.actions))
+        lengths, before = played.lengths.flatten(), played.log_probs.flatten()
+        with torch.no_grad():
+            values, following = (self._values(part).view_as(played.rewards) for part in (obs, reached))
+        rewards = played.rewards / self._scale
+        advantages = gae_advantages(rewards, values, following, *ends, gamma=gamma, gae_lambda=GAE_LAMBDA).flatten()
+        returns = advantages + values.flatten()
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        losses = []
+        for _ in range(N_EPOCHS):
+            for rows in torch.from_numpy(self._rng.permutation(len(obs))).split(BATCH_SIZE):
+                log_probs = plan_log_probs(self._outputs(obs[rows]), actions[rows], lengths[rows], self.student.space)
+                policy_loss = clipped_loss(log_probs, before[rows], advantages[rows])
+                value_loss = nn.functional.mse_loss(self._values(obs[rows]), returns[rows])
+                plan_loss = self.student.loss(self.network)
+                self._step(policy_loss + self.config.finetune_weight * plan_loss + value_loss)
+                losses.append((policy_loss.item(), value_loss.item(), plan_loss.item()))
+        names = ("finetune/policy_loss", "finetune/value_loss", "finetune/plan_loss")
+        return dict(zip(names, np.mean(losses, axis=0).tolist(), strict=True))
+
+    def _step(self, loss: Tensor) -> None:
+        """Take one gradient step; `NonFiniteError` if the loss or the gradient is not finite."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self._policy, self.config.max_grad_norm)
+        if not (torch.isfinite(norm) and torch.isfinite(loss)):
+            at = f"after {self.n_steps:,} steps of training on return"
+            raise NonFiniteError(f"loss {loss.item():.3g}, gradient norm {norm:.3g} {at}; leave finetune out")
+        left = 1 - self.n_steps / self.config.finetune
+        for group, rate in zip(self.optimizer.param_groups, (LEARNING_RATE, CRITIC_LEARNING_RATE), strict=True):
+            group["lr"] = rate * left
+        self.optimizer.step()
+
+    def _test(self, vector: VectorSplit) -> float:
+        """Play whole plans greedily, keep the weights if none were as good, and return to the running episodes."""
+        episodes, streams = vector.state(), Streams(self.config.seed)
+        starts = [Start(streams.integer("finetune-test", index)) for index in range(TEST_EPISODES)]
+        mean = float(play_episodes(TorchPlanner(self.network, self._obs_dtype), vector, starts).returns.mean())
+        self.network.train()
+        if mean > max(self.tests, default=-np.inf):
+            self._best.load_state_dict(self.network.state_dict())
+        self.tests.append(mean)
+        _return_to(vector, episodes)
+        return mean
+
+    def finish(self) -> PHR:
+        """Return the distillation, its network with the best weights."""
+        self.student.network.load_state_dict(self._best.state_dict())
+        before, after = self.tests[0], max(self.tests)
+        kept = "" if after > before else "; the distilled student is kept"
+        self._say(f"training on return: greedy return {before:.4g} before, {after:.4g} after, whole plans{kept}")
+        return self.student
+
+    def report(self) -> dict[str, Any]:
+        """Return the greedy returns before and after, for a model's notes."""
+        returns = {"return_before": self.tests[0], "return_after": max(self.tests)}
+        return {"timesteps": self.n_steps, "test_episodes": TEST_EPISODES, **returns}
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that `restore` needs to continue, bit for bit where the environments can be replayed."""
+        tensors, state = self.student.checkpoint()
+        if not self.tests:
+            return tensors, {**state, "finetune": None}
+        for name, network in self._networks():
+            tensors |= network_tensors(network, name)
+        tensors |= {f"finetune.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
+        mine = {name: getattr(self, name) for name in _KEPT} | {"tests": list(self.tests), "rng": rng_state(self._rng)}
+        if self._vector is not None:
+            mine |= {"episodes": self._vector.state(), "sha256": _seen(self._vector)}
+        elif self._waiting is not None:  # resumed, and the rounds of refinement are still played again
+            mine |= {"episodes": self._waiting["episodes"], "sha256": self._waiting["sha256"]}
+        return tensors, {**state, "finetune": mine}
+
+    def _networks(self) -> list[tuple[str, PlanNetwork]]:
+        return [("finetune.network.", self.network), ("finetune.best.", self._best), ("finetune.critic.", self._critic)]
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go back to where `checkpoint` was taken; the environments follow with the next update."""
+        self.student.restore(tensors, state)
+        if (mine := state["finetune"]) is None:
+            return
+        for name, network in self._networks():
+            restore_network(network, tensors, name)
+        prefix = "finetune."
+        restore_optimizer(self.optimizer, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        for name in (*_KEPT, "tests"):
+            setattr(self, name, mine[name])
+        self._rng, self._waiting = rng_from_state(mine["rng"]), mine
+
+
+_KEPT = ("n_steps", "_n_done", "_scale")
+
+
+def clipped_loss(
+    log_probs: Float[Tensor, " batch"], before: Float[Tensor, " batch"], advantages: Float[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """Return −E[min(ρ A, clip(ρ) A)], where ρ is the ratio of each plan's probability to that when it was sampled."""
+    ratio = (log_probs - before).exp()
+    return -torch.minimum(ratio * advantages, ratio.clamp(1 - CLIP, 1 + CLIP) * advantages).mean()
+
+
+def _seen(vector: VectorSplit) -> str:
+    return sha256(vector.observe().tobytes()).hexdigest()
+
+
+def _return_to(vector: VectorSplit, episodes: list[dict[str, Any]]) -> None:
+    """Replay the running episodes; where an environment does not repeat them, begin new ones."""
+    try:
+        vector.restore(episodes)
+    except InvalidDataError:
+        vector.reset()

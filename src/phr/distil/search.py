@@ -1,0 +1,185 @@
+"""The cheapest student that keeps a share of the teacher's return: distil, judge, go on while it pays, certify.
+
+Students are compared on calibration episodes. So the one that is chosen is certified once, on fresh episodes, and the
+confidence is not spent on choosing.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from phr.distil.config import SIDE_BY_SIDE, PHRConfig
+from phr.distil.runs import Distillation, Say
+from phr.errors import PhrError, UsageError
+from phr.evaluation.episodes import make_vector
+from phr.evaluation.tune import Calibration, Prospect, TuneSettings
+from phr.networks.policy import PlanNetwork
+from phr.networks.trunks import TrunkConfig
+from phr.progress import OnProgress, silent
+from phr.storage.model import METRICS, Model, RunDirectory, annotated, load_model
+
+ATTEMPTS = "attempts"
+"""Folder of the students that were compared, within the folder of the run."""
+_SMALL = (64, 128)
+"""Widths that are tried before the preset's, where a fresh network reads numbers."""
+_GAIN = 0.95
+"""What an attempt's net cost has to be, as a part of the best before, to count as a gain."""
+_ENOUGH = 0.85
+"""Part of the most steps per look, the horizon, that ends the search: little more can be gained."""
+_PATIENCE = 2
+"""Attempts in a row without a gain that end the search."""
+
+Overrides = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    """A student, and what it promises."""
+
+    model: Model
+    prospect: Prospect
+    overrides: Overrides
+    seconds: float
+
+    @property
+    def net_cost(self) -> float:
+        """Seconds of policy time per step; infinite if no rule is likely to be certified."""
+        looks = self.prospect.looks_per_step
+        return math.inf if looks is None else looks * self.prospect.look_seconds[0]
+
+    @property
+    def nearly_best(self) -> bool:
+        """Whether looking only once per horizon would gain little more."""
+        looks = self.prospect.looks_per_step
+        return self.prospect.keeps_whole_plans or (looks is not None and _ENOUGH * looks * self.model.horizon <= 1)
+
+    def __str__(self) -> str:
+        looks, micro = self.prospect.looks_per_step, 1e6 * self.prospect.look_seconds[0]
+        kept = "no rule seems to keep enough" if looks is None else f"{1 / looks:.1f} × fewer looks seem possible"
+        return f"{_said(self.overrides)}: {kept}, {micro:.0f} µs a look, {self.seconds / 60:.1f} minutes"
+
+    def to_json(self) -> dict[str, Any]:
+        prospect = self.prospect
+        measured = {"looks_per_step": prospect.looks_per_step, "look_seconds": prospect.look_seconds[0]}
+        return {"settings": dict(self.overrides), **measured, "parameters": self.model.network.n_parameters}
+
+
+def search(
+    job_with: Callable[[Overrides], Distillation],
+    settings: TuneSettings,
+    *,
+    given: Overrides,
+    budget: float,
+    directory: Path | None,
+    resume: bool = False,
+    is_timed: bool = True,
+    on_progress: OnProgress = silent,
+    say: Say = silent,
+) -> Model:
+    """Distil students until one keeps `settings.retain` with whole plans, or it no longer pays; certify the best.
+
+    `job_with` makes the distillation with further settings; no attempt changes those that are `given`. The smallest network
+    comes first, then longer training, then a larger one. An attempt that seems too long for the `budget`, in minutes, is not
+    begun; the first always is, and the certificate is not counted. Where nothing can be certified, the model looks at every
+    step by default. `is_timed` is whether the teacher's call may be compared with the student's; `directory`, `resume` and
+    the rest are those of `Distillation.run`.
+
+    Raises:
+        UsageError: If there is no teacher to compare with.
+        IncompatibleModelError: If the teacher collects no more than a random policy.
+    """
+    begun, job = time.monotonic(), job_with({})
+    teacher, name = job.teacher, job.teacher_name or "teacher"
+    if teacher is None:
+        raise UsageError("retain compares with the teacher's return, and recorded episodes alone have none; name TEACHER")
+    run = None
+    if directory is not None:
+        asked = {"retain": settings.retain, "confidence": settings.confidence}
+        run = RunDirectory(directory, {**job.run_settings(), **asked}, resume=resume)
+        if run.is_complete:
+            return load_model(run.path, job.env_id)
+    with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
+        calibration = Calibration(teacher, name, vector, settings)
+    if run is not None:
+        run.begin()
+    attempts: list[_Attempt] = []
+    for index, overrides in enumerate(_ladder(job, given), 1):
+        if attempts:
+            needed = attempts[-1].seconds * _effort(overrides, job.config) / _effort(attempts[-1].overrides, job.config)
+            left = 60 * budget - (time.monotonic() - begun)
+            if attempts[-1].nearly_best or not _pays([attempt.net_cost for attempt in attempts], needed, left):
+                break
+        since = time.monotonic()
+        folder = None if directory is None else directory / ATTEMPTS / str(index)
+        try:
+            model = job_with(overrides).run(folder, resume=resume, on_progress=on_progress, say=say)
+            with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
+                prospect = calibration.judge(
+                    model.planner, f"attempt {index}", vector, is_timed=is_timed, on_progress=on_progress
+                )
+        except PhrError as error:
+            if not attempts:
+                raise
+            say(f"{_said(overrides)}: {error}")
+            break
+        attempts.append(_Attempt(model, prospect, overrides, time.monotonic() - since))
+        say(str(attempts[-1]))
+    best = min(attempts, key=lambda attempt: attempt.net_cost)
+    with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
+        found = replace(best.prospect, model=str(directory or "student")).certify(vector, on_progress=on_progress)
+    notes = {"tuned": found.evidence(), "attempts": [attempt.to_json() for attempt in attempts]}
+    commitment = 1 if found.choice is None else found.choice.commitment
+    model = annotated(best.model, notes, commitment=commitment, write=False)
+    if run is None:
+        return model
+    if best.model.directory is not None and (metrics := best.model.directory / METRICS).exists():
+        shutil.copyfile(metrics, run.path / METRICS)
+    return replace(run.finish(model.network, model.manifest), env_id_from_file=model.env_id_from_file)
+
+
+def _ladder(job: Distillation, given: Overrides) -> Iterator[Overrides]:
+    """Settings to try, one after another, from the cheapest."""
+    config, width = job.config, _width(job)
+    longer: dict[str, Any] = {name: 2 * getattr(config, name) for name in ("n_episodes", "record_steps", "n_updates")}
+    if config.refine:
+        longer |= {"refine": 2 * config.refine, "refine_until": 1 - (1 - config.refine_until) / 4}
+    steps: list[dict[str, Any]] = [{}, longer]
+    if config.trunk_mode == "anchored":
+        steps.append({**longer, "width": 2 * width})
+        if isinstance(job.start, TrunkConfig) and job.start.kind == "mlp":
+            steps = [*({"width": small} for small in _SMALL if small < width), *steps]
+    tried: list[dict[str, Any]] = []
+    for step in steps:
+        changed = {key: value for key, value in step.items() if key not in given}
+        if changed not in tried:
+            tried.append(changed)
+            yield changed
+
+
+def _width(job: Distillation) -> int:
+    trunk = job.start.config.trunk if isinstance(job.start, PlanNetwork) else job.start
+    return job.config.width or trunk.width
+
+
+def _pays(costs: Sequence[float], seconds_needed: float, seconds_left: float) -> bool:
+    """Whether another attempt may gain something over the net costs so far, and there is time for it."""
+    gains = [costs[index] < _GAIN * min(costs[:index]) for index in range(1, len(costs))]
+    # Small networks that promise nothing are no reason to give up on larger ones.
+    in_vain = len(gains) >= _PATIENCE and not any(gains[-_PATIENCE:]) and math.isfinite(min(costs))
+    return not in_vain and seconds_needed <= seconds_left
+
+
+def _effort(overrides: Overrides, config: PHRConfig) -> float:
+    """How much longer a distillation takes with these settings than without."""
+    names = "n_updates", "refine"
+    return max(1.0, *(float(overrides.get(name, 0)) / (getattr(config, name) or 1) for name in names))
+
+
+def _said(overrides: Overrides) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in overrides.items()) or "default settings"

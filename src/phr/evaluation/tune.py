@@ -1,0 +1,781 @@
+"""How seldom may a student look? The cheapest rule whose return keeps a share of the teacher's, with a stated confidence.
+
+First every rule plays the same calibration episodes; they choose which rules are tested, in which order: from the safest to
+the boldest. Then fresh episodes test one rule after another, until one fails (*fixed-sequence testing*: Angelopoulos et al.
+2021, arXiv:2110.01052, section 2): the probability that any rule is certified wrongly is at most 1 − confidence. A rule and
+the teacher play from the same starts, and the test stops as soon as the answer is certain (`phr.evaluation.certify`).
+
+Last, baselines play the calibration episodes (`phr.evaluation.baselines`). They choose nothing and certify nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phr.acting.commitment import AnyCommitment, ConfidentCommitment, FixedCommitment, resolve_commitment
+from phr.actions import ActionSpace, action_space_of
+from phr.envs.vector import Start, VectorSplit
+from phr.errors import IncompatibleModelError, SettingError
+from phr.evaluation.baselines import FREQUENCIES, Baseline, Budget, Numbers, frequency_averaged_score, play_repeats
+from phr.evaluation.certify import certain_after
+from phr.evaluation.episodes import play_episodes
+from phr.plan import NetworkPlan, Planner, ask
+from phr.progress import OnProgress, Progress, silent
+from phr.seeding import Streams
+from phr.settings import check_number, check_whole, no_type_check
+
+__all__ = ["Candidate", "Curve", "TuneSettings", "Tuning", "measure_curve", "tune_planner"]
+
+THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+"""Joint confidences that are tried as limits."""
+LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32)
+"""Numbers of actions per look that are tried, and the whole horizon."""
+_BATCH = 25
+"""Fresh episodes between two looks at the evidence."""
+_FIRST = 25
+"""Calibration episodes after which hopeless rules are left out."""
+_TESTED = 3
+"""The most rules that are tested."""
+_RESOLUTION = 0.001
+"""Steps in which the certified share is searched."""
+
+
+@no_type_check
+@dataclass(frozen=True, kw_only=True)
+class TuneSettings:
+    """What is promised, and what it may cost; SettingError for a value out of its range.
+
+    Attributes:
+        retain: Share of the teacher's return to keep, above 0 and at most 1.
+        confidence: Probability that the promise holds, between 0 and 1.
+        max_episodes: The most fresh episodes of each rule.
+        calibration: Episodes that choose the rules to test, at least 25.
+        zero: The return that counts as 0. None: 0 if no return is ever negative, else a random policy's mean return.
+        return_range: The least and the greatest possible return of an episode; None if unknown.
+        seed: Of all starts, and of the random policy.
+    """
+
+    retain: float = 0.99
+    confidence: float = 0.95
+    max_episodes: int = 2000
+    calibration: int = 100
+    zero: float | None = None
+    return_range: tuple[float, float] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number("retain", self.retain, "be a number above 0 and at most 1", lambda value: 0 < value <= 1)
+        check_number("confidence", self.confidence, "be a number between 0 and 1", lambda value: 0 < value < 1)
+        check_whole("max_episodes", self.max_episodes, 1)
+        check_whole("calibration", self.calibration, _FIRST)
+        if self.zero is not None:
+            check_number("zero", self.zero, "be a finite number", math.isfinite)
+        if self.return_range is not None:
+            low, high = self.return_range
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise SettingError(f"return_range needs two finite numbers, low < high, got {low}:{high}")
+        Streams(self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One rule and what it kept; `episodes` fresh ones if it was tested, else those of the calibration.
+
+    Attributes:
+        looks_per_step: Evaluations over steps.
+        looks_per_episode: Mean number of evaluations in an episode.
+        share: (mean return − zero) / (the teacher's on the same starts − zero).
+        certified_share: The greatest share that these episodes certify, with the confidence asked for, for this rule alone.
+        time_saved: The teacher's policy time per step over the rule's; None where not measured.
+        is_tested: Whether fresh episodes tested it.
+        is_certified: Whether they certified the share asked for.
+    """
+
+    commitment: int | dict[str, float]
+    looks_per_step: float
+    looks_per_episode: float
+    return_mean: float
+    share: float
+    certified_share: float
+    episodes: int
+    time_saved: float | None
+    is_tested: bool
+    is_certified: bool
+
+    @property
+    def name(self) -> str:
+        """The rule in words."""
+        return str(resolve_commitment(self.commitment, 10**9))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """The rules, the test's result, and all that is needed to judge it.
+
+    Attributes:
+        zero: The return that counts as 0; `zero_is` says where it comes from.
+        return_range: Least and greatest return of an episode; those seen unless `is_bounded`.
+        look_seconds: Time of one evaluation of the student, and of the teacher; None where their backends differ.
+        chosen: Index of the certified candidate with the fewest looks; None if none was certified.
+        baselines: What simpler policies kept in the calibration; none is certified.
+        fas: The student's frequency-averaged score over `fas_lengths` in the calibration; 0 is random play, 1 the teacher.
+        repeat_fas: The same of the teacher's repeated action; None if it was not played.
+    """
+
+    env_id: str
+    model: str
+    teacher: str
+    horizon: int
+    retain: float
+    confidence: float
+    zero: float
+    zero_is: str
+    return_range: tuple[float, float]
+    is_bounded: bool
+    teacher_return: float
+    look_seconds: tuple[float, float] | None
+    fresh_episodes: int
+    calibration_episodes: int
+    candidates: tuple[Candidate, ...]
+    chosen: int | None
+    fas: float
+    fas_lengths: tuple[int, ...]
+    repeat_fas: float | None = None
+    baselines: tuple[Baseline, ...] = ()
+    warnings: tuple[str, ...] = ()
+    student: Any = field(default=None, repr=False)
+    """The model with the certified rule, where `phr.tune` was given a model."""
+
+    @property
+    def choice(self) -> Candidate | None:
+        """The certified candidate with the fewest looks."""
+        return None if self.chosen is None else self.candidates[self.chosen]
+
+    @property
+    def best_repeat(self) -> Baseline | None:
+        """The action repeat with the fewest looks that kept the share asked for, as observed; None if none was played."""
+        kept = [each for each in self.baselines if each.is_repeat and each.share >= self.retain]
+        return min(kept, key=lambda each: each.looks_per_step, default=None)
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The best observed return with at most 1, 2, 4, … looks an episode, on average."""
+        found, looks = list[Budget](), 1
+        repeats = [each for each in self.baselines if each.is_repeat]
+        while looks < 2 * max(each.looks_per_episode for each in self.candidates):
+            best = _best_within(looks, self.candidates)
+            repeat = _best_within(looks, repeats)
+            if best is not None:
+                found.append(
+                    Budget(
+                        looks=looks, rule=best.name, share=best.share, return_mean=best.return_mean,
+                        repeat=None if repeat is None else repeat.name,
+                        repeat_share=None if repeat is None else repeat.share,
+                    )
+                )  # fmt: skip
+            looks *= 2
+        return tuple(found)
+
+    @property
+    def verdict(self) -> str:
+        """The result in one line."""
+        asked = f"≥ {_percent(self.retain)} of the teacher's return with {_percent(self.confidence)} confidence"
+        if self.choice is not None:
+            saved = self.choice.time_saved
+            time_saved = "" if saved is None else f", {_times(saved, 'less', 'more')} policy time"
+            only = "only n = 1 qualifies: " if self.choice.commitment == 1 and self.horizon > 1 else ""
+            fewer = f"{1 / self.choice.looks_per_step:.1f} × fewer looks"
+            return (
+                f"certified: {only}{asked}, {self.choice.name}, {fewer}{time_saved}, {self.fresh_episodes:,} fresh episodes"
+            )
+        tested = next(each for each in self.candidates if each.is_tested)
+        so_far = (
+            f"certified so far is {tested.name} ≥ {_percent(tested.certified_share)}, {tested.episodes:,} fresh episodes"
+        )
+        if all(each.share < self.retain for each in self.candidates):
+            return f"not certified: {asked}: no rule kept so much, so the teacher has to look at every step; {so_far}"
+        return f"not certified: {asked}; {so_far}; --retain asks for less, --max-episodes allows more episodes"
+
+    def __str__(self) -> str:
+        beyond = "" if self.is_bounded else ", the worst and best seen: no later episode is expected to be worse"
+        lines = [
+            f"{self.model} in {self.env_id}: horizon {self.horizon}, teacher {self.teacher}",
+            f"  teacher        return {self.teacher_return:.6g} in {self.fresh_episodes:,} fresh episodes",
+            f"  share          (return − {self.zero:.6g}) / (teacher's − {self.zero:.6g}); {self.zero_is}",
+            f"  returns lie in {self.return_range[0]:.6g} .. {self.return_range[1]:.6g}{beyond}",
+            "",
+            "  rule                looks/step  time saved     share  certified  episodes",
+        ]
+        if self.look_seconds is not None:
+            mine, theirs = (f"{1e6 * seconds:.0f} µs" for seconds in self.look_seconds)
+            lines.insert(-2, f"  one look       {mine}, the teacher's {theirs}")
+        for candidate in self.candidates:
+            saved = "unknown" if candidate.time_saved is None else f"{candidate.time_saved:.2f} ×"
+            state = "certified" if candidate.is_certified else "tested" if candidate.is_tested else ""
+            lines.append(
+                f"  {candidate.name:<18} {candidate.looks_per_step:>11.4f} {saved:>11} {_percent(candidate.share):>9} "
+                f"{_percent(candidate.certified_share):>10} {candidate.episodes:>9,}  {state}".rstrip()
+            )
+        lines += self._baseline_lines()
+        lines += ["", self.verdict, *(f"warning: {line}" for line in self.warnings)]
+        return "\n".join(lines)
+
+    def _baseline_lines(self) -> list[str]:
+        """What is observed in the calibration only."""
+        lines = ["", "  observed only, in the calibration's episodes:"]
+        for each in self.baselines:
+            saved = "unknown" if each.time_saved is None else f"{each.time_saved:.2f} ×"
+            share = _percent(each.share)
+            lines.append(
+                f"  {each.name:<18} {each.looks_per_step:>11.4f} {saved:>11} {share:>9} {'':>10} {each.episodes:>9,}"
+            )
+        if (best := self.best_repeat) is not None:
+            fewer = "the teacher itself" if best.n == 1 else f"{1 / best.looks_per_step:.1f} × fewer looks"
+            lines.append(f"  best action repeat that keeps {_percent(self.retain)}: n = {best.n}, {fewer}")
+        over = ", ".join(map(str, self.fas_lengths))
+        repeated = "" if self.repeat_fas is None else f", of action repeat {self.repeat_fas:.3f}"
+        lines.append(f"  frequency-averaged score (n = {over}): {self.fas:.3f}{repeated}")
+        lines += ["", "  looks an episode  best rule              share  best action repeat     share"]
+        for budget in self.budgets:
+            repeat = "" if budget.repeat_share is None else f"{budget.repeat:<18} {_percent(budget.repeat_share):>9}"
+            lines.append(f"  at most {budget.looks:>8,}  {budget.rule:<18} {_percent(budget.share):>9}  {repeat}".rstrip())
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values, under the names of `phr tune --json`."""
+        values = {name: value for name, value in vars(self).items() if name not in ("candidates", "baselines", "student")}
+        rows = [{**vars(each), "rule": each.name} for each in self.candidates]
+        best = None if self.best_repeat is None else self.best_repeat.n
+        observed = {
+            "baselines": [vars(each) for each in self.baselines],
+            "best_repeat": best,
+            "budgets": [vars(each) for each in self.budgets],
+        }
+        return {**values, "candidates": rows, **observed, "verdict": self.verdict}
+
+    def evidence(self) -> dict[str, Any]:
+        """What goes into a model's notes beside the certified rule."""
+        names = ("teacher", "retain", "confidence", "zero", "zero_is", "return_range", "is_bounded", "teacher_return")
+        chosen = None if self.choice is None else {**vars(self.choice), "rule": self.choice.name}
+        said = {"chosen": chosen, "verdict": self.verdict, "warnings": list(self.warnings)}
+        return {name: getattr(self, name) for name in names} | said
+
+
+_Rated = TypeVar("_Rated", Candidate, Baseline)
+
+
+def _best_within(looks: int, rules: Sequence[_Rated]) -> _Rated | None:
+    """The rule that kept the most of those with so many looks an episode, or fewer; of equals the one that looks least."""
+    within = [each for each in rules if each.looks_per_episode <= looks]
+    return max(within, key=lambda each: (each.share, -each.looks_per_episode), default=None)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
+
+
+def _times(factor: float, more: str, less: str) -> str:
+    return f"{factor:.1f} × {more}" if factor >= 1 else f"{1 / factor:.1f} × {less}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The share of the teacher's return that plans of n actions keep, observed on the same starts; not a certificate."""
+
+    episodes: int
+    zero: float
+    zero_is: str
+    teacher_return: float
+    shares: dict[int, float]
+
+    def __str__(self) -> str:
+        each = ", ".join(f"n = {n}: {_percent(share)}" for n, share in self.shares.items())
+        return f"kept of the teacher's return ({self.teacher_return:.6g}) in {self.episodes} episodes: {each}"
+
+    @property
+    def warning(self) -> str | None:
+        """One sentence where the whole plan loses more than 1 %."""
+        horizon = max(self.shares)
+        if self.shares[horizon] >= _NEARLY_ALL:
+            return None
+        return (
+            f"whole plans of {horizon} actions keep {_percent(self.shares[horizon])} of the teacher's return: execute fewer "
+            "(phr tune finds how many), or distil longer (--n-episodes, --n-updates, --refine)"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**vars(self), "shares": {str(n): share for n, share in self.shares.items()}}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Curve:
+        """Read the values of `to_json`."""
+        return cls(**{**values, "shares": {int(n): float(share) for n, share in values["shares"].items()}})
+
+
+_NEARLY_ALL = 0.99
+
+
+def measure_curve(
+    student: Planner, teacher: Planner, vector: VectorSplit, *, episodes: int = 100, seed: int = 0, name: str = "teacher"
+) -> Curve:
+    """Play a student with 1, 2, 4, … actions per look, and whole plans, from the same starts as its teacher.
+
+    IncompatibleModelError if the teacher collects no more than a random policy.
+    """
+    games = _Games("curve", seed)
+    theirs = games.play(vector, "teacher", teacher, 1, episodes)[:, 0]
+    random = RandomPlanner(vector.action_space, Streams(seed).rng("tune-random"))
+    zero, zero_is = _zero(TuneSettings(seed=seed), theirs, games.play(vector, "random", random, 1, episodes)[:, 0], name)
+    lengths = sorted({2**k for k in range(student.horizon.bit_length()) if 2**k < student.horizon} | {student.horizon})
+    scale = _Scale(zero, (0.0, 1.0), is_bounded=False)
+    shares = {n: scale.share(games.play(vector, str(n), student, n, episodes)[:, 0], theirs) for n in lengths}
+    return Curve(episodes=episodes, zero=zero, zero_is=zero_is, teacher_return=float(theirs.mean()), shares=shares)
+
+
+class RandomPlanner:
+    """Random actions of a space, uniform where it has bounds; what a policy is worth that knows nothing."""
+
+    horizon = 1
+
+    def __init__(self, space: ActionSpace, rng: np.random.Generator) -> None:
+        self.action_space, self.n_actions, self._rng = space, space.n_outputs, rng
+
+    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
+        """One random action for each observation."""
+        actions = np.array(self.action_space.samples(self._rng, len(obs)), self.action_space.dtype)
+        return self.action_space.certain(actions[:, None])
+
+
+class _Games:
+    """Episodes from one list of starts, played when they are asked for and kept; column 0 is the return."""
+
+    def __init__(self, stream: str, seed: int) -> None:
+        self._stream, self._streams = stream, Streams(seed)
+        self._played: dict[str, NDArray[np.float64]] = {}
+
+    def play(
+        self, vector: VectorSplit, name: str, planner: Planner, commitment: AnyCommitment, n: int
+    ) -> NDArray[np.float64]:
+        """Return, length and evaluations of the first `n` episodes of a policy, shape `(n, 3)`."""
+        before = self._played.get(name, np.zeros((0, 3)))
+        starts = [Start(self._streams.integer(self._stream, index)) for index in range(len(before), n)]
+        if starts:
+            new = play_episodes(planner, vector, starts, commitment=commitment)
+            before = np.concatenate([before, np.stack([new.returns, new.lengths, new.evaluations], axis=1)])
+            self._played[name] = before
+        return before[:n]
+
+
+@dataclass
+class _Rule:
+    """A candidate while it is examined."""
+
+    commitment: FixedCommitment | ConfidentCommitment
+    calibrated: NDArray[np.float64]
+    fresh: NDArray[np.float64] | None = None
+    is_certified: bool = False
+
+    @property
+    def name(self) -> str:
+        return str(self.commitment)
+
+    @property
+    def looks(self) -> float:
+        """Looks per step in the calibration, by which rules are ordered."""
+        return float(self.calibrated[:, 2].sum() / self.calibrated[:, 1].sum())
+
+
+class Calibration:
+    """What the teacher and a random policy collect from the calibration's starts: the measure of every student.
+
+    The teacher acts greedily in the environments of `vector`, whose autoreset must be `disabled`. IncompatibleModelError if
+    it does not fit, or collects no more than the random policy.
+    """
+
+    def __init__(self, teacher: Planner, teacher_name: str, vector: VectorSplit, settings: TuneSettings) -> None:
+        _check_actions(teacher, teacher_name, vector)
+        self.teacher, self.teacher_name, self.settings = teacher, teacher_name, settings
+        self._games, n = _Games("tune-calibration", settings.seed), settings.calibration
+        random = RandomPlanner(vector.action_space, Streams(settings.seed).rng("tune-random"))
+        self.theirs = self._games.play(vector, "teacher", teacher, 1, n)[:, 0]
+        self.blind = self._games.play(vector, "random", random, 1, n)[:, 0]
+        self.zero, self.zero_is = _zero(settings, self.theirs, self.blind, teacher_name)
+
+    def judge(
+        self, student: Planner, model: str, vector: VectorSplit, *, is_timed: bool = True, on_progress: OnProgress = silent
+    ) -> Prospect:
+        """Play every rule of a student from the same starts; those without hope are left out early.
+
+        IncompatibleModelError if it does not fit; SettingError if a return is outside `settings.return_range`.
+        """
+        _check_actions(student, model, vector)
+        settings, n = self.settings, self.settings.calibration
+        rules = [_Rule(commitment, np.zeros((0, 3))) for commitment in _rules(student, vector, settings.seed)]
+        for count in (_FIRST, n):
+            for index, rule in enumerate(rules):
+                on_progress(Progress(f"calibrating, {count} episodes each", index, len(rules), "rules"))
+                if count == _FIRST or _has_hope(rule.calibrated[:, 0], self.theirs, self.zero, settings):
+                    rule.calibrated = self._games.play(vector, f"{model}: {rule.name}", student, rule.commitment, count)
+        seen = np.concatenate([self.theirs, self.blind, *(rule.calibrated[:, 0] for rule in rules)])
+        ends = (float(seen.min()), float(seen.max())) if settings.return_range is None else settings.return_range
+        scale = _Scale(self.zero, ends, settings.return_range is not None)
+        scale.check(seen, vector.env_id)
+        mine, theirs = _look_seconds((student, self.teacher), vector, settings.seed)
+        return Prospect(self, student, model, rules, scale, (mine, theirs), is_timed)
+
+    def baselines(
+        self,
+        vector: VectorSplit,
+        lengths: Sequence[int],
+        baseline: tuple[str, Planner] | None,
+        scale: _Scale,
+        is_timed: bool,
+    ) -> tuple[tuple[Baseline, ...], dict[int, Numbers]]:
+        """What the teacher's action repeated n times, and the named policy, kept; also the former's episodes for each n."""
+        settings, n = self.settings, self.settings.calibration
+        played = play_repeats(
+            self.teacher,
+            lengths,
+            partial(self._games.play, vector),
+            (_FIRST, n),
+            lambda mine: _has_hope(mine, self.theirs, self.zero, settings),
+        )
+        rows = [_baseline(f"action repeat {k}", k, each, self.theirs, scale, None) for k, each in played.items()]
+        if baseline is not None:
+            name, planner = baseline
+            _check_actions(planner, name, vector)
+            taken = _look_seconds((planner, self.teacher), vector, settings.seed)
+            alone = self._games.play(vector, f"baseline: {name}", planner, 1, n)
+            rows.append(_baseline(name, 1, alone, self.theirs, scale, taken[1] / taken[0] if is_timed else None))
+        return tuple(rows), played
+
+    def score(self, by_n: Mapping[int, Numbers]) -> float:
+        """The frequency-averaged score of what each n gave, over those of `FREQUENCIES` among them."""
+        means = {n: float(by_n[n][:, 0].mean()) for n in FREQUENCIES if n in by_n}
+        return frequency_averaged_score(
+            means, random_return=float(self.blind.mean()), teacher_return=float(self.theirs.mean())
+        )
+
+
+@dataclass(eq=False)
+class Prospect:
+    """A student after its calibration.
+
+    Attributes:
+        look_seconds: Time of one evaluation of the student, and of the teacher.
+        is_timed: Whether the two may be compared.
+    """
+
+    calibration: Calibration
+    student: Planner
+    model: str
+    rules: list[_Rule]
+    scale: _Scale
+    look_seconds: tuple[float, float]
+    is_timed: bool = True
+
+    @property
+    def keeps_whole_plans(self) -> bool:
+        """Whether whole plans may be certified: no rule looks less often."""
+        return FixedCommitment(self.student.horizon) in [rule.commitment for rule in self.promising()]
+
+    @property
+    def looks_per_step(self) -> float | None:
+        """Of the boldest rule that may be certified; None if there seems to be none."""
+        promising = self.promising()
+        return min(rule.looks for rule in promising) if promising else None
+
+    def promising(self) -> list[_Rule]:
+        """The rules that the episodes of a test are likely to certify."""
+        settings = self.calibration.settings
+        return [rule for rule in self.rules if self._needed(rule, settings) <= settings.max_episodes]
+
+    def _needed(self, rule: _Rule, settings: TuneSettings) -> float:
+        """Roughly the episodes that a certificate takes, if half a total failure had been seen too."""
+        theirs = self.calibration.theirs[: len(rule.calibrated)]
+        differences = self.scale.differences(rule.calibrated[:, 0], theirs, settings.retain)
+        worst, n = self.scale.worst(settings.retain), len(differences)
+        mean = (differences.sum() - worst / 2) / (n + 0.5)
+        bits = -math.log(1 - settings.confidence)
+        return math.inf if mean <= 0 else bits * (worst / mean + 2 * float(differences.var()) / mean**2)
+
+    def to_test(self) -> list[_Rule]:
+        """The rules to test, from the safest to the boldest; the one that kept most if none is promising."""
+        promising, theirs = self.promising(), self.calibration.theirs
+        if not promising:
+            shares = (self.scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)]) for rule in self.rules)
+            promising = [max(zip(shares, self.rules, strict=True), key=lambda pair: pair[0])[1]]
+        chosen: list[_Rule] = []
+        for rule in sorted(promising, key=lambda rule: rule.looks):
+            if not chosen or rule.looks >= _APART * chosen[-1].looks:
+                chosen.append(rule)
+        return chosen[:_TESTED][::-1]
+
+    def certify(
+        self,
+        vector: VectorSplit,
+        *,
+        repeat: bool = False,
+        baseline: tuple[str, Planner] | None = None,
+        on_progress: OnProgress = silent,
+    ) -> Tuning:
+        """Test the promising rules with fresh episodes, then play baselines: the repeated action, the named policy.
+
+        SettingError if a return is outside `settings.return_range`.
+        """
+        of, settings, scale = self.calibration, self.calibration.settings, self.scale
+        fresh, n_fresh, delta = _Games("tune-fresh", settings.seed), 0, 1 - settings.confidence
+        warnings: list[str] = []
+        for rule in self.to_test():
+            while not rule.is_certified and (done := 0 if rule.fresh is None else len(rule.fresh)) < settings.max_episodes:
+                n_next = min(done + max(_BATCH, vector.n_envs), settings.max_episodes)
+                n_fresh = max(n_fresh, n_next)
+                rule.fresh = fresh.play(vector, rule.name, self.student, rule.commitment, n_next)
+                kept = fresh.play(vector, "teacher", of.teacher, 1, n_next)[:, 0]
+                scale.check(np.concatenate([rule.fresh[:, 0], kept]), vector.env_id)
+                differences = scale.differences(rule.fresh[:, 0], kept, settings.retain)
+                worst = scale.worst(settings.retain)
+                rule.is_certified = certain_after(differences, worst, delta, bounded=scale.is_bounded) is not None
+                on_progress(Progress(f"testing {rule.commitment}", n_next, settings.max_episodes, "episodes"))
+                error = differences.std() / math.sqrt(n_next)
+                if not rule.is_certified and n_next > _BATCH and differences.mean() < -2 * error:
+                    break
+            if not rule.is_certified:
+                break
+        theirs_fresh = fresh.play(vector, "teacher", of.teacher, 1, n_fresh)[:, 0]
+        if not scale.is_bounded and n_fresh:
+            low = min(float(rule.fresh[:, 0].min()) for rule in self.rules if rule.fresh is not None)
+            if low < scale.ends[0]:
+                warnings.append(
+                    f"a fresh episode returned {low:.6g}, worse than any before; --return-range states what can occur"
+                )
+        seconds = self.look_seconds if self.is_timed else None
+        if seconds is None:
+            warnings.append("student and teacher run on different backends, so no policy time is compared")
+        # Baselines, last: whatever they draw or return, the certificate has been decided.
+        lengths = _lengths(self.student.horizon) if repeat else []
+        baselines, by_n = of.baselines(vector, lengths, baseline, scale, self.is_timed)
+        outside = [each for each in by_n.values() if scale.outside(each[:, 0]).size]
+        if outside:
+            warnings.append(f"action repeat returned {scale.outside(outside[0][:, 0])[0]:.6g}, outside return_range")
+        fixed = {rule.commitment.n: rule.calibrated for rule in self.rules if isinstance(rule.commitment, FixedCommitment)}
+        candidates = tuple(_candidate(rule, of.theirs, theirs_fresh, scale, delta, seconds) for rule in self.rules)
+        certified = [index for index, each in enumerate(candidates) if each.is_certified]
+        return Tuning(
+            env_id=vector.env_id,
+            model=self.model,
+            teacher=of.teacher_name,
+            horizon=self.student.horizon,
+            retain=float(settings.retain),
+            confidence=float(settings.confidence),
+            zero=of.zero,
+            zero_is=of.zero_is,
+            return_range=(float(scale.ends[0]), float(scale.ends[1])),
+            is_bounded=scale.is_bounded,
+            teacher_return=float(theirs_fresh.mean()),
+            look_seconds=seconds,
+            fresh_episodes=n_fresh,
+            calibration_episodes=settings.calibration,
+            candidates=candidates,
+            chosen=min(certified, key=lambda index: candidates[index].looks_per_step, default=None),
+            fas=of.score(fixed),
+            fas_lengths=tuple(n for n in FREQUENCIES if n in fixed),
+            repeat_fas=of.score(by_n) if by_n else None,
+            baselines=baselines,
+            warnings=(*warnings, *vector.remarks.lines()),
+        )
+
+
+def tune_planner(
+    student: Planner,
+    teacher: Planner,
+    vector: VectorSplit,
+    settings: TuneSettings,
+    *,
+    model: str,
+    teacher_name: str,
+    is_timed: bool = True,
+    repeat: bool = True,
+    baseline: tuple[str, Planner] | None = None,
+    on_progress: OnProgress = silent,
+) -> Tuning:
+    """Find the rule with the fewest looks that keeps `settings.retain` of the teacher's return.
+
+    Baselines are played afterwards: the teacher's action repeated, unless `repeat` is False, and the named policy
+    `baseline`, which looks at every step.
+
+    Both act greedily in the environments of `vector`, whose autoreset must be `disabled`; `model` and `teacher_name` are to
+    print. IncompatibleModelError if one of them does not fit, or the teacher collects no more than a random policy;
+    SettingError if an episode's return is outside `settings.return_range`.
+    """
+    calibration = Calibration(teacher, teacher_name, vector, settings)
+    prospect = calibration.judge(student, model, vector, is_timed=is_timed, on_progress=on_progress)
+    return prospect.certify(vector, repeat=repeat, baseline=baseline, on_progress=on_progress)
+
+
+def _check_actions(planner: Planner, name: str, vector: VectorSplit) -> None:
+    if action_space_of(planner) != vector.action_space:
+        raise IncompatibleModelError(f"{name} has {action_space_of(planner)}, {vector.env_id} has {vector.action_space}")
+
+
+def _lengths(horizon: int) -> list[int]:
+    """The fixed numbers of actions per look that are tried."""
+    return sorted({n for n in LENGTHS if n < horizon} | {horizon})
+
+
+def _rules(student: Planner, vector: VectorSplit, seed: int) -> Iterator[FixedCommitment | ConfidentCommitment]:
+    """All rules that a student can follow."""
+    horizon = student.horizon
+    yield from (FixedCommitment(n) for n in _lengths(horizon))
+    plan = ask(student, _one_observation(vector, seed))
+    try:
+        plan.confidence()
+    except SettingError:  # a plan of actions alone
+        return
+    if horizon > 1:
+        yield from (ConfidentCommitment(threshold) for threshold in THRESHOLDS)
+
+
+def _one_observation(vector: VectorSplit, seed: int) -> NDArray[Any]:
+    """The first observation of an episode that is not played, a batch of one."""
+    vector.begin(0, Start(Streams(seed).integer("tune-glance")))
+    return vector.observe(np.arange(vector.n_envs) == 0)
+
+
+def _zero(settings: TuneSettings, theirs: Numbers, blind: Numbers, teacher: str) -> tuple[float, str]:
+    """The return that counts as 0, and why; IncompatibleModelError if the teacher is not above it."""
+    error = math.sqrt((theirs.var(ddof=1) + blind.var(ddof=1)) / len(theirs))
+    if theirs.mean() - blind.mean() <= 2 * error:
+        raise IncompatibleModelError(
+            f"the teacher {teacher} collects {theirs.mean():.6g}, a random policy {blind.mean():.6g} "
+            f"(± {2 * error:.3g}): there is nothing to keep"
+        )
+    if settings.zero is not None:
+        zero, zero_is = float(settings.zero), "as asked"
+    elif min(theirs.min(), blind.min()) >= 0:
+        zero, zero_is = 0.0, "no return is negative"
+    else:
+        zero, zero_is = float(blind.mean()), f"a random policy's mean in {len(blind):,} episodes, as returns can be negative"
+    if theirs.mean() <= zero:
+        raise IncompatibleModelError(f"the teacher {teacher} collects {theirs.mean():.6g}, not more than zero={zero:.6g}")
+    return zero, zero_is
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """What returns mean."""
+
+    zero: float
+    ends: tuple[float, float]
+    is_bounded: bool
+
+    def differences(self, mine: Numbers, theirs: Numbers, retain: float) -> Numbers:
+        """Return − what has to be kept of the teacher's from the same start; the mean decides."""
+        kept: Numbers = mine - retain * theirs - (1 - retain) * self.zero
+        return kept
+
+    def worst(self, retain: float) -> float:
+        """The lowest difference is minus this; positive, also where even the worst keeps enough."""
+        low, high = self.ends
+        return max(retain * high + (1 - retain) * self.zero - low, 1e-9 * (high - low))
+
+    def share(self, mine: Numbers, theirs: Numbers) -> float:
+        """Share of the teacher's return that is kept."""
+        return float((mine.mean() - self.zero) / (theirs.mean() - self.zero))
+
+    def certified_share(self, mine: Numbers, theirs: Numbers, delta: float) -> float:
+        """The greatest share that is certain, 0 if none is."""
+        share, most = 0.0, 1.5
+        for step in (20 * _RESOLUTION, _RESOLUTION):
+            while share + step < most:
+                differences = self.differences(mine, theirs, share + step)
+                if certain_after(differences, self.worst(share + step), delta, bounded=self.is_bounded) is None:
+                    break
+                share += step
+        return round(share, 3)
+
+    def outside(self, returns: Numbers) -> Numbers:
+        """The returns outside a range that the user stated."""
+        low, high = self.ends
+        beyond: Numbers = returns[(returns < low) | (returns > high)]
+        return beyond if self.is_bounded else beyond[:0]
+
+    def check(self, returns: Numbers, env_id: str) -> None:
+        """Refuse a return outside a range that the user stated."""
+        low, high = self.ends
+        outside = self.outside(returns)
+        if len(outside):
+            raise SettingError(f"return_range is {low:g}:{high:g}, but an episode of {env_id} returned {outside[0]:.6g}")
+
+
+def _has_hope(mine: Numbers, theirs: Numbers, zero: float, settings: TuneSettings) -> bool:
+    """Whether the first episodes leave it open that enough is kept."""
+    differences = mine - settings.retain * theirs[: len(mine)] - (1 - settings.retain) * zero
+    return bool(differences.mean() + 3 * differences.std() / math.sqrt(len(mine)) >= 0)
+
+
+_APART = 1.4
+"""Rules that are tested differ in their looks by this factor."""
+
+
+def _candidate(
+    rule: _Rule, theirs: Numbers, theirs_fresh: Numbers, scale: _Scale, delta: float, seconds: tuple[float, float] | None
+) -> Candidate:
+    played = rule.calibrated if rule.fresh is None else rule.fresh
+    teacher = (theirs if rule.fresh is None else theirs_fresh)[: len(played)]
+    looks = float(played[:, 2].sum() / played[:, 1].sum())
+    return Candidate(
+        commitment=rule.commitment.to_json(),
+        looks_per_step=looks,
+        looks_per_episode=float(played[:, 2].mean()),
+        return_mean=float(played[:, 0].mean()),
+        share=scale.share(played[:, 0], teacher),
+        certified_share=scale.certified_share(played[:, 0], teacher, delta),
+        episodes=len(played),
+        time_saved=None if seconds is None else seconds[1] / (looks * seconds[0]),
+        is_tested=rule.fresh is not None,
+        is_certified=rule.is_certified,
+    )
+
+
+def _baseline(name: str, n: int, played: Numbers, theirs: Numbers, scale: _Scale, time_saved: float | None) -> Baseline:
+    """A row of the baselines; action repeat saves the teacher's own calls, so its time needs no clock."""
+    looks, is_repeat = float(played[:, 2].sum() / played[:, 1].sum()), name == f"action repeat {n}"
+    return Baseline(
+        name=name,
+        n=n,
+        is_repeat=is_repeat,
+        looks_per_step=looks,
+        looks_per_episode=float(played[:, 2].mean()),
+        return_mean=float(played[:, 0].mean()),
+        share=scale.share(played[:, 0], theirs[: len(played)]),
+        episodes=len(played),
+        time_saved=1 / looks if is_repeat else time_saved,
+    )
+
+
+_ROUNDS, _SECONDS = 100, 1.0
+
+
+def _look_seconds(planners: Sequence[Planner], vector: VectorSplit, seed: int) -> tuple[float, ...]:
+    """Median time of one evaluation of each, in alternation, on one observation."""
+    obs = _one_observation(vector, seed)
+    taken: list[list[float]] = [[] for _ in planners]
+    end = time.perf_counter() + _SECONDS
+    for index in range(_ROUNDS + 3):
+        for planner, seconds in zip(planners, taken, strict=True):
+            begin = time.perf_counter()
+            ask(planner, obs.copy())
+            seconds.append(time.perf_counter() - begin)
+        if index > 3 and time.perf_counter() > end:
+            break
+    return tuple(float(np.median(seconds[3:])) for seconds in taken)

@@ -1,0 +1,152 @@
+"""`phr tune`, as typed, and who obeys what it writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import phr as api
+from phr.acting.agent import HorizonAgent
+from phr.acting.onnx_file import read_onnx
+from phr.acting.runtime import load_runtime
+from phr.storage.model import Model, annotated, load_model
+from tests.cli.conftest import Outcome
+from tests.exported import corridor_file
+from tests.trained import corridor_student, corridor_teacher, saved
+
+Phr = Callable[..., Outcome]
+FEW = ("--retain", 0.9, "--calibration", 30, "--max-episodes", 100, "--n-envs", 8)
+
+
+@pytest.fixture
+def student(tmp_path: Path) -> Path:
+    return saved(corridor_student(), tmp_path / "student")
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    return saved(corridor_teacher(), tmp_path / "teacher")
+
+
+def test_the_rule_is_written_with_its_evidence_and_obeyed(phr: Phr, tmp_path: Path, student: Path, teacher: Path) -> None:
+    outcome = phr("tune", student, "--teacher", teacher, *FEW, "--json", tmp_path / "t.json", "--figure", tmp_path / "t.png")
+    assert (outcome.code, outcome.err) == (0, "")
+    *_, verdict, written = outcome.out.splitlines()
+    assert verdict.startswith("certified: ≥ 90 % of the teacher's return with 95 % confidence, n = 4, 4.0 × fewer looks")
+    assert written == f"written into {student}: n = 4 is what it does by default"
+    assert (tmp_path / "t.png").stat().st_size > 10_000
+    told = json.loads((tmp_path / "t.json").read_text())
+    assert told["verdict"] == verdict
+    assert told["candidates"][told["chosen"]]["commitment"] == 4
+    assert [each["n"] for each in told["baselines"]] == [1, 2, 3, 4]
+    assert (told["best_repeat"], told["fas"], told["fas_lengths"]) == (4, 1.0, [1, 4])
+    assert told["budgets"][0]["rule"] == "n = 4"
+    manifest = load_model(student).manifest
+    assert manifest.commitment == 4
+    assert manifest.notes["tuned"]["verdict"] == verdict
+    assert manifest.notes["tuned"]["teacher"] == str(teacher)
+    assert manifest.notes["loss"] == corridor_student().manifest.notes["loss"], "the other notes stay"
+
+
+def test_a_small_network_stands_beside_it_and_repeats_may_be_left_out(
+    phr: Phr, tmp_path: Path, student: Path, teacher: Path
+) -> None:
+    figure, file = tmp_path / "t.png", tmp_path / "t.json"
+    words = ("--baseline", student, "--no-repeat", "--no-write", "--figure", figure, "--json", file)
+    outcome = phr("tune", student, "--teacher", teacher, *FEW, *words)
+    assert (outcome.code, outcome.err) == (0, "")
+    told = json.loads(file.read_text())
+    assert [(each["name"], each["n"], each["share"]) for each in told["baselines"]] == [(str(student), 1, 1.0)]
+    assert (told["best_repeat"], told["repeat_fas"]) == (None, None)
+    assert figure.stat().st_size > 10_000
+
+
+def test_an_exported_file_takes_the_rule_too(phr: Phr, tmp_path: Path, teacher: Path) -> None:
+    file = corridor_file(tmp_path)
+    graph, before = read_onnx(file)
+    outcome = phr("tune", file, "--teacher", teacher, *FEW)
+    assert (outcome.code, outcome.err) == (0, "")
+    planner = load_runtime(file)
+    assert planner.commitment == 4
+    assert planner.manifest == replace(
+        before, commitment=4, notes={**before.notes, "tuned": planner.manifest.notes["tuned"]}
+    )
+    assert len(file.read_bytes()) > len(graph)
+    obs = np.zeros(planner.obs_shape, planner.obs_dtype)
+    np.testing.assert_array_equal(
+        planner.plan(obs[None]).outputs, load_runtime(corridor_file(tmp_path)).plan(obs[None]).outputs
+    )
+
+
+def test_nothing_is_written_if_asked(phr: Phr, student: Path, teacher: Path) -> None:
+    before = (student / "manifest.json").read_bytes()
+    outcome = phr("tune", student, "--teacher", teacher, *FEW, "--no-write")
+    assert outcome.out.splitlines()[-1].startswith("certified: ")
+    assert (student / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("rule", [2, {"threshold": 0.6}])
+def test_agents_the_runtime_and_evaluate_obey_the_rule(phr: Phr, tmp_path: Path, rule: int | dict[str, float]) -> None:
+    model = annotated(load_model(saved(corridor_student(), tmp_path / "tuned")), {}, commitment=rule)
+    exported = api.export_onnx(model, tmp_path / "tuned.onnx").path
+    expected = HorizonAgent(corridor_student().planner, rule).commitment
+    for planner in (model.planner, load_runtime(exported)):
+        assert HorizonAgent(planner).commitment == expected
+        assert HorizonAgent(planner, 4).commitment.n == 4  # type: ignore[attr-defined]  # the whole horizon, when asked
+        assert api.VectorHorizonAgent(planner, n_envs=2).commitment == expected
+    for reference in (tmp_path / "tuned", exported):
+        outcome = phr("evaluate", reference, "--runs", 1, "--episodes", 2, "--no-bound", "--json", tmp_path / "e.json")
+        assert (outcome.code, outcome.err) == (0, "")
+        told = json.loads((tmp_path / "e.json").read_text())
+        assert told["commitment"] == (rule if isinstance(rule, int) else "confidence 0.6")
+        if rule == 2:
+            assert told["evaluations_per_episode"] == 2.0
+
+
+def test_a_model_in_memory_comes_back_tuned() -> None:
+    found = api.tune(corridor_student(), corridor_teacher(), retain=0.9, calibration=30, max_episodes=100, n_envs=8)
+    assert isinstance(found.student, Model)
+    assert found.student.manifest.commitment == 4
+    assert corridor_student().manifest.commitment is None
+
+
+def test_the_teacher_that_the_model_names_is_found(phr: Phr, tmp_path: Path, teacher: Path) -> None:
+    named = replace(corridor_student(), manifest=replace(corridor_student().manifest, notes={"teacher": str(teacher)}))
+    outcome = phr("tune", saved(named, tmp_path / "named"), *FEW, "--no-write")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"teacher {teacher}" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("tune",), "missing: MODEL; see phr tune --help"),
+        (("tune", "{student}"), "has to be compared with its teacher, and it names none; add --teacher TEACHER"),
+        (("tune", "{gone}"), "it names 'gone', which is not here; add --teacher TEACHER"),
+        (("tune", "{code}"), "it names 'tests.helpers:make', which is not here; add --teacher TEACHER"),
+        (("tune", "{student}", "--teacher", "nowhere"), "nowhere is not a run directory"),
+        (("tune", "{student}", "--teacher", "{student}", "--retain", 0), "retain must be a number above 0 and at most 1"),
+        (("tune", "{student}", "--teacher", "{student}", "--retain", "99%"), "--retain must be a number; got '99%'"),
+        (("tune", "{student}", "--teacher", "zoo:crossing-teacher"), "the model has 7 actions, Corridor-v0 has 2 actions"),
+        (
+            ("tune", "{student}", "--teacher", "{student}", "--return-range", "1"),
+            "--return-range must be LO:HI, two numbers",
+        ),
+        (("tune", "{student}", "--teacher", "{student}", "--return-range", "2:1"), "low < high, got 2.0:1.0"),
+        (("tune", "{student}", "--teacher", "{student}", "--json", "{folder}"), "is a folder; name a file in it"),
+        (("tune", "CartPole-v1", "--teacher", "{student}"), "CartPole-v1 is not a run directory"),
+    ],
+)
+def test_wrong_words(phr: Phr, tmp_path: Path, student: Path, words: tuple[object, ...], expected: str) -> None:
+    places = {"{student}": student, "{folder}": tmp_path}
+    for name, teacher in (("{gone}", "gone"), ("{code}", "tests.helpers:make")):
+        model = replace(corridor_student(), manifest=replace(corridor_student().manifest, notes={"teacher": teacher}))
+        places[name] = saved(model, tmp_path / name[1:-1])
+    outcome = phr(*(places.get(str(word), word) for word in words))
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert expected in outcome.err

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import phr
+from benchmarks.promise import Planned
+from phr.distil.config import PHRConfig
+from phr.distil.runs import Distillation
+from phr.distil.search import ATTEMPTS, _Attempt, _effort, _ladder, _pays
+from phr.errors import IncompatibleModelError, OutputDirectoryError, SettingError
+from phr.evaluation.tune import Prospect, RandomPlanner
+from phr.networks.trunks import TrunkConfig
+from phr.plan import NetworkPlan
+from phr.storage.model import Model, load_model
+from tests.trained import CORRIDOR, corridor_student, corridor_teacher
+
+gymnasium.register("TestShown-v0", "benchmarks.promise:Follow")
+FEW: dict[str, Any] = {"n_updates": 150, "batch_size": 64, "n_episodes": 64, "learning_rate": 3e-3, "prefix": (0, 4)}
+QUICK: dict[str, Any] = {"horizon": 4, "env_id": CORRIDOR, **FEW}
+
+
+class Shown(Planned):
+    """The right action, known by name, so that a run can be resumed."""
+
+    identity = "what is shown"
+
+    def __init__(self) -> None:
+        super().__init__((0.0,), 0)
+
+
+def distilled(teacher: Any = None, **words: Any) -> tuple[Model, list[str]]:
+    lines: list[str] = []
+    known: dict[str, Any] = {"retain": 0.9, **QUICK, **words}
+    return phr.distill(corridor_teacher() if teacher is None else teacher, **known, say=lines.append), lines
+
+
+def job(start: TrunkConfig, **settings: Any) -> Distillation:
+    return Distillation(Shown(), "TestShown-v0", PHRConfig(**settings), start=start)
+
+
+def test_small_networks_come_first_then_longer_training_then_larger_ones() -> None:
+    longer = {"n_episodes": 200, "record_steps": 4000, "n_updates": 600, "refine": 4, "refine_until": 0.9975}
+    settings: dict[str, Any] = {"n_episodes": 100, "record_steps": 2000, "n_updates": 300, "refine": 2, "refine_until": 0.99}
+    steps = [*_ladder(job(TrunkConfig(kind="mlp", width=256), **settings), {})]
+    assert steps[:3] == [{"width": 64}, {"width": 128}, {}]
+    assert [{**step, "refine_until": pytest.approx(0.9975)} for step in (longer, {**longer, "width": 512})] == steps[3:]
+    narrow = [*_ladder(job(TrunkConfig(kind="mlp", width=64), **settings), {})]
+    assert narrow == [{}, steps[3], {**steps[3], "width": 128}], "nothing below what is the default"
+    images = [*_ladder(job(TrunkConfig(kind="grid", width=256), **settings), {})]
+    assert images == [{}, steps[3], {**steps[3], "width": 512}]
+
+
+def test_no_attempt_changes_what_the_user_chose() -> None:
+    made = job(TrunkConfig(kind="mlp", width=256), n_updates=300, width=100)
+    steps = [*_ladder(made, {"width": 100, "n_updates": 300})]
+    assert steps == [{}, {"n_episodes": 2 * made.config.n_episodes, "record_steps": 2 * made.config.record_steps}]
+
+
+@pytest.mark.parametrize(
+    ("costs", "left", "goes_on"),
+    [
+        ([8.0], 60.0, True),
+        ([8.0], 59.0, False),
+        ([8.0, 7.9], 60.0, True),
+        ([8.0, 7.9, 7.8], 60.0, False),  # two in a row that gain less than a twentieth
+        ([8.0, 7.9, 7.0], 60.0, True),
+        ([8.0, 7.0, 7.0, 7.0], 60.0, False),
+        ([float("inf")] * 3, 60.0, True),  # small networks that promise nothing
+        ([float("inf"), 8.0, 8.0, 8.0], 60.0, False),
+    ],
+)
+def test_it_goes_on_while_it_pays(costs: list[float], left: float, goes_on: bool) -> None:
+    assert _pays(costs, 60.0, left) is goes_on
+
+
+def test_twice_the_updates_or_rounds_take_twice_as_long() -> None:
+    config = PHRConfig(n_updates=100, refine=0)
+    assert [_effort(each, config) for each in ({}, {"width": 64}, {"n_updates": 200}, {"n_updates": 50})] == [1, 1, 2, 1]
+    assert _effort({"n_updates": 200, "refine": 12}, PHRConfig(n_updates=100, refine=3)) == 4
+
+
+@pytest.mark.parametrize(("looks", "whole", "is_enough"), [(0.29, False, True), (0.3, False, False), (0.5, True, True)])
+def test_it_ends_where_little_more_can_be_gained(looks: float, whole: bool, is_enough: bool) -> None:
+    class Prospected(Prospect):
+        keeps_whole_plans = property(lambda _self: whole)
+        looks_per_step = property(lambda _self: looks)
+
+    attempt = _Attempt(corridor_student(), Prospected.__new__(Prospected), {}, 1.0)
+    assert attempt.nearly_best is is_enough
+
+
+def test_one_command_ends_with_a_certificate_that_is_obeyed(tmp_path: Path) -> None:
+    model, lines = distilled(out=tmp_path / "student")
+    assert model.manifest.commitment == 4
+    assert model.planner.commitment == 4
+    tuned = model.manifest.notes["tuned"]
+    assert tuned["verdict"].startswith("certified: ≥ 90 % of the teacher's return with 95 % confidence, n = 4, 4.0 × fewer")
+    assert lines[-1].startswith("default settings: 4.0 × fewer looks seem possible")
+    (attempt,) = model.manifest.notes["attempts"]
+    assert attempt["settings"] == {}
+    assert attempt["looks_per_step"] == 0.25
+    loaded = load_model(tmp_path / "student", CORRIDOR)
+    assert (loaded.sha256, loaded.manifest.commitment) == (model.sha256, 4)
+    assert loaded.manifest.notes["tuned"]["verdict"] == tuned["verdict"]
+    assert loaded.sha256 == load_model(tmp_path / "student" / ATTEMPTS / "1", CORRIDOR).sha256
+    assert (tmp_path / "student" / "metrics.jsonl").stat().st_size > 0
+    assert distilled(out=tmp_path / "student", resume=True)[0].manifest == loaded.manifest
+    with pytest.raises(OutputDirectoryError, match="holds a finished run; add --resume"):
+        distilled(out=tmp_path / "student")
+    with pytest.raises(OutputDirectoryError, match=r"retain is 0\.9 there and 0\.8 here"):
+        distilled(out=tmp_path / "student", retain=0.8, resume=True)
+
+
+def test_an_interrupted_search_goes_on_to_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poor: dict[str, Any] = {"teacher": Shown(), "env_id": "TestShown-v0", "n_updates": 20, "refine": 0, "horizon": 2}
+    whole, lines = distilled(out=tmp_path / "whole", **poor)
+    attempts = [line for line in lines if "looks seem possible" in line or "no rule seems" in line]
+    assert len(attempts) >= 3
+    assert len(whole.manifest.notes["attempts"]) == len(attempts)
+    begun = Distillation.run
+
+    def interrupted(self: Distillation, directory: Path | None = None, **words: Any) -> Model:
+        if directory is not None and directory.name == "3":
+            raise KeyboardInterrupt
+        return begun(self, directory, **words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Distillation, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            distilled(out=tmp_path / "broken", **poor)
+    assert not (tmp_path / "broken" / "COMPLETE").exists()
+    with pytest.raises(OutputDirectoryError, match="add --resume"):
+        distilled(out=tmp_path / "broken", **poor)
+    resumed, _ = distilled(out=tmp_path / "broken", resume=True, **poor)
+    assert resumed.sha256 == whole.sha256
+    assert resumed.manifest.commitment == whole.manifest.commitment
+
+
+def test_without_a_certificate_every_step_is_looked_at() -> None:
+    model, _ = distilled(Shown(), env_id="TestShown-v0", n_updates=1, refine=0, horizon=4, budget=1e-6, width=8)
+    tuned = model.manifest.notes["tuned"]
+    assert tuned["chosen"] is None
+    assert tuned["verdict"].startswith("not certified: ≥ 90 %")
+    assert model.manifest.commitment == 1
+    assert len(model.manifest.notes["attempts"]) == 1, "the budget allows no second"
+
+
+class Aimless:
+    """A teacher that is random itself."""
+
+    horizon, n_actions, identity = 1, 4, "aimless"
+
+    def __init__(self) -> None:
+        from phr.actions import Discrete
+
+        self.action_space = Discrete(4)
+        self._random = RandomPlanner(self.action_space, np.random.default_rng(0))
+
+    def plan(self, obs: NDArray[Any]) -> NetworkPlan:
+        return self._random.plan(obs)
+
+
+def test_a_random_teacher_is_refused_before_anything_is_distilled(tmp_path: Path) -> None:
+    with pytest.raises(IncompatibleModelError, match="there is nothing to keep"):
+        distilled(Aimless(), env_id="TestShown-v0", out=tmp_path / "student")
+    assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"retain": 0.0}, "retain must be a number above 0 and at most 1, got 0.0"),
+        ({"retain": 1.5}, "retain must be a number above 0 and at most 1, got 1.5"),
+        ({"budget": 0.0}, "budget must be a positive number of minutes, got 0.0"),
+        ({"budget": float("nan")}, "budget must be a positive number of minutes, got nan"),
+        ({"save_experience": "x.npz"}, "save_experience keeps those of one"),
+    ],
+)
+def test_wrong_words(words: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        distilled(**words)
+
+
+def test_recorded_episodes_alone_are_no_measure(tmp_path: Path) -> None:
+    phr.distill(corridor_teacher(), horizon=2, env_id=CORRIDOR, save_experience=tmp_path / "e.npz", curve_episodes=0, **FEW)
+    with pytest.raises(SettingError, match="recorded episodes alone have no teacher"):
+        phr.distill(None, horizon=2, env_id=CORRIDOR, experience=tmp_path / "e.npz", retain=0.9)

@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks.promise import ERRORS, HORIZON, LENGTH, N_ACTIONS, Follow, Planned, Toy
+from phr.acting.commitment import ConfidentCommitment, FixedCommitment, resolve_commitment
+from phr.actions import Continuous, Discrete
+from phr.envs.vector import Start, VectorSplit
+from phr.errors import IncompatibleModelError, SettingError
+from phr.evaluation.baselines import GreedyRepeat, play_repeats
+from phr.evaluation.episodes import make_vector, play_episodes
+from phr.evaluation.tune import RandomPlanner, TuneSettings, Tuning, _Scale, tune_planner
+from phr.plan import CategoricalPlan, Planner
+from phr.seeding import Streams
+from tests.helpers import RIGHT as EAST
+from tests.helpers import TablePlanner
+from tests.trained import CORRIDOR
+
+gymnasium.register("TestFollow-v0", "benchmarks.promise:Follow")
+gymnasium.register("TestNoisyFollow-v0", "benchmarks.promise:Follow", kwargs={"noise": 0.05})
+TOY = Toy("bounded", "TestFollow-v0", 0.9, 1.0, 0.0)
+RIGHT = ERRORS[:1]
+
+
+@pytest.fixture
+def vector() -> Iterator[VectorSplit]:
+    with make_vector("TestFollow-v0", 32) as opened:
+        yield opened
+
+
+def tune(student: Planner, teacher: Planner, vector: VectorSplit, **settings: Any) -> Tuning:
+    known = {"retain": 0.9, "calibration": 50, "max_episodes": 600, "return_range": (0.0, 1.0), **settings}
+    return tune_planner(student, teacher, vector, TuneSettings(**known), model="student", teacher_name="teacher")
+
+
+def test_the_chosen_rule_keeps_what_was_asked_for_and_looks_seldom(vector: VectorSplit) -> None:
+    found = tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector)
+    assert found.choice is not None
+    n = found.choice.commitment
+    assert isinstance(n, int)
+    assert TOY.share(n) >= 0.9
+    assert n >= 4
+    assert found.choice.looks_per_step == pytest.approx(np.ceil(LENGTH / n) / LENGTH)
+    assert found.choice.certified_share >= 0.9
+    assert found.verdict.startswith("certified: ≥ 90 % of the teacher's return with 95 % confidence")
+    assert (found.zero, found.teacher_return) == (0.0, 1.0)
+
+
+def test_every_row_states_what_its_episodes_show(vector: VectorSplit) -> None:
+    found = tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector)
+    fixed = [each for each in found.candidates if isinstance(each.commitment, int)]
+    assert [each.commitment for each in fixed] == [1, 2, 3, 4, 5, 6, 7, 8]
+    for each in fixed:
+        n = each.commitment
+        assert isinstance(n, int)
+        spread = 4 * np.sqrt(0.25 / (LENGTH * each.episodes))
+        assert each.share == pytest.approx(TOY.share(n), abs=spread)
+        assert each.share == pytest.approx(each.return_mean)  # the teacher's return is 1, zero is 0
+        assert each.certified_share <= each.share
+    limits = [each for each in found.candidates if isinstance(each.commitment, dict)]
+    assert {each.looks_per_step for each in limits} == {2 / LENGTH}, "plans that are sure of everything run to their end"
+
+
+def test_it_is_repeatable(vector: VectorSplit) -> None:
+    one, two = (tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector).candidates for _ in range(2))
+    assert [replace(each, time_saved=None) for each in one] == [replace(each, time_saved=None) for each in two]
+
+
+def test_a_student_as_good_as_its_teacher_executes_whole_plans(vector: VectorSplit) -> None:
+    found = tune(Planned((0.0,) * HORIZON, 0), Planned(RIGHT, 0), vector)
+    assert found.choice is not None
+    assert found.choice.commitment == HORIZON
+    assert found.choice.share == 1.0
+
+
+def test_a_student_that_is_right_only_at_once_looks_at_every_step(vector: VectorSplit) -> None:
+    found = tune(Planned((0.0, *[0.9] * (HORIZON - 1)), 0), Planned(RIGHT, 0), vector)
+    assert found.choice is not None
+    assert found.choice.commitment == 1
+    assert "only n = 1 qualifies" in found.verdict
+
+
+def test_a_student_that_is_never_good_enough_is_not_certified(vector: VectorSplit) -> None:
+    found = tune(Planned((0.3,) * HORIZON, 0), Planned(RIGHT, 0), vector)
+    assert found.choice is None
+    assert found.verdict.startswith("not certified: ≥ 90 % of the teacher's return")
+    assert "no rule kept so much, so the teacher has to look at every step" in found.verdict
+    tested = [each for each in found.candidates if each.is_tested]
+    assert len(tested) == 1
+    assert 0.5 < tested[0].certified_share < 0.7
+    assert tested[0].episodes < 600, "it is given up early"
+
+
+def test_episodes_that_run_out_leave_the_share_that_is_certain(vector: VectorSplit) -> None:
+    found = tune(Planned((0.0,) * HORIZON, 0), Planned(RIGHT, 0), vector, retain=0.99, max_episodes=64)
+    assert found.choice is None
+    assert "--retain asks for less, --max-episodes allows more episodes" in found.verdict
+    tested = next(each for each in found.candidates if each.is_tested)
+    assert tested.episodes == 64
+    # log(1 / δ) + log(1 / 0.4) nats at the largest stake: what 64 perfect episodes can show.
+    assert 0.92 < tested.certified_share < 0.95
+
+
+def test_returns_that_can_be_negative_count_from_a_random_policy() -> None:
+    with make_vector("TestNoisyFollow-v0", 32) as vector:
+        found = tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector, retain=0.85, return_range=None)
+    assert found.zero == pytest.approx(-0.5, abs=0.2)
+    assert "random policy" in found.zero_is
+    assert not found.is_bounded
+    assert "the worst and best seen" in str(found)
+    for each in found.candidates:
+        if isinstance(each.commitment, int):
+            share = 1 - (1 - TOY.share(each.commitment)) * 2 / 1.5
+            assert each.share == pytest.approx(share, abs=0.1)
+
+
+def test_zero_can_be_stated() -> None:
+    with make_vector("TestNoisyFollow-v0", 32) as vector:
+        found = tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector, retain=0.85, return_range=None, zero=-1.0)
+    assert (found.zero, found.zero_is) == (-1.0, "as asked")
+
+
+def test_a_teacher_that_acts_at_random_is_refused(vector: VectorSplit) -> None:
+    blind = RandomPlanner(Discrete(N_ACTIONS), np.random.default_rng(0))
+    with pytest.raises(IncompatibleModelError, match="a random policy .* there is nothing to keep"):
+        tune(Planned(ERRORS, 0), blind, vector)
+
+
+def test_a_zero_above_the_teacher_is_refused(vector: VectorSplit) -> None:
+    with pytest.raises(IncompatibleModelError, match="not more than zero=2"):
+        tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector, zero=2.0)
+
+
+def test_a_return_outside_the_stated_range_is_refused(vector: VectorSplit) -> None:
+    with pytest.raises(SettingError, match="return_range is 0:0.5, but an episode of TestFollow-v0 returned 1"):
+        tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector, return_range=(0.0, 0.5))
+
+
+def test_a_teacher_of_other_actions_is_refused(vector: VectorSplit) -> None:
+    other = Planned(RIGHT, 0)
+    other.action_space = Discrete(3)
+    with pytest.raises(IncompatibleModelError, match="teacher has 3 actions"):
+        tune(Planned(ERRORS, 0), other, vector)
+
+
+class Unsure(Planned):
+    """Plans without confidences."""
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        plan = super().plan(obs)
+
+        class Mute(CategoricalPlan):
+            def confidence(self) -> Any:
+                raise SettingError("this plan does not know how sure it is")
+
+        return Mute(plan.outputs)
+
+
+def test_plans_without_confidences_are_tried_at_fixed_numbers_only(vector: VectorSplit) -> None:
+    found = tune(Unsure(ERRORS, 0), Planned(RIGHT, 0), vector)
+    assert all(isinstance(each.commitment, int) for each in found.candidates)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"retain": 0.0}, "retain must be a number above 0 and at most 1, got 0.0"),
+        ({"retain": 1.01}, "retain must be"),
+        ({"retain": float("nan")}, "retain must be"),
+        ({"retain": "much"}, "retain must be"),
+        ({"retain": True}, "retain must be"),
+        ({"confidence": 1.0}, "confidence must be a number between 0 and 1, got 1.0"),
+        ({"confidence": 0.0}, "confidence must be"),
+        ({"max_episodes": 0}, "max_episodes must be >= 1"),
+        ({"calibration": 10}, "calibration must be >= 25"),
+        ({"zero": float("inf")}, "zero must be a finite number"),
+        ({"return_range": (1.0, 1.0)}, "return_range needs two finite numbers, low < high"),
+        ({"return_range": (0.0, float("inf"))}, "return_range needs two finite numbers"),
+        ({"seed": -1}, "seed must be >= 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingError, match=said):
+        TuneSettings(**settings)
+
+
+def test_random_actions_stay_in_their_range_and_differ() -> None:
+    space = Continuous((-1.0,), (2.0,), (1,))
+    planner = RandomPlanner(space, np.random.default_rng(0))
+    actions = planner.plan(np.zeros((500, 3), np.float32)).mode()
+    assert actions.shape == (500, 1, 1)
+    assert actions.min() >= -1
+    assert actions.max() <= 2
+    assert actions.std() == pytest.approx(3 / np.sqrt(12), rel=0.1)
+
+
+def test_a_manifests_threshold_is_a_rule() -> None:
+    assert resolve_commitment({"threshold": 0.7}, 4) == ConfidentCommitment(0.7)
+    assert ConfidentCommitment(0.7).to_json() == {"threshold": 0.7}
+    assert FixedCommitment(3).to_json() == 3
+    for wrong in ({}, {"threshold": 2.0}, {"limit": 0.5}, {"threshold": 0.5, "n": 2}):
+        with pytest.raises(SettingError):
+            resolve_commitment(wrong, 4)
+
+
+def by_hand(seed: int, n: int) -> tuple[float, int, int]:
+    """Return, steps and looks of the right action repeated n times, without any of phr's loops."""
+    env = gymnasium.make("TestFollow-v0")
+    shown, _ = env.reset(seed=seed)
+    total, steps, looks, ended = 0.0, 0, 0, False
+    while not ended:
+        looks, action = looks + 1, np.int64(shown[0])
+        for _ in range(n):
+            shown, reward, ended, _, _ = env.step(action)
+            total, steps = total + float(reward), steps + 1
+            if ended:
+                break
+    env.close()
+    return total, steps, looks
+
+
+@pytest.mark.parametrize("retain", [0.9, 0.01])
+def test_action_repeat_is_a_loop_by_hand_from_the_calibrations_starts(vector: VectorSplit, retain: float) -> None:
+    found = tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector, retain=retain)
+    assert [each.n for each in found.baselines] == [1, 2, 3, 4, 5, 6, 7, 8]
+    for each in found.baselines:
+        # One right action in n, and the others by chance: without hope of .9 after 25 episodes.
+        assert each.episodes == (25 if retain == 0.9 and each.n > 1 else 50)
+        starts = [Streams(0).integer("tune-calibration", index) for index in range(each.episodes)]
+        returns, steps, looks = np.array([by_hand(start, each.n) for start in starts]).T
+        assert each.return_mean == pytest.approx(returns.mean(), abs=1e-6)
+        assert each.share == pytest.approx(returns.mean(), abs=1e-6)
+        assert each.looks_per_episode == looks.mean()
+        assert each.looks_per_step == looks.sum() / steps.sum()
+        assert each.time_saved == 1 / each.looks_per_step
+    best = found.best_repeat
+    assert best is not None
+    assert best.n == (1 if retain == 0.9 else 8)
+
+
+def test_nothing_of_the_certificate_depends_on_baselines() -> None:
+    """Also where rewards are disturbed by noise that no seed repeats, and policies draw from generators of their own."""
+    found = []
+    for words in ({}, {"repeat": False}, {"repeat": False, "baseline": ("small", Planned((0.2,), 5))}):
+        Follow.n_made = 0
+        with make_vector("TestNoisyFollow-v0", 32) as vector:
+            settings = TuneSettings(retain=0.85, calibration=50, max_episodes=300)
+            names: dict[str, Any] = {"model": "student", "teacher_name": "teacher", "is_timed": False}
+            student, teacher = Planned(ERRORS, 0), Planned((0.02,), 1)
+            found.append(tune_planner(student, teacher, vector, settings, **names, **words))
+    first, *others = found
+    assert [len(each.baselines) for each in found] == [8, 0, 1]
+    assert first.choice is not None
+    for other in others:
+        assert replace(other, baselines=(), repeat_fas=None) == replace(first, baselines=(), repeat_fas=None)
+        assert other.verdict == first.verdict
+        assert other.evidence() == first.evidence()
+
+
+def test_where_repeating_is_right_it_looks_as_seldom_as_the_student() -> None:
+    plans = TablePlanner.of_actions([[EAST] * 4] * 5, 2)
+    with make_vector(CORRIDOR, 8) as vector:
+        found = tune(plans, TablePlanner.of_actions([[EAST]] * 5, 2), vector, calibration=25, max_episodes=100)
+    best = found.best_repeat
+    assert best is not None
+    assert (best.n, best.share, best.looks_per_episode, best.time_saved) == (4, 1.0, 1.0, 4.0)
+    assert "best action repeat that keeps 90 %: n = 4, 4.0 × fewer looks" in str(found)
+    assert (found.fas, found.repeat_fas, found.fas_lengths) == (1.0, 1.0, (1, 4))
+
+
+def test_the_frequency_averaged_score_and_the_budgets_by_hand(vector: VectorSplit) -> None:
+    found = tune(Planned((0.0,) * HORIZON, 0), Planned(RIGHT, 0), vector)
+    assert (found.fas, found.fas_lengths) == (1.0, (1, 4, 8))
+    starts = [Start(Streams(0).integer("tune-calibration", index)) for index in range(50)]
+    blind = RandomPlanner(Discrete(N_ACTIONS), Streams(0).rng("tune-random"))
+    zero = play_episodes(blind, vector, starts).returns.mean()
+    repeated = [each.return_mean for each in found.baselines if each.n in (1, 4, 8)]
+    assert found.repeat_fas == pytest.approx(np.mean([(each - zero) / (1 - zero) for each in repeated]))
+    assert [(each.looks, each.rule, each.share) for each in found.budgets] == [
+        (2, "n = 8", 1.0), (4, "n = 8", 1.0), (8, "n = 8", 1.0), (16, "n = 8", 1.0),
+    ]  # fmt: skip
+    for budget in found.budgets:
+        within = [each for each in found.baselines if each.looks_per_episode <= budget.looks]
+        assert budget.repeat_share == max(each.share for each in within)
+    assert found.budgets[-1].repeat == "action repeat 1"
+
+
+def test_a_small_network_is_a_row_that_looks_at_every_step(vector: VectorSplit) -> None:
+    settings = TuneSettings(retain=0.9, calibration=50, max_episodes=100)
+    small = ("runs/small", Planned((0.1, 0.9), 3))
+    found = tune_planner(
+        Planned(ERRORS, 0), Planned(RIGHT, 0), vector, settings, model="m", teacher_name="t", baseline=small
+    )
+    row = found.baselines[-1]
+    assert (row.name, row.is_repeat, row.looks_per_step, row.episodes) == ("runs/small", False, 1.0, 50)
+    assert row.share == pytest.approx(0.9, abs=0.05)
+    assert row.time_saved is not None
+    assert "runs/small" in str(found)
+    assert found.best_repeat is not None
+
+
+def test_a_small_network_of_other_actions_is_refused(vector: VectorSplit) -> None:
+    other = Planned(RIGHT, 0)
+    other.action_space = Discrete(3)
+    with pytest.raises(IncompatibleModelError, match="runs/small has 3 actions"):
+        tune_planner(
+            Planned(ERRORS, 0), Planned(RIGHT, 0), vector, TuneSettings(), model="m", teacher_name="t",
+            baseline=("runs/small", other),
+        )  # fmt: skip
+
+
+def test_repeating_needs_no_logits() -> None:
+    class Bare:
+        horizon, n_actions = 2, 3
+
+        def plan(self, obs: NDArray[Any]) -> Any:
+            class Plan:
+                def mode(self) -> Any:
+                    return np.array([[2, 0]] * len(obs))
+
+            return Plan()
+
+    assert GreedyRepeat(Bare(), 3).plan(np.zeros((2, 1))).mode().tolist() == [[2, 2, 2]] * 2
+
+
+def test_repeats_without_hope_play_no_more() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def play(name: str, _planner: Planner, n: int, count: int) -> Any:
+        asked.append((name, count))
+        return np.full((count, 3), float(n))
+
+    plans = TablePlanner.of_actions([[0]], 2)
+    played = play_repeats(plans, (1, 2, 3), play, (25, 100), lambda mine: bool(mine.mean() < 3))
+    assert {n: len(each) for n, each in played.items()} == {1: 100, 2: 100, 3: 25}
+    assert asked == [("teacher", 25), ("teacher", 100), ("repeat 2", 25), ("repeat 2", 100), ("repeat 3", 25)]
+
+
+def test_returns_outside_a_stated_range_are_found() -> None:
+    returns = np.array([-1.0, 0.0, 2.0])
+    assert _Scale(0.0, (0.0, 1.0), is_bounded=True).outside(returns).tolist() == [-1.0, 2.0]
+    assert not len(_Scale(0.0, (0.0, 1.0), is_bounded=False).outside(returns))
