@@ -48,8 +48,8 @@ MUTATIONS = (
     ),
     (
         "src/phr/observations.py",
-        'if self.dtype.kind == "f" and not np.isfinite(obs).all():',
-        'if self.dtype.kind == "f" and np.isnan(obs).any():',
+        'if dtype.kind == "f" and not np.isfinite(array).all():',
+        'if dtype.kind == "f" and np.isnan(array).any():',
         "tests/test_observations.py tests/acting/test_runtime.py",
     ),
     (

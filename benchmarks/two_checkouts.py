@@ -5,10 +5,10 @@
 
 An exported file runs on onnxruntime; zoo:NAME and a run directory run on torch. Each checkout needs its own .venv. One
 program in each runs; they take turns, and who goes first alternates. Turns are short and many, because a shared machine's
-speed drifts. Each loads the model again, because where it lies in memory changes its speed by about 1 %. Where Python's own
-objects lie changes it by several per cent, for as long as a program lives: so both programs are started again several times.
-One start gives one ratio of medians, the speed after over the speed before (below 1, this checkout is slower). The table
-shows the median of these ratios and their range; the speeds are medians of all turns.
+speed drifts. Each loads the model again, because where it lies in memory changes its speed by about 1 %. Two starts of the
+same programs still differ by several per cent, whatever the reason: so both are started again several times. One start gives
+one ratio of medians, the speed after over the speed before (below 1, this checkout is slower). The table shows the median of
+these ratios and their range; the speeds are medians of all turns.
 """
 
 from __future__ import annotations

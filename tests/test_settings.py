@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import phr
+from phr.acting.commitment import resolve_commitment
 from phr.distil.config import PHRConfig
 from phr.errors import HorizonError, SettingError
+from phr.evaluation.timed import RunOptions
 from phr.networks.trunks import TrunkConfig
 from phr.settings import Fraction, check_settings, check_whole
 from phr.teacher.a2c import A2CConfig
@@ -202,3 +204,11 @@ def test_a_number_that_is_too_small_or_none_is_refused_in_one_line(value: Any) -
     with pytest.raises(SettingError, match=r"^n must be .*>= 1, got ") as caught:
         check_whole("n", value, 1)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("made", [lambda vast: resolve_commitment(vast, 4), lambda vast: RunOptions((vast, 1))])
+def test_a_vast_commitment_or_prefix_is_refused_in_one_line(made: Any) -> None:
+    for vast in (10**400, 10**5000):
+        with pytest.raises((SettingError, HorizonError)) as caught:
+            made(vast)
+        assert len(str(caught.value)) < 200

@@ -43,15 +43,13 @@ class ObservationSpec:
         another scale. Any memory layout and byte order is read. InvalidDataError if shape or number type differ, or the
         batch is empty; NonFiniteError if a number is NaN or infinite, or too large for this number type.
         """
-        if type(obs) is not np.ndarray:
-            obs = as_array(obs, self.dtype)
-        dtype, shape = self.dtype, obs.shape
-        if obs.dtype is not dtype or shape[1:] != self.shape or not shape or not shape[0]:
-            obs = self._cast(obs)
-        if dtype.kind == "f" and not np.isfinite(obs).all():
+        array = obs if type(obs) is np.ndarray else as_array(obs, self.dtype)
+        dtype, shape = self.dtype, array.shape
+        if array.dtype is not dtype or shape[1:] != self.shape or not shape or not shape[0]:
+            array = self._cast(array)
+        if dtype.kind == "f" and not np.isfinite(array).all():
             raise NonFiniteError(f"an observation contains NaN or Inf (as {dtype})")
-        checked: NDArray[Any] = obs
-        return checked
+        return array
 
     def _cast(self, obs: NDArray[Any]) -> NDArray[Any]:
         """The same observations in this number type; InvalidDataError if they are not such."""

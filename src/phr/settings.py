@@ -114,7 +114,7 @@ def check_settings(config: Any) -> None:
             raise kind(f"{name} must {rule}{stop} got {shown(value)}") from None
     low, high = config.prefix
     if not 0 <= low <= high:
-        raise SettingError(f"prefix needs 0 <= low <= high, got {low}:{high}")
+        raise SettingError(f"prefix needs 0 <= low <= high, got {shown(low)}:{shown(high)}")
     check_whole("seed", config.seed, 0)
 
 

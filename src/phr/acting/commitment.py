@@ -10,7 +10,7 @@ import numpy as np
 
 from phr.errors import HorizonError, PhrError, SettingError, error_text
 from phr.plan import IntArray, Plan
-from phr.settings import is_whole
+from phr.settings import is_whole, shown
 
 CommitmentLike = int | Literal["auto"]
 
@@ -36,9 +36,9 @@ class FixedCommitment:
 
     def __post_init__(self) -> None:
         if not is_whole(self.n):
-            raise SettingError(f"commitment must be a whole number, got {self.n!r}")
+            raise SettingError(f"commitment must be a whole number, got {shown(self.n)}")
         if self.n < 1:
-            raise HorizonError(f"commitment must be >= 1, got {self.n!r}")
+            raise HorizonError(f"commitment must be >= 1, got {shown(self.n)}")
         object.__setattr__(self, "n", int(self.n))
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ class ConfidentCommitment:
     def __post_init__(self) -> None:
         threshold: Any = self.threshold
         if not isinstance(threshold, int | float | np.number) or not 0.0 <= threshold <= 1.0:
-            raise SettingError(f"threshold must be a number in [0, 1], got {threshold!r}")
+            raise SettingError(f"threshold must be a number in [0, 1], got {shown(threshold)}")
 
     def __str__(self) -> str:
         return f"confidence {self.threshold:g}"
@@ -95,11 +95,11 @@ def resolve_commitment(commitment: AnyCommitment, horizon: int) -> Commitment:
     rule: Any = commitment
     number = rule.n if isinstance(rule, FixedCommitment) else rule
     if is_whole(number) and not 1 <= number <= horizon:
-        raise HorizonError(f"commitment must lie in 1..{horizon} (the model's horizon), got {number}")
+        raise HorizonError(f"commitment must lie in 1..{horizon} (the model's horizon), got {shown(int(number))}")
     if is_whole(rule):
         return FixedCommitment(int(rule))
     if isinstance(rule, type) or not callable(getattr(rule, "lengths", None)):
-        raise SettingError(f"commitment must be a whole number, 'auto' or a rule with a method `lengths`; got {rule!r}")
+        raise SettingError(f"commitment must be a whole number, 'auto' or a rule with a method `lengths`; got {shown(rule)}")
     checked: Commitment = rule
     return checked
 

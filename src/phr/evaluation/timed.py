@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from phr.envs.split import Advance, SplitEnv, run_plan
 from phr.envs.vector import PATIENCE, Remarks, Start, endless, endless_starts
 from phr.errors import SettingError
 from phr.experience.success import reported_success
-from phr.settings import check_whole, is_whole
+from phr.settings import check_whole, is_whole, shown
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,8 @@ class RunRecord:
 
     def collect(self, rewards: list[float]) -> float:
         """Note the range of an episode's rewards; returns their sum."""
-        total, low, high = 0.0, self.reward_low, self.reward_high
-        for reward in rewards:  # in order, unlike `sum`, which compensates since Python 3.12
-            total += reward
-            if reward < low:
-                low = reward
-            if reward > high:
-                high = reward
-        self.reward_low, self.reward_high = low, high
-        return total
+        self.reward_low, self.reward_high = min([self.reward_low, *rewards]), max([self.reward_high, *rewards])
+        return reduce(add, rewards, 0.0)  # in order, unlike `sum`, which compensates since Python 3.12
 
     def close_episode(self, rewards: list[float], looks: int, terminated: bool, reported: bool | None) -> None:
         """Enter a whole episode."""
@@ -116,10 +111,10 @@ class RunOptions:
     def __post_init__(self) -> None:
         pair: Any = self.prefix
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(map(is_whole, pair)):
-            raise SettingError(f"random_prefix must be two whole numbers (low, high), got {pair!r}")
+            raise SettingError(f"random_prefix must be two whole numbers (low, high), got {shown(pair)}")
         low, high = pair
         if not 0 <= low <= high:
-            raise SettingError(f"random_prefix needs 0 <= low <= high, got {low}:{high}")
+            raise SettingError(f"random_prefix needs 0 <= low <= high, got {shown(int(low))}:{shown(int(high))}")
         object.__setattr__(self, "prefix", (int(low), int(high)))
 
 
