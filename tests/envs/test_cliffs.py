@@ -82,6 +82,7 @@ def test_a_picture_shows_the_agent() -> None:
     env = gymnasium.make("PHR/ZigZag-v0", render_mode="rgb_array")
     env.reset(seed=0)
     picture = np.asarray(env.render())
-    assert (picture.shape, picture.dtype) == ((192, 320, 3), np.uint8)
+    assert picture.shape == (192, 320, 3)
+    assert picture.dtype == np.uint8
     assert picture[0, 0].tolist() != picture[0, 40].tolist() != picture[0, 70].tolist()
     env.close()

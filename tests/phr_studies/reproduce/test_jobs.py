@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_a_shared_recording_gives_the_weights_that_distilling_alone_gives(study:
     recordings = list((study.root / "experience").rglob("*.npz"))
     assert len(recordings) == 1, "both losses learn from one recording"
     for loss in TINY.losses:
-        settings = {"n_updates": TINY.student_updates, "refine": 0, "batch_size": 256}
+        settings: dict[str, Any] = {"n_updates": TINY.student_updates, "refine": 0, "batch_size": 256}
         alone = api.distill(layout.teacher(ALLEY, 0), env_id=ALLEY, horizon=4, seed=0, loss=loss, **settings)
         shared = load_model(layout.student(ALLEY, loss, 4, 0))
         assert digest(network_tensors(alone.network)) == digest(network_tensors(shared.network))
