@@ -247,4 +247,4 @@ def default_trunk_of(world: World) -> TrunkConfig:
 def fresh_trunk(world: World) -> TrunkConfig:
     """Return the layers of a student that does not start from a teacher's network."""
     trunk = default_trunk_of(world)
-    return replace(trunk, width=256) if trunk.kind == "mlp" else trunk  # a plan is a finer function than the next action
+    return replace(trunk, width=256, residual=2) if trunk.kind == "mlp" else replace(trunk, residual=2)

@@ -113,10 +113,13 @@ class TrunkConfig:
     """Units of the fully connected layer that every head reads (of each layer, for `mlp`)."""
     depth: int = 2
     """Fully connected layers of an `mlp`."""
+    residual: int = 0
+    """Fully connected layers after these, each of which adds its output to its input (He et al. 2016, arXiv:1512.03385)."""
 
     def __post_init__(self) -> None:
         if min((self.width, self.depth, *self.channels)) < 1:
             raise SettingError(f"width, depth and channels of a trunk must be >= 1, got {self}")
+        check_whole("residual", self.residual, 0)
 
     def scaled_to(self, width: int) -> TrunkConfig:
         """Return layers of another width, channels in proportion (MobileNet's width multiplier, arXiv:1704.04861, 3.3)."""
@@ -134,6 +137,11 @@ def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float) -> nn.Linear | nn.Conv
 
 def _hidden(layer: nn.Linear | nn.Conv2d) -> list[nn.Module]:
     return [orthogonal(layer, math.sqrt(2)), nn.LeakyReLU()]
+
+
+def _leaky(features: Tensor, linear: nn.Module) -> Tensor:
+    """A fully connected layer and its leaky ReLU, without calling modules, which would take half the time of a small network."""
+    return nn.functional.leaky_relu(nn.functional.linear(features, linear.weight, linear.bias))  # type: ignore[arg-type]
 
 
 def _convolutions(n_in: int, config: TrunkConfig) -> list[nn.Module]:
@@ -201,6 +209,9 @@ class Trunk(nn.Module):
         self.layers = nn.Sequential(*layers)
         self._linear = tuple(layer for layer in layers if isinstance(layer, nn.Linear))
         self._is_mlp = config.kind == "mlp"
+        square = config.width, config.width
+        self.residual = nn.ModuleList(orthogonal(nn.Linear(*square), math.sqrt(2)) for _ in range(config.residual))
+        self._residual = tuple(self.residual)
 
     def set_statistics(self, obs: NDArray[Any]) -> None:
         """Set mean and deviation of every number from observations of shape `(n, *obs_shape)`.
@@ -242,10 +253,15 @@ class Trunk(nn.Module):
         return normal
 
     def layers_of_numbers(self, numbers: Tensor) -> Float[Tensor, "batch features"]:
-        """Return features of prepared numbers; `mlp` only. Calling modules would take half the time of a small network."""
+        """Return features of prepared numbers; `mlp` only."""
         features = numbers if numbers.ndim == 2 else numbers.flatten(1)
         for linear in self._linear:
-            features = nn.functional.leaky_relu(nn.functional.linear(features, linear.weight, linear.bias))
+            features = _leaky(features, linear)
+        return self._deepened(features)
+
+    def _deepened(self, features: Tensor) -> Tensor:
+        for linear in self._residual:
+            features = features + _leaky(features, linear)
         return features
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
@@ -258,11 +274,10 @@ class Trunk(nn.Module):
             return self.layers_of_numbers(self.prepare(obs, dtype))
         first, *others = self.layers
         if self.scale == 1.0 or self.normalize or not isinstance(first, nn.Conv2d):
-            features = self.layers(self.prepare(obs, dtype))
-            return features
+            return self._deepened(self.layers(self.prepare(obs, dtype)))
         # The scale goes into the weights that read the image: a few thousand products instead of one for every pixel.
         pixels = self.prepare(obs, dtype, scaled=False)
         features = nn.functional.conv2d(pixels, first.weight * self.scale, first.bias, first.stride, first.padding)
         for layer in others:
             features = layer(features)
-        return features
+        return self._deepened(features)
