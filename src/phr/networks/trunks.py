@@ -140,7 +140,7 @@ def _hidden(layer: nn.Linear | nn.Conv2d) -> list[nn.Module]:
 
 
 def _leaky(features: Tensor, linear: nn.Module) -> Tensor:
-    """A fully connected layer and its leaky ReLU, without calling modules, which would take half the time of a small network."""
+    """A fully connected layer and its leaky ReLU. Calling modules would take half the time of a small network."""
     return nn.functional.leaky_relu(nn.functional.linear(features, linear.weight, linear.bias))  # type: ignore[arg-type]
 
 
