@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from phr.actions import Continuous, Discrete
-from phr.distil.config import PHRConfig
+from phr.distil.config import RESIDUAL, PHRConfig
 from phr.distil.losses import check_loss
 from phr.envs import FOUR_ROOMS_ID
 from phr.envs.registry import make_env
@@ -247,4 +247,4 @@ def default_trunk_of(world: World) -> TrunkConfig:
 def fresh_trunk(world: World) -> TrunkConfig:
     """Return the layers of a student that does not start from a teacher's network."""
     trunk = default_trunk_of(world)
-    return replace(trunk, width=256, residual=2) if trunk.kind == "mlp" else replace(trunk, residual=2)
+    return replace(trunk, width=256 if trunk.kind == "mlp" else trunk.width, residual=RESIDUAL)

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from phr.actions import Continuous, action_space_of
 from phr.distil.calibrate import calibrate, calibrated
-from phr.distil.config import SIDE_BY_SIDE, PHRConfig
+from phr.distil.config import RESIDUAL, SIDE_BY_SIDE, PHRConfig
 from phr.distil.finetune import Finetuning
 from phr.distil.losses import losses_for, n_outputs_for
 from phr.distil.phr import PHR, JointTraining
@@ -318,7 +318,7 @@ def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Ex
     if isinstance(start, PlanNetwork):
         if config.width is None:
             return start
-        start = start.config.trunk
+        start = replace(start.config.trunk, residual=RESIDUAL)
     trunk = start if config.width is None else start.scaled_to(config.width)
     actions = experience.action_space
     if isinstance(actions, Continuous):
