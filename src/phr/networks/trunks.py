@@ -105,7 +105,7 @@ class TrunkConfig:
     """Which trunk, and how wide."""
 
     kind: TrunkKind
-    """`grid`: 3×3 convolutions, padding 1, the last with stride 2. `atari`: the Nature network. `mlp`: layers on the flat
+    """`grid`: 3×3 convolutions, padding 1. `atari`: the Nature network. `mlp`: layers on the flat
     input."""
     channels: tuple[int, ...] = (32, 64, 64)
     """Channels of each convolution; unused by `mlp`."""
@@ -113,6 +113,8 @@ class TrunkConfig:
     """Units of the fully connected layer that every head reads (of each layer, for `mlp`)."""
     depth: int = 2
     """Fully connected layers of an `mlp`."""
+    halvings: int = 1
+    """The last so many convolutions of a `grid` have stride 2."""
     residual: int = 0
     """Fully connected layers after these, each of which adds its output to its input (He et al. 2016, arXiv:1512.03385)."""
 
@@ -120,6 +122,9 @@ class TrunkConfig:
         if min((self.width, self.depth, *self.channels)) < 1:
             raise SettingError(f"width, depth and channels of a trunk must be >= 1, got {self}")
         check_whole("residual", self.residual, 0)
+        check_whole("halvings", self.halvings, 0)
+        if self.halvings > len(self.channels):
+            raise SettingError(f"halvings must be <= the number of convolutions, {len(self.channels)}, got {self.halvings}")
 
     def scaled_to(self, width: int) -> TrunkConfig:
         """Return layers of another width, channels in proportion (MobileNet's width multiplier, arXiv:1704.04861, 3.3)."""
@@ -147,7 +152,7 @@ def _leaky(features: Tensor, linear: nn.Module) -> Tensor:
 def _convolutions(n_in: int, config: TrunkConfig) -> list[nn.Module]:
     kernels = [(8, 4, 0), (4, 2, 0), (3, 1, 0)]  # size, stride, padding
     if config.kind == "grid":
-        kernels = [*[(3, 1, 1)] * (len(config.channels) - 1), (3, 2, 1)]
+        kernels = [*[(3, 1, 1)] * (len(config.channels) - config.halvings), *[(3, 2, 1)] * config.halvings]
     elif len(config.channels) != 3:
         raise SettingError(f"channels of an 'atari' trunk must be three numbers, got {config.channels}")
     sizes = pairwise([n_in, *config.channels])
