@@ -29,9 +29,6 @@ Share = Annotated[float, Range(above=0.0, high=1.0)]
 
 SIDE_BY_SIDE = 64
 """Environments by default."""
-RESIDUAL = 2
-"""Residual layers of a network that learns plans from the beginning: a plan is a finer function than the next action, and
-depth costs a look less than width (LOG.md)."""
 
 
 @no_type_check

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from phr.actions import Continuous, Discrete
-from phr.distil.config import RESIDUAL, PHRConfig
+from phr.distil.config import PHRConfig
 from phr.distil.losses import check_loss
 from phr.envs import FOUR_ROOMS_ID
 from phr.envs.registry import make_env
@@ -252,4 +252,4 @@ def fresh_trunk(world: World) -> TrunkConfig:
     image = image_shape(world.observation_space)
     if trunk.kind == "grid" and image is not None and max(image[1:]) >= _LARGE_GRID:
         trunk = replace(trunk, halvings=2)  # every update takes a third of the time
-    return replace(trunk, width=256 if trunk.kind == "mlp" else trunk.width, residual=RESIDUAL)
+    return replace(trunk, width=256) if trunk.kind == "mlp" else trunk  # a plan is a finer function than the next action

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from phr.actions import Continuous, action_space_of
 from phr.distil.calibrate import calibrate, calibrated
-from phr.distil.config import RESIDUAL, SIDE_BY_SIDE, PHRConfig
+from phr.distil.config import SIDE_BY_SIDE, PHRConfig
 from phr.distil.finetune import Finetuning
 from phr.distil.losses import losses_for, n_outputs_for
 from phr.distil.phr import PHR, JointTraining
@@ -314,12 +314,17 @@ def _check_teacherless(config: PHRConfig, logged: Logged) -> None:
 
 
 def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Experience, config: PHRConfig) -> PlanNetwork:
-    """Return the network to start from: the teacher's, or a fresh one where it has none or the settings state a width."""
+    """Return the network to start from: the teacher's, or a fresh one where it has none or the settings state a width.
+
+    A fresh one has residual layers: a plan applies policy and environment again and again, and depth adds less to a look's
+    time than width (LOG.md).
+    """
     if isinstance(start, PlanNetwork):
         if config.width is None:
             return start
-        start = replace(start.config.trunk, residual=RESIDUAL)
+        start = start.config.trunk
     trunk = start if config.width is None else start.scaled_to(config.width)
+    trunk = replace(trunk, residual=max(2, config.horizon // 4))
     actions = experience.action_space
     if isinstance(actions, Continuous):
         actions = actions.measured_on(experience.joined("actions"))
