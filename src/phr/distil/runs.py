@@ -324,7 +324,7 @@ def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Ex
             return start
         start = start.config.trunk
     trunk = start if config.width is None else start.scaled_to(config.width)
-    trunk = replace(trunk, residual=max(2, config.horizon // 4))
+    trunk = replace(trunk, residual=max(min(2, config.horizon - 1), config.horizon // 4))
     actions = experience.action_space
     if isinstance(actions, Continuous):
         actions = actions.measured_on(experience.joined("actions"))
