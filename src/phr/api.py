@@ -60,7 +60,7 @@ from phr.plan import Planner
 from phr.progress import OnProgress, Progress, silent
 from phr.settings import check_number, check_whole
 from phr.storage.model import Model, annotated, load_model
-from phr.teachers.foreign import Actor, Reading
+from phr.teachers.foreign import NOTHING_SAID, Actor, Reading
 from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.policy import check_soft
@@ -335,10 +335,12 @@ def tune(
         activation: Of the teacher, like `normalize`.
         baseline: Another policy to compare with, such as a smaller network; it looks at every step, and is not certified.
         repeat: Play the teacher's action repeated n times as a baseline; it is not certified either.
-        write: Write the certified rule into the model's folder or file.
+        write: Write the certified rule, or one action per look where none is certified, into the model's folder or file.
 
     Raises:
-        IncompatibleModelError: Also if the teacher collects no more than a random policy.
+        IncompatibleModelError: Also if the teacher collects no more than a random policy, or the teacher that the model
+            names is not the one it was distilled from.
+        SettingError: Also, with `write`, if the model is not one of phr's, or was made for another environment.
     """
     with torch_threads(threads):
         settings = TuneSettings(
@@ -347,12 +349,13 @@ def tune(
         )  # fmt: skip
         check_whole("n_envs", n_envs, 1)
         student = resolve(model, env_id=env_id, backend=backend)
-        if teacher is None:
-            teacher = _named_teacher(student)
-        theirs = resolve(teacher, env_id=student.env_id, reading=Reading(activation=activation, normalize=normalize))
-        if theirs.model is not None and student.backend == "onnx":
-            theirs = resolve(teacher, env_id=student.env_id, backend="onnx")
-        beside = [] if baseline is None else [resolve(baseline, env_id=student.env_id, backend=backend)]
+        if write:
+            _check_writable(student)
+        is_found = teacher is None
+        reading = Reading(activation=activation, normalize=normalize)
+        theirs = _on_backend_of(student, _named_teacher(student) if is_found else teacher, reading)
+        warnings = _other_teacher(student, theirs, is_found)
+        beside = [] if baseline is None else [_on_backend_of(student, baseline)]
         with make_env(student.env_id) as env:
             for each in (student, theirs, *beside):
                 check_fits(each.planner, env)
@@ -369,19 +372,64 @@ def tune(
                 baseline=(beside[0].reference, beside[0].planner) if beside else None,
                 on_progress=on_progress,
             )
-        if found.choice is None:
-            return found
+        found = replace(
+            found, warnings=(*found.warnings, *warnings), teacher_id=_identity_of(theirs), backend=student.backend
+        )
         notes = {"tuned": found.evidence()}
         if student.model is not None:
-            return replace(found, student=annotated(student.model, notes, commitment=found.choice.commitment, write=write))
+            return replace(found, student=annotated(student.model, notes, commitment=found.commitment, write=write))
         if write:
-            reseal_onnx(Path(student.reference), commitment=found.choice.commitment, notes=notes)
+            reseal_onnx(Path(student.reference), commitment=found.commitment, notes=notes)
         return found
+
+
+def _on_backend_of(student: Actor, reference: Any, reading: Reading = NOTHING_SAID) -> Actor:
+    """Resolve another policy; a model of phr runs on the student's backend, so that their times may be compared."""
+    found = resolve(reference, env_id=student.env_id, reading=reading)
+    on_onnx = found.model is not None and student.backend == "onnx"
+    return resolve(reference, env_id=student.env_id, backend="onnx") if on_onnx else found
+
+
+def _manifest_of(actor: Actor) -> Manifest | None:
+    return actor.model.manifest if actor.model else getattr(actor.planner, "manifest", None)
+
+
+def _identity_of(actor: Actor) -> str:
+    return actor.model.sha256 if actor.model else actor.identity
+
+
+def _check_writable(student: Actor) -> None:
+    """Refuse a model that a rule cannot be written into (`SettingError`)."""
+    manifest = _manifest_of(student)
+    why = ""
+    if manifest is None or (student.model is None and not Path(student.reference).is_file()):
+        why = f"no rule can be written into {student.reference}, as phr did not write it"
+    elif manifest.env_id != student.env_id:
+        why = f"{student.reference} was made for {manifest.env_id}; a rule of {student.env_id} would become its default"
+    if why:
+        raise SettingError(f"{why}; add --no-write (write=False)")
+
+
+def _other_teacher(student: Actor, teacher: Actor, is_found: bool) -> list[str]:
+    """Warn of a teacher that is not the student's; IncompatibleModelError if the model's name for it led there."""
+    manifest = _manifest_of(student)
+    expected, got = manifest.notes.get("teacher_id") if manifest else None, _identity_of(teacher)
+    if not expected or not got or expected == got:
+        return []
+    differs = (
+        f"{student.reference} was distilled from another teacher ({str(expected)[:12]}) than {teacher.reference} is now"
+    )
+    if is_found:
+        why = "that file was replaced, or the teacher was read with other --normalize or --activation"
+        raise IncompatibleModelError(
+            f"{differs} ({got[:12]}): {why}; give these as in its distillation, or --teacher TEACHER"
+        )
+    return [f"{differs} ({got[:12]}); the share is that of the teacher given"]
 
 
 def _named_teacher(student: Actor) -> str:
     """The teacher that a student's manifest names, if it is a file or a model that is there; UsageError otherwise."""
-    manifest: Manifest | None = student.model.manifest if student.model else getattr(student.planner, "manifest", None)
+    manifest = _manifest_of(student)
     name = "" if manifest is None else manifest.notes.get("teacher", "")
     is_there = isinstance(name, str) and (name == ORACLE or name.startswith(ZOO_PREFIX) or (name and Path(name).exists()))
     if not is_there:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
+import torch
 
 import phr as api
 from phr.acting.agent import HorizonAgent
-from phr.acting.onnx_file import read_onnx
+from phr.acting.onnx_file import read_onnx, reseal_onnx
 from phr.acting.runtime import load_runtime
-from phr.storage.model import Model, annotated, load_model
+from phr.errors import SettingError
+from phr.storage.model import Model, annotated, load_model, save_model
 from tests.cli.conftest import Outcome
 from tests.exported import corridor_file
-from tests.trained import corridor_student, corridor_teacher, saved
+from tests.helpers import TablePlanner
+from tests.trained import CORRIDOR, CORRIDOR_FACTORY, corridor_student, corridor_teacher, saved
 
 Phr = Callable[..., Outcome]
 FEW = ("--retain", 0.9, "--calibration", 30, "--max-episodes", 100, "--n-envs", 8)
@@ -88,6 +93,71 @@ def test_nothing_is_written_if_asked(phr: Phr, student: Path, teacher: Path) -> 
     outcome = phr("tune", student, "--teacher", teacher, *FEW, "--no-write")
     assert outcome.out.splitlines()[-1].startswith("certified: ")
     assert (student / "manifest.json").read_bytes() == before
+
+
+def test_a_failed_tune_leaves_one_action_per_look(phr: Phr, tmp_path: Path, student: Path, teacher: Path) -> None:
+    annotated(load_model(student), {}, commitment=4)
+    outcome = phr("tune", student, "--teacher", teacher, *FEW[:4], "--max-episodes", 1)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[-1] == (
+        f"written into {student}: n = 1 is what it does by default, as no rule was certified"
+    )
+    manifest = load_model(student).manifest
+    assert manifest.commitment == 1
+    assert manifest.notes["tuned"]["chosen"] is None
+    file = api.export_onnx(student, tmp_path / "s.onnx", env_id=CORRIDOR).path
+    reseal_onnx(file, commitment=4, notes={})
+    assert phr("tune", file, "--teacher", teacher, *FEW[:4], "--max-episodes", 1).code == 0
+    assert load_runtime(file).commitment == 1
+
+
+def test_the_evidence_states_where_and_against_whom(phr: Phr, tmp_path: Path, student: Path, teacher: Path) -> None:
+    assert phr("tune", student, "--teacher", teacher, *FEW, "--seed", 3, "--backend", "onnx").code == 0
+    found = load_model(student).manifest.notes["tuned"]
+    assert {name: found[name] for name in ("env_id", "seed", "teacher_id", "backend", "horizon")} == {
+        "env_id": CORRIDOR, "seed": 3, "teacher_id": corridor_teacher().sha256, "backend": "onnx", "horizon": 4,
+    }  # fmt: skip
+    assert found["fresh_episodes"] > 0
+
+
+OTHER = "OtherCorridor-v0"
+gymnasium.register(OTHER, CORRIDOR_FACTORY)
+
+
+def test_a_rule_of_another_environment_is_not_written(phr: Phr, student: Path, teacher: Path) -> None:
+    before = (student / "manifest.json").read_bytes()
+    elsewhere = ("tune", student, "--teacher", teacher, "--env-id", OTHER, *FEW)
+    outcome = phr(*elsewhere)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"was made for {CORRIDOR}; a rule of {OTHER} would become its default; add --no-write" in outcome.err
+    assert phr(*elsewhere, "--no-write").code == 0
+    assert (student / "manifest.json").read_bytes() == before
+
+
+def test_a_policy_that_phr_did_not_write_is_refused_before_anything_is_played(teacher: Path) -> None:
+    planner = TablePlanner.of_actions([[1]] * 5, 2)
+    with pytest.raises(SettingError, match=r"no rule can be written into .*; add --no-write \(write=False\)"):
+        api.tune(planner, teacher, env_id=CORRIDOR)
+    found = api.tune(planner, teacher, env_id=CORRIDOR, retain=0.9, calibration=30, max_episodes=50, n_envs=8, write=False)
+    assert found.choice is not None
+
+
+def test_another_teacher_is_refused_where_its_name_was_followed_and_noticed_where_it_was_given(
+    phr: Phr, tmp_path: Path, teacher: Path
+) -> None:
+    student = api.distill(teacher, env_id=CORRIDOR, horizon=4, out=tmp_path / "student", n_episodes=8, n_updates=2)
+    assert student.manifest.notes["teacher_id"] == corridor_teacher().sha256
+    assert phr("tune", student.directory, *FEW, "--no-write").code == 0
+    with torch.no_grad():
+        other = copy.deepcopy(load_model(teacher).network)
+        next(other.parameters()).mul_(1.001)
+    save_model(teacher, other, load_model(teacher).manifest)
+    outcome = phr("tune", student.directory, *FEW, "--no-write")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "was distilled from another teacher" in outcome.err
+    outcome = phr("tune", student.directory, "--teacher", teacher, *FEW, "--no-write")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[-1].startswith(f"warning: {student.directory} was distilled from another teacher")
 
 
 @pytest.mark.parametrize("rule", [2, {"threshold": 0.6}])

@@ -133,9 +133,9 @@ def search(
     best = min(attempts, key=lambda attempt: attempt.net_cost)
     with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
         found = replace(best.prospect, model=str(directory or "student")).certify(vector, on_progress=on_progress)
+    found = replace(found, teacher_id=job.teacher_id, backend="torch")
     notes = {"tuned": found.evidence(), "attempts": [attempt.to_json() for attempt in attempts]}
-    commitment = 1 if found.choice is None else found.choice.commitment
-    model = annotated(best.model, notes, commitment=commitment, write=False)
+    model = annotated(best.model, notes, commitment=found.commitment, write=False)
     if run is None:
         return model
     if best.model.directory is not None and (metrics := best.model.directory / METRICS).exists():

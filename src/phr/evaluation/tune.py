@@ -125,12 +125,14 @@ class Tuning:
         return_range: Least and greatest return of an episode; those seen unless `is_bounded`.
         look_seconds: Time of one evaluation of the student, and of the teacher; None where their backends differ.
         chosen: Index of the certified candidate with the fewest looks; None if none was certified.
+        teacher_id: The teacher's identity, a hash where one is known; `backend` is what computed the student's plans.
         baselines: What simpler policies kept in the calibration; none is certified.
         fas: The student's frequency-averaged score over `fas_lengths` in the calibration; 0 is random play, 1 the teacher.
         repeat_fas: The same of the teacher's repeated action; None if it was not played.
     """
 
     env_id: str
+    seed: int
     model: str
     teacher: str
     horizon: int
@@ -151,6 +153,8 @@ class Tuning:
     repeat_fas: float | None = None
     baselines: tuple[Baseline, ...] = ()
     warnings: tuple[str, ...] = ()
+    teacher_id: str = ""
+    backend: str = ""
     student: Any = field(default=None, repr=False)
     """The model with the certified rule, where `phr.tune` was given a model."""
 
@@ -158,6 +162,11 @@ class Tuning:
     def choice(self) -> Candidate | None:
         """The certified candidate with the fewest looks."""
         return None if self.chosen is None else self.candidates[self.chosen]
+
+    @property
+    def commitment(self) -> int | dict[str, float]:
+        """What the model does by default from now on: the certified rule, else one action per look."""
+        return 1 if self.choice is None else self.choice.commitment
 
     @property
     def best_repeat(self) -> Baseline | None:
@@ -262,11 +271,16 @@ class Tuning:
         return {**values, "candidates": rows, **observed, "verdict": self.verdict}
 
     def evidence(self) -> dict[str, Any]:
-        """What goes into a model's notes beside the certified rule."""
-        names = ("teacher", "retain", "confidence", "zero", "zero_is", "return_range", "is_bounded", "teacher_return")
+        """What goes into a model's notes beside the rule: what was certified, against which teacher, where and how."""
         chosen = None if self.choice is None else {**vars(self.choice), "rule": self.choice.name}
-        said = {"chosen": chosen, "verdict": self.verdict, "warnings": list(self.warnings)}
-        return {name: getattr(self, name) for name in names} | said
+        result = {"chosen": chosen, "verdict": self.verdict, "warnings": list(self.warnings)}
+        return {name: getattr(self, name) for name in _EVIDENCE} | result
+
+
+_EVIDENCE = (
+    "env_id", "seed", "teacher", "teacher_id", "backend", "horizon", "retain", "confidence", "fresh_episodes", "zero",
+    "zero_is", "return_range", "is_bounded", "teacher_return",
+)  # fmt: skip
 
 
 _Rated = TypeVar("_Rated", Candidate, Baseline)
@@ -572,6 +586,7 @@ class Prospect:
         certified = [index for index, each in enumerate(candidates) if each.is_certified]
         return Tuning(
             env_id=vector.env_id,
+            seed=settings.seed,
             model=self.model,
             teacher=of.teacher_name,
             horizon=self.student.horizon,
