@@ -118,6 +118,7 @@ def distill(
     *,
     horizon: int = 8,
     retain: float | None = None,
+    confidence: float = 0.95,
     budget: float = 30.0,
     out: str | Path | None = None,
     env_id: str | None = None,
@@ -144,14 +145,15 @@ def distill(
         horizon: Actions to predict from one look.
         retain: Share of the teacher's return to keep: several students are distilled as long as that buys time, and the best
             is certified (`phr.distil.search`, and `tune`); its notes hold `tuned` and `attempts`. None distils one student.
-        budget: Minutes after which no further student is begun; the first always is.
+        confidence: With `retain`: probability that the certificate holds.
+        budget: With `retain`: minutes after which no further student is begun; the first always is.
         seed: Seed of starts and batches.
         resume: Continue an unfinished run. Like `experience` it requires a teacher with an identity: a bare function, or a
             planner that holds more than arrays and modules, must have an attribute `identity`.
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
         save_experience: File for the recorded episodes (.npz, with a JSON beside it), for another distillation.
         curve_episodes: Episodes that compare student and teacher in the end, at 1, 2, 4, … actions per look (`curve`
-            in the manifest's notes, a `Curve` as JSON); 0 compares nothing.
+            in the manifest's notes, a `RetentionCurve` as JSON); 0 compares nothing, and neither does `retain`.
         **settings: Fields of `PHRConfig` (`loss`, `keep`, `loss_weight`, `n_envs`, ...). `width=W` gives the student a fresh
             trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that the student's own
             plans lead to.
@@ -161,6 +163,10 @@ def distill(
         NonFiniteError: If the teacher's output contains NaN or Inf.
         BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
     """
+    wanted = TuneSettings(retain=1.0 if retain is None else retain, confidence=confidence, seed=seed)
+    check_number("budget", budget, "be a positive number of minutes", lambda minutes: 0 < minutes < math.inf)
+    if curve_episodes:
+        check_whole("curve_episodes", curve_episodes, 2)
     with torch_threads(threads):
         if teacher is None:
             if (save_experience, activation, normalize) != (None, None, None):
@@ -187,17 +193,13 @@ def distill(
 
             job = job_with({})
         if retain is not None:
-            wanted = TuneSettings(retain=retain, seed=seed)
             if teacher is None or save_experience is not None:
                 why = "save_experience keeps those of one" if teacher else "recorded episodes alone have no teacher"
                 raise SettingError(f"retain distils several students and compares each with the teacher: {why}")
-            check_number("budget", budget, "be a positive number of minutes", lambda minutes: 0 < minutes < math.inf)
             return search(
                 job_with, wanted, given=settings, budget=budget, directory=None if out is None else Path(out),
                 resume=resume, is_timed=actor.backend in ("torch", "search", "python"), on_progress=on_progress, say=say,
             )  # fmt: skip
-        if curve_episodes:
-            check_whole("curve_episodes", curve_episodes, 2)
         directory = None if out is None else Path(out)
         model = job.run(directory, resume=resume, on_progress=on_progress, say=say)
         if job.teacher is None or not curve_episodes or "curve" in model.manifest.notes:
@@ -277,7 +279,7 @@ def evaluate(
             raise SettingError(f"{actor.reference} is an action-only teacher: it has no probabilities to sample from")
         if actor.backend == "onnx" and threads != 1:
             raise SettingError(f"--threads is for torch; an exported model runs on one thread, not on {threads}")
-        settings = replace(settings, commitment=actor.commitment if commitment is None else commitment)
+        settings = replace(settings, commitment=commitment)
         where = actor.env_id if sticky is None else with_option(actor.env_id, "sticky", sticky)
         # The starts go first: too many of them must not cost the results of long runs.
         every = _every_start(actor, where, settings.commitment) if all_starts else None
@@ -367,9 +369,10 @@ def tune(
                 settings,
                 model=student.reference,
                 teacher_name=theirs.reference,
-                is_timed=student.backend == theirs.backend or theirs.backend in ("search", "python"),
+                is_timed=_comparable(student, theirs),
                 repeat=repeat,
                 baseline=(beside[0].reference, beside[0].planner) if beside else None,
+                baseline_is_timed=all(_comparable(each, theirs) for each in beside),
                 on_progress=on_progress,
             )
         found = replace(
@@ -388,6 +391,11 @@ def _on_backend_of(student: Actor, reference: Any, reading: Reading = NOTHING_SA
     found = resolve(reference, env_id=student.env_id, reading=reading)
     on_onnx = found.model is not None and student.backend == "onnx"
     return resolve(reference, env_id=student.env_id, backend="onnx") if on_onnx else found
+
+
+def _comparable(actor: Actor, teacher: Actor) -> bool:
+    """Whether the times of their calls may be compared."""
+    return actor.backend == teacher.backend or teacher.backend in ("search", "python")
 
 
 def _manifest_of(actor: Actor) -> Manifest | None:
@@ -459,7 +467,7 @@ def evaluate_all_starts(
     Arguments and errors are those of `evaluate`.
     """
     actor = _resolved(model, env_id, horizon, backend, Reading(activation=activation, normalize=normalize))
-    return _every_start(actor, actor.env_id, commitment if commitment is not None else actor.commitment)
+    return _every_start(actor, actor.env_id, commitment)
 
 
 def _every_start(actor: Actor, env_id: str, commitment: AnyCommitment) -> StartsResult:
