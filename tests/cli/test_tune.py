@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -14,10 +15,12 @@ import pytest
 import torch
 
 import phr as api
+from phr import api as phr_api
 from phr.acting.agent import HorizonAgent
 from phr.acting.onnx_file import read_onnx, reseal_onnx
-from phr.acting.runtime import load_runtime
+from phr.acting.runtime import OnnxPlanner, load_runtime
 from phr.errors import SettingError
+from phr.evaluation.tune import tune_planner
 from phr.storage.model import Model, annotated, load_model, save_model
 from tests.cli.conftest import Outcome
 from tests.exported import corridor_file
@@ -109,6 +112,24 @@ def test_a_failed_tune_leaves_one_action_per_look(phr: Phr, tmp_path: Path, stud
     reseal_onnx(file, commitment=4, notes={})
     assert phr("tune", file, "--teacher", teacher, *FEW[:4], "--max-episodes", 1).code == 0
     assert load_runtime(file).commitment == 1
+
+
+def test_a_baseline_runs_on_the_students_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, student: Path) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def noted(*arguments: Any, **words: Any) -> Any:
+        asked.append(words)
+        return tune_planner(*arguments, **words)
+
+    monkeypatch.setattr(phr_api, "tune_planner", noted)
+    few: dict[str, Any] = {"retain": 0.9, "calibration": 30, "max_episodes": 50, "n_envs": 8, "repeat": False}
+    found = api.tune(corridor_file(tmp_path), corridor_teacher(), baseline=student, **few)
+    assert isinstance(asked[0]["baseline"][1], OnnxPlanner)
+    assert found.baselines[0].time_saved is not None
+    repeated = TablePlanner.of_actions([[1]] * 5, 2)
+    found = api.tune(corridor_student(), corridor_teacher(), baseline=repeated, **few)
+    assert found.baselines[0].time_saved is None, "a function's time is not comparable with torch's"
+    assert found.look_seconds is not None
 
 
 def test_the_evidence_states_where_and_against_whom(phr: Phr, tmp_path: Path, student: Path, teacher: Path) -> None:
@@ -207,7 +228,8 @@ def test_the_teacher_that_the_model_names_is_found(phr: Phr, tmp_path: Path, tea
             ("tune", "{student}", "--teacher", "{student}", "--return-range", "1"),
             "--return-range must be LO:HI, two numbers",
         ),
-        (("tune", "{student}", "--teacher", "{student}", "--return-range", "2:1"), "low < high, got 2.0:1.0"),
+        (("tune", "{student}", "--teacher", "{student}", "--return-range", "2:1"), "low < high, got (2.0, 1.0)"),
+        (("tune", "{student}", "--teacher", "{student}", "--confidence", 0.5), "confidence must be a number above 0.5"),
         (("tune", "{student}", "--teacher", "{student}", "--json", "{folder}"), "is a folder; name a file in it"),
         (("tune", "CartPole-v1", "--teacher", "{student}"), "CartPole-v1 is not a run directory"),
     ],
