@@ -221,6 +221,12 @@ def test_rules_are_chosen_by_their_policy_time(vector: VectorSplit, seconds: flo
         assert each.time_saved == pytest.approx(2e-5 / (each.looks_per_step * mine))
 
 
+def test_no_rule_is_tested_that_costs_more_and_looks_less(vector: VectorSplit) -> None:
+    times = {"fixed n": 1e-5, "confidence limit": 1e-4, "teacher": 2e-5}
+    to_test = replace(judged(Varied(), vector), look_seconds=times).to_test()
+    assert all(isinstance(rule.commitment, FixedCommitment) for rule in to_test)
+
+
 def test_an_agents_whole_decision_is_timed(vector: VectorSplit) -> None:
     student = Varied()
     agents = {"fixed n": HorizonAgent(student, 1), "confidence limit": HorizonAgent(student, ConfidentCommitment())}

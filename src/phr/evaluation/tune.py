@@ -206,16 +206,18 @@ class Tuning:
         asked = f"≥ {_percent(self.retain, 10)} of the teacher's return with {_percent(self.confidence, 10)} confidence"
         if self.choice is not None:
             saved, only = self.choice.time_saved, ""
-            time = "" if saved is None else f", {saved:.1f} × less policy time"
+            policy_time = "" if saved is None else f", {saved:.1f} × less policy time"
             if saved is not None and saved < 1:
-                time = f", slower than the teacher: {1 / saved:.1f} × its policy time"
+                policy_time = f", slower than the teacher: {1 / saved:.1f} × its policy time"
             if self.choice.commitment == 1 and self.horizon > 1:
                 bolder = [each for each in self.candidates if each.looks_per_step < 1]
                 is_known = all(each.share < self.retain for each in bolder)
                 all_in = f"n = 1 is all that could be certified in {self.fresh_episodes:,} episodes: "
                 only = "only n = 1 qualifies: " if is_known else all_in
             fewer = f"{1 / self.choice.looks_per_step:.1f} × fewer looks"
-            return f"certified: {only}{asked}, {self.choice.name}, {fewer}{time}, {self.fresh_episodes:,} fresh episodes"
+            return (
+                f"certified: {only}{asked}, {self.choice.name}, {fewer}{policy_time}, {self.fresh_episodes:,} fresh episodes"
+            )
         tested = next(each for each in self.candidates if each.is_tested)
         certain = _percent(tested.certified_share, 10)
         so_far = f"certified so far is {tested.name} ≥ {certain}, {tested.episodes:,} fresh episodes"
@@ -358,7 +360,7 @@ def measure_curve(
     theirs = games.play(vector, "teacher", teacher, 1, episodes)[:, 0]
     random = RandomPlanner(vector.action_space, Streams(seed).rng("tune-random"))
     blind = games.play(vector, "random", random, 1, episodes)[:, 0]
-    zero, zero_is = _zero(TuneSettings(seed=seed), theirs, blind, "named")
+    zero, zero_is = _zero(TuneSettings(seed=seed), theirs, blind, "itself")
     lengths = sorted({2**k for k in range(student.horizon.bit_length()) if 2**k < student.horizon} | {student.horizon})
     shares = {n: _share(games.play(vector, str(n), student, n, episodes)[:, 0], theirs, zero) for n in lengths}
     return RetentionCurve(episodes=episodes, zero=zero, zero_is=zero_is, teacher_return=float(theirs.mean()), shares=shares)
@@ -565,7 +567,8 @@ class Prospect:
             promising = [max(zip(shares, self.rules, strict=True), key=lambda pair: pair[0])[1]]
         chosen: list[_Rule] = []
         for rule in sorted(promising, key=self._cost):
-            if not chosen or self._cost(rule) >= _APART * self._cost(chosen[-1]):
+            last = chosen[-1] if chosen else None
+            if last is None or (rule.looks > last.looks and self._cost(rule) >= _APART * self._cost(last)):
                 chosen.append(rule)
         safest = max(promising, key=lambda rule: rule.looks)
         chosen = [*(rule for rule in chosen[:_TESTED] if rule is not safest), safest]
