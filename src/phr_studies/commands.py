@@ -196,5 +196,8 @@ class Tune:
 
             say(f"drawn in {tuning_figure(found, self.figure)}")
         say(str(found))
-        if found.choice is not None and not self.no_write:
-            say(f"written into {self.model}: {found.choice.name} is what it does by default")
+        if not self.no_write:
+            rule = "n = 1 is what it does by default, as no rule was certified"
+            if found.choice is not None:
+                rule = f"{found.choice.name} is what it does by default"
+            say(f"written into {self.model}: {rule}")

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+import torch
 
 import phr as api
+from phr import api as phr_api
 from phr.acting.agent import HorizonAgent
-from phr.acting.onnx_file import read_onnx
-from phr.acting.runtime import load_runtime
-from phr.storage.model import Model, annotated, load_model
+from phr.acting.onnx_file import read_onnx, reseal_onnx
+from phr.acting.runtime import OnnxPlanner, load_runtime
+from phr.errors import SettingError
+from phr.evaluation.tune import tune_planner
+from phr.storage.model import Model, annotated, load_model, save_model
 from tests.cli.conftest import Outcome
 from tests.exported import corridor_file
-from tests.trained import corridor_student, corridor_teacher, saved
+from tests.helpers import TablePlanner
+from tests.trained import CORRIDOR, CORRIDOR_FACTORY, corridor_student, corridor_teacher, saved
 
 Phr = Callable[..., Outcome]
 FEW = ("--retain", 0.9, "--calibration", 30, "--max-episodes", 100, "--n-envs", 8)
@@ -90,6 +98,89 @@ def test_nothing_is_written_if_asked(phr: Phr, student: Path, teacher: Path) -> 
     assert (student / "manifest.json").read_bytes() == before
 
 
+def test_a_failed_tune_leaves_one_action_per_look(phr: Phr, tmp_path: Path, student: Path, teacher: Path) -> None:
+    annotated(load_model(student), {}, commitment=4)
+    outcome = phr("tune", student, "--teacher", teacher, *FEW[:4], "--max-episodes", 1)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[-1] == (
+        f"written into {student}: n = 1 is what it does by default, as no rule was certified"
+    )
+    manifest = load_model(student).manifest
+    assert manifest.commitment == 1
+    assert manifest.notes["tuned"]["chosen"] is None
+    file = api.export_onnx(student, tmp_path / "s.onnx", env_id=CORRIDOR).path
+    reseal_onnx(file, commitment=4, notes={})
+    assert phr("tune", file, "--teacher", teacher, *FEW[:4], "--max-episodes", 1).code == 0
+    assert load_runtime(file).commitment == 1
+
+
+def test_a_baseline_runs_on_the_students_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, student: Path) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def noted(*arguments: Any, **words: Any) -> Any:
+        asked.append(words)
+        return tune_planner(*arguments, **words)
+
+    monkeypatch.setattr(phr_api, "tune_planner", noted)
+    few: dict[str, Any] = {"retain": 0.9, "calibration": 30, "max_episodes": 50, "n_envs": 8, "repeat": False}
+    found = api.tune(corridor_file(tmp_path), corridor_teacher(), baseline=student, **few)
+    assert isinstance(asked[0]["baseline"][1], OnnxPlanner)
+    assert found.baselines[0].time_saved is not None
+    repeated = TablePlanner.of_actions([[1]] * 5, 2)
+    found = api.tune(corridor_student(), corridor_teacher(), baseline=repeated, **few)
+    assert found.baselines[0].time_saved is None, "a function's time is not comparable with torch's"
+    assert found.look_seconds is not None
+
+
+def test_the_evidence_states_where_and_against_whom(phr: Phr, tmp_path: Path, student: Path, teacher: Path) -> None:
+    assert phr("tune", student, "--teacher", teacher, *FEW, "--seed", 3, "--backend", "onnx").code == 0
+    found = load_model(student).manifest.notes["tuned"]
+    assert {name: found[name] for name in ("env_id", "seed", "teacher_id", "backend", "horizon")} == {
+        "env_id": CORRIDOR, "seed": 3, "teacher_id": corridor_teacher().sha256, "backend": "onnx", "horizon": 4,
+    }  # fmt: skip
+    assert found["fresh_episodes"] > 0
+
+
+OTHER = "OtherCorridor-v0"
+gymnasium.register(OTHER, CORRIDOR_FACTORY)
+
+
+def test_a_rule_of_another_environment_is_not_written(phr: Phr, student: Path, teacher: Path) -> None:
+    before = (student / "manifest.json").read_bytes()
+    elsewhere = ("tune", student, "--teacher", teacher, "--env-id", OTHER, *FEW)
+    outcome = phr(*elsewhere)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"was made for {CORRIDOR}; a rule of {OTHER} would become its default; add --no-write" in outcome.err
+    assert phr(*elsewhere, "--no-write").code == 0
+    assert (student / "manifest.json").read_bytes() == before
+
+
+def test_a_policy_that_phr_did_not_write_is_refused_before_anything_is_played(teacher: Path) -> None:
+    planner = TablePlanner.of_actions([[1]] * 5, 2)
+    with pytest.raises(SettingError, match=r"no rule can be written into .*; add --no-write \(write=False\)"):
+        api.tune(planner, teacher, env_id=CORRIDOR)
+    found = api.tune(planner, teacher, env_id=CORRIDOR, retain=0.9, calibration=30, max_episodes=50, n_envs=8, write=False)
+    assert found.choice is not None
+
+
+def test_another_teacher_is_refused_where_its_name_was_followed_and_noticed_where_it_was_given(
+    phr: Phr, tmp_path: Path, teacher: Path
+) -> None:
+    student = api.distill(teacher, env_id=CORRIDOR, horizon=4, out=tmp_path / "student", n_episodes=8, n_updates=2)
+    assert student.manifest.notes["teacher_id"] == corridor_teacher().sha256
+    assert phr("tune", student.directory, *FEW, "--no-write").code == 0
+    with torch.no_grad():
+        other = copy.deepcopy(load_model(teacher).network)
+        next(other.parameters()).mul_(1.001)
+    save_model(teacher, other, load_model(teacher).manifest)
+    outcome = phr("tune", student.directory, *FEW, "--no-write")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "was distilled from another teacher" in outcome.err
+    outcome = phr("tune", student.directory, "--teacher", teacher, *FEW, "--no-write")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[-1].startswith(f"warning: {student.directory} was distilled from another teacher")
+
+
 @pytest.mark.parametrize("rule", [2, {"threshold": 0.6}])
 def test_agents_the_runtime_and_evaluate_obey_the_rule(phr: Phr, tmp_path: Path, rule: int | dict[str, float]) -> None:
     model = annotated(load_model(saved(corridor_student(), tmp_path / "tuned")), {}, commitment=rule)
@@ -137,7 +228,8 @@ def test_the_teacher_that_the_model_names_is_found(phr: Phr, tmp_path: Path, tea
             ("tune", "{student}", "--teacher", "{student}", "--return-range", "1"),
             "--return-range must be LO:HI, two numbers",
         ),
-        (("tune", "{student}", "--teacher", "{student}", "--return-range", "2:1"), "low < high, got 2.0:1.0"),
+        (("tune", "{student}", "--teacher", "{student}", "--return-range", "2:1"), "low < high, got (2.0, 1.0)"),
+        (("tune", "{student}", "--teacher", "{student}", "--confidence", 0.5), "confidence must be a number above 0.5"),
         (("tune", "{student}", "--teacher", "{student}", "--json", "{folder}"), "is a folder; name a file in it"),
         (("tune", "CartPole-v1", "--teacher", "{student}"), "CartPole-v1 is not a run directory"),
     ],

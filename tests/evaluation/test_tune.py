@@ -10,13 +10,23 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.promise import ERRORS, HORIZON, LENGTH, N_ACTIONS, Follow, Planned, Toy
+from phr.acting.agent import HorizonAgent
 from phr.acting.commitment import ConfidentCommitment, FixedCommitment, resolve_commitment
 from phr.actions import Continuous, Discrete
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import IncompatibleModelError, SettingError
 from phr.evaluation.baselines import GreedyRepeat, play_repeats
 from phr.evaluation.episodes import make_vector, play_episodes
-from phr.evaluation.tune import RandomPlanner, TuneSettings, Tuning, _Scale, tune_planner
+from phr.evaluation.tune import (
+    Prospect,
+    RandomPlanner,
+    TeacherReturns,
+    TuneSettings,
+    Tuning,
+    _look_seconds,
+    _Scale,
+    tune_planner,
+)
 from phr.plan import CategoricalPlan, Planner
 from phr.seeding import Streams
 from tests.helpers import RIGHT as EAST
@@ -150,6 +160,121 @@ def test_a_teacher_of_other_actions_is_refused(vector: VectorSplit) -> None:
         tune(Planned(ERRORS, 0), other, vector)
 
 
+class Fading(Planned):
+    """Right as long as it is calibrated, then only at once."""
+
+    def fade(self) -> None:
+        self.errors = (0.0, *[0.9] * (HORIZON - 1))
+
+
+def judged(student: Planner, vector: VectorSplit, **settings: Any) -> Prospect:
+    known = {"retain": 0.9, "calibration": 50, "max_episodes": 600, "return_range": (0.0, 1.0), **settings}
+    return TeacherReturns(Planned(RIGHT, 0), "teacher", vector, TuneSettings(**known)).judge(student, "student", vector)
+
+
+def test_the_safest_rule_is_tested_first_though_bolder_ones_fail(vector: VectorSplit) -> None:
+    student = Fading((0.0,) * HORIZON, 0)
+    prospect = judged(student, vector)
+    to_test = prospect.to_test()
+    assert to_test[0].commitment == FixedCommitment(1)
+    assert len(to_test) == 4
+    assert [rule.looks for rule in to_test] == sorted((rule.looks for rule in to_test), reverse=True)
+    student.fade()
+    found = prospect.certify(vector)
+    assert found.choice is not None
+    assert found.choice.commitment == 1
+    assert sum(each.is_tested for each in found.candidates) == 2
+    assert f"n = 1 is all that could be certified in {found.fresh_episodes} episodes: " in found.verdict
+    assert "only" not in found.verdict
+
+
+class Varied(Planned):
+    """Right in whole plans where 0 or 1 is shown, else in the first half, and sure of just these actions."""
+
+    def __init__(self) -> None:
+        super().__init__((0.0,) * HORIZON, 0)
+        self.n_confidences = 0
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        outputs = super().plan(obs).outputs.copy()
+        late = outputs[np.asarray(obs)[:, 0] >= 2, HORIZON // 2 :]
+        outputs[np.asarray(obs)[:, 0] >= 2, HORIZON // 2 :] = np.roll(late, 1, axis=-1) / 300
+        counter = self
+
+        class Counted(CategoricalPlan):
+            def confidence(self) -> Any:
+                counter.n_confidences += 1
+                return super().confidence()
+
+        return Counted(outputs)
+
+
+@pytest.mark.parametrize(("seconds", "is_fixed"), [(1e-5, False), (1e-4, True)])
+def test_rules_are_chosen_by_their_policy_time(vector: VectorSplit, seconds: float, is_fixed: bool) -> None:
+    times = {"fixed n": 1e-5, "confidence limit": seconds, "teacher": 2e-5}
+    prospect = replace(judged(Varied(), vector, max_episodes=100), look_seconds=times)
+    found = prospect.certify(vector)
+    assert found.choice is not None
+    assert isinstance(found.choice.commitment, int) is is_fixed
+    for each in found.candidates:
+        mine = times["fixed n" if isinstance(each.commitment, int) else "confidence limit"]
+        assert each.time_saved == pytest.approx(2e-5 / (each.looks_per_step * mine))
+
+
+def test_no_rule_is_tested_that_costs_more_and_looks_less(vector: VectorSplit) -> None:
+    times = {"fixed n": 1e-5, "confidence limit": 1e-4, "teacher": 2e-5}
+    to_test = replace(judged(Varied(), vector), look_seconds=times).to_test()
+    assert all(isinstance(rule.commitment, FixedCommitment) for rule in to_test)
+
+
+def test_an_agents_whole_decision_is_timed(vector: VectorSplit) -> None:
+    student = Varied()
+    agents = {"fixed n": HorizonAgent(student, 1), "confidence limit": HorizonAgent(student, ConfidentCommitment())}
+    taken = _look_seconds(agents, vector, 0)
+    assert taken.keys() == agents.keys()
+    assert student.n_confidences == agents["confidence limit"].evaluations > 3
+    assert judged(student, vector).look_seconds.keys() == {"fixed n", "confidence limit", "teacher"}
+
+
+def test_a_rule_that_is_slower_than_the_teacher_is_named_so(vector: VectorSplit) -> None:
+    prospect = judged(Planned((0.0,), 0), vector)
+    times = {"fixed n": 3e-5, "teacher": 2e-5}
+    found = replace(prospect, look_seconds=times).certify(vector)
+    assert "slower than the teacher: 1.5 × its policy time" in found.verdict
+
+
+def test_a_full_share_of_equal_returns_is_given_up_at_once(vector: VectorSplit) -> None:
+    found = tune(Planned((0.0,) * HORIZON, 0), Planned(RIGHT, 0), vector, retain=1.0)
+    assert found.choice is None
+    assert found.fresh_episodes == 32
+    assert "episodes prove this only of a student that collects more than its teacher" in found.verdict
+    assert "--max-episodes" not in found.verdict
+
+
+def test_a_full_share_of_a_better_student_is_certified(vector: VectorSplit) -> None:
+    found = tune(Planned(RIGHT, 0), Planned((0.2,), 0), vector, retain=1.0)
+    assert found.choice is not None
+    assert found.choice.certified_share >= 1
+
+
+@pytest.mark.parametrize("retain", [0.9925, 0.98765])
+def test_the_certified_share_is_never_below_what_is_certified(vector: VectorSplit, retain: float) -> None:
+    found = tune(Planned((0.0,) * HORIZON, 0), Planned(RIGHT, 0), vector, retain=retain)
+    assert found.choice is not None
+    assert found.choice.certified_share >= retain
+    assert f"≥ {100 * retain:g} % of" in found.verdict
+
+
+def test_a_named_policy_is_no_action_repeat_whatever_its_name(vector: VectorSplit) -> None:
+    words: dict[str, Any] = {"repeat": False, "baseline": ("action repeat 1", Planned(RIGHT, 3))}
+    settings = TuneSettings(retain=0.9, calibration=25, max_episodes=25)
+    found = tune_planner(Planned(RIGHT, 0), Planned(RIGHT, 0), vector, settings, model="m", teacher_name="t", **words)
+    assert [each.is_repeat for each in found.baselines] == [False]
+    words["baseline_is_timed"] = False
+    found = tune_planner(Planned(RIGHT, 0), Planned(RIGHT, 0), vector, settings, model="m", teacher_name="t", **words)
+    assert found.baselines[0].time_saved is None
+
+
 class Unsure(Planned):
     """Plans without confidences."""
 
@@ -176,13 +301,17 @@ def test_plans_without_confidences_are_tried_at_fixed_numbers_only(vector: Vecto
         ({"retain": float("nan")}, "retain must be"),
         ({"retain": "much"}, "retain must be"),
         ({"retain": True}, "retain must be"),
-        ({"confidence": 1.0}, "confidence must be a number between 0 and 1, got 1.0"),
+        ({"confidence": 1.0}, "confidence must be a number above 0.5 and below 1, got 1.0"),
+        ({"confidence": 0.5}, "confidence must be a number above 0.5 and below 1, got 0.5"),
         ({"confidence": 0.0}, "confidence must be"),
         ({"max_episodes": 0}, "max_episodes must be >= 1"),
         ({"calibration": 10}, "calibration must be >= 25"),
         ({"zero": float("inf")}, "zero must be a finite number"),
-        ({"return_range": (1.0, 1.0)}, "return_range needs two finite numbers, low < high"),
-        ({"return_range": (0.0, float("inf"))}, "return_range needs two finite numbers"),
+        ({"return_range": (1.0, 1.0)}, "return_range must be two finite numbers, low < high, got \\(1.0, 1.0\\)"),
+        ({"return_range": (0.0, float("inf"))}, "return_range must be two finite numbers"),
+        ({"return_range": (0,)}, "return_range must be two finite numbers, low < high, got \\(0,\\)"),
+        ({"return_range": ("a", "b")}, "return_range must be two finite numbers, low < high, got 'a'"),
+        ({"return_range": 1.0}, "return_range must be two finite numbers, low < high, got 1.0"),
         ({"seed": -1}, "seed must be >= 0"),
     ],
 )

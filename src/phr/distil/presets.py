@@ -206,15 +206,14 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
         given = {"trunk_mode": "shared", **given}  # the one way in which A2C may move trunk and head 1
     if isinstance(world, str):
         world = _closed_env(world)
-    kind, space = _kind(world), world.observation_space
+    kind = _kind(world)
     if isinstance(world.action_space, Continuous):
         settings = {**_CONTINUOUS, **(kind.recording or _FOUR_ROUNDS)}
     elif fresh is not None and fresh.kind == "mlp":
         settings = _FRESH_NUMBERS
     else:
         settings = {**kind.recording, **kind.student(horizon)}
-    affordable = max(1, RECORDED_BYTES // (prod(space.shape) * space.dtype.itemsize))
-    record_steps = min(settings.get("record_steps", PHRConfig.record_steps), affordable)
+    record_steps = min(settings.get("record_steps", PHRConfig.record_steps), affordable_steps(world))
     preset = {**settings, "record_steps": record_steps, **_KNOWN.get(world.env_id, Preset()).student(horizon)}
     kept_first = horizon == 1 and given.get("trunk_mode", "anchored") != "anchored"
     if given.get("sample_labels") is True or given.get("joint") is True or kept_first:
@@ -222,6 +221,12 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
     config = PHRConfig(**{**preset, **given, "horizon": horizon})
     check_loss(config.loss, world.action_space)
     return config
+
+
+def affordable_steps(world: World) -> int:
+    """Return the most steps whose observations fit into `RECORDED_BYTES`."""
+    space = world.observation_space
+    return max(1, RECORDED_BYTES // (prod(space.shape) * space.dtype.itemsize))
 
 
 def _kind(world: World) -> Preset:

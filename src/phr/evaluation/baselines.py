@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 from phr.actions import action_space_of
 from phr.errors import InvalidDataError
+from phr.evaluation.certify import Numbers
 from phr.plan import NetworkPlan, Planner, ask
-
-Numbers = NDArray[np.float64]
-
 
 FREQUENCIES = (1, 4, 8, 16)
 """The n over which a frequency-averaged score is taken, as far as a horizon allows."""

@@ -20,8 +20,8 @@ def _draw(found: phr.Tuning, theme: Theme) -> Figure:
     figure = new_figure(6.4, 4.0)
     axes = figure.subplots()
     dress(axes, theme)
-    for index, (name, prefix) in enumerate((("fixed n", "n = "), ("confidence limit", "confidence "))):
-        rules = [each for each in found.candidates if each.name.startswith(prefix)]
+    for index, (name, prefix, kind) in enumerate((("fixed n", "n = ", int), ("confidence limit", "confidence ", dict))):
+        rules = [each for each in found.candidates if isinstance(each.commitment, kind)]
         rules.sort(key=lambda each: each.looks_per_step)
         x, y = [each.looks_per_step for each in rules], [100 * each.share for each in rules]
         if rules:
