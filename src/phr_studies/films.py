@@ -112,6 +112,10 @@ _LAST_FRAME_SECONDS = 2.0
 _PALETTE_FRAMES = 24
 
 
+def _rule(commitment: int | str) -> str:
+    return f"n = {commitment}" if isinstance(commitment, int) else commitment
+
+
 @dataclass(frozen=True, kw_only=True)
 class Film:
     """What a film shows: steps and looks in it, the sum of its rewards, and whether the episode ends with it."""
@@ -134,7 +138,7 @@ class Film:
         """One sentence."""
         which = "a whole episode" if self.ended else "the beginning of an episode"
         return (
-            f"n = {self.commitment}: {which}, {counted(self.n_steps, 'step')}, {counted(self.n_looks, 'evaluation')}, "
+            f"{_rule(self.commitment)}: {which}, {counted(self.n_steps, 'step')}, {counted(self.n_looks, 'evaluation')}, "
             f"score {number(self.score)}. Red border: the network was evaluated for this step."
         )
 
@@ -204,7 +208,7 @@ def draw_frame(footage: Footage, step: int) -> Image.Image:
     n_looks = int(footage.looked[:done].sum())
     middle_of_head, middle_of_foot = _STRIP // 2, _STRIP + height + _STRIP // 2
     font = ImageFont.load_default(size=_SIZE)
-    draw.text((_BORDER, middle_of_head), f"n = {footage.commitment}", _INK, font, anchor="lm")
+    draw.text((_BORDER, middle_of_head), _rule(footage.commitment), _INK, font, anchor="lm")
     counters = f"step {done}   evaluations {n_looks}"
     draw.text((width - _BORDER, middle_of_head), counters, _INK, font, anchor="rm")
     word, color = ("looked", _LOOKED) if looked else ("", _FAINT) if is_last else ("blind", _FAINT)

@@ -280,7 +280,8 @@ def _write_words(figure: Figure, path: LearnedPath, theme: Theme, left: float, h
     title = path.title or env_name(path.env_id)
     ending = {True: "goal reached", False: "goal not reached", None: "success unknown"}[path.solved]
     looks = counted(path.evaluations, "evaluation")
-    result = f"n = {path.commitment}: {len(path.actions)} actions, {looks}, {ending}"
+    rule = f"n = {path.commitment}" if isinstance(path.commitment, int) else path.commitment
+    result = f"{rule}: {len(path.actions)} actions, {looks}, {ending}"
     figure.text(
         left, 1 - 0.1 / height, title, color=theme.ink, fontsize=min(11, 400 / len(title)), fontweight="bold", va="top"
     )
