@@ -149,8 +149,9 @@ class CategoricalPlan(_OfOutputs):
             return most
         n_actions = self.outputs.shape[-1]
         smoothing = _row(self.smoothing) if isinstance(self.smoothing, tuple) else self.smoothing
-        corrected: FloatArray = (most - smoothing / n_actions) / (1.0 - smoothing)
-        return np.minimum(np.maximum(corrected, 1.0 / n_actions), 1.0)
+        corrected = (most - smoothing / n_actions) / (1.0 - smoothing)
+        clipped: FloatArray = np.minimum(np.maximum(corrected, 1.0 / n_actions), 1.0)
+        return clipped
 
 
 @dataclass(frozen=True, eq=False)
