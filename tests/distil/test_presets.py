@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -100,6 +101,12 @@ def test_any_grid_has_the_settings_of_grids(env_id: str) -> None:
 def test_a_grids_rounds_give_way_to_what_they_do_not_go_with(settings: dict[str, Any]) -> None:
     words = {"horizon": 4, **settings}
     assert student_config("MiniGrid-SimpleCrossingS9N1-v0", words.pop("horizon"), **words).refine == 0
+
+
+@pytest.mark.parametrize(("env_id", "halvings"), [("MiniGrid-SimpleCrossingS11N5-v0", 1), ("MiniGrid-FourRooms-v0", 2)])
+def test_a_fresh_student_of_a_large_grid_halves_it_twice(env_id: str, halvings: int) -> None:
+    env = make_env(env_id)
+    assert fresh_trunk(env) == replace(default_trunk_of(env), halvings=halvings)
 
 
 @pytest.mark.parametrize("env_id", GAMES)

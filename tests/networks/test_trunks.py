@@ -38,6 +38,14 @@ def test_the_reference_grid_network() -> None:
     assert shapes == [(32, 21, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3), (512, 64 * 5 * 5)]
 
 
+def test_the_last_convolutions_of_a_grid_halve_the_image() -> None:
+    widths = {"kind": "grid", "channels": (4, 6, 8), "width": 10}
+    flat = [layer_shapes(Trunk((7, 19, 19), TrunkConfig(**widths, halvings=n)))[-1][1] for n in range(4)]  # type: ignore[arg-type]
+    assert flat == [8 * side**2 for side in (19, 10, 5, 3)]
+    with pytest.raises(SettingError, match=r"halvings must be <= the number of convolutions, 3, got 4"):
+        TrunkConfig(**widths, halvings=4)  # type: ignore[arg-type]
+
+
 def test_the_nature_network() -> None:
     shapes = layer_shapes(Trunk((4, 84, 84), TrunkConfig(kind="atari")))
     assert shapes == [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3), (512, 64 * 7 * 7)]
