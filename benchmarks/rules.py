@@ -38,7 +38,8 @@ def best(rules: list[Rule], retain: float) -> Rule | None:
 
 def compare(tuned: dict[str, Any]) -> dict[str, Any]:
     """One row: the best rule of each kind, and which needs fewer looks."""
-    fixed, limits = [], []
+    fixed: list[Rule] = []
+    limits: list[Rule] = []
     for rule in tuned["candidates"]:
         (fixed if isinstance(rule["commitment"], int) else limits).append(rule)
     kinds = best(fixed, tuned["retain"]), best(limits, tuned["retain"])
