@@ -90,6 +90,22 @@ def test_a_student_as_good_as_its_teacher_executes_whole_plans(vector: VectorSpl
     assert found.choice.share == 1.0
 
 
+@pytest.mark.parametrize(("retain", "played"), [(0.995, 200), (0.5, 25), (1.0, 25)])
+def test_a_higher_share_plays_a_longer_calibration(retain: float, played: int) -> None:
+    assert TuneSettings(retain=retain, calibration=25).n_calibration == played
+    assert TuneSettings(retain=retain, calibration=25, max_episodes=30).n_calibration == min(played, 30)
+
+
+@pytest.mark.parametrize("retain", [0.995, 0.9975])
+def test_whole_plans_without_a_loss_are_tested_whatever_the_share(vector: VectorSplit, retain: float) -> None:
+    words: dict[str, Any] = {"retain": retain, "calibration": 25, "max_episodes": 2000}
+    student = Planned((0.0,) * HORIZON, 0)
+    assert judged(student, vector, **words).keeps_whole_plans
+    found = tune(student, Planned(RIGHT, 0), vector, **words)
+    assert found.choice is not None
+    assert found.choice.looks_per_step == pytest.approx(2 / LENGTH)
+
+
 def test_a_student_that_is_right_only_at_once_looks_at_every_step(vector: VectorSplit) -> None:
     found = tune(Planned((0.0, *[0.9] * (HORIZON - 1)), 0), Planned(RIGHT, 0), vector)
     assert found.choice is not None

@@ -60,7 +60,7 @@ class TuneSettings:
             collects more than its teacher.
         confidence: Probability that the promise holds, above 0.5 and below 1.
         max_episodes: The most fresh episodes of each rule.
-        calibration: Episodes that choose the rules to test, at least 25.
+        calibration: The fewest episodes that choose the rules to test, at least 25; `n_calibration` are played.
         zero: The return that counts as 0. None: 0 if no return is ever negative, else a random policy's mean return.
         return_range: The least and the greatest possible return of an episode; None if unknown.
         seed: Of all starts, and of the random policy.
@@ -89,6 +89,13 @@ class TuneSettings:
             if not is_pair or not ends[0] < ends[1]:
                 raise SettingError(f"return_range must {must}, got {shown(ends)}")
         Streams(self.seed)
+
+    @property
+    def n_calibration(self) -> int:
+        """Episodes of the calibration: so many that half a total failure leaves more than `retain`, up to `max_episodes`."""
+        if self.retain == 1:
+            return self.calibration
+        return max(self.calibration, min(math.ceil(1 / (1 - self.retain)), self.max_episodes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -434,7 +441,7 @@ class TeacherReturns:
     def __init__(self, teacher: Planner, teacher_name: str, vector: VectorSplit, settings: TuneSettings) -> None:
         _check_actions(teacher, teacher_name, vector)
         self.teacher, self.teacher_name, self.settings = teacher, teacher_name, settings
-        self._games, n = _Games("tune-calibration", settings.seed), settings.calibration
+        self._games, n = _Games("tune-calibration", settings.seed), settings.n_calibration
         random = RandomPlanner(vector.action_space, Streams(settings.seed).rng("tune-random"))
         self.theirs = self._games.play(vector, "teacher", teacher, 1, n)[:, 0]
         self.blind = self._games.play(vector, "random", random, 1, n)[:, 0]
@@ -448,7 +455,7 @@ class TeacherReturns:
         IncompatibleModelError if it does not fit; SettingError if a return is outside `settings.return_range`.
         """
         _check_actions(student, model, vector)
-        settings, n = self.settings, self.settings.calibration
+        settings, n = self.settings, self.settings.n_calibration
         rules = [_Rule(commitment, np.zeros((0, 3))) for commitment in _rules(student, vector, settings.seed)]
         for count in (_FIRST, n):
             for index, rule in enumerate(rules):
@@ -472,7 +479,7 @@ class TeacherReturns:
         is_timed: bool,
     ) -> tuple[tuple[Baseline, ...], dict[int, Numbers]]:
         """What the teacher's action repeated n times, and the named policy, kept; also the former's episodes for each n."""
-        settings, n = self.settings, self.settings.calibration
+        settings, n = self.settings, self.settings.n_calibration
         played = play_repeats(
             self.teacher,
             lengths,
@@ -548,11 +555,11 @@ class Prospect:
         return [rule for rule in self.rules if self._needed(rule, settings) <= settings.max_episodes]
 
     def _needed(self, rule: _Rule, settings: TuneSettings) -> float:
-        """Roughly the episodes that a certificate takes, if half a total failure had been seen too."""
-        theirs = self.calibration.theirs[: len(rule.calibrated)]
-        differences = self.scale.differences(rule.calibrated[:, 0], theirs, settings.retain)
-        worst, n = self.scale.worst(settings.retain), len(differences)
-        mean = (differences.sum() - worst / 2) / (n + 0.5)
+        """Roughly the episodes that a certificate takes; half a total failure is added to what a rule with losses lost."""
+        mine, theirs = rule.calibrated[:, 0], self.calibration.theirs[: len(rule.calibrated)]
+        differences = self.scale.differences(mine, theirs, settings.retain)
+        worst, unseen = self.scale.worst(settings.retain), 0.5 * bool((mine < theirs).any())
+        mean = (differences.sum() - unseen * worst) / (len(mine) + unseen)
         bits = -math.log(1 - settings.confidence)
         return math.inf if mean <= 0 else bits * (worst / mean + 2 * float(differences.var()) / mean**2)
 
@@ -647,7 +654,7 @@ class Prospect:
             teacher_return=float(theirs_fresh.mean()),
             look_seconds=seconds,
             fresh_episodes=n_fresh,
-            calibration_episodes=settings.calibration,
+            calibration_episodes=settings.n_calibration,
             candidates=candidates,
             chosen=min(costs, key=costs.__getitem__, default=None),
             fas=of.score(fixed),
