@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -29,12 +31,15 @@ from phr.evaluation.tune import (
 )
 from phr.plan import CategoricalPlan, Planner
 from phr.seeding import Streams
+from phr_studies.report.tuning import tuning_figure
 from tests.helpers import RIGHT as EAST
 from tests.helpers import TablePlanner
 from tests.trained import CORRIDOR
 
 gymnasium.register("TestFollow-v0", "benchmarks.promise:Follow")
 gymnasium.register("TestNoisyFollow-v0", "benchmarks.promise:Follow", kwargs={"noise": 0.05})
+gymnasium.register("TestBreaker-v0", "tests.evaluation.test_tune:Breaker")
+gymnasium.register("TestRare-v0", "tests.evaluation.test_tune:Rare")
 TOY = Toy("bounded", "TestFollow-v0", 0.9, 1.0, 0.0)
 RIGHT = ERRORS[:1]
 
@@ -60,6 +65,8 @@ def test_the_chosen_rule_keeps_what_was_asked_for_and_looks_seldom(vector: Vecto
     assert found.choice.looks_per_step == pytest.approx(np.ceil(LENGTH / n) / LENGTH)
     assert found.choice.certified_share >= 0.9
     assert found.verdict.startswith("certified: ≥ 90 % of the teacher's return with 95 % confidence")
+    assert found.verdict.endswith(f", {found.choice.episodes} fresh episodes")
+    assert replace(found, fresh_episodes=999_999).verdict == found.verdict, "they are those of the certified rule"
     assert (found.zero, found.teacher_return) == (0.0, 1.0)
 
 
@@ -73,6 +80,7 @@ def test_every_row_states_what_its_episodes_show(vector: VectorSplit) -> None:
         spread = 4 * np.sqrt(0.25 / (LENGTH * each.episodes))
         assert each.share == pytest.approx(TOY.share(n), abs=spread)
         assert each.share == pytest.approx(each.return_mean)  # the teacher's return is 1, zero is 0
+        assert each.share is not None
         assert each.certified_share <= each.share
     limits = [each for each in found.candidates if isinstance(each.commitment, dict)]
     assert {each.looks_per_step for each in limits} == {2 / LENGTH}, "plans that are sure of everything run to their end"
@@ -433,7 +441,7 @@ def test_the_frequency_averaged_score_and_the_budgets_by_hand(vector: VectorSpli
     ]  # fmt: skip
     for budget in found.budgets:
         within = [each for each in found.baselines if each.looks_per_episode <= budget.looks]
-        assert budget.repeat_share == max(each.share for each in within)
+        assert budget.repeat_share == max(each.share for each in within if each.share is not None)
     assert found.budgets[-1].repeat == "action repeat 1"
 
 
@@ -459,6 +467,63 @@ def test_a_small_network_of_other_actions_is_refused(vector: VectorSplit) -> Non
             Planned(ERRORS, 0), Planned(RIGHT, 0), vector, TuneSettings(), model="m", teacher_name="t",
             baseline=("runs/small", other),
         )  # fmt: skip
+
+
+class Breaker(Follow):
+    """Raises where an action is repeated nine times."""
+
+    def step(self, action: np.int64) -> Any:
+        self._row = [*getattr(self, "_row", []), int(action)][-9:]
+        if len(self._row) == 9 and len(set(self._row)) == 1:
+            self._row = []
+            raise RuntimeError("breaker tripped")
+        return super().step(action)
+
+
+class Late(Planned):
+    """Raises after five looks."""
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        self.n_looks = getattr(self, "n_looks", 0) + 1
+        if self.n_looks > 5:
+            raise RuntimeError("licence expired")
+        return super().plan(obs)
+
+
+def test_baselines_that_cannot_be_played_leave_the_certificate() -> None:
+    with make_vector("TestBreaker-v0", 8) as vector:
+        found = judged(Planned((0.0,) * HORIZON, 0), vector).certify(vector, repeat=True, baseline=("late", Late(RIGHT, 0)))
+    assert found.choice is not None
+    assert found.choice.commitment == HORIZON
+    assert (found.baselines, found.repeat_fas) == ((), None)
+    repeat, named = found.warnings
+    assert repeat.startswith("action repeat could not be played: ")
+    assert "breaker tripped" in repeat
+    assert named.startswith("the baseline late could not be played: ")
+    assert str(found).splitlines()[-1] == f"warning: {named}"
+
+
+class Rare(Follow):
+    """Pays, or not."""
+
+    pays = True
+
+    def step(self, action: np.int64) -> Any:
+        obs, reward, *rest = super().step(action)
+        return obs, reward * Rare.pays, *rest
+
+
+def test_a_share_of_nothing_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with make_vector("TestRare-v0", 8) as vector:
+        prospect = judged(Planned((0.0,) * HORIZON, 0), vector, max_episodes=25)
+        monkeypatch.setattr(Rare, "pays", False)
+        found = prospect.certify(vector, repeat=True)
+    (tested,) = (each for each in found.candidates if each.is_tested)
+    assert tested.share is None
+    assert found.choice is None
+    assert "unknown" in next(line for line in str(found).splitlines() if line.endswith("tested"))
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["fresh_episodes"] == 25
+    assert tuning_figure(found, tmp_path / "rare.png").stat().st_size > 10_000
 
 
 def test_repeating_needs_no_logits() -> None:

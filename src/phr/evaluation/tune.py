@@ -25,7 +25,7 @@ from phr.acting.agent import HorizonAgent
 from phr.acting.commitment import AnyCommitment, ConfidentCommitment, FixedCommitment, resolve_commitment
 from phr.actions import ActionSpace, action_space_of
 from phr.envs.vector import Start, VectorSplit
-from phr.errors import IncompatibleModelError, SettingError
+from phr.errors import IncompatibleModelError, SettingError, error_text
 from phr.evaluation.baselines import FREQUENCIES, Baseline, Budget, frequency_averaged_score, play_repeats
 from phr.evaluation.certify import Numbers, certain_after
 from phr.evaluation.episodes import play_episodes
@@ -105,7 +105,7 @@ class Candidate:
     Attributes:
         looks_per_step: Evaluations over steps.
         looks_per_episode: Mean number of evaluations in an episode.
-        share: (mean return − zero) / (the teacher's on the same starts − zero).
+        share: (mean return − zero) / (the teacher's on the same starts − zero); None where the teacher's is not above zero.
         certified_share: The greatest share that these episodes certify, with the confidence asked for, for this rule alone.
         time_saved: The teacher's policy time per step over the rule's; None where not measured.
         is_tested: Whether fresh episodes tested it.
@@ -116,7 +116,7 @@ class Candidate:
     looks_per_step: float
     looks_per_episode: float
     return_mean: float
-    share: float
+    share: float | None
     certified_share: float
     episodes: int
     time_saved: float | None
@@ -185,7 +185,7 @@ class Tuning:
     @property
     def best_repeat(self) -> Baseline | None:
         """The action repeat with the fewest looks that kept the share asked for, as observed; None if none was played."""
-        kept = [each for each in self.baselines if each.is_repeat and each.share >= self.retain]
+        kept = [each for each in self.baselines if each.is_repeat and _kept(each.share) >= self.retain]
         return min(kept, key=lambda each: each.looks_per_step, default=None)
 
     @property
@@ -218,20 +218,19 @@ class Tuning:
                 policy_time = f", slower than the teacher: {1 / saved:.1f} × its policy time"
             if self.choice.commitment == 1 and self.horizon > 1:
                 bolder = [each for each in self.candidates if each.looks_per_step < 1]
-                is_known = all(each.share < self.retain for each in bolder)
+                is_known = all(each.share is not None and each.share < self.retain for each in bolder)
                 all_in = f"n = 1 is all that could be certified in {self.fresh_episodes:,} episodes: "
                 only = "only n = 1 qualifies: " if is_known else all_in
             fewer = f"{1 / self.choice.looks_per_step:.1f} × fewer looks"
-            return (
-                f"certified: {only}{asked}, {self.choice.name}, {fewer}{policy_time}, {self.fresh_episodes:,} fresh episodes"
-            )
+            fresh = f"{self.choice.episodes:,} fresh episodes"
+            return f"certified: {only}{asked}, {self.choice.name}, {fewer}{policy_time}, {fresh}"
         tested = next(each for each in self.candidates if each.is_tested)
         certain = _percent(tested.certified_share, 10)
         so_far = f"certified so far is {tested.name} ≥ {certain}, {tested.episodes:,} fresh episodes"
         if self.retain == 1:
             why = "episodes prove this only of a student that collects more than its teacher"
             return f"not certified: {asked}: {why}; {so_far}; --retain 0.99 asks for a little less"
-        if all(each.share < self.retain for each in self.candidates):
+        if all(each.share is not None and each.share < self.retain for each in self.candidates):
             return f"not certified: {asked}: no rule kept so much, so the teacher has to look at every step; {so_far}"
         return f"not certified: {asked}; {so_far}; --retain asks for less, --max-episodes allows more episodes"
 
@@ -276,7 +275,7 @@ class Tuning:
         lines.append(f"  frequency-averaged score (n = {over}): {self.fas:.3f}{repeated}")
         lines += ["", "  looks an episode  best rule              share  best action repeat     share"]
         for budget in self.budgets:
-            repeat = "" if budget.repeat_share is None else f"{budget.repeat:<18} {_percent(budget.repeat_share):>9}"
+            repeat = "" if budget.repeat is None else f"{budget.repeat:<18} {_percent(budget.repeat_share):>9}"
             lines.append(f"  at most {budget.looks:>8,}  {budget.rule:<18} {_percent(budget.share):>9}  {repeat}".rstrip())
         return lines
 
@@ -311,11 +310,16 @@ _Rated = TypeVar("_Rated", Candidate, Baseline)
 def _best_within(looks: int, rules: Sequence[_Rated]) -> _Rated | None:
     """The rule that kept the most of those with so many looks an episode, or fewer; of equals the one that looks least."""
     within = [each for each in rules if each.looks_per_episode <= looks]
-    return max(within, key=lambda each: (each.share, -each.looks_per_episode), default=None)
+    return max(within, key=lambda each: (_kept(each.share), -each.looks_per_episode), default=None)
 
 
-def _percent(share: float, digits: int = 4) -> str:
-    return f"{100 * share:.{digits}g} %"
+def _percent(share: float | None, digits: int = 4) -> str:
+    return "unknown" if share is None else f"{100 * share:.{digits}g} %"
+
+
+def _kept(share: float | None) -> float:
+    """A share to compare with; an unknown one is below all others."""
+    return -math.inf if share is None else share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,7 +373,8 @@ def measure_curve(
     blind = games.play(vector, "random", random, 1, episodes)[:, 0]
     zero, zero_is = _zero(TuneSettings(seed=seed), theirs, blind, "itself")
     lengths = sorted({2**k for k in range(student.horizon.bit_length()) if 2**k < student.horizon} | {student.horizon})
-    shares = {n: _share(games.play(vector, str(n), student, n, episodes)[:, 0], theirs, zero) for n in lengths}
+    played = {n: games.play(vector, str(n), student, n, episodes)[:, 0] for n in lengths}
+    shares = {n: float((mine.mean() - zero) / (theirs.mean() - zero)) for n, mine in played.items()}
     return RetentionCurve(episodes=episodes, zero=zero, zero_is=zero_is, teacher_return=float(theirs.mean()), shares=shares)
 
 
@@ -477,28 +482,38 @@ class TeacherReturns:
         baseline: tuple[str, Planner] | None,
         scale: _Scale,
         is_timed: bool,
-    ) -> tuple[tuple[Baseline, ...], dict[int, Numbers]]:
-        """What the teacher's action repeated n times, and the named policy, kept; also the former's episodes for each n."""
+    ) -> tuple[tuple[Baseline, ...], dict[int, Numbers], list[str]]:
+        """What the teacher's action repeated n times, and the named policy, kept; the episodes of each n; warnings.
+
+        A baseline that cannot be played is left out, whatever it raises: the certificate has been decided.
+        """
         settings, n = self.settings, self.settings.n_calibration
-        played = play_repeats(
-            self.teacher,
-            lengths,
-            partial(self._games.play, vector),
-            (_FIRST, n),
-            lambda mine: _has_hope(mine, self.theirs, self.zero, settings),
-        )
+        played: dict[int, Numbers] = {}
+        warnings: list[str] = []
+        try:
+            played = play_repeats(
+                self.teacher,
+                lengths,
+                partial(self._games.play, vector),
+                (_FIRST, n),
+                lambda mine: _has_hope(mine, self.theirs, self.zero, settings),
+            )
+        except Exception as error:
+            warnings.append(f"action repeat could not be played: {error_text(error)}")
         rows = [
             _baseline(f"action repeat {k}", k, each, self.theirs, scale, None, is_repeat=True) for k, each in played.items()
         ]
         if baseline is not None:
             name, planner = baseline
-            _check_actions(planner, name, vector)
-            agents = {"baseline": HorizonAgent(planner, 1), "teacher": HorizonAgent(self.teacher, 1)}
-            taken = _look_seconds(agents, vector, settings.seed)
-            saved = taken["teacher"] / taken["baseline"] if is_timed else None
-            alone = self._games.play(vector, f"baseline: {name}", planner, 1, n)
-            rows.append(_baseline(name, 1, alone, self.theirs, scale, saved, is_repeat=False))
-        return tuple(rows), played
+            try:
+                agents = {"baseline": HorizonAgent(planner, 1), "teacher": HorizonAgent(self.teacher, 1)}
+                taken = _look_seconds(agents, vector, settings.seed)
+                saved = taken["teacher"] / taken["baseline"] if is_timed else None
+                alone = self._games.play(vector, f"baseline: {name}", planner, 1, n)
+                rows.append(_baseline(name, 1, alone, self.theirs, scale, saved, is_repeat=False))
+            except Exception as error:
+                warnings.append(f"the baseline {name} could not be played: {error_text(error)}")
+        return tuple(rows), played, warnings
 
     def score(self, by_n: Mapping[int, Numbers]) -> float:
         """The frequency-averaged score of what each n gave, over those of `FREQUENCIES` among them."""
@@ -570,7 +585,7 @@ class Prospect:
         """
         promising, theirs = self.promising(), self.calibration.theirs
         if not promising:
-            shares = (self.scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)]) for rule in self.rules)
+            shares = (_kept(self.scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)])) for rule in self.rules)
             promising = [max(zip(shares, self.rules, strict=True), key=lambda pair: pair[0])[1]]
         chosen: list[_Rule] = []
         for rule in sorted(promising, key=self._cost):
@@ -596,6 +611,8 @@ class Prospect:
 
         SettingError if a return is outside `settings.return_range`.
         """
+        if baseline is not None:
+            _check_actions(baseline[1], baseline[0], vector)
         of, settings, scale = self.calibration, self.calibration.settings, self.scale
         fresh, n_fresh, delta = _Games("tune-fresh", settings.seed), 0, 1 - settings.confidence
         warnings: list[str] = []
@@ -628,7 +645,7 @@ class Prospect:
             warnings.append("student and teacher run on different backends, so no policy time is compared")
         # Baselines, last: whatever they draw or return, the certificate has been decided.
         lengths = _lengths(self.student.horizon) if repeat else []
-        baselines, by_n = of.baselines(vector, lengths, baseline, scale, baseline_is_timed)
+        baselines, by_n, not_played = of.baselines(vector, lengths, baseline, scale, baseline_is_timed)
         outside = [each for each in by_n.values() if scale.outside(each[:, 0]).size]
         if outside:
             warnings.append(f"action repeat returned {scale.outside(outside[0][:, 0])[0]:.6g}, outside return_range")
@@ -661,7 +678,7 @@ class Prospect:
             fas_lengths=tuple(n for n in FREQUENCIES if n in fixed),
             repeat_fas=of.score(by_n) if by_n else None,
             baselines=baselines,
-            warnings=(*warnings, *vector.remarks.lines()),
+            warnings=(*warnings, *vector.remarks.lines(), *not_played),
         )
 
 
@@ -743,9 +760,10 @@ def _zero(settings: TuneSettings, theirs: Numbers, blind: Numbers, teacher: str)
     return zero, zero_is
 
 
-def _share(mine: Numbers, theirs: Numbers, zero: float) -> float:
-    """Share of the teacher's return that is kept."""
-    return float((mine.mean() - zero) / (theirs.mean() - zero))
+def _share(mine: Numbers, theirs: Numbers, zero: float) -> float | None:
+    """Share of the teacher's return that is kept; None where the teacher's return is not above zero."""
+    most = theirs.mean() - zero
+    return float((mine.mean() - zero) / most) if most > 0 else None
 
 
 @dataclass(frozen=True)
@@ -766,8 +784,8 @@ class _Scale:
         low, high = self.ends
         return max(retain * high + (1 - retain) * self.zero - low, 1e-9 * (high - low))
 
-    def share(self, mine: Numbers, theirs: Numbers) -> float:
-        """Share of the teacher's return that is kept."""
+    def share(self, mine: Numbers, theirs: Numbers) -> float | None:
+        """Share of the teacher's return that is kept; None where the teacher's return is not above zero."""
         return _share(mine, theirs, self.zero)
 
     def certified_share(self, mine: Numbers, theirs: Numbers, delta: float) -> float:
