@@ -54,7 +54,8 @@ from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, 
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.evaluation.tune import TuneSettings, Tuning, measure_curve, tune_planner
 from phr.experience.logged import MINARI_PREFIX, load_logged
-from phr.manifest import Manifest
+from phr.files import check_file_target
+from phr.manifest import MANIFEST, Manifest
 from phr.networks.trunks import TrunkConfig, torch_threads
 from phr.plan import Planner
 from phr.progress import OnProgress, Progress, silent
@@ -416,6 +417,10 @@ def _check_writable(student: Actor) -> None:
         why = f"{student.reference} was made for {manifest.env_id}; a rule of {student.env_id} would become its default"
     if why:
         raise SettingError(f"{why}; add --no-write (write=False)")
+    if student.model is None:
+        check_file_target(Path(student.reference))
+    elif student.model.directory is not None:
+        check_file_target(student.model.directory / MANIFEST)
 
 
 def _other_teacher(student: Actor, teacher: Actor, is_found: bool) -> list[str]:
@@ -440,6 +445,8 @@ def _named_teacher(student: Actor) -> str:
     manifest = _manifest_of(student)
     name = "" if manifest is None else manifest.notes.get("teacher", "")
     is_there = isinstance(name, str) and (name == ORACLE or name.startswith(ZOO_PREFIX) or (name and Path(name).exists()))
+    if isinstance(name, str) and (name.startswith(MINARI_PREFIX) or name.endswith(".npz")):
+        raise UsageError(f"{student.reference} learnt from recorded episodes; add --teacher TEACHER")
     if not is_there:
         found = f"it names {name!r}, which is not here" if name else "it names none"
         raise UsageError(f"{student.reference} has to be compared with its teacher, and {found}; add --teacher TEACHER")

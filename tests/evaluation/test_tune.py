@@ -557,3 +557,5 @@ def test_returns_outside_a_stated_range_are_found() -> None:
     returns = np.array([-1.0, 0.0, 2.0])
     assert _Scale(0.0, (0.0, 1.0), is_bounded=True).outside(returns).tolist() == [-1.0, 2.0]
     assert not len(_Scale(0.0, (0.0, 1.0), is_bounded=False).outside(returns))
+    rounded = np.array([10 * float(np.float32(0.1)), 1.000001])
+    assert _Scale(0.0, (0.0, 1.0), is_bounded=True).outside(rounded).tolist() == [1.000001]

@@ -800,9 +800,10 @@ class _Scale:
         return round(share, 3)
 
     def outside(self, returns: Numbers) -> Numbers:
-        """The returns outside a range that the user stated."""
+        """The returns outside a range that the user stated, by more than the rounding of float32 rewards."""
         low, high = self.ends
-        beyond: Numbers = returns[(returns < low) | (returns > high)]
+        slack = float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
+        beyond: Numbers = returns[(returns < low - slack) | (returns > high + slack)]
         return beyond if self.is_bounded else beyond[:0]
 
     def check(self, returns: Numbers, env_id: str) -> None:
