@@ -73,6 +73,9 @@ if TYPE_CHECKING:
 __all__ = ["convert_vecnormalize", "distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "load_teacher"]
 __all__ += ["train_teacher", "tune"]
 
+NOT_COMPARED = "not_compared"
+"""Note of a student that could not be compared with its teacher: the reason."""
+
 
 def train_teacher(
     env_id: str,
@@ -154,7 +157,8 @@ def distill(
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
         save_experience: File for the recorded episodes (.npz, with a JSON beside it), for another distillation.
         curve_episodes: Episodes that compare student and teacher in the end, at 1, 2, 4, … actions per look (`curve`
-            in the manifest's notes, a `RetentionCurve` as JSON); 0 compares nothing, and neither does `retain`.
+            in the manifest's notes, a `RetentionCurve` as JSON; or `not_compared`, why that failed, which is not written);
+            0 compares nothing, and neither does `retain`.
         **settings: Fields of `PHRConfig` (`loss`, `keep`, `loss_weight`, `n_envs`, ...). `width=W` gives the student a fresh
             trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that the student's own
             plans lead to.
@@ -210,8 +214,7 @@ def distill(
             with make_vector(job.env_id, min(SIDE_BY_SIDE, curve_episodes)) as vector:
                 curve = measure_curve(model.planner, job.teacher, vector, episodes=curve_episodes, seed=seed)
         except PhrError as error:  # the student is finished, and not lost
-            say(f"student and teacher could not be compared: {error}")
-            return model
+            return annotated(model, {NOT_COMPARED: str(error)}, write=False)
         return annotated(model, {"curve": curve.to_json()})
 
 

@@ -117,6 +117,20 @@ def test_what_cannot_be_written_is_refused_before_anything_is_played(
     assert "cannot be written: no file can be made in /proc" in outcome.err
 
 
+def test_a_comparison_that_fails_is_reported_in_the_last_line(
+    phr: Phr, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, teacher: Path
+) -> None:
+    def refused(*_arguments: Any, **_words: Any) -> Any:
+        raise SettingError("the lab is closed")
+
+    monkeypatch.setattr(phr_api, "measure_curve", refused)
+    words = ("--env-id", CORRIDOR, "--horizon", 2, "--n-episodes", 8, "--n-updates", 2, "--out", tmp_path / "student")
+    outcome = phr("distill", teacher, *words)
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[-1] == "warning: student and teacher could not be compared: the lab is closed"
+    assert "not_compared" not in load_model(tmp_path / "student", CORRIDOR).manifest.notes
+
+
 def test_nothing_is_written_if_asked(phr: Phr, student: Path, teacher: Path) -> None:
     before = (student / "manifest.json").read_bytes()
     outcome = phr("tune", student, "--teacher", teacher, *FEW, "--no-write")

@@ -27,6 +27,7 @@ from phr.evaluation.tune import (
     Tuning,
     _look_seconds,
     _Scale,
+    measure_curve,
     tune_planner,
 )
 from phr.plan import CategoricalPlan, Planner
@@ -39,6 +40,7 @@ from tests.trained import CORRIDOR
 gymnasium.register("TestFollow-v0", "benchmarks.promise:Follow")
 gymnasium.register("TestNoisyFollow-v0", "benchmarks.promise:Follow", kwargs={"noise": 0.05})
 gymnasium.register("TestBreaker-v0", "tests.evaluation.test_tune:Breaker")
+gymnasium.register("TestStrict-v0", "tests.evaluation.test_tune:Strict")
 gymnasium.register("TestRare-v0", "tests.evaluation.test_tune:Rare")
 TOY = Toy("bounded", "TestFollow-v0", 0.9, 1.0, 0.0)
 RIGHT = ERRORS[:1]
@@ -159,6 +161,7 @@ def test_zero_can_be_stated() -> None:
     with make_vector("TestNoisyFollow-v0", 32) as vector:
         found = tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector, retain=0.85, return_range=None, zero=-1.0)
     assert (found.zero, found.zero_is) == (-1.0, "as asked")
+    assert "of the teacher's return above zero = -1 with 95 % confidence" in found.verdict
 
 
 def test_a_teacher_that_acts_at_random_is_refused(vector: VectorSplit) -> None:
@@ -524,6 +527,36 @@ def test_a_share_of_nothing_is_unknown(tmp_path: Path, monkeypatch: pytest.Monke
     assert "unknown" in next(line for line in str(found).splitlines() if line.endswith("tested"))
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["fresh_episodes"] == 25
     assert tuning_figure(found, tmp_path / "rare.png").stat().st_size > 10_000
+
+
+class Strict(Follow):
+    """Raises at a wrong action."""
+
+    def step(self, action: np.int64) -> Any:
+        if int(action) != self._shown[self._at]:
+            raise ValueError("illegal action")
+        return super().step(action)
+
+
+def test_refused_actions_of_the_random_policy_end_its_episodes() -> None:
+    steps: list[str] = []
+    with make_vector("TestStrict-v0", 8) as vector:
+        settings = TuneSettings(retain=0.9, calibration=25, max_episodes=100)
+        found = tune_planner(
+            Planned((0.0,) * HORIZON, 0), Planned(RIGHT, 0), vector, settings, model="m", teacher_name="t", repeat=False,
+            on_progress=lambda progress: steps.append(progress.stage),
+        )  # fmt: skip
+        curve = measure_curve(Planned(RIGHT, 0), Planned(RIGHT, 0), vector, episodes=10)
+    assert found.choice is not None
+    (line,) = found.warnings
+    assert line.startswith("25 episodes of the random policy were abandoned, because the environment refused an action (")
+    assert steps[:2] == ["calibrating, 25 episodes of the teacher", "calibrating, 25 episodes of a random policy"]
+    assert curve.shares == {1: 1.0}
+
+
+def test_a_teacher_without_a_name_is_called_the_teacher(vector: VectorSplit) -> None:
+    with pytest.raises(IncompatibleModelError, match="^the teacher collects "):
+        TeacherReturns(RandomPlanner(Discrete(N_ACTIONS), np.random.default_rng(0)), "teacher", vector, TuneSettings())
 
 
 def test_repeating_needs_no_logits() -> None:

@@ -210,7 +210,9 @@ class Tuning:
     @property
     def verdict(self) -> str:
         """The result in one line."""
-        asked = f"≥ {_percent(self.retain, 10)} of the teacher's return with {_percent(self.confidence, 10)} confidence"
+        above = f" above zero = {self.zero:.6g}" if self.zero_is == "as asked" else ""
+        kept = f"≥ {_percent(self.retain, 10)} of the teacher's return{above}"
+        asked = f"{kept} with {_percent(self.confidence, 10)} confidence"
         if self.choice is not None:
             saved, only = self.choice.time_saved, ""
             policy_time = "" if saved is None else f", {saved:.1f} × less policy time"
@@ -370,7 +372,7 @@ def measure_curve(
     games = _Games("curve", seed)
     theirs = games.play(vector, "teacher", teacher, 1, episodes)[:, 0]
     random = RandomPlanner(vector.action_space, Streams(seed).rng("tune-random"))
-    blind = games.play(vector, "random", random, 1, episodes)[:, 0]
+    blind = games.play(vector, "random", random, 1, episodes, abandon_refused=True)[:, 0]
     zero, zero_is = _zero(TuneSettings(seed=seed), theirs, blind, "itself")
     lengths = sorted({2**k for k in range(student.horizon.bit_length()) if 2**k < student.horizon} | {student.horizon})
     played = {n: games.play(vector, str(n), student, n, episodes)[:, 0] for n in lengths}
@@ -400,13 +402,20 @@ class _Games:
         self._played: dict[str, NDArray[np.float64]] = {}
 
     def play(
-        self, vector: VectorSplit, name: str, planner: Planner, commitment: AnyCommitment, n: int
+        self,
+        vector: VectorSplit,
+        name: str,
+        planner: Planner,
+        commitment: AnyCommitment,
+        n: int,
+        *,
+        abandon_refused: bool = False,
     ) -> NDArray[np.float64]:
         """Return, length and evaluations of the first `n` episodes of a policy, shape `(n, 3)`."""
         before = self._played.get(name, np.zeros((0, 3)))
         starts = [Start(self._streams.integer(self._stream, index)) for index in range(len(before), n)]
         if starts:
-            new = play_episodes(planner, vector, starts, commitment=commitment)
+            new = play_episodes(planner, vector, starts, commitment=commitment, abandon_refused=abandon_refused)
             before = np.concatenate([before, np.stack([new.returns, new.lengths, new.evaluations], axis=1)])
             self._played[name] = before
         return before[:n]
@@ -436,6 +445,14 @@ class _Rule:
         return float(self.calibrated[:, 2].sum() / self.calibrated[:, 1].sum())
 
 
+def _abandoned(vector: VectorSplit) -> list[str]:
+    """Take what the environment refused of the random policy out of the remarks, which are of the student."""
+    why = vector.remarks.abandoned[:]
+    vector.remarks.abandoned.clear()
+    refused = f"because the environment refused an action (the first: {why[0]}); --zero states another zero" if why else ""
+    return [f"{len(why):,} episodes of the random policy were abandoned, {refused}"] if why else []
+
+
 class TeacherReturns:
     """What the teacher and a random policy collect from the calibration's starts: the measure of every student.
 
@@ -443,13 +460,24 @@ class TeacherReturns:
     it does not fit, or collects no more than the random policy.
     """
 
-    def __init__(self, teacher: Planner, teacher_name: str, vector: VectorSplit, settings: TuneSettings) -> None:
+    def __init__(
+        self,
+        teacher: Planner,
+        teacher_name: str,
+        vector: VectorSplit,
+        settings: TuneSettings,
+        *,
+        on_progress: OnProgress = silent,
+    ) -> None:
         _check_actions(teacher, teacher_name, vector)
         self.teacher, self.teacher_name, self.settings = teacher, teacher_name, settings
         self._games, n = _Games("tune-calibration", settings.seed), settings.n_calibration
         random = RandomPlanner(vector.action_space, Streams(settings.seed).rng("tune-random"))
+        on_progress(Progress(f"calibrating, {n} episodes of the teacher", 0, 2, "policies"))
         self.theirs = self._games.play(vector, "teacher", teacher, 1, n)[:, 0]
-        self.blind = self._games.play(vector, "random", random, 1, n)[:, 0]
+        on_progress(Progress(f"calibrating, {n} episodes of a random policy", 1, 2, "policies"))
+        self.blind = self._games.play(vector, "random", random, 1, n, abandon_refused=True)[:, 0]
+        self.warnings = _abandoned(vector)
         self.zero, self.zero_is = _zero(settings, self.theirs, self.blind, teacher_name)
 
     def judge(
@@ -678,7 +706,7 @@ class Prospect:
             fas_lengths=tuple(n for n in FREQUENCIES if n in fixed),
             repeat_fas=of.score(by_n) if by_n else None,
             baselines=baselines,
-            warnings=(*warnings, *vector.remarks.lines(), *not_played),
+            warnings=(*of.warnings, *warnings, *vector.remarks.lines(), *not_played),
         )
 
 
@@ -705,7 +733,7 @@ def tune_planner(
     print. IncompatibleModelError if one of them does not fit, or the teacher collects no more than a random policy;
     SettingError if an episode's return is outside `settings.return_range`.
     """
-    returns = TeacherReturns(teacher, teacher_name, vector, settings)
+    returns = TeacherReturns(teacher, teacher_name, vector, settings, on_progress=on_progress)
     prospect = returns.judge(student, model, vector, is_timed=is_timed, on_progress=on_progress)
     return prospect.certify(
         vector, repeat=repeat, baseline=baseline, baseline_is_timed=baseline_is_timed, on_progress=on_progress
@@ -744,9 +772,10 @@ def _one_observation(vector: VectorSplit, seed: int) -> NDArray[Any]:
 def _zero(settings: TuneSettings, theirs: Numbers, blind: Numbers, teacher: str) -> tuple[float, str]:
     """The return that counts as 0, and why; IncompatibleModelError if the teacher is not above it."""
     error = math.sqrt((theirs.var(ddof=1) + blind.var(ddof=1)) / len(theirs))
+    who = "the teacher" if teacher == "teacher" else f"the teacher {teacher}"
     if theirs.mean() - blind.mean() <= 2 * error:
         raise IncompatibleModelError(
-            f"the teacher {teacher} collects {theirs.mean():.6g}, a random policy {blind.mean():.6g} "
+            f"{who} collects {theirs.mean():.6g}, a random policy {blind.mean():.6g} "
             f"(± {2 * error:.3g}): there is nothing to keep"
         )
     if settings.zero is not None:
@@ -756,7 +785,7 @@ def _zero(settings: TuneSettings, theirs: Numbers, blind: Numbers, teacher: str)
     else:
         zero, zero_is = float(blind.mean()), f"a random policy's mean in {len(blind):,} episodes, as returns can be negative"
     if theirs.mean() <= zero:
-        raise IncompatibleModelError(f"the teacher {teacher} collects {theirs.mean():.6g}, not more than zero={zero:.6g}")
+        raise IncompatibleModelError(f"{who} collects {theirs.mean():.6g}, not more than zero={zero:.6g}")
     return zero, zero_is
 
 
