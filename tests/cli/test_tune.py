@@ -22,6 +22,7 @@ from phr.acting.runtime import OnnxPlanner, load_runtime
 from phr.errors import SettingError
 from phr.evaluation.tune import tune_planner
 from phr.storage.model import Model, annotated, load_model, save_model
+from phr.teachers.references import resolve
 from tests.cli.conftest import Outcome
 from tests.exported import corridor_file
 from tests.helpers import TablePlanner
@@ -109,8 +110,8 @@ def test_what_cannot_be_written_is_refused_before_anything_is_played(
 ) -> None:
     monkeypatch.setattr(phr_api, "tune_planner", None)
     if not words:
-        found = phr_api.resolve(student)
-        elsewhere = replace(found, model=replace(found.model, directory=Path("/proc")))
+        found = resolve(student)
+        elsewhere = replace(found, model=replace(load_model(student), directory=Path("/proc")))
         monkeypatch.setattr(phr_api, "resolve", lambda *_arguments, **_words: elsewhere)
     outcome = phr("tune", student, "--teacher", teacher, *FEW, *words)
     assert (outcome.code, outcome.out) == (2, "")
