@@ -54,7 +54,8 @@ from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, 
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.evaluation.tune import TuneSettings, Tuning, measure_curve, tune_planner
 from phr.experience.logged import MINARI_PREFIX, load_logged
-from phr.manifest import Manifest
+from phr.files import check_file_target
+from phr.manifest import MANIFEST, Manifest
 from phr.networks.trunks import TrunkConfig, torch_threads
 from phr.plan import Planner
 from phr.progress import OnProgress, Progress, silent
@@ -71,6 +72,9 @@ if TYPE_CHECKING:
 
 __all__ = ["convert_vecnormalize", "distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "load_teacher"]
 __all__ += ["train_teacher", "tune"]
+
+NOT_COMPARED = "not_compared"
+"""Note of a student that could not be compared with its teacher: the reason."""
 
 
 def train_teacher(
@@ -153,7 +157,8 @@ def distill(
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
         save_experience: File for the recorded episodes (.npz, with a JSON beside it), for another distillation.
         curve_episodes: Episodes that compare student and teacher in the end, at 1, 2, 4, … actions per look (`curve`
-            in the manifest's notes, a `RetentionCurve` as JSON); 0 compares nothing, and neither does `retain`.
+            in the manifest's notes, a `RetentionCurve` as JSON; or `not_compared`, why that failed, which is not written);
+            0 compares nothing, and neither does `retain`.
         **settings: Fields of `PHRConfig` (`loss`, `keep`, `loss_weight`, `n_envs`, ...). `width=W` gives the student a fresh
             trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that the student's own
             plans lead to.
@@ -209,8 +214,7 @@ def distill(
             with make_vector(job.env_id, min(SIDE_BY_SIDE, curve_episodes)) as vector:
                 curve = measure_curve(model.planner, job.teacher, vector, episodes=curve_episodes, seed=seed)
         except PhrError as error:  # the student is finished, and not lost
-            say(f"student and teacher could not be compared: {error}")
-            return model
+            return annotated(model, {NOT_COMPARED: str(error)}, write=False)
         return annotated(model, {"curve": curve.to_json()})
 
 
@@ -327,7 +331,7 @@ def tune(
         retain: Share of the teacher's return to keep, above 0 and at most 1.
         confidence: Probability that the promise holds.
         max_episodes: The most fresh episodes that test one rule.
-        calibration: Episodes that choose the rules to test, at least 25.
+        calibration: The fewest episodes that choose the rules to test, at least 25; a `retain` above 0.99 plays more.
         zero: The return that counts as 0; by default 0 if no return is negative, else a random policy's mean return.
         return_range: The least and the greatest possible return of an episode. Without it the promise assumes that none is
             worse than the worst seen, a random policy's among them.
@@ -416,6 +420,10 @@ def _check_writable(student: Actor) -> None:
         why = f"{student.reference} was made for {manifest.env_id}; a rule of {student.env_id} would become its default"
     if why:
         raise SettingError(f"{why}; add --no-write (write=False)")
+    if student.model is None:
+        check_file_target(Path(student.reference))
+    elif student.model.directory is not None:
+        check_file_target(student.model.directory / MANIFEST)
 
 
 def _other_teacher(student: Actor, teacher: Actor, is_found: bool) -> list[str]:
@@ -440,6 +448,8 @@ def _named_teacher(student: Actor) -> str:
     manifest = _manifest_of(student)
     name = "" if manifest is None else manifest.notes.get("teacher", "")
     is_there = isinstance(name, str) and (name == ORACLE or name.startswith(ZOO_PREFIX) or (name and Path(name).exists()))
+    if isinstance(name, str) and (name.startswith(MINARI_PREFIX) or name.endswith(".npz")):
+        raise UsageError(f"{student.reference} learnt from recorded episodes; add --teacher TEACHER")
     if not is_there:
         found = f"it names {name!r}, which is not here" if name else "it names none"
         raise UsageError(f"{student.reference} has to be compared with its teacher, and {found}; add --teacher TEACHER")

@@ -22,6 +22,7 @@ from phr.acting.runtime import OnnxPlanner, load_runtime
 from phr.errors import SettingError
 from phr.evaluation.tune import tune_planner
 from phr.storage.model import Model, annotated, load_model, save_model
+from phr.teachers.references import resolve
 from tests.cli.conftest import Outcome
 from tests.exported import corridor_file
 from tests.helpers import TablePlanner
@@ -44,7 +45,9 @@ def teacher(tmp_path: Path) -> Path:
 def test_the_rule_is_written_with_its_evidence_and_obeyed(phr: Phr, tmp_path: Path, student: Path, teacher: Path) -> None:
     outcome = phr("tune", student, "--teacher", teacher, *FEW, "--json", tmp_path / "t.json", "--figure", tmp_path / "t.png")
     assert (outcome.code, outcome.err) == (0, "")
-    *_, verdict, written = outcome.out.splitlines()
+    verdict, data, figure, written = outcome.out.splitlines()[-4:]
+    assert data == f"written to {tmp_path / 't.json'}"
+    assert figure == f"drawn in {tmp_path / 't.png'}, with t-dark.png and .svg beside it"
     assert verdict.startswith("certified: ≥ 90 % of the teacher's return with 95 % confidence, n = 4, 4.0 × fewer looks")
     assert written == f"written into {student}: n = 4 is what it does by default"
     assert (tmp_path / "t.png").stat().st_size > 10_000
@@ -89,6 +92,44 @@ def test_an_exported_file_takes_the_rule_too(phr: Phr, tmp_path: Path, teacher: 
     np.testing.assert_array_equal(
         planner.plan(obs[None]).outputs, load_runtime(corridor_file(tmp_path)).plan(obs[None]).outputs
     )
+
+
+def test_a_student_of_recorded_episodes_names_no_teacher(phr: Phr, tmp_path: Path, teacher: Path) -> None:
+    few: dict[str, Any] = {"horizon": 2, "n_updates": 2, "curve_episodes": 0}
+    api.distill(teacher, env_id=CORRIDOR, n_episodes=8, save_experience=tmp_path / "e.npz", **few)
+    api.distill(None, env_id=CORRIDOR, experience=tmp_path / "e.npz", out=tmp_path / "student", **few)
+    outcome = phr("tune", tmp_path / "student", *FEW)
+    assert outcome.code == 2
+    assert outcome.err == f"phr: {tmp_path / 'student'} learnt from recorded episodes; add --teacher TEACHER\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is a folder in which nobody can make a file")
+@pytest.mark.parametrize("words", [("--json", "/proc/t.json"), ("--figure", "/proc/x/t.png"), ()])
+def test_what_cannot_be_written_is_refused_before_anything_is_played(
+    phr: Phr, monkeypatch: pytest.MonkeyPatch, student: Path, teacher: Path, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(phr_api, "tune_planner", None)
+    if not words:
+        found = resolve(student)
+        elsewhere = replace(found, model=replace(load_model(student), directory=Path("/proc")))
+        monkeypatch.setattr(phr_api, "resolve", lambda *_arguments, **_words: elsewhere)
+    outcome = phr("tune", student, "--teacher", teacher, *FEW, *words)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "cannot be written: no file can be made in /proc" in outcome.err
+
+
+def test_a_comparison_that_fails_is_reported_in_the_last_line(
+    phr: Phr, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, teacher: Path
+) -> None:
+    def refused(*_arguments: Any, **_words: Any) -> Any:
+        raise SettingError("the lab is closed")
+
+    monkeypatch.setattr(phr_api, "measure_curve", refused)
+    words = ("--env-id", CORRIDOR, "--horizon", 2, "--n-episodes", 8, "--n-updates", 2, "--out", tmp_path / "student")
+    outcome = phr("distill", teacher, *words)
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[-1] == "warning: student and teacher could not be compared: the lab is closed"
+    assert "not_compared" not in load_model(tmp_path / "student", CORRIDOR).manifest.notes
 
 
 def test_nothing_is_written_if_asked(phr: Phr, student: Path, teacher: Path) -> None:
@@ -231,6 +272,7 @@ def test_the_teacher_that_the_model_names_is_found(phr: Phr, tmp_path: Path, tea
         (("tune", "{student}", "--teacher", "{student}", "--return-range", "2:1"), "low < high, got (2.0, 1.0)"),
         (("tune", "{student}", "--teacher", "{student}", "--confidence", 0.5), "confidence must be a number above 0.5"),
         (("tune", "{student}", "--teacher", "{student}", "--json", "{folder}"), "is a folder; name a file in it"),
+        (("tune", "{student}", "--teacher", "{student}", "--figure", "t.svg"), "--figure must be a file .png; got 't.svg'"),
         (("tune", "CartPole-v1", "--teacher", "{student}"), "CartPole-v1 is not a run directory"),
     ],
 )

@@ -15,7 +15,7 @@ from phr.distil import presets
 from phr.distil.config import PHRConfig
 from phr.distil.runs import Distillation
 from phr.distil.search import ATTEMPTS, SECONDS, _Attempt, _effort, _ladder, _pays
-from phr.errors import IncompatibleModelError, OutputDirectoryError, SettingError
+from phr.errors import CorruptFileError, IncompatibleModelError, OutputDirectoryError, SettingError
 from phr.evaluation.tune import Prospect, RandomPlanner
 from phr.networks.trunks import TrunkConfig
 from phr.plan import NetworkPlan
@@ -212,6 +212,16 @@ class Aimless:
 def test_a_random_teacher_is_refused_before_anything_is_distilled(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleModelError, match="there is nothing to keep"):
         distilled(Aimless(), env_id="TestShown-v0", out=tmp_path / "student")
+    assert not (tmp_path / "student").exists()
+
+
+def test_bad_recorded_episodes_leave_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "bad.npz").write_bytes(b"PK")
+    with pytest.raises(CorruptFileError):
+        distilled(experience=tmp_path / "bad.npz", out=tmp_path / "student")
+    phr.distill(Shown(), horizon=2, env_id="TestShown-v0", save_experience=tmp_path / "e.npz", curve_episodes=0, **FEW)
+    with pytest.raises(IncompatibleModelError):
+        distilled(experience=tmp_path / "e.npz", out=tmp_path / "student")
     assert not (tmp_path / "student").exists()
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -25,16 +27,21 @@ from phr.evaluation.tune import (
     Tuning,
     _look_seconds,
     _Scale,
+    measure_curve,
     tune_planner,
 )
 from phr.plan import CategoricalPlan, Planner
 from phr.seeding import Streams
+from phr_studies.report.tuning import tuning_figure
 from tests.helpers import RIGHT as EAST
 from tests.helpers import TablePlanner
 from tests.trained import CORRIDOR
 
 gymnasium.register("TestFollow-v0", "benchmarks.promise:Follow")
 gymnasium.register("TestNoisyFollow-v0", "benchmarks.promise:Follow", kwargs={"noise": 0.05})
+gymnasium.register("TestBreaker-v0", "tests.evaluation.test_tune:Breaker")
+gymnasium.register("TestStrict-v0", "tests.evaluation.test_tune:Strict")
+gymnasium.register("TestRare-v0", "tests.evaluation.test_tune:Rare")
 TOY = Toy("bounded", "TestFollow-v0", 0.9, 1.0, 0.0)
 RIGHT = ERRORS[:1]
 
@@ -60,6 +67,8 @@ def test_the_chosen_rule_keeps_what_was_asked_for_and_looks_seldom(vector: Vecto
     assert found.choice.looks_per_step == pytest.approx(np.ceil(LENGTH / n) / LENGTH)
     assert found.choice.certified_share >= 0.9
     assert found.verdict.startswith("certified: ≥ 90 % of the teacher's return with 95 % confidence")
+    assert found.verdict.endswith(f", {found.choice.episodes} fresh episodes")
+    assert replace(found, fresh_episodes=999_999).verdict == found.verdict, "they are those of the certified rule"
     assert (found.zero, found.teacher_return) == (0.0, 1.0)
 
 
@@ -73,6 +82,7 @@ def test_every_row_states_what_its_episodes_show(vector: VectorSplit) -> None:
         spread = 4 * np.sqrt(0.25 / (LENGTH * each.episodes))
         assert each.share == pytest.approx(TOY.share(n), abs=spread)
         assert each.share == pytest.approx(each.return_mean)  # the teacher's return is 1, zero is 0
+        assert each.share is not None
         assert each.certified_share <= each.share
     limits = [each for each in found.candidates if isinstance(each.commitment, dict)]
     assert {each.looks_per_step for each in limits} == {2 / LENGTH}, "plans that are sure of everything run to their end"
@@ -88,6 +98,22 @@ def test_a_student_as_good_as_its_teacher_executes_whole_plans(vector: VectorSpl
     assert found.choice is not None
     assert found.choice.commitment == HORIZON
     assert found.choice.share == 1.0
+
+
+@pytest.mark.parametrize(("retain", "played"), [(0.995, 200), (0.5, 25), (1.0, 25)])
+def test_a_higher_share_plays_a_longer_calibration(retain: float, played: int) -> None:
+    assert TuneSettings(retain=retain, calibration=25).n_calibration == played
+    assert TuneSettings(retain=retain, calibration=25, max_episodes=30).n_calibration == min(played, 30)
+
+
+@pytest.mark.parametrize("retain", [0.995, 0.9975])
+def test_whole_plans_without_a_loss_are_tested_whatever_the_share(vector: VectorSplit, retain: float) -> None:
+    words: dict[str, Any] = {"retain": retain, "calibration": 25, "max_episodes": 2000}
+    student = Planned((0.0,) * HORIZON, 0)
+    assert judged(student, vector, **words).keeps_whole_plans
+    found = tune(student, Planned(RIGHT, 0), vector, **words)
+    assert found.choice is not None
+    assert found.choice.looks_per_step == pytest.approx(2 / LENGTH)
 
 
 def test_a_student_that_is_right_only_at_once_looks_at_every_step(vector: VectorSplit) -> None:
@@ -135,6 +161,7 @@ def test_zero_can_be_stated() -> None:
     with make_vector("TestNoisyFollow-v0", 32) as vector:
         found = tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector, retain=0.85, return_range=None, zero=-1.0)
     assert (found.zero, found.zero_is) == (-1.0, "as asked")
+    assert "of the teacher's return above zero = -1 with 95 % confidence" in found.verdict
 
 
 def test_a_teacher_that_acts_at_random_is_refused(vector: VectorSplit) -> None:
@@ -417,7 +444,7 @@ def test_the_frequency_averaged_score_and_the_budgets_by_hand(vector: VectorSpli
     ]  # fmt: skip
     for budget in found.budgets:
         within = [each for each in found.baselines if each.looks_per_episode <= budget.looks]
-        assert budget.repeat_share == max(each.share for each in within)
+        assert budget.repeat_share == max(each.share for each in within if each.share is not None)
     assert found.budgets[-1].repeat == "action repeat 1"
 
 
@@ -443,6 +470,93 @@ def test_a_small_network_of_other_actions_is_refused(vector: VectorSplit) -> Non
             Planned(ERRORS, 0), Planned(RIGHT, 0), vector, TuneSettings(), model="m", teacher_name="t",
             baseline=("runs/small", other),
         )  # fmt: skip
+
+
+class Breaker(Follow):
+    """Raises where an action is repeated nine times."""
+
+    def step(self, action: np.int64) -> Any:
+        self._row = [*getattr(self, "_row", []), int(action)][-9:]
+        if len(self._row) == 9 and len(set(self._row)) == 1:
+            self._row = []
+            raise RuntimeError("breaker tripped")
+        return super().step(action)
+
+
+class Late(Planned):
+    """Raises after five looks."""
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        self.n_looks = getattr(self, "n_looks", 0) + 1
+        if self.n_looks > 5:
+            raise RuntimeError("licence expired")
+        return super().plan(obs)
+
+
+def test_baselines_that_cannot_be_played_leave_the_certificate() -> None:
+    with make_vector("TestBreaker-v0", 8) as vector:
+        found = judged(Planned((0.0,) * HORIZON, 0), vector).certify(vector, repeat=True, baseline=("late", Late(RIGHT, 0)))
+    assert found.choice is not None
+    assert found.choice.commitment == HORIZON
+    assert (found.baselines, found.repeat_fas) == ((), None)
+    repeat, named = found.warnings
+    assert repeat.startswith("action repeat could not be played: ")
+    assert "breaker tripped" in repeat
+    assert named.startswith("the baseline late could not be played: ")
+    assert str(found).splitlines()[-1] == f"warning: {named}"
+
+
+class Rare(Follow):
+    """Pays, or not."""
+
+    pays = True
+
+    def step(self, action: np.int64) -> Any:
+        obs, reward, *rest = super().step(action)
+        return obs, reward * Rare.pays, *rest
+
+
+def test_a_share_of_nothing_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with make_vector("TestRare-v0", 8) as vector:
+        prospect = judged(Planned((0.0,) * HORIZON, 0), vector, max_episodes=25)
+        monkeypatch.setattr(Rare, "pays", False)
+        found = prospect.certify(vector, repeat=True)
+    (tested,) = (each for each in found.candidates if each.is_tested)
+    assert tested.share is None
+    assert found.choice is None
+    assert "unknown" in next(line for line in str(found).splitlines() if line.endswith("tested"))
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["fresh_episodes"] == 25
+    assert tuning_figure(found, tmp_path / "rare.png").stat().st_size > 10_000
+
+
+class Strict(Follow):
+    """Raises at a wrong action."""
+
+    def step(self, action: np.int64) -> Any:
+        if int(action) != self._shown[self._at]:
+            raise ValueError("illegal action")
+        return super().step(action)
+
+
+def test_refused_actions_of_the_random_policy_end_its_episodes() -> None:
+    steps: list[str] = []
+    with make_vector("TestStrict-v0", 8) as vector:
+        settings = TuneSettings(retain=0.9, calibration=25, max_episodes=100)
+        found = tune_planner(
+            Planned((0.0,) * HORIZON, 0), Planned(RIGHT, 0), vector, settings, model="m", teacher_name="t", repeat=False,
+            on_progress=lambda progress: steps.append(progress.stage),
+        )  # fmt: skip
+        curve = measure_curve(Planned(RIGHT, 0), Planned(RIGHT, 0), vector, episodes=10)
+    assert found.choice is not None
+    (line,) = found.warnings
+    assert line.startswith("25 episodes of the random policy were abandoned, because the environment refused an action (")
+    assert steps[:2] == ["calibrating, 25 episodes of the teacher", "calibrating, 25 episodes of a random policy"]
+    assert curve.shares == {1: 1.0}
+
+
+def test_a_teacher_without_a_name_is_called_the_teacher(vector: VectorSplit) -> None:
+    with pytest.raises(IncompatibleModelError, match="^the teacher collects "):
+        TeacherReturns(RandomPlanner(Discrete(N_ACTIONS), np.random.default_rng(0)), "teacher", vector, TuneSettings())
 
 
 def test_repeating_needs_no_logits() -> None:
@@ -476,3 +590,5 @@ def test_returns_outside_a_stated_range_are_found() -> None:
     returns = np.array([-1.0, 0.0, 2.0])
     assert _Scale(0.0, (0.0, 1.0), is_bounded=True).outside(returns).tolist() == [-1.0, 2.0]
     assert not len(_Scale(0.0, (0.0, 1.0), is_bounded=False).outside(returns))
+    rounded = np.array([10 * float(np.float32(0.1)), 1.000001])
+    assert _Scale(0.0, (0.0, 1.0), is_bounded=True).outside(rounded).tolist() == [1.000001]

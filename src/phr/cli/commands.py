@@ -226,6 +226,8 @@ class Distill:
             say(str(curve))
             if curve.warning:
                 say(f"warning: {curve.warning}")
+        if (why := model.manifest.notes.get("not_compared")) is not None:
+            say(f"warning: student and teacher could not be compared: {why}")
         if (tuned := model.manifest.notes.get("tuned")) is not None:
             for line in tuned.get("warnings", ()):
                 say(f"warning: {line}")

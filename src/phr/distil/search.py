@@ -111,7 +111,7 @@ def search(
         if run.is_complete:
             return load_model(run.path, job.env_id)
     with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
-        returns = TeacherReturns(teacher, name, vector, settings)
+        returns = TeacherReturns(teacher, name, vector, settings, on_progress=on_progress)
     if run is not None:
         run.begin()
     attempts: list[_Attempt] = []

@@ -54,7 +54,7 @@ class Baseline:
     looks_per_step: float
     looks_per_episode: float
     return_mean: float
-    share: float
+    share: float | None
     episodes: int
     time_saved: float | None
 
@@ -65,12 +65,13 @@ class Budget:
 
     Attributes:
         rule: The candidate that kept the most, and the `share` that it kept.
-        repeat: The action repeat that kept the most, and the `repeat_share` that it kept; None if none looks so seldom.
+        repeat: The action repeat that kept the most, and the `repeat_share` that it kept; None if none looks so seldom
+            (a share is also None where it is unknown).
     """
 
     looks: int
     rule: str
-    share: float
+    share: float | None
     return_mean: float
     repeat: str | None
     repeat_share: float | None

@@ -25,7 +25,7 @@ from phr.acting.agent import HorizonAgent
 from phr.acting.commitment import AnyCommitment, ConfidentCommitment, FixedCommitment, resolve_commitment
 from phr.actions import ActionSpace, action_space_of
 from phr.envs.vector import Start, VectorSplit
-from phr.errors import IncompatibleModelError, SettingError
+from phr.errors import IncompatibleModelError, SettingError, error_text
 from phr.evaluation.baselines import FREQUENCIES, Baseline, Budget, frequency_averaged_score, play_repeats
 from phr.evaluation.certify import Numbers, certain_after
 from phr.evaluation.episodes import play_episodes
@@ -60,7 +60,7 @@ class TuneSettings:
             collects more than its teacher.
         confidence: Probability that the promise holds, above 0.5 and below 1.
         max_episodes: The most fresh episodes of each rule.
-        calibration: Episodes that choose the rules to test, at least 25.
+        calibration: The fewest episodes that choose the rules to test, at least 25; `n_calibration` are played.
         zero: The return that counts as 0. None: 0 if no return is ever negative, else a random policy's mean return.
         return_range: The least and the greatest possible return of an episode; None if unknown.
         seed: Of all starts, and of the random policy.
@@ -90,6 +90,13 @@ class TuneSettings:
                 raise SettingError(f"return_range must {must}, got {shown(ends)}")
         Streams(self.seed)
 
+    @property
+    def n_calibration(self) -> int:
+        """Episodes of the calibration: so many that half a total failure leaves more than `retain`, up to `max_episodes`."""
+        if self.retain == 1:
+            return self.calibration
+        return max(self.calibration, min(math.ceil(1 / (1 - self.retain)), self.max_episodes))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -98,7 +105,7 @@ class Candidate:
     Attributes:
         looks_per_step: Evaluations over steps.
         looks_per_episode: Mean number of evaluations in an episode.
-        share: (mean return − zero) / (the teacher's on the same starts − zero).
+        share: (mean return − zero) / (the teacher's on the same starts − zero); None where the teacher's is not above zero.
         certified_share: The greatest share that these episodes certify, with the confidence asked for, for this rule alone.
         time_saved: The teacher's policy time per step over the rule's; None where not measured.
         is_tested: Whether fresh episodes tested it.
@@ -109,7 +116,7 @@ class Candidate:
     looks_per_step: float
     looks_per_episode: float
     return_mean: float
-    share: float
+    share: float | None
     certified_share: float
     episodes: int
     time_saved: float | None
@@ -178,7 +185,7 @@ class Tuning:
     @property
     def best_repeat(self) -> Baseline | None:
         """The action repeat with the fewest looks that kept the share asked for, as observed; None if none was played."""
-        kept = [each for each in self.baselines if each.is_repeat and each.share >= self.retain]
+        kept = [each for each in self.baselines if each.is_repeat and _kept(each.share) >= self.retain]
         return min(kept, key=lambda each: each.looks_per_step, default=None)
 
     @property
@@ -203,7 +210,9 @@ class Tuning:
     @property
     def verdict(self) -> str:
         """The result in one line."""
-        asked = f"≥ {_percent(self.retain, 10)} of the teacher's return with {_percent(self.confidence, 10)} confidence"
+        above = f" above zero = {self.zero:.6g}" if self.zero_is == "as asked" else ""
+        kept = f"≥ {_percent(self.retain, 10)} of the teacher's return{above}"
+        asked = f"{kept} with {_percent(self.confidence, 10)} confidence"
         if self.choice is not None:
             saved, only = self.choice.time_saved, ""
             policy_time = "" if saved is None else f", {saved:.1f} × less policy time"
@@ -211,20 +220,19 @@ class Tuning:
                 policy_time = f", slower than the teacher: {1 / saved:.1f} × its policy time"
             if self.choice.commitment == 1 and self.horizon > 1:
                 bolder = [each for each in self.candidates if each.looks_per_step < 1]
-                is_known = all(each.share < self.retain for each in bolder)
+                is_known = all(each.share is not None and each.share < self.retain for each in bolder)
                 all_in = f"n = 1 is all that could be certified in {self.fresh_episodes:,} episodes: "
                 only = "only n = 1 qualifies: " if is_known else all_in
             fewer = f"{1 / self.choice.looks_per_step:.1f} × fewer looks"
-            return (
-                f"certified: {only}{asked}, {self.choice.name}, {fewer}{policy_time}, {self.fresh_episodes:,} fresh episodes"
-            )
+            fresh = f"{self.choice.episodes:,} fresh episodes"
+            return f"certified: {only}{asked}, {self.choice.name}, {fewer}{policy_time}, {fresh}"
         tested = next(each for each in self.candidates if each.is_tested)
         certain = _percent(tested.certified_share, 10)
         so_far = f"certified so far is {tested.name} ≥ {certain}, {tested.episodes:,} fresh episodes"
         if self.retain == 1:
             why = "episodes prove this only of a student that collects more than its teacher"
             return f"not certified: {asked}: {why}; {so_far}; --retain 0.99 asks for a little less"
-        if all(each.share < self.retain for each in self.candidates):
+        if all(each.share is not None and each.share < self.retain for each in self.candidates):
             return f"not certified: {asked}: no rule kept so much, so the teacher has to look at every step; {so_far}"
         return f"not certified: {asked}; {so_far}; --retain asks for less, --max-episodes allows more episodes"
 
@@ -269,7 +277,7 @@ class Tuning:
         lines.append(f"  frequency-averaged score (n = {over}): {self.fas:.3f}{repeated}")
         lines += ["", "  looks an episode  best rule              share  best action repeat     share"]
         for budget in self.budgets:
-            repeat = "" if budget.repeat_share is None else f"{budget.repeat:<18} {_percent(budget.repeat_share):>9}"
+            repeat = "" if budget.repeat is None else f"{budget.repeat:<18} {_percent(budget.repeat_share):>9}"
             lines.append(f"  at most {budget.looks:>8,}  {budget.rule:<18} {_percent(budget.share):>9}  {repeat}".rstrip())
         return lines
 
@@ -304,11 +312,16 @@ _Rated = TypeVar("_Rated", Candidate, Baseline)
 def _best_within(looks: int, rules: Sequence[_Rated]) -> _Rated | None:
     """The rule that kept the most of those with so many looks an episode, or fewer; of equals the one that looks least."""
     within = [each for each in rules if each.looks_per_episode <= looks]
-    return max(within, key=lambda each: (each.share, -each.looks_per_episode), default=None)
+    return max(within, key=lambda each: (_kept(each.share), -each.looks_per_episode), default=None)
 
 
-def _percent(share: float, digits: int = 4) -> str:
-    return f"{100 * share:.{digits}g} %"
+def _percent(share: float | None, digits: int = 4) -> str:
+    return "unknown" if share is None else f"{100 * share:.{digits}g} %"
+
+
+def _kept(share: float | None) -> float:
+    """A share to compare with; an unknown one is below all others."""
+    return -math.inf if share is None else share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -359,10 +372,11 @@ def measure_curve(
     games = _Games("curve", seed)
     theirs = games.play(vector, "teacher", teacher, 1, episodes)[:, 0]
     random = RandomPlanner(vector.action_space, Streams(seed).rng("tune-random"))
-    blind = games.play(vector, "random", random, 1, episodes)[:, 0]
+    blind = games.play(vector, "random", random, 1, episodes, abandon_refused=True)[:, 0]
     zero, zero_is = _zero(TuneSettings(seed=seed), theirs, blind, "itself")
     lengths = sorted({2**k for k in range(student.horizon.bit_length()) if 2**k < student.horizon} | {student.horizon})
-    shares = {n: _share(games.play(vector, str(n), student, n, episodes)[:, 0], theirs, zero) for n in lengths}
+    played = {n: games.play(vector, str(n), student, n, episodes)[:, 0] for n in lengths}
+    shares = {n: float((mine.mean() - zero) / (theirs.mean() - zero)) for n, mine in played.items()}
     return RetentionCurve(episodes=episodes, zero=zero, zero_is=zero_is, teacher_return=float(theirs.mean()), shares=shares)
 
 
@@ -388,13 +402,20 @@ class _Games:
         self._played: dict[str, NDArray[np.float64]] = {}
 
     def play(
-        self, vector: VectorSplit, name: str, planner: Planner, commitment: AnyCommitment, n: int
+        self,
+        vector: VectorSplit,
+        name: str,
+        planner: Planner,
+        commitment: AnyCommitment,
+        n: int,
+        *,
+        abandon_refused: bool = False,
     ) -> NDArray[np.float64]:
         """Return, length and evaluations of the first `n` episodes of a policy, shape `(n, 3)`."""
         before = self._played.get(name, np.zeros((0, 3)))
         starts = [Start(self._streams.integer(self._stream, index)) for index in range(len(before), n)]
         if starts:
-            new = play_episodes(planner, vector, starts, commitment=commitment)
+            new = play_episodes(planner, vector, starts, commitment=commitment, abandon_refused=abandon_refused)
             before = np.concatenate([before, np.stack([new.returns, new.lengths, new.evaluations], axis=1)])
             self._played[name] = before
         return before[:n]
@@ -424,6 +445,14 @@ class _Rule:
         return float(self.calibrated[:, 2].sum() / self.calibrated[:, 1].sum())
 
 
+def _abandoned(vector: VectorSplit) -> list[str]:
+    """Take what the environment refused of the random policy out of the remarks, which are of the student."""
+    why = vector.remarks.abandoned[:]
+    vector.remarks.abandoned.clear()
+    refused = f"because the environment refused an action (the first: {why[0]}); --zero states another zero" if why else ""
+    return [f"{len(why):,} episodes of the random policy were abandoned, {refused}"] if why else []
+
+
 class TeacherReturns:
     """What the teacher and a random policy collect from the calibration's starts: the measure of every student.
 
@@ -431,13 +460,24 @@ class TeacherReturns:
     it does not fit, or collects no more than the random policy.
     """
 
-    def __init__(self, teacher: Planner, teacher_name: str, vector: VectorSplit, settings: TuneSettings) -> None:
+    def __init__(
+        self,
+        teacher: Planner,
+        teacher_name: str,
+        vector: VectorSplit,
+        settings: TuneSettings,
+        *,
+        on_progress: OnProgress = silent,
+    ) -> None:
         _check_actions(teacher, teacher_name, vector)
         self.teacher, self.teacher_name, self.settings = teacher, teacher_name, settings
-        self._games, n = _Games("tune-calibration", settings.seed), settings.calibration
+        self._games, n = _Games("tune-calibration", settings.seed), settings.n_calibration
         random = RandomPlanner(vector.action_space, Streams(settings.seed).rng("tune-random"))
+        on_progress(Progress(f"calibrating, {n} episodes of the teacher", 0, 2, "policies"))
         self.theirs = self._games.play(vector, "teacher", teacher, 1, n)[:, 0]
-        self.blind = self._games.play(vector, "random", random, 1, n)[:, 0]
+        on_progress(Progress(f"calibrating, {n} episodes of a random policy", 1, 2, "policies"))
+        self.blind = self._games.play(vector, "random", random, 1, n, abandon_refused=True)[:, 0]
+        self.warnings = _abandoned(vector)
         self.zero, self.zero_is = _zero(settings, self.theirs, self.blind, teacher_name)
 
     def judge(
@@ -448,7 +488,7 @@ class TeacherReturns:
         IncompatibleModelError if it does not fit; SettingError if a return is outside `settings.return_range`.
         """
         _check_actions(student, model, vector)
-        settings, n = self.settings, self.settings.calibration
+        settings, n = self.settings, self.settings.n_calibration
         rules = [_Rule(commitment, np.zeros((0, 3))) for commitment in _rules(student, vector, settings.seed)]
         for count in (_FIRST, n):
             for index, rule in enumerate(rules):
@@ -470,28 +510,38 @@ class TeacherReturns:
         baseline: tuple[str, Planner] | None,
         scale: _Scale,
         is_timed: bool,
-    ) -> tuple[tuple[Baseline, ...], dict[int, Numbers]]:
-        """What the teacher's action repeated n times, and the named policy, kept; also the former's episodes for each n."""
-        settings, n = self.settings, self.settings.calibration
-        played = play_repeats(
-            self.teacher,
-            lengths,
-            partial(self._games.play, vector),
-            (_FIRST, n),
-            lambda mine: _has_hope(mine, self.theirs, self.zero, settings),
-        )
+    ) -> tuple[tuple[Baseline, ...], dict[int, Numbers], list[str]]:
+        """What the teacher's action repeated n times, and the named policy, kept; the episodes of each n; warnings.
+
+        A baseline that cannot be played is left out, whatever it raises: the certificate has been decided.
+        """
+        settings, n = self.settings, self.settings.n_calibration
+        played: dict[int, Numbers] = {}
+        warnings: list[str] = []
+        try:
+            played = play_repeats(
+                self.teacher,
+                lengths,
+                partial(self._games.play, vector),
+                (_FIRST, n),
+                lambda mine: _has_hope(mine, self.theirs, self.zero, settings),
+            )
+        except Exception as error:
+            warnings.append(f"action repeat could not be played: {error_text(error)}")
         rows = [
             _baseline(f"action repeat {k}", k, each, self.theirs, scale, None, is_repeat=True) for k, each in played.items()
         ]
         if baseline is not None:
             name, planner = baseline
-            _check_actions(planner, name, vector)
-            agents = {"baseline": HorizonAgent(planner, 1), "teacher": HorizonAgent(self.teacher, 1)}
-            taken = _look_seconds(agents, vector, settings.seed)
-            saved = taken["teacher"] / taken["baseline"] if is_timed else None
-            alone = self._games.play(vector, f"baseline: {name}", planner, 1, n)
-            rows.append(_baseline(name, 1, alone, self.theirs, scale, saved, is_repeat=False))
-        return tuple(rows), played
+            try:
+                agents = {"baseline": HorizonAgent(planner, 1), "teacher": HorizonAgent(self.teacher, 1)}
+                taken = _look_seconds(agents, vector, settings.seed)
+                saved = taken["teacher"] / taken["baseline"] if is_timed else None
+                alone = self._games.play(vector, f"baseline: {name}", planner, 1, n)
+                rows.append(_baseline(name, 1, alone, self.theirs, scale, saved, is_repeat=False))
+            except Exception as error:
+                warnings.append(f"the baseline {name} could not be played: {error_text(error)}")
+        return tuple(rows), played, warnings
 
     def score(self, by_n: Mapping[int, Numbers]) -> float:
         """The frequency-averaged score of what each n gave, over those of `FREQUENCIES` among them."""
@@ -548,11 +598,11 @@ class Prospect:
         return [rule for rule in self.rules if self._needed(rule, settings) <= settings.max_episodes]
 
     def _needed(self, rule: _Rule, settings: TuneSettings) -> float:
-        """Roughly the episodes that a certificate takes, if half a total failure had been seen too."""
-        theirs = self.calibration.theirs[: len(rule.calibrated)]
-        differences = self.scale.differences(rule.calibrated[:, 0], theirs, settings.retain)
-        worst, n = self.scale.worst(settings.retain), len(differences)
-        mean = (differences.sum() - worst / 2) / (n + 0.5)
+        """Roughly the episodes that a certificate takes; half a total failure is added to what a rule with losses lost."""
+        mine, theirs = rule.calibrated[:, 0], self.calibration.theirs[: len(rule.calibrated)]
+        differences = self.scale.differences(mine, theirs, settings.retain)
+        worst, unseen = self.scale.worst(settings.retain), 0.5 * bool((mine < theirs).any())
+        mean = (differences.sum() - unseen * worst) / (len(mine) + unseen)
         bits = -math.log(1 - settings.confidence)
         return math.inf if mean <= 0 else bits * (worst / mean + 2 * float(differences.var()) / mean**2)
 
@@ -563,7 +613,7 @@ class Prospect:
         """
         promising, theirs = self.promising(), self.calibration.theirs
         if not promising:
-            shares = (self.scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)]) for rule in self.rules)
+            shares = (_kept(self.scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)])) for rule in self.rules)
             promising = [max(zip(shares, self.rules, strict=True), key=lambda pair: pair[0])[1]]
         chosen: list[_Rule] = []
         for rule in sorted(promising, key=self._cost):
@@ -589,6 +639,8 @@ class Prospect:
 
         SettingError if a return is outside `settings.return_range`.
         """
+        if baseline is not None:
+            _check_actions(baseline[1], baseline[0], vector)
         of, settings, scale = self.calibration, self.calibration.settings, self.scale
         fresh, n_fresh, delta = _Games("tune-fresh", settings.seed), 0, 1 - settings.confidence
         warnings: list[str] = []
@@ -621,7 +673,7 @@ class Prospect:
             warnings.append("student and teacher run on different backends, so no policy time is compared")
         # Baselines, last: whatever they draw or return, the certificate has been decided.
         lengths = _lengths(self.student.horizon) if repeat else []
-        baselines, by_n = of.baselines(vector, lengths, baseline, scale, baseline_is_timed)
+        baselines, by_n, not_played = of.baselines(vector, lengths, baseline, scale, baseline_is_timed)
         outside = [each for each in by_n.values() if scale.outside(each[:, 0]).size]
         if outside:
             warnings.append(f"action repeat returned {scale.outside(outside[0][:, 0])[0]:.6g}, outside return_range")
@@ -647,14 +699,14 @@ class Prospect:
             teacher_return=float(theirs_fresh.mean()),
             look_seconds=seconds,
             fresh_episodes=n_fresh,
-            calibration_episodes=settings.calibration,
+            calibration_episodes=settings.n_calibration,
             candidates=candidates,
             chosen=min(costs, key=costs.__getitem__, default=None),
             fas=of.score(fixed),
             fas_lengths=tuple(n for n in FREQUENCIES if n in fixed),
             repeat_fas=of.score(by_n) if by_n else None,
             baselines=baselines,
-            warnings=(*warnings, *vector.remarks.lines()),
+            warnings=(*of.warnings, *warnings, *vector.remarks.lines(), *not_played),
         )
 
 
@@ -681,7 +733,7 @@ def tune_planner(
     print. IncompatibleModelError if one of them does not fit, or the teacher collects no more than a random policy;
     SettingError if an episode's return is outside `settings.return_range`.
     """
-    returns = TeacherReturns(teacher, teacher_name, vector, settings)
+    returns = TeacherReturns(teacher, teacher_name, vector, settings, on_progress=on_progress)
     prospect = returns.judge(student, model, vector, is_timed=is_timed, on_progress=on_progress)
     return prospect.certify(
         vector, repeat=repeat, baseline=baseline, baseline_is_timed=baseline_is_timed, on_progress=on_progress
@@ -720,9 +772,10 @@ def _one_observation(vector: VectorSplit, seed: int) -> NDArray[Any]:
 def _zero(settings: TuneSettings, theirs: Numbers, blind: Numbers, teacher: str) -> tuple[float, str]:
     """The return that counts as 0, and why; IncompatibleModelError if the teacher is not above it."""
     error = math.sqrt((theirs.var(ddof=1) + blind.var(ddof=1)) / len(theirs))
+    who = "the teacher" if teacher == "teacher" else f"the teacher {teacher}"
     if theirs.mean() - blind.mean() <= 2 * error:
         raise IncompatibleModelError(
-            f"the teacher {teacher} collects {theirs.mean():.6g}, a random policy {blind.mean():.6g} "
+            f"{who} collects {theirs.mean():.6g}, a random policy {blind.mean():.6g} "
             f"(± {2 * error:.3g}): there is nothing to keep"
         )
     if settings.zero is not None:
@@ -732,13 +785,14 @@ def _zero(settings: TuneSettings, theirs: Numbers, blind: Numbers, teacher: str)
     else:
         zero, zero_is = float(blind.mean()), f"a random policy's mean in {len(blind):,} episodes, as returns can be negative"
     if theirs.mean() <= zero:
-        raise IncompatibleModelError(f"the teacher {teacher} collects {theirs.mean():.6g}, not more than zero={zero:.6g}")
+        raise IncompatibleModelError(f"{who} collects {theirs.mean():.6g}, not more than zero={zero:.6g}")
     return zero, zero_is
 
 
-def _share(mine: Numbers, theirs: Numbers, zero: float) -> float:
-    """Share of the teacher's return that is kept."""
-    return float((mine.mean() - zero) / (theirs.mean() - zero))
+def _share(mine: Numbers, theirs: Numbers, zero: float) -> float | None:
+    """Share of the teacher's return that is kept; None where the teacher's return is not above zero."""
+    most = theirs.mean() - zero
+    return float((mine.mean() - zero) / most) if most > 0 else None
 
 
 @dataclass(frozen=True)
@@ -759,8 +813,8 @@ class _Scale:
         low, high = self.ends
         return max(retain * high + (1 - retain) * self.zero - low, 1e-9 * (high - low))
 
-    def share(self, mine: Numbers, theirs: Numbers) -> float:
-        """Share of the teacher's return that is kept."""
+    def share(self, mine: Numbers, theirs: Numbers) -> float | None:
+        """Share of the teacher's return that is kept; None where the teacher's return is not above zero."""
         return _share(mine, theirs, self.zero)
 
     def certified_share(self, mine: Numbers, theirs: Numbers, delta: float) -> float:
@@ -775,9 +829,10 @@ class _Scale:
         return round(share, 3)
 
     def outside(self, returns: Numbers) -> Numbers:
-        """The returns outside a range that the user stated."""
+        """The returns outside a range that the user stated, by more than the rounding of float32 rewards."""
         low, high = self.ends
-        beyond: Numbers = returns[(returns < low) | (returns > high)]
+        slack = float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
+        beyond: Numbers = returns[(returns < low - slack) | (returns > high + slack)]
         return beyond if self.is_bounded else beyond[:0]
 
     def check(self, returns: Numbers, env_id: str) -> None:
