@@ -215,6 +215,15 @@ def test_the_safest_rule_is_tested_first_though_bolder_ones_fail(vector: VectorS
     assert "only" not in found.verdict
 
 
+def test_a_rule_that_lost_more_than_a_cheaper_one_is_not_tested(vector: VectorSplit) -> None:
+    prospect = judged(Planned((0.0,) * HORIZON, 0), vector, max_episodes=2000)
+    boldest, *others = sorted(prospect.rules, key=lambda rule: rule.looks)
+    for rule in others[:-1]:
+        rule.calibrated[:2, 0] = 0.0
+    assert all(rule in prospect.promising() for rule in (boldest, others[0], others[-1]))
+    assert prospect.to_test() == [others[-1], boldest]
+
+
 class Varied(Planned):
     """Right in whole plans where 0 or 1 is shown, else in the first half, and sure of just these actions."""
 

@@ -615,12 +615,15 @@ class Prospect:
         if not promising:
             shares = (_kept(self.scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)])) for rule in self.rules)
             promising = [max(zip(shares, self.rules, strict=True), key=lambda pair: pair[0])[1]]
-        chosen: list[_Rule] = []
+        chosen, worth, surest = list[_Rule](), list[_Rule](), math.inf
         for rule in sorted(promising, key=self._cost):
-            last = chosen[-1] if chosen else None
+            # A rule that costs more and seems less certain than a cheaper one is not worth a test, whose failure ends all.
+            if (needed := self._needed(rule, self.calibration.settings)) > surest:
+                continue
+            worth, surest, last = [*worth, rule], needed, chosen[-1] if chosen else None
             if last is None or (rule.looks > last.looks and self._cost(rule) >= _APART * self._cost(last)):
                 chosen.append(rule)
-        safest = max(promising, key=lambda rule: rule.looks)
+        safest = max(worth, key=lambda rule: rule.looks)
         chosen = [*(rule for rule in chosen[:_TESTED] if rule is not safest), safest]
         return sorted(chosen, key=lambda rule: rule.looks, reverse=True)
 
