@@ -177,7 +177,7 @@ def distill(
             if (save_experience, activation, normalize) != (None, None, None):
                 raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
             logged = load_logged(experience, env_id)
-            trunk, settings = fresh_trunk(logged), {"seed": seed, **settings, "refine": settings.get("refine") or 0}
+            trunk, settings = fresh_trunk(logged, horizon), {"seed": seed, **settings, "refine": settings.get("refine") or 0}
             config, name = student_config(logged, horizon, trunk, **settings), logged.name
             job = Distillation(None, logged.env_id, config, start=trunk, teacher_name=name, read_episodes=lambda: logged)
         else:
@@ -514,7 +514,7 @@ def _from_teacher(actor: Actor, horizon: int, settings: dict[str, Any]) -> Disti
     """The distillation of a teacher, which records new episodes; settings that ask for more than it has are refused."""
     model = actor.model
     with make_env(actor.env_id) as env:  # closed before others are opened: some simulators allow one at a time
-        start = model.network if model else fresh_trunk(env)
+        start = model.network if model else fresh_trunk(env, horizon)
         trunk = start if isinstance(start, TrunkConfig) else start.config.trunk
         is_fresh = start is trunk or settings.get("width") is not None
         config = student_config(env, horizon, trunk if is_fresh else None, **settings)

@@ -100,7 +100,7 @@ def test_a_student_as_good_as_its_teacher_executes_whole_plans(vector: VectorSpl
     assert found.choice.share == 1.0
 
 
-@pytest.mark.parametrize(("retain", "played"), [(0.995, 200), (0.5, 25), (1.0, 25)])
+@pytest.mark.parametrize(("retain", "played"), [(0.995, 600), (0.99, 300), (0.5, 25), (1.0, 25)])
 def test_a_higher_share_plays_a_longer_calibration(retain: float, played: int) -> None:
     assert TuneSettings(retain=retain, calibration=25).n_calibration == played
     assert TuneSettings(retain=retain, calibration=25, max_episodes=30).n_calibration == min(played, 30)

@@ -251,10 +251,10 @@ def default_trunk_of(world: World) -> TrunkConfig:
     return trunk or default_trunk(world.observation_space)
 
 
-def fresh_trunk(world: World) -> TrunkConfig:
-    """Return the layers of a student that does not start from a teacher's network."""
-    trunk = default_trunk_of(world)
+def fresh_trunk(world: World, horizon: int) -> TrunkConfig:
+    """Return the layers of a student that does not start from a teacher's network; HorizonError for a horizon below 1."""
+    trunk, horizon = default_trunk_of(world), PHRConfig(horizon=horizon).horizon
     image = image_shape(world.observation_space)
     if trunk.kind == "grid" and image is not None and max(image[1:]) >= _LARGE_GRID:
         trunk = replace(trunk, halvings=2)  # every update takes a third of the time
-    return replace(trunk, width=256) if trunk.kind == "mlp" else trunk  # a plan is a finer function than the next action
+    return (replace(trunk, width=256) if trunk.kind == "mlp" else trunk).for_plans(horizon)

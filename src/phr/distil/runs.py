@@ -315,17 +315,12 @@ def _check_teacherless(config: PHRConfig, logged: Logged) -> None:
 
 
 def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Experience, config: PHRConfig) -> PlanNetwork:
-    """Return the network to start from: the teacher's, or a fresh one where it has none or the settings state a width.
-
-    A fresh one has residual layers: a plan applies policy and environment again and again, and depth adds less to a look's
-    time than width (LOG.md).
-    """
+    """Return the network to start from: the teacher's, or a fresh one where it has none or the settings state a width."""
     if isinstance(start, PlanNetwork):
         if config.width is None:
             return start
-        start = start.config.trunk
+        start = start.config.trunk.for_plans(config.horizon)
     trunk = start if config.width is None else start.scaled_to(config.width)
-    trunk = replace(trunk, residual=max(min(2, config.horizon - 1), config.horizon // 4))
     actions = experience.action_space
     if isinstance(actions, Continuous):
         actions = actions.measured_on(experience.joined("actions"))

@@ -126,6 +126,10 @@ class TrunkConfig:
         if self.halvings > len(self.channels):
             raise SettingError(f"halvings must be <= the number of convolutions, {len(self.channels)}, got {self.halvings}")
 
+    def for_plans(self, horizon: int) -> TrunkConfig:
+        """Return these layers and up to four residual ones: a long plan is a finer function than the next action."""
+        return replace(self, residual=max(min(2, horizon - 1), min(4, horizon // 4)))
+
     def scaled_to(self, width: int) -> TrunkConfig:
         """Return layers of another width, channels in proportion (MobileNet's width multiplier, arXiv:1704.04861, 3.3)."""
         channels = tuple(max(1, round(n * width / self.width)) for n in self.channels)
