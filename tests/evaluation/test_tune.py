@@ -558,7 +558,7 @@ def test_refused_actions_of_the_random_policy_end_its_episodes() -> None:
         curve = measure_curve(Planned(RIGHT, 0), Planned(RIGHT, 0), vector, episodes=10)
     assert found.choice is not None
     (line,) = found.warnings
-    assert line.startswith("25 episodes of the random policy were abandoned, because the environment refused an action (")
+    assert line.startswith("30 episodes of the random policy were abandoned, because the environment refused an action (")
     assert steps[:2] == ["calibrating, 25 episodes of the teacher", "calibrating, 25 episodes of a random policy"]
     assert curve.shares == {1: 1.0}
 
