@@ -88,9 +88,24 @@ def test_every_row_states_what_its_episodes_show(vector: VectorSplit) -> None:
     assert {each.looks_per_step for each in limits} == {2 / LENGTH}, "plans that are sure of everything run to their end"
 
 
-def test_it_is_repeatable(vector: VectorSplit) -> None:
+def timed_as(monkeypatch: pytest.MonkeyPatch, limit: float) -> None:
+    times = {"fixed n": 2e-5, "confidence limit": limit, "teacher": 2e-5}
+    monkeypatch.setattr("phr.evaluation.tune._look_seconds", lambda agents, *_: {name: times[name] for name in agents})
+
+
+def test_it_is_repeatable_where_times_are(vector: VectorSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed_as(monkeypatch, 3e-5)
     one, two = (tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector).candidates for _ in range(2))
     assert [replace(each, time_saved=None) for each in one] == [replace(each, time_saved=None) for each in two]
+
+
+def test_a_limit_never_counts_as_cheaper_than_a_fixed_number(vector: VectorSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed_as(monkeypatch, 1e-5)
+    prospect = judged(Planned((0.0,) * HORIZON, 0), vector)
+    assert prospect.look_seconds == {"fixed n": 2e-5, "confidence limit": 2e-5, "teacher": 2e-5}
+    found = prospect.certify(vector)
+    assert found.choice is not None
+    assert found.choice.commitment == HORIZON, "limits look as seldom here, because the student is sure of everything"
 
 
 def test_a_student_as_good_as_its_teacher_executes_whole_plans(vector: VectorSplit) -> None:

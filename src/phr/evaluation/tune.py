@@ -505,6 +505,8 @@ class TeacherReturns:
         scale.check(seen, vector.env_id)
         agents = {rule.kind: HorizonAgent(student, rule.commitment) for rule in rules}
         taken = _look_seconds({**agents, "teacher": HorizonAgent(self.teacher, 1)}, vector, settings.seed)
+        # A rule computes all that a fixed number does, so a lower time is noise; at equal looks the fixed number is chosen.
+        taken = {kind: seconds if kind == "teacher" else max(seconds, taken["fixed n"]) for kind, seconds in taken.items()}
         return Prospect(self, student, model, rules, scale, taken, is_timed)
 
     def baselines(
