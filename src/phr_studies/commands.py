@@ -156,7 +156,7 @@ class Tune:
     max_episodes: Count = 2000
     """The most fresh episodes that test one rule (default: 2000)."""
     calibration: Count = 100
-    """The fewest episodes that choose the rules to test (default: 100); --retain above 0.99 plays more."""
+    """The fewest episodes that choose the rules to test (default: 100); 3 / (1 − retain) are played if that is more."""
     zero: Annotated[float | None, word("X")] = None
     """The return that counts as 0 (default: 0 if no return is negative, else a random policy's mean return)."""
     return_range: Annotated[tuple[float, float] | None, word("LO:HI")] = None
