@@ -331,7 +331,7 @@ def tune(
         retain: Share of the teacher's return to keep, above 0 and at most 1.
         confidence: Probability that the promise holds.
         max_episodes: The most fresh episodes that test one rule.
-        calibration: The fewest episodes that choose the rules to test, at least 25; 3 / (1 − retain) are played if that is more.
+        calibration: The fewest episodes that choose the rules to test, at least 25; or 3 / (1 − retain), if more.
         zero: The return that counts as 0; by default 0 if no return is negative, else a random policy's mean return.
         return_range: The least and the greatest possible return of an episode. Without it the promise assumes that none is
             worse than the worst seen, a random policy's among them.
