@@ -574,7 +574,7 @@ def test_refused_actions_of_the_random_policy_end_its_episodes() -> None:
     assert found.choice is not None
     (line,) = found.warnings
     assert line.startswith("30 episodes of the random policy were abandoned, because the environment refused an action (")
-    assert steps[:2] == ["calibrating, 30 episodes of the teacher", "calibrating, 25 episodes of a random policy"]
+    assert steps[:2] == ["calibrating, 30 episodes of the teacher", "calibrating, 30 episodes of a random policy"]
     assert curve.shares == {1: 1.0}
 
 
