@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,13 @@ def test_checking_a_folder_leaves_things_as_they_were(tmp_path: Path) -> None:
     (tmp_path / "there" / "a").write_text("a file")
     with pytest.raises(OutputDirectoryError, match="cannot make the folder"):
         files.check_directory(tmp_path / "there" / "a" / "b")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is a folder in which nobody can make a file")
+@pytest.mark.parametrize("check", [files.check_directory, files.check_file_target])
+def test_a_folder_in_which_no_file_can_be_made_is_refused_beforehand(check: Callable[[Path], None]) -> None:
+    with pytest.raises(OutputDirectoryError, match=r"/proc/deep/new: no file|/proc/deep/new cannot be written: no file"):
+        check(Path("/proc/deep/new"))
 
 
 def test_a_write_makes_missing_folders_and_leaves_no_temporary_file(tmp_path: Path) -> None:

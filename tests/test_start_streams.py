@@ -63,9 +63,9 @@ def test_the_seeds_of_training_selection_evaluation_and_tuning_never_meet(
         phr.evaluate(student, env_id=ENV_ID, episodes=20, runs=6, random_prefix=prefix)
     play = _Games.play
 
-    def playing(self: _Games, *arguments: Any) -> Any:
+    def playing(self: _Games, *arguments: Any, **words: Any) -> Any:
         PHASE[0] = self._stream
-        return play(self, *arguments)
+        return play(self, *arguments, **words)
 
     monkeypatch.setattr(_Games, "play", playing)
     phr.tune(student, teacher, env_id=ENV_ID, calibration=50, max_episodes=50)

@@ -76,6 +76,29 @@ def test_confidence_is_the_probability_of_being_near_in_the_least_sure_number() 
     assert sure.dtype == np.float32
 
 
+def test_a_constant_spread_is_evaluated_once_and_any_other_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents wait for it at every look."""
+    evaluated: list[float] = []
+    erf = math.erf
+
+    def noted(x: float) -> float:
+        evaluated.append(x)
+        return erf(x)
+
+    monkeypatch.setattr(math, "erf", noted)
+    temperature = (0.11, 0.123, 0.3)
+    actions = ContinuousPlan(np.zeros((2, 3, 2), np.float32), BOX.bounds, temperature)
+    sure = actions.confidence()
+    expected = [erf(ContinuousPlan.TOLERATED / (math.sqrt(2) * each)) for each in temperature]
+    np.testing.assert_allclose(sure, [expected] * 2, rtol=1e-6)
+    assert len(evaluated) == 3
+    sure[:] = 0.0  # the caller's own
+    np.testing.assert_allclose(actions.confidence(), [expected] * 2, rtol=1e-6)
+    assert len(evaluated) == 3
+    BOX.plan(np.zeros((1, 3, 4), np.float32)).confidence()
+    assert len(evaluated) == 6
+
+
 def test_a_commitment_follows_the_spread() -> None:
     outputs = np.zeros((1, 3, 4), np.float32)
     outputs[..., 2:] = np.log([0.02, 0.05, 1.0])[None, :, None]

@@ -54,13 +54,14 @@ from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, 
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
 from phr.evaluation.tune import TuneSettings, Tuning, measure_curve, tune_planner
 from phr.experience.logged import MINARI_PREFIX, load_logged
-from phr.manifest import Manifest
+from phr.files import check_file_target
+from phr.manifest import MANIFEST, Manifest
 from phr.networks.trunks import TrunkConfig, torch_threads
 from phr.plan import Planner
 from phr.progress import OnProgress, Progress, silent
 from phr.settings import check_number, check_whole
 from phr.storage.model import Model, annotated, load_model
-from phr.teachers.foreign import Actor, Reading
+from phr.teachers.foreign import NOTHING_SAID, Actor, Reading
 from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.policy import check_soft
@@ -71,6 +72,9 @@ if TYPE_CHECKING:
 
 __all__ = ["convert_vecnormalize", "distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "load_teacher"]
 __all__ += ["train_teacher", "tune"]
+
+NOT_COMPARED = "not_compared"
+"""Note of a student that could not be compared with its teacher: the reason."""
 
 
 def train_teacher(
@@ -118,6 +122,7 @@ def distill(
     *,
     horizon: int = 8,
     retain: float | None = None,
+    confidence: float = 0.95,
     budget: float = 30.0,
     out: str | Path | None = None,
     env_id: str | None = None,
@@ -144,14 +149,16 @@ def distill(
         horizon: Actions to predict from one look.
         retain: Share of the teacher's return to keep: several students are distilled as long as that buys time, and the best
             is certified (`phr.distil.search`, and `tune`); its notes hold `tuned` and `attempts`. None distils one student.
-        budget: Minutes after which no further student is begun; the first always is.
+        confidence: With `retain`: probability that the certificate holds.
+        budget: With `retain`: minutes after which no further student is begun; the first always is.
         seed: Seed of starts and batches.
         resume: Continue an unfinished run. Like `experience` it requires a teacher with an identity: a bare function, or a
             planner that holds more than arrays and modules, must have an attribute `identity`.
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
         save_experience: File for the recorded episodes (.npz, with a JSON beside it), for another distillation.
         curve_episodes: Episodes that compare student and teacher in the end, at 1, 2, 4, … actions per look (`curve`
-            in the manifest's notes, a `Curve` as JSON); 0 compares nothing.
+            in the manifest's notes, a `RetentionCurve` as JSON; or `not_compared`, why that failed, which is not written);
+            0 compares nothing, and neither does `retain`.
         **settings: Fields of `PHRConfig` (`loss`, `keep`, `loss_weight`, `n_envs`, ...). `width=W` gives the student a fresh
             trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that the student's own
             plans lead to.
@@ -161,12 +168,16 @@ def distill(
         NonFiniteError: If the teacher's output contains NaN or Inf.
         BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
     """
+    wanted = TuneSettings(retain=1.0 if retain is None else retain, confidence=confidence, seed=seed)
+    check_number("budget", budget, "be a positive number of minutes", lambda minutes: 0 < minutes < math.inf)
+    if curve_episodes:
+        check_whole("curve_episodes", curve_episodes, 2)
     with torch_threads(threads):
         if teacher is None:
             if (save_experience, activation, normalize) != (None, None, None):
                 raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
             logged = load_logged(experience, env_id)
-            trunk, settings = fresh_trunk(logged), {"seed": seed, **settings, "refine": settings.get("refine") or 0}
+            trunk, settings = fresh_trunk(logged, horizon), {"seed": seed, **settings, "refine": settings.get("refine") or 0}
             config, name = student_config(logged, horizon, trunk, **settings), logged.name
             job = Distillation(None, logged.env_id, config, start=trunk, teacher_name=name, read_episodes=lambda: logged)
         else:
@@ -187,17 +198,13 @@ def distill(
 
             job = job_with({})
         if retain is not None:
-            wanted = TuneSettings(retain=retain, seed=seed)
             if teacher is None or save_experience is not None:
                 why = "save_experience keeps those of one" if teacher else "recorded episodes alone have no teacher"
                 raise SettingError(f"retain distils several students and compares each with the teacher: {why}")
-            check_number("budget", budget, "be a positive number of minutes", lambda minutes: 0 < minutes < math.inf)
             return search(
                 job_with, wanted, given=settings, budget=budget, directory=None if out is None else Path(out),
                 resume=resume, is_timed=actor.backend in ("torch", "search", "python"), on_progress=on_progress, say=say,
             )  # fmt: skip
-        if curve_episodes:
-            check_whole("curve_episodes", curve_episodes, 2)
         directory = None if out is None else Path(out)
         model = job.run(directory, resume=resume, on_progress=on_progress, say=say)
         if job.teacher is None or not curve_episodes or "curve" in model.manifest.notes:
@@ -207,8 +214,7 @@ def distill(
             with make_vector(job.env_id, min(SIDE_BY_SIDE, curve_episodes)) as vector:
                 curve = measure_curve(model.planner, job.teacher, vector, episodes=curve_episodes, seed=seed)
         except PhrError as error:  # the student is finished, and not lost
-            say(f"student and teacher could not be compared: {error}")
-            return model
+            return annotated(model, {NOT_COMPARED: str(error)}, write=False)
         return annotated(model, {"curve": curve.to_json()})
 
 
@@ -277,7 +283,7 @@ def evaluate(
             raise SettingError(f"{actor.reference} is an action-only teacher: it has no probabilities to sample from")
         if actor.backend == "onnx" and threads != 1:
             raise SettingError(f"--threads is for torch; an exported model runs on one thread, not on {threads}")
-        settings = replace(settings, commitment=actor.commitment if commitment is None else commitment)
+        settings = replace(settings, commitment=commitment)
         where = actor.env_id if sticky is None else with_option(actor.env_id, "sticky", sticky)
         # The starts go first: too many of them must not cost the results of long runs.
         every = _every_start(actor, where, settings.commitment) if all_starts else None
@@ -325,7 +331,7 @@ def tune(
         retain: Share of the teacher's return to keep, above 0 and at most 1.
         confidence: Probability that the promise holds.
         max_episodes: The most fresh episodes that test one rule.
-        calibration: Episodes that choose the rules to test, at least 25.
+        calibration: The fewest episodes that choose the rules to test, at least 25; or 3 / (1 − retain), if more.
         zero: The return that counts as 0; by default 0 if no return is negative, else a random policy's mean return.
         return_range: The least and the greatest possible return of an episode. Without it the promise assumes that none is
             worse than the worst seen, a random policy's among them.
@@ -335,10 +341,12 @@ def tune(
         activation: Of the teacher, like `normalize`.
         baseline: Another policy to compare with, such as a smaller network; it looks at every step, and is not certified.
         repeat: Play the teacher's action repeated n times as a baseline; it is not certified either.
-        write: Write the certified rule into the model's folder or file.
+        write: Write the certified rule, or one action per look where none is certified, into the model's folder or file.
 
     Raises:
-        IncompatibleModelError: Also if the teacher collects no more than a random policy.
+        IncompatibleModelError: Also if the teacher collects no more than a random policy, or the teacher that the model
+            names is not the one it was distilled from.
+        SettingError: Also, with `write`, if the model is not one of phr's, or was made for another environment.
     """
     with torch_threads(threads):
         settings = TuneSettings(
@@ -347,12 +355,13 @@ def tune(
         )  # fmt: skip
         check_whole("n_envs", n_envs, 1)
         student = resolve(model, env_id=env_id, backend=backend)
-        if teacher is None:
-            teacher = _named_teacher(student)
-        theirs = resolve(teacher, env_id=student.env_id, reading=Reading(activation=activation, normalize=normalize))
-        if theirs.model is not None and student.backend == "onnx":
-            theirs = resolve(teacher, env_id=student.env_id, backend="onnx")
-        beside = [] if baseline is None else [resolve(baseline, env_id=student.env_id, backend=backend)]
+        if write:
+            _check_writable(student)
+        is_found = teacher is None
+        reading = Reading(activation=activation, normalize=normalize)
+        theirs = _on_backend_of(student, _named_teacher(student) if is_found else teacher, reading)
+        warnings = _other_teacher(student, theirs, is_found)
+        beside = [] if baseline is None else [_on_backend_of(student, baseline)]
         with make_env(student.env_id) as env:
             for each in (student, theirs, *beside):
                 check_fits(each.planner, env)
@@ -364,26 +373,83 @@ def tune(
                 settings,
                 model=student.reference,
                 teacher_name=theirs.reference,
-                is_timed=student.backend == theirs.backend or theirs.backend in ("search", "python"),
+                is_timed=_comparable(student, theirs),
                 repeat=repeat,
                 baseline=(beside[0].reference, beside[0].planner) if beside else None,
+                baseline_is_timed=all(_comparable(each, theirs) for each in beside),
                 on_progress=on_progress,
             )
-        if found.choice is None:
-            return found
+        found = replace(
+            found, warnings=(*found.warnings, *warnings), teacher_id=_identity_of(theirs), backend=student.backend
+        )
         notes = {"tuned": found.evidence()}
         if student.model is not None:
-            return replace(found, student=annotated(student.model, notes, commitment=found.choice.commitment, write=write))
+            return replace(found, student=annotated(student.model, notes, commitment=found.commitment, write=write))
         if write:
-            reseal_onnx(Path(student.reference), commitment=found.choice.commitment, notes=notes)
+            reseal_onnx(Path(student.reference), commitment=found.commitment, notes=notes)
         return found
+
+
+def _on_backend_of(student: Actor, reference: Any, reading: Reading = NOTHING_SAID) -> Actor:
+    """Resolve another policy; a model of phr runs on the student's backend, so that their times may be compared."""
+    found = resolve(reference, env_id=student.env_id, reading=reading)
+    on_onnx = found.model is not None and student.backend == "onnx"
+    return resolve(reference, env_id=student.env_id, backend="onnx") if on_onnx else found
+
+
+def _comparable(actor: Actor, teacher: Actor) -> bool:
+    """Whether the times of their calls may be compared."""
+    return actor.backend == teacher.backend or teacher.backend in ("search", "python")
+
+
+def _manifest_of(actor: Actor) -> Manifest | None:
+    return actor.model.manifest if actor.model else getattr(actor.planner, "manifest", None)
+
+
+def _identity_of(actor: Actor) -> str:
+    return actor.model.sha256 if actor.model else actor.identity
+
+
+def _check_writable(student: Actor) -> None:
+    """Refuse a model that a rule cannot be written into (`SettingError`)."""
+    manifest = _manifest_of(student)
+    why = ""
+    if manifest is None or (student.model is None and not Path(student.reference).is_file()):
+        why = f"no rule can be written into {student.reference}, as phr did not write it"
+    elif manifest.env_id != student.env_id:
+        why = f"{student.reference} was made for {manifest.env_id}; a rule of {student.env_id} would become its default"
+    if why:
+        raise SettingError(f"{why}; add --no-write (write=False)")
+    if student.model is None:
+        check_file_target(Path(student.reference))
+    elif student.model.directory is not None:
+        check_file_target(student.model.directory / MANIFEST)
+
+
+def _other_teacher(student: Actor, teacher: Actor, is_found: bool) -> list[str]:
+    """Warn of a teacher that is not the student's; IncompatibleModelError if the model's name for it led there."""
+    manifest = _manifest_of(student)
+    expected, got = manifest.notes.get("teacher_id") if manifest else None, _identity_of(teacher)
+    if not expected or not got or expected == got:
+        return []
+    differs = (
+        f"{student.reference} was distilled from another teacher ({str(expected)[:12]}) than {teacher.reference} is now"
+    )
+    if is_found:
+        why = "that file was replaced, or the teacher was read with other --normalize or --activation"
+        raise IncompatibleModelError(
+            f"{differs} ({got[:12]}): {why}; give these as in its distillation, or --teacher TEACHER"
+        )
+    return [f"{differs} ({got[:12]}); the share is that of the teacher given"]
 
 
 def _named_teacher(student: Actor) -> str:
     """The teacher that a student's manifest names, if it is a file or a model that is there; UsageError otherwise."""
-    manifest: Manifest | None = student.model.manifest if student.model else getattr(student.planner, "manifest", None)
+    manifest = _manifest_of(student)
     name = "" if manifest is None else manifest.notes.get("teacher", "")
     is_there = isinstance(name, str) and (name == ORACLE or name.startswith(ZOO_PREFIX) or (name and Path(name).exists()))
+    if isinstance(name, str) and (name.startswith(MINARI_PREFIX) or name.endswith(".npz")):
+        raise UsageError(f"{student.reference} learnt from recorded episodes; add --teacher TEACHER")
     if not is_there:
         found = f"it names {name!r}, which is not here" if name else "it names none"
         raise UsageError(f"{student.reference} has to be compared with its teacher, and {found}; add --teacher TEACHER")
@@ -411,7 +477,7 @@ def evaluate_all_starts(
     Arguments and errors are those of `evaluate`.
     """
     actor = _resolved(model, env_id, horizon, backend, Reading(activation=activation, normalize=normalize))
-    return _every_start(actor, actor.env_id, commitment if commitment is not None else actor.commitment)
+    return _every_start(actor, actor.env_id, commitment)
 
 
 def _every_start(actor: Actor, env_id: str, commitment: AnyCommitment) -> StartsResult:
@@ -448,7 +514,7 @@ def _from_teacher(actor: Actor, horizon: int, settings: dict[str, Any]) -> Disti
     """The distillation of a teacher, which records new episodes; settings that ask for more than it has are refused."""
     model = actor.model
     with make_env(actor.env_id) as env:  # closed before others are opened: some simulators allow one at a time
-        start = model.network if model else fresh_trunk(env)
+        start = model.network if model else fresh_trunk(env, horizon)
         trunk = start if isinstance(start, TrunkConfig) else start.config.trunk
         is_fresh = start is trunk or settings.get("width") is not None
         config = student_config(env, horizon, trunk if is_fresh else None, **settings)

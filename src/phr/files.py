@@ -56,13 +56,23 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def check_file_target(path: Path | None) -> None:
-    """Refuse a folder, or a path below a file, before anything is computed; None passes."""
+    """Refuse a folder, a path below a file or one that cannot be written, before anything is computed; None passes."""
     if path is None:
         return
     if path.is_dir():
         raise OutputDirectoryError(f"{path} is a folder; name a file in it")
     if inside := next((parent for parent in path.parents if parent.is_file()), None):
         raise OutputDirectoryError(f"{path} cannot be written: {inside} is a file")
+    _try_to_write(next(each for each in path.absolute().parents if each.exists()), f"{path} cannot be written")
+
+
+def _try_to_write(folder: Path, refusal: str) -> None:
+    """Write a temporary file without a name; OutputDirectoryError where that fails, as on a read-only file system."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputDirectoryError(f"{refusal}: no file can be made in {folder} ({error.strerror})") from error
 
 
 def read_model_file(path: Path, most: int) -> bytes:
@@ -127,6 +137,7 @@ def check_directory(path: Path) -> None:
         raise OutputDirectoryError(f"cannot make the folder {path}: {os.strerror(errno.ENOTDIR)}")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputDirectoryError(f"cannot make the folder {path}: {os.strerror(errno.EACCES)}")
+    _try_to_write(nearest, f"cannot make the folder {path}")
 
 
 def ensure_directory(path: Path) -> Path:

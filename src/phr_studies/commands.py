@@ -25,6 +25,7 @@ from phr.cli import (
     say_rows,
     word,
 )
+from phr.errors import SettingError
 from phr.files import check_file_target, write_json
 
 
@@ -155,7 +156,7 @@ class Tune:
     max_episodes: Count = 2000
     """The most fresh episodes that test one rule (default: 2000)."""
     calibration: Count = 100
-    """Episodes that choose the rules to test (default: 100)."""
+    """The fewest episodes that choose the rules to test (default: 100); 3 / (1 − retain) are played if that is more."""
     zero: Annotated[float | None, word("X")] = None
     """The return that counts as 0 (default: 0 if no return is negative, else a random policy's mean return)."""
     return_range: Annotated[tuple[float, float] | None, word("LO:HI")] = None
@@ -174,7 +175,7 @@ class Tune:
     no_write: Flag = False
     """Leave the model as it is."""
     figure: OptionalFile = None
-    """Draw return against looks per step into this file (.png)."""
+    """Draw return against looks per step into this file (.png), with a dark twin and an .svg beside it."""
     json: OptionalFile = None
     """Write everything to this file."""
     threads: Count = 1
@@ -184,17 +185,22 @@ class Tune:
         """Tune, print the table, draw, write."""
         for target in (self.figure, self.json):
             check_file_target(target)
+        if self.figure is not None and self.figure.suffix != ".png":
+            raise SettingError(f"--figure must be a file .png; got {str(self.figure)!r}")
         not_words = ("no_write", "no_repeat", "figure", "json")
         words = {name: value for name, value in vars(self).items() if name not in not_words}
         with ProgressBar() as bar:
             found = phr.tune(**words, repeat=not self.no_repeat, write=not self.no_write, on_progress=bar)
+        say(str(found))
         if self.json is not None:
             write_json(self.json, found.to_json())
             say(f"written to {self.json}")
         if self.figure is not None:
             from phr_studies.report.tuning import tuning_figure
 
-            say(f"drawn in {tuning_figure(found, self.figure)}")
-        say(str(found))
-        if found.choice is not None and not self.no_write:
-            say(f"written into {self.model}: {found.choice.name} is what it does by default")
+            say(f"drawn in {tuning_figure(found, self.figure)}, with {self.figure.stem}-dark.png and .svg beside it")
+        if not self.no_write:
+            rule = "n = 1 is what it does by default, as no rule was certified"
+            if found.choice is not None:
+                rule = f"{found.choice.name} is what it does by default"
+            say(f"written into {self.model}: {rule}")

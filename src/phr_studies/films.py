@@ -22,7 +22,7 @@ from phr.errors import CorruptFileError, InvalidDataError, MissingExtraError, Un
 from phr.files import read_json, write_bytes
 from phr.plan import Planner
 from phr_studies.report.page import PageFigure
-from phr_studies.report.tables import counted, number
+from phr_studies.report.tables import counted, number, rule_name
 from phr_studies.workbench import once
 
 
@@ -133,8 +133,9 @@ class Film:
     def caption(self) -> str:
         """One sentence."""
         which = "a whole episode" if self.ended else "the beginning of an episode"
+        rule, looks = rule_name(self.commitment), counted(self.n_looks, "evaluation")
         return (
-            f"n = {self.commitment}: {which}, {counted(self.n_steps, 'step')}, {counted(self.n_looks, 'evaluation')}, "
+            f"{rule}: {which}, {counted(self.n_steps, 'step')}, {looks}, "
             f"score {number(self.score)}. Red border: the network was evaluated for this step."
         )
 
@@ -204,7 +205,7 @@ def draw_frame(footage: Footage, step: int) -> Image.Image:
     n_looks = int(footage.looked[:done].sum())
     middle_of_head, middle_of_foot = _STRIP // 2, _STRIP + height + _STRIP // 2
     font = ImageFont.load_default(size=_SIZE)
-    draw.text((_BORDER, middle_of_head), f"n = {footage.commitment}", _INK, font, anchor="lm")
+    draw.text((_BORDER, middle_of_head), rule_name(footage.commitment), _INK, font, anchor="lm")
     counters = f"step {done}   evaluations {n_looks}"
     draw.text((width - _BORDER, middle_of_head), counters, _INK, font, anchor="rm")
     word, color = ("looked", _LOOKED) if looked else ("", _FAINT) if is_last else ("blind", _FAINT)

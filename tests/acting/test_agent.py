@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phr.acting.agent import HorizonAgent, VectorHorizonAgent
-from phr.acting.commitment import Commitment, ConfidentCommitment, FixedCommitment
+from phr.acting.commitment import Commitment, ConfidentCommitment, FixedCommitment, rule_lengths
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.split import SplitEnv
 from phr.envs.vector import VectorSplit
@@ -304,6 +304,34 @@ def test_every_answer_of_a_rule_is_checked(make: Callable[..., Any], length: Any
     agent.act(obs)
     with pytest.raises(HorizonError, match="the commitment rule Changing returned wrong lengths: expected [12] "):
         agent.act(obs)
+
+
+class Checked(TablePlanner):
+    """Its plans are known to be sound."""
+
+    checks_plans = True
+
+
+def test_lengths_are_checked_only_where_a_rule_or_a_planner_may_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def noted(rule: Commitment, plan: Any, horizon: int) -> NDArray[np.int64]:
+        asked.append(rule)
+        return rule_lengths(rule, plan, horizon)
+
+    class Own(ConfidentCommitment):
+        """A subclass may return anything."""
+
+    monkeypatch.setattr("phr.acting.agent.rule_lengths", noted)
+    rng, rule, own = np.random.default_rng(0), ConfidentCommitment(0.5), Own(0.5)
+    checked, unchecked = Checked.random(rng, 5, HORIZON, 2), random_planner(0)
+    for state in range(5):
+        obs = one_hot(state)
+        assert len(HorizonAgent(checked, rule).decide(obs)) == n_to_execute(checked, obs, rule)
+    assert asked == []
+    HorizonAgent(unchecked, rule).decide(one_hot(0))
+    VectorHorizonAgent(checked, own, n_envs=1).act(one_hot(0)[None])
+    assert asked == [rule, own]
 
 
 class Typed:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from phr.acting.onnx_file import read_onnx, seal, unseal
+from phr.acting.onnx_file import _HASH_KEY, _entry, read_onnx, reseal_onnx, seal, unseal
 from phr.errors import CorruptFileError, UnknownModelError
 from phr.manifest import Manifest
 from tests.exported import corridor_file, corridor_graph, corridor_manifest
@@ -37,6 +38,34 @@ def test_a_sealed_file_gives_its_manifest_back(tmp_path: Path) -> None:
 def test_any_manifest_survives(env_id: str, notes: dict[str, Any]) -> None:
     manifest = small_manifest(env_id=env_id, notes=notes)
     assert unseal(seal(b"", manifest), "it") == manifest
+
+
+def test_a_rule_is_written_into_a_file_whose_manifest_lacks_a_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As files of an earlier version do, which had fewer fields."""
+    path = tmp_path / "old.onnx"
+    with monkeypatch.context() as patch:
+        older = {name: value for name, value in corridor_manifest().to_json().items() if name not in ("commitment", "notes")}
+        patch.setattr(Manifest, "to_json", lambda _self: older)
+        path.write_bytes(seal(corridor_graph(), corridor_manifest()))
+    reseal_onnx(path, commitment=3, notes={"tuned": 1})
+    expected = replace(corridor_manifest(), commitment=3, notes={"tuned": 1})
+    assert path.read_bytes() == seal(corridor_graph(), expected)
+
+
+def test_a_file_with_something_after_its_manifest_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "odd.onnx"
+    sealed = corridor_graph() + seal(b"", corridor_manifest())[: -len(_entry(_HASH_KEY, "0" * 64))]
+    odd = sealed + bytes([8, 8])  # the IR version once more
+    path.write_bytes(resealed_with(odd))
+    before = path.read_bytes()
+    with pytest.raises(CorruptFileError, match="its manifest is not the last entry"):
+        reseal_onnx(path, commitment=3, notes={})
+    assert path.read_bytes() == before
+
+
+def resealed_with(body: bytes) -> bytes:
+    """A body with the hash that belongs to it."""
+    return body + _entry(_HASH_KEY, hashlib.sha256(body).hexdigest())
 
 
 def test_onnx_reads_the_same(tmp_path: Path) -> None:

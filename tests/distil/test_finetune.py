@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -22,7 +23,7 @@ from phr.distil.finetune import CLIP, Finetuning, clipped_loss, plan_log_probs, 
 from phr.distil.phr import PHR
 from phr.distil.refine import Refinement
 from phr.distil.runs import Distillation, record_teacher
-from phr.envs.vector import Remarks, VectorSplit
+from phr.envs.vector import Remarks, Start, VectorSplit
 from phr.errors import SettingError
 from phr.evaluation.episodes import make_vector
 from phr.experience.logged import Logged, space_of
@@ -68,6 +69,25 @@ class ForkEnv(gymnasium.Env[np.int64, np.int64]):
 def make_fork() -> gymnasium.Env[Any, Any]:
     """A module:factory."""
     return ForkEnv()
+
+
+class LotteryEnv(gymnasium.Env[np.int64, np.int64]):
+    """One step. Every action of every state wins or loses by chance, and is worth 0."""
+
+    def __init__(self) -> None:
+        self.observation_space, self.action_space = spaces.Discrete(16), spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.int64, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.int64(self.np_random.integers(16)), {}
+
+    def step(self, action: np.int64) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
+        return np.int64(0), float(self.np_random.normal(size=3)[action]), True, False, {}
+
+
+def make_lottery() -> gymnasium.Env[Any, Any]:
+    """A module:factory."""
+    return LotteryEnv()
 
 
 class TargetEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
@@ -264,17 +284,25 @@ def test_the_objective_is_clipped_where_it_would_reward_going_further() -> None:
     assert float(found) == pytest.approx(expected)
 
 
+def trained(*arguments: Any, **settings: Any) -> dict[str, Any]:
+    """What a training on return reports."""
+    training = finetuning(*arguments, **settings)
+    advance(training)
+    training.close()
+    return training.report()
+
+
 def test_the_best_plan_is_found_where_the_teachers_is_not() -> None:
     """Imitation walks to the doors and collects half; the best plan of two steps is on the safe side."""
-    notes = run(teacher_smoothing=0.3, finetune=12_000).manifest.notes["finetune"]
+    notes = trained(finetune=2000)
     assert notes["return_before"] == pytest.approx(0.5, abs=0.2)
     assert notes["return_after"] == pytest.approx(SAFE_REWARD)
-    assert 12_000 <= notes["timesteps"] < 12_000 + 2 * 64 * finetune.N_TURNS
+    assert 2000 <= notes["timesteps"] < 2000 + 2 * 16 * finetune.N_TURNS
 
 
 @pytest.mark.parametrize("loss", ["squared", "gaussian"])
 def test_continuous_actions_reach_the_best_ones(loss: str) -> None:
-    notes = run(TARGET, StandsStill(), loss=loss, finetune=24_000).manifest.notes["finetune"]
+    notes = trained(TARGET, StandsStill(), loss=loss, finetune=5000)
     at_best = np.square(TargetEnv.BEST).sum() * -4
     assert notes["return_before"] == pytest.approx(at_best, abs=0.2)
     assert notes["return_after"] > 0.25 * at_best
@@ -282,34 +310,66 @@ def test_continuous_actions_reach_the_best_ones(loss: str) -> None:
 
 def test_several_choices_at_once_are_trained_too() -> None:
     """The teacher never turns the dials, so it collects nothing."""
-    notes = run(DIALS, Hesitant(), n_updates=20, n_envs=32, finetune=16_000).manifest.notes["finetune"]
+    notes = trained(DIALS, Hesitant(), n_updates=20, n_envs=32, teacher_smoothing=0.3, finetune=8000)
     assert notes["return_before"] < 0.1
     assert notes["return_after"] > 0.9
 
 
 def test_a_student_that_is_best_already_is_kept_as_it_is() -> None:
-    settings: dict[str, Any] = {"horizon": 4, "n_updates": 150}
-    plain, tuned = (run(CORRIDOR, always_right(), finetune=steps, **settings) for steps in (0, 4000))
+    settings: dict[str, Any] = {"horizon": 4, "n_updates": 150, "n_envs": 16}
+    plain, tuned = (run(CORRIDOR, always_right(), finetune=steps, **settings) for steps in (0, 1000))
     assert tuned.manifest.notes["finetune"]["return_before"] == tuned.manifest.notes["finetune"]["return_after"] == 1.0
     assert digest(plain.network.state_dict()) == digest(tuned.network.state_dict())
     assert "finetune" not in plain.manifest.notes
 
 
-def test_the_best_test_is_kept_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    training, weights = finetuning(finetune=1500), dict[float, str]()
-    scores = iter([0.2, 0.5, 0.9, *[0.4] * 100])
+@pytest.mark.parametrize(
+    ("gains", "kept"), [([1.0, 0.0, -0.2, 0.4], 0.875), ([1.0, -1.0, 0.1, 0.1], 0.25), ([0.0] * 4, 0.25)]
+)
+def test_the_best_test_is_kept_if_fresh_episodes_agree(
+    gains: list[float], kept: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last test is not kept, and the best one only where it is clearly better than the distilled student."""
+    said: list[str] = []
+    training, weights = finetuning(said=said, finetune=1500), dict[float, str]()
+    scores = iter([0.25, 0.5, 0.875, *[0.375] * 100])
+    fresh = iter([np.full(128, 0.1), 0.1 + np.tile(gains, 32)])
+    played: list[list[Start]] = []
 
-    class Scored:
-        def __init__(self) -> None:
-            self.returns = np.array([next(scores)])
-            weights[float(self.returns[0])] = digest(training.network.state_dict())
+    def scored(_planner: Planner, _vector: VectorSplit, starts: list[Start]) -> SimpleNamespace:
+        played.append(starts)
+        if len(starts) == finetune.FRESH_EPISODES:
+            return SimpleNamespace(returns=next(fresh))
+        weights[score := next(scores)] = digest(training.network.state_dict())
+        return SimpleNamespace(returns=np.full(len(starts), score))
 
-    monkeypatch.setattr(finetune, "play_episodes", lambda *_: Scored())
+    monkeypatch.setattr(finetune, "play_episodes", scored)
     advance(training)
-    assert max(training.tests) == 0.9
-    assert training.tests[-1] == 0.4
-    assert digest(training.finish().network.state_dict()) == weights[0.9] != weights[0.4]
-    assert training.report()["return_before"] == 0.2
+    assert max(training.tests) == 0.875
+    assert training.tests[-1] == 0.375
+    *tests, before, after = played
+    assert before == after
+    assert not {start.seed for start in after} & {start.seed for starts in tests for start in starts}
+    assert digest(training.finish().network.state_dict()) == weights[kept]
+    assert len(set(weights.values())) == 4
+    report = training.report()
+    assert report["return_before"] == pytest.approx(0.1)
+    assert report["return_after"] == pytest.approx(0.1 + (np.mean(gains) if kept == 0.875 else 0.0))
+    assert ("the distilled student is kept" in said[-1]) == (kept == 0.25)
+    training.close()
+
+
+@pytest.mark.parametrize("seed", [12, 13, 25])
+def test_luck_in_the_tests_replaces_no_student(seed: int) -> None:
+    teacher = TablePlanner.random(np.random.default_rng(0), 16, 1, 3)
+    unsure: dict[str, Any] = {"n_updates": 1, "teacher_smoothing": 0.6, "finetune_weight": 0.0}
+    training = finetuning(f"{__name__}:make_lottery", teacher, seed=seed, **unsure)
+    advance(training)
+    distilled = digest(training.student.network.state_dict())
+    assert max(training.tests) > training.tests[0] + 0.1, "the best test looks like a gain"
+    assert digest(training.finish().network.state_dict()) == distilled
+    report = training.report()
+    assert report["return_after"] == report["return_before"] == pytest.approx(0.0, abs=4 / np.sqrt(128))
     training.close()
 
 
@@ -356,8 +416,10 @@ RESUMED: dict[str, tuple[str, Any, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("n_calls", [2, 4, 5, 7])
 @pytest.mark.parametrize("name", RESUMED)
-def test_an_interrupted_run_continues_bit_for_bit(name: str, n_calls: int) -> None:
+def test_an_interrupted_run_continues_bit_for_bit(name: str, n_calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted in the distillation, before and after the first test, and between two updates on return."""
+    for count in ("TEST_EPISODES", "FRESH_EPISODES"):
+        monkeypatch.setattr(finetune, count, 8)
     env_id, teacher, settings = RESUMED[name]
     straight = finetuning(env_id, teacher(), **settings)
     if n_calls > 2:
@@ -376,6 +438,7 @@ def test_an_interrupted_run_continues_bit_for_bit(name: str, n_calls: int) -> No
     assert again["finetune"] == state["finetune"]
     assert advance(straight) == advance(resumed)
     assert straight.tests == resumed.tests
+    assert straight.report() == resumed.report()
     assert weights_of(straight) == weights_of(resumed)
     assert not any("exactly" in line for line in said)
     straight.close()
@@ -414,7 +477,7 @@ def test_an_environment_that_does_not_repeat_itself_is_reported() -> None:
 
 
 def test_an_interrupted_folder_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings: dict[str, Any] = {"n_updates": 6, "finetune": 4000}
+    settings: dict[str, Any] = {"n_updates": 6, "n_envs": 16, "finetune": 1500}
     run(directory=tmp_path / "straight", **settings)
     update = Finetuning.update
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -102,13 +103,20 @@ def test_a_grids_rounds_give_way_to_what_they_do_not_go_with(settings: dict[str,
     assert student_config("MiniGrid-SimpleCrossingS9N1-v0", words.pop("horizon"), **words).refine == 0
 
 
+@pytest.mark.parametrize(("env_id", "halvings"), [("MiniGrid-SimpleCrossingS11N5-v0", 1), ("MiniGrid-FourRooms-v0", 2)])
+def test_a_fresh_student_of_a_large_grid_halves_it_twice(env_id: str, halvings: int) -> None:
+    env = make_env(env_id)
+    assert fresh_trunk(env, 1) == replace(default_trunk_of(env), halvings=halvings)
+    assert fresh_trunk(env, 8) == replace(default_trunk_of(env), halvings=halvings, residual=2)
+
+
 @pytest.mark.parametrize("env_id", GAMES)
 def test_any_game_has_the_settings_of_games(env_id: str) -> None:
     env = make_env(env_id)
     config = teacher_config(env)
     assert (config.trunk, config.total_timesteps, config.n_envs) == (ATARI_TRUNK, 10_000_000, 32)
     assert (config.optimizer_eps, config.eval_episodes) == (1e-5, 10)
-    assert fresh_trunk(env) == default_trunk_of(env) == ATARI_TRUNK
+    assert fresh_trunk(env, 1) == default_trunk_of(env) == ATARI_TRUNK
     students = [student_config(place, 16, fresh) for place in (env, env_id) for fresh in (None, ATARI_TRUNK)]
     assert len(set(students)) == 1
     [student] = set(students)

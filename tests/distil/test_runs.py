@@ -419,7 +419,7 @@ def learnt(model: Model) -> list[int]:
 
 def test_a_narrow_student_learns_from_our_teacher(tmp_path: Path) -> None:
     student = distill(tmp_path / "run", width=8, n_updates=300, learning_rate=1e-2)
-    assert student.network.config.trunk == replace(corridor_teacher().network.config.trunk, width=8)
+    assert student.network.config.trunk == replace(corridor_teacher().network.config.trunk, width=8, residual=2)
     assert learnt(student) == [RIGHT] * 4
     assert student.manifest.notes["teacher_parameters"] == corridor_teacher().network.n_parameters
     assert student.network.n_parameters < corridor_teacher().network.n_parameters
@@ -441,6 +441,12 @@ def test_the_same_width_starts_fresh_and_no_width_starts_from_the_teacher(tmp_pa
     assert apart[0] < 0.01 < apart[1]
     # As it was before there was such a setting, so that older runs can be taken up again.
     assert "width" not in read_json(tmp_path / "plain" / "config.json")["settings"]
+
+
+@pytest.mark.parametrize(("horizon", "layers"), [(1, 0), (2, 1), (4, 2), (11, 2), (12, 3), (40, 4)])
+def test_a_narrow_student_has_residual_layers_for_its_horizon(horizon: int, layers: int) -> None:
+    student = distill(horizon=horizon, width=8, n_updates=1)
+    assert (len(student.network.trunk.residual), student.network.config.trunk.residual) == (layers, layers)
 
 
 def test_a_narrow_student_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,15 @@ from numpy.typing import NDArray
 
 import phr
 from benchmarks.promise import Planned
+from phr.distil import presets
 from phr.distil.config import PHRConfig
 from phr.distil.runs import Distillation
-from phr.distil.search import ATTEMPTS, _Attempt, _effort, _ladder, _pays
-from phr.errors import IncompatibleModelError, OutputDirectoryError, SettingError
+from phr.distil.search import ATTEMPTS, SECONDS, _Attempt, _effort, _ladder, _pays
+from phr.errors import CorruptFileError, IncompatibleModelError, OutputDirectoryError, SettingError
 from phr.evaluation.tune import Prospect, RandomPlanner
 from phr.networks.trunks import TrunkConfig
 from phr.plan import NetworkPlan
-from phr.storage.model import Model, load_model
+from phr.storage.model import Model, annotated, load_model
 from tests.trained import CORRIDOR, corridor_student, corridor_teacher
 
 gymnasium.register("TestShown-v0", "benchmarks.promise:Follow")
@@ -142,6 +144,47 @@ def test_an_interrupted_search_goes_on_to_the_same_model(tmp_path: Path, monkeyp
     assert resumed.manifest.commitment == whole.manifest.commitment
 
 
+def test_a_resumed_search_knows_how_long_the_attempts_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poor: dict[str, Any] = {"teacher": Shown(), "env_id": "TestShown-v0", "n_updates": 2, "refine": 0, "horizon": 2}
+    begun = Distillation.run
+
+    def interrupted(self: Distillation, directory: Path | None = None, **words: Any) -> Model:
+        if directory is not None and directory.name == "2":
+            raise KeyboardInterrupt
+        return begun(self, directory, **words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Distillation, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            distilled(out=tmp_path / "student", **poor)
+    first = load_model(tmp_path / "student" / ATTEMPTS / "1", "TestShown-v0")
+    assert 0 < first.manifest.notes[SECONDS] < 1e4
+    annotated(first, {SECONDS: 1e6})
+    resumed, _ = distilled(out=tmp_path / "student", resume=True, **poor)
+    assert len(resumed.manifest.notes["attempts"]) == 1, "the budget allows no second"
+
+
+def test_the_confidence_is_the_users_and_recorded_episodes_are_part_of_the_run(tmp_path: Path) -> None:
+    phr.distill(corridor_teacher(), horizon=4, save_experience=tmp_path / "e.npz", curve_episodes=0, **FEW)
+    model, _ = distilled(confidence=0.8, experience=tmp_path / "e.npz", out=tmp_path / "student")
+    tuned = model.manifest.notes["tuned"]
+    assert (tuned["confidence"], tuned["teacher_id"], tuned["env_id"]) == (0.8, corridor_teacher().sha256, CORRIDOR)
+    assert "with 80 % confidence" in tuned["verdict"]
+    config = json.loads((tmp_path / "student" / "config.json").read_text())
+    assert config["confidence"] == 0.8
+    assert (
+        config["experience"] == json.loads((tmp_path / "student" / ATTEMPTS / "1" / "config.json").read_text())["experience"]
+    )
+
+
+def test_longer_training_records_no_more_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "RECORDED_BYTES", 32 * 3000)  # an observation has 8 numbers
+    _, longer, *_ = _ladder(job(TrunkConfig(kind="grid"), record_steps=2000), {})
+    assert longer["record_steps"] == 3000
+    _, longer, *_ = _ladder(job(TrunkConfig(kind="grid"), record_steps=5000), {})
+    assert longer["record_steps"] == 5000
+
+
 def test_without_a_certificate_every_step_is_looked_at() -> None:
     model, _ = distilled(Shown(), env_id="TestShown-v0", n_updates=1, refine=0, horizon=4, budget=1e-6, width=8)
     tuned = model.manifest.notes["tuned"]
@@ -172,11 +215,24 @@ def test_a_random_teacher_is_refused_before_anything_is_distilled(tmp_path: Path
     assert not (tmp_path / "student").exists()
 
 
+def test_bad_recorded_episodes_leave_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "bad.npz").write_bytes(b"PK")
+    with pytest.raises(CorruptFileError):
+        distilled(experience=tmp_path / "bad.npz", out=tmp_path / "student")
+    phr.distill(Shown(), horizon=2, env_id="TestShown-v0", save_experience=tmp_path / "e.npz", curve_episodes=0, **FEW)
+    with pytest.raises(IncompatibleModelError):
+        distilled(experience=tmp_path / "e.npz", out=tmp_path / "student")
+    assert not (tmp_path / "student").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ({"retain": 0.0}, "retain must be a number above 0 and at most 1, got 0.0"),
         ({"retain": 1.5}, "retain must be a number above 0 and at most 1, got 1.5"),
+        ({"confidence": 0.5}, "confidence must be a number above 0.5 and below 1, got 0.5"),
+        ({"retain": None, "confidence": 2.0}, "confidence must be a number above 0.5 and below 1, got 2.0"),
+        ({"retain": None, "budget": -1.0}, "budget must be a positive number of minutes, got -1.0"),
         ({"budget": 0.0}, "budget must be a positive number of minutes, got 0.0"),
         ({"budget": float("nan")}, "budget must be a positive number of minutes, got nan"),
         ({"save_experience": "x.npz"}, "save_experience keeps those of one"),

@@ -60,7 +60,10 @@ def test_a_near_miss_of_an_old_name_is_named() -> None:
         ("noop_max=-1", "noop_max must be >= 0"),
         ("frame_skip=0", "frame_skip must be >= 1, got 0"),
         ("fire=yes", "fire must be one of 'no', 'reset', 'life'; got 'yes'"),
-        ("fire_reset=yes", "Atari has no option 'fire_reset'; choose one of frame_skip, sticky, noop_max, fire, max_frames"),
+        (
+            "fire_reset=yes",
+            "Atari has no option 'fire_reset'; choose one of frame_skip, sticky, noop_max, fire, max_frames, action-noise",
+        ),
         ("colour=1", "Atari has no option 'colour'; choose one of frame_skip, sticky"),
     ],
 )

@@ -11,6 +11,7 @@ import phr
 from phr.envs.registry import make_env
 from phr.envs.split import SplitEnv
 from phr.errors import SettingError, UnsupportedEnvironmentError
+from phr.evaluation.episodes import distinct_starts
 from tests.trained import CORRIDOR, corridor_student
 
 IDS = [CORRIDOR, "MiniGrid-SimpleCrossingS9N1-v0", "MiniGrid-DoorKey-5x5-v0?view=partial", "ALE/Pong-v5", "Pendulum-v1"]
@@ -78,6 +79,16 @@ def test_a_student_is_evaluated_in_noise_and_the_bound_is_measured() -> None:
     assert found.length_mean is not None
     assert calm.length_mean is not None
     assert found.length_mean > calm.length_mean
+
+
+@pytest.mark.parametrize("env_id", ["ALE/Pong-v5?sticky=0&noop_max=3", "PHR/FourRooms-v0"])
+def test_in_noise_no_list_of_starts_is_complete(env_id: str) -> None:
+    with make_env(env_id) as plain, noisy(env_id, 0.0) as still, noisy(env_id, 0.1) as env:
+        assert distinct_starts(still) == distinct_starts(plain)
+        with pytest.raises(
+            UnsupportedEnvironmentError, match=r"noise=0.1: action-noise makes every episode differ; evaluate"
+        ):
+            distinct_starts(env)
 
 
 @pytest.mark.parametrize("wrong", ["1.5", "-0.1", "much", "nan", ""])

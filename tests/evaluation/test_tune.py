@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -10,21 +12,36 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.promise import ERRORS, HORIZON, LENGTH, N_ACTIONS, Follow, Planned, Toy
+from phr.acting.agent import HorizonAgent
 from phr.acting.commitment import ConfidentCommitment, FixedCommitment, resolve_commitment
 from phr.actions import Continuous, Discrete
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import IncompatibleModelError, SettingError
 from phr.evaluation.baselines import GreedyRepeat, play_repeats
 from phr.evaluation.episodes import make_vector, play_episodes
-from phr.evaluation.tune import RandomPlanner, TuneSettings, Tuning, _Scale, tune_planner
+from phr.evaluation.tune import (
+    Prospect,
+    RandomPlanner,
+    TeacherReturns,
+    TuneSettings,
+    Tuning,
+    _look_seconds,
+    _Scale,
+    measure_curve,
+    tune_planner,
+)
 from phr.plan import CategoricalPlan, Planner
 from phr.seeding import Streams
+from phr_studies.report.tuning import tuning_figure
 from tests.helpers import RIGHT as EAST
 from tests.helpers import TablePlanner
 from tests.trained import CORRIDOR
 
 gymnasium.register("TestFollow-v0", "benchmarks.promise:Follow")
 gymnasium.register("TestNoisyFollow-v0", "benchmarks.promise:Follow", kwargs={"noise": 0.05})
+gymnasium.register("TestBreaker-v0", "tests.evaluation.test_tune:Breaker")
+gymnasium.register("TestStrict-v0", "tests.evaluation.test_tune:Strict")
+gymnasium.register("TestRare-v0", "tests.evaluation.test_tune:Rare")
 TOY = Toy("bounded", "TestFollow-v0", 0.9, 1.0, 0.0)
 RIGHT = ERRORS[:1]
 
@@ -50,6 +67,8 @@ def test_the_chosen_rule_keeps_what_was_asked_for_and_looks_seldom(vector: Vecto
     assert found.choice.looks_per_step == pytest.approx(np.ceil(LENGTH / n) / LENGTH)
     assert found.choice.certified_share >= 0.9
     assert found.verdict.startswith("certified: ≥ 90 % of the teacher's return with 95 % confidence")
+    assert found.verdict.endswith(f", {found.choice.episodes} fresh episodes")
+    assert replace(found, fresh_episodes=999_999).verdict == found.verdict, "they are those of the certified rule"
     assert (found.zero, found.teacher_return) == (0.0, 1.0)
 
 
@@ -63,14 +82,30 @@ def test_every_row_states_what_its_episodes_show(vector: VectorSplit) -> None:
         spread = 4 * np.sqrt(0.25 / (LENGTH * each.episodes))
         assert each.share == pytest.approx(TOY.share(n), abs=spread)
         assert each.share == pytest.approx(each.return_mean)  # the teacher's return is 1, zero is 0
+        assert each.share is not None
         assert each.certified_share <= each.share
     limits = [each for each in found.candidates if isinstance(each.commitment, dict)]
     assert {each.looks_per_step for each in limits} == {2 / LENGTH}, "plans that are sure of everything run to their end"
 
 
-def test_it_is_repeatable(vector: VectorSplit) -> None:
+def timed_as(monkeypatch: pytest.MonkeyPatch, limit: float) -> None:
+    times = {"fixed n": 2e-5, "confidence limit": limit, "teacher": 2e-5}
+    monkeypatch.setattr("phr.evaluation.tune._look_seconds", lambda agents, *_: {name: times[name] for name in agents})
+
+
+def test_it_is_repeatable_where_times_are(vector: VectorSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed_as(monkeypatch, 3e-5)
     one, two = (tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector).candidates for _ in range(2))
     assert [replace(each, time_saved=None) for each in one] == [replace(each, time_saved=None) for each in two]
+
+
+def test_a_limit_never_counts_as_cheaper_than_a_fixed_number(vector: VectorSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed_as(monkeypatch, 1e-5)
+    prospect = judged(Planned((0.0,) * HORIZON, 0), vector)
+    assert prospect.look_seconds == {"fixed n": 2e-5, "confidence limit": 2e-5, "teacher": 2e-5}
+    found = prospect.certify(vector)
+    assert found.choice is not None
+    assert found.choice.commitment == HORIZON, "limits look as seldom here, because the student is sure of everything"
 
 
 def test_a_student_as_good_as_its_teacher_executes_whole_plans(vector: VectorSplit) -> None:
@@ -78,6 +113,22 @@ def test_a_student_as_good_as_its_teacher_executes_whole_plans(vector: VectorSpl
     assert found.choice is not None
     assert found.choice.commitment == HORIZON
     assert found.choice.share == 1.0
+
+
+@pytest.mark.parametrize(("retain", "played"), [(0.995, 600), (0.99, 300), (0.5, 25), (1.0, 25)])
+def test_a_higher_share_plays_a_longer_calibration(retain: float, played: int) -> None:
+    assert TuneSettings(retain=retain, calibration=25).n_calibration == played
+    assert TuneSettings(retain=retain, calibration=25, max_episodes=30).n_calibration == min(played, 30)
+
+
+@pytest.mark.parametrize("retain", [0.995, 0.9975])
+def test_whole_plans_without_a_loss_are_tested_whatever_the_share(vector: VectorSplit, retain: float) -> None:
+    words: dict[str, Any] = {"retain": retain, "calibration": 25, "max_episodes": 2000}
+    student = Planned((0.0,) * HORIZON, 0)
+    assert judged(student, vector, **words).keeps_whole_plans
+    found = tune(student, Planned(RIGHT, 0), vector, **words)
+    assert found.choice is not None
+    assert found.choice.looks_per_step == pytest.approx(2 / LENGTH)
 
 
 def test_a_student_that_is_right_only_at_once_looks_at_every_step(vector: VectorSplit) -> None:
@@ -125,6 +176,7 @@ def test_zero_can_be_stated() -> None:
     with make_vector("TestNoisyFollow-v0", 32) as vector:
         found = tune(Planned(ERRORS, 0), Planned(RIGHT, 0), vector, retain=0.85, return_range=None, zero=-1.0)
     assert (found.zero, found.zero_is) == (-1.0, "as asked")
+    assert "of the teacher's return above zero = -1 with 95 % confidence" in found.verdict
 
 
 def test_a_teacher_that_acts_at_random_is_refused(vector: VectorSplit) -> None:
@@ -148,6 +200,130 @@ def test_a_teacher_of_other_actions_is_refused(vector: VectorSplit) -> None:
     other.action_space = Discrete(3)
     with pytest.raises(IncompatibleModelError, match="teacher has 3 actions"):
         tune(Planned(ERRORS, 0), other, vector)
+
+
+class Fading(Planned):
+    """Right as long as it is calibrated, then only at once."""
+
+    def fade(self) -> None:
+        self.errors = (0.0, *[0.9] * (HORIZON - 1))
+
+
+def judged(student: Planner, vector: VectorSplit, **settings: Any) -> Prospect:
+    known = {"retain": 0.9, "calibration": 50, "max_episodes": 600, "return_range": (0.0, 1.0), **settings}
+    return TeacherReturns(Planned(RIGHT, 0), "teacher", vector, TuneSettings(**known)).judge(student, "student", vector)
+
+
+def test_the_safest_rule_is_tested_first_though_bolder_ones_fail(vector: VectorSplit) -> None:
+    student = Fading((0.0,) * HORIZON, 0)
+    prospect = judged(student, vector)
+    to_test = prospect.to_test()
+    assert to_test[0].commitment == FixedCommitment(1)
+    assert len(to_test) == 4
+    assert [rule.looks for rule in to_test] == sorted((rule.looks for rule in to_test), reverse=True)
+    student.fade()
+    found = prospect.certify(vector)
+    assert found.choice is not None
+    assert found.choice.commitment == 1
+    assert sum(each.is_tested for each in found.candidates) == 2
+    assert f"n = 1 is all that could be certified in {found.fresh_episodes} episodes: " in found.verdict
+    assert "only" not in found.verdict
+
+
+def test_a_rule_that_lost_more_than_a_cheaper_one_is_not_tested(vector: VectorSplit) -> None:
+    prospect = judged(Planned((0.0,) * HORIZON, 0), vector, max_episodes=2000)
+    boldest, *others = sorted(prospect.rules, key=lambda rule: rule.looks)
+    for rule in others[:-1]:
+        rule.calibrated[:2, 0] = 0.0
+    assert all(rule in prospect.promising() for rule in (boldest, others[0], others[-1]))
+    assert prospect.to_test() == [others[-1], boldest]
+
+
+class Varied(Planned):
+    """Right in whole plans where 0 or 1 is shown, else in the first half, and sure of just these actions."""
+
+    def __init__(self) -> None:
+        super().__init__((0.0,) * HORIZON, 0)
+        self.n_confidences = 0
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        outputs = super().plan(obs).outputs.copy()
+        late = outputs[np.asarray(obs)[:, 0] >= 2, HORIZON // 2 :]
+        outputs[np.asarray(obs)[:, 0] >= 2, HORIZON // 2 :] = np.roll(late, 1, axis=-1) / 300
+        counter = self
+
+        class Counted(CategoricalPlan):
+            def confidence(self) -> Any:
+                counter.n_confidences += 1
+                return super().confidence()
+
+        return Counted(outputs)
+
+
+@pytest.mark.parametrize(("seconds", "is_fixed"), [(1e-5, False), (1e-4, True)])
+def test_rules_are_chosen_by_their_policy_time(vector: VectorSplit, seconds: float, is_fixed: bool) -> None:
+    times = {"fixed n": 1e-5, "confidence limit": seconds, "teacher": 2e-5}
+    prospect = replace(judged(Varied(), vector, max_episodes=100), look_seconds=times)
+    found = prospect.certify(vector)
+    assert found.choice is not None
+    assert isinstance(found.choice.commitment, int) is is_fixed
+    for each in found.candidates:
+        mine = times["fixed n" if isinstance(each.commitment, int) else "confidence limit"]
+        assert each.time_saved == pytest.approx(2e-5 / (each.looks_per_step * mine))
+
+
+def test_no_rule_is_tested_that_costs_more_and_looks_less(vector: VectorSplit) -> None:
+    times = {"fixed n": 1e-5, "confidence limit": 1e-4, "teacher": 2e-5}
+    to_test = replace(judged(Varied(), vector), look_seconds=times).to_test()
+    assert all(isinstance(rule.commitment, FixedCommitment) for rule in to_test)
+
+
+def test_an_agents_whole_decision_is_timed(vector: VectorSplit) -> None:
+    student = Varied()
+    agents = {"fixed n": HorizonAgent(student, 1), "confidence limit": HorizonAgent(student, ConfidentCommitment())}
+    taken = _look_seconds(agents, vector, 0)
+    assert taken.keys() == agents.keys()
+    assert student.n_confidences == agents["confidence limit"].evaluations > 3
+    assert judged(student, vector).look_seconds.keys() == {"fixed n", "confidence limit", "teacher"}
+
+
+def test_a_rule_that_is_slower_than_the_teacher_is_named_so(vector: VectorSplit) -> None:
+    prospect = judged(Planned((0.0,), 0), vector)
+    times = {"fixed n": 3e-5, "teacher": 2e-5}
+    found = replace(prospect, look_seconds=times).certify(vector)
+    assert "slower than the teacher: 1.5 × its policy time" in found.verdict
+
+
+def test_a_full_share_of_equal_returns_is_given_up_at_once(vector: VectorSplit) -> None:
+    found = tune(Planned((0.0,) * HORIZON, 0), Planned(RIGHT, 0), vector, retain=1.0)
+    assert found.choice is None
+    assert found.fresh_episodes == 32
+    assert "episodes prove this only of a student that collects more than its teacher" in found.verdict
+    assert "--max-episodes" not in found.verdict
+
+
+def test_a_full_share_of_a_better_student_is_certified(vector: VectorSplit) -> None:
+    found = tune(Planned(RIGHT, 0), Planned((0.2,), 0), vector, retain=1.0)
+    assert found.choice is not None
+    assert found.choice.certified_share >= 1
+
+
+@pytest.mark.parametrize("retain", [0.9925, 0.98765])
+def test_the_certified_share_is_never_below_what_is_certified(vector: VectorSplit, retain: float) -> None:
+    found = tune(Planned((0.0,) * HORIZON, 0), Planned(RIGHT, 0), vector, retain=retain)
+    assert found.choice is not None
+    assert found.choice.certified_share >= retain
+    assert f"≥ {100 * retain:g} % of" in found.verdict
+
+
+def test_a_named_policy_is_no_action_repeat_whatever_its_name(vector: VectorSplit) -> None:
+    words: dict[str, Any] = {"repeat": False, "baseline": ("action repeat 1", Planned(RIGHT, 3))}
+    settings = TuneSettings(retain=0.9, calibration=25, max_episodes=25)
+    found = tune_planner(Planned(RIGHT, 0), Planned(RIGHT, 0), vector, settings, model="m", teacher_name="t", **words)
+    assert [each.is_repeat for each in found.baselines] == [False]
+    words["baseline_is_timed"] = False
+    found = tune_planner(Planned(RIGHT, 0), Planned(RIGHT, 0), vector, settings, model="m", teacher_name="t", **words)
+    assert found.baselines[0].time_saved is None
 
 
 class Unsure(Planned):
@@ -176,13 +352,17 @@ def test_plans_without_confidences_are_tried_at_fixed_numbers_only(vector: Vecto
         ({"retain": float("nan")}, "retain must be"),
         ({"retain": "much"}, "retain must be"),
         ({"retain": True}, "retain must be"),
-        ({"confidence": 1.0}, "confidence must be a number between 0 and 1, got 1.0"),
+        ({"confidence": 1.0}, "confidence must be a number above 0.5 and below 1, got 1.0"),
+        ({"confidence": 0.5}, "confidence must be a number above 0.5 and below 1, got 0.5"),
         ({"confidence": 0.0}, "confidence must be"),
         ({"max_episodes": 0}, "max_episodes must be >= 1"),
         ({"calibration": 10}, "calibration must be >= 25"),
         ({"zero": float("inf")}, "zero must be a finite number"),
-        ({"return_range": (1.0, 1.0)}, "return_range needs two finite numbers, low < high"),
-        ({"return_range": (0.0, float("inf"))}, "return_range needs two finite numbers"),
+        ({"return_range": (1.0, 1.0)}, "return_range must be two finite numbers, low < high, got \\(1.0, 1.0\\)"),
+        ({"return_range": (0.0, float("inf"))}, "return_range must be two finite numbers"),
+        ({"return_range": (0,)}, "return_range must be two finite numbers, low < high, got \\(0,\\)"),
+        ({"return_range": ("a", "b")}, "return_range must be two finite numbers, low < high, got 'a'"),
+        ({"return_range": 1.0}, "return_range must be two finite numbers, low < high, got 1.0"),
         ({"seed": -1}, "seed must be >= 0"),
     ],
 )
@@ -288,7 +468,7 @@ def test_the_frequency_averaged_score_and_the_budgets_by_hand(vector: VectorSpli
     ]  # fmt: skip
     for budget in found.budgets:
         within = [each for each in found.baselines if each.looks_per_episode <= budget.looks]
-        assert budget.repeat_share == max(each.share for each in within)
+        assert budget.repeat_share == max(each.share for each in within if each.share is not None)
     assert found.budgets[-1].repeat == "action repeat 1"
 
 
@@ -314,6 +494,93 @@ def test_a_small_network_of_other_actions_is_refused(vector: VectorSplit) -> Non
             Planned(ERRORS, 0), Planned(RIGHT, 0), vector, TuneSettings(), model="m", teacher_name="t",
             baseline=("runs/small", other),
         )  # fmt: skip
+
+
+class Breaker(Follow):
+    """Raises where an action is repeated nine times."""
+
+    def step(self, action: np.int64) -> Any:
+        self._row = [*getattr(self, "_row", []), int(action)][-9:]
+        if len(self._row) == 9 and len(set(self._row)) == 1:
+            self._row = []
+            raise RuntimeError("breaker tripped")
+        return super().step(action)
+
+
+class Late(Planned):
+    """Raises after five looks."""
+
+    def plan(self, obs: NDArray[Any]) -> CategoricalPlan:
+        self.n_looks = getattr(self, "n_looks", 0) + 1
+        if self.n_looks > 5:
+            raise RuntimeError("licence expired")
+        return super().plan(obs)
+
+
+def test_baselines_that_cannot_be_played_leave_the_certificate() -> None:
+    with make_vector("TestBreaker-v0", 8) as vector:
+        found = judged(Planned((0.0,) * HORIZON, 0), vector).certify(vector, repeat=True, baseline=("late", Late(RIGHT, 0)))
+    assert found.choice is not None
+    assert found.choice.commitment == HORIZON
+    assert (found.baselines, found.repeat_fas) == ((), None)
+    repeat, named = found.warnings
+    assert repeat.startswith("action repeat could not be played: ")
+    assert "breaker tripped" in repeat
+    assert named.startswith("the baseline late could not be played: ")
+    assert str(found).splitlines()[-1] == f"warning: {named}"
+
+
+class Rare(Follow):
+    """Pays, or not."""
+
+    pays = True
+
+    def step(self, action: np.int64) -> Any:
+        obs, reward, *rest = super().step(action)
+        return obs, reward * Rare.pays, *rest
+
+
+def test_a_share_of_nothing_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with make_vector("TestRare-v0", 8) as vector:
+        prospect = judged(Planned((0.0,) * HORIZON, 0), vector, max_episodes=25)
+        monkeypatch.setattr(Rare, "pays", False)
+        found = prospect.certify(vector, repeat=True)
+    (tested,) = (each for each in found.candidates if each.is_tested)
+    assert tested.share is None
+    assert found.choice is None
+    assert "unknown" in next(line for line in str(found).splitlines() if line.endswith("tested"))
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["fresh_episodes"] == 25
+    assert tuning_figure(found, tmp_path / "rare.png").stat().st_size > 10_000
+
+
+class Strict(Follow):
+    """Raises at a wrong action."""
+
+    def step(self, action: np.int64) -> Any:
+        if int(action) != self._shown[self._at]:
+            raise ValueError("illegal action")
+        return super().step(action)
+
+
+def test_refused_actions_of_the_random_policy_end_its_episodes() -> None:
+    steps: list[str] = []
+    with make_vector("TestStrict-v0", 8) as vector:
+        settings = TuneSettings(retain=0.9, calibration=25, max_episodes=100)
+        found = tune_planner(
+            Planned((0.0,) * HORIZON, 0), Planned(RIGHT, 0), vector, settings, model="m", teacher_name="t", repeat=False,
+            on_progress=lambda progress: steps.append(progress.stage),
+        )  # fmt: skip
+        curve = measure_curve(Planned(RIGHT, 0), Planned(RIGHT, 0), vector, episodes=10)
+    assert found.choice is not None
+    (line,) = found.warnings
+    assert line.startswith("30 episodes of the random policy were abandoned, because the environment refused an action (")
+    assert steps[:2] == ["calibrating, 30 episodes of the teacher", "calibrating, 30 episodes of a random policy"]
+    assert curve.shares == {1: 1.0}
+
+
+def test_a_teacher_without_a_name_is_called_the_teacher(vector: VectorSplit) -> None:
+    with pytest.raises(IncompatibleModelError, match="^the teacher collects "):
+        TeacherReturns(RandomPlanner(Discrete(N_ACTIONS), np.random.default_rng(0)), "teacher", vector, TuneSettings())
 
 
 def test_repeating_needs_no_logits() -> None:
@@ -347,3 +614,5 @@ def test_returns_outside_a_stated_range_are_found() -> None:
     returns = np.array([-1.0, 0.0, 2.0])
     assert _Scale(0.0, (0.0, 1.0), is_bounded=True).outside(returns).tolist() == [-1.0, 2.0]
     assert not len(_Scale(0.0, (0.0, 1.0), is_bounded=False).outside(returns))
+    rounded = np.array([10 * float(np.float32(0.1)), 1.000001])
+    assert _Scale(0.0, (0.0, 1.0), is_bounded=True).outside(rounded).tolist() == [1.000001]

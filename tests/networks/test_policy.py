@@ -141,7 +141,7 @@ def test_a_description_comes_back_from_json(
     obs_shape: list[int], numbers: tuple[int, ...], separate_first: bool, obs_scale: float, channels_last: bool
 ) -> None:
     n_actions, horizon, width, depth = numbers
-    trunk = TrunkConfig(kind="mlp", width=width, depth=depth)
+    trunk = TrunkConfig(kind="mlp", width=width, depth=depth, residual=depth % 2)
     config = NetworkConfig(
         obs_shape=tuple(obs_shape),
         n_actions=n_actions,
@@ -152,6 +152,10 @@ def test_a_description_comes_back_from_json(
         channels_last=channels_last,
     )
     assert NetworkConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_a_network_without_residual_layers_has_the_description_that_it_had_before_there_were_any() -> None:
+    assert set(network().config.to_json()["trunk"]) == {"kind", "channels", "width", "depth"}
 
 
 @pytest.mark.parametrize("name", ["obs_shape", "n_actions", "horizon", "trunk"])

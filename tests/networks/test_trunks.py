@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,14 @@ def test_the_reference_grid_network() -> None:
     assert shapes == [(32, 21, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3), (512, 64 * 5 * 5)]
 
 
+def test_the_last_convolutions_of_a_grid_halve_the_image() -> None:
+    widths = {"kind": "grid", "channels": (4, 6, 8), "width": 10}
+    flat = [layer_shapes(Trunk((7, 19, 19), TrunkConfig(**widths, halvings=n)))[-1][1] for n in range(4)]  # type: ignore[arg-type]
+    assert flat == [8 * side**2 for side in (19, 10, 5, 3)]
+    with pytest.raises(SettingError, match=r"halvings must be <= the number of convolutions, 3, got 4"):
+        TrunkConfig(**widths, halvings=4)  # type: ignore[arg-type]
+
+
 def test_the_nature_network() -> None:
     shapes = layer_shapes(Trunk((4, 84, 84), TrunkConfig(kind="atari")))
     assert shapes == [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3), (512, 64 * 7 * 7)]
@@ -45,6 +54,26 @@ def test_the_nature_network() -> None:
 def test_an_mlp_has_as_many_layers_as_asked_for() -> None:
     shapes = layer_shapes(Trunk((2, 3), TrunkConfig(kind="mlp", width=7, depth=3)))
     assert shapes == [(7, 6), (7, 7), (7, 7)]
+
+
+@pytest.mark.parametrize(
+    "config", [TrunkConfig(kind="mlp", width=6, depth=1), TrunkConfig(kind="grid", channels=(2, 3), width=6)]
+)
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_a_residual_layer_adds_its_output_to_its_input(config: TrunkConfig, scale: float) -> None:
+    shape, rng = (2, 4, 4), np.random.default_rng(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        deep = Trunk(shape, replace(config, residual=2), scale)
+    plain = Trunk(shape, config, scale)
+    plain.load_state_dict({name: value for name, value in deep.state_dict().items() if not name.startswith("residual.")})
+    obs = torch.from_numpy(rng.normal(size=(5, *shape)).astype(np.float32))
+    features = plain(obs).detach().numpy().astype(np.float64)
+    for number in range(2):
+        weight, bias = (deep.state_dict()[f"residual.{number}.{name}"].numpy() for name in ("weight", "bias"))
+        assert weight.shape == (6, 6)
+        features = np.stack([row + leaky(weight @ row + bias) for row in features])
+    np.testing.assert_allclose(deep(obs).detach().numpy(), features, atol=1e-5)
 
 
 def leaky(numbers: NDArray[Any]) -> NDArray[Any]:
@@ -138,8 +167,8 @@ def test_another_width_takes_the_channels_along() -> None:
     assert grid.scaled_to(64) == TrunkConfig(kind="grid", channels=(4, 8, 8), width=64)
     assert grid.scaled_to(512).channels == (32, 64, 64)
     assert grid.scaled_to(1) == TrunkConfig(kind="grid", channels=(1, 1, 1), width=1)
-    mlp = TrunkConfig(kind="mlp", width=64, depth=3)
-    assert mlp.scaled_to(16) == TrunkConfig(kind="mlp", width=16, depth=3)
+    mlp = TrunkConfig(kind="mlp", width=64, depth=3, residual=2)
+    assert mlp.scaled_to(16) == TrunkConfig(kind="mlp", width=16, depth=3, residual=2)
     with pytest.raises(SettingError, match="must be >= 1"):
         grid.scaled_to(0)
 

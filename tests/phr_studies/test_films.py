@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import runpy
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ def test_every_look_is_marked_and_nothing_else(tmp_path: Path) -> None:
     assert [duration for _, duration in frames] == [60] * 10 + [2000]  # a GIF counts in hundredths of a second
     assert film == Film(commitment=4, n_steps=10, n_looks=3, score=45.0, ended=True)
     assert film.caption().startswith("n = 4: a whole episode, 10 steps, 3 evaluations, score 45.00.")
+    by_rule = replace(film, commitment="confidence 0.9")
+    assert by_rule.caption().startswith("confidence 0.9: a whole episode, 10 steps")
     assert Film.from_json(asdict(film)) == film
     with pytest.raises(CorruptFileError, match="not a film's description"):
         Film.from_json({"commitment": 4})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,17 @@ from phr.envs.vector import Start
 from phr.errors import HorizonError, InvalidDataError, UnsupportedEnvironmentError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.teachers.oracle import OraclePlanner
-from phr_studies.films import Footage, make_filmed_env, shoot
+from phr_studies.films import Film, Footage, make_filmed_env, shoot
 from phr_studies.worlds import RandomPlanner
 
 CROSSING = "MiniGrid-SimpleCrossingS9N1-v0"
 PONG = "PongDeterministic-v4?max_frames=80"
+
+
+def test_a_caption_names_the_rule() -> None:
+    film = Film.from_json({"commitment": 4, "n_steps": 9, "n_looks": 3, "score": 1.0, "ended": True})
+    assert film.caption().startswith("n = 4: a whole episode, 9 steps, 3 evaluations, score 1")
+    assert replace(film, commitment="confidence 0.9").caption().startswith("confidence 0.9: a whole episode")
 
 
 @pytest.mark.parametrize("n", [1, 4, 16])

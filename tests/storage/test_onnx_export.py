@@ -27,7 +27,7 @@ from phr.networks.trunks import TrunkConfig
 from phr.observations import ObservationSpec
 from phr.plan import CategoricalPlan, NetworkPlan
 from phr.storage import onnx_export as exporting
-from phr.storage.model import Model
+from phr.storage.model import Model, annotated
 from phr.storage.onnx_export import (
     BATCH_SIZES,
     ROUNDINGS,
@@ -81,6 +81,10 @@ def doubles() -> Model:
     return model_of(build_network((3,), 2, 2, TrunkConfig(kind="mlp", width=8), seed=0), "float64")
 
 
+def residual() -> Model:
+    return model_of(build_network((4, 5, 5), 3, 4, TrunkConfig(kind="grid", channels=(4,), width=16, residual=2), seed=0))
+
+
 @pytest.fixture
 def exported_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """The corridor's student goes through the exporter once for all tests; it takes seconds."""
@@ -101,7 +105,7 @@ def wide() -> Model:
     return model_of(moving(), "float32")
 
 
-@pytest.mark.parametrize("make", [grid, atari, two_trunks, doubles, wide])
+@pytest.mark.parametrize("make", [grid, atari, two_trunks, doubles, residual, wide])
 def test_every_kind_of_network_is_exported_with_its_preprocessing_inside(tmp_path: Path, make: Callable[[], Model]) -> None:
     model = make()
     before = copy.deepcopy(model.network.state_dict())
@@ -390,6 +394,18 @@ def test_int8_says_what_it_costs(tmp_path: Path) -> None:
     assert "on 4 real observations that its ranges were chosen on, there are no more" in str(written)
     types = {tensor.data_type for tensor in onnx.load(written.int8_path).graph.initializer if len(tensor.dims) == 2}
     assert types == {onnx.TensorProto.INT8}
+
+
+def test_int8_keeps_the_rule_and_not_the_certificate(tmp_path: Path) -> None:
+    model = annotated(corridor_student(), {"tuned": {"verdict": "certified"}}, commitment=2)
+    written = export_onnx(model, tmp_path / "student.onnx", int8=True)
+    assert written.int8_path is not None
+    exact, rounded = (load_runtime(path).manifest for path in (written.path, written.int8_path))
+    assert exact.notes["tuned"] == rounded.notes["tuned_of_float"] == {"verdict": "certified"}
+    assert "tuned" not in rounded.notes
+    assert (exact.commitment, rounded.commitment) == (2, 2)
+    assert str(written).endswith(f"phr tune {written.int8_path} certifies it for this file")
+    assert "phr tune" not in str(export_onnx(corridor_student(), tmp_path / "student.onnx", int8=True))
 
 
 def test_int8_is_measured_on_observations_kept_back(tmp_path: Path) -> None:

@@ -167,6 +167,11 @@ def test_layers_that_it_has_no_gradient_for_are_refused(layers: list[nn.Module])
         Tape(network)
 
 
+def test_residual_layers_are_refused() -> None:
+    with pytest.raises(IncompatibleModelError, match="stage 1 has no gradient for residual layers"):
+        Tape(build_network((7,), 3, 1, TrunkConfig(kind="mlp", width=4, residual=1), seed=0))
+
+
 def test_continuous_actions_are_refused() -> None:
     space = Continuous((-1.0,), (1.0,), (1,))
     network = build_network((7,), 1, 1, TrunkConfig(kind="mlp", width=4), seed=0, action_space=space)

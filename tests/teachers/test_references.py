@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phr.acting.agent import HorizonAgent
+from phr.acting.commitment import FixedCommitment
 from phr.envs.registry import make_env
 from phr.envs.vector import Start
 from phr.errors import CorruptFileError, UnknownEnvironmentError, UnknownModelError, UnsolvableError, UsageError
@@ -76,7 +78,7 @@ def test_a_run_directory(tmp_path: Path, kind: type) -> None:
     saved(corridor_teacher(), tmp_path / "run")
     actor = resolve(kind(tmp_path / "run"))
     assert actor.reference == str(tmp_path / "run")
-    assert (actor.planner.horizon, actor.env_id, actor.commitment) == (1, CORRIDOR, None)
+    assert (actor.planner.horizon, actor.env_id) == (1, CORRIDOR)
 
 
 def test_a_model_in_memory() -> None:
@@ -94,7 +96,7 @@ def test_the_commitment_of_the_manifest_is_told(tmp_path: Path) -> None:
     model = corridor_student()
     manifest = type(model.manifest)(**{**vars(model.manifest), "commitment": 2})
     saved(type(model)(model.network, manifest), tmp_path)
-    assert resolve(tmp_path).commitment == 2
+    assert HorizonAgent(resolve(tmp_path).planner).commitment == FixedCommitment(2)
 
 
 @pytest.mark.parametrize("horizon", [1, 16])

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from phr.acting.commitment import AnyCommitment, FixedCommitment, resolve_commitment, rule_lengths
+from phr.acting.commitment import AnyCommitment, ConfidentCommitment, FixedCommitment, resolve_commitment, rule_lengths
 from phr.actions import action_space_of, one_by_one
 from phr.errors import InvalidDataError, NonFiniteError
 from phr.observations import ObservationSpec, as_array
-from phr.plan import ActionArray, NetworkPlan, Plan, Planner, ask
+from phr.plan import ActionArray, IntArray, NetworkPlan, Plan, Planner, ask
 from phr.settings import check_whole
 
 
@@ -36,6 +36,8 @@ class _Acting:
         self._look = planner.plan if self._is_checked else self._checked_plan
         # A number needs no arrays: a microsecond or two, where a whole look may take thirty. A subclass may differ.
         self._n_committed = self.commitment.n if type(self.commitment) is FixedCommitment else None
+        trusted = self._is_checked and type(self.commitment) is ConfidentCommitment
+        self._lengths = self.commitment.lengths if trusted else self._checked_lengths
 
     def _checked_plan(self, obs: NDArray[Any]) -> Plan:
         """Evaluate a planner that does not check its plans."""
@@ -45,6 +47,9 @@ class _Acting:
         if isinstance(plan, NetworkPlan) and np.isnan(plan.outputs).any():
             raise NonFiniteError(f"the plan of {name} contains NaN")
         return plan
+
+    def _checked_lengths(self, plan: Plan) -> IntArray:
+        return rule_lengths(self.commitment, plan, self.planner.horizon)
 
     def _choose(self, plan: Plan, n_observations: int) -> ActionArray:
         """The plan's actions, shape `(n_observations, horizon, *action_shape)`, in the number type of the action space."""
@@ -106,7 +111,7 @@ class HorizonAgent(_Acting):
             obs = as_array(obs, self._obs_dtype)
         self.evaluations += 1
         plan = self._look(obs[None])
-        length = self._n_committed or int(rule_lengths(self.commitment, plan, self.planner.horizon)[0])
+        length = self._n_committed or int(self._lengths(plan)[0])
         return one_by_one(self._choose(plan, 1)[0, :length])
 
     def act(self, obs: Any = None) -> Any:
@@ -178,7 +183,7 @@ class VectorHorizonAgent(_Acting):
             plan = self._look(obs)
             self._actions[looking] = self._choose(plan, n_given)
             self._next[looking] = 0
-            self._stop[looking] = self._n_committed or rule_lengths(self.commitment, plan, self.planner.horizon)
+            self._stop[looking] = self._n_committed or self._lengths(plan)
         actions = self._actions[np.arange(self.n_envs), np.minimum(self._next, self.planner.horizon - 1)]
         self._next += acting
         return actions

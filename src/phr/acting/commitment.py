@@ -79,8 +79,8 @@ class ConfidentCommitment:
         """Number of leading steps whose joint confidence reaches the threshold, at least 1."""
         if plan.horizon == 1:  # a plan without confidences too
             return np.ones(plan.batch_size, np.int64)
-        joint = np.cumprod(plan.confidence(), axis=1)
-        lengths: IntArray = np.maximum((joint >= self.threshold).sum(axis=1), 1).astype(np.int64)
+        joint = np.multiply.accumulate(plan.confidence(), axis=1)
+        lengths: IntArray = 1 + np.add.reduce(joint[:, 1:] >= self.threshold, axis=1, dtype=np.int64)
         return lengths
 
 

@@ -52,9 +52,14 @@ def seal(graph: bytes, manifest: Manifest) -> bytes:
 def reseal_onnx(path: Path, *, commitment: int | dict[str, float], notes: dict[str, Any]) -> None:
     """Replace the default commitment of a sealed file, and add notes; the graph stays as it is."""
     data, manifest = read_onnx(path)
-    endings = _entry(_MANIFEST_KEY, _as_json(manifest)), _entry(_HASH_KEY, "0" * 64)
-    graph = data[: -sum(map(len, endings))]
-    write_bytes(path, seal(graph, replace(manifest, commitment=commitment, notes={**manifest.notes, **notes})))
+    body = data[: -len(_entry(_HASH_KEY, "0" * 64))]
+    last = [bytes(value) for number, value in _fields(memoryview(body)) if number == _METADATA_PROPS][-1]
+    ending = _message(_METADATA_PROPS, last)
+    if dict(_fields(memoryview(last))).get(_KEY) != _MANIFEST_KEY.encode() or not body.endswith(ending):
+        raise CorruptFileError(f"{path} is not as phr export writes it: its manifest is not the last entry before the hash")
+    tuned = seal(body.removesuffix(ending), replace(manifest, commitment=commitment, notes={**manifest.notes, **notes}))
+    unseal(tuned, str(path))
+    write_bytes(path, tuned)
 
 
 def read_onnx(path: Path) -> tuple[bytes, Manifest]:

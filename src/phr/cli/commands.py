@@ -34,7 +34,7 @@ from phr.cli.words import (
     word,
 )
 from phr.errors import PhrError, UsageError, error_text
-from phr.evaluation.tune import Curve
+from phr.evaluation.tune import RetentionCurve
 from phr.files import check_file_target, write_json
 from phr.progress import Progress
 
@@ -190,10 +190,12 @@ class Distill:
     retain: Annotated[float | None, word("X")] = None
     """Share of the teacher's return to keep, like 0.99: distil students as long as that buys policy time, choose how many
     actions the best executes per look, and certify that it keeps so much."""
+    confidence: Annotated[float, word("X")] = 0.95
+    """With --retain: probability that the certificate holds (default: 0.95)."""
     budget: Annotated[float, word("MINUTES")] = 30.0
     """With --retain: minutes after which no further student is begun (default: 30)."""
     curve_episodes: Count = 100
-    """Episodes in which student and teacher are compared in the end (default: 100; 0: none)."""
+    """Without --retain: episodes in which student and teacher are compared in the end (default: 100; 0: none)."""
     activation: Activation = None
     normalize: Normalize = None
     seed: Seed = 0
@@ -220,10 +222,12 @@ class Distill:
         say(f"parameters of one look: student {model.network.n_parameters:,}{beside}")
         say(f"written to {model.directory}")
         if (values := model.manifest.notes.get("curve")) is not None:
-            curve = Curve.from_json(values)
+            curve = RetentionCurve.from_json(values)
             say(str(curve))
             if curve.warning:
                 say(f"warning: {curve.warning}")
+        if (why := model.manifest.notes.get("not_compared")) is not None:
+            say(f"warning: student and teacher could not be compared: {why}")
         if (tuned := model.manifest.notes.get("tuned")) is not None:
             for line in tuned.get("warnings", ()):
                 say(f"warning: {line}")

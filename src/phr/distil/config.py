@@ -113,7 +113,7 @@ class PHRConfig:
     """Probability that a step of such a plan takes a random action instead; variety, where nothing else is random."""
     finetune: CountFromZero = 0
     """Environment steps of training on return after that (phr.distil.finetune); 0 is none. Whole plans are sampled and
-    executed; the weights with the best greedy return are kept."""
+    executed; the best weights are kept if they are clearly better in fresh episodes."""
     finetune_weight: NotNegative = 0.1
     """Weight of the plan loss meanwhile, which keeps the student near its teacher."""
     finetune_gamma: Fraction = 0.99

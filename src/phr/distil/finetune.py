@@ -51,6 +51,9 @@ N_TURNS = 8
 """Plans of each environment between two updates."""
 N_TESTS, TEST_EPISODES = 10, 64
 """Greedy tests after the first, and episodes of each."""
+FRESH_EPISODES, CLEARLY = 128, 2.0
+"""Episodes that compare the best weights with the distilled ones at the end; their mean difference counts as positive from
+so many standard errors."""
 
 
 def step_log_probs(
@@ -151,8 +154,9 @@ def play_plans(
 class Finetuning:
     """A distillation, and training on return after it; `update` advances whichever is due.
 
-    `tests` has the greedy mean returns of whole plans in the same episodes, that of the distilled student first. The weights
-    of the best test are kept. The critic is a network of its own, which begins as the student: its errors move no plan.
+    `tests` has the greedy mean returns of whole plans in the same episodes, that of the distilled student first. The best of
+    several tests is partly luck, so its weights play fresh episodes at the end, as the distilled ones do. They are kept if
+    they are clearly better there. The critic is a network of its own, which begins as the student: its errors move no plan.
     """
 
     def __init__(self, student: PHR, env_id: str, obs_dtype: Any, say: Callable[[str], None], remarks: Remarks) -> None:
@@ -167,6 +171,10 @@ class Finetuning:
         self._vector: VectorSplit | None = None
         self._waiting: dict[str, Any] | None = None
         self.tests: list[float] = []
+        self.fresh: list[float] = []
+        """Mean returns of the distilled and of the best weights in fresh episodes, once they are played."""
+        self.is_better = False
+        """Whether the best weights are clearly better there, and therefore kept."""
         self.n_steps, self._n_done, self._scale = 0, 0, 0.0
 
     def close(self) -> None:
@@ -184,7 +192,7 @@ class Finetuning:
     @property
     def done(self) -> bool:
         """Whether all environment steps are taken."""
-        return self.student.done and self.n_steps >= self.config.finetune
+        return self.student.done and bool(self.fresh)
 
     def progress(self) -> Progress:
         """Return the environment steps taken so far, and the greedy returns."""
@@ -209,12 +217,14 @@ class Finetuning:
                 network.load_state_dict(self.student.network.state_dict())
             for parameter in self._critic.value_head.parameters():
                 nn.init.zeros_(parameter)
-            return {"greedy_return": self._test(vector)}
+            return self._test(vector)
         played = play_plans(self._act, vector, self._rng, n_turns=N_TURNS, gamma=self.config.finetune_gamma)
         metrics = self._learn(played)
         self.n_steps += int(played.lengths.sum())
         if self.n_steps >= min(1.0, len(self.tests) / N_TESTS) * self.config.finetune:
-            metrics["greedy_return"] = self._test(vector)
+            metrics |= self._test(vector)
+        if self.n_steps >= self.config.finetune:
+            self._compare(vector)
         return metrics
 
     def _open(self) -> VectorSplit:
@@ -290,30 +300,45 @@ class Finetuning:
             group["lr"] = rate * left
         self.optimizer.step()
 
-    def _test(self, vector: VectorSplit) -> float:
-        """Play whole plans greedily, keep the weights if none were as good, and return to the running episodes."""
-        episodes, streams = vector.state(), Streams(self.config.seed)
-        starts = [Start(streams.integer("finetune-test", index)) for index in range(TEST_EPISODES)]
-        mean = float(play_episodes(TorchPlanner(self.network, self._obs_dtype), vector, starts).returns.mean())
-        self.network.train()
+    def _test(self, vector: VectorSplit) -> dict[str, float]:
+        """Measure the greedy return, and keep the weights if none were as good."""
+        mean = float(self._play(self.network, vector, "finetune-test", TEST_EPISODES).mean())
         if mean > max(self.tests, default=-np.inf):
             self._best.load_state_dict(self.network.state_dict())
         self.tests.append(mean)
+        return {"greedy_return": mean}
+
+    def _compare(self, vector: VectorSplit) -> None:
+        """Play the distilled and the best weights from the same fresh starts; keep the best if they are clearly better."""
+        networks = (self.student.network, self._best)
+        before, after = (self._play(network, vector, "finetune-fresh", FRESH_EPISODES) for network in networks)
+        self.fresh = [float(before.mean()), float(after.mean())]
+        gain = after - before
+        self.is_better = bool(gain.mean() > CLEARLY * gain.std(ddof=1) / math.sqrt(len(gain)))
+        if not self.is_better:
+            self._best.load_state_dict(self.student.network.state_dict())
+
+    def _play(self, network: PlanNetwork, vector: VectorSplit, name: str, n: int) -> NDArray[np.float64]:
+        """Return the returns of greedy whole plans from n starts of this name; the running episodes continue afterwards."""
+        episodes, streams = vector.state(), Streams(self.config.seed)
+        starts = [Start(streams.integer(name, index)) for index in range(n)]
+        returns = play_episodes(TorchPlanner(network, self._obs_dtype), vector, starts).returns
+        network.train()
         _return_to(vector, episodes)
-        return mean
+        return returns
 
     def finish(self) -> PHR:
-        """Return the distillation, its network with the best weights."""
+        """Return the distillation, its network with the weights that are kept."""
         self.student.network.load_state_dict(self._best.state_dict())
-        before, after = self.tests[0], max(self.tests)
-        kept = "" if after > before else "; the distilled student is kept"
-        self._say(f"training on return: greedy return {before:.4g} before, {after:.4g} after, whole plans{kept}")
+        before, after = self.fresh
+        kept = "" if self.is_better else "; that is not clearly more, so the distilled student is kept"
+        self._say(f"training on return: greedy return {before:.4g} before, {after:.4g} after, fresh episodes{kept}")
         return self.student
 
     def report(self) -> dict[str, Any]:
-        """Return the greedy returns before and after, for a model's notes."""
-        returns = {"return_before": self.tests[0], "return_after": max(self.tests)}
-        return {"timesteps": self.n_steps, "test_episodes": TEST_EPISODES, **returns}
+        """Return the greedy returns of the distilled and of the kept weights in fresh episodes, for a model's notes."""
+        returns = {"return_before": self.fresh[0], "return_after": self.fresh[self.is_better]}
+        return {"timesteps": self.n_steps, "test_episodes": FRESH_EPISODES, **returns}
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that `restore` needs to continue, bit for bit where the environments can be replayed."""
@@ -323,7 +348,7 @@ class Finetuning:
         for name, network in self._networks():
             tensors |= network_tensors(network, name)
         tensors |= {f"finetune.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
-        mine = {name: getattr(self, name) for name in _KEPT} | {"tests": list(self.tests), "rng": rng_state(self._rng)}
+        mine = {name: getattr(self, name) for name in _KEPT} | {"rng": rng_state(self._rng)}
         if self._vector is not None:
             mine |= {"episodes": self._vector.state(), "sha256": _seen(self._vector)}
         elif self._waiting is not None:  # resumed, and the rounds of refinement are still played again
@@ -342,12 +367,12 @@ class Finetuning:
             restore_network(network, tensors, name)
         prefix = "finetune."
         restore_optimizer(self.optimizer, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        for name in (*_KEPT, "tests"):
+        for name in _KEPT:
             setattr(self, name, mine[name])
         self._rng, self._waiting = rng_from_state(mine["rng"]), mine
 
 
-_KEPT = ("n_steps", "_n_done", "_scale")
+_KEPT = ("n_steps", "_n_done", "_scale", "tests", "fresh", "is_better")
 
 
 def clipped_loss(

@@ -19,7 +19,7 @@ from phr.envs.registry import make_env
 from phr.envs.split import Family, SplitEnv
 from phr.errors import SettingError, UnsupportedEnvironmentError
 from phr.experience.logged import Logged
-from phr.networks.trunks import TrunkConfig, default_trunk
+from phr.networks.trunks import TrunkConfig, default_trunk, image_shape
 from phr.settings import given_settings
 from phr.teacher.a2c import A2CConfig
 
@@ -30,6 +30,8 @@ RECORDED_BYTES = 2 * 2**30
 
 GRID_TRUNK = TrunkConfig(kind="grid", channels=(16, 32, 32), width=256)
 """Half the reference network in every width; learns the grids as well, at a third of the inference time."""
+_LARGE_GRID = 14
+"""Cells on a side."""
 _SMALL_TRUNK = TrunkConfig(kind="grid", channels=(16, 16, 32), width=256)
 
 ATARI_TRUNK = TrunkConfig(kind="atari", channels=(16, 32, 32), width=512)
@@ -204,15 +206,14 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
         given = {"trunk_mode": "shared", **given}  # the one way in which A2C may move trunk and head 1
     if isinstance(world, str):
         world = _closed_env(world)
-    kind, space = _kind(world), world.observation_space
+    kind = _kind(world)
     if isinstance(world.action_space, Continuous):
         settings = {**_CONTINUOUS, **(kind.recording or _FOUR_ROUNDS)}
     elif fresh is not None and fresh.kind == "mlp":
         settings = _FRESH_NUMBERS
     else:
         settings = {**kind.recording, **kind.student(horizon)}
-    affordable = max(1, RECORDED_BYTES // (prod(space.shape) * space.dtype.itemsize))
-    record_steps = min(settings.get("record_steps", PHRConfig.record_steps), affordable)
+    record_steps = min(settings.get("record_steps", PHRConfig.record_steps), affordable_steps(world))
     preset = {**settings, "record_steps": record_steps, **_KNOWN.get(world.env_id, Preset()).student(horizon)}
     kept_first = horizon == 1 and given.get("trunk_mode", "anchored") != "anchored"
     if given.get("sample_labels") is True or given.get("joint") is True or kept_first:
@@ -220,6 +221,12 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
     config = PHRConfig(**{**preset, **given, "horizon": horizon})
     check_loss(config.loss, world.action_space)
     return config
+
+
+def affordable_steps(world: World) -> int:
+    """Return the most steps whose observations fit into `RECORDED_BYTES`."""
+    space = world.observation_space
+    return max(1, RECORDED_BYTES // (prod(space.shape) * space.dtype.itemsize))
 
 
 def _kind(world: World) -> Preset:
@@ -244,7 +251,10 @@ def default_trunk_of(world: World) -> TrunkConfig:
     return trunk or default_trunk(world.observation_space)
 
 
-def fresh_trunk(world: World) -> TrunkConfig:
-    """Return the layers of a student that does not start from a teacher's network."""
-    trunk = default_trunk_of(world)
-    return replace(trunk, width=256) if trunk.kind == "mlp" else trunk  # a plan is a finer function than the next action
+def fresh_trunk(world: World, horizon: int) -> TrunkConfig:
+    """Return the layers of a student that does not start from a teacher's network; HorizonError for a horizon below 1."""
+    trunk, horizon = default_trunk_of(world), PHRConfig(horizon=horizon).horizon
+    image = image_shape(world.observation_space)
+    if trunk.kind == "grid" and image is not None and max(image[1:]) >= _LARGE_GRID:
+        trunk = replace(trunk, halvings=2)  # every update takes a third of the time
+    return (replace(trunk, width=256) if trunk.kind == "mlp" else trunk).for_plans(horizon)

@@ -160,6 +160,7 @@ class Distillation:
                 notes["finetune"] = training.report()
             if self.teacher is not None:
                 notes["teacher_parameters"] = parameter_count(self.teacher)
+                notes["teacher_id"] = self.teacher_id
             notes["agreement_per_head"] = [None if part is None else round(part, 5) for part in student.agreement()]
             if isinstance(student, Refinement) and (sure := calibrate(student.network, student.held_out)) is not None:
                 calibrated(student.network, sure)
@@ -318,7 +319,7 @@ def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Ex
     if isinstance(start, PlanNetwork):
         if config.width is None:
             return start
-        start = start.config.trunk
+        start = start.config.trunk.for_plans(config.horizon)
     trunk = start if config.width is None else start.scaled_to(config.width)
     actions = experience.action_space
     if isinstance(actions, Continuous):

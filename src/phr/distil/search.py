@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from phr.distil.config import SIDE_BY_SIDE, PHRConfig
+from phr.distil.presets import affordable_steps
 from phr.distil.runs import Distillation, Say
+from phr.envs.registry import make_env
 from phr.errors import PhrError, UsageError
 from phr.evaluation.episodes import make_vector
-from phr.evaluation.tune import Calibration, Prospect, TuneSettings
+from phr.evaluation.tune import Prospect, TeacherReturns, TuneSettings
 from phr.networks.policy import PlanNetwork
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
@@ -26,6 +28,8 @@ from phr.storage.model import METRICS, Model, RunDirectory, annotated, load_mode
 
 ATTEMPTS = "attempts"
 """Folder of the students that were compared, within the folder of the run."""
+SECONDS = "distilled_in_seconds"
+"""Note of an attempt, by which a resumed search judges how long the next one takes."""
 _SMALL = (64, 128)
 """Widths that are tried before the preset's, where a fresh network reads numbers."""
 _GAIN = 0.95
@@ -51,7 +55,7 @@ class _Attempt:
     def net_cost(self) -> float:
         """Seconds of policy time per step; infinite if no rule is likely to be certified."""
         looks = self.prospect.looks_per_step
-        return math.inf if looks is None else looks * self.prospect.look_seconds[0]
+        return math.inf if looks is None else looks * self.prospect.seconds_per_look
 
     @property
     def nearly_best(self) -> bool:
@@ -60,13 +64,13 @@ class _Attempt:
         return self.prospect.keeps_whole_plans or (looks is not None and _ENOUGH * looks * self.model.horizon <= 1)
 
     def __str__(self) -> str:
-        looks, micro = self.prospect.looks_per_step, 1e6 * self.prospect.look_seconds[0]
+        looks, micro = self.prospect.looks_per_step, 1e6 * self.prospect.seconds_per_look
         kept = "no rule seems to keep enough" if looks is None else f"{1 / looks:.1f} × fewer looks seem possible"
         return f"{_said(self.overrides)}: {kept}, {micro:.0f} µs a look, {self.seconds / 60:.1f} minutes"
 
     def to_json(self) -> dict[str, Any]:
         prospect = self.prospect
-        measured = {"looks_per_step": prospect.looks_per_step, "look_seconds": prospect.look_seconds[0]}
+        measured = {"looks_per_step": prospect.looks_per_step, "look_seconds": prospect.seconds_per_look}
         return {"settings": dict(self.overrides), **measured, "parameters": self.model.network.n_parameters}
 
 
@@ -101,11 +105,13 @@ def search(
     run = None
     if directory is not None:
         asked = {"retain": settings.retain, "confidence": settings.confidence}
-        run = RunDirectory(directory, {**job.run_settings(), **asked}, resume=resume)
+        logged = None if job.read_episodes is None else job.read_episodes()
+        run = RunDirectory(directory, {**job.run_settings(logged), **asked}, resume=resume)
+        del logged
         if run.is_complete:
             return load_model(run.path, job.env_id)
     with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
-        calibration = Calibration(teacher, name, vector, settings)
+        returns = TeacherReturns(teacher, name, vector, settings, on_progress=on_progress)
     if run is not None:
         run.begin()
     attempts: list[_Attempt] = []
@@ -119,8 +125,11 @@ def search(
         folder = None if directory is None else directory / ATTEMPTS / str(index)
         try:
             model = job_with(overrides).run(folder, resume=resume, on_progress=on_progress, say=say)
+            before = model.manifest.notes.get(SECONDS)  # of a finished attempt, which took no time now
+            taken = time.monotonic() - since if before is None else float(before)
+            model, since = annotated(model, {SECONDS: taken}), time.monotonic()
             with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
-                prospect = calibration.judge(
+                prospect = returns.judge(
                     model.planner, f"attempt {index}", vector, is_timed=is_timed, on_progress=on_progress
                 )
         except PhrError as error:
@@ -128,14 +137,14 @@ def search(
                 raise
             say(f"{_said(overrides)}: {error}")
             break
-        attempts.append(_Attempt(model, prospect, overrides, time.monotonic() - since))
+        attempts.append(_Attempt(model, prospect, overrides, taken + time.monotonic() - since))
         say(str(attempts[-1]))
     best = min(attempts, key=lambda attempt: attempt.net_cost)
     with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
         found = replace(best.prospect, model=str(directory or "student")).certify(vector, on_progress=on_progress)
+    found = replace(found, teacher_id=job.teacher_id, backend="torch")
     notes = {"tuned": found.evidence(), "attempts": [attempt.to_json() for attempt in attempts]}
-    commitment = 1 if found.choice is None else found.choice.commitment
-    model = annotated(best.model, notes, commitment=commitment, write=False)
+    model = annotated(best.model, notes, commitment=found.commitment, write=False)
     if run is None:
         return model
     if best.model.directory is not None and (metrics := best.model.directory / METRICS).exists():
@@ -147,6 +156,8 @@ def _ladder(job: Distillation, given: Overrides) -> Iterator[Overrides]:
     """Settings to try, one after another, from the cheapest."""
     config, width = job.config, _width(job)
     longer: dict[str, Any] = {name: 2 * getattr(config, name) for name in ("n_episodes", "record_steps", "n_updates")}
+    with make_env(job.env_id) as env:
+        longer["record_steps"] = min(longer["record_steps"], max(config.record_steps, affordable_steps(env)))
     if config.refine:
         longer |= {"refine": 2 * config.refine, "refine_until": 1 - (1 - config.refine_until) / 4}
     steps: list[dict[str, Any]] = [{}, longer]

@@ -23,6 +23,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from phr.envs.noise import OPTION as ACTION_NOISE
 from phr.envs.split import Advance, BareSimulator, SeedSchedule, SplitEnv, Timing, VectorStep
 from phr.errors import MissingExtraError, SettingError, UnsupportedEnvironmentError
 from phr.progress import available_cores
@@ -79,7 +80,7 @@ class AtariSettings:
         names, given = [field.name for field in fields(cls)], dict[str, Any]()
         for name, text in (_SPELLINGS.get(option, option) for option in options.items()):
             if name not in names:
-                raise SettingError(f"Atari has no option {name!r}; choose one of {', '.join(names)}")
+                raise SettingError(f"Atari has no option {name!r}; choose one of {', '.join([*names, ACTION_NOISE])}")
             kind: Callable[[str], Any] = {"sticky": float, "fire": str}.get(name, int)
             try:
                 given[name] = kind(text)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from phr.envs.split import Advance, BareSimulator, SeedSchedule, SplitEnv, TrainingVector
-from phr.errors import SettingError
+from phr.errors import SettingError, UnsupportedEnvironmentError
 
 OPTION = "action-noise"
 """`ID?action-noise=0.1`."""
@@ -42,6 +42,13 @@ class _Disturbed(SplitEnv):
         """Reseed chance, the noise too."""
         self._seed(seed)
         super().reseed(seed)
+
+    def start_seeds(self) -> list[int] | None:
+        """Return the seeds of the environment without noise; an error if chance acts after the start."""
+        if self._probability > 0:
+            why = f"{OPTION} makes every episode differ; evaluate episodes instead"
+            raise UnsupportedEnvironmentError(f"{self.env_id}: {why}")
+        return super().start_seeds()
 
     def bare(self) -> BareSimulator:
         """Return the simulator with the noise, which belongs to the world."""

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 from phr.actions import action_space_of
 from phr.errors import InvalidDataError
+from phr.evaluation.certify import Numbers
 from phr.plan import NetworkPlan, Planner, ask
-
-Numbers = NDArray[np.float64]
-
 
 FREQUENCIES = (1, 4, 8, 16)
 """The n over which a frequency-averaged score is taken, as far as a horizon allows."""
@@ -56,7 +54,7 @@ class Baseline:
     looks_per_step: float
     looks_per_episode: float
     return_mean: float
-    share: float
+    share: float | None
     episodes: int
     time_saved: float | None
 
@@ -67,12 +65,13 @@ class Budget:
 
     Attributes:
         rule: The candidate that kept the most, and the `share` that it kept.
-        repeat: The action repeat that kept the most, and the `repeat_share` that it kept; None if none looks so seldom.
+        repeat: The action repeat that kept the most, and the `repeat_share` that it kept; None if none looks so seldom
+            (a share is also None where it is unknown).
     """
 
     looks: int
     rule: str
-    share: float
+    share: float | None
     return_mean: float
     repeat: str | None
     repeat_share: float | None

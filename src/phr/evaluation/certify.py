@@ -37,11 +37,14 @@ def log_evidence(differences: Numbers, worst: float) -> Numbers:
     return summed
 
 
-def asymptotic_low(differences: Numbers, delta: float, tight_at: int = 100) -> Numbers:
+_TIGHT_AT = 100
+
+
+def asymptotic_low(differences: Numbers, delta: float) -> Numbers:
     """Lower bound of the mean after each difference, shape `(n,)`: above the mean at some time with probability about δ.
 
     The one-sided asymptotic confidence sequence of Waudby-Smith et al. 2021 (arXiv:2103.06476, appendix), narrowest after
-    `tight_at` differences. It needs no bounds, and is right in the limit: for few differences, or a rare large one that has
+    `_TIGHT_AT` differences. It needs no bounds, and is right in the limit: for few differences, or a rare large one that has
     not occurred yet, it promises too much. −∞ after the first.
     """
     t = np.arange(1, len(differences) + 1, dtype=np.float64)
@@ -49,7 +52,7 @@ def asymptotic_low(differences: Numbers, delta: float, tight_at: int = 100) -> N
     variance = np.maximum(np.cumsum(np.square(differences)) / t - mean**2, 0.0)
     spread = np.sqrt(variance * t / np.maximum(t - 1, 1))
     rate = -2 * math.log(2 * delta)
-    rho2 = (rate + math.log(rate + 1)) / tight_at
+    rho2 = (rate + math.log(rate + 1)) / _TIGHT_AT
     width = np.sqrt(2 * (t * rho2 + 1) / (t**2 * rho2) * np.log1p(np.sqrt(t * rho2 + 1) / (2 * delta)))
     low: Numbers = np.where(t > 1, mean - spread * width, -np.inf)
     return low

@@ -38,9 +38,17 @@ class Episodes:
 
 
 def play_episodes(
-    planner: Planner, vector: VectorSplit, starts: Sequence[Start], *, commitment: AnyCommitment = None
+    planner: Planner,
+    vector: VectorSplit,
+    starts: Sequence[Start],
+    *,
+    commitment: AnyCommitment = None,
+    abandon_refused: bool = False,
 ) -> Episodes:
-    """Play one greedy episode from each start to its end; the vector's autoreset must be `disabled`."""
+    """Play one greedy episode from each start to its end; the vector's autoreset must be `disabled`.
+
+    With `abandon_refused` an episode ends where the environment refuses an action, as in `VectorSplit.advance`.
+    """
     n = len(starts)
     agent = VectorHorizonAgent(planner, commitment, n_envs=vector.n_envs)
     returns, lengths, looks = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -54,7 +62,7 @@ def play_episodes(
         obs = vector.observe(looking) if looking.any() else None
         looks[lanes.episode[looking]] += 1
         chosen = agent.act(obs, running)
-        step = vector.advance(chosen, running)
+        step = vector.advance(chosen, running, abandon_refused=abandon_refused)
         playing, ended = lanes.episode[running], step.done
         for episode, action in zip(playing.tolist(), one_by_one(chosen[running]), strict=True):
             actions[episode].append(action)

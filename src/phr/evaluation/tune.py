@@ -1,9 +1,10 @@
 """How seldom may a student look? The cheapest rule whose return keeps a share of the teacher's, with a stated confidence.
 
-First every rule plays the same calibration episodes; they choose which rules are tested, in which order: from the safest to
-the boldest. Then fresh episodes test one rule after another, until one fails (*fixed-sequence testing*: Angelopoulos et al.
-2021, arXiv:2110.01052, section 2): the probability that any rule is certified wrongly is at most 1 − confidence. A rule and
-the teacher play from the same starts, and the test stops as soon as the answer is certain (`phr.evaluation.certify`).
+First every rule plays the same calibration episodes; they choose which rules are tested, in which order: from the safest,
+which looks most often, to the boldest. A rule costs its looks per step × the time of one decision. Then fresh episodes test
+one rule after another, until one fails (*fixed-sequence testing*: Angelopoulos et al. 2021, arXiv:2110.01052, section 2):
+the probability that any rule is certified wrongly is at most 1 − confidence. A rule and the teacher play from the same
+starts, and the test stops as soon as the answer is certain (`phr.evaluation.certify`).
 
 Last, baselines play the calibration episodes (`phr.evaluation.baselines`). They choose nothing and certify nothing.
 """
@@ -20,19 +21,20 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from phr.acting.agent import HorizonAgent
 from phr.acting.commitment import AnyCommitment, ConfidentCommitment, FixedCommitment, resolve_commitment
 from phr.actions import ActionSpace, action_space_of
 from phr.envs.vector import Start, VectorSplit
-from phr.errors import IncompatibleModelError, SettingError
-from phr.evaluation.baselines import FREQUENCIES, Baseline, Budget, Numbers, frequency_averaged_score, play_repeats
-from phr.evaluation.certify import certain_after
+from phr.errors import IncompatibleModelError, SettingError, error_text
+from phr.evaluation.baselines import FREQUENCIES, Baseline, Budget, frequency_averaged_score, play_repeats
+from phr.evaluation.certify import Numbers, certain_after
 from phr.evaluation.episodes import play_episodes
 from phr.plan import NetworkPlan, Planner, ask
 from phr.progress import OnProgress, Progress, silent
 from phr.seeding import Streams
-from phr.settings import check_number, check_whole, no_type_check
+from phr.settings import check_number, check_whole, no_type_check, shown
 
-__all__ = ["Candidate", "Curve", "TuneSettings", "Tuning", "measure_curve", "tune_planner"]
+__all__ = ["Candidate", "RetentionCurve", "TuneSettings", "Tuning", "measure_curve", "tune_planner"]
 
 THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 """Joint confidences that are tried as limits."""
@@ -43,7 +45,7 @@ _BATCH = 25
 _FIRST = 25
 """Calibration episodes after which hopeless rules are left out."""
 _TESTED = 3
-"""The most rules that are tested."""
+"""The most rules that are tested after the safest."""
 _RESOLUTION = 0.001
 """Steps in which the certified share is searched."""
 
@@ -54,10 +56,11 @@ class TuneSettings:
     """What is promised, and what it may cost; SettingError for a value out of its range.
 
     Attributes:
-        retain: Share of the teacher's return to keep, above 0 and at most 1.
-        confidence: Probability that the promise holds, between 0 and 1.
+        retain: Share of the teacher's return to keep, above 0 and at most 1. Episodes prove 1 only of a student that
+            collects more than its teacher.
+        confidence: Probability that the promise holds, above 0.5 and below 1.
         max_episodes: The most fresh episodes of each rule.
-        calibration: Episodes that choose the rules to test, at least 25.
+        calibration: The fewest episodes that choose the rules to test, at least 25; `n_calibration` are played.
         zero: The return that counts as 0. None: 0 if no return is ever negative, else a random policy's mean return.
         return_range: The least and the greatest possible return of an episode; None if unknown.
         seed: Of all starts, and of the random policy.
@@ -73,16 +76,30 @@ class TuneSettings:
 
     def __post_init__(self) -> None:
         check_number("retain", self.retain, "be a number above 0 and at most 1", lambda value: 0 < value <= 1)
-        check_number("confidence", self.confidence, "be a number between 0 and 1", lambda value: 0 < value < 1)
+        check_number("confidence", self.confidence, "be a number above 0.5 and below 1", lambda value: 0.5 < value < 1)
         check_whole("max_episodes", self.max_episodes, 1)
         check_whole("calibration", self.calibration, _FIRST)
         if self.zero is not None:
             check_number("zero", self.zero, "be a finite number", math.isfinite)
         if self.return_range is not None:
-            low, high = self.return_range
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise SettingError(f"return_range needs two finite numbers, low < high, got {low}:{high}")
+            ends: Any = self.return_range
+            must, is_pair = "be two finite numbers, low < high", isinstance(ends, tuple | list) and len(ends) == 2
+            for end in ends if is_pair else ():
+                check_number("return_range", end, must, math.isfinite)
+            if not is_pair or not ends[0] < ends[1]:
+                raise SettingError(f"return_range must {must}, got {shown(ends)}")
         Streams(self.seed)
+
+    @property
+    def n_calibration(self) -> int:
+        """Episodes of the calibration, up to `max_episodes`.
+
+        A rule that fails totally in 1 − `retain` of its episodes is found in 95 % of all calibrations (the rule of three);
+        one that fails in the test ends it for all rules that look less often.
+        """
+        if self.retain == 1:
+            return self.calibration
+        return max(self.calibration, min(math.ceil(3 / (1 - self.retain) - 1e-6), self.max_episodes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +109,7 @@ class Candidate:
     Attributes:
         looks_per_step: Evaluations over steps.
         looks_per_episode: Mean number of evaluations in an episode.
-        share: (mean return − zero) / (the teacher's on the same starts − zero).
+        share: (mean return − zero) / (the teacher's on the same starts − zero); None where the teacher's is not above zero.
         certified_share: The greatest share that these episodes certify, with the confidence asked for, for this rule alone.
         time_saved: The teacher's policy time per step over the rule's; None where not measured.
         is_tested: Whether fresh episodes tested it.
@@ -103,7 +120,7 @@ class Candidate:
     looks_per_step: float
     looks_per_episode: float
     return_mean: float
-    share: float
+    share: float | None
     certified_share: float
     episodes: int
     time_saved: float | None
@@ -123,14 +140,17 @@ class Tuning:
     Attributes:
         zero: The return that counts as 0; `zero_is` says where it comes from.
         return_range: Least and greatest return of an episode; those seen unless `is_bounded`.
-        look_seconds: Time of one evaluation of the student, and of the teacher; None where their backends differ.
-        chosen: Index of the certified candidate with the fewest looks; None if none was certified.
+        look_seconds: Time of one decision of an agent: of the student with a `fixed n`, of the student with a
+            `confidence limit`, and of the `teacher`; None where their backends differ.
+        chosen: Index of the certified candidate with the least policy time per step; None if none was certified.
+        teacher_id: The teacher's identity, a hash where one is known; `backend` is what computed the student's plans.
         baselines: What simpler policies kept in the calibration; none is certified.
         fas: The student's frequency-averaged score over `fas_lengths` in the calibration; 0 is random play, 1 the teacher.
         repeat_fas: The same of the teacher's repeated action; None if it was not played.
     """
 
     env_id: str
+    seed: int
     model: str
     teacher: str
     horizon: int
@@ -141,7 +161,7 @@ class Tuning:
     return_range: tuple[float, float]
     is_bounded: bool
     teacher_return: float
-    look_seconds: tuple[float, float] | None
+    look_seconds: dict[str, float] | None
     fresh_episodes: int
     calibration_episodes: int
     candidates: tuple[Candidate, ...]
@@ -151,18 +171,25 @@ class Tuning:
     repeat_fas: float | None = None
     baselines: tuple[Baseline, ...] = ()
     warnings: tuple[str, ...] = ()
+    teacher_id: str = ""
+    backend: str = ""
     student: Any = field(default=None, repr=False)
     """The model with the certified rule, where `phr.tune` was given a model."""
 
     @property
     def choice(self) -> Candidate | None:
-        """The certified candidate with the fewest looks."""
+        """The certified candidate with the least policy time per step."""
         return None if self.chosen is None else self.candidates[self.chosen]
+
+    @property
+    def commitment(self) -> int | dict[str, float]:
+        """What the model does by default from now on: the certified rule, else one action per look."""
+        return 1 if self.choice is None else self.choice.commitment
 
     @property
     def best_repeat(self) -> Baseline | None:
         """The action repeat with the fewest looks that kept the share asked for, as observed; None if none was played."""
-        kept = [each for each in self.baselines if each.is_repeat and each.share >= self.retain]
+        kept = [each for each in self.baselines if each.is_repeat and _kept(each.share) >= self.retain]
         return min(kept, key=lambda each: each.looks_per_step, default=None)
 
     @property
@@ -187,20 +214,29 @@ class Tuning:
     @property
     def verdict(self) -> str:
         """The result in one line."""
-        asked = f"≥ {_percent(self.retain)} of the teacher's return with {_percent(self.confidence)} confidence"
+        above = f" above zero = {self.zero:.6g}" if self.zero_is == "as asked" else ""
+        kept = f"≥ {_percent(self.retain, 10)} of the teacher's return{above}"
+        asked = f"{kept} with {_percent(self.confidence, 10)} confidence"
         if self.choice is not None:
-            saved = self.choice.time_saved
-            time_saved = "" if saved is None else f", {_times(saved, 'less', 'more')} policy time"
-            only = "only n = 1 qualifies: " if self.choice.commitment == 1 and self.horizon > 1 else ""
+            saved, only = self.choice.time_saved, ""
+            policy_time = "" if saved is None else f", {saved:.1f} × less policy time"
+            if saved is not None and saved < 1:
+                policy_time = f", slower than the teacher: {1 / saved:.1f} × its policy time"
+            if self.choice.commitment == 1 and self.horizon > 1:
+                bolder = [each for each in self.candidates if each.looks_per_step < 1]
+                is_known = all(each.share is not None and each.share < self.retain for each in bolder)
+                all_in = f"n = 1 is all that could be certified in {self.fresh_episodes:,} episodes: "
+                only = "only n = 1 qualifies: " if is_known else all_in
             fewer = f"{1 / self.choice.looks_per_step:.1f} × fewer looks"
-            return (
-                f"certified: {only}{asked}, {self.choice.name}, {fewer}{time_saved}, {self.fresh_episodes:,} fresh episodes"
-            )
+            fresh = f"{self.choice.episodes:,} fresh episodes"
+            return f"certified: {only}{asked}, {self.choice.name}, {fewer}{policy_time}, {fresh}"
         tested = next(each for each in self.candidates if each.is_tested)
-        so_far = (
-            f"certified so far is {tested.name} ≥ {_percent(tested.certified_share)}, {tested.episodes:,} fresh episodes"
-        )
-        if all(each.share < self.retain for each in self.candidates):
+        certain = _percent(tested.certified_share, 10)
+        so_far = f"certified so far is {tested.name} ≥ {certain}, {tested.episodes:,} fresh episodes"
+        if self.retain == 1:
+            why = "episodes prove this only of a student that collects more than its teacher"
+            return f"not certified: {asked}: {why}; {so_far}; --retain 0.99 asks for a little less"
+        if all(each.share is not None and each.share < self.retain for each in self.candidates):
             return f"not certified: {asked}: no rule kept so much, so the teacher has to look at every step; {so_far}"
         return f"not certified: {asked}; {so_far}; --retain asks for less, --max-episodes allows more episodes"
 
@@ -215,14 +251,14 @@ class Tuning:
             "  rule                looks/step  time saved     share  certified  episodes",
         ]
         if self.look_seconds is not None:
-            mine, theirs = (f"{1e6 * seconds:.0f} µs" for seconds in self.look_seconds)
-            lines.insert(-2, f"  one look       {mine}, the teacher's {theirs}")
+            each_kind = ", ".join(f"{kind} {1e6 * seconds:.0f} µs" for kind, seconds in self.look_seconds.items())
+            lines.insert(-2, f"  one look       {each_kind}")
         for candidate in self.candidates:
             saved = "unknown" if candidate.time_saved is None else f"{candidate.time_saved:.2f} ×"
             state = "certified" if candidate.is_certified else "tested" if candidate.is_tested else ""
             lines.append(
                 f"  {candidate.name:<18} {candidate.looks_per_step:>11.4f} {saved:>11} {_percent(candidate.share):>9} "
-                f"{_percent(candidate.certified_share):>10} {candidate.episodes:>9,}  {state}".rstrip()
+                f"{_percent(candidate.certified_share, 10):>10} {candidate.episodes:>9,}  {state}".rstrip()
             )
         lines += self._baseline_lines()
         lines += ["", self.verdict, *(f"warning: {line}" for line in self.warnings)]
@@ -239,13 +275,13 @@ class Tuning:
             )
         if (best := self.best_repeat) is not None:
             fewer = "the teacher itself" if best.n == 1 else f"{1 / best.looks_per_step:.1f} × fewer looks"
-            lines.append(f"  best action repeat that keeps {_percent(self.retain)}: n = {best.n}, {fewer}")
+            lines.append(f"  best action repeat that keeps {_percent(self.retain, 10)}: n = {best.n}, {fewer}")
         over = ", ".join(map(str, self.fas_lengths))
         repeated = "" if self.repeat_fas is None else f", of action repeat {self.repeat_fas:.3f}"
         lines.append(f"  frequency-averaged score (n = {over}): {self.fas:.3f}{repeated}")
         lines += ["", "  looks an episode  best rule              share  best action repeat     share"]
         for budget in self.budgets:
-            repeat = "" if budget.repeat_share is None else f"{budget.repeat:<18} {_percent(budget.repeat_share):>9}"
+            repeat = "" if budget.repeat is None else f"{budget.repeat:<18} {_percent(budget.repeat_share):>9}"
             lines.append(f"  at most {budget.looks:>8,}  {budget.rule:<18} {_percent(budget.share):>9}  {repeat}".rstrip())
         return lines
 
@@ -262,11 +298,16 @@ class Tuning:
         return {**values, "candidates": rows, **observed, "verdict": self.verdict}
 
     def evidence(self) -> dict[str, Any]:
-        """What goes into a model's notes beside the certified rule."""
-        names = ("teacher", "retain", "confidence", "zero", "zero_is", "return_range", "is_bounded", "teacher_return")
+        """What goes into a model's notes beside the rule: what was certified, against which teacher, where and how."""
         chosen = None if self.choice is None else {**vars(self.choice), "rule": self.choice.name}
-        said = {"chosen": chosen, "verdict": self.verdict, "warnings": list(self.warnings)}
-        return {name: getattr(self, name) for name in names} | said
+        result = {"chosen": chosen, "verdict": self.verdict, "warnings": list(self.warnings)}
+        return {name: getattr(self, name) for name in _EVIDENCE} | result
+
+
+_EVIDENCE = (
+    "env_id", "seed", "teacher", "teacher_id", "backend", "horizon", "retain", "confidence", "fresh_episodes", "zero",
+    "zero_is", "return_range", "is_bounded", "teacher_return",
+)  # fmt: skip
 
 
 _Rated = TypeVar("_Rated", Candidate, Baseline)
@@ -275,19 +316,20 @@ _Rated = TypeVar("_Rated", Candidate, Baseline)
 def _best_within(looks: int, rules: Sequence[_Rated]) -> _Rated | None:
     """The rule that kept the most of those with so many looks an episode, or fewer; of equals the one that looks least."""
     within = [each for each in rules if each.looks_per_episode <= looks]
-    return max(within, key=lambda each: (each.share, -each.looks_per_episode), default=None)
+    return max(within, key=lambda each: (_kept(each.share), -each.looks_per_episode), default=None)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.4g} %"
+def _percent(share: float | None, digits: int = 4) -> str:
+    return "unknown" if share is None else f"{100 * share:.{digits}g} %"
 
 
-def _times(factor: float, more: str, less: str) -> str:
-    return f"{factor:.1f} × {more}" if factor >= 1 else f"{1 / factor:.1f} × {less}"
+def _kept(share: float | None) -> float:
+    """A share to compare with; an unknown one is below all others."""
+    return -math.inf if share is None else share
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
+class RetentionCurve:
     """The share of the teacher's return that plans of n actions keep, observed on the same starts; not a certificate."""
 
     episodes: int
@@ -316,7 +358,7 @@ class Curve:
         return {**vars(self), "shares": {str(n): share for n, share in self.shares.items()}}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Curve:
+    def from_json(cls, values: dict[str, Any]) -> RetentionCurve:
         """Read the values of `to_json`."""
         return cls(**{**values, "shares": {int(n): float(share) for n, share in values["shares"].items()}})
 
@@ -325,8 +367,8 @@ _NEARLY_ALL = 0.99
 
 
 def measure_curve(
-    student: Planner, teacher: Planner, vector: VectorSplit, *, episodes: int = 100, seed: int = 0, name: str = "teacher"
-) -> Curve:
+    student: Planner, teacher: Planner, vector: VectorSplit, *, episodes: int = 100, seed: int = 0
+) -> RetentionCurve:
     """Play a student with 1, 2, 4, … actions per look, and whole plans, from the same starts as its teacher.
 
     IncompatibleModelError if the teacher collects no more than a random policy.
@@ -334,11 +376,12 @@ def measure_curve(
     games = _Games("curve", seed)
     theirs = games.play(vector, "teacher", teacher, 1, episodes)[:, 0]
     random = RandomPlanner(vector.action_space, Streams(seed).rng("tune-random"))
-    zero, zero_is = _zero(TuneSettings(seed=seed), theirs, games.play(vector, "random", random, 1, episodes)[:, 0], name)
+    blind = games.play(vector, "random", random, 1, episodes, abandon_refused=True)[:, 0]
+    zero, zero_is = _zero(TuneSettings(seed=seed), theirs, blind, "itself")
     lengths = sorted({2**k for k in range(student.horizon.bit_length()) if 2**k < student.horizon} | {student.horizon})
-    scale = _Scale(zero, (0.0, 1.0), is_bounded=False)
-    shares = {n: scale.share(games.play(vector, str(n), student, n, episodes)[:, 0], theirs) for n in lengths}
-    return Curve(episodes=episodes, zero=zero, zero_is=zero_is, teacher_return=float(theirs.mean()), shares=shares)
+    played = {n: games.play(vector, str(n), student, n, episodes)[:, 0] for n in lengths}
+    shares = {n: float((mine.mean() - zero) / (theirs.mean() - zero)) for n, mine in played.items()}
+    return RetentionCurve(episodes=episodes, zero=zero, zero_is=zero_is, teacher_return=float(theirs.mean()), shares=shares)
 
 
 class RandomPlanner:
@@ -363,13 +406,20 @@ class _Games:
         self._played: dict[str, NDArray[np.float64]] = {}
 
     def play(
-        self, vector: VectorSplit, name: str, planner: Planner, commitment: AnyCommitment, n: int
+        self,
+        vector: VectorSplit,
+        name: str,
+        planner: Planner,
+        commitment: AnyCommitment,
+        n: int,
+        *,
+        abandon_refused: bool = False,
     ) -> NDArray[np.float64]:
         """Return, length and evaluations of the first `n` episodes of a policy, shape `(n, 3)`."""
         before = self._played.get(name, np.zeros((0, 3)))
         starts = [Start(self._streams.integer(self._stream, index)) for index in range(len(before), n)]
         if starts:
-            new = play_episodes(planner, vector, starts, commitment=commitment)
+            new = play_episodes(planner, vector, starts, commitment=commitment, abandon_refused=abandon_refused)
             before = np.concatenate([before, np.stack([new.returns, new.lengths, new.evaluations], axis=1)])
             self._played[name] = before
         return before[:n]
@@ -389,25 +439,49 @@ class _Rule:
         return str(self.commitment)
 
     @property
+    def kind(self) -> str:
+        """Rules of one kind take the same time to decide."""
+        return "fixed n" if isinstance(self.commitment, FixedCommitment) else "confidence limit"
+
+    @property
     def looks(self) -> float:
-        """Looks per step in the calibration, by which rules are ordered."""
+        """Looks per step in the calibration."""
         return float(self.calibrated[:, 2].sum() / self.calibrated[:, 1].sum())
 
 
-class Calibration:
+def _abandoned(vector: VectorSplit) -> list[str]:
+    """Take what the environment refused of the random policy out of the remarks, which are of the student."""
+    why = vector.remarks.abandoned[:]
+    vector.remarks.abandoned.clear()
+    refused = f"because the environment refused an action (the first: {why[0]}); --zero states another zero" if why else ""
+    return [f"{len(why):,} episodes of the random policy were abandoned, {refused}"] if why else []
+
+
+class TeacherReturns:
     """What the teacher and a random policy collect from the calibration's starts: the measure of every student.
 
     The teacher acts greedily in the environments of `vector`, whose autoreset must be `disabled`. IncompatibleModelError if
     it does not fit, or collects no more than the random policy.
     """
 
-    def __init__(self, teacher: Planner, teacher_name: str, vector: VectorSplit, settings: TuneSettings) -> None:
+    def __init__(
+        self,
+        teacher: Planner,
+        teacher_name: str,
+        vector: VectorSplit,
+        settings: TuneSettings,
+        *,
+        on_progress: OnProgress = silent,
+    ) -> None:
         _check_actions(teacher, teacher_name, vector)
         self.teacher, self.teacher_name, self.settings = teacher, teacher_name, settings
-        self._games, n = _Games("tune-calibration", settings.seed), settings.calibration
+        self._games, n = _Games("tune-calibration", settings.seed), settings.n_calibration
         random = RandomPlanner(vector.action_space, Streams(settings.seed).rng("tune-random"))
+        on_progress(Progress(f"calibrating, {n} episodes of the teacher", 0, 2, "policies"))
         self.theirs = self._games.play(vector, "teacher", teacher, 1, n)[:, 0]
-        self.blind = self._games.play(vector, "random", random, 1, n)[:, 0]
+        on_progress(Progress(f"calibrating, {n} episodes of a random policy", 1, 2, "policies"))
+        self.blind = self._games.play(vector, "random", random, 1, n, abandon_refused=True)[:, 0]
+        self.warnings = _abandoned(vector)
         self.zero, self.zero_is = _zero(settings, self.theirs, self.blind, teacher_name)
 
     def judge(
@@ -418,7 +492,7 @@ class Calibration:
         IncompatibleModelError if it does not fit; SettingError if a return is outside `settings.return_range`.
         """
         _check_actions(student, model, vector)
-        settings, n = self.settings, self.settings.calibration
+        settings, n = self.settings, self.settings.n_calibration
         rules = [_Rule(commitment, np.zeros((0, 3))) for commitment in _rules(student, vector, settings.seed)]
         for count in (_FIRST, n):
             for index, rule in enumerate(rules):
@@ -429,8 +503,11 @@ class Calibration:
         ends = (float(seen.min()), float(seen.max())) if settings.return_range is None else settings.return_range
         scale = _Scale(self.zero, ends, settings.return_range is not None)
         scale.check(seen, vector.env_id)
-        mine, theirs = _look_seconds((student, self.teacher), vector, settings.seed)
-        return Prospect(self, student, model, rules, scale, (mine, theirs), is_timed)
+        agents = {rule.kind: HorizonAgent(student, rule.commitment) for rule in rules}
+        taken = _look_seconds({**agents, "teacher": HorizonAgent(self.teacher, 1)}, vector, settings.seed)
+        # A rule computes all that a fixed number does, so a lower time is noise; at equal looks the fixed number is chosen.
+        taken = {kind: seconds if kind == "teacher" else max(seconds, taken["fixed n"]) for kind, seconds in taken.items()}
+        return Prospect(self, student, model, rules, scale, taken, is_timed)
 
     def baselines(
         self,
@@ -439,24 +516,38 @@ class Calibration:
         baseline: tuple[str, Planner] | None,
         scale: _Scale,
         is_timed: bool,
-    ) -> tuple[tuple[Baseline, ...], dict[int, Numbers]]:
-        """What the teacher's action repeated n times, and the named policy, kept; also the former's episodes for each n."""
-        settings, n = self.settings, self.settings.calibration
-        played = play_repeats(
-            self.teacher,
-            lengths,
-            partial(self._games.play, vector),
-            (_FIRST, n),
-            lambda mine: _has_hope(mine, self.theirs, self.zero, settings),
-        )
-        rows = [_baseline(f"action repeat {k}", k, each, self.theirs, scale, None) for k, each in played.items()]
+    ) -> tuple[tuple[Baseline, ...], dict[int, Numbers], list[str]]:
+        """What the teacher's action repeated n times, and the named policy, kept; the episodes of each n; warnings.
+
+        A baseline that cannot be played is left out, whatever it raises: the certificate has been decided.
+        """
+        settings, n = self.settings, self.settings.n_calibration
+        played: dict[int, Numbers] = {}
+        warnings: list[str] = []
+        try:
+            played = play_repeats(
+                self.teacher,
+                lengths,
+                partial(self._games.play, vector),
+                (_FIRST, n),
+                lambda mine: _has_hope(mine, self.theirs, self.zero, settings),
+            )
+        except Exception as error:
+            warnings.append(f"action repeat could not be played: {error_text(error)}")
+        rows = [
+            _baseline(f"action repeat {k}", k, each, self.theirs, scale, None, is_repeat=True) for k, each in played.items()
+        ]
         if baseline is not None:
             name, planner = baseline
-            _check_actions(planner, name, vector)
-            taken = _look_seconds((planner, self.teacher), vector, settings.seed)
-            alone = self._games.play(vector, f"baseline: {name}", planner, 1, n)
-            rows.append(_baseline(name, 1, alone, self.theirs, scale, taken[1] / taken[0] if is_timed else None))
-        return tuple(rows), played
+            try:
+                agents = {"baseline": HorizonAgent(planner, 1), "teacher": HorizonAgent(self.teacher, 1)}
+                taken = _look_seconds(agents, vector, settings.seed)
+                saved = taken["teacher"] / taken["baseline"] if is_timed else None
+                alone = self._games.play(vector, f"baseline: {name}", planner, 1, n)
+                rows.append(_baseline(name, 1, alone, self.theirs, scale, saved, is_repeat=False))
+            except Exception as error:
+                warnings.append(f"the baseline {name} could not be played: {error_text(error)}")
+        return tuple(rows), played, warnings
 
     def score(self, by_n: Mapping[int, Numbers]) -> float:
         """The frequency-averaged score of what each n gave, over those of `FREQUENCIES` among them."""
@@ -471,16 +562,16 @@ class Prospect:
     """A student after its calibration.
 
     Attributes:
-        look_seconds: Time of one evaluation of the student, and of the teacher.
-        is_timed: Whether the two may be compared.
+        look_seconds: Time of one decision, as in `Tuning`.
+        is_timed: Whether student and teacher may be compared.
     """
 
-    calibration: Calibration
+    calibration: TeacherReturns
     student: Planner
     model: str
     rules: list[_Rule]
     scale: _Scale
-    look_seconds: tuple[float, float]
+    look_seconds: dict[str, float]
     is_timed: bool = True
 
     @property
@@ -490,9 +581,22 @@ class Prospect:
 
     @property
     def looks_per_step(self) -> float | None:
-        """Of the boldest rule that may be certified; None if there seems to be none."""
-        promising = self.promising()
-        return min(rule.looks for rule in promising) if promising else None
+        """Of the cheapest rule that may be certified; None if there seems to be none."""
+        best = self._best()
+        return None if best is None else best.looks
+
+    @property
+    def seconds_per_look(self) -> float:
+        """Time of one decision by that rule; at a fixed number of actions if there is none."""
+        best = self._best()
+        return self.look_seconds["fixed n" if best is None else best.kind]
+
+    def _best(self) -> _Rule | None:
+        return min(self.promising(), key=self._cost, default=None)
+
+    def _cost(self, rule: _Rule) -> float:
+        """Seconds of policy time per step."""
+        return rule.looks * self.look_seconds[rule.kind]
 
     def promising(self) -> list[_Rule]:
         """The rules that the episodes of a test are likely to certify."""
@@ -500,25 +604,34 @@ class Prospect:
         return [rule for rule in self.rules if self._needed(rule, settings) <= settings.max_episodes]
 
     def _needed(self, rule: _Rule, settings: TuneSettings) -> float:
-        """Roughly the episodes that a certificate takes, if half a total failure had been seen too."""
-        theirs = self.calibration.theirs[: len(rule.calibrated)]
-        differences = self.scale.differences(rule.calibrated[:, 0], theirs, settings.retain)
-        worst, n = self.scale.worst(settings.retain), len(differences)
-        mean = (differences.sum() - worst / 2) / (n + 0.5)
+        """Roughly the episodes that a certificate takes; half a total failure is added to what a rule with losses lost."""
+        mine, theirs = rule.calibrated[:, 0], self.calibration.theirs[: len(rule.calibrated)]
+        differences = self.scale.differences(mine, theirs, settings.retain)
+        worst, unseen = self.scale.worst(settings.retain), 0.5 * bool((mine < theirs).any())
+        mean = (differences.sum() - unseen * worst) / (len(mine) + unseen)
         bits = -math.log(1 - settings.confidence)
         return math.inf if mean <= 0 else bits * (worst / mean + 2 * float(differences.var()) / mean**2)
 
     def to_test(self) -> list[_Rule]:
-        """The rules to test, from the safest to the boldest; the one that kept most if none is promising."""
+        """The rules to test: the safest promising one, then the cheapest; the one that kept most if none is promising.
+
+        A rule that looks more often is safer, and precedes those that look less often.
+        """
         promising, theirs = self.promising(), self.calibration.theirs
         if not promising:
-            shares = (self.scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)]) for rule in self.rules)
+            shares = (_kept(self.scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)])) for rule in self.rules)
             promising = [max(zip(shares, self.rules, strict=True), key=lambda pair: pair[0])[1]]
-        chosen: list[_Rule] = []
-        for rule in sorted(promising, key=lambda rule: rule.looks):
-            if not chosen or rule.looks >= _APART * chosen[-1].looks:
+        chosen, worth, surest = list[_Rule](), list[_Rule](), math.inf
+        for rule in sorted(promising, key=self._cost):
+            # A rule that costs more and seems less certain than a cheaper one is not worth a test, whose failure ends all.
+            if (needed := self._needed(rule, self.calibration.settings)) > surest:
+                continue
+            worth, surest, last = [*worth, rule], needed, chosen[-1] if chosen else None
+            if last is None or (rule.looks > last.looks and self._cost(rule) >= _APART * self._cost(last)):
                 chosen.append(rule)
-        return chosen[:_TESTED][::-1]
+        safest = max(worth, key=lambda rule: rule.looks)
+        chosen = [*(rule for rule in chosen[:_TESTED] if rule is not safest), safest]
+        return sorted(chosen, key=lambda rule: rule.looks, reverse=True)
 
     def certify(
         self,
@@ -526,12 +639,17 @@ class Prospect:
         *,
         repeat: bool = False,
         baseline: tuple[str, Planner] | None = None,
+        baseline_is_timed: bool = True,
         on_progress: OnProgress = silent,
     ) -> Tuning:
         """Test the promising rules with fresh episodes, then play baselines: the repeated action, the named policy.
 
+        `baseline_is_timed` is whether the named policy's call may be compared with the teacher's.
+
         SettingError if a return is outside `settings.return_range`.
         """
+        if baseline is not None:
+            _check_actions(baseline[1], baseline[0], vector)
         of, settings, scale = self.calibration, self.calibration.settings, self.scale
         fresh, n_fresh, delta = _Games("tune-fresh", settings.seed), 0, 1 - settings.confidence
         warnings: list[str] = []
@@ -547,7 +665,8 @@ class Prospect:
                 rule.is_certified = certain_after(differences, worst, delta, bounded=scale.is_bounded) is not None
                 on_progress(Progress(f"testing {rule.commitment}", n_next, settings.max_episodes, "episodes"))
                 error = differences.std() / math.sqrt(n_next)
-                if not rule.is_certified and n_next > _BATCH and differences.mean() < -2 * error:
+                is_hopeless = n_next > _BATCH and differences.mean() < -2 * error
+                if not rule.is_certified and (is_hopeless or not differences.any()):  # equality has no proof
                     break
             if not rule.is_certified:
                 break
@@ -563,15 +682,20 @@ class Prospect:
             warnings.append("student and teacher run on different backends, so no policy time is compared")
         # Baselines, last: whatever they draw or return, the certificate has been decided.
         lengths = _lengths(self.student.horizon) if repeat else []
-        baselines, by_n = of.baselines(vector, lengths, baseline, scale, self.is_timed)
+        baselines, by_n, not_played = of.baselines(vector, lengths, baseline, scale, baseline_is_timed)
         outside = [each for each in by_n.values() if scale.outside(each[:, 0]).size]
         if outside:
             warnings.append(f"action repeat returned {scale.outside(outside[0][:, 0])[0]:.6g}, outside return_range")
         fixed = {rule.commitment.n: rule.calibrated for rule in self.rules if isinstance(rule.commitment, FixedCommitment)}
-        candidates = tuple(_candidate(rule, of.theirs, theirs_fresh, scale, delta, seconds) for rule in self.rules)
-        certified = [index for index, each in enumerate(candidates) if each.is_certified]
+        candidates = tuple(_candidate(rule, of.theirs, theirs_fresh, scale, settings, seconds) for rule in self.rules)
+        costs = {
+            index: each.looks_per_step * self.look_seconds[rule.kind]
+            for index, (rule, each) in enumerate(zip(self.rules, candidates, strict=True))
+            if each.is_certified
+        }
         return Tuning(
             env_id=vector.env_id,
+            seed=settings.seed,
             model=self.model,
             teacher=of.teacher_name,
             horizon=self.student.horizon,
@@ -584,14 +708,14 @@ class Prospect:
             teacher_return=float(theirs_fresh.mean()),
             look_seconds=seconds,
             fresh_episodes=n_fresh,
-            calibration_episodes=settings.calibration,
+            calibration_episodes=settings.n_calibration,
             candidates=candidates,
-            chosen=min(certified, key=lambda index: candidates[index].looks_per_step, default=None),
+            chosen=min(costs, key=costs.__getitem__, default=None),
             fas=of.score(fixed),
             fas_lengths=tuple(n for n in FREQUENCIES if n in fixed),
             repeat_fas=of.score(by_n) if by_n else None,
             baselines=baselines,
-            warnings=(*warnings, *vector.remarks.lines()),
+            warnings=(*of.warnings, *warnings, *vector.remarks.lines(), *not_played),
         )
 
 
@@ -606,20 +730,23 @@ def tune_planner(
     is_timed: bool = True,
     repeat: bool = True,
     baseline: tuple[str, Planner] | None = None,
+    baseline_is_timed: bool = True,
     on_progress: OnProgress = silent,
 ) -> Tuning:
-    """Find the rule with the fewest looks that keeps `settings.retain` of the teacher's return.
+    """Find the rule with the least policy time that keeps `settings.retain` of the teacher's return.
 
     Baselines are played afterwards: the teacher's action repeated, unless `repeat` is False, and the named policy
-    `baseline`, which looks at every step.
+    `baseline`, which looks at every step. Times are compared with the teacher's where `is_timed`, and `baseline_is_timed`.
 
     Both act greedily in the environments of `vector`, whose autoreset must be `disabled`; `model` and `teacher_name` are to
     print. IncompatibleModelError if one of them does not fit, or the teacher collects no more than a random policy;
     SettingError if an episode's return is outside `settings.return_range`.
     """
-    calibration = Calibration(teacher, teacher_name, vector, settings)
-    prospect = calibration.judge(student, model, vector, is_timed=is_timed, on_progress=on_progress)
-    return prospect.certify(vector, repeat=repeat, baseline=baseline, on_progress=on_progress)
+    returns = TeacherReturns(teacher, teacher_name, vector, settings, on_progress=on_progress)
+    prospect = returns.judge(student, model, vector, is_timed=is_timed, on_progress=on_progress)
+    return prospect.certify(
+        vector, repeat=repeat, baseline=baseline, baseline_is_timed=baseline_is_timed, on_progress=on_progress
+    )
 
 
 def _check_actions(planner: Planner, name: str, vector: VectorSplit) -> None:
@@ -654,9 +781,10 @@ def _one_observation(vector: VectorSplit, seed: int) -> NDArray[Any]:
 def _zero(settings: TuneSettings, theirs: Numbers, blind: Numbers, teacher: str) -> tuple[float, str]:
     """The return that counts as 0, and why; IncompatibleModelError if the teacher is not above it."""
     error = math.sqrt((theirs.var(ddof=1) + blind.var(ddof=1)) / len(theirs))
+    who = "the teacher" if teacher == "teacher" else f"the teacher {teacher}"
     if theirs.mean() - blind.mean() <= 2 * error:
         raise IncompatibleModelError(
-            f"the teacher {teacher} collects {theirs.mean():.6g}, a random policy {blind.mean():.6g} "
+            f"{who} collects {theirs.mean():.6g}, a random policy {blind.mean():.6g} "
             f"(± {2 * error:.3g}): there is nothing to keep"
         )
     if settings.zero is not None:
@@ -666,8 +794,14 @@ def _zero(settings: TuneSettings, theirs: Numbers, blind: Numbers, teacher: str)
     else:
         zero, zero_is = float(blind.mean()), f"a random policy's mean in {len(blind):,} episodes, as returns can be negative"
     if theirs.mean() <= zero:
-        raise IncompatibleModelError(f"the teacher {teacher} collects {theirs.mean():.6g}, not more than zero={zero:.6g}")
+        raise IncompatibleModelError(f"{who} collects {theirs.mean():.6g}, not more than zero={zero:.6g}")
     return zero, zero_is
+
+
+def _share(mine: Numbers, theirs: Numbers, zero: float) -> float | None:
+    """Share of the teacher's return that is kept; None where the teacher's return is not above zero."""
+    most = theirs.mean() - zero
+    return float((mine.mean() - zero) / most) if most > 0 else None
 
 
 @dataclass(frozen=True)
@@ -688,9 +822,9 @@ class _Scale:
         low, high = self.ends
         return max(retain * high + (1 - retain) * self.zero - low, 1e-9 * (high - low))
 
-    def share(self, mine: Numbers, theirs: Numbers) -> float:
-        """Share of the teacher's return that is kept."""
-        return float((mine.mean() - self.zero) / (theirs.mean() - self.zero))
+    def share(self, mine: Numbers, theirs: Numbers) -> float | None:
+        """Share of the teacher's return that is kept; None where the teacher's return is not above zero."""
+        return _share(mine, theirs, self.zero)
 
     def certified_share(self, mine: Numbers, theirs: Numbers, delta: float) -> float:
         """The greatest share that is certain, 0 if none is."""
@@ -704,9 +838,10 @@ class _Scale:
         return round(share, 3)
 
     def outside(self, returns: Numbers) -> Numbers:
-        """The returns outside a range that the user stated."""
+        """The returns outside a range that the user stated, by more than the rounding of float32 rewards."""
         low, high = self.ends
-        beyond: Numbers = returns[(returns < low) | (returns > high)]
+        slack = float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
+        beyond: Numbers = returns[(returns < low - slack) | (returns > high + slack)]
         return beyond if self.is_bounded else beyond[:0]
 
     def check(self, returns: Numbers, env_id: str) -> None:
@@ -724,32 +859,40 @@ def _has_hope(mine: Numbers, theirs: Numbers, zero: float, settings: TuneSetting
 
 
 _APART = 1.4
-"""Rules that are tested differ in their looks by this factor."""
+"""The cheap rules that are tested differ in their cost by this factor."""
 
 
 def _candidate(
-    rule: _Rule, theirs: Numbers, theirs_fresh: Numbers, scale: _Scale, delta: float, seconds: tuple[float, float] | None
+    rule: _Rule,
+    theirs: Numbers,
+    theirs_fresh: Numbers,
+    scale: _Scale,
+    settings: TuneSettings,
+    seconds: dict[str, float] | None,
 ) -> Candidate:
     played = rule.calibrated if rule.fresh is None else rule.fresh
     teacher = (theirs if rule.fresh is None else theirs_fresh)[: len(played)]
     looks = float(played[:, 2].sum() / played[:, 1].sum())
+    certain = scale.certified_share(played[:, 0], teacher, 1 - settings.confidence)
     return Candidate(
         commitment=rule.commitment.to_json(),
         looks_per_step=looks,
         looks_per_episode=float(played[:, 2].mean()),
         return_mean=float(played[:, 0].mean()),
         share=scale.share(played[:, 0], teacher),
-        certified_share=scale.certified_share(played[:, 0], teacher, delta),
+        certified_share=max(certain, float(settings.retain)) if rule.is_certified else certain,
         episodes=len(played),
-        time_saved=None if seconds is None else seconds[1] / (looks * seconds[0]),
+        time_saved=None if seconds is None else seconds["teacher"] / (looks * seconds[rule.kind]),
         is_tested=rule.fresh is not None,
         is_certified=rule.is_certified,
     )
 
 
-def _baseline(name: str, n: int, played: Numbers, theirs: Numbers, scale: _Scale, time_saved: float | None) -> Baseline:
+def _baseline(
+    name: str, n: int, played: Numbers, theirs: Numbers, scale: _Scale, time_saved: float | None, *, is_repeat: bool
+) -> Baseline:
     """A row of the baselines; action repeat saves the teacher's own calls, so its time needs no clock."""
-    looks, is_repeat = float(played[:, 2].sum() / played[:, 1].sum()), name == f"action repeat {n}"
+    looks = float(played[:, 2].sum() / played[:, 1].sum())
     return Baseline(
         name=name,
         n=n,
@@ -766,16 +909,16 @@ def _baseline(name: str, n: int, played: Numbers, theirs: Numbers, scale: _Scale
 _ROUNDS, _SECONDS = 100, 1.0
 
 
-def _look_seconds(planners: Sequence[Planner], vector: VectorSplit, seed: int) -> tuple[float, ...]:
-    """Median time of one evaluation of each, in alternation, on one observation."""
-    obs = _one_observation(vector, seed)
-    taken: list[list[float]] = [[] for _ in planners]
+def _look_seconds(agents: Mapping[str, HorizonAgent], vector: VectorSplit, seed: int) -> dict[str, float]:
+    """Median time of one decision of each, with all that its rule computes, in alternation, on one observation."""
+    obs = _one_observation(vector, seed)[0]
+    taken: dict[str, list[float]] = {name: [] for name in agents}
     end = time.perf_counter() + _SECONDS
     for index in range(_ROUNDS + 3):
-        for planner, seconds in zip(planners, taken, strict=True):
+        for name, agent in agents.items():
             begin = time.perf_counter()
-            ask(planner, obs.copy())
-            seconds.append(time.perf_counter() - begin)
+            agent.decide(obs.copy())
+            taken[name].append(time.perf_counter() - begin)
         if index > 3 and time.perf_counter() > end:
             break
-    return tuple(float(np.median(seconds[3:])) for seconds in taken)
+    return {name: float(np.median(seconds[3:])) for name, seconds in taken.items()}

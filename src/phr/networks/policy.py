@@ -124,6 +124,9 @@ class NetworkConfig:
         """Return plain JSON values; optional fields at their default are omitted, so earlier hashes stay valid."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, action_space=None))))
         values["action_space"] = self.actions.to_json()
+        for name, before in (("halvings", 1), ("residual", 0)):
+            if values["trunk"][name] == before:
+                del values["trunk"][name]
         defaults = {"action_space": None, "normalize": False, "label_smoothing": 0.0, "first_smoothing": None}
         defaults["temperature"] = None
         return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}

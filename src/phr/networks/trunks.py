@@ -105,7 +105,7 @@ class TrunkConfig:
     """Which trunk, and how wide."""
 
     kind: TrunkKind
-    """`grid`: 3×3 convolutions, padding 1, the last with stride 2. `atari`: the Nature network. `mlp`: layers on the flat
+    """`grid`: 3×3 convolutions, padding 1. `atari`: the Nature network. `mlp`: layers on the flat
     input."""
     channels: tuple[int, ...] = (32, 64, 64)
     """Channels of each convolution; unused by `mlp`."""
@@ -113,10 +113,22 @@ class TrunkConfig:
     """Units of the fully connected layer that every head reads (of each layer, for `mlp`)."""
     depth: int = 2
     """Fully connected layers of an `mlp`."""
+    halvings: int = 1
+    """The last so many convolutions of a `grid` have stride 2."""
+    residual: int = 0
+    """Fully connected layers after these, each of which adds its output to its input (He et al. 2016, arXiv:1512.03385)."""
 
     def __post_init__(self) -> None:
         if min((self.width, self.depth, *self.channels)) < 1:
             raise SettingError(f"width, depth and channels of a trunk must be >= 1, got {self}")
+        check_whole("residual", self.residual, 0)
+        check_whole("halvings", self.halvings, 0)
+        if self.halvings > len(self.channels):
+            raise SettingError(f"halvings must be <= the number of convolutions, {len(self.channels)}, got {self.halvings}")
+
+    def for_plans(self, horizon: int) -> TrunkConfig:
+        """Return these layers and up to four residual ones: a long plan is a finer function than the next action."""
+        return replace(self, residual=max(min(2, horizon - 1), min(4, horizon // 4)))
 
     def scaled_to(self, width: int) -> TrunkConfig:
         """Return layers of another width, channels in proportion (MobileNet's width multiplier, arXiv:1704.04861, 3.3)."""
@@ -136,10 +148,15 @@ def _hidden(layer: nn.Linear | nn.Conv2d) -> list[nn.Module]:
     return [orthogonal(layer, math.sqrt(2)), nn.LeakyReLU()]
 
 
+def _leaky(features: Tensor, linear: nn.Module) -> Tensor:
+    """A fully connected layer and its leaky ReLU. Calling modules would take half the time of a small network."""
+    return nn.functional.leaky_relu(nn.functional.linear(features, linear.weight, linear.bias))  # type: ignore[arg-type]
+
+
 def _convolutions(n_in: int, config: TrunkConfig) -> list[nn.Module]:
     kernels = [(8, 4, 0), (4, 2, 0), (3, 1, 0)]  # size, stride, padding
     if config.kind == "grid":
-        kernels = [*[(3, 1, 1)] * (len(config.channels) - 1), (3, 2, 1)]
+        kernels = [*[(3, 1, 1)] * (len(config.channels) - config.halvings), *[(3, 2, 1)] * config.halvings]
     elif len(config.channels) != 3:
         raise SettingError(f"channels of an 'atari' trunk must be three numbers, got {config.channels}")
     sizes = pairwise([n_in, *config.channels])
@@ -201,6 +218,9 @@ class Trunk(nn.Module):
         self.layers = nn.Sequential(*layers)
         self._linear = tuple(layer for layer in layers if isinstance(layer, nn.Linear))
         self._is_mlp = config.kind == "mlp"
+        square = config.width, config.width
+        self.residual = nn.ModuleList(orthogonal(nn.Linear(*square), math.sqrt(2)) for _ in range(config.residual))
+        self._residual = tuple(self.residual)
 
     def set_statistics(self, obs: NDArray[Any]) -> None:
         """Set mean and deviation of every number from observations of shape `(n, *obs_shape)`.
@@ -242,10 +262,15 @@ class Trunk(nn.Module):
         return normal
 
     def layers_of_numbers(self, numbers: Tensor) -> Float[Tensor, "batch features"]:
-        """Return features of prepared numbers; `mlp` only. Calling modules would take half the time of a small network."""
+        """Return features of prepared numbers; `mlp` only."""
         features = numbers if numbers.ndim == 2 else numbers.flatten(1)
         for linear in self._linear:
-            features = nn.functional.leaky_relu(nn.functional.linear(features, linear.weight, linear.bias))
+            features = _leaky(features, linear)
+        return self._deepened(features)
+
+    def _deepened(self, features: Tensor) -> Tensor:
+        for linear in self._residual:
+            features = features + _leaky(features, linear)
         return features
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
@@ -258,11 +283,10 @@ class Trunk(nn.Module):
             return self.layers_of_numbers(self.prepare(obs, dtype))
         first, *others = self.layers
         if self.scale == 1.0 or self.normalize or not isinstance(first, nn.Conv2d):
-            features = self.layers(self.prepare(obs, dtype))
-            return features
+            return self._deepened(self.layers(self.prepare(obs, dtype)))
         # The scale goes into the weights that read the image: a few thousand products instead of one for every pixel.
         pixels = self.prepare(obs, dtype, scaled=False)
         features = nn.functional.conv2d(pixels, first.weight * self.scale, first.bias, first.stride, first.padding)
         for layer in others:
             features = layer(features)
-        return features
+        return self._deepened(features)

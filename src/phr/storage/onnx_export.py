@@ -41,6 +41,8 @@ BATCH_SIZES = (1, 2, 7, 64)
 N_REAL, N_RANDOM, N_REAL_INT8 = 192, 64, 1024
 """Observations to compare on; int8 needs more, half to choose its ranges and half to measure what they cost."""
 
+TUNED = "tuned"
+"""Note with the evidence of `phr tune`."""
 _ENOUGH = 64
 """From this many observations, int8 is measured on half of them, held out; fewer serve for both."""
 _WORDS = {False: ("logits", ""), True: ("actions", " of half the range")}
@@ -115,10 +117,15 @@ class Export:
     parity: Parity
     int8_path: Path | None = None
     int8: Int8Cost | None = None
+    is_tuned: bool = False
+    """Whether the float network has been tuned."""
 
     def __str__(self) -> str:
         line = f"{self.path} {self.parity}"
-        return line if self.int8 is None else f"{line}\n{self.int8_path} {self.int8}"
+        if self.int8 is None:
+            return line
+        uncertified = f"; the rule was tuned with the float network: phr tune {self.int8_path} certifies it for this file"
+        return f"{line}\n{self.int8_path} {self.int8}{uncertified if self.is_tuned else ''}"
 
 
 def rounding_of(network: PlanNetwork, obs: NDArray[Any]) -> float:
@@ -199,8 +206,11 @@ def export_onnx(model: Model, out: Path, *, int8: bool = False, env_id: str | No
         return Export(out, parity)
     int8_out = out.with_suffix(".int8.onnx")
     int8_data, cost = quantize(data, manifest, real)
-    _write(int8_out, int8_data, replace(manifest, notes={**manifest.notes, "int8": cost.to_json()}))
-    return Export(out, parity, int8_out, cost)
+    notes = {**manifest.notes, "int8": cost.to_json()}
+    if is_tuned := TUNED in notes:  # the evidence is about the float network's actions
+        notes["tuned_of_float"] = notes.pop(TUNED)
+    _write(int8_out, int8_data, replace(manifest, notes=notes))
+    return Export(out, parity, int8_out, cost, is_tuned)
 
 
 def onnx_planner(model: Model) -> OnnxPlanner:

@@ -57,6 +57,8 @@ class Tape:
         if not isinstance(network.config.actions, Discrete):
             raise IncompatibleModelError(f"stage 1 trains networks over Discrete actions, got {network.config.actions}")
         self._trunk = network.trunk_of_first
+        if len(self._trunk.residual):
+            raise IncompatibleModelError("stage 1 has no gradient for residual layers")
         self._layers = _modelled(self._trunk.layers)
         # The scale of the observations goes into the weights that read them: bytes need no multiplication then.
         self._scale = 1.0 if self._trunk.normalize else self._trunk.scale

@@ -83,15 +83,13 @@ NOTHING_SAID = Reading()
 class Actor:
     """A planner and its environment; `reference` is the user's text.
 
-    `commitment` is that of the manifest, None for the whole horizon. `identity` is for planners
-    without a `model`: a hash of the source, else a name; empty where unknown.
+    `identity` is for planners without a `model`: a hash of the source, else a name; empty where unknown.
     """
 
     reference: str
     planner: Planner
     env_id: str
     backend: str
-    commitment: int | dict[str, float] | None = None
     model: Model | None = None
     identity: str = ""
 

@@ -102,7 +102,7 @@ def resolve(
 
         exported = load_runtime(name)
         where = env_id_of_file(exported.env_id, env_id, name)
-        return Actor(name, exported, where, "onnx", exported.commitment, identity=exported.identity)
+        return Actor(name, exported, where, "onnx", identity=exported.identity)
     if in_memory is None and is_foreign(reference):
         found = load_foreign(reference, env_id, reading)
         if backend not in (None, found.backend):
@@ -114,4 +114,4 @@ def resolve(
         from phr.storage.onnx_export import onnx_planner
 
         planner = onnx_planner(model)
-    return Actor(name, planner, model.where(env_id, name), backend or "torch", model.manifest.commitment, model)
+    return Actor(name, planner, model.where(env_id, name), backend or "torch", model)

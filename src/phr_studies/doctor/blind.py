@@ -39,7 +39,7 @@ ENOUGH = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
+class BlindCurve:
     """Mean returns of blind plans, in episodes of at most `steps` steps from the same starts."""
 
     episodes: int
@@ -66,7 +66,7 @@ class Curve:
 
 def draw_curve(
     world: World, teacher: Asked, away: LookingAway, *, twins: bool, seed: int, n_episodes: int, max_steps: int
-) -> Curve:
+) -> BlindCurve:
     """Play blind plans of every length with errors of every size; without `twins` only those that look at every step."""
     streams = Streams(seed)
     starts = [streams.integer("doctor-teacher", index) for index in range(n_episodes)]
@@ -86,7 +86,7 @@ def draw_curve(
         played = np.array([[play_all(n, error) for n in lengths] for error in ERRORS])
         tolerance = [float(np.mean(play_all(1, error))) for error in TOLERANCE]
     unknown = (None,) * (len(HORIZONS) - len(lengths))
-    return Curve(
+    return BlindCurve(
         episodes=n_episodes,
         steps=max_steps,
         continuous=isinstance(teacher.actions, Continuous),
@@ -139,7 +139,7 @@ class _Blind:
         return [max(each, key=lambda action: sum(self.teacher.same(action, other) for other in each)) for each in lasting]
 
 
-def advise(away: LookingAway, curve: Curve | None) -> tuple[int, str]:
+def advise(away: LookingAway, curve: BlindCurve | None) -> tuple[int, str]:
     """A horizon worth asking for and why: the longest whose plans, and all shorter ones, keep `ENOUGH` of the return.
 
     It is judged with errors, against the same errors under a look at every step. No plan outlives its episode.
@@ -151,16 +151,18 @@ def advise(away: LookingAway, curve: Curve | None) -> tuple[int, str]:
             f"what longer plans keep is unknown: {_unknown(curve)}; the teacher keeps an action for {away.run_median} at "
             "the median, and at least so many steps can be planned"
         )
-    shares = [each or 0.0 for each in kept]
+    shares, error = [each or 0.0 for each in kept], percent(ERRORS[-1])
+    if shares[0] <= 0:
+        return 1, f"even looking at every step, errors of {error} leave nothing of the return"
     good = list(takewhile(lambda n: shares[HORIZONS.index(n)] >= ENOUGH * shares[0], HORIZONS))
-    error, best = percent(ERRORS[-1]), len(good) - 1
+    best = len(good) - 1
     reason = f"with errors of {error} such plans keep {percent(shares[best])} of the return"
     if len(good) < len(HORIZONS):
         return min(good[-1], most), f"{reason}, plans of {HORIZONS[len(good)]} steps {percent(shares[len(good)])}"
     return min(good[-1], most), f"{reason}, and longer ones were not examined"
 
 
-def _unknown(curve: Curve | None) -> str:
+def _unknown(curve: BlindCurve | None) -> str:
     """Why a curve has no shares."""
     if curve is None:
         return "an error stopped the examination"

@@ -22,7 +22,7 @@ from phr_studies.doctor.world import World
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
+class EnvDescription:
     """An environment's card."""
 
     made_by: str
@@ -53,14 +53,14 @@ class Description:
     """Why phr cannot act here; None where it can."""
 
 
-def describe(world: World) -> Description:
+def describe(world: World) -> EnvDescription:
     """Look at an environment from outside; no episode is played."""
     layers, core = _layers(world.gym_env)
     split = world.env
     space = None if split is None else split.observation_space
     kind = type(core)
     frame_skip, sticky, idle = _timing(layers, split)
-    return Description(
+    return EnvDescription(
         made_by=f"{kind.__module__}:{kind.__qualname__}",
         wrappers=tuple(type(layer).__name__ for layer in layers[:-1]),
         step_limit=_step_limit(layers, split),

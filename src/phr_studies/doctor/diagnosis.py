@@ -14,8 +14,8 @@ from phr.errors import BrokenEnvironmentError, PhrError, SettingError, error_tex
 from phr.progress import OnProgress, Progress, silent
 from phr.seeding import Streams
 from phr.teachers import Reading
-from phr_studies.doctor.blind import ERRORS, TOLERANCE, Curve, advise, draw_curve
-from phr_studies.doctor.describe import Check, Description, check, describe
+from phr_studies.doctor.blind import ERRORS, TOLERANCE, BlindCurve, advise, draw_curve
+from phr_studies.doctor.describe import Check, EnvDescription, check, describe
 from phr_studies.doctor.teacher import HORIZONS, LookingAway, ask, look_away
 from phr_studies.doctor.world import Replay, World, examine_replay
 from phr_studies.report.tables import NOTHING, counted, number, percent
@@ -26,7 +26,7 @@ _LONG = 160
 Row = tuple[str, str]
 
 
-def environment_rows(found: Description) -> list[Row]:
+def environment_rows(found: EnvDescription) -> list[Row]:
     """What the id resolves to."""
     names = f": {', '.join(found.action_names)}" if found.action_names else ""
     rows = [
@@ -104,7 +104,7 @@ def teacher_rows(found: LookingAway) -> list[Row]:
     return [*rows, ("steps k, or n", _across(map(str, HORIZONS))), ("ε after k steps", _across(map(percent, ahead)))]
 
 
-def curve_rows(found: Curve) -> list[Row]:
+def curve_rows(found: BlindCurve) -> list[Row]:
     """What blind plans keep."""
     rows = []
     for error, shares, returns in zip(ERRORS, found.shares, found.returns, strict=True):
@@ -146,11 +146,11 @@ class Diagnosis:
 
     env_id: str
     seed: int
-    description: Description
+    description: EnvDescription
     check: Check
     replay: Replay | None
     looking_away: LookingAway | None
-    curve: Curve | None = None
+    curve: BlindCurve | None = None
     failures: dict[str, str] = field(default_factory=dict)
 
     @property

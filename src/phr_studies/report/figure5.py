@@ -17,7 +17,7 @@ from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmen
 from phr.experience import judge_episodes, reported_success
 from phr.plan import Planner
 from phr_studies.report.canvas import DARK, LIGHT, Artist, Axes, Figure, Theme, offsetbox, patches, save
-from phr_studies.report.tables import counted, env_name
+from phr_studies.report.tables import counted, env_name, rule_name
 
 Place = tuple[int, int, int]
 """Column, row and direction (0 right, 1 down, 2 left, 3 up)."""
@@ -280,7 +280,7 @@ def _write_words(figure: Figure, path: LearnedPath, theme: Theme, left: float, h
     title = path.title or env_name(path.env_id)
     ending = {True: "goal reached", False: "goal not reached", None: "success unknown"}[path.solved]
     looks = counted(path.evaluations, "evaluation")
-    result = f"n = {path.commitment}: {len(path.actions)} actions, {looks}, {ending}"
+    result = f"{rule_name(path.commitment)}: {len(path.actions)} actions, {looks}, {ending}"
     figure.text(
         left, 1 - 0.1 / height, title, color=theme.ink, fontsize=min(11, 400 / len(title)), fontweight="bold", va="top"
     )

@@ -184,6 +184,11 @@ def percent(fraction: float | None) -> str:
     return f"{text.rstrip('0').rstrip('.')} %".replace("-", "−")
 
 
+def rule_name(commitment: int | str) -> str:
+    """How much of a plan is executed: `n = 4`, or the name of a rule."""
+    return commitment if isinstance(commitment, str) else f"n = {commitment}"
+
+
 def counted(n: int, noun: str) -> str:
     """`1 evaluation`, `4 evaluations`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -20,29 +20,29 @@ def _draw(found: phr.Tuning, theme: Theme) -> Figure:
     figure = new_figure(6.4, 4.0)
     axes = figure.subplots()
     dress(axes, theme)
-    for index, (name, prefix) in enumerate((("fixed n", "n = "), ("confidence limit", "confidence "))):
-        rules = [each for each in found.candidates if each.name.startswith(prefix)]
-        rules.sort(key=lambda each: each.looks_per_step)
-        x, y = [each.looks_per_step for each in rules], [100 * each.share for each in rules]
+    for index, (name, prefix, kind) in enumerate((("fixed n", "n = ", int), ("confidence limit", "confidence ", dict))):
+        rules = sorted((each.looks_per_step, 100 * each.share, each.name.removeprefix(prefix)) for each in found.candidates
+                        if isinstance(each.commitment, kind) and each.share is not None)  # fmt: skip
+        x, y = [at for at, _, _ in rules], [share for _, share, _ in rules]
         if rules:
             axes.plot(x, y, color=theme.cycle[index], marker="os"[index], markersize=4.5, linewidth=1.6, label=name)
-            _label(axes, [(at, share, each.name.removeprefix(prefix)) for at, share, each in zip(x, y, rules, strict=True)],
-                   theme.cycle[index], above=index == 1)  # fmt: skip
-    repeats = sorted((each for each in found.baselines if each.is_repeat), key=lambda each: each.looks_per_step)
+            _label(axes, rules, theme.cycle[index], above=index == 1)
+    repeats = sorted((each.looks_per_step, 100 * each.share, each.n) for each in found.baselines
+                     if each.is_repeat and each.share is not None)  # fmt: skip
     if repeats:
         style = series_styles((ACTION_REPEAT,), theme)[ACTION_REPEAT]
-        x, y = [each.looks_per_step for each in repeats], [100 * each.share for each in repeats]
+        x, y = [at for at, _, _ in repeats], [share for _, share, _ in repeats]
         axes.plot(x, y, color=style.color, marker=style.marker, markersize=4.5, linestyle=style.line, linewidth=1.2,
                   label="action repeat, untested")  # fmt: skip
-        named = [(each.looks_per_step, 100 * each.share, str(each.n)) for each in repeats if each.n > 1]
+        named = [(at, share, str(n)) for at, share, n in repeats if n > 1]
         _label(axes, named, style.color, above=True)
     axes.plot([1], [100], color=theme.ink, marker="D", markersize=6, linestyle="none", label="teacher")
     for each in found.baselines:
-        if not each.is_repeat:
+        if not each.is_repeat and each.share is not None:
             axes.plot([each.looks_per_step], [100 * each.share], color=theme.cycle[3], marker="s", markersize=12,
                       fillstyle="none", markeredgewidth=1.6, linestyle="none",
                       label=f"{_end_of(each.name)}, untested")  # fmt: skip
-    if found.choice is not None:
+    if found.choice is not None and found.choice.share is not None:
         at = found.choice.looks_per_step, 100 * found.choice.share
         low = 100 * min(found.choice.certified_share, found.choice.share)
         axes.plot([at[0]] * 2, [low, at[1]], color=theme.alert, linewidth=1.4)
@@ -53,8 +53,9 @@ def _draw(found: phr.Tuning, theme: Theme) -> Figure:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _position: f"{value:.3g}")
     axes.minorticks_off()
-    shares = [100 * each.share for each in found.candidates] + [100 * each.share for each in found.baselines]
-    low, high = max(min(*shares, 100 * found.retain) - 2, -10), max(100, *shares)
+    observed = [each.share for each in found.candidates] + [each.share for each in found.baselines]
+    shares = [100 * share for share in observed if share is not None]
+    low, high = max(min([*shares, 100 * found.retain]) - 2, -10), max(100, *shares)
     axes.set_ylim(low, high + max(1, 0.1 * (high - low)))  # the names of the points need room
     axes.yaxis.set_major_formatter(lambda value, _position: f"{value:.4g} %")
     axes.set_xlabel("looks per step  (fewer to the left)", color=theme.faint)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import phr
 from phr.actions import Continuous, Discrete
 from phr.teachers.foreign import NOTHING_SAID
-from phr_studies.doctor.blind import ERRORS, TOLERANCE, Curve, _Blind, advise, draw_curve, err_by
+from phr_studies.doctor.blind import ERRORS, TOLERANCE, BlindCurve, _Blind, advise, draw_curve, err_by
 from phr_studies.doctor.teacher import HORIZONS, LookingAway, ask, look_away
 from phr_studies.doctor.world import World
 from tests.helpers import always_right
@@ -28,7 +28,7 @@ PLANNED = [[k % n for k in range(N_STEPS)] for n in HORIZONS]
 
 def examined(
     env_id: str, teacher: Any, n_episodes: int, max_steps: int = 100, twins: bool = True
-) -> tuple[LookingAway, Curve]:
+) -> tuple[LookingAway, BlindCurve]:
     world = World(env_id)
     words: dict[str, Any] = {"twins": twins, "seed": 0, "n_episodes": n_episodes, "max_steps": max_steps}
     asked = ask(teacher, world, NOTHING_SAID)
@@ -107,6 +107,8 @@ def test_the_horizon_follows_the_curve() -> None:
     )
     assert advised(10, 9, 10, 10, 10)[0] == 1  # where shorter plans lose more, longer ones are not trusted
     assert advise(away, replace(curve, returns=((10.0,) * 5, (10.0,) * 5)))[0] == N_STEPS
+    nothing_left = "even looking at every step, errors of 1 % leave nothing of the return"
+    assert advised(0, 0, 0, 0, 0) == advised(-1, 10, 10, 10, 10) == (1, nothing_left)
     worthless = replace(curve, zero=10.0, returns=((10.0,) * 5, (9.0,) * 5))
     assert worthless.shares == ((None,) * 5,) * 2
     assert "the teacher collects no more than what counts as 0" in advise(away, worthless)[1]

@@ -13,6 +13,8 @@ from phr.envs.split import Advance, SplitEnv
 from phr.errors import CorruptFileError, HorizonError, InvalidDataError, UnsupportedEnvironmentError
 from phr.plan import CategoricalPlan
 from phr.teachers.oracle import OraclePlanner
+from phr_studies.report import figure5
+from phr_studies.report.canvas import LIGHT
 from phr_studies.report.figure5 import LearnedPath, read_map, read_place, trace_path
 from tests.phr_studies.report.samples import CROSSING, ROOMS, paper_path
 
@@ -141,3 +143,11 @@ def test_edited_json_is_refused(change: dict[str, Any]) -> None:
         LearnedPath.from_json({**paper_path().to_json(), **change})
     with pytest.raises(CorruptFileError, match="env_id"):
         LearnedPath.from_json({})
+
+
+@pytest.mark.parametrize(
+    ("commitment", "words"), [(4, "n = 4: 16 actions"), ("confidence 0.9", "confidence 0.9: 16 actions")]
+)
+def test_a_path_names_its_rule(commitment: int | str, words: str) -> None:
+    drawn = figure5._draw(replace(paper_path(), commitment=commitment), LIGHT)
+    assert any(text.get_text().startswith(words) for text in drawn.texts)
