@@ -257,4 +257,6 @@ def fresh_trunk(world: World, horizon: int) -> TrunkConfig:
     image = image_shape(world.observation_space)
     if trunk.kind == "grid" and image is not None and max(image[1:]) >= _LARGE_GRID:
         trunk = replace(trunk, halvings=2)  # every update takes a third of the time
+    if trunk.kind == "grid" and isinstance(world, SplitEnv):
+        trunk = replace(trunk, agent=world.agent_planes)
     return (replace(trunk, width=256) if trunk.kind == "mlp" else trunk).for_plans(horizon)

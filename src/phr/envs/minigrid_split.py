@@ -176,6 +176,7 @@ class FullViewEnv(_MiniGridBase):
         self._core.highlight = False  # pictures mark the agent's own view, which is not what a policy sees here
         self._layout = layout = plane_layout(env)
         self._agent, self._mission = layout.agent, layout.n_planes
+        self.agent_planes = layout.agent
         self._planes = np.zeros((layout.n_planes + self._n_mission, self._core.height, self._core.width), np.uint8)
         self.observation_space = spaces.Box(0, 1, self._planes.shape, np.uint8)
         held = "walls, goals, lava and the agent" if layout is WALKING else "all that it may hold"

@@ -94,6 +94,8 @@ class SplitEnv(ABC):
     """What an observation contains, in words; None where the observation space is enough."""
     shows_whole_grid: bool = False
     """Whether an observation is the planes of a whole grid (`PlaneLayout`), which the oracle can read."""
+    agent_planes: int | None = None
+    """The first of the four planes that mark the agent's cell by its direction; None where an observation has no such."""
     timing: Timing | None = None
     """Of a simulator that phr drives itself; None where Gymnasium's layers define it."""
     gym_env: gymnasium.Env[Any, Any]

@@ -124,7 +124,7 @@ class NetworkConfig:
         """Return plain JSON values; optional fields at their default are omitted, so earlier hashes stay valid."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, action_space=None))))
         values["action_space"] = self.actions.to_json()
-        for name, before in (("halvings", 1), ("residual", 0)):
+        for name, before in (("halvings", 1), ("residual", 0), ("agent", None)):
             if values["trunk"][name] == before:
                 del values["trunk"][name]
         defaults = {"action_space": None, "normalize": False, "label_smoothing": 0.0, "first_smoothing": None}

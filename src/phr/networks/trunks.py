@@ -117,6 +117,8 @@ class TrunkConfig:
     """The last so many convolutions of a `grid` have stride 2."""
     residual: int = 0
     """Fully connected layers after these, each of which adds its output to its input (He et al. 2016, arXiv:1512.03385)."""
+    agent: int | None = None
+    """For a `grid`, the first of the four planes of `AgentView`; None reads the picture as it is."""
 
     def __post_init__(self) -> None:
         if min((self.width, self.depth, *self.channels)) < 1:
@@ -125,6 +127,8 @@ class TrunkConfig:
         check_whole("halvings", self.halvings, 0)
         if self.halvings > len(self.channels):
             raise SettingError(f"halvings must be <= the number of convolutions, {len(self.channels)}, got {self.halvings}")
+        if self.agent is not None and (check_whole("agent", self.agent, 0) or self.kind != "grid"):
+            raise SettingError(f"agent must be left out for a trunk of kind {self.kind!r}")
 
     def for_plans(self, horizon: int) -> TrunkConfig:
         """Return these layers and up to four residual ones: a long plan is a finer function than the next action."""
@@ -173,6 +177,46 @@ def default_trunk(obs: Observations) -> TrunkConfig:
     return TrunkConfig(kind="mlp", width=64)
 
 
+class AgentView(nn.Module):
+    """Planes of a grid, shifted and turned until the agent looks up from the middle, and without those that mark it.
+
+    What to do depends on where things lie seen from the agent; layers that read every cell would have to learn that for
+    each of its places and directions (Ye et al. 2020, arXiv:2001.09908). Nothing is cut off: what leaves the picture on one
+    side comes in on the other, beside it one row further. A grid that is not square is first filled up with zeros.
+
+    Four planes from `agent` on mark the agent's cell, one for each direction: right, down, left, up. Where several cells are
+    marked the first counts; where none is, the first cell, looking right.
+    """
+
+    turns: Tensor
+
+    def __init__(self, shape: Sequence[int], agent: int) -> None:
+        super().__init__()
+        planes, height, width = shape
+        if planes < 5 or not 0 <= agent <= planes - 4:
+            raise SettingError(f"agent must be the first of four among {planes} planes and leave one more, got {agent}")
+        self.agent, self.side = agent, max(height, width)
+        self.missing = 0, self.side - width, 0, self.side - height
+        right = torch.arange(self.side) - self.side // 2
+        ahead = -right.unsqueeze(1)
+        ways = ((0, 1), (1, 0), (0, -1), (-1, 0))  # each direction in the picture: down, right
+        turns = [self.side * (ahead * down + right * along) + ahead * along - right * down for down, along in ways]
+        self.register_buffer("turns", torch.stack(turns).flatten(1), persistent=False)
+        """By direction and cell of the view, how many cells of the picture it is behind the agent's."""
+
+    def forward(self, planes: Tensor) -> Float[Tensor, "batch left side side"]:
+        """Return the four planes fewer, square, of the same number type."""
+        if any(self.missing):
+            planes = nn.functional.pad(planes, self.missing)
+        first, last, n_cells = self.agent, self.agent + 4, self.side**2
+        marked = planes[:, first:last].flatten(1).argmax(dim=1, keepdim=True)
+        others = planes[:, :first]
+        if last < planes.shape[1]:
+            others = torch.cat([others, planes[:, last:]], dim=1)
+        cells = (self.turns[marked // n_cells] + marked.unsqueeze(2)) % n_cells
+        return others.flatten(2).gather(2, cells.expand(-1, others.shape[1], -1)).unflatten(2, (self.side, self.side))
+
+
 class Trunk(nn.Module):
     """Observation → features, with the scaling of the observation inside (see `phr.networks.NetworkConfig`).
 
@@ -196,6 +240,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.obs_shape = tuple(obs_shape)
         self.scale, self.channels_last, self.normalize = obs_scale, channels_last, normalize
+        self.view: AgentView | None = None
         if normalize:
             for name, value in (("obs_mean", 0.0), ("obs_deviation", 1.0), ("obs_limit", _FAR)):
                 self.register_buffer(name, torch.full(self.obs_shape, value, dtype=torch.float64))
@@ -208,6 +253,11 @@ class Trunk(nn.Module):
             if len(obs_shape) != 3:
                 raise SettingError(f"a {config.kind!r} trunk reads (channels, height, width), got shape {tuple(obs_shape)}")
             image = (obs_shape[2], *obs_shape[:2]) if channels_last else tuple(obs_shape)
+            if config.agent is not None:
+                if normalize:
+                    raise SettingError("agent must be left out where observations are normalised: its planes are marks")
+                self.view = AgentView(image, config.agent)
+                image = (image[0] - 4, self.view.side, self.view.side)
             convolutions = _convolutions(image[0], config)
             try:
                 with torch.no_grad():
@@ -253,7 +303,8 @@ class Trunk(nn.Module):
             numbers = normal.clamp(-self.obs_limit, self.obs_limit).to(dtype)
         else:
             numbers = obs.to(dtype) * self.scale if scaled and self.scale != 1.0 else obs.to(dtype)
-        return numbers.movedim(-1, 1) if self.channels_last else numbers
+        numbers = numbers.movedim(-1, 1) if self.channels_last else numbers
+        return numbers if self.view is None else self.view(numbers)
 
     def normalized(self, obs: NDArray[Any]) -> NDArray[np.float32]:
         """`prepare` of a trunk that normalises, in numpy: the same numbers, and for one observation a fifth of the time."""
