@@ -186,7 +186,7 @@ def main(arguments: Arguments, toys: tuple[Toy, ...] = TOYS) -> int:
     """Print the table; 1 if a promise is broken too often."""
     for name, noise in (("Follow-v0", 0.0), ("NoisyFollow-v0", 0.1)):
         if name not in gymnasium.registry:
-            gymnasium.register(name, "benchmarks.promise:Follow", kwargs={"noise": noise})
+            gymnasium.register(name, f"{__name__}:Follow", kwargs={"noise": noise})
     rows, failed = [], False
     for toy in toys:
         found = [tuned(toy, arguments, seed) for seed in range(arguments.repetitions)]

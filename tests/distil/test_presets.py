@@ -22,6 +22,8 @@ from phr.distil.presets import (
     student_config,
     teacher_config,
 )
+from phr.envs import FOUR_ROOMS_ID
+from phr.envs.minigrid_split import FULL, WALKING
 from phr.envs.registry import make_env
 from phr.errors import HorizonError, SettingError, UnknownEnvironmentError
 from phr.experience.logged import Logged
@@ -106,8 +108,31 @@ def test_a_grids_rounds_give_way_to_what_they_do_not_go_with(settings: dict[str,
 @pytest.mark.parametrize(("env_id", "halvings"), [("MiniGrid-SimpleCrossingS11N5-v0", 1), ("MiniGrid-FourRooms-v0", 2)])
 def test_a_fresh_student_of_a_large_grid_halves_it_twice(env_id: str, halvings: int) -> None:
     env = make_env(env_id)
-    assert fresh_trunk(env, 1) == replace(default_trunk_of(env), halvings=halvings)
-    assert fresh_trunk(env, 8) == replace(default_trunk_of(env), halvings=halvings, residual=2)
+    large = replace(default_trunk_of(env), halvings=halvings, agent=3)
+    assert fresh_trunk(env, 1) == large
+    assert fresh_trunk(env, 8) == replace(large, residual=2)
+    own = TrunkConfig(kind="grid", channels=(4,), width=8)
+    assert fresh_trunk(env, 8, own) == replace(own, agent=3, residual=2)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "agent"),
+    [
+        ("MiniGrid-DoorKey-5x5-v0", FULL.agent),
+        ("MiniGrid-SimpleCrossingS9N1-v0?action-noise=0.1", WALKING.agent),
+        (FOUR_ROOMS_ID, WALKING.agent),
+        ("MiniGrid-Empty-5x5-v0?view=partial", None),  # it is the agent's view already
+        ("PHR/Cliff-v0", None),
+        ("CartPole-v1", None),
+    ],
+)
+def test_a_fresh_student_sees_a_whole_grid_from_the_agent(env_id: str, agent: int | None) -> None:
+    with make_env(env_id) as env:
+        assert fresh_trunk(env, 8).agent == agent
+        assert default_trunk_of(env).agent is None  # teachers read the picture as the paper's do
+        if agent is not None:
+            env.reset(seed=0)
+            assert env.observe()[agent : agent + 4].sum() == 1
 
 
 @pytest.mark.parametrize("env_id", GAMES)

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from phr.actions import Continuous
 from phr.errors import SettingError
 from phr.networks.policy import TorchPlanner, build_network
-from phr.networks.trunks import Trunk, TrunkConfig, TrunkKind, default_trunk, image_shape, is_channels_last, shape_of
+from phr.networks.trunks import (
+    AgentView,
+    Trunk,
+    TrunkConfig,
+    TrunkKind,
+    default_trunk,
+    image_shape,
+    is_channels_last,
+    shape_of,
+)
 
 
 def layer_shapes(trunk: Trunk) -> list[tuple[int, ...]]:
@@ -44,6 +53,75 @@ def test_the_last_convolutions_of_a_grid_halve_the_image() -> None:
     assert flat == [8 * side**2 for side in (19, 10, 5, 3)]
     with pytest.raises(SettingError, match=r"halvings must be <= the number of convolutions, 3, got 4"):
         TrunkConfig(**widths, halvings=4)  # type: ignore[arg-type]
+
+
+AHEAD = ((0, 1), (1, 0), (0, -1), (-1, 0))
+"""Right, down, left, up: (rows, columns) of a step ahead."""
+
+
+@given(
+    height=st.integers(1, 7),
+    width=st.integers(1, 7),
+    before=st.integers(0, 2),
+    after=st.integers(0, 2),
+    direction=st.integers(0, 3),
+    data=st.data(),
+)
+def test_a_view_shows_what_lies_ahead_and_beside_the_agent(
+    height: int, width: int, before: int, after: int, direction: int, data: st.DataObject
+) -> None:
+    assume(before + after)
+    row, column = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    planes = torch.zeros(1, before + 4 + after, height, width, dtype=torch.int64)
+    others = 1 + torch.arange((before + after) * height * width).view(before + after, height, width)
+    planes[0, :before], planes[0, before + 4 :] = others[:before], others[before:]
+    planes[0, before + direction, row, column] = 1
+    view = AgentView(planes.shape[1:], before)(planes)[0]
+    side = max(height, width)
+    assert view.shape == (before + after, side, side)
+    ahead, right = AHEAD[direction], AHEAD[(direction + 1) % 4]
+    for i in range(side):
+        for j in range(side):
+            steps, beside = side // 2 - i, j - side // 2
+            y = row + steps * ahead[0] + beside * right[0]
+            x = column + steps * ahead[1] + beside * right[1]
+            if 0 <= y < height and 0 <= x < width:
+                assert (view[:, i, j] == others[:, y, x]).all()
+    zeros = torch.zeros((before + after) * (side**2 - height * width), dtype=torch.int64)
+    assert (view.flatten().sort().values == torch.cat([zeros, others.flatten()])).all()  # nothing is lost
+
+
+def test_a_trunk_with_an_agent_reads_its_view() -> None:
+    config = TrunkConfig(kind="grid", channels=(2, 3), width=6)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        seeing = Trunk((7, 5, 5), replace(config, agent=3))
+    assert layer_shapes(seeing)[0] == (2, 3, 3, 3)
+    plain = Trunk((3, 5, 5), config)
+    plain.load_state_dict(seeing.state_dict())
+    planes = torch.from_numpy(np.random.default_rng(0).integers(0, 2, size=(9, 7, 5, 5)).astype(np.uint8))
+    assert torch.equal(seeing(planes), plain(AgentView((7, 5, 5), 3)(planes)))
+    last = Trunk((5, 5, 7), replace(config, agent=3), channels_last=True)
+    last.load_state_dict(seeing.state_dict())
+    assert torch.equal(seeing(planes), last(planes.movedim(1, -1)))
+    by_scale = Trunk((7, 5, 5), replace(config, agent=3), 0.5)
+    by_scale.load_state_dict(seeing.state_dict())
+    torch.testing.assert_close(seeing(planes * 0.5), by_scale(planes))
+
+
+@pytest.mark.parametrize(("shape", "agent"), [((7, 5, 5), 4), ((4, 5, 5), 0)])
+def test_an_agent_needs_its_four_planes_and_something_to_see(shape: tuple[int, ...], agent: int) -> None:
+    with pytest.raises(SettingError, match=f"the first of four among {shape[0]} planes and leave one more, got {agent}"):
+        Trunk(shape, TrunkConfig(kind="grid", agent=agent))
+
+
+def test_an_agent_goes_with_plain_planes_of_a_grid_alone() -> None:
+    with pytest.raises(SettingError, match="agent must be left out for a trunk of kind 'mlp'"):
+        TrunkConfig(kind="mlp", agent=0)
+    with pytest.raises(SettingError, match="agent must be >= 0, got -1"):
+        TrunkConfig(kind="grid", agent=-1)
+    with pytest.raises(SettingError, match="agent must be left out where observations are normalised"):
+        Trunk((7, 5, 5), TrunkConfig(kind="grid", agent=0), normalize=True)
 
 
 def test_the_nature_network() -> None:

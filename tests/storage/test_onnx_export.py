@@ -81,8 +81,9 @@ def doubles() -> Model:
     return model_of(build_network((3,), 2, 2, TrunkConfig(kind="mlp", width=8), seed=0), "float64")
 
 
-def residual() -> Model:
-    return model_of(build_network((4, 5, 5), 3, 4, TrunkConfig(kind="grid", channels=(4,), width=16, residual=2), seed=0))
+def seen_from_agent() -> Model:
+    trunk = TrunkConfig(kind="grid", channels=(4,), width=16, residual=2, agent=1)
+    return model_of(build_network((6, 5, 4), 3, 4, trunk, seed=0))
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def wide() -> Model:
     return model_of(moving(), "float32")
 
 
-@pytest.mark.parametrize("make", [grid, atari, two_trunks, doubles, residual, wide])
+@pytest.mark.parametrize("make", [grid, atari, two_trunks, doubles, seen_from_agent, wide])
 def test_every_kind_of_network_is_exported_with_its_preprocessing_inside(tmp_path: Path, make: Callable[[], Model]) -> None:
     model = make()
     before = copy.deepcopy(model.network.state_dict())

@@ -251,12 +251,15 @@ def default_trunk_of(world: World) -> TrunkConfig:
     return trunk or default_trunk(world.observation_space)
 
 
-def fresh_trunk(world: World, horizon: int) -> TrunkConfig:
-    """Return the layers of a student that does not start from a teacher's network; HorizonError for a horizon below 1."""
-    trunk, horizon = default_trunk_of(world), PHRConfig(horizon=horizon).horizon
-    image = image_shape(world.observation_space)
-    if trunk.kind == "grid" and image is not None and max(image[1:]) >= _LARGE_GRID:
-        trunk = replace(trunk, halvings=2)  # every update takes a third of the time
-    if trunk.kind == "grid" and isinstance(world, SplitEnv):
-        trunk = replace(trunk, agent=world.agent_planes)
+def fresh_trunk(world: World, horizon: int, trunk: TrunkConfig | None = None) -> TrunkConfig:
+    """Return the layers of a student that does not start from a teacher's network; HorizonError for a horizon below 1.
+
+    They are those of `trunk`, or the environment's default, with what helps plans.
+    """
+    trunk, horizon = trunk or default_trunk_of(world), PHRConfig(horizon=horizon).horizon
+    if trunk.kind == "grid":
+        image = image_shape(world.observation_space)
+        if image is not None and max(image[1:]) >= _LARGE_GRID:
+            trunk = replace(trunk, halvings=min(2, len(trunk.channels)))  # every update takes a third of the time
+        trunk = replace(trunk, agent=world.agent_planes if isinstance(world, SplitEnv) else None)
     return (replace(trunk, width=256) if trunk.kind == "mlp" else trunk).for_plans(horizon)

@@ -17,6 +17,7 @@ from phr.distil.config import SIDE_BY_SIDE, PHRConfig
 from phr.distil.finetune import Finetuning
 from phr.distil.losses import losses_for, n_outputs_for
 from phr.distil.phr import PHR, JointTraining
+from phr.distil.presets import fresh_trunk
 from phr.distil.refine import Refinement
 from phr.envs.registry import make_env
 from phr.envs.vector import Remarks, VectorSplit, random_starts
@@ -319,7 +320,8 @@ def _network(start: PlanNetwork | TrunkConfig, space: spaces.Box, experience: Ex
     if isinstance(start, PlanNetwork):
         if config.width is None:
             return start
-        start = start.config.trunk.for_plans(config.horizon)
+        with make_env(experience.env_id) as env:
+            start = fresh_trunk(env, config.horizon, start.config.trunk)
     trunk = start if config.width is None else start.scaled_to(config.width)
     actions = experience.action_space
     if isinstance(actions, Continuous):

@@ -204,7 +204,7 @@ class AgentView(nn.Module):
         self.register_buffer("turns", torch.stack(turns).flatten(1), persistent=False)
         """By direction and cell of the view, how many cells of the picture it is behind the agent's."""
 
-    def forward(self, planes: Tensor) -> Float[Tensor, "batch left side side"]:
+    def forward(self, planes: Shaped[Tensor, "batch planes height width"]) -> Shaped[Tensor, "batch others side side"]:
         """Return the four planes fewer, square, of the same number type."""
         if any(self.missing):
             planes = nn.functional.pad(planes, self.missing)
