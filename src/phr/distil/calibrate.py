@@ -53,23 +53,31 @@ class Calibration:
 
 def calibrate(network: PlanNetwork, data: StudentWindowData) -> Calibration | None:
     """Fit the temperatures of a network on windows that it has not learnt from; None with fewer than `FEWEST`."""
-    return None if len(data) < FEWEST else fit(network.config.actions, *_looked(network, data))
+    if len(data) < FEWEST:
+        return None
+    return fit(network.config.actions, *_looked(network, data), causal=network.config.causal)
 
 
-def fit(space: ActionSpace, outputs: NDArray[np.float32], actions: NDArray[Any], valid: Flags) -> Calibration:
+def fit(
+    space: ActionSpace, outputs: NDArray[np.float32], actions: NDArray[Any], valid: Flags, *, causal: bool = False
+) -> Calibration:
     """Fit one temperature for each step on every other window, and judge them on the rest.
 
     Outputs `(n, horizon, n_outputs)` of a student, the teacher's actions `(n, horizon, *action_shape)`, and which of them
-    there were, `(n, horizon)`.
+    there were, `(n, horizon)`. The heads of a `causal` student are fitted where the plan before them is right.
     """
     right, fitted = _right(space, outputs, actions), np.arange(len(outputs)) % 2 == 0
+    whole = np.logical_and.accumulate(right, axis=1)
 
     def confidence(temperature: tuple[float, ...]) -> NDArray[np.float32]:
         sure: NDArray[np.float32] = space.plan(outputs, 0.0, temperature).confidence()
         return sure
 
-    temperature = _fit(lambda value: confidence((value,) * outputs.shape[1])[fitted], right[fitted], valid[fitted])
-    joint, whole = np.cumprod(confidence(temperature), axis=1), np.logical_and.accumulate(right, axis=1)
+    judged = valid.copy()
+    if causal:  # a head is right about what follows the plan so far, which is the teacher's only where that is right
+        judged[:, 1:] &= whole[:, :-1]
+    temperature = _fit(lambda value: confidence((value,) * outputs.shape[1])[fitted], right[fitted], judged[fitted])
+    joint = np.cumprod(confidence(temperature), axis=1)
     return Calibration(temperature, _reliability(joint[~fitted], whole[~fitted], valid[~fitted]))
 
 

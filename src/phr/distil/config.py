@@ -58,6 +58,9 @@ class PHRConfig:
     """Units of the student's own trunk, which starts fresh: the layers of the network that the student would otherwise start
     from, with the channels of convolutions in proportion. Unset: the student starts from the teacher's network, if it has
     one."""
+    causal: bool = False
+    """Every head knows the actions planned before its own (phr.networks.policy.Links), so that a plan is one of several
+    likely ones and not a mixture of them. Discrete actions alone, from a horizon of 2 on."""
     n_updates: Count = 2000
     """Gradient steps."""
     batch_size: Count = 256
@@ -140,6 +143,8 @@ class PHRConfig:
             raise SettingError("refinement asks the greedy teacher, sample_labels a sampling one; leave one of them out")
         if self.refine and self.horizon == 1 and mode != "anchored":
             raise HorizonError(f"with trunk_mode {mode!r} refinement needs a horizon >= 2, got 1")
+        if self.causal and self.horizon == 1:
+            raise HorizonError("in a causal plan a step knows those before it, so it needs a horizon >= 2, got 1")
         if self.finetune and self.joint:
             raise SettingError("joint training already trains head 1 on return; leave out finetune or joint")
         if self.finetune and mode != "anchored":

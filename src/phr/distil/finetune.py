@@ -30,7 +30,7 @@ from phr.distil.phr import PHR
 from phr.envs.vector import Remarks, Start, VectorSplit
 from phr.errors import InvalidDataError, NonFiniteError
 from phr.evaluation.episodes import make_vector, play_episodes
-from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network
+from phr.networks.policy import Links, PlanNetwork, TorchPlanner, blank_network
 from phr.progress import Progress
 from phr.seeding import Streams, rng_from_state, rng_state
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
@@ -92,10 +92,16 @@ def plan_log_probs(
     return torch.where(executed, step_log_probs(outputs, actions, space), 0.0).sum(-1)
 
 
-def sample_plan(outputs: NDArray[np.float32], space: ActionSpace, rng: np.random.Generator) -> NDArray[Any]:
-    """Draw an action for every step; continuous ones are flat and not yet cut off at the bounds."""
-    if not isinstance(space, Continuous):
-        return space.plan(outputs / np.float32(TEMPERATURE)).sample(rng)
+def sample_plan(
+    outputs: NDArray[np.float32], space: ActionSpace, rng: np.random.Generator, links: Links | None = None
+) -> NDArray[Any]:
+    """Draw an action for every step; continuous ones are flat and not yet cut off at the bounds.
+
+    With `links`, a step is drawn after those before it.
+    """
+    if not isinstance(space, Continuous):  # by the Gumbel-max trick
+        noisy = outputs + rng.gumbel(scale=TEMPERATURE, size=outputs.shape).astype(np.float32)
+        return space.plan(noisy if links is None else links.greedy(noisy)).mode()
     means, spread = (part.numpy() for part in _gaussian(torch.from_numpy(outputs), space))
     sampled: NDArray[np.float32] = means + space.bounds.unit * spread * rng.normal(size=means.shape).astype(np.float32)
     return sampled
@@ -120,9 +126,15 @@ class Decisions:
 
 
 def play_plans(
-    act: Callable[[NDArray[Any]], Tensor], vector: VectorSplit, rng: np.random.Generator, *, n_turns: int, gamma: float
+    act: Callable[[NDArray[Any]], Tensor],
+    vector: VectorSplit,
+    rng: np.random.Generator,
+    *,
+    n_turns: int,
+    gamma: float,
+    links: Links | None = None,
 ) -> Decisions:
-    """Sample and execute `n_turns` whole plans in every environment; `act` returns the student's outputs.
+    """Sample and execute `n_turns` whole plans in every environment; `act` returns what the student's heads do.
 
     Environments whose episode ends within a plan wait for the others, and begin a new one. At the end all are running.
     """
@@ -130,7 +142,7 @@ def play_plans(
     for _ in range(n_turns):
         obs = vector.observe()
         outputs = act(obs)
-        actions = sample_plan(outputs.numpy(), space, rng)
+        actions = sample_plan(outputs.numpy(), space, rng, links)
         executed = space.certain(actions).mode() if isinstance(space, Continuous) else actions
         running, terminated, truncated = np.ones(vector.n_envs, bool), *np.zeros((2, vector.n_envs), bool)
         lengths, rewards = np.zeros(vector.n_envs, np.int64), np.zeros(vector.n_envs)
@@ -147,6 +159,7 @@ def play_plans(
         vector.reset(~running)
         arrays = (obs, actions, lengths, rewards.astype(np.float32), terminated, truncated, reached)
         seen, drawn, counted, *others = (torch.from_numpy(array) for array in arrays)
+        outputs = outputs if links is None else links.following(outputs, drawn)
         turns.append((seen, drawn, plan_log_probs(outputs, drawn, counted, space), counted, *others))
     return Decisions(*(torch.stack(parts) for parts in zip(*turns, strict=True)))
 
@@ -163,7 +176,8 @@ class Finetuning:
         self.student, self.config = student, student.config
         self._env_id, self._obs_dtype, self._say, self._remarks = env_id, obs_dtype, say, remarks
         self.network, self._best, self._critic = (blank_network(student.network.config) for _ in range(3))
-        self._policy = [*self.network.trunk.parameters(), *self.network.plan_head.parameters()]
+        links = [] if self.network.links is None else [self.network.links.weight]
+        self._policy = [*self.network.trunk.parameters(), *self.network.plan_head.parameters(), *links]
         critic = [*self._critic.trunk.parameters(), *self._critic.value_head.parameters()]
         groups = [{"params": self._policy, "lr": LEARNING_RATE}, {"params": critic, "lr": CRITIC_LEARNING_RATE}]
         self.optimizer = torch.optim.Adam(groups)
@@ -218,7 +232,9 @@ class Finetuning:
             for parameter in self._critic.value_head.parameters():
                 nn.init.zeros_(parameter)
             return self._test(vector)
-        played = play_plans(self._act, vector, self._rng, n_turns=N_TURNS, gamma=self.config.finetune_gamma)
+        with torch.no_grad():
+            how = {"n_turns": N_TURNS, "gamma": self.config.finetune_gamma, "links": self.network.links}
+            played = play_plans(lambda obs: self._heads(torch.from_numpy(obs)), vector, self._rng, **how)
         metrics = self._learn(played)
         self.n_steps += int(played.lengths.sum())
         if self.n_steps >= min(1.0, len(self.tests) / N_TESTS) * self.config.finetune:
@@ -243,14 +259,10 @@ class Finetuning:
             )
         return vector
 
-    def _outputs(self, obs: Tensor) -> Tensor:
+    def _heads(self, obs: Tensor) -> Tensor:
         with self.student.computing():
-            outputs: Tensor = self.network(obs)
+            outputs: Tensor = self.network.heads(obs)
         return outputs.float()
-
-    @torch.no_grad()
-    def _act(self, obs: NDArray[Any]) -> Tensor:
-        return self._outputs(torch.from_numpy(obs))
 
     def _values(self, obs: Tensor) -> Tensor:
         with self.student.computing():
@@ -278,7 +290,8 @@ class Finetuning:
         losses = []
         for _ in range(N_EPOCHS):
             for rows in torch.from_numpy(self._rng.permutation(len(obs))).split(BATCH_SIZE):
-                log_probs = plan_log_probs(self._outputs(obs[rows]), actions[rows], lengths[rows], self.student.space)
+                outputs = self.network.following(self._heads(obs[rows]), actions[rows])
+                log_probs = plan_log_probs(outputs, actions[rows], lengths[rows], self.student.space)
                 policy_loss = clipped_loss(log_probs, before[rows], advantages[rows])
                 value_loss = nn.functional.mse_loss(self._values(obs[rows]), returns[rows])
                 plan_loss = self.student.loss(self.network)

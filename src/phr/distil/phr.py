@@ -56,12 +56,11 @@ class PHR:
                 f"to start from outputs {start.config.n_actions}; choose the loss that it was trained with"
             )
         self.config, self.n_updates, self._latest_loss, mode = config, 0, float("nan"), config.trunk_mode
-        own, keeps_first, smoothing = mode == "own", mode != "anchored", smoothing_of(config, self.space)
+        own, keeps_first, causal = mode == "own", mode != "anchored", config.causal
         # Scaled logits are less certain, but scaled continuous actions are other actions.
         scale = 1.0 if isinstance(self.space, Continuous) else config.copy_scale
-        self.network = extend_teacher(
-            start, config.horizon, separate_first=own, copy_scale=scale, label_smoothing=smoothing, keeps_first=keeps_first
-        )
+        smoothed = {"label_smoothing": smoothing_of(config, self.space), "keeps_first": keeps_first}
+        self.network = extend_teacher(start, config.horizon, separate_first=own, copy_scale=scale, causal=causal, **smoothed)
         self.network.value_head.requires_grad_(config.joint)
         if mode == "frozen":
             self.network.trunk.requires_grad_(False)
@@ -112,8 +111,8 @@ class PHR:
         obs, teacher_logits, teacher_actions, valid = self._draw()
         obs, which = each_once(obs) if self._repetitive else (obs, None)
         with self.computing():
-            plan_logits = network(obs if network.config.channels_last else channels_last(obs)).float()
-        plan_logits = plan_logits if which is None else plan_logits[which]
+            plan_logits = network.heads(obs if network.config.channels_last else channels_last(obs)).float()
+        plan_logits = network.following(plan_logits if which is None else plan_logits[which], teacher_actions)
         counted, smoothing = regressed(valid, self.config), network.config.label_smoothing
         compared = self.config.loss, plan_logits, teacher_logits, teacher_actions, counted, self.space
         return self.config.loss_weight * plan_loss(*compared, smoothing=smoothing)

@@ -215,11 +215,15 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
         settings = {**kind.recording, **kind.student(horizon)}
     record_steps = min(settings.get("record_steps", PHRConfig.record_steps), affordable_steps(world))
     preset = {**settings, "record_steps": record_steps, **_KNOWN.get(world.env_id, Preset()).student(horizon)}
+    if fresh is not None and horizon > 1 and not isinstance(world.action_space, Continuous):
+        preset["causal"] = True
     kept_first = horizon == 1 and given.get("trunk_mode", "anchored") != "anchored"
     if given.get("sample_labels") is True or given.get("joint") is True or kept_first:
         preset["refine"] = 0  # only a greedy teacher that stands still can be asked again, about something
     config = PHRConfig(**{**preset, **given, "horizon": horizon})
     check_loss(config.loss, world.action_space)
+    if config.causal and isinstance(world.action_space, Continuous):
+        raise SettingError(f"a causal plan has discrete actions, {world.env_id} has {world.action_space}; leave causal out")
     return config
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from phr.actions import ActionSpace, Continuous, Discrete, action_space_from_json, whole_numbers
+from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete, action_space_from_json, whole_numbers
 from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
 from phr.networks.trunks import Observations, Trunk, TrunkConfig, is_channels_last, orthogonal, shape_of
 from phr.observations import ObservationSpec, scale_of
@@ -63,6 +64,51 @@ class _Limited(torch.autograd.Function):
         return gradient.masked_fill(leads_out, 0.0)
 
 
+class Links(nn.Module):
+    """What a planned action adds to the logits of the steps after it, so that every head knows the plan so far.
+
+    Heads that do not know each other's choices plan the most likely action of each step, and where several plans are as
+    likely, that mixes them: of left, right, left, right and right, left, right, left it may make four times left. With links
+    head k states P(a_k | observation, a_1 … a_{k−1}), and the plan is decoded from its first step on, after one look: a
+    fully visible belief network over the plan (Frey et al. 1996), given the observation. In training the heads read the
+    teacher's actions (teacher forcing, Williams and Zipser 1989). Links are zero at first.
+    """
+
+    later: Tensor
+
+    def __init__(self, space: ActionSpace, horizon: int) -> None:
+        super().__init__()
+        self.sizes = space.nvec if isinstance(space, MultiDiscrete) else (space.n_outputs,)
+        self.horizon, n = horizon, space.n_outputs
+        self.weight = nn.Parameter(torch.zeros(horizon * n, horizon * n))
+        """`[j n + a, k n + b]`: what output a, chosen in step j, adds to output b of step k; 0 for k <= j."""
+        later = torch.ones(horizon, horizon).triu(1).repeat_interleave(n, 0).repeat_interleave(n, 1)
+        self.register_buffer("later", later, persistent=False)
+
+    def following(
+        self, logits: Float[Tensor, "batch horizon n"], actions: Shaped[Tensor, "batch horizon *action"]
+    ) -> Float[Tensor, "batch horizon n"]:
+        """Return the logits of heads that read these actions as the plan so far."""
+        chosen = actions.long().flatten(2).unbind(-1) if actions.ndim > 2 else (actions.long(),)
+        marks = [nn.functional.one_hot(each, size) for each, size in zip(chosen, self.sizes, strict=True)]
+        added = torch.cat(marks, -1).flatten(1).to(logits.dtype) @ (self.weight * self.later)
+        return logits + added.view_as(logits)
+
+    def greedy(self, logits: Any) -> Any:
+        """Return the logits, a tensor or an array, of heads that read the most likely action of every step before."""
+        is_tensor, shape = isinstance(logits, Tensor), logits.shape
+        weight: Any = self.weight if is_tensor else self.weight.detach().numpy()
+        # One look at a time in one dimension, which numpy is twice as fast in.
+        flat = logits.reshape(shape[0], -1) if is_tensor or shape[0] > 1 else logits.reshape(-1)
+        n = shape[-1]
+        for begin in range(0, (self.horizon - 1) * n, n):
+            ends = accumulate(self.sizes, initial=begin)
+            rows = [first + flat[..., first:last].argmax(-1) for first, last in pairwise(ends)]
+            for row in rows:
+                flat = flat + weight[row]
+        return flat.reshape(shape)
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """All that is needed to build the network again."""
@@ -91,6 +137,8 @@ class NetworkConfig:
     """ε of head 1 where it differs: head 1 may be the teacher's."""
     temperature: Temperature = None
     """How sure each head may be, measured after training; None where that was not measured."""
+    causal: bool = False
+    """Every head knows the actions planned before its own (`Links`)."""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
@@ -102,6 +150,8 @@ class NetworkConfig:
         for smoothing in (self.label_smoothing, self.smoothing_of_first):
             if not 0 <= smoothing < 1:
                 raise SettingError(f"label_smoothing must be >= 0 and < 1, got {smoothing}")
+        if self.causal and (self.horizon == 1 or isinstance(self.actions, Continuous)):
+            raise SettingError(f"a causal plan has two or more discrete actions, got horizon {self.horizon}, {self.actions}")
         if not self.actions.accepts(self.n_actions):
             raise SettingError(f"{self.actions} does not fit a head with {self.n_actions} outputs")
 
@@ -128,7 +178,7 @@ class NetworkConfig:
             if values["trunk"][name] == before:
                 del values["trunk"][name]
         defaults = {"action_space": None, "normalize": False, "label_smoothing": 0.0, "first_smoothing": None}
-        defaults["temperature"] = None
+        defaults |= {"temperature": None, "causal": False}
         return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}
 
     @classmethod
@@ -158,15 +208,27 @@ class PlanNetwork(nn.Module):
         self.plan_head = nn.Linear(config.trunk.width, config.horizon * config.n_actions)
         self.value_head = nn.Linear(config.trunk.width, 1)
         self.scale = ActionScale(config.action_space) if isinstance(config.action_space, Continuous) else None
+        self.links = Links(config.actions, config.horizon) if config.causal else None
         orthogonal(self.plan_head, 0.01)
         orthogonal(self.value_head, 1.0)
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch horizon n_actions"]:
         """Return plan logits, or for `Continuous` its outputs (actions, log-spreads)."""
+        outputs = self.heads(obs)
+        return outputs if self.links is None else self.links.greedy(outputs)
+
+    def heads(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch horizon n_actions"]:
+        """Return the outputs of `forward` without what `Links` add."""
         logits = self.plan_of(self.trunk(obs))
         if self.first_trunk is not None:
             logits = torch.cat([self._first_logits(self.first_trunk(obs)).unsqueeze(1), logits[:, 1:]], dim=1)
         return logits if self.scale is None else self.scale(logits)
+
+    def following(
+        self, outputs: Float[Tensor, "batch horizon n"], actions: Shaped[Tensor, "batch horizon *action"]
+    ) -> Float[Tensor, "batch horizon n"]:
+        """Return what `heads` returned, as if these actions had been planned; without `Links` they change nothing."""
+        return outputs if self.links is None else self.links.following(outputs, actions)
 
     def plan_of(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch horizon n_actions"]:
         """Return what the heads make of the trunk's features, before continuous actions are scaled."""
@@ -187,7 +249,8 @@ class PlanNetwork(nn.Module):
     @property
     def n_parameters(self) -> int:
         """Return the number of parameters that a look uses; the value head, used in training only, is not counted."""
-        return sum(p.numel() for name, p in self.named_parameters() if not name.startswith("value_head."))
+        used = (p.numel() for name, p in self.named_parameters() if not name.startswith(("value_head.", "links.")))
+        return sum(used) + (0 if self.links is None else int(self.links.later.sum()))
 
     @property
     def trunk_of_first(self) -> Trunk:
@@ -239,17 +302,19 @@ def extend_teacher(
     copy_scale: float = 1.0,
     label_smoothing: float = 0.0,
     keeps_first: bool = False,
+    causal: bool = False,
 ) -> PlanNetwork:
     """Return the student at the start of stage 2: the teacher's trunk, value head, and `horizon` copies of its head 1.
 
     `separate_first` keeps a second copy of the trunk for head 1 alone. `copy_scale` is a factor on the logits of the later
     copies. `label_smoothing` is the ε of the labels that heads will be trained on, except head 1 if it `keeps_first`.
+    A `causal` student has `Links`.
     """
     old = teacher.config
     kept = old.smoothing_of_first if keeps_first else label_smoothing
     first = None if kept == label_smoothing else kept
     config = replace(old, horizon=horizon, separate_first=separate_first, label_smoothing=label_smoothing, temperature=None)
-    student = blank_network(replace(config, first_smoothing=first))
+    student = blank_network(replace(config, first_smoothing=first, causal=causal))
     for trunk in {student.trunk, student.trunk_of_first}:
         trunk.load_state_dict(teacher.trunk_of_first.state_dict())
     student.value_head.load_state_dict(teacher.value_head.state_dict())
@@ -293,7 +358,9 @@ class TorchPlanner:
                 outputs = network.plan_of(network.trunk.layers_of_numbers(numbers))
                 logits = (outputs if network.scale is None else network.scale(outputs)).numpy()
             else:
-                logits = network(tensor_of(obs).to(self._device)).cpu().numpy()
+                logits = network.heads(tensor_of(obs).to(self._device)).cpu().numpy()
+            if network.links is not None:
+                logits = network.links.greedy(logits)
         if not np.isfinite(logits).all():
             raise NonFiniteError("the network's output contains NaN or Inf")
         return self.action_space.plan(logits, *self._sure)
