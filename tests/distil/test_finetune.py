@@ -555,7 +555,7 @@ def test_gradients_are_those_of_the_plans_and_leave_the_critic_alone() -> None:
     training._values(obs).sum().backward()
     assert all(p.grad is None for p in training.network.parameters())
     training.optimizer.zero_grad(set_to_none=True)
-    training._outputs(obs).sum().backward()
+    training._heads(obs).sum().backward()
     assert all(p.grad is None for p in training._critic.parameters())
     training.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -152,9 +152,17 @@ def _hidden(layer: nn.Linear | nn.Conv2d) -> list[nn.Module]:
     return [orthogonal(layer, math.sqrt(2)), nn.LeakyReLU()]
 
 
-def _leaky(features: Tensor, linear: nn.Module) -> Tensor:
-    """A fully connected layer and its leaky ReLU. Calling modules would take half the time of a small network."""
-    return nn.functional.leaky_relu(nn.functional.linear(features, linear.weight, linear.bias))  # type: ignore[arg-type]
+_Layers = Sequence[tuple[Tensor, Tensor]]
+
+
+def _forward(features: Tensor, plain: _Layers, residual: _Layers) -> Tensor:
+    """Fully connected layers, by weight and bias: calling modules would take half the time of a small network."""
+    linear, leaky = nn.functional.linear, nn.functional.leaky_relu
+    for weight, bias in plain:
+        features = leaky(linear(features, weight, bias))
+    for weight, bias in residual:
+        features = features + leaky(linear(features, weight, bias))
+    return features
 
 
 def _convolutions(n_in: int, config: TrunkConfig) -> list[nn.Module]:
@@ -306,23 +314,23 @@ class Trunk(nn.Module):
         numbers = numbers.movedim(-1, 1) if self.channels_last else numbers
         return numbers if self.view is None else self.view(numbers)
 
-    def normalized(self, obs: NDArray[Any]) -> NDArray[np.float32]:
-        """`prepare` of a trunk that normalises, in numpy: the same numbers, and for one observation a fifth of the time."""
-        mean, deviation, limit = self.obs_mean.numpy(), self.obs_deviation.numpy(), self.obs_limit.numpy()
-        normal: NDArray[np.float32] = np.minimum(np.maximum((obs - mean) / deviation, -limit), limit).astype(np.float32)
-        return normal
+    def quick(self) -> Callable[[NDArray[Any]], Float[Tensor, "batch features"]]:
+        """Return `forward` for arrays, of an `mlp` that normalises: for one observation it takes half of the time.
 
-    def layers_of_numbers(self, numbers: Tensor) -> Float[Tensor, "batch features"]:
-        """Return features of prepared numbers; `mlp` only."""
-        features = numbers if numbers.ndim == 2 else numbers.flatten(1)
-        for linear in self._linear:
-            features = _leaky(features, linear)
-        return self._deepened(features)
+        It holds the weights and statistics, and so follows them where they change in place.
+        """
+        mean, deviation, limit = (numbers.numpy() for numbers in (self.obs_mean, self.obs_deviation, self.obs_limit))
+        layers = self._weights()
 
-    def _deepened(self, features: Tensor) -> Tensor:
-        for linear in self._residual:
-            features = features + _leaky(features, linear)
-        return features
+        def features_of(obs: NDArray[Any]) -> Tensor:
+            normal = np.minimum(np.maximum((obs - mean) / deviation, -limit), limit).astype(np.float32)
+            return _forward(torch.from_numpy(normal).flatten(1), *layers)
+
+        return features_of
+
+    def _weights(self) -> tuple[_Layers, _Layers]:
+        plain, residual = ([(layer.weight, layer.bias) for layer in part] for part in (self._linear, self._residual))
+        return plain, residual
 
     def forward(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch features"]:
         """Return features of a batch of observations of any number type."""
@@ -331,13 +339,13 @@ class Trunk(nn.Module):
         dtype = torch.get_autocast_dtype("cpu") if autocast else self._linear[-1].weight.dtype
         features: Tensor
         if self._is_mlp:
-            return self.layers_of_numbers(self.prepare(obs, dtype))
+            return _forward(self.prepare(obs, dtype).flatten(1), *self._weights())
         first, *others = self.layers
         if self.scale == 1.0 or self.normalize or not isinstance(first, nn.Conv2d):
-            return self._deepened(self.layers(self.prepare(obs, dtype)))
+            return _forward(self.layers(self.prepare(obs, dtype)), (), self._weights()[1])
         # The scale goes into the weights that read the image: a few thousand products instead of one for every pixel.
         pixels = self.prepare(obs, dtype, scaled=False)
         features = nn.functional.conv2d(pixels, first.weight * self.scale, first.bias, first.stride, first.padding)
         for layer in others:
             features = layer(features)
-        return self._deepened(features)
+        return _forward(features, (), self._weights()[1])
