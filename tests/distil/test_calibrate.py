@@ -66,6 +66,16 @@ def test_a_joint_confidence_is_judged_by_plans_that_are_right_so_far() -> None:
         assert right == pytest.approx(sure, abs=4 * math.sqrt(0.25 / count) + 0.03)
 
 
+def test_a_causal_head_is_judged_where_the_plan_before_it_is_right() -> None:
+    logits, actions = drawn(1.0)
+    wrong = np.logical_or.accumulate(logits.argmax(-1) != actions, axis=1)
+    after = np.concatenate([np.zeros((N, 1), bool), wrong[:, :-1]], axis=1)
+    logits[after] *= -5  # after a mistake, such a head speaks of another future
+    found = fit(Discrete(3), logits, actions, np.ones((N, HORIZON), bool), causal=True)
+    np.testing.assert_allclose(found.temperature, 1.0, rtol=0.3)
+    assert max(fitted(Discrete(3), logits, actions).temperature[1:]) > 2
+
+
 def test_several_choices_at_once_are_fitted_together() -> None:
     (one, action), (two, other) = drawn(2.0, 3), drawn(2.0, 3, seed=1)
     found = fitted(MultiDiscrete((3, 3)), np.concatenate([one, two], -1), np.stack([action, other], -1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,7 @@ from phr.envs.vector import Remarks, Start, VectorSplit
 from phr.errors import SettingError
 from phr.evaluation.episodes import make_vector
 from phr.experience.logged import Logged, space_of
-from phr.networks.policy import build_network
+from phr.networks.policy import Links, build_network
 from phr.plan import Planner
 from phr.storage.driver import Trainable
 from phr.storage.model import Model
@@ -222,6 +223,26 @@ def test_plans_are_drawn_from_the_distribution_whose_probability_counts(name: st
             torch.zeros(()),
         )
     assert float(found) == pytest.approx(float(entropy), abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["discrete", "multi"])
+def test_a_causal_plan_is_drawn_step_after_step(name: str) -> None:
+    """The mean of −log p over many draws is the entropy of all plans, each with the product of its steps' probabilities."""
+    space, n_outputs = SPACES[name]
+    links, rng = Links(space, 2), np.random.default_rng(1)
+    with torch.no_grad():
+        links.weight.copy_(torch.from_numpy(rng.normal(0, 2, links.weight.shape)) * links.later)
+        row = torch.from_numpy(rng.normal(size=(1, 2, n_outputs)).astype(np.float32))
+        outputs = row.repeat(20_000, 1, 1)
+        drawn = torch.from_numpy(sample_plan(outputs.numpy(), space, np.random.default_rng(2), links))
+        lengths = torch.full((len(drawn),), 2)
+        found = -plan_log_probs(links.following(outputs, drawn), drawn, lengths, space).mean()
+        choices = [range(n) for n in (space.nvec if isinstance(space, MultiDiscrete) else (3,))] * 2
+        plans = torch.tensor([*product(*choices)]).view(-1, 2, *space.shape)
+        every = links.following(row.expand(len(plans), -1, -1), plans)
+        log_probs = plan_log_probs(every, plans, torch.full((len(plans),), 2), space)
+    assert float(log_probs.exp().sum()) == pytest.approx(1.0, abs=1e-5)
+    assert float(found) == pytest.approx(-float((log_probs.exp() * log_probs).sum()), abs=0.03)
 
 
 def test_a_decision_is_what_its_steps_collect_one_by_one() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -63,6 +64,28 @@ def test_every_trunk_mode_distils_optimal_plans(mode: TrunkMode) -> None:
     planner = TorchPlanner(trained(trunk_mode=mode).network, "float32")
     result = play_all_starts(planner, CORRIDOR, distinct_starts(corridor(), patience=0))
     assert (result.length_mean, result.evaluations_per_episode) == (4, 1)
+
+
+@pytest.mark.parametrize("horizon", [2, 5])
+def test_a_causal_student_plans_one_of_two_ways_and_never_a_mixture(horizon: int) -> None:
+    """The teacher goes left, right, left, … or right, left, right, …, as a coin falls that no observation shows."""
+    rng = np.random.default_rng(0)
+    ways = [[(step + coin) % 2 for step in range(horizon)] for coin in rng.integers(2, size=64)]
+    zeros = np.zeros((horizon, 2), np.float32)
+    blind = (replace(trajectory([0.0] * horizon, n_actions=2), obs=zeros, actions=np.array(way)) for way in ways)
+    episodes, plans = experience(*blind), {}
+    for causal in (False, True):
+        start = build_network(episodes.obs_shape, 2, 1, TRUNK, seed=0)
+        training = PHR(start, episodes, phr_config(horizon=horizon, causal=causal, n_updates=200, learning_rate=1e-2))
+        for _ in range(200):
+            training.update()
+        plans[causal] = TorchPlanner(training.network, "float32").plan(zeros[:1])
+    sure = plans[True].confidence()[0]
+    steps = plans[True].mode()[0]
+    assert (np.diff(steps) != 0).all()
+    assert sure[0] == pytest.approx(0.5, abs=0.1)
+    assert (sure[1:] > 0.8).all()
+    assert (plans[False].confidence()[0] < 0.65).all()
 
 
 @pytest.mark.parametrize(("mode", "moves"), [("frozen", False), ("own", False), ("shared", True), ("anchored", True)])

@@ -142,12 +142,31 @@ def test_any_game_has_the_settings_of_games(env_id: str) -> None:
     assert (config.trunk, config.total_timesteps, config.n_envs) == (ATARI_TRUNK, 10_000_000, 32)
     assert (config.optimizer_eps, config.eval_episodes) == (1e-5, 10)
     assert fresh_trunk(env, 1) == default_trunk_of(env) == ATARI_TRUNK
-    students = [student_config(place, 16, fresh) for place in (env, env_id) for fresh in (None, ATARI_TRUNK)]
+    students = [student_config(place, 16, fresh, causal=False) for place in (env, env_id) for fresh in (None, ATARI_TRUNK)]
     assert len(set(students)) == 1
     [student] = set(students)
     assert (student.n_episodes, student.prefix, student.prefix_share) == (60, (0, 60), 0.7)
     assert (student.n_updates, student.refine_noise) == (8000, 0.05)
     env.close()
+
+
+@pytest.mark.parametrize("env_id", ["ALE/Pong-v5", "MiniGrid-FourRooms-v0", "CartPole-v1"])
+def test_fresh_students_of_discrete_actions_are_causal(env_id: str) -> None:
+    with make_env(env_id) as env:
+        trunk = fresh_trunk(env, 4)
+        assert student_config(env, 4, trunk).causal
+        assert not student_config(env, 4).causal  # from a teacher's network, as the paper's
+        assert not student_config(env, 1, trunk).causal
+        assert not student_config(env, 4, trunk, causal=False).causal
+
+
+def test_continuous_plans_are_not_causal() -> None:
+    with make_env("Pendulum-v1") as env:
+        assert not student_config(env, 4, fresh_trunk(env, 4)).causal
+        with pytest.raises(SettingError, match="a causal plan has discrete actions, Pendulum-v1 has continuous actions"):
+            student_config(env, 4, causal=True)
+    with pytest.raises(HorizonError, match="needs a horizon >= 2, got 1"):
+        PHRConfig(horizon=1, causal=True)
 
 
 def test_a_known_environment_refines_the_settings_of_its_family() -> None:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from phr.acting.agent import HorizonAgent
-from phr.actions import Continuous
+from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.distil.losses import plan_loss
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
-from phr.networks.policy import ActionScale, NetworkConfig, PlanNetwork, TorchPlanner, build_network, extend_teacher
+from phr.networks.policy import ActionScale, Links, NetworkConfig, PlanNetwork, TorchPlanner, build_network, extend_teacher
 from phr.networks.trunks import TrunkConfig
 from phr.storage.model import load_model
 
@@ -240,3 +240,92 @@ def test_the_parameters_of_a_look_are_those_that_change_the_plan(horizon: int) -
     planned = model(OBS).sum()
     planned.backward()
     assert model.n_parameters == sum(p.numel() for p in model.parameters() if p.grad is not None)
+
+
+LINKED: tuple[ActionSpace, ...] = (Discrete(3), MultiDiscrete((3, 2)))
+
+
+def linked(space: ActionSpace, horizon: int = 4, seed: int = 0) -> Links:
+    links, rng = Links(space, horizon), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        links.weight.copy_(torch.randn(links.weight.shape, generator=rng) * links.later)
+    return links
+
+
+def one_by_one(links: Links, space: ActionSpace, row: Tensor, actions: Tensor | None) -> tuple[Tensor, list[list[int]]]:
+    """A plan's logits, `(horizon, n)`, step by step, after these actions or else the most likely ones."""
+    sizes = space.nvec if isinstance(space, MultiDiscrete) else (space.n_outputs,)
+    horizon, n = row.shape
+    logits, plan = row.double().clone(), list[list[int]]()
+    for k in range(horizon):
+        for j, chosen in enumerate(plan):
+            begin = 0
+            for action, size in zip(chosen, sizes, strict=True):
+                for output in range(n):
+                    logits[k, output] += links.weight[j * n + begin + action, k * n + output].item()
+                begin += size
+        greedy = [int(part.argmax()) for part in logits[k].split(sizes)]
+        plan.append(greedy if actions is None else actions[k].reshape(-1).tolist())
+    return logits.float(), plan
+
+
+@pytest.mark.parametrize("space", LINKED, ids=str)
+@pytest.mark.parametrize("horizon", [2, 4])
+def test_links_add_what_the_plan_so_far_says(space: ActionSpace, horizon: int) -> None:
+    links, rng = linked(space, horizon), np.random.default_rng(1)
+    rows = torch.from_numpy(rng.normal(size=(9, horizon, space.n_outputs)).astype(np.float32))
+    actions = torch.from_numpy(np.stack([space.samples(rng, horizon) for _ in range(9)]))
+    with torch.no_grad():
+        forced, tensors, arrays = links.following(rows, actions), links.greedy(rows), links.greedy(rows.numpy())
+    plans = space.plan(arrays).mode()
+    for at, row in enumerate(rows):
+        torch.testing.assert_close(forced[at], one_by_one(links, space, row, actions[at])[0])
+        expected, plan = one_by_one(links, space, row, None)
+        for found in (tensors[at], torch.from_numpy(arrays[at]), torch.from_numpy(links.greedy(row[None].numpy())[0])):
+            torch.testing.assert_close(found, expected)
+        assert plans[at].reshape(horizon, -1).tolist() == plan
+        torch.testing.assert_close(links.following(row[None], torch.from_numpy(plans[at][None]))[0], expected)
+
+
+def test_a_changed_link_changes_the_next_plan() -> None:
+    links, row = linked(Discrete(3)), np.zeros((1, 4, 3), np.float32)
+    before = links.greedy(row)
+    with torch.no_grad():
+        links.weight.mul_(2.0)
+    np.testing.assert_allclose(links.greedy(row), 2 * before, rtol=1e-6)
+
+
+def test_no_step_reads_itself_or_a_later_one() -> None:
+    links = Links(Discrete(3), 4)
+    rows = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
+    links.following(rows, torch.zeros(5, 4, dtype=torch.int64)).square().sum().backward()
+    gradient = links.weight.grad
+    assert gradient is not None
+    for j in range(4):
+        for k in range(4):
+            assert bool(gradient[3 * j, 3 * k : 3 * k + 3].any()) == (j < k)
+
+
+def test_a_causal_network_plans_as_its_links_and_heads_say() -> None:
+    student = extend_teacher(network(), 4, causal=True)
+    assert torch.equal(student(OBS), extend_teacher(network(), 4)(OBS))  # links are zero at first
+    assert student.n_parameters == extend_teacher(network(), 4).n_parameters + 9 * 6
+    with torch.no_grad():
+        assert student.links is not None
+        student.links.weight.copy_(10 * linked(Discrete(3)).weight)
+        expected = student.links.greedy(student.heads(OBS))
+    planner = TorchPlanner(student, "float32")
+    np.testing.assert_allclose(planner.plan(OBS.numpy()).outputs, expected, rtol=1e-5)
+    for obs, plan in zip(OBS, expected, strict=True):
+        np.testing.assert_allclose(planner.plan(obs[None].numpy()).outputs[0], plan, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(expected, student.heads(OBS))
+    assert NetworkConfig.from_json(student.config.to_json()) == student.config
+    assert extend_teacher(student, 1).links is None
+
+
+@pytest.mark.parametrize(
+    ("horizon", "space"), [(1, None), (2, Continuous((-1.0,), (1.0,), (1,)))], ids=["one step", "continuous"]
+)
+def test_what_has_no_causal_plan_is_refused(horizon: int, space: Continuous | None) -> None:
+    with pytest.raises(SettingError, match="a causal plan has two or more discrete actions, got horizon"):
+        NetworkConfig(obs_shape=(2,), n_actions=1, horizon=horizon, trunk=TRUNK, action_space=space, causal=True)

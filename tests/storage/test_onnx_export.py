@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from phr.acting.onnx_file import read_onnx
 from phr.acting.runtime import OnnxPlanner, load_runtime
-from phr.actions import Continuous
+from phr.actions import Continuous, MultiDiscrete
 from phr.errors import ExportMismatchError, MissingExtraError, OutputDirectoryError, SettingError, UsageError
 from phr.manifest import Manifest
 from phr.networks.policy import PlanNetwork, build_network, extend_teacher
@@ -86,6 +86,16 @@ def seen_from_agent() -> Model:
     return model_of(build_network((6, 5, 4), 3, 4, trunk, seed=0))
 
 
+def causal() -> Model:
+    start = build_network((3,), 5, 1, TrunkConfig(kind="mlp", width=8), seed=0, action_space=MultiDiscrete((3, 2)))
+    student = extend_teacher(start, 4, causal=True)
+    with torch.no_grad():
+        assert student.links is not None
+        student.plan_head.weight *= 300.0
+        student.links.weight.copy_(torch.randn(20, 20, generator=torch.Generator().manual_seed(0)) * student.links.later)
+    return model_of(student, "float32")
+
+
 @pytest.fixture
 def exported_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """The corridor's student goes through the exporter once for all tests; it takes seconds."""
@@ -106,7 +116,7 @@ def wide() -> Model:
     return model_of(moving(), "float32")
 
 
-@pytest.mark.parametrize("make", [grid, atari, two_trunks, doubles, seen_from_agent, wide])
+@pytest.mark.parametrize("make", [grid, atari, two_trunks, doubles, seen_from_agent, causal, wide])
 def test_every_kind_of_network_is_exported_with_its_preprocessing_inside(tmp_path: Path, make: Callable[[], Model]) -> None:
     model = make()
     before = copy.deepcopy(model.network.state_dict())

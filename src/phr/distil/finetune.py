@@ -233,7 +233,7 @@ class Finetuning:
                 nn.init.zeros_(parameter)
             return self._test(vector)
         with torch.no_grad():
-            how = {"n_turns": N_TURNS, "gamma": self.config.finetune_gamma, "links": self.network.links}
+            how: dict[str, Any] = {"n_turns": N_TURNS, "gamma": self.config.finetune_gamma, "links": self.network.links}
             played = play_plans(lambda obs: self._heads(torch.from_numpy(obs)), vector, self._rng, **how)
         metrics = self._learn(played)
         self.n_steps += int(played.lengths.sum())

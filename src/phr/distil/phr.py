@@ -59,7 +59,7 @@ class PHR:
         own, keeps_first, causal = mode == "own", mode != "anchored", config.causal
         # Scaled logits are less certain, but scaled continuous actions are other actions.
         scale = 1.0 if isinstance(self.space, Continuous) else config.copy_scale
-        smoothed = {"label_smoothing": smoothing_of(config, self.space), "keeps_first": keeps_first}
+        smoothed: dict[str, Any] = {"label_smoothing": smoothing_of(config, self.space), "keeps_first": keeps_first}
         self.network = extend_teacher(start, config.horizon, separate_first=own, copy_scale=scale, causal=causal, **smoothed)
         self.network.value_head.requires_grad_(config.joint)
         if mode == "frozen":

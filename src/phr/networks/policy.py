@@ -329,8 +329,8 @@ def extend_teacher(
     old = teacher.config
     kept = old.smoothing_of_first if keeps_first else label_smoothing
     first = None if kept == label_smoothing else kept
-    config = replace(old, horizon=horizon, separate_first=separate_first, label_smoothing=label_smoothing, temperature=None)
-    student = blank_network(replace(config, first_smoothing=first, causal=causal))
+    smoothed: dict[str, Any] = {"label_smoothing": label_smoothing, "first_smoothing": first, "temperature": None}
+    student = blank_network(replace(old, horizon=horizon, separate_first=separate_first, causal=causal, **smoothed))
     for trunk in {student.trunk, student.trunk_of_first}:
         trunk.load_state_dict(teacher.trunk_of_first.state_dict())
     student.value_head.load_state_dict(teacher.value_head.state_dict())

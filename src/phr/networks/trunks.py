@@ -127,8 +127,10 @@ class TrunkConfig:
         check_whole("halvings", self.halvings, 0)
         if self.halvings > len(self.channels):
             raise SettingError(f"halvings must be <= the number of convolutions, {len(self.channels)}, got {self.halvings}")
-        if self.agent is not None and (check_whole("agent", self.agent, 0) or self.kind != "grid"):
-            raise SettingError(f"agent must be left out for a trunk of kind {self.kind!r}")
+        if self.agent is not None:
+            check_whole("agent", self.agent, 0)
+            if self.kind != "grid":
+                raise SettingError(f"agent must be left out for a trunk of kind {self.kind!r}")
 
     def for_plans(self, horizon: int) -> TrunkConfig:
         """Return these layers and up to four residual ones: a long plan is a finer function than the next action."""
@@ -152,7 +154,7 @@ def _hidden(layer: nn.Linear | nn.Conv2d) -> list[nn.Module]:
     return [orthogonal(layer, math.sqrt(2)), nn.LeakyReLU()]
 
 
-_Layers = Sequence[tuple[Tensor, Tensor]]
+_Layers = Sequence[tuple[Any, Any]]
 
 
 def _forward(features: Tensor, plain: _Layers, residual: _Layers) -> Tensor:
@@ -222,7 +224,10 @@ class AgentView(nn.Module):
         if last < planes.shape[1]:
             others = torch.cat([others, planes[:, last:]], dim=1)
         cells = (self.turns[marked // n_cells] + marked.unsqueeze(2)) % n_cells
-        return others.flatten(2).gather(2, cells.expand(-1, others.shape[1], -1)).unflatten(2, (self.side, self.side))
+        view: Tensor = (
+            others.flatten(2).gather(2, cells.expand(-1, others.shape[1], -1)).unflatten(2, (self.side, self.side))
+        )
+        return view
 
 
 class Trunk(nn.Module):
