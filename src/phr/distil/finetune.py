@@ -101,7 +101,7 @@ def sample_plan(
     """
     if not isinstance(space, Continuous):  # by the Gumbel-max trick
         noisy = outputs + rng.gumbel(scale=TEMPERATURE, size=outputs.shape).astype(np.float32)
-        return space.plan(noisy if links is None else links.greedy(noisy)).mode()
+        return space.plan(noisy if links is None else links.quick()(noisy)).mode()
     means, spread = (part.numpy() for part in _gaussian(torch.from_numpy(outputs), space))
     sampled: NDArray[np.float32] = means + space.bounds.unit * spread * rng.normal(size=means.shape).astype(np.float32)
     return sampled
