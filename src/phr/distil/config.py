@@ -58,11 +58,12 @@ class PHRConfig:
     """Units of the student's own trunk, which starts fresh: the layers of the network that the student would otherwise start
     from, with the channels of convolutions in proportion. Unset: the student starts from the teacher's network, if it has
     one."""
-    causal: bool = False
+    causal: bool | None = None
     """Every head knows the actions planned before its own (phr.networks.policy.Links), so that a plan is one of several
-    likely ones and not a mixture of them. Discrete actions alone, from a horizon of 2 on."""
+    likely ones and not a mixture of them. Discrete actions alone, from a horizon of 2 on. Unset: students that start fresh
+    are causal, those that start from a teacher's network are not."""
     n_updates: Count = 2000
-    """Gradient steps."""
+    """Gradient steps; with refinement those of its last round, which learns from the windows of all."""
     batch_size: Count = 256
     """Windows of one gradient step."""
     learning_rate: Positive = 3e-3
@@ -107,7 +108,7 @@ class PHRConfig:
     """Windows that a round plays. An eighth of them, from episodes of their own, only measures agreement; of the rest, those
     that repeat an earlier one are left out."""
     refine_updates: Count = 1000
-    """Gradient steps of a round; the learning rate rises and falls again in each."""
+    """Gradient steps before each round of refinement; after each the learning rate rises and falls again."""
     refine_share: Share = 0.5
     """Part of a batch that is drawn from student states, of all rounds alike; the rest from the teacher's own episodes."""
     refine_plans: Count = 4
@@ -153,10 +154,9 @@ class PHRConfig:
     @property
     def total_updates(self) -> int:
         """Gradient steps of the distillation and of all rounds of refinement."""
-        return self.n_updates + self.refine * self.refine_updates
+        return self.refine * self.refine_updates + self.n_updates
 
     def phase(self, update: int) -> tuple[int, int]:
-        """Return first update and length of an update's phase: the distillation, or one of the rounds after it."""
-        if update < self.n_updates:
-            return 0, self.n_updates
-        return update - (update - self.n_updates) % self.refine_updates, self.refine_updates
+        """Return first update and length of an update's phase: before the first round, or one of those after a round."""
+        before = min(update // self.refine_updates, self.refine)  # rounds
+        return before * self.refine_updates, self.n_updates if before == self.refine else self.refine_updates

@@ -56,7 +56,7 @@ class PHR:
                 f"to start from outputs {start.config.n_actions}; choose the loss that it was trained with"
             )
         self.config, self.n_updates, self._latest_loss, mode = config, 0, float("nan"), config.trunk_mode
-        own, keeps_first, causal = mode == "own", mode != "anchored", config.causal
+        own, keeps_first, causal = mode == "own", mode != "anchored", bool(config.causal)
         # Scaled logits are less certain, but scaled continuous actions are other actions.
         scale = 1.0 if isinstance(self.space, Continuous) else config.copy_scale
         smoothed: dict[str, Any] = {"label_smoothing": smoothing_of(config, self.space), "keeps_first": keeps_first}

@@ -235,11 +235,11 @@ class Refinement(PHR):
     @property
     def done(self) -> bool:
         """Whether the last round has reached its end, or there is nothing (more) to refine."""
-        return bool(self.skipped) or self.is_enough or (super().done and self._n_ready == len(self._played))
+        return self.is_enough or (super().done and self._n_ready == len(self._played))
 
     def progress(self) -> Progress:
         """Return the windows of the round in play, else the gradient steps."""
-        if self.skipped or self.is_enough:
+        if self.is_enough:
             return replace(super().progress(), total=self.n_updates)
         if self._round is None:
             return super().progress()
@@ -257,22 +257,22 @@ class Refinement(PHR):
     def update(self) -> dict[str, float]:
         """Play one turn of a round, which has no metrics; where no round is to be played, take one gradient step.
 
-        The first and the last step of a round also return the agreement. If no plan of the student ends within an episode,
-        `skipped` is set and the training is done.
+        The first and the last step after a round also return the agreement. If no plan of the student ends within an episode,
+        `skipped` is set, and the teacher's own episodes are learnt from to the end.
         """
         n_begun = len(self._played)
-        if n_begun < self.config.refine and self.n_updates == self.config.n_updates + n_begun * self.config.refine_updates:
+        if n_begun < self.config.refine and self.n_updates == (n_begun + 1) * self.config.refine_updates:
             weights = network_tensors(self.network, prefix="")
             self._played.append({name: value.clone() for name, value in weights.items()})
         if self._n_ready < len(self._played):
             self._play()
             return {}
         begin, length = self.config.phase(self.n_updates)
-        first = bool(self._played) and self.n_updates == begin
+        first = bool(self.reports) and self.n_updates == begin
         values = super().update()
         if first:
             values |= self._metrics("before")
-        if self._played and self.n_updates == begin + length:
+        if self.reports and self.n_updates == begin + length:
             report = self.reports[-1]
             report["after"], report["plans_after"] = self._compared()
             self._say(f"{self._title(report['round'])}, trained: {_percents(report['after'])}")
@@ -303,7 +303,7 @@ class Refinement(PHR):
         n = len(self.held_out)
         if self.config.refine_until >= 1 or played.is_judged or not n or (n < _PROBE and not played.done):
             return False
-        if self.n_updates != self.config.n_updates + (played.number - 1) * self.config.refine_updates:
+        if self.n_updates != played.number * self.config.refine_updates:
             return False
         played.is_judged = True
         return self.compare(self.held_out)[1] >= self.config.refine_until
@@ -315,6 +315,7 @@ class Refinement(PHR):
                 f"refinement was skipped: {played.n_windows} plans of the student ended within an episode of {self._env_id} "
                 "and left nothing to regress; episodes are too short for it"
             )
+            self.config = replace(self.config, refine=played.number)
         elif len(self.reports) < played.number:
             (before, plans), n_new, n_held_out = self._compared(), len(self.windows) - self._n_before, len(self.held_out)
             report = {"round": played.number, "windows": n_new, "held_out": n_held_out, "sha256": played.hash.hexdigest()}
