@@ -66,7 +66,7 @@ def stubborn(training: Refinement, action: int) -> Refinement:
         head.weight.zero_()
         head.bias.zero_()
         head.bias[action :: training.network.config.n_actions] = 1.0
-    training.n_updates = training.config.n_updates
+    training.n_updates = training.config.refine_updates
     return training
 
 
@@ -92,7 +92,7 @@ def test_a_refinement_is_trainable() -> None:
 def test_refinement_teaches_the_ways_back_that_the_teacher_never_walks() -> None:
     """Off the path the optimum is known too, and the teacher's own episodes hold nothing of it."""
     plain = right_states(ended(refinement(refine=0, n_updates=300)))
-    training = ended(stubborn(refinement(refine_updates=150), action=0))
+    training = ended(stubborn(refinement(refine_updates=150, n_updates=150), action=0))
     refined = right_states(training)
     led_to = set(training.windows.batch(torch.arange(len(training.windows)))[0].argmax(1).tolist())
     mud = [state for state in led_to if state >= N]
@@ -126,7 +126,7 @@ def test_windows_of_all_rounds_add_up_and_some_are_held_out() -> None:
 def test_agreement_is_measured_on_windows_held_out() -> None:
     training = refinement(refine=1)
     while not training.reports:
-        assert training.update() == {} or training.n_updates <= 4
+        assert training.update() == {} or training.n_updates <= 8
     held_out, network = training.held_out, training.network
     obs, _, actions, valid = held_out.batch(torch.arange(len(held_out)))
     agree, counted = np.zeros(4), np.zeros(4)
@@ -147,10 +147,10 @@ def test_metrics_tell_agreement_with_the_first_and_the_last_step_of_a_round() ->
         if values:
             rows[training.n_updates] = values
     with_round = {update: values for update, values in rows.items() if "refine/round" in values}
-    assert {update: values["refine/round"] for update, values in with_round.items()} == {5: 1, 12: 1, 13: 2, 20: 2}
+    assert {update: values["refine/round"] for update, values in with_round.items()} == {9: 1, 16: 1, 17: 2, 20: 2}
     report = training.reports[0]
-    assert [rows[5][f"refine/agreement_before/head_{k}"] for k in (1, 2, 3, 4)] == report["before"]
-    assert [rows[12][f"refine/agreement_after/head_{k}"] for k in (1, 2, 3, 4)] == report["after"]
+    assert [rows[9][f"refine/agreement_before/head_{k}"] for k in (1, 2, 3, 4)] == report["before"]
+    assert [rows[16][f"refine/agreement_after/head_{k}"] for k in (1, 2, 3, 4)] == report["after"]
     assert all({"loss/plan", "grad_norm"} <= values.keys() for values in rows.values())
 
 
@@ -180,8 +180,8 @@ def test_the_seed_decides_every_weight() -> None:
 
 
 def test_the_rounds_change_nothing_of_what_comes_before_them() -> None:
-    plain, refined = refinement(refine=0), refinement()
-    for _ in range(4):
+    plain, refined = refinement(refine=0, n_updates=8), refinement()
+    for _ in range(8):
         assert plain.update()["loss/plan"] > 0
         refined.update()
     rates = [t.optimizer.param_groups[0]["lr"] for t in (plain, refined)]
@@ -189,7 +189,7 @@ def test_the_rounds_change_nothing_of_what_comes_before_them() -> None:
     assert rates[0] == rates[1]
 
 
-@pytest.mark.parametrize("n_calls", [0, 4, 5, 11, 22])
+@pytest.mark.parametrize("n_calls", [0, 4, 9, 11, 22])
 def test_an_interrupted_refinement_goes_on_bit_for_bit(n_calls: int) -> None:
     """Interrupted before, at the end of, and after the distillation, while a round is played, and while it is trained on."""
     straight = refinement()
@@ -216,7 +216,7 @@ def test_an_interrupted_refinement_goes_on_bit_for_bit(n_calls: int) -> None:
 
 def test_an_environment_that_does_not_repeat_itself_is_told() -> None:
     straight = refinement()
-    while straight.n_updates < 6:
+    while straight.n_updates < 10:
         straight.update()
     tensors, state = straight.checkpoint()
     state["reports"][0]["sha256"] = "another"
@@ -224,7 +224,7 @@ def test_an_environment_that_does_not_repeat_itself_is_told() -> None:
     resumed = refinement(said=said)
     resumed.restore(tensors, state)
     resumed.update()
-    while resumed.n_updates == 6:
+    while resumed.n_updates == 10:
         resumed.update()
     assert said == [
         "refinement, round 1 of 2: playing it again led to other states; tests.distil.mud:make_mud is not determined by "
@@ -255,8 +255,11 @@ def test_where_no_plan_ends_within_an_episode_refinement_is_skipped() -> None:
     assert training.skipped.startswith(
         f"refinement was skipped: 0 plans of the student ended within an episode of {ONE_STEP}"
     )
-    assert (training.n_updates, training.reports) == (4, [])
-    assert (training.progress().done, training.progress().total) == (4, 4)
+    assert (training.n_updates, training.reports) == (
+        12,
+        [],
+    )  # 8 before the first round, and all of the distillation after it
+    assert (training.progress().done, training.progress().total) == (12, 12)
 
 
 def test_hopeless_rounds_are_given_up_early() -> None:
@@ -451,13 +454,13 @@ def test_atari_is_refined_too() -> None:
 
 def test_rounds_stop_where_unseen_plans_are_right() -> None:
     said: list[str] = []
-    training = ended(refinement(said=said, n_updates=400, refine=3, refine_updates=50, refine_until=0.9))
+    training = ended(refinement(said=said, n_updates=50, refine=3, refine_updates=150, refine_until=0.9))
     joint = [report["plans_before"] for report in training.reports]
     assert all(share < 0.9 for share in joint[:-1])
     assert training.is_enough == (joint[-1] >= 0.9)
     assert training.is_enough
     assert said[-1].endswith("which is enough")
-    assert training.n_updates == 400 + 50 * (len(joint) - 1), "the round that judged is not trained on"
+    assert training.n_updates == 150 * len(joint), "the round that judged is not trained on"
 
 
 def test_whole_plans_are_right_where_every_action_is() -> None:

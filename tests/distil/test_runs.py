@@ -228,7 +228,7 @@ def test_agreement_of_every_round_is_written_down(tmp_path: Path) -> None:
     reports = model.manifest.notes["refinement"]
     assert [report["round"] for report in reports] == [1, 2]
     rows = [row for row in read_jsonl(tmp_path / "metrics.jsonl") if "refine/round" in row]
-    assert [(row["update"], row["refine/round"]) for row in rows] == [(5, 1), (10, 1), (11, 2), (16, 2)]
+    assert [(row["update"], row["refine/round"]) for row in rows] == [(7, 1), (12, 1), (13, 2), (16, 2)]
     for row, report, when in zip(rows, np.repeat(reports, 2), ["before", "after"] * 2, strict=True):
         assert [row.get(f"refine/agreement_{when}/head_{k}") for k in (1, 2, 3, 4)] == report[when]
         assert report[when][0] is not None
