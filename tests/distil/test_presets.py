@@ -93,7 +93,7 @@ def test_where_nothing_is_known_the_defaults_of_the_fields_serve() -> None:
 def test_any_grid_has_the_settings_of_grids(env_id: str) -> None:
     config = teacher_config(make_env(env_id))
     assert (config.trunk, config.reward_scale, config.gamma) == (GRID_TRUNK, 10.0, 0.97)
-    rounds = {"refine": 6, "refine_until": 0.995, "refine_windows": 20_000, "refine_updates": 3000, "batch_size": 128}
+    rounds = {"refine": 4, "refine_until": 0.995, "refine_windows": 20_000, "refine_updates": 3000, "batch_size": 128}
     assert student_config(env_id, 4) == PHRConfig(horizon=4, **rounds)  # type: ignore[arg-type]
 
 

@@ -73,7 +73,7 @@ def _image_student(horizon: int) -> _Values:
 
 def _grid_student(_horizon: int) -> _Values:
     """Rounds until plans are right in layouts never seen: forty-two layouts need none, thousands several."""
-    return {"refine": 6, "refine_until": 0.995, "refine_windows": 20_000, "refine_updates": 3000, "batch_size": 128}
+    return {"refine": 4, "refine_until": 0.995, "refine_windows": 20_000, "refine_updates": 3000, "batch_size": 128}
 
 
 _FAMILIES: dict[Family, Preset] = {

@@ -257,8 +257,8 @@ class Refinement(PHR):
     def update(self) -> dict[str, float]:
         """Play one turn of a round, which has no metrics; where no round is to be played, take one gradient step.
 
-        The first and the last step after a round also return the agreement. If no plan of the student ends within an episode,
-        `skipped` is set, and the teacher's own episodes are learnt from to the end.
+        The first and the last step after a round also return the agreement. If no plan of the student ends within an
+        episode, `skipped` is set, and the teacher's own episodes are learnt from to the end.
         """
         n_begun = len(self._played)
         if n_begun < self.config.refine and self.n_updates == (n_begun + 1) * self.config.refine_updates:
