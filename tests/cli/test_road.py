@@ -207,7 +207,7 @@ def test_a_smaller_student_says_so_and_is_exported(phr: Phr, teacher: Path, tmp_
     words = ("distill", teacher, *DISTILL, "--refine", 0, "--width", 8, "--out", tmp_path / "run")
     outcome = phr(*words)
     assert (outcome.code, outcome.err) == (0, "")
-    assert "parameters of one look: student 336, teacher 4,674\n" in outcome.out
+    assert "parameters of one look: student 360, teacher 4,674\n" in outcome.out
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["width"] == 8
     assert "another run: settings.width is 8 there and 9 here" in phr(*(9 if word == 8 else word for word in words)).err
     assert phr(*words, "--resume").code == 0

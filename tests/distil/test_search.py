@@ -16,6 +16,7 @@ from phr.distil.config import PHRConfig
 from phr.distil.runs import Distillation
 from phr.distil.search import ATTEMPTS, SECONDS, _Attempt, _effort, _ladder, _pays
 from phr.errors import CorruptFileError, IncompatibleModelError, OutputDirectoryError, SettingError
+from phr.evaluation import tune
 from phr.evaluation.tune import Prospect, RandomPlanner
 from phr.networks.trunks import TrunkConfig
 from phr.plan import NetworkPlan
@@ -120,6 +121,7 @@ def test_one_command_ends_with_a_certificate_that_is_obeyed(tmp_path: Path) -> N
 
 
 def test_an_interrupted_search_goes_on_to_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "_look_seconds", lambda agents, *_: dict.fromkeys(agents, 1e-4))  # times would choose, too
     poor: dict[str, Any] = {"teacher": Shown(), "env_id": "TestShown-v0", "n_updates": 20, "refine": 0, "horizon": 2}
     whole, lines = distilled(out=tmp_path / "whole", **poor)
     attempts = [line for line in lines if "looks seem possible" in line or "no rule seems" in line]
