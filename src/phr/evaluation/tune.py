@@ -36,7 +36,7 @@ from phr.settings import check_number, check_whole, no_type_check, shown
 
 __all__ = ["Candidate", "RetentionCurve", "TuneSettings", "Tuning", "measure_curve", "tune_planner"]
 
-THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+THRESHOLDS = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98, 0.99)
 """Joint confidences that are tried as limits."""
 LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32)
 """Numbers of actions per look that are tried, and the whole horizon."""
