@@ -19,6 +19,7 @@ def planes(shape: tuple[int, ...], high: int) -> spaces.Box:
 
 KINDS = {
     "grid": (planes((5, 9, 7), high=1), TrunkConfig(kind="grid", channels=(4, 6, 8), width=16)),
+    "seen from the agent": (planes((7, 9, 6), high=1), TrunkConfig(kind="grid", channels=(4, 6), width=16, agent=2)),
     "atari": (planes((4, 84, 84), high=255), TrunkConfig(kind="atari", channels=(4, 6, 8), width=16)),
     "mlp": (planes((7,), high=1), TrunkConfig(kind="mlp", width=16, depth=3)),
     # Bytes that the first layer reads as 0 .. 1, flat and as colours.

@@ -104,6 +104,7 @@ class Tape:
             x = self._trunk.prepare(obs, torch.float32).to(self._dtype)
         else:
             x = obs.movedim(-1, 1) if self._trunk.channels_last else obs
+            x = x if self._trunk.view is None else self._trunk.view(x)
             # Turning bytes round is cheaper than turning float32; for bfloat16 it is the other way about.
             bytes_first = x.dtype is torch.uint8 and self._dtype is torch.float32
             x = channels_last(x) if bytes_first else x.to(self._dtype)
