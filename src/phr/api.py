@@ -160,8 +160,8 @@ def distill(
             in the manifest's notes, a `RetentionCurve` as JSON; or `not_compared`, why that failed, which is not written);
             0 compares nothing, and neither does `retain`.
         **settings: Fields of `PHRConfig` (`loss`, `keep`, `loss_weight`, `n_envs`, ...). `width=W` gives the student a fresh
-            trunk of that width, convolutions in proportion; `refine=ROUNDS` goes on with the states that the student's own
-            plans lead to.
+            trunk of that width, convolutions in proportion; `refine=ROUNDS` trains on the states that the student's own
+            plans lead to, too.
 
     Raises:
         NoSuccessError: If the teacher succeeded in no episode.

@@ -160,6 +160,12 @@ def test_fresh_students_of_discrete_actions_are_causal(env_id: str) -> None:
         assert not student_config(env, 4, trunk, causal=False).causal
 
 
+def test_plans_of_very_many_outputs_are_not_causal_by_default() -> None:
+    with make_env("CartPole-v1") as env:
+        assert student_config(env, 1024, fresh_trunk(env, 1024)).causal
+        assert not student_config(env, 1025, fresh_trunk(env, 1025)).causal
+
+
 def test_continuous_plans_are_not_causal() -> None:
     with make_env("Pendulum-v1") as env:
         assert not student_config(env, 4, fresh_trunk(env, 4)).causal

@@ -13,7 +13,7 @@ from phr.distil.config import PHRConfig
 from phr.distil.refine import Refinement, RefinementRound
 from phr.distil.runs import Distillation, record_teacher
 from phr.envs.vector import Remarks, Start
-from phr.errors import HorizonError, SettingError
+from phr.errors import HorizonError, IncompatibleModelError, SettingError
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.experience.logged import space_of
 from phr.networks.policy import TorchPlanner, build_network
@@ -260,6 +260,29 @@ def test_where_no_plan_ends_within_an_episode_refinement_is_skipped() -> None:
         [],
     )  # 8 before the first round, and all of the distillation after it
     assert (training.progress().done, training.progress().total) == (12, 12)
+
+
+@pytest.mark.parametrize("n_updates", [8, 15, 16, 17])
+def test_a_skipped_refinement_goes_on_bit_for_bit(n_updates: int) -> None:
+    def begun() -> Refinement:
+        teacher = TablePlanner.of_actions([[RIGHT]] * 2, 2)
+        return refinement(ONE_STEP, teacher, refine=3, refine_windows=4, n_updates=12)
+
+    straight = begun()
+    while straight.n_updates < n_updates:
+        straight.update()
+    tensors, state = straight.checkpoint()
+    resumed = begun()
+    resumed.restore({name: value.clone() for name, value in tensors.items()}, json.loads(json.dumps(state)))
+    assert same(weights(ended(straight)), weights(ended(resumed)))
+    assert straight.n_updates == resumed.n_updates == 20
+
+
+def test_a_checkpoint_of_the_earlier_order_is_refused() -> None:
+    tensors, state = refinement().checkpoint()
+    del state["refine"]
+    with pytest.raises(IncompatibleModelError, match="whose rounds of refinement had other lengths"):
+        refinement().restore(tensors, state)
 
 
 def test_hopeless_rounds_are_given_up_early() -> None:

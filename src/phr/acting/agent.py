@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from phr.acting.commitment import AnyCommitment, ConfidentCommitment, FixedCommitment, resolve_commitment, rule_lengths
 from phr.actions import action_space_of, one_by_one
-from phr.errors import InvalidDataError, NonFiniteError
+from phr.errors import InvalidDataError, NonFiniteError, SettingError
 from phr.observations import ObservationSpec, as_array
 from phr.plan import ActionArray, IntArray, NetworkPlan, Plan, Planner, ask
 from phr.settings import check_whole
@@ -29,6 +29,10 @@ class _Acting:
         if not deterministic and not isinstance(rng, np.random.Generator):
             raise InvalidDataError(f"a sampling agent needs an rng: pass rng=numpy.random.default_rng(seed), got {rng!r}")
         self._rng = None if deterministic else rng
+        is_one = type(self.commitment) is FixedCommitment and self.commitment.n == 1
+        if not deterministic and not is_one and getattr(planner, "is_causal", False):
+            # Its outputs are about the steps after its most likely actions, so drawing each step alone would mix plans.
+            raise SettingError("a causal plan cannot be sampled beyond its first action; sample with commitment 1")
         self._space = action_space_of(planner)
         self._dtype = self._space.dtype
         self._planned_shape = (planner.horizon, *self._space.shape)

@@ -52,6 +52,7 @@ class OnnxPlanner:
         self.horizon, self.n_actions = manifest.horizon, manifest.n_actions
         self.env_id, self.commitment = manifest.env_id, manifest.commitment
         self.obs_spec = manifest.obs_spec
+        self.is_causal = manifest.network.get("causal") is True
         self.obs_shape, self.obs_dtype = self.obs_spec.shape, self.obs_spec.dtype
         smoothing, first = manifest.network.get("label_smoothing", 0.0), manifest.network.get("first_smoothing")
         smoothing = smoothing_of_steps(float(smoothing), None if first is None else float(first), self.horizon)

@@ -103,7 +103,7 @@ class PHRConfig:
     that its plans led to, and the student is trained further."""
     refine_until: Fraction = 1.0
     """No further round is begun where so large a part of the student's plans is right in every action, in states that it has
-    not learnt from; 1 plays every round."""
+    not learnt from, and the training ends; 1 plays every round."""
     refine_windows: Count = 20_000
     """Windows that a round plays. An eighth of them, from episodes of their own, only measures agreement; of the rest, those
     that repeat an earlier one are left out."""
@@ -153,7 +153,7 @@ class PHRConfig:
 
     @property
     def total_updates(self) -> int:
-        """Gradient steps of the distillation and of all rounds of refinement."""
+        """Gradient steps before, between and after the rounds of refinement."""
         return self.refine * self.refine_updates + self.n_updates
 
     def phase(self, update: int) -> tuple[int, int]:

@@ -37,6 +37,9 @@ _SMALL_TRUNK = TrunkConfig(kind="grid", channels=(16, 16, 32), width=256)
 ATARI_TRUNK = TrunkConfig(kind="atari", channels=(16, 32, 32), width=512)
 """The Nature network with half its channels; learns Pong as well."""
 
+_MOST_LINKED = 2048
+"""Outputs of a whole plan; links have the square of them, 17 MB."""
+
 _Values = dict[str, Any]
 
 
@@ -215,7 +218,8 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
         settings = {**kind.recording, **kind.student(horizon)}
     record_steps = min(settings.get("record_steps", PHRConfig.record_steps), affordable_steps(world))
     preset = {**settings, "record_steps": record_steps, **_KNOWN.get(world.env_id, Preset()).student(horizon)}
-    if fresh is not None and horizon > 1 and not isinstance(world.action_space, Continuous):
+    n_outputs = horizon * world.action_space.n_outputs
+    if fresh is not None and horizon > 1 and not isinstance(world.action_space, Continuous) and n_outputs <= _MOST_LINKED:
         preset["causal"] = True
     kept_first = horizon == 1 and given.get("trunk_mode", "anchored") != "anchored"
     if given.get("sample_labels") is True or given.get("joint") is True or kept_first:

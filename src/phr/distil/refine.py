@@ -25,6 +25,7 @@ from phr.distil.config import SIDE_BY_SIDE, PHRConfig
 from phr.distil.phr import PHR
 from phr.distil.windows import Batch, StudentWindowData, StudentWindows, mixed_batch
 from phr.envs.vector import Remarks, VectorSplit, random_prefix
+from phr.errors import IncompatibleModelError
 from phr.evaluation.episodes import make_vector
 from phr.experience.collect import non_finite_plan, teacher_logits_of
 from phr.experience.trajectory import Experience
@@ -189,7 +190,7 @@ class RefinementRound:
 
 
 class Refinement(PHR):
-    """A distillation and the rounds of refinement after it; `update` plays one turn of a round, or takes a gradient step.
+    """A distillation with rounds of refinement; `update` plays one turn of a round, or takes a gradient step.
 
     A checkpoint holds the weights that were played instead of windows: playing them again gives the same windows, which a
     hash confirms. `reports` has the windows of each round, and the agreement before and after it, head by head.
@@ -261,7 +262,8 @@ class Refinement(PHR):
         episode, `skipped` is set, and the teacher's own episodes are learnt from to the end.
         """
         n_begun = len(self._played)
-        if n_begun < self.config.refine and self.n_updates == (n_begun + 1) * self.config.refine_updates:
+        is_due = n_begun < self.config.refine and self.n_updates == (n_begun + 1) * self.config.refine_updates
+        if self._n_ready == n_begun and is_due:
             weights = network_tensors(self.network, prefix="")
             self._played.append({name: value.clone() for name, value in weights.items()})
         if self._n_ready < len(self._played):
@@ -347,11 +349,19 @@ class Refinement(PHR):
         tensors, state = super().checkpoint()
         for number, weights in enumerate(self._played, start=1):
             tensors |= {f"round-{number}.{name}": value for name, value in weights.items()}
-        return tensors, {**state, "n_played": len(self._played), "reports": [dict(report) for report in self.reports]}
+        mine = {"n_played": len(self._played), "reports": [dict(report) for report in self.reports]}
+        return tensors, {**state, **mine, "refine": self.config.refine}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Go back to where `checkpoint` was taken; the next updates replay the earlier rounds."""
+        """Go back to where `checkpoint` was taken; the next updates replay the earlier rounds.
+
+        IncompatibleModelError for the checkpoint of a version that trained in another order.
+        """
+        if "refine" not in state:
+            earlier = "this checkpoint is of an earlier version, whose rounds of refinement had other lengths"
+            raise IncompatibleModelError(f"{earlier}; distil into another folder")
         super().restore(tensors, state)
+        self.config = replace(self.config, refine=state["refine"])  # less, where it was skipped
         self.reports, self._played = state["reports"], []
         for prefix in (f"round-{number}." for number in range(1, state["n_played"] + 1)):
             mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -206,6 +206,8 @@ class NetworkConfig:
             shape = whole_numbers(values["obs_shape"])
             temperature = temperature_of(values, values["horizon"])
             whole_numbers([values["n_actions"], values["horizon"]])
+            if type(values.get("causal", False)) is not bool:
+                raise ValueError(f"causal must be true or false, got {values['causal']!r}")
             return cls(**{**values, "obs_shape": shape, "trunk": trunk, "action_space": actions, "temperature": temperature})
         except (KeyError, TypeError, ValueError, AttributeError, InvalidDataError) as error:
             raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error
@@ -359,6 +361,7 @@ class TorchPlanner:
         self._device = next(network.parameters()).device
         is_plain = config.trunk.kind == "mlp" and network.first_trunk is None and self._device.type == "cpu"
         self._layers = network.trunk.quick() if is_plain and config.normalize else None
+        self.is_causal = network.links is not None
         self._greedy = None if network.links is None else network.links.quick()
 
     def plan(self, obs: Any) -> NetworkPlan:

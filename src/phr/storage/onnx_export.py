@@ -133,7 +133,7 @@ def rounding_of(network: PlanNetwork, obs: NDArray[Any]) -> float:
     exact = copy.deepcopy(network).double()
     with torch.inference_mode():
         batch = torch.from_numpy(obs)
-        apart = (network(batch).double() - exact(batch)).abs().numpy()
+        apart = (network.heads(batch).double() - exact.heads(batch)).abs().numpy()
     return float((apart / _units(network.config.actions, network.config.n_actions)).max())
 
 
@@ -309,7 +309,7 @@ def quantize(data: bytes, manifest: Manifest, obs: NDArray[Any]) -> tuple[bytes,
     """
     held_out = len(obs) >= _ENOUGH
     calibration, measured = (obs[::2], obs[1::2]) if held_out else (obs, obs)
-    rounded = _static(data, calibration)
+    rounded = _static(data, calibration, _LAYERS if manifest.network.get("causal") else None)
     planners = [OnnxPlanner(each, manifest) for each in (data, rounded)]
     exact, near = (np.concatenate([each.plan(batch).outputs for batch in _batches(measured)]) for each in planners)
     agreeing = manifest.actions.agree(*(manifest.actions.plan(each).mode() for each in (exact, near))).mean(0, np.float64)
@@ -322,7 +322,11 @@ def quantize(data: bytes, manifest: Manifest, obs: NDArray[Any]) -> tuple[bytes,
     )
 
 
-def _static(data: bytes, obs: NDArray[Any]) -> bytes:
+_LAYERS = ["Conv", "Gemm", "MatMul", "LeakyRelu"]
+"""Not the steps from one planned action to the next: a rounding there may change the rest of a plan."""
+
+
+def _static(data: bytes, obs: NDArray[Any], only: list[str] | None) -> bytes:
     import onnx
     from onnxruntime import quantization
 
@@ -341,6 +345,7 @@ def _static(data: bytes, obs: NDArray[Any]) -> bytes:
             quant_format=quantization.QuantFormat.QDQ,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
+            op_types_to_quantize=only,
             per_channel=True,
             reduce_range=True,  # 7-bit weights: without VNNI a sum of two 8-bit products overflows 16 bits
         )

@@ -111,7 +111,8 @@ def solved_starts(model: Model, commitments: Sequence[int]) -> tuple[int, int] |
 def widened(network: PlanNetwork, trunk: TrunkConfig) -> PlanNetwork:
     """The network inside a wider one of the same layers; the new units change nothing, as their weights are zero."""
     old = network.config
-    same_layers = (old.trunk.kind, len(old.trunk.channels)) == (trunk.kind, len(trunk.channels)) and old.trunk.kind != "mlp"
+    same = replace(trunk, channels=old.trunk.channels, width=old.trunk.width) == old.trunk
+    same_layers = same and len(old.trunk.channels) == len(trunk.channels) and old.trunk.kind != "mlp"
     fits = all(a <= b for a, b in zip((*old.trunk.channels, old.trunk.width), (*trunk.channels, trunk.width), strict=False))
     if not same_layers or not fits or old.separate_first:
         raise IncompatibleModelError(f"a network of {old.trunk} has no place in one of {trunk}")
