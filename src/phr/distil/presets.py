@@ -111,6 +111,8 @@ high rate, and the student's own states (LOG.md)."""
 _CONTINUOUS: _Values = {"loss": "squared", "n_episodes": 1000, "n_updates": 20_000, "weight_decay": 0.0}
 """Continuous actions are regressed to the second digit, which takes more steps. From some states (Pendulum's pole at full
 strength) the slightest error is a fall, and only many beginnings show these."""
+_EIGHT_ROUNDS: _Values = {"refine": 8, "refine_windows": 10_000, "refine_updates": 2500, "n_updates": 25_000}
+"""For continuous actions the number of windows and a long training on all of them count (LOG.md)."""
 
 _KNOWN: dict[str, Preset] = {
     # Half a dozen decisions in a row may be a turn too early before a detour shows. A needless step has to cost a tenth,
@@ -211,7 +213,7 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
         world = _closed_env(world)
     kind = _kind(world)
     if isinstance(world.action_space, Continuous):
-        settings = {**_CONTINUOUS, **(kind.recording or _FOUR_ROUNDS)}
+        settings = {**_CONTINUOUS, **(kind.recording or _EIGHT_ROUNDS)}
     elif fresh is not None and fresh.kind == "mlp":
         settings = _FRESH_NUMBERS
     else:
