@@ -211,7 +211,12 @@ def test_an_evaluation_is_repeated_whatever_computes_the_plans(tmp_path: Path, n
         with pytest.raises(SettingError, match="not how sure it is of them, so there is nothing to sample"):
             phr.evaluate(model, episodes=4, runs=1, deterministic=False)
         return
-    sampled = phr.evaluate(model, episodes=4, runs=1, deterministic=False)
+    if model.network.links is not None:
+        for backend in ("torch", "onnx"):
+            with pytest.raises(SettingError, match="a causal plan cannot be sampled beyond its first action"):
+                phr.evaluate(model, episodes=4, runs=1, deterministic=False, backend=backend)
+    commitment = None if model.network.links is None else 1
+    sampled = phr.evaluate(model, episodes=4, runs=1, deterministic=False, commitment=commitment)
     assert sampled.runs[0].episodes == 4
 
 
