@@ -253,6 +253,19 @@ class PlanNetwork(nn.Module):
         plan: Tensor = outputs.unflatten(-1, (self.config.horizon, self.config.n_actions))
         return plan
 
+    def quick(self) -> Callable[[NDArray[Any]], Tensor]:
+        """Return `heads` for arrays, of one trunk that is an `mlp` and normalises; see `Trunk.quick`."""
+        features_of, scale, linear = self.trunk.quick(), self.scale, nn.functional.linear
+        weight, bias = self.plan_head.weight, self.plan_head.bias
+        shape = -1, self.config.horizon, self.config.n_actions
+
+        def outputs_of(obs: NDArray[Any]) -> Tensor:
+            outputs = linear(features_of(obs), weight, bias).view(shape)
+            scaled: Tensor = outputs if scale is None else scale(outputs)
+            return scaled
+
+        return outputs_of
+
     def _first_logits(self, features: Tensor) -> Tensor:
         n_actions = self.config.n_actions
         return nn.functional.linear(features, self.plan_head.weight[:n_actions], self.plan_head.bias[:n_actions])
@@ -360,7 +373,7 @@ class TorchPlanner:
         self.obs_spec = ObservationSpec(config.obs_shape, np.dtype(obs_dtype), config.obs_scale)
         self._device = next(network.parameters()).device
         is_plain = config.trunk.kind == "mlp" and network.first_trunk is None and self._device.type == "cpu"
-        self._layers = network.trunk.quick() if is_plain and config.normalize else None
+        self._quick = network.quick() if is_plain and config.normalize else None
         self.is_causal = network.links is not None
         self._greedy = None if network.links is None else network.links.quick()
 
@@ -370,13 +383,11 @@ class TorchPlanner:
         `InvalidDataError` if shape or number type differ, `NonFiniteError` if an observation or an output is not finite.
         """
         obs = self.obs_spec.check(obs)
-        network = self.network
         with torch.inference_mode():
-            if self._layers is not None and len(obs) == 1:
-                outputs = network.plan_of(self._layers(obs))
-                logits = (outputs if network.scale is None else network.scale(outputs)).numpy()
+            if self._quick is not None and len(obs) == 1:
+                logits = self._quick(obs).numpy()
             else:
-                logits = network.heads(tensor_of(obs).to(self._device)).cpu().numpy()
+                logits = self.network.heads(tensor_of(obs).to(self._device)).cpu().numpy()
             if self._greedy is not None:
                 logits = self._greedy(logits)
         if not np.isfinite(logits).all():
