@@ -160,8 +160,8 @@ def test_heads_beyond_every_episode_have_an_unknown_agreement(phr: Phr, teacher:
 def test_the_oracle_is_evaluated_and_distilled(phr: Phr, tmp_path: Path) -> None:
     told = evaluated(phr, tmp_path, "oracle", "--env-id", "PHR/FourRooms-v0", "--horizon", 8, "--episodes", 2)
     assert (told["length_mean"], told["evaluations_per_episode"], told["backend"]) == (23, 3, "search")
-    words = ("--env-id", "PHR/FourRooms-v0", "--horizon", 2, "--n-episodes", 4, "--n-updates", 1, "--out", tmp_path / "run")
-    assert phr("distill", "oracle", *words).code == 0
+    words = ("--env-id", "PHR/FourRooms-v0", "--horizon", 2, "--n-episodes", 4, "--n-updates", 1, "--refine", 0)
+    assert phr("distill", "oracle", *words, "--out", tmp_path / "run").code == 0
     assert load_model(tmp_path / "run").manifest.notes["teacher"] == "oracle"
 
 

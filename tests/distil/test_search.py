@@ -25,6 +25,7 @@ from tests.trained import CORRIDOR, corridor_student, corridor_teacher
 
 gymnasium.register("TestShown-v0", "benchmarks.promise:Follow")
 FEW: dict[str, Any] = {"n_updates": 150, "batch_size": 64, "n_episodes": 64, "learning_rate": 3e-3, "prefix": (0, 4)}
+PLAIN: dict[str, Any] = {**FEW, "refine": 0}
 QUICK: dict[str, Any] = {"horizon": 4, "env_id": CORRIDOR, **FEW}
 
 
@@ -221,7 +222,7 @@ def test_bad_recorded_episodes_leave_no_folder(tmp_path: Path) -> None:
     (tmp_path / "bad.npz").write_bytes(b"PK")
     with pytest.raises(CorruptFileError):
         distilled(experience=tmp_path / "bad.npz", out=tmp_path / "student")
-    phr.distill(Shown(), horizon=2, env_id="TestShown-v0", save_experience=tmp_path / "e.npz", curve_episodes=0, **FEW)
+    phr.distill(Shown(), horizon=2, env_id="TestShown-v0", save_experience=tmp_path / "e.npz", curve_episodes=0, **PLAIN)
     with pytest.raises(IncompatibleModelError):
         distilled(experience=tmp_path / "e.npz", out=tmp_path / "student")
     assert not (tmp_path / "student").exists()
