@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -335,3 +337,19 @@ def test_a_causal_network_plans_as_its_links_and_heads_say() -> None:
 def test_what_has_no_causal_plan_is_refused(horizon: int, space: Continuous | None) -> None:
     with pytest.raises(SettingError, match="a causal plan has two or more discrete actions, got horizon"):
         NetworkConfig(obs_shape=(2,), n_actions=1, horizon=horizon, trunk=TRUNK, action_space=space, causal=True)
+
+
+def test_a_copied_planner_follows_its_own_network() -> None:
+    built = build_network((5,), 3, 1, TRUNK, seed=0, normalize=True)
+    planner = TorchPlanner(extend_teacher(built, 4, causal=True), "float32", 2)
+    one = OBS[:1].numpy()
+    before = planner.plan(one).outputs
+    for other in (copy.deepcopy(planner), pickle.loads(pickle.dumps(planner))):
+        np.testing.assert_array_equal(other.plan(one).outputs, before)
+        assert (other.commitment, other.obs_spec) == (2, planner.obs_spec)
+        with torch.no_grad():
+            for parameter in other.network.parameters():
+                parameter.add_(1.0)
+        assert not np.allclose(other.plan(one).outputs, before)
+        np.testing.assert_allclose(other.plan(one).outputs, other.network(OBS[:1]).detach(), rtol=1e-4)
+        np.testing.assert_array_equal(planner.plan(one).outputs, before)

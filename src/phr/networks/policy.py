@@ -377,6 +377,10 @@ class TorchPlanner:
         self.is_causal = network.links is not None
         self._greedy = None if network.links is None else network.links.quick()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy the network, and build the rest for it again: what looks quickly holds this network's weights."""
+        return TorchPlanner, (self.network, self.obs_spec.dtype.str, self.commitment)
+
     def plan(self, obs: Any) -> NetworkPlan:
         """Evaluate the network once for observations `(batch, *obs_shape)`, checked by `ObservationSpec.check`.
 
