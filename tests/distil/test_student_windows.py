@@ -66,10 +66,52 @@ def test_rows_are_smoothed_as_those_of_the_teachers_own_episodes() -> None:
     torch.testing.assert_close(data.batch(torch.arange(3))[1], smoothed(torch.from_numpy(windows(3).teacher_logits), 0.1))
 
 
-@pytest.mark.parametrize(("share", "n_student"), [(0.5, 32), (0.25, 16), (1.0, 64)])
-def test_a_batch_mixes_in_a_fixed_part_whatever_the_sizes(share: float, n_student: int) -> None:
+@pytest.mark.parametrize("n_student", [32, 16, 64])
+def test_a_batch_mixes_in_a_fixed_part_whatever_the_sizes(n_student: int) -> None:
     experience = WindowData(corridor_experience(), phr_config())
     led = filled(windows(2, first=7))
-    obs, logits, actions, valid = mixed_batch(experience, led, share, np.random.default_rng(0), 64)
+    obs, logits, actions, valid = mixed_batch([(experience, 64 - n_student), (led, n_student)], np.random.default_rng(0))
     assert (obs[:, 0] >= 7).sum() == n_student
     assert {len(part) for part in (obs, logits, actions, valid)} == {64}
+
+
+@pytest.mark.parametrize("priority", [0.0, 0.5, 0.9])
+def test_windows_are_drawn_in_proportion_to_what_they_lack(priority: float) -> None:
+    data = filled(windows(10))
+    lack = torch.linspace(0.0, 3.0, 10)
+    data.lack[:10] = lack
+    rng = np.random.default_rng(0)
+    drawn = torch.cat([data.draw(rng, 1, priority)[0][:, 0] for _ in range(20_000)]).long()  # each among 8 random ones
+    found = drawn.bincount(minlength=10) / len(drawn)
+    weights = priority * lack / lack.mean() + (1 - priority)
+    expected = torch.zeros(10)
+    for _ in range(4000):  # the same by the definition: of 8 random windows, one in proportion to its weight
+        among = torch.from_numpy(rng.integers(10, size=8))
+        own = priority * lack[among] / lack[among].mean() + (1 - priority)
+        expected.index_add_(0, among, own / own.sum() / 4000)
+    torch.testing.assert_close(found, expected, atol=0.015, rtol=0.0)
+    if not priority:
+        torch.testing.assert_close(found, weights / weights.sum(), atol=0.015, rtol=0.0)
+    else:
+        assert found[-1] > 1.3 * found[0]
+
+
+def test_unknown_windows_count_as_average_ones_and_none_starves() -> None:
+    data = filled(windows(10))
+    data.lack[:5] = torch.tensor([0.0, 0.0, 0.0, 0.0, 5.0])  # mean 1, as the unknown ones
+    rng = np.random.default_rng(0)
+    drawn = torch.cat([data.draw(rng, 1, 0.6)[0][:, 0] for _ in range(5000)]).long().bincount(minlength=10)
+    assert drawn[4] > drawn[5:].max() > drawn[5:].min() > drawn[:4].max() > drawn[:4].min() > 0
+    data.lack[:10] = 0.0  # nothing is lacking: all alike
+    drawn = torch.cat([data.draw(rng, 1, 0.6)[0][:, 0] for _ in range(5000)]).long().bincount(minlength=10)
+    assert drawn.min() > 400
+
+
+def test_what_a_draw_lacked_is_noted_where_it_was_drawn() -> None:
+    experience, led = WindowData(corridor_experience(), phr_config()), filled(windows(4))
+    obs, *_ = mixed_batch([(experience, 3), (led, 2)], np.random.default_rng(0), 0.5)
+    led.note(torch.tensor([7.0, 8.0]))
+    experience.note(torch.tensor([1.0, 2.0, 3.0]))
+    assert led.lack[obs[3:, 0].long()].tolist() == [7.0, 8.0]
+    assert set(experience.lack[~experience.lack.isnan()].tolist()) <= {1.0, 2.0, 3.0}
+    assert led.lack.isnan().sum() == len(led.lack) - 2

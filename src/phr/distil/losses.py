@@ -47,18 +47,50 @@ def plan_loss(
     `smoothing` is the ε of the labels of `cross_entropy`; the other losses take teacher rows that are `smoothed` already.
     `EmptyBatchError` if no step is valid: a silent 0 would hide a windowing bug.
     """
-    if isinstance(space, Continuous):
-        per_step = _vector_loss(kind, plan_outputs, teacher_actions.flatten(2), space)
-    elif isinstance(space, MultiDiscrete):
-        rows = zip(plan_outputs.split(space.nvec, -1), teacher_outputs.split(space.nvec, -1), strict=True)
-        parts = [_row_loss(kind, q, p, teacher_actions[..., i], smoothing) for i, (q, p) in enumerate(rows)]
-        per_step = torch.stack(parts).sum(0)
-    else:
-        per_step = _row_loss(kind, plan_outputs, teacher_outputs, teacher_actions, smoothing)
+    compared = kind, plan_outputs, teacher_outputs, teacher_actions, space
+    return mean_of_valid(step_losses(*compared, smoothing=smoothing), valid)
+
+
+def mean_of_valid(per_step: Float[Tensor, "batch horizon"], valid: Bool[Tensor, "batch horizon"]) -> Float[Tensor, ""]:
+    """Return the mean of the losses of valid steps; `EmptyBatchError` if there is none."""
     n_valid = valid.sum()
     if n_valid == 0:
         raise EmptyBatchError(f"none of the {valid.numel()} (window, step) pairs of this batch is valid")
     return torch.where(valid, per_step, 0.0).sum() / n_valid
+
+
+def step_losses(
+    kind: PlanLoss,
+    plan_outputs: Float[Tensor, "batch horizon n_outputs"],
+    teacher_outputs: Float[Tensor, "batch horizon n_teacher"],
+    teacher_actions: Shaped[Tensor, "batch horizon *action"],
+    space: ActionSpace | None = None,
+    *,
+    smoothing: float = 0.0,
+) -> Float[Tensor, "batch horizon"]:
+    """Return the loss of every step, valid or not; see `plan_loss`, which is their mean."""
+    if isinstance(space, Continuous):
+        return _vector_loss(kind, plan_outputs, teacher_actions.flatten(2), space)
+    if isinstance(space, MultiDiscrete):
+        rows = zip(plan_outputs.split(space.nvec, -1), teacher_outputs.split(space.nvec, -1), strict=True)
+        parts = [_row_loss(kind, q, p, teacher_actions[..., i], smoothing) for i, (q, p) in enumerate(rows)]
+        return torch.stack(parts).sum(0)
+    return _row_loss(kind, plan_outputs, teacher_outputs, teacher_actions, smoothing)
+
+
+def least_loss(kind: PlanLoss, space: ActionSpace, smoothing: float) -> float:
+    """Return the loss of a step whose row is the teacher's: 0, but for `cross_entropy` the entropy of its smoothed label.
+
+    Choices among actions alone.
+    """
+    if kind != "cross_entropy" or not smoothing:
+        return 0.0
+    total = 0.0
+    for n in space.nvec if isinstance(space, MultiDiscrete) else (space.n_outputs,):
+        other = smoothing / n
+        label = 1 - smoothing + other
+        total -= label * math.log(label) + (n - 1) * other * math.log(other)
+    return total
 
 
 def _row_loss(

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from phr.actions import Continuous
 from phr.distil.config import PHRConfig
-from phr.distil.losses import check_loss, n_outputs_for, plan_loss
-from phr.distil.windows import Batch, StudentWindowData, WindowData, each_once, regressed, smoothing_of
+from phr.distil.losses import check_loss, least_loss, mean_of_valid, n_outputs_for, step_losses
+from phr.distil.windows import Batch, WindowData, Windows, each_once, regressed, smoothing_of
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.experience.trajectory import Experience
@@ -98,8 +98,24 @@ class PHR:
         stage, note = f"distilling, horizon {self.config.horizon}, {self.config.loss}", f"loss {self._latest_loss:.4g}"
         return Progress(stage, self.n_updates, self.config.total_updates, "updates", note if self.n_updates else "")
 
+    def _sources(self) -> list[tuple[Windows, int]]:
+        """Return from where a batch is drawn, and how many windows of each."""
+        return [(self.data, self.config.batch_size)]
+
     def _draw(self) -> Batch:
-        return self.data.draw(self.rng, self.config.batch_size)
+        drawn = [windows.draw(self.rng, n, self.config.priority) for windows, n in self._sources()]
+        obs, logits, actions, valid = (
+            drawn[0] if len(drawn) == 1 else (torch.cat(parts) for parts in zip(*drawn, strict=True))
+        )
+        return obs, logits, actions, valid
+
+    def _note(self, per_step: Tensor, counted: Tensor) -> None:
+        """Note what each window of the batch lacks, which was drawn last."""
+        least = least_loss(self.config.loss, self.space, self.network.config.label_smoothing)
+        above = torch.where(counted, per_step - least, 0.0).sum(1) / counted.sum(1)
+        sources, sizes = zip(*self._sources(), strict=True)
+        for windows, lack in zip(sources, above.clamp(min=0.0).split(sizes), strict=True):
+            windows.note(lack)
 
     def computing(self) -> torch.autocast:
         """Return the context in which layers compute in the number type of `precision`."""
@@ -114,8 +130,11 @@ class PHR:
             plan_logits = network.heads(obs if network.config.channels_last else channels_last(obs)).float()
         plan_logits = network.following(plan_logits if which is None else plan_logits[which], teacher_actions)
         counted, smoothing = regressed(valid, self.config), network.config.label_smoothing
-        compared = self.config.loss, plan_logits, teacher_logits, teacher_actions, counted, self.space
-        return self.config.loss_weight * plan_loss(*compared, smoothing=smoothing)
+        compared = self.config.loss, plan_logits, teacher_logits, teacher_actions, self.space
+        per_step = step_losses(*compared, smoothing=smoothing)
+        if self.config.priority:
+            self._note(per_step.detach(), counted)
+        return self.config.loss_weight * mean_of_valid(per_step, counted)
 
     def _learning_rate(self) -> float:
         begin, length = self.config.phase(self.n_updates)
@@ -153,7 +172,7 @@ class PHR:
         """Return nothing: the loss is in every row of metrics."""
         return {}
 
-    def agreement(self, data: WindowData | StudentWindowData | None = None) -> list[float | None]:
+    def agreement(self, data: Windows | None = None) -> list[float | None]:
         """Return, for each head, the fraction of valid steps whose most likely action is the teacher's; None where none is.
 
         By default of the teacher's episodes, over at most 4096 windows, evenly spaced. Continuous actions agree where every
@@ -161,7 +180,7 @@ class PHR:
         """
         return self.compare(data)[0]
 
-    def compare(self, data: WindowData | StudentWindowData | None = None) -> tuple[list[float | None], float]:
+    def compare(self, data: Windows | None = None) -> tuple[list[float | None], float]:
         """Return the `agreement`, and the fraction of plans that agree in all their valid steps."""
         data = self.data if data is None else data
         rows = torch.linspace(0, len(data) - 1, min(4096, len(data))).long()
@@ -177,15 +196,24 @@ class PHR:
         heads = [float(part) if n else None for part, n in zip(agree / counted, counted, strict=True)]
         return heads, whole / len(rows)
 
+    def _noted(self) -> dict[str, Windows]:
+        """Return the windows that are learnt from, by name."""
+        return {"teacher": self.data}
+
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that `restore` needs to continue bit for bit."""
         tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
+        if self.config.priority:
+            tensors |= {f"lack.{name}": windows.lack for name, windows in self._noted().items()}
         return tensors, {"n_updates": self.n_updates, "rng": rng_state(self.rng)}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken; `IncompatibleModelError` for another network's checkpoint."""
         restore_network(self.network, tensors)
         restore_optimizer(self.optimizer, tensors)
+        if self.config.priority:
+            for name, windows in self._noted().items():
+                windows.lack.copy_(tensors[f"lack.{name}"])
         self.n_updates = state["n_updates"]
         self.rng = rng_from_state(state["rng"])
 

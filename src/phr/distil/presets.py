@@ -40,6 +40,9 @@ ATARI_TRUNK = TrunkConfig(kind="atari", channels=(16, 32, 32), width=512)
 _MOST_LINKED = 2048
 """Outputs of a whole plan; links have the square of them, 17 MB."""
 
+_PRIORITY = 2 / 3
+"""Of a fresh student on a grid, where most plans are right soon and the others take as many updates again (LOG.md)."""
+
 _Values = dict[str, Any]
 
 
@@ -220,16 +223,17 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
         settings = {**kind.recording, **kind.student(horizon)}
     record_steps = min(settings.get("record_steps", PHRConfig.record_steps), affordable_steps(world))
     preset = {**settings, "record_steps": record_steps, **_KNOWN.get(world.env_id, Preset()).student(horizon)}
-    n_outputs = horizon * world.action_space.n_outputs
-    if fresh is not None and horizon > 1 and not isinstance(world.action_space, Continuous) and n_outputs <= _MOST_LINKED:
-        preset["causal"] = True
+    if fresh is not None and not isinstance(world.action_space, Continuous):
+        preset["priority"] = _PRIORITY if fresh.kind == "grid" else 0.0
+        preset["causal"] = True if horizon > 1 and horizon * world.action_space.n_outputs <= _MOST_LINKED else None
     kept_first = horizon == 1 and given.get("trunk_mode", "anchored") != "anchored"
     if given.get("sample_labels") is True or given.get("joint") is True or kept_first:
         preset["refine"] = 0  # only a greedy teacher that stands still can be asked again, about something
     config = PHRConfig(**{**preset, **given, "horizon": horizon})
     check_loss(config.loss, world.action_space)
-    if config.causal and isinstance(world.action_space, Continuous):
-        raise SettingError(f"a causal plan has discrete actions, {world.env_id} has {world.action_space}; leave causal out")
+    if (config.causal or config.priority) and isinstance(world.action_space, Continuous):
+        what, name = ("a causal plan has", "causal") if config.causal else ("priority is for", "priority")
+        raise SettingError(f"{what} discrete actions, {world.env_id} has {world.action_space}; leave {name} out")
     return config
 
 

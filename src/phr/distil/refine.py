@@ -23,7 +23,7 @@ from torch import Tensor
 
 from phr.distil.config import SIDE_BY_SIDE, PHRConfig
 from phr.distil.phr import PHR
-from phr.distil.windows import Batch, StudentWindowData, StudentWindows, mixed_batch
+from phr.distil.windows import StudentWindowData, StudentWindows, Windows
 from phr.envs.vector import Remarks, VectorSplit, random_prefix
 from phr.errors import IncompatibleModelError
 from phr.evaluation.episodes import make_vector
@@ -250,10 +250,18 @@ class Refinement(PHR):
     def _title(self, number: int) -> str:
         return f"refinement, round {number} of {self.config.refine}"
 
-    def _draw(self) -> Batch:
-        if not len(self.windows):
-            return super()._draw()
-        return mixed_batch(self.data, self.windows, self.config.refine_share, self.rng, self.config.batch_size)
+    def _sources(self) -> list[tuple[Windows, int]]:
+        """Return a fixed share of student states, last.
+
+        It does not depend on how many windows each has: a few thousand student states would be lost among a million steps of
+        long teacher episodes.
+        """
+        n = self.config.batch_size
+        n_led = round(self.config.refine_share * n) if len(self.windows) else 0
+        return [(windows, part) for windows, part in ((self.data, n - n_led), (self.windows, n_led)) if part]
+
+    def _noted(self) -> dict[str, Windows]:
+        return super()._noted() | {"student": self.windows}
 
     def update(self) -> dict[str, float]:
         """Play one turn of a round, which has no metrics; where no round is to be played, take one gradient step.

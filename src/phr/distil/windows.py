@@ -9,6 +9,8 @@ Source: Wagner et al. 2021 (arXiv:2106.10075), Eq. 7 and implementation detail (
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,6 +25,9 @@ from phr.distil.config import PHRConfig
 from phr.distil.losses import smoothed
 from phr.errors import InvalidDataError, NonFiniteError, NoWindowError
 from phr.experience.trajectory import Experience
+
+_CANDIDATES = 8
+"""Random windows for each one that is drawn by priority."""
 
 
 def cut_windows(
@@ -82,7 +87,52 @@ def each_once(obs: Tensor) -> tuple[Tensor, Tensor]:
     return obs[first], torch.tensor(which)
 
 
-class WindowData:
+class Windows(ABC):
+    """Windows to learn from, and what the student lacked in each when it was last drawn."""
+
+    _obs: Tensor
+    _logits: Tensor
+    _actions: Tensor
+    _valid: Tensor
+    lack: Tensor
+    """Loss above its least value, in nats, of each window; NaN where it has not been drawn since the beginning."""
+    _latest: Tensor
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def _random(self, rng: np.random.Generator, n: int) -> Tensor:
+        """Return the indices of n windows that hold a regressed step, drawn with replacement."""
+
+    @abstractmethod
+    def batch(self, rows: Tensor) -> Batch:
+        """Return the windows of these rows."""
+
+    def draw(self, rng: np.random.Generator, n: int, priority: float = 0.0) -> Batch:
+        """Return n windows that hold a regressed step: by chance, a part `priority` of it in proportion to `lack`.
+
+        They are drawn among some random ones, so that no update reads every window; one that was never drawn counts as an
+        average one. Weighted sampling without replacement: Efraimidis & Spirakis 2006.
+        """
+        rows = self._random(rng, n)
+        if priority:
+            rows = torch.cat([rows, self._random(rng, (_CANDIDATES - 1) * n)])
+            lack = self.lack[rows]
+            mean = lack.nanmean()
+            relative = (lack / mean).nan_to_num(nan=1.0) if mean > 0 else torch.ones_like(lack)
+            weights = priority * relative + (1 - priority)
+            keys = torch.from_numpy(rng.exponential(size=len(rows))) / weights
+            rows = rows[keys.topk(n, largest=False).indices]
+        self._latest = rows
+        return self.batch(rows)
+
+    def note(self, lack: Tensor) -> None:
+        """State what the student lacked in the windows of the latest draw, in its order."""
+        self.lack[self._latest] = lack
+
+
+class WindowData(Windows):
     """The windows of the teacher's episodes, cut as the settings state; `InvalidDataError` if none can be regressed."""
 
     def __init__(self, experience: Experience, config: PHRConfig) -> None:
@@ -91,6 +141,7 @@ class WindowData:
         self._logits = teacher_rows(torch.from_numpy(experience.joined("teacher_logits")), config, experience.action_space)
         self._actions = torch.from_numpy(experience.joined("actions"))
         self._steps, self._valid = torch.from_numpy(steps), torch.from_numpy(valid)
+        self.lack = torch.full((len(steps),), torch.nan)
         # A window that holds no regressed step adds nothing to a loss, and a batch of such windows has none.
         self._drawn = regressed(self._valid, config).any(dim=1).nonzero().squeeze(1)
         if not len(self._drawn) and config.horizon > 1:
@@ -102,9 +153,8 @@ class WindowData:
     def __len__(self) -> int:
         return len(self._steps)
 
-    def draw(self, rng: np.random.Generator, n: int) -> Batch:
-        """Return n windows, drawn with replacement from those that hold a regressed step."""
-        return self.batch(self._drawn[torch.from_numpy(rng.integers(len(self._drawn), size=n))])
+    def _random(self, rng: np.random.Generator, n: int) -> Tensor:
+        return self._drawn[torch.from_numpy(rng.integers(len(self._drawn), size=n))]
 
     def batch(self, rows: Tensor) -> Batch:
         """Return the windows of these rows."""
@@ -145,8 +195,8 @@ class StudentWindows:
         return [hashlib.blake2b(b"".join(part.tobytes() for part in parts), digest_size=16).digest() for parts in windows]
 
 
-class StudentWindowData:
-    """A growing set of at most `capacity` student windows, with the methods of `WindowData`.
+class StudentWindowData(Windows):
+    """A growing set of at most `capacity` student windows.
 
     `unique` leaves out windows with the observation and actions of an earlier one: in a deterministic environment the same
     path comes again and again, and would outnumber all others.
@@ -161,6 +211,7 @@ class StudentWindowData:
         self._logits = torch.empty((capacity, config.horizon, n_outputs))
         self._actions = torch.from_numpy(np.empty((capacity, config.horizon, *actions.shape), actions.dtype))
         self._valid = torch.empty((capacity, config.horizon), dtype=torch.bool)
+        self.lack = torch.full((capacity,), torch.nan)
         self._seen: set[bytes] | None = set() if unique else None
         self._n = 0
 
@@ -183,22 +234,16 @@ class StudentWindowData:
         self._logits[rows] = teacher_rows(logits, self._config, self._space)
         self._n += len(obs)
 
-    def draw(self, rng: np.random.Generator, n: int) -> Batch:
-        """Return n windows, drawn with replacement."""
-        return self.batch(torch.from_numpy(rng.integers(self._n, size=n)))
+    def _random(self, rng: np.random.Generator, n: int) -> Tensor:
+        return torch.from_numpy(rng.integers(self._n, size=n))
 
     def batch(self, rows: Tensor) -> Batch:
         """Return the windows of these rows."""
         return self._obs[rows], self._logits[rows], self._actions[rows], self._valid[rows]
 
 
-def mixed_batch(own: WindowData, led: StudentWindowData, share: float, rng: np.random.Generator, n: int) -> Batch:
-    """Return n random windows, a fixed share of them from student states, which come last.
-
-    The share does not depend on how many windows each has: a few thousand student states would be lost among a million
-    steps of long teacher episodes.
-    """
-    n_led = round(share * n)
-    parts = zip(own.draw(rng, n - n_led), led.draw(rng, n_led), strict=True)
-    obs, logits, actions, valid = (torch.cat(pair) for pair in parts)
+def mixed_batch(parts: Sequence[tuple[Windows, int]], rng: np.random.Generator, priority: float = 0.0) -> Batch:
+    """Return that many windows of each, in this order; see `Windows.draw`."""
+    drawn = [windows.draw(rng, n, priority) for windows, n in parts]
+    obs, logits, actions, valid = (torch.cat(columns) for columns in zip(*drawn, strict=True))
     return obs, logits, actions, valid
