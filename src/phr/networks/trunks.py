@@ -167,6 +167,12 @@ def _forward(features: Tensor, plain: _Layers, residual: _Layers) -> Tensor:
     return features
 
 
+def _leaky(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As `nn.functional.leaky_relu`."""
+    larger: NDArray[np.float32] = np.maximum(numbers, numbers * np.float32(0.01))
+    return larger
+
+
 def _convolutions(n_in: int, config: TrunkConfig) -> list[nn.Module]:
     kernels = [(8, 4, 0), (4, 2, 0), (3, 1, 0)]  # size, stride, padding
     if config.kind == "grid":
@@ -319,17 +325,25 @@ class Trunk(nn.Module):
         numbers = numbers.movedim(-1, 1) if self.channels_last else numbers
         return numbers if self.view is None else self.view(numbers)
 
-    def quick(self) -> Callable[[NDArray[Any]], Float[Tensor, "batch features"]]:
-        """Return `forward` for arrays, of an `mlp` that normalises: for one observation it takes half of the time.
+    def quick(self) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+        """Return `forward` in numpy for one observation, of an `mlp` that normalises: it takes less than half of the time.
 
-        It holds the weights and statistics, and so follows them where they change in place.
+        The numbers are those of torch but for rounding. It holds weights and statistics, and so follows them where they
+        change in place.
         """
         mean, deviation, limit = (numbers.numpy() for numbers in (self.obs_mean, self.obs_deviation, self.obs_limit))
-        layers = self._weights()
+        plain, residual = (
+            [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in part] for part in self._weights()
+        )
 
-        def features_of(obs: NDArray[Any]) -> Tensor:
-            normal = np.minimum(np.maximum((obs - mean) / deviation, -limit), limit).astype(np.float32)
-            return _forward(torch.from_numpy(normal).flatten(1), *layers)
+        def features_of(obs: NDArray[Any]) -> NDArray[np.float32]:
+            normal = np.minimum(np.maximum((obs - mean) / deviation, -limit), limit)
+            features: NDArray[np.float32] = normal.astype(np.float32).ravel()
+            for weight, bias in plain:
+                features = _leaky(weight.dot(features) + bias)
+            for weight, bias in residual:
+                features = features + _leaky(weight.dot(features) + bias)
+            return features
 
         return features_of
 
