@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
-from phr.distil.losses import ROW_LOSSES, PlanLoss, plan_loss, smoothed
+from phr.actions import Discrete, MultiDiscrete
+from phr.distil.losses import ROW_LOSSES, PlanLoss, least_loss, plan_loss, smoothed, step_losses
 from phr.errors import EmptyBatchError
 
 each_loss = pytest.mark.parametrize("kind", ROW_LOSSES)
@@ -200,3 +201,21 @@ def test_smoothing_bounds_what_a_ruled_out_action_can_cost() -> None:
     valid = torch.tensor([[True]])
     assert Batch(student, teacher, valid).loss("kl").item() == pytest.approx(50)
     assert Batch(student, smoothed(teacher, 0.1), valid).loss("kl").item() == pytest.approx(math.log(2 / 0.1))
+
+
+@given(
+    st.sampled_from(ROW_LOSSES), st.sampled_from([0.0, 0.1, 0.9]), st.sampled_from([(2,), (7,), (2, 5)]), st.integers(0, 99)
+)
+def test_no_step_loses_less_than_the_least(kind: PlanLoss, smoothing: float, sizes: tuple[int, ...], seed: int) -> None:
+    """And a student whose row is the label, smoothed or not, loses just that."""
+    space = Discrete(sizes[0]) if len(sizes) == 1 else MultiDiscrete(sizes)
+    rng = torch.Generator().manual_seed(seed)
+    actions = torch.stack([torch.randint(size, (1, 4), generator=rng) for size in sizes], -1)
+    labels = torch.cat([F.one_hot(actions[..., i], size).float() for i, size in enumerate(sizes)], -1)
+    perfect = torch.cat([smoothed(40 * part, smoothing) for part in labels.split(sizes, -1)], -1)
+    taken = actions if len(sizes) > 1 else actions[..., 0]
+    least = least_loss(kind, space, smoothing)
+    found = step_losses(kind, perfect, perfect, taken, space, smoothing=smoothing)
+    torch.testing.assert_close(found, torch.full((1, 4), least), atol=1e-4, rtol=1e-4)
+    other = torch.randn(1, 4, sum(sizes), generator=rng)
+    assert (step_losses(kind, other, perfect, taken, space, smoothing=smoothing) > least - 1e-4).all()

@@ -97,6 +97,23 @@ def test_any_grid_has_the_settings_of_grids(env_id: str) -> None:
     assert student_config(env_id, 4) == PHRConfig(horizon=4, **rounds)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("env_id", OTHER_GRIDS)
+def test_fresh_students_of_grids_see_more_and_repeat_what_they_do_not_know(env_id: str) -> None:
+    config = student_config(env_id, 4, GRID_TRUNK)
+    found = config.priority, config.n_episodes, config.refine_windows, config.refine_updates, config.n_updates
+    assert found == (2 / 3, 8000, 40_000, 2000, 8000)
+    assert (config.refine, config.refine_until, config.batch_size, config.causal) == (4, 0.995, 128, True)
+    assert student_config(env_id, 4, GRID_TRUNK, priority=0.0, n_updates=7).n_updates == 7
+
+
+def test_elsewhere_all_windows_are_alike() -> None:
+    assert student_config(corridor(), 4, TrunkConfig(kind="mlp", width=8)).priority == 0.0
+    with pytest.raises(
+        SettingError, match="priority is for discrete actions, Pendulum-v1 has continuous actions.*; leave priority out"
+    ):
+        student_config("Pendulum-v1", 4, priority=0.5)
+
+
 @pytest.mark.parametrize(
     "settings", [{"sample_labels": True}, {"joint": True}, {"horizon": 1, "trunk_mode": "shared"}, {"refine": 0}]
 )

@@ -189,16 +189,17 @@ def test_the_rounds_change_nothing_of_what_comes_before_them() -> None:
     assert rates[0] == rates[1]
 
 
+@pytest.mark.parametrize("priority", [0.0, 0.7])
 @pytest.mark.parametrize("n_calls", [0, 4, 9, 11, 22])
-def test_an_interrupted_refinement_goes_on_bit_for_bit(n_calls: int) -> None:
+def test_an_interrupted_refinement_goes_on_bit_for_bit(n_calls: int, priority: float) -> None:
     """Interrupted before, at the end of, and after the distillation, while a round is played, and while it is trained on."""
-    straight = refinement()
+    straight = refinement(priority=priority)
     for _ in range(n_calls):
         straight.update()
     tensors, state = straight.checkpoint()
     tensors, state = {name: value.clone() for name, value in tensors.items()}, json.loads(json.dumps(state))
     said: list[str] = []
-    resumed = refinement(said=said)
+    resumed = refinement(said=said, priority=priority)
     resumed.restore(tensors, state)
     assert resumed.n_updates == straight.n_updates
     rows = []

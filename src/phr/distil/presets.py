@@ -40,9 +40,6 @@ ATARI_TRUNK = TrunkConfig(kind="atari", channels=(16, 32, 32), width=512)
 _MOST_LINKED = 2048
 """Outputs of a whole plan; links have the square of them, 17 MB."""
 
-_PRIORITY = 2 / 3
-"""Of a fresh student on a grid, where most plans are right soon and the others take as many updates again (LOG.md)."""
-
 _Values = dict[str, Any]
 
 
@@ -56,6 +53,8 @@ class Preset:
     """Fields of `PHRConfig` that define what is recorded, whatever the actions are."""
     student: Callable[[int], Mapping[str, Any]] = lambda _horizon: {}
     """Horizon → further fields of `PHRConfig`."""
+    fresh: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of a student that does not start from a teacher's network; they replace those of `student`."""
 
 
 _BATCHES_OF_32: _Values = {"trunk": _SMALL_TRUNK, "n_envs": 32, "learning_rate": 2e-3, "ent_coef_end": 0.2}
@@ -83,7 +82,17 @@ def _grid_student(_horizon: int) -> _Values:
 
 
 _FAMILIES: dict[Family, Preset] = {
-    "grid": Preset(teacher={"trunk": GRID_TRUNK, "reward_scale": 10.0, "gamma": 0.97}, student=_grid_student),
+    "grid": Preset(
+        teacher={"trunk": GRID_TRUNK, "reward_scale": 10.0, "gamma": 0.97},
+        student=_grid_student,
+        fresh={
+            "priority": 2 / 3,  # most plans are right soon, and the others take as many updates again (LOG.md)
+            "n_episodes": 8000,  # how many layouts a student solves depends on how many it has seen
+            "refine_windows": 40_000,
+            "refine_updates": 2000,
+            "n_updates": 8000,  # where four rounds are not enough
+        },
+    ),
     "atari": Preset(
         teacher={
             "trunk": ATARI_TRUNK,
@@ -220,12 +229,12 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
     elif fresh is not None and fresh.kind == "mlp":
         settings = _FRESH_NUMBERS
     else:
-        settings = {**kind.recording, **kind.student(horizon)}
+        settings = {**kind.recording, **kind.student(horizon), **(kind.fresh if fresh is not None else {})}
     record_steps = min(settings.get("record_steps", PHRConfig.record_steps), affordable_steps(world))
     preset = {**settings, "record_steps": record_steps, **_KNOWN.get(world.env_id, Preset()).student(horizon)}
-    if fresh is not None and not isinstance(world.action_space, Continuous):
-        preset["priority"] = _PRIORITY if fresh.kind == "grid" else 0.0
-        preset["causal"] = True if horizon > 1 and horizon * world.action_space.n_outputs <= _MOST_LINKED else None
+    n_outputs = horizon * world.action_space.n_outputs
+    if fresh is not None and horizon > 1 and not isinstance(world.action_space, Continuous) and n_outputs <= _MOST_LINKED:
+        preset["causal"] = True
     kept_first = horizon == 1 and given.get("trunk_mode", "anchored") != "anchored"
     if given.get("sample_labels") is True or given.get("joint") is True or kept_first:
         preset["refine"] = 0  # only a greedy teacher that stands still can be asked again, about something
