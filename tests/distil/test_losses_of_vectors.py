@@ -15,7 +15,17 @@ from torch.distributions import Normal
 
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.distil.config import PHRConfig
-from phr.distil.losses import ROW_LOSSES, VECTOR_LOSSES, PlanLoss, check_loss, losses_for, n_outputs_for, plan_loss, smoothed
+from phr.distil.losses import (
+    ROW_LOSSES,
+    VECTOR_LOSSES,
+    PlanLoss,
+    check_loss,
+    losses_for,
+    n_outputs_for,
+    plan_loss,
+    smoothed,
+    step_losses,
+)
 from phr.distil.windows import teacher_rows
 from phr.errors import EmptyBatchError, SettingError
 
@@ -37,7 +47,7 @@ class Batch:
     valid: Tensor
 
     def loss(self, kind: PlanLoss, space: ActionSpace) -> Tensor:
-        return plan_loss(kind, self.student, self.teacher, self.actions, self.valid, space)
+        return plan_loss(step_losses(kind, self.student, self.teacher, self.actions, space), self.valid)
 
     def joined(self, other: Batch, axis: int) -> Batch:
         names = ("student", "teacher", "actions", "valid")
@@ -82,7 +92,7 @@ def test_several_choices_cost_the_sum_of_each(kind: PlanLoss, seed: int) -> None
     for component, n in enumerate(DIALS.nvec):
         part = slice(first, first + n)
         rows = batch.student[..., part], batch.teacher[..., part], batch.actions[..., component]
-        total += plan_loss(kind, *rows, batch.valid).item()
+        total += plan_loss(step_losses(kind, *rows), batch.valid).item()
         first += n
     assert batch.loss(kind, DIALS).item() == pytest.approx(total, rel=1e-5)
 
@@ -110,7 +120,7 @@ def test_distances_count_in_parts_of_the_range() -> None:
         actions = torch.zeros(1, 1, 3)
         student = actions.clone()
         student[0, 0, number] = unit
-        loss = plan_loss("squared", student, actions, actions, torch.ones(1, 1, dtype=torch.bool), BOX)
+        loss = step_losses("squared", student, actions, actions, BOX).sum()
         assert loss.item() == pytest.approx(1 / 3)
 
 
@@ -126,7 +136,7 @@ def test_how_far_beyond_a_bound_counts_only_where_the_teacher_is_within() -> Non
     ):
         actions = torch.tensor([[[0.0, taken, 0.0]]])
         student = torch.tensor([[[0.0, planned, 0.0]]], requires_grad=True)
-        plan_loss("squared", student, actions, actions, valid, BOX).backward()
+        plan_loss(step_losses("squared", student, actions, actions, BOX), valid).backward()
         assert student.grad is not None
         torch.testing.assert_close(student.grad[0, 0], torch.tensor([0.0, slope, 0.0]))
 
@@ -146,7 +156,7 @@ def test_a_gaussian_moves_the_actions_as_half_the_squared_loss_does() -> None:
     gradients = []
     for kind, scale, n in (("gaussian", 1.0, 6), ("squared", 0.5, 3)):
         student = batch.student[..., :n].clone().requires_grad_()
-        (scale * plan_loss(kind, student, batch.teacher, batch.actions, batch.valid, BOX)).backward()  # type: ignore[arg-type]
+        (scale * plan_loss(step_losses(kind, student, batch.teacher, batch.actions, BOX), batch.valid)).backward()  # type: ignore[arg-type]
         assert student.grad is not None
         gradients.append(student.grad[..., :3])
     torch.testing.assert_close(*gradients)
@@ -157,7 +167,7 @@ def test_the_likeliest_spread_is_the_distance() -> None:
     distance, actions = 0.3, torch.zeros(1, 1, 3)
     log_spread = torch.full((1, 1, 3), math.log(distance), requires_grad=True)
     student = torch.cat([torch.tensor(UNIT).expand(1, 1, 3) * distance, log_spread], -1)
-    plan_loss("gaussian", student, actions, actions, torch.ones(1, 1, dtype=torch.bool), BOX).backward()
+    step_losses("gaussian", student, actions, actions, BOX).sum().backward()
     assert log_spread.grad is not None
     torch.testing.assert_close(log_spread.grad, torch.zeros(1, 1, 3), atol=1e-6, rtol=0)
 

@@ -225,7 +225,8 @@ def test_no_batch_is_empty_however_short_the_episodes(mode: TrunkMode) -> None:
     recorded = experience(*(trajectory([1.0] * (1 + (i == 70)), first=i) for i in range(200)))
     start = build_network((2,), 3, 1, TRUNK, seed=0)
     distillation = PHR(start, recorded, phr_config(horizon=2, trunk_mode=mode, batch_size=1))
-    *_, valid = distillation.data.draw(np.random.default_rng(0), 50)
+    data = distillation.data
+    *_, valid = data.batch(data.draw(np.random.default_rng(0), 50))
     assert valid.all()
     for _ in range(20):
         assert np.isfinite(distillation.update()["loss/plan"])
@@ -354,7 +355,7 @@ def test_the_loss_is_lambda_times_the_mean_over_smoothed_steps(loss: PlanLoss, m
     epsilon = 0.3
     distillation = student(loss=loss, trunk_mode=mode, teacher_smoothing=epsilon, loss_weight=2.5, batch_size=16)
     plain = student(loss=loss, trunk_mode=mode, teacher_smoothing=0.0, batch_size=16)
-    obs, logits, actions, valid = plain.data.draw(plain.rng, 16)  # the same batch: the seed is the same
+    obs, logits, actions, valid = plain.data.batch(plain.data.draw(plain.rng, 16))  # the same batch: the seed is the same
     total, n_steps = 0.0, 0
     with torch.inference_mode():
         planned = distillation.network(obs).double()

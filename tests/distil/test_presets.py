@@ -214,6 +214,8 @@ def test_no_recording_takes_more_memory_than_it_may(side: int, dtype: type[Any])
         for fresh in (None, TrunkConfig(kind="mlp")):
             config = student_config(place(space, actions), 4, fresh)
             assert stored(config, space) <= RECORDED_BYTES == 2 * 2**30
+            windows = config.refine * config.refine_windows * np.zeros(space.shape, dtype).nbytes
+            assert windows <= RECORDED_BYTES
             unbounded = student_config(place(NUMBERS, actions), 4, fresh).record_steps
             assert config.record_steps in (unbounded, RECORDED_BYTES // np.zeros(space.shape, dtype).nbytes)
             if side < 36:

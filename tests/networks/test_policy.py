@@ -17,7 +17,7 @@ from torch import Tensor
 
 from phr.acting.agent import HorizonAgent
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
-from phr.distil.losses import plan_loss
+from phr.distil.losses import plan_loss, step_losses
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
 from phr.networks.policy import ActionScale, Links, NetworkConfig, PlanNetwork, TorchPlanner, build_network, extend_teacher
 from phr.networks.trunks import TrunkConfig
@@ -213,7 +213,7 @@ def descended(raw: float, distance: float) -> float:
     outputs = ActionScale(ANYTHING)(answered)
     valid = torch.ones(1, 1, dtype=torch.bool)
     taken = torch.zeros(1, 1, 1)
-    plan_loss("gaussian", outputs, taken, taken, valid, ANYTHING).backward()
+    plan_loss(step_losses("gaussian", outputs, taken, taken, ANYTHING), valid).backward()
     assert answered.grad is not None
     return -answered.grad[0, 0, 1].item()
 

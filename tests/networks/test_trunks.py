@@ -369,14 +369,14 @@ def test_a_bare_shape_is_taken_at_its_word() -> None:
 
 @given(
     st.sampled_from(["float32", "float64", "float16", "uint8", "int64", "bool"]),
-    st.sampled_from([(3,), (2, 2)]),
+    st.sampled_from([(3,), (2, 2), (3, 3, 2)]),
     st.integers(0, 999),
 )
 def test_numpy_computes_the_numbers_of_torch(dtype: str, shape: tuple[int, ...], seed: int) -> None:
     rng = np.random.default_rng(seed)
     wide = rng.normal(size=(64, *shape)) * 10.0 ** rng.integers(-3, 4)
     wide[..., 0] = wide.flat[0]  # a number that does not vary
-    trunk = Trunk(shape, TrunkConfig(kind="mlp", width=4), normalize=True)
+    trunk = Trunk(shape, TrunkConfig(kind="mlp", width=4), normalize=True, channels_last=len(shape) == 3)
     trunk.set_statistics(wide.astype(dtype))
     with np.errstate(over="ignore"):
         far = (wide * rng.choice([1.0, 1e3], size=wide.shape)).astype(dtype)

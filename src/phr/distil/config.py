@@ -63,9 +63,9 @@ class PHRConfig:
     likely ones and not a mixture of them. Discrete actions alone, from a horizon of 2 on. Unset: students that start fresh
     are causal, those that start from a teacher's network are not."""
     priority: FractionBelowOne = 0.0
-    """Part of the windows' chance to be learnt from that is in proportion to what the student lacked in them when they were
-    last drawn: an update on plans that are right already is a wasted one. Discrete actions alone; prioritized replay (Schaul
-    et al. 2016) without its weights, because the most likely actions count here."""
+    """That part of a window's chance to be drawn is in proportion to how far its loss was above the least possible when it
+    was last drawn: an update on plans that are right already is a wasted one. Discrete actions alone. Prioritized replay
+    (Schaul et al. 2016), without its weights."""
     n_updates: Count = 2000
     """Gradient steps; with refinement those of its last round, which learns from the windows of all."""
     batch_size: Count = 256

@@ -30,35 +30,6 @@ VECTOR_LOSSES: tuple[PlanLoss, ...] = ("squared", "gaussian")
 """Losses for continuous actions, the default first."""
 
 
-def plan_loss(
-    kind: PlanLoss,
-    plan_outputs: Float[Tensor, "batch horizon n_outputs"],
-    teacher_outputs: Float[Tensor, "batch horizon n_teacher"],
-    teacher_actions: Shaped[Tensor, "batch horizon *action"],
-    valid: Bool[Tensor, "batch horizon"],
-    space: ActionSpace | None = None,
-    *,
-    smoothing: float = 0.0,
-) -> Float[Tensor, ""]:
-    """Return the loss named `kind`, a mean over valid (window, step) pairs.
-
-    Step k of a plan made at obs_t is compared with what the teacher did and output at obs_{t+k}, in nats or squared
-    distance; several choices at once are summed. For `gaussian` the logarithms of their spreads follow continuous actions.
-    `smoothing` is the ε of the labels of `cross_entropy`; the other losses take teacher rows that are `smoothed` already.
-    `EmptyBatchError` if no step is valid: a silent 0 would hide a windowing bug.
-    """
-    compared = kind, plan_outputs, teacher_outputs, teacher_actions, space
-    return mean_of_valid(step_losses(*compared, smoothing=smoothing), valid)
-
-
-def mean_of_valid(per_step: Float[Tensor, "batch horizon"], valid: Bool[Tensor, "batch horizon"]) -> Float[Tensor, ""]:
-    """Return the mean of the losses of valid steps; `EmptyBatchError` if there is none."""
-    n_valid = valid.sum()
-    if n_valid == 0:
-        raise EmptyBatchError(f"none of the {valid.numel()} (window, step) pairs of this batch is valid")
-    return torch.where(valid, per_step, 0.0).sum() / n_valid
-
-
 def step_losses(
     kind: PlanLoss,
     plan_outputs: Float[Tensor, "batch horizon n_outputs"],
@@ -68,7 +39,12 @@ def step_losses(
     *,
     smoothing: float = 0.0,
 ) -> Float[Tensor, "batch horizon"]:
-    """Return the loss of every step, valid or not; see `plan_loss`, which is their mean."""
+    """Return the loss named `kind` of every step, valid or not.
+
+    Step k of a plan made at obs_t is compared with what the teacher did and output at obs_{t+k}, in nats or squared
+    distance; several choices at once are summed. For `gaussian` the logarithms of their spreads follow continuous actions.
+    `smoothing` is the ε of the labels of `cross_entropy`; the other losses take teacher rows that are `smoothed` already.
+    """
     if isinstance(space, Continuous):
         return _vector_loss(kind, plan_outputs, teacher_actions.flatten(2), space)
     if isinstance(space, MultiDiscrete):
@@ -76,6 +52,17 @@ def step_losses(
         parts = [_row_loss(kind, q, p, teacher_actions[..., i], smoothing) for i, (q, p) in enumerate(rows)]
         return torch.stack(parts).sum(0)
     return _row_loss(kind, plan_outputs, teacher_outputs, teacher_actions, smoothing)
+
+
+def plan_loss(per_step: Float[Tensor, "batch horizon"], valid: Bool[Tensor, "batch horizon"]) -> Float[Tensor, ""]:
+    """Return the mean of `step_losses` over valid (window, step) pairs.
+
+    `EmptyBatchError` if no step is valid: a silent 0 would hide a windowing bug.
+    """
+    n_valid = valid.sum()
+    if n_valid == 0:
+        raise EmptyBatchError(f"none of the {valid.numel()} (window, step) pairs of this batch is valid")
+    return torch.where(valid, per_step, 0.0).sum() / n_valid
 
 
 def least_loss(kind: PlanLoss, space: ActionSpace, smoothing: float) -> float:

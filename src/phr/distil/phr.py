@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from phr.actions import Continuous
 from phr.distil.config import PHRConfig
-from phr.distil.losses import check_loss, least_loss, mean_of_valid, n_outputs_for, step_losses
-from phr.distil.windows import Batch, WindowData, Windows, each_once, regressed, smoothing_of
+from phr.distil.losses import check_loss, least_loss, n_outputs_for, plan_loss, step_losses
+from phr.distil.windows import Drawn, WindowData, Windows, each_once, joined, regressed, smoothing_of
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.experience.trajectory import Experience
@@ -69,7 +69,7 @@ class PHR:
         self.data = WindowData(experience, config)
         self._repetitive = False
         if not self.done:
-            obs, *_ = self.data.draw(Streams(config.seed).rng("student-repeats"), config.batch_size)
+            obs, *_ = self.data.batch(self.data.draw(Streams(config.seed).rng("student-repeats"), config.batch_size))
             self._repetitive = len(each_once(obs)[0]) < _REPETITIVE * len(obs)
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), config.learning_rate, fused=True)
         self._dtype = compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
@@ -102,20 +102,16 @@ class PHR:
         """Return from where a batch is drawn, and how many windows of each."""
         return [(self.data, self.config.batch_size)]
 
-    def _draw(self) -> Batch:
-        drawn = [windows.draw(self.rng, n, self.config.priority) for windows, n in self._sources()]
-        obs, logits, actions, valid = (
-            drawn[0] if len(drawn) == 1 else (torch.cat(parts) for parts in zip(*drawn, strict=True))
-        )
-        return obs, logits, actions, valid
+    def _draw(self) -> Drawn:
+        return [(windows, windows.draw(self.rng, n, self.config.priority)) for windows, n in self._sources()]
 
-    def _note(self, per_step: Tensor, counted: Tensor) -> None:
-        """Note what each window of the batch lacks, which was drawn last."""
+    def _note(self, drawn: Drawn, per_step: Tensor, counted: Tensor) -> None:
+        """Note by how much the loss of each drawn window is above the least possible, in the mean of its counted steps."""
         least = least_loss(self.config.loss, self.space, self.network.config.label_smoothing)
         above = torch.where(counted, per_step - least, 0.0).sum(1) / counted.sum(1)
-        sources, sizes = zip(*self._sources(), strict=True)
-        for windows, lack in zip(sources, above.clamp(min=0.0).split(sizes), strict=True):
-            windows.note(lack)
+        sizes = [len(rows) for _, rows in drawn]
+        for (windows, rows), lack in zip(drawn, above.clamp(min=0.0).split(sizes), strict=True):
+            windows.lack[rows] = lack
 
     def computing(self) -> torch.autocast:
         """Return the context in which layers compute in the number type of `precision`."""
@@ -124,7 +120,8 @@ class PHR:
     def loss(self, network: PlanNetwork | None = None) -> Tensor:
         """Return λ times the plan loss of one random batch; of another network with the same layers, if one is given."""
         network = self.network if network is None else network
-        obs, teacher_logits, teacher_actions, valid = self._draw()
+        drawn = self._draw()
+        obs, teacher_logits, teacher_actions, valid = joined(drawn)
         obs, which = each_once(obs) if self._repetitive else (obs, None)
         with self.computing():
             plan_logits = network.heads(obs if network.config.channels_last else channels_last(obs)).float()
@@ -133,8 +130,8 @@ class PHR:
         compared = self.config.loss, plan_logits, teacher_logits, teacher_actions, self.space
         per_step = step_losses(*compared, smoothing=smoothing)
         if self.config.priority:
-            self._note(per_step.detach(), counted)
-        return self.config.loss_weight * mean_of_valid(per_step, counted)
+            self._note(drawn, per_step.detach(), counted)
+        return self.config.loss_weight * plan_loss(per_step, counted)
 
     def _learning_rate(self) -> float:
         begin, length = self.config.phase(self.n_updates)
@@ -213,7 +210,9 @@ class PHR:
         restore_optimizer(self.optimizer, tensors)
         if self.config.priority:
             for name, windows in self._noted().items():
-                windows.lack.copy_(tensors[f"lack.{name}"])
+                lack = tensors[f"lack.{name}"]
+                if lack.shape == windows.lack.shape:  # else other episodes were recorded, of which nothing is known yet
+                    windows.lack.copy_(lack)
         self.n_updates = state["n_updates"]
         self.rng = rng_from_state(state["rng"])
 

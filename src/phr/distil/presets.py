@@ -54,7 +54,8 @@ class Preset:
     student: Callable[[int], Mapping[str, Any]] = lambda _horizon: {}
     """Horizon → further fields of `PHRConfig`."""
     fresh: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of a student that does not start from a teacher's network; they replace those of `student`."""
+    """Fields of a student that does not start from a teacher's network; they replace those of `student`,
+    and those of an id replace both."""
 
 
 _BATCHES_OF_32: _Values = {"trunk": _SMALL_TRUNK, "n_envs": 32, "learning_rate": 2e-3, "ent_coef_end": 0.2}
@@ -230,7 +231,11 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
         settings = _FRESH_NUMBERS
     else:
         settings = {**kind.recording, **kind.student(horizon), **(kind.fresh if fresh is not None else {})}
-    record_steps = min(settings.get("record_steps", PHRConfig.record_steps), affordable_steps(world))
+    affordable = affordable_steps(world)
+    record_steps = min(settings.get("record_steps", PHRConfig.record_steps), affordable)
+    if "refine_windows" in settings:  # those of all rounds are kept
+        n_windows = min(settings["refine_windows"], max(1, affordable // settings.get("refine", 1)))
+        settings = {**settings, "refine_windows": n_windows}
     preset = {**settings, "record_steps": record_steps, **_KNOWN.get(world.env_id, Preset()).student(horizon)}
     n_outputs = horizon * world.action_space.n_outputs
     if fresh is not None and horizon > 1 and not isinstance(world.action_space, Continuous) and n_outputs <= _MOST_LINKED:
@@ -240,9 +245,10 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
         preset["refine"] = 0  # only a greedy teacher that stands still can be asked again, about something
     config = PHRConfig(**{**preset, **given, "horizon": horizon})
     check_loss(config.loss, world.action_space)
-    if (config.causal or config.priority) and isinstance(world.action_space, Continuous):
-        what, name = ("a causal plan has", "causal") if config.causal else ("priority is for", "priority")
-        raise SettingError(f"{what} discrete actions, {world.env_id} has {world.action_space}; leave {name} out")
+    if config.causal and isinstance(world.action_space, Continuous):
+        raise SettingError(f"a causal plan has discrete actions, {world.env_id} has {world.action_space}; leave causal out")
+    if config.priority and isinstance(world.action_space, Continuous):
+        raise SettingError(f"priority is for discrete actions, {world.env_id} has {world.action_space}; leave priority out")
     return config
 
 

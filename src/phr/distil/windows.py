@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -88,15 +87,14 @@ def each_once(obs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Windows(ABC):
-    """Windows to learn from, and what the student lacked in each when it was last drawn."""
+    """Windows to learn from."""
 
     _obs: Tensor
     _logits: Tensor
     _actions: Tensor
     _valid: Tensor
     lack: Tensor
-    """Loss above its least value, in nats, of each window; NaN where it has not been drawn since the beginning."""
-    _latest: Tensor
+    """By how much each window's loss was above the least possible when it was last drawn; NaN where it never was."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -109,27 +107,21 @@ class Windows(ABC):
     def batch(self, rows: Tensor) -> Batch:
         """Return the windows of these rows."""
 
-    def draw(self, rng: np.random.Generator, n: int, priority: float = 0.0) -> Batch:
-        """Return n windows that hold a regressed step: by chance, a part `priority` of it in proportion to `lack`.
+    def draw(self, rng: np.random.Generator, n: int, priority: float = 0.0) -> Tensor:
+        """Return the indices of n windows that hold a regressed step, drawn with replacement.
 
-        They are drawn among some random ones, so that no update reads every window; one that was never drawn counts as an
-        average one. Weighted sampling without replacement: Efraimidis & Spirakis 2006.
+        With a `priority` that part of a window's chance is in proportion to its `lack`; one that was never drawn counts as
+        an average one. They are drawn among random ones, eight for each, so that no update reads every window, and no window
+        comes more than eight times as often as by chance. Weighted sampling: Efraimidis & Spirakis 2006.
         """
-        rows = self._random(rng, n)
-        if priority:
-            rows = torch.cat([rows, self._random(rng, (_CANDIDATES - 1) * n)])
-            lack = self.lack[rows]
-            mean = lack.nanmean()
-            relative = (lack / mean).nan_to_num(nan=1.0) if mean > 0 else torch.ones_like(lack)
-            weights = priority * relative + (1 - priority)
-            keys = torch.from_numpy(rng.exponential(size=len(rows))) / weights
-            rows = rows[keys.topk(n, largest=False).indices]
-        self._latest = rows
-        return self.batch(rows)
-
-    def note(self, lack: Tensor) -> None:
-        """State what the student lacked in the windows of the latest draw, in its order."""
-        self.lack[self._latest] = lack
+        rows = self._random(rng, n * (_CANDIDATES if priority else 1))
+        if not priority:
+            return rows
+        lack = self.lack[rows]
+        mean = lack.nanmean()
+        relative = (lack / mean).nan_to_num(nan=1.0) if mean > 0 else torch.ones_like(lack)
+        keys = torch.from_numpy(rng.exponential(size=len(rows))) / (priority * relative + (1 - priority))
+        return rows[keys.topk(n, largest=False).indices]
 
 
 class WindowData(Windows):
@@ -242,8 +234,12 @@ class StudentWindowData(Windows):
         return self._obs[rows], self._logits[rows], self._actions[rows], self._valid[rows]
 
 
-def mixed_batch(parts: Sequence[tuple[Windows, int]], rng: np.random.Generator, priority: float = 0.0) -> Batch:
-    """Return that many windows of each, in this order; see `Windows.draw`."""
-    drawn = [windows.draw(rng, n, priority) for windows, n in parts]
-    obs, logits, actions, valid = (torch.cat(columns) for columns in zip(*drawn, strict=True))
+Drawn = list[tuple[Windows, Tensor]]
+"""Which windows of which sets, in this order."""
+
+
+def joined(drawn: Drawn) -> Batch:
+    """Return the drawn windows as one batch."""
+    parts = [windows.batch(rows) for windows, rows in drawn]
+    obs, logits, actions, valid = (torch.cat(columns) for columns in zip(*parts, strict=True))
     return obs, logits, actions, valid

@@ -26,6 +26,10 @@ LOG_SPREAD = (-5.0, 1.0)
 """Limits of the logarithm of the spread; the spread is in units of half the range (0.7 % to 270 % of it)."""
 
 
+_MANY_WEIGHTS = 2**19
+"""Of one layer: numpy multiplies larger ones with all cores, whatever number of threads torch may use."""
+
+
 class ActionScale(nn.Module):
     """Map network outputs around 0 to continuous actions in their range, and clamp log-spreads to `LOG_SPREAD`.
 
@@ -254,7 +258,7 @@ class PlanNetwork(nn.Module):
         return plan
 
     def quick(self) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-        """Return `heads` in numpy for one observation, of one trunk that is an `mlp` and normalises; see `Trunk.quick`."""
+        """Return `heads`, `(1, horizon, n_actions)`, in numpy for one observation; see `Trunk.quick`."""
         features_of, scale = self.trunk.quick(), self.scale
         weight, bias = self.plan_head.weight.detach().numpy(), self.plan_head.bias.detach().numpy()
         shape = 1, self.config.horizon, self.config.n_actions
@@ -372,6 +376,7 @@ class TorchPlanner:
         self.obs_spec = ObservationSpec(config.obs_shape, np.dtype(obs_dtype), config.obs_scale)
         self._device = next(network.parameters()).device
         is_plain = config.trunk.kind == "mlp" and network.first_trunk is None and self._device.type == "cpu"
+        is_plain &= max(weight.numel() for weight in network.parameters()) < _MANY_WEIGHTS
         self._quick = network.quick() if is_plain and config.normalize else None
         self.is_causal = network.links is not None
         self._greedy = None if network.links is None else network.links.quick()
