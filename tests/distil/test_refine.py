@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -485,6 +486,29 @@ def test_rounds_stop_where_unseen_plans_are_right() -> None:
     assert training.is_enough
     assert said[-1].endswith("which is enough")
     assert training.n_updates == 150 * len(joint), "the round that judged is not trained on"
+
+
+@pytest.mark.parametrize(("rate", "seed"), [(1e-9, 0), (1e-9, 1), (3e-3, 0), (3e-3, 1)])
+def test_rounds_stop_where_unseen_plans_get_no_better(rate: float, seed: int) -> None:
+    said: list[str] = []
+    settings: dict[str, Any] = {
+        "refine": 6,
+        "refine_windows": 300,
+        "refine_updates": 30,
+        "n_updates": 20,
+        "refine_until": 0.999,
+    }
+    training = ended(refinement(said=said, learning_rate=rate, seed=seed, **settings))
+    joint = [report["plans_before"] for report in training.reports]
+    rises = [later > earlier for earlier, later in pairwise(joint)]
+    assert all(rises[:-1])
+    assert len(joint) == 6 or training.is_enough or False in rises
+    if False in rises:
+        assert any(line.endswith(", no more than a round ago, so this round is the last") for line in said)
+    if rate < 1e-3:
+        assert len(joint) < 6
+    assert training.n_updates == 30 * len(joint) + (0 if training.is_enough else 20)
+    assert training.done
 
 
 def test_whole_plans_are_right_where_every_action_is() -> None:

@@ -107,7 +107,8 @@ class PHRConfig:
     that its plans led to, and the student is trained further."""
     refine_until: Fraction = 1.0
     """No further round is begun where so large a part of the student's plans is right in every action, in states that it has
-    not learnt from, and the training ends; 1 plays every round."""
+    not learnt from, and the training ends. Below 1 no further round is begun either where that part is not larger than a
+    round ago; 1 plays every round."""
     refine_windows: Count = 20_000
     """Windows that a round plays. An eighth of them, from episodes of their own, only measures agreement; of the rest, those
     that repeat an earlier one are left out."""

@@ -329,12 +329,17 @@ class Refinement(PHR):
         elif len(self.reports) < played.number:
             (before, plans), n_new, n_held_out = self._compared(), len(self.windows) - self._n_before, len(self.held_out)
             report = {"round": played.number, "windows": n_new, "held_out": n_held_out, "sha256": played.hash.hexdigest()}
+            earlier: float | None = self.reports[-1]["plans_before"] if self.reports else None
             self.reports.append({**report, "before": before, "plans_before": plans})
-            whole = "unknown" if plans is None else f"{plans:.1%}"
+            title, whole, verdict = self._title(played.number), "unknown" if plans is None else f"{plans:.1%}", ""
+            if self.is_enough:
+                verdict = ", which is enough"
+            elif self.config.refine_until < 1 and plans is not None and earlier is not None and plans <= earlier:
+                verdict = ", no more than a round ago, so this round is the last"
+                self.config = replace(self.config, refine=played.number)
             self._say(
-                f"{self._title(played.number)}: {n_new:,} new windows where the student's plans led; agreement with the "
-                f"teacher there, on {n_held_out:,} others, head by head: {_percents(before)}; whole plans {whole}"
-                + (", which is enough" if self.is_enough else "")
+                f"{title}: {n_new:,} new windows where the student's plans led; agreement with the "
+                f"teacher there, on {n_held_out:,} others, head by head: {_percents(before)}; whole plans {whole}{verdict}"
             )
         elif self.reports[played.number - 1]["sha256"] != played.hash.hexdigest():
             self._say(
@@ -369,7 +374,7 @@ class Refinement(PHR):
             earlier = "this checkpoint is of an earlier version, whose rounds of refinement had other lengths"
             raise IncompatibleModelError(f"{earlier}; distil into another folder")
         super().restore(tensors, state)
-        self.config = replace(self.config, refine=state["refine"])  # less, where it was skipped
+        self.config = replace(self.config, refine=state["refine"])  # less, where rounds were left out
         self.reports, self._played = state["reports"], []
         for prefix in (f"round-{number}." for number in range(1, state["n_played"] + 1)):
             mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
