@@ -127,7 +127,7 @@ def _card_section(model: Model, directory: Path) -> Section:
         "observation": f"{shape}, {manifest.obs_dtype}",
         "actions": str(manifest.n_actions),
         "parameters": f"{sum(parameter.numel() for parameter in model.network.parameters()):,}",
-        **{key.replace("_", " "): _fact(key, value) for key, value in manifest.notes.items()},
+        **{key.replace("_", " "): _fact(key, value) for key, value in manifest.notes.items() if value is not None},
         "made with": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
         f"SHA-256 of {MODEL}": manifest.files.get(MODEL, model.sha256),
     }
