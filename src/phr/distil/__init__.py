@@ -2,8 +2,8 @@
 
 from phr.distil.config import PHRConfig
 from phr.distil.losses import PlanLoss
-from phr.distil.presets import default_trunk_of, student_config, teacher_config
+from phr.distil.presets import fresh_trunk, student_config, teacher_config
 from phr.distil.runs import Distillation, named, record_teacher
 
-__all__ = ["Distillation", "PHRConfig", "PlanLoss", "default_trunk_of", "named", "record_teacher", "student_config"]
+__all__ = ["Distillation", "PHRConfig", "PlanLoss", "fresh_trunk", "named", "record_teacher", "student_config"]
 __all__ += ["teacher_config"]

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import TimeLimit
 
-from phr.distil import default_trunk_of
+from phr.distil import PHRConfig, fresh_trunk
 from phr.envs import Family, SplitEnv, make_gym_env
 from phr.networks import TrunkConfig
 from phr_studies.doctor.world import World
@@ -48,7 +48,7 @@ class EnvDescription:
     shown_shape: tuple[int, ...] | None
     shown_dtype: str | None
     network: str | None
-    """The trunk of a fresh network."""
+    """The trunk of a fresh student of the default horizon."""
     refusal: str | None
     """Why phr cannot act here; None where it can."""
 
@@ -75,7 +75,7 @@ def describe(world: World) -> EnvDescription:
         shown=None if split is None else _shown(split),
         shown_shape=None if space is None else space.shape,
         shown_dtype=None if space is None else str(space.dtype),
-        network=None if split is None else _trunk(default_trunk_of(split)),
+        network=None if split is None else _trunk(fresh_trunk(split, PHRConfig.horizon)),
         refusal=world.refusal,
     )
 
@@ -134,8 +134,11 @@ def _shown(split: SplitEnv) -> str:
 
 def _trunk(trunk: TrunkConfig) -> str:
     if trunk.kind == "mlp":
-        return f"mlp, {trunk.depth} layers of {trunk.width}"
-    return f"{trunk.kind}, convolutions {'-'.join(map(str, trunk.channels))}, then {trunk.width}"
+        words = f"mlp, {trunk.depth} layers of {trunk.width}"
+    else:
+        seen = "" if trunk.agent is None else " seen from the agent"
+        words = f"{trunk.kind}{seen}, convolutions {'-'.join(map(str, trunk.channels))}, then {trunk.width}"
+    return f"{words}, and {trunk.residual} residual layers" if trunk.residual else words
 
 
 def _text(space: spaces.Space[Any]) -> str:

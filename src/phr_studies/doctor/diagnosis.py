@@ -39,7 +39,7 @@ def environment_rows(found: EnvDescription) -> list[Row]:
         shape = "×".join(map(str, found.shown_shape)) or "one number"
         rows += [
             ("a network sees", f"{shape} {found.shown_dtype}: {found.shown}"),
-            ("a fresh network", found.network or NOTHING),
+            ("a fresh student", found.network or NOTHING),
             ("stepped by", found.stepping),
         ]
     rows.append(("step limit", NOTHING if found.step_limit is None else f"{found.step_limit:,}"))

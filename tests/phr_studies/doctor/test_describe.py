@@ -22,7 +22,7 @@ def test_any_environment() -> None:
     assert (found.wrappers, found.step_limit, found.frame_skip, found.sticky) == (("TimeLimit",), 500, None, 0)
     assert (found.family, found.shown, found.shown_shape) == ("other", "the observation as it is", (4,))
     assert found.stepping == "plain path: Gymnasium's own step, which builds an observation every time"
-    assert (found.network, found.action_space) == ("mlp, 2 layers of 64", "Discrete(2)")
+    assert (found.network, found.action_space) == ("mlp, 2 layers of 256, and 2 residual layers", "Discrete(2)")
 
 
 @pytest.mark.parametrize(
