@@ -102,7 +102,7 @@ def test_fresh_students_of_grids_see_more_and_repeat_what_they_do_not_know(env_i
     config = student_config(env_id, 4, GRID_TRUNK)
     found = config.priority, config.n_episodes, config.refine_windows, config.refine_updates, config.n_updates
     assert found == (2 / 3, 8000, 40_000, 2000, 8000)
-    assert (config.refine, config.refine_until, config.batch_size, config.causal) == (4, 0.995, 128, True)
+    assert (config.refine, config.refine_until, config.batch_size, config.causal) == (3, 0.995, 128, True)
     assert student_config(env_id, 4, GRID_TRUNK, priority=0.0, n_updates=7).n_updates == 7
 
 

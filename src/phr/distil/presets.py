@@ -88,10 +88,11 @@ _FAMILIES: dict[Family, Preset] = {
         student=_grid_student,
         fresh={
             "priority": 2 / 3,  # most plans are right soon, and the others take as many updates again (LOG.md)
+            "refine": 3,
             "n_episodes": 8000,  # how many layouts a student solves depends on how many it has seen
             "refine_windows": 40_000,
             "refine_updates": 2000,
-            "n_updates": 8000,  # where four rounds are not enough
+            "n_updates": 8000,  # where these are not enough
         },
     ),
     "atari": Preset(
