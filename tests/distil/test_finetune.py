@@ -431,6 +431,7 @@ RESUMED: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "fork": (FORK, looks_at_the_door, {}),
     "noisy": (NOISY, lambda: TablePlanner.random(np.random.default_rng(0), 3, 1, 3), {"n_envs": 5, "finetune": 600}),
     "target": (TARGET, StandsStill, {"loss": "squared", "n_envs": 5, "finetune": 600}),
+    "priority": (FORK, looks_at_the_door, {"priority": 0.7}),
     "refined": (FORK, looks_at_the_door, {"refine": 2, "refine_windows": 40, "refine_updates": 3, "refine_until": 0.9}),
 }
 

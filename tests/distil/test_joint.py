@@ -134,12 +134,12 @@ def test_it_takes_as_many_updates_as_the_student_asked_for() -> None:
     assert metrics[-1].keys() == {"loss/plan", "loss/policy", "loss/value", "entropy", "grad_norm"}
 
 
-@pytest.mark.parametrize("n_before", [0, 3])
-def test_an_interrupted_joint_training_goes_on_bit_for_bit(n_before: int) -> None:
-    straight = advanced(joint(n_updates=8), n_before)
+@pytest.mark.parametrize(("n_before", "priority"), [(0, 0.0), (3, 0.0), (3, 0.7)])
+def test_an_interrupted_joint_training_goes_on_bit_for_bit(n_before: int, priority: float) -> None:
+    straight = advanced(joint(n_updates=8, priority=priority), n_before)
     tensors, state = straight.checkpoint()
     tensors, state = {name: value.clone() for name, value in tensors.items()}, json.loads(json.dumps(state))
-    resumed = joint(n_updates=8)
+    resumed = joint(n_updates=8, priority=priority)
     resumed.restore(tensors, state)
     while not straight.done:
         assert straight.update() == resumed.update()

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -288,6 +289,46 @@ def test_an_interrupted_distillation_goes_on_bit_for_bit(mode: TrunkMode, n_befo
     assert resumed.done
     assert same(weights(straight.network), weights(resumed.network))
     assert same(straight.checkpoint()[0], resumed.checkpoint()[0])
+
+
+@pytest.mark.parametrize("mode", TRUNK_MODES)
+def test_an_interrupted_distillation_knows_what_it_lacks(mode: TrunkMode) -> None:
+    settings: dict[str, Any] = {"n_updates": 20, "trunk_mode": mode, "priority": 0.7, "batch_size": 16}
+    straight = trained(7, **settings)
+    tensors, state = straight.checkpoint()
+    tensors, state = {name: value.clone() for name, value in tensors.items()}, json.loads(json.dumps(state))
+    resumed = student(**settings)
+    resumed.restore(tensors, state)
+    torch.testing.assert_close(resumed.data.lack, straight.data.lack, rtol=0.0, atol=0.0, equal_nan=True)
+    assert (straight.data.lack >= 0).any()
+    while not straight.done:
+        assert straight.update() == resumed.update()
+    assert same(weights(straight.network), weights(resumed.network))
+
+
+def test_nothing_is_known_of_other_episodes() -> None:
+    tensors, state = trained(7, n_updates=20, priority=0.7).checkpoint()
+    resumed = student(n_updates=20, priority=0.7)
+    resumed.restore({**tensors, "lack.teacher": tensors["lack.teacher"][:-1]}, state)
+    assert resumed.data.lack.isnan().all()
+    resumed.update()
+
+
+def test_what_a_window_lacks_is_its_mean_loss_above_the_least() -> None:
+    distillation = student(n_updates=20, priority=0.7, batch_size=16)
+    drawn = distillation._draw()
+    distillation._draw = lambda: drawn  # type: ignore[method-assign]
+    distillation.loss()
+    (data, rows), *_ = drawn
+    obs, _, actions, valid = data.batch(rows)
+    smoothing, n = distillation.network.config.label_smoothing, distillation.network.config.n_actions
+    label = F.one_hot(actions, n) * (1 - smoothing) + smoothing / n
+    with torch.no_grad():
+        above = (label * (label.clamp(min=1e-30).log() - distillation.network(obs).log_softmax(-1))).sum(
+            -1
+        )  # Kullback-Leibler
+    expected = (above * valid).sum(1) / valid.sum(1)
+    torch.testing.assert_close(data.lack[rows], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_progress_is_told_in_updates() -> None:

@@ -339,6 +339,16 @@ def test_what_has_no_causal_plan_is_refused(horizon: int, space: Continuous | No
         NetworkConfig(obs_shape=(2,), n_actions=1, horizon=horizon, trunk=TRUNK, action_space=space, causal=True)
 
 
+def test_numpy_multiplies_no_large_layers() -> None:
+    """It would use all cores, whatever number of threads torch may use; tables of links are read, not multiplied."""
+    observed, small = torch.Size((5,)), TrunkConfig(kind="mlp", width=16)
+    looks = [
+        TorchPlanner(extend_teacher(build_network(observed, 3, 1, trunk, seed=0, normalize=True), n, causal=True), "float32")
+        for trunk, n in ((small, 4), (small, 300), (replace(small, width=1024), 4))
+    ]
+    assert [look._quick is None for look in looks] == [False, False, True]
+
+
 def test_a_copied_planner_follows_its_own_network() -> None:
     built = build_network((5,), 3, 1, TRUNK, seed=0, normalize=True)
     planner = TorchPlanner(extend_teacher(built, 4, causal=True), "float32", 2)

@@ -376,7 +376,8 @@ class TorchPlanner:
         self.obs_spec = ObservationSpec(config.obs_shape, np.dtype(obs_dtype), config.obs_scale)
         self._device = next(network.parameters()).device
         is_plain = config.trunk.kind == "mlp" and network.first_trunk is None and self._device.type == "cpu"
-        is_plain &= max(weight.numel() for weight in network.parameters()) < _MANY_WEIGHTS
+        layers = [*network.trunk.parameters(), *network.plan_head.parameters()]
+        is_plain &= max(weight.numel() for weight in layers) < _MANY_WEIGHTS
         self._quick = network.quick() if is_plain and config.normalize else None
         self.is_causal = network.links is not None
         self._greedy = None if network.links is None else network.links.quick()
