@@ -23,7 +23,6 @@ PUBLIC = [
     "VectorHorizonAgent",
     "__version__",
     "bench",
-    "convert_vecnormalize",
     "distill",
     "doctor",
     "evaluate",

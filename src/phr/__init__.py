@@ -16,7 +16,7 @@ from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
     from phr.acting.agent import HorizonAgent as HorizonAgent, VectorHorizonAgent as VectorHorizonAgent
-    from phr.api import convert_vecnormalize as convert_vecnormalize, distill as distill, evaluate as evaluate, load as load
+    from phr.api import distill as distill, evaluate as evaluate, load as load
     from phr.api import (
         export_onnx as export_onnx,
         load_teacher as load_teacher,
@@ -38,7 +38,7 @@ _load, _own = lazy_names(
     __name__,
     {
         "acting.agent": "HorizonAgent VectorHorizonAgent",
-        "api": "convert_vecnormalize distill evaluate export_onnx load load_teacher train_teacher tune",
+        "api": "distill evaluate export_onnx load load_teacher train_teacher tune",
         "distil.config": "PHRConfig",
         "envs.registry": "make_env",
         "errors": "PhrError",

@@ -10,12 +10,12 @@ phr.export_onnx(student, "student.onnx")
 ```
 
 Arguments of several functions:
-    env_id: A Gymnasium id or `module:factory`, by default the model's own. Required for policies that phr did not train, and
-        for files whose environment is a `module:factory`: no file runs code that the user did not name.
+    env_id: A Gymnasium id or `module:factory`, by default the model's own or that of a zoo's folder. Required for other
+        policies that phr did not train, and for files whose environment is a `module:factory`: no file runs code that the
+        user did not name.
     out: The run's folder; None keeps everything in memory.
     resume: Continue an unfinished run; return the model of a finished one.
-    activation: Activation function of a Stable-Baselines3 `.zip` that does not record it readably.
-    normalize: Observation statistics that a `.zip` was trained with (`convert_vecnormalize`).
+    normalize: The `vecnormalize.pkl` of a Stable-Baselines3 `.zip`; a folder of RL Baselines3 Zoo holds its own.
     threads: Threads of torch during the call, 1 .. 1024.
     on_progress: Called a few times a second.
     say: Called with each line of text for the user.
@@ -62,7 +62,6 @@ from phr.progress import OnProgress, Progress, silent
 from phr.settings import check_number, check_whole
 from phr.storage.model import Model, annotated, load_model
 from phr.teachers.foreign import NOTHING_SAID, Actor, Reading
-from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.policy import check_soft
 from phr.teachers.references import ORACLE, ZOO_PREFIX, Backend, is_foreign, model_directory, resolve
@@ -70,7 +69,7 @@ from phr.teachers.references import ORACLE, ZOO_PREFIX, Backend, is_foreign, mod
 if TYPE_CHECKING:
     from phr.storage.onnx_export import Export
 
-__all__ = ["convert_vecnormalize", "distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "load_teacher"]
+__all__ = ["distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "load_teacher"]
 __all__ += ["train_teacher", "tune"]
 
 NOT_COMPARED = "not_compared"
@@ -131,7 +130,6 @@ def distill(
     experience: str | Path | None = None,
     save_experience: str | Path | None = None,
     curve_episodes: int = 100,
-    activation: str | None = None,
     normalize: str | Path | None = None,
     threads: int = 1,
     on_progress: OnProgress = silent,
@@ -174,14 +172,14 @@ def distill(
         check_whole("curve_episodes", curve_episodes, 2)
     with torch_threads(threads):
         if teacher is None:
-            if (save_experience, activation, normalize) != (None, None, None):
-                raise SettingError("save_experience, activation and normalize belong to a teacher, and none is given")
+            if (save_experience, normalize) != (None, None):
+                raise SettingError("save_experience and normalize belong to a teacher, and none is given")
             logged = load_logged(experience, env_id)
             trunk, settings = fresh_trunk(logged, horizon), {"seed": seed, **settings, "refine": settings.get("refine") or 0}
             config, name = student_config(logged, horizon, trunk, **settings), logged.name
             job = Distillation(None, logged.env_id, config, start=trunk, teacher_name=name, read_episodes=lambda: logged)
         else:
-            actor = resolve(teacher, env_id=env_id, reading=Reading(activation=activation, normalize=normalize))
+            actor = resolve(teacher, env_id=env_id, reading=Reading(normalize=normalize))
             if actor.model is None and not actor.identity and (resume or experience is not None):
                 raise UsageError(
                     f"{actor.reference} has no identity: expected an attribute `identity`, a text that changes whenever the "
@@ -197,25 +195,30 @@ def distill(
                 return replace(made, read_episodes=read, save_episodes_to=save)
 
             job = job_with({})
+            for line in actor.notices:
+                say(line)
         if retain is not None:
             if teacher is None or save_experience is not None:
                 why = "save_experience keeps those of one" if teacher else "recorded episodes alone have no teacher"
                 raise SettingError(f"retain distils several students and compares each with the teacher: {why}")
-            return search(
+            model = search(
                 job_with, wanted, given=settings, budget=budget, directory=None if out is None else Path(out),
                 resume=resume, is_timed=actor.backend in ("torch", "search", "python"), on_progress=on_progress, say=say,
             )  # fmt: skip
+            return _doubted(model, actor, model.manifest.notes.get("tuned", {}).get("teacher_return"))
         directory = None if out is None else Path(out)
         model = job.run(directory, resume=resume, on_progress=on_progress, say=say)
-        if job.teacher is None or not curve_episodes or "curve" in model.manifest.notes:
+        if job.teacher is None or "curve" in model.manifest.notes:
             return model
+        if not curve_episodes:
+            return _doubted(model, actor, None)
         on_progress(Progress("comparing with the teacher", 0, curve_episodes, "episodes"))
         try:
             with make_vector(job.env_id, min(SIDE_BY_SIDE, curve_episodes)) as vector:
                 curve = measure_curve(model.planner, job.teacher, vector, episodes=curve_episodes, seed=seed)
         except PhrError as error:  # the student is finished, and not lost
-            return annotated(model, {NOT_COMPARED: str(error)}, write=False)
-        return annotated(model, {"curve": curve.to_json()})
+            return annotated(_doubted(model, actor, None), {NOT_COMPARED: str(error)}, write=False)
+        return annotated(_doubted(model, actor, curve.teacher_return), {"curve": curve.to_json()})
 
 
 def evaluate(
@@ -234,7 +237,6 @@ def evaluate(
     random_prefix: Sequence[int] = (0, 0),
     sticky: float | None = None,
     all_starts: bool = False,
-    activation: str | None = None,
     normalize: str | Path | None = None,
     bound: bool = True,
     threads: int = 1,
@@ -275,7 +277,7 @@ def evaluate(
         settings = EvaluationSettings(
             limit=limit, runs=runs, seed=seed, deterministic=deterministic, options=options, with_bound=with_bound
         )
-        actor = _resolved(model, env_id, horizon, backend, Reading(activation=activation, normalize=normalize))
+        actor = _resolved(model, env_id, horizon, backend, Reading(normalize=normalize))
         if all_starts and (not deterministic or options.prefix != (0, 0)):
             why = "all starts are played once each, greedily and without a random prefix"
             raise SettingError(f"{why}; leave out either all starts, or sampling and prefixes")
@@ -292,7 +294,8 @@ def evaluate(
             result = evaluate_planner(
                 actor.planner, env, settings, model=name, backend=actor.backend, machine=machine, on_run=on_run
             )
-        return replace(result, all_starts=every)
+        doubts = _doubts(actor, None if actor.model is not None else result.return_mean)
+        return replace(result, all_starts=every, notices=actor.notices, warnings=doubts)
 
 
 def tune(
@@ -309,7 +312,6 @@ def tune(
     seed: int = 0,
     n_envs: int = SIDE_BY_SIDE,
     backend: Backend | None = None,
-    activation: str | None = None,
     normalize: str | Path | None = None,
     baseline: Any = None,
     repeat: bool = True,
@@ -338,7 +340,7 @@ def tune(
         seed: Seed of all starts.
         n_envs: Environments played side by side.
         backend: What computes a network's plans: `torch` by default, or `onnx`.
-        activation: Of the teacher, like `normalize`.
+        normalize: Of the teacher.
         baseline: Another policy to compare with, such as a smaller network; it looks at every step, and is not certified.
         repeat: Play the teacher's action repeated n times as a baseline; it is not certified either.
         write: Write the certified rule, or one action per look where none is certified, into the model's folder or file.
@@ -358,7 +360,7 @@ def tune(
         if write:
             _check_writable(student)
         is_found = teacher is None
-        reading = Reading(activation=activation, normalize=normalize)
+        reading = Reading(normalize=normalize)
         theirs = _on_backend_of(student, _named_teacher(student) if is_found else teacher, reading)
         warnings = _other_teacher(student, theirs, is_found)
         beside = [] if baseline is None else [_on_backend_of(student, baseline)]
@@ -380,7 +382,10 @@ def tune(
                 on_progress=on_progress,
             )
         found = replace(
-            found, warnings=(*found.warnings, *warnings), teacher_id=_identity_of(theirs), backend=student.backend
+            found,
+            warnings=(*found.warnings, *warnings, *_doubts(theirs, found.teacher_return)),
+            teacher_id=_identity_of(theirs),
+            backend=student.backend,
         )
         notes = {"tuned": found.evidence()}
         if student.model is not None:
@@ -388,6 +393,18 @@ def tune(
         if write:
             reseal_onnx(Path(student.reference), commitment=found.commitment, notes=notes)
         return found
+
+
+def _doubts(actor: Actor, mean: float | None) -> tuple[str, ...]:
+    """What makes results with a policy doubtful, its mean return among it."""
+    low = None if actor.recorded is None else actor.recorded.doubt(mean)
+    return (*actor.warnings, *([] if low is None else [low]))
+
+
+def _doubted(model: Model, teacher: Actor, mean: float | None) -> Model:
+    """Note in a student what makes its teacher doubtful."""
+    doubts = _doubts(teacher, mean)
+    return annotated(model, {"doubts": list(doubts)}) if doubts else model
 
 
 def _on_backend_of(student: Actor, reference: Any, reading: Reading = NOTHING_SAID) -> Actor:
@@ -436,7 +453,7 @@ def _other_teacher(student: Actor, teacher: Actor, is_found: bool) -> list[str]:
         f"{student.reference} was distilled from another teacher ({str(expected)[:12]}) than {teacher.reference} is now"
     )
     if is_found:
-        why = "that file was replaced, or the teacher was read with other --normalize or --activation"
+        why = "that file was replaced, or the teacher was read with another --normalize"
         raise IncompatibleModelError(
             f"{differs} ({got[:12]}): {why}; give these as in its distillation, or --teacher TEACHER"
         )
@@ -469,14 +486,13 @@ def evaluate_all_starts(
     commitment: AnyCommitment = None,
     horizon: int | None = None,
     backend: Backend | None = None,
-    activation: str | None = None,
     normalize: str | Path | None = None,
 ) -> StartsResult:
     """Play every different start of an environment once, greedily: a result without sampling error.
 
     Arguments and errors are those of `evaluate`.
     """
-    actor = _resolved(model, env_id, horizon, backend, Reading(activation=activation, normalize=normalize))
+    actor = _resolved(model, env_id, horizon, backend, Reading(normalize=normalize))
     return _every_start(actor, actor.env_id, commitment)
 
 
@@ -537,22 +553,12 @@ def _from_teacher(actor: Actor, horizon: int, settings: dict[str, Any]) -> Disti
         )
 
 
-def load_teacher(
-    reference: Any, *, env_id: str | None = None, activation: str | None = None, normalize: str | Path | None = None
-) -> Planner:
+def load_teacher(reference: Any, *, env_id: str | None = None, normalize: str | Path | None = None) -> Planner:
     """Read any policy that `distill` takes, with its arguments; `teacher.plan(obs).mode()[:, 0]` are its actions.
 
     Other arguments and errors: see the module `phr.api`.
     """
-    return resolve(reference, env_id=env_id, reading=Reading(activation=activation, normalize=normalize)).planner
-
-
-def convert_vecnormalize(path: str | Path, out: str | Path, *, trust: bool = False) -> None:
-    """Convert the statistics that Stable-Baselines3's `VecNormalize.save` pickled, for `distill(..., normalize=out)`.
-
-    `out` is an `.npz`, replaced if it exists. UsageError without `trust` in its author, or if it has no such statistics.
-    """
-    read_vecnormalize(Path(path), trust=trust).save(Path(out))
+    return resolve(reference, env_id=env_id, reading=Reading(normalize=normalize)).planner
 
 
 def load(reference: str | Path) -> Model:

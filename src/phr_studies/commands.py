@@ -10,17 +10,20 @@ import tyro
 
 import phr
 from phr.cli import (
-    Activation,
     Count,
+    EnvKwargs,
     Flag,
     Folder,
+    FrameStack,
     Normalize,
     OptionalEnvId,
     OptionalFile,
     OptionalFolder,
     ProgressBar,
     Seed,
+    Wrapper,
     console,
+    layered,
     say,
     say_rows,
     word,
@@ -75,7 +78,9 @@ class Doctor:
     """Episodes of random play, and of the teacher (default: 8)."""
     steps: Count = 300
     """Most steps of each episode that are examined (default: 300)."""
-    activation: Activation = None
+    env_kwargs: EnvKwargs = None
+    frame_stack: FrameStack = None
+    wrapper: Wrapper = None
     normalize: Normalize = None
     seed: Seed = 0
     json: OptionalFile = None
@@ -84,7 +89,7 @@ class Doctor:
     def run(self) -> None:
         """Examine, print the page, write the JSON."""
         check_file_target(self.json)
-        words = {name: value for name, value in vars(self).items() if name != "json"}
+        words = layered({name: value for name, value in vars(self).items() if name != "json"})
         with ProgressBar() as bar:
             found = phr.doctor(**words, on_progress=bar)
         for heading, rows in found.parts():
@@ -165,7 +170,9 @@ class Tune:
     """Environments played side by side (default: 64)."""
     backend: Annotated[Literal["torch", "onnx"] | None, word("torch|onnx")] = None
     """What computes a network's plans: torch (default), or onnx, which an exported file always runs on."""
-    activation: Activation = None
+    env_kwargs: EnvKwargs = None
+    frame_stack: FrameStack = None
+    wrapper: Wrapper = None
     normalize: Normalize = None
     baseline: Annotated[str | None, word("MODEL")] = None
     """Another policy to compare with, such as a smaller student; it looks at every step, and is not certified."""
@@ -188,7 +195,7 @@ class Tune:
         if self.figure is not None and self.figure.suffix != ".png":
             raise SettingError(f"--figure must be a file .png; got {str(self.figure)!r}")
         not_words = ("no_write", "no_repeat", "figure", "json")
-        words = {name: value for name, value in vars(self).items() if name not in not_words}
+        words = layered({name: value for name, value in vars(self).items() if name not in not_words})
         with ProgressBar() as bar:
             found = phr.tune(**words, repeat=not self.no_repeat, write=not self.no_write, on_progress=bar)
         say(str(found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -51,9 +52,8 @@ def test_a_zip_is_distilled_and_evaluated(phr: Phr, folder: Path, name: str, whe
         assert phr("evaluate", model, "--env-id", env_id(where), *short).code == 0
 
 
-def test_statistics_are_converted_and_used(phr: Phr, folder: Path) -> None:
-    assert phr("convert", "vecnormalize.pkl", "--out", "stats.npz", "--trust").code == 0
-    words = ("distill", "ppo.zip", "--env-id", VECTOR, "--horizon", 2, *SMALL, "--normalize", "stats.npz")
+def test_statistics_are_used(phr: Phr, folder: Path) -> None:
+    words = ("distill", "ppo.zip", "--env-id", VECTOR, "--horizon", 2, *SMALL, "--normalize", "vecnormalize.pkl")
     assert phr(*words, "--out", "student").code == 0
     again = phr("distill", "ppo.zip", "--env-id", VECTOR, "--horizon", 2, *SMALL, "--out", "student", "--resume")
     assert again.code == 2, "without the statistics it is another teacher"
@@ -81,8 +81,13 @@ def test_statistics_are_converted_and_used(phr: Phr, folder: Path) -> None:
             ("distill", "dqn.zip", "--env-id", VECTOR, "--loss", "kl"),
             "dqn.zip is an action-only teacher, which allows only cross-entropy: it has no probabilities for the loss kl",
         ),
-        (1, ("distill", "ppo.zip", "--env-id", VECTOR, "--normalize", "vecnormalize.pkl"), "vecnormalize.pkl is a pickle"),
-        (2, ("distill", "ppo.zip", "--env-id", VECTOR, "--activation", "relo"), "unknown activation 'relo'; choose one of"),
+        (2, ("distill", "ppo.zip", "--env-id", VECTOR, "--normalize", "stats.pkl"), "there is no file stats.pkl"),
+        (1, ("distill", "ppo.zip", "--env-id", VECTOR, "--normalize", "ppo.zip"), "ppo.zip is not a readable pickle"),
+        (
+            2,
+            ("distill", "ppo.zip", "--frame-stack", 3),
+            "--env-kwargs, --wrapper and --frame-stack change the environment of",
+        ),
         (2, ("distill", "ppo.zip", "--env-id", VECTOR, "--trunk-mode", "own"), "ppo.zip has no network that a student"),
         (1, ("distill", "vecnormalize.pkl", "--env-id", VECTOR), "vecnormalize.pkl is a pickle, which can run any code"),
         (
@@ -90,7 +95,7 @@ def test_statistics_are_converted_and_used(phr: Phr, folder: Path) -> None:
             ("distill", "ppo.zip", "--env-id", VECTOR, "--experience", "minari:a/b-v0"),
             "minari:a/b-v0 was not recorded from this teacher; leave TEACHER out",
         ),
-        (2, ("distill", "--normalize", "stats.npz"), "save_experience, activation and normalize belong to a teacher"),
+        (2, ("distill", "--normalize", "stats.npz"), "save_experience and normalize belong to a teacher"),
         (
             2,
             ("distill", "minari:cartpole/expert-v0"),
@@ -107,11 +112,18 @@ def test_wrong_words_are_one_line(phr: Phr, folder: Path, code: int, words: tupl
     assert not (folder / "student").exists()
 
 
-def test_converting_needs_trust(phr: Phr, folder: Path) -> None:
-    outcome = phr("convert", "vecnormalize.pkl", "--out", "stats.npz")
-    assert outcome.code == 2
-    assert outcome.err.startswith("phr: vecnormalize.pkl is to be read as a pickle, which can run any code; if you trust")
-    assert not (folder / "stats.npz").exists()
+def test_what_goes_around_an_environment_becomes_part_of_its_id(phr: Phr, folder: Path) -> None:
+    around = ("--env-kwargs", "g=9.5", "--wrapper", "tests.envs.test_layers:halved", "--frame-stack", 2)
+    where = "Pendulum-v1?kwargs.g=9.5&wrapper=tests.envs.test_layers:halved&frame-stack=2"
+    outcome = phr(
+        "evaluate", "tests.cli.test_any_policy:make_still", "--env-id", "Pendulum-v1", *around, "--steps", 20, "--runs", 1
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f" in {where}: " in outcome.out
+
+
+def make_still() -> Any:
+    return lambda obs: np.zeros((len(obs), 1), np.float32)
 
 
 def test_logged_episodes_need_no_teacher(phr: Phr, folder: Path) -> None:

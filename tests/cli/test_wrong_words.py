@@ -73,7 +73,7 @@ WRONG = {
     "unknown command": (("trian",), "unknown command 'trian'; did you mean train?"),
     "unknown command, far": (
         ("fly",),
-        "choose one of train, distill, tune, evaluate, export, convert, bench, doctor, report, reproduce",
+        "choose one of train, distill, tune, evaluate, export, bench, doctor, report, reproduce",
     ),
     "unknown command, dashes": (("--hlep",), "unknown command '--hlep'; did you mean --help?"),
     "unknown option": ((*NEW_TRAIN, "--gama", 1), "unknown option --gama; did you mean --gamma?"),
@@ -183,7 +183,7 @@ WRONG = {
     ),
     "sticky off Atari": (
         ("evaluate", "student", "--sticky", 0.5),
-        "it has no option 'sticky'; its only one is action-noise",
+        "it has no option 'sticky'; it has action-noise",
     ),
     "no runs": (("evaluate", "student", "--runs", 0), "runs must be >= 1, got 0"),
     "no steps to play": (("evaluate", "student", "--steps", 0), "steps must be >= 1, got 0"),

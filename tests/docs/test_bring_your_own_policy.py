@@ -14,6 +14,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from phr.cli import main
+from tests.teachers.test_training_run import zoo_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-policy.md"
 
@@ -97,10 +98,22 @@ def test_every_block_of_the_page_runs(desk: Path, monkeypatch: pytest.MonkeyPatc
             (desk / kind.partition("=")[2]).write_text(text)
         elif kind == "python":
             run_python(text)
+        elif kind == "sh zoo":
+            zoo_run(desk / "ppo", "Pendulum-v1")
+            run_shell(text)
         elif kind == "sh" or (kind == "sh minari" and write_dataset(desk, monkeypatch)):
             run_shell(text)
         ran.append(kind)
     assert ran.count("python") == 4
     assert ran.count("sh") == 5
     students = {path.parent.name for path in desk.glob("runs/*/COMPLETE")}
-    assert {"ppo-student", "student", "normalized", "actor-student", "rule-student", "recorded", "from-log"} <= students
+    assert {
+        "zoo-student",
+        "ppo-student",
+        "student",
+        "normalized",
+        "actor-student",
+        "rule-student",
+        "recorded",
+        "from-log",
+    } <= students

@@ -98,5 +98,5 @@ def test_a_probability_out_of_range_is_refused(wrong: str) -> None:
 
 
 def test_unknown_options_name_the_known_one() -> None:
-    with pytest.raises(UnsupportedEnvironmentError, match="no option 'noise'; its only one is action-noise"):
+    with pytest.raises(UnsupportedEnvironmentError, match="no option 'noise'; it has action-noise, time-feature"):
         make_env("CartPole-v1?noise=0.1")

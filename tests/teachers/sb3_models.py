@@ -8,11 +8,14 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
-from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from sb3_contrib import ARS, QRDQN, TQC, TRPO
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 
-ALGORITHMS: dict[str, Any] = {"A2C": A2C, "PPO": PPO, "DQN": DQN, "SAC": SAC, "TD3": TD3}
-_SMALL: dict[str, dict[str, Any]] = {"DQN": {"buffer_size": 4}, "SAC": {"buffer_size": 4}, "TD3": {"buffer_size": 4}}
+ALGORITHMS: dict[str, Any] = {
+    "A2C": A2C, "PPO": PPO, "TRPO": TRPO, "DQN": DQN, "QRDQN": QRDQN, "SAC": SAC, "TQC": TQC, "TD3": TD3, "DDPG": DDPG,
+    "ARS": ARS,
+}  # fmt: skip
+_SMALL: dict[str, dict[str, Any]] = {name: {"buffer_size": 4} for name in ("DQN", "QRDQN", "SAC", "TQC", "TD3", "DDPG")}
 
 
 class StillEnv(gymnasium.Env[Any, Any]):
@@ -64,8 +67,19 @@ def make_continuous() -> StillEnv:
     return StillEnv(VECTOR, RANGE)
 
 
+TABLE = spaces.Dict(
+    {"a": VECTOR, "cell": spaces.Discrete(3), "flags": spaces.MultiBinary(2), "place": spaces.Box(-9, 9, (2, 2), np.float64)}
+)
+SCENE = spaces.Dict({"camera": spaces.Box(0, 255, (40, 48, 3), np.uint8), "speed": VECTOR})
+
+
 def make_table() -> StillEnv:
-    return StillEnv(spaces.Dict({"a": VECTOR}), spaces.Discrete(4))
+    return StillEnv(TABLE, spaces.Discrete(4))
+
+
+def make_scene() -> StillEnv:
+    """A picture, channels last, beside numbers."""
+    return StillEnv(SCENE, RANGE)
 
 
 def make_switches() -> StillEnv:
@@ -97,27 +111,34 @@ def made(algorithm: str, name: str, policy: str = "MlpPolicy", seed: int = 0, **
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.policy.parameters():
-            if parameter.ndim == 1:
-                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+            if parameter.ndim == 1 or algorithm == "ARS":  # which begins with zeros
+                parameter.copy_((0.1 if parameter.ndim == 1 else 0.5) * torch.randn(parameter.shape, generator=generator))
         last = _last_layer(model.policy)
         last.weight.copy_(torch.randn(last.weight.shape, generator=generator))
-        last.bias.zero_()
+        if last.bias is not None:
+            last.bias.zero_()
+        seen, _ = model.policy.obs_to_tensor(observations(env.observation_space, 32))
         if algorithm == "DQN":  # what all observations have in common would decide alone
-            seen, _ = model.policy.obs_to_tensor(observations(env.observation_space, 32))
             last.bias.copy_(-model.policy.q_net(seen).mean(0))
+        if algorithm == "QRDQN":
+            last.bias.copy_(-model.policy.quantile_net(seen).mean(0).flatten())
     return model
 
 
 def _last_layer(policy: Any) -> torch.nn.Linear:
     """The layer that the actions come out of."""
-    names = ("action_net", "q_net")
+    names = ("action_net", "q_net", "quantile_net")
     root = next((getattr(policy, name) for name in names if hasattr(policy, name)), None) or policy.actor.mu
     return [layer for layer in root.modules() if isinstance(layer, torch.nn.Linear)][-1]
 
 
-def observations(space: spaces.Space[Any], n: int, seed: int = 0) -> NDArray[Any]:
-    """Random observations as Stable-Baselines3 is shown them."""
+def observations(space: spaces.Space[Any], n: int, seed: int = 0) -> Any:
+    """Random observations as Stable-Baselines3 is shown them; of a Dict a batch for each entry."""
     rng = np.random.default_rng(seed)
+    if isinstance(space, spaces.Dict):
+        return {key: observations(part, n, seed + index) for index, (key, part) in enumerate(space.spaces.items())}
+    if isinstance(space, spaces.MultiBinary):
+        return rng.integers(0, 2, (n, *space.shape), np.int8)
     if isinstance(space, spaces.Discrete):
         return rng.integers(space.n, size=n)
     assert isinstance(space, spaces.Box)
@@ -126,4 +147,4 @@ def observations(space: spaces.Space[Any], n: int, seed: int = 0) -> NDArray[Any
         for axis, side in enumerate(space.shape, start=1):
             corners = corners.repeat(-(-side // corners.shape[axis]), axis)
         return corners
-    return (3 * rng.normal(size=(n, *space.shape))).astype(np.float32)
+    return (3 * rng.normal(size=(n, *space.shape))).astype(space.dtype)

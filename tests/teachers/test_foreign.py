@@ -374,8 +374,8 @@ def test_the_environment_has_to_be_named(reference: Any) -> None:
 
 def test_what_is_for_zips_is_refused_elsewhere() -> None:
     for reference in (logits, f"{HERE}:make_logits", corridor_student(), "oracle", "zoo:crossing-student", "student.onnx"):
-        with pytest.raises(SettingError, match="--activation and --normalize are for Stable-Baselines3's .zip files"):
-            resolve(reference, env_id=CORRIDOR, reading=Reading(activation="tanh"))
+        with pytest.raises(SettingError, match="--normalize is for Stable-Baselines3's .zip files"):
+            resolve(reference, env_id=CORRIDOR, reading=Reading(normalize="stats.pkl"))
     with pytest.raises(SettingError, match="runs on python, not on onnx; leave --backend out"):
         resolve(logits, env_id=CORRIDOR, backend="onnx")
 

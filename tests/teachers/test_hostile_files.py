@@ -23,11 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from phr.errors import CorruptFileError, IncompatibleModelError, PhrError, UsageError
+from phr.errors import CorruptFileError, IncompatibleModelError, PhrError
 from phr.experience.untrusted import read_npz
 from phr.storage.tensors import load_tensors
 from phr.teachers.foreign_onnx import OnnxPolicy
-from phr.teachers.normalization import Normalization, load_normalization, read_vecnormalize
+from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.references import resolve
 from phr.teachers.sb3 import read_sb3
 from phr.teachers.sb3_file import read_sb3_file
@@ -78,27 +78,34 @@ def test_the_bomb_works(tmp_path: Path) -> None:
     (tmp_path / MARK).unlink()
 
 
-def test_pickles_in_the_settings_stay_closed(policy: Path, tmp_path: Path) -> None:
-    """The policy is read all the same: what the pickles would say is not needed."""
-    bomb = base64.b64encode(pickle.dumps(Bomb(tmp_path))).decode()
+def armed(policy: Path, folder: Path, keys: set[str] | None = None) -> Path:
+    """The policy with a bomb in these pickled settings, or in all, and in one more."""
+    bomb = base64.b64encode(pickle.dumps(Bomb(folder))).decode()
 
     def arm(content: bytes) -> bytes:
         data = json.loads(content)
-        for entry in data.values():
-            if isinstance(entry, dict) and ":serialized:" in entry:
+        for key, entry in data.items():
+            if isinstance(entry, dict) and ":serialized:" in entry and (keys is None or key in keys):
                 entry[":serialized:"] = bomb
         return json.dumps({**data, "further": {":type:": "x", ":serialized:": bomb}}).encode()
 
-    teacher = read_sb3(rewritten(policy, data=arm), env_id("vector"))
+    return rewritten(policy, data=arm)
+
+
+def test_pickles_in_the_settings_are_never_run(policy: Path, tmp_path: Path) -> None:
+    """Those that nobody needs change nothing; a bomb in the place of a space is no space."""
+    with zipfile.ZipFile(policy) as archive:
+        names = set(json.loads(archive.read("data"))) - {"observation_space", "action_space", "policy_kwargs"}
+    teacher = read_sb3(armed(policy, tmp_path, names), env_id("vector"))
     expected = read_sb3(policy, env_id("vector"))
     obs = observations(_make_vector().observation_space, 100)
     np.testing.assert_array_equal(teacher.plan(obs).mode(), expected.plan(obs).mode())
+    refused(lambda: read_sb3(armed(policy, tmp_path), env_id("vector")), "policy_kwargs of its settings|must be a Gymnasium")
 
 
 def test_a_pickle_among_the_parameters_is_refused(policy: Path, tmp_path: Path) -> None:
-    armed = rewritten(policy, weights=lambda weights: {**weights, "bomb": Bomb(tmp_path)})
-    line = refused(lambda: read_sb3_file(armed), "policy.pth holds more than tensors")
-    assert "--trust" in line
+    changed = rewritten(policy, weights=lambda weights: {**weights, "bomb": Bomb(tmp_path)})
+    refused(lambda: read_sb3_file(changed), "policy.pth holds more than tensors")
     whole = rewritten(policy, policy=lambda _content: pickle.dumps(Bomb(tmp_path)))
     refused(lambda: read_sb3_file(whole), "policy.pth is not a file of torch's")
 
@@ -195,11 +202,6 @@ def _policy_bytes() -> bytes:
     return buffer.getvalue()
 
 
-def _normalization_bytes(folder: Path) -> bytes:
-    Normalization(mean=np.ones(5), var=np.full(5, 2.0), clip_obs=10.0, epsilon=1e-8).save(folder / "stats.npz")
-    return (folder / "stats.npz").read_bytes()
-
-
 def _onnx_bytes() -> bytes:
     node = helper.make_node("MatMul", ["obs", "w"], ["logits"])
     weight = numpy_helper.from_array(np.ones((5, 4), np.float32), "w")
@@ -225,10 +227,9 @@ def _pickle_bytes(folder: Path) -> bytes:
 
 READERS: dict[str, tuple[Callable[[Path], bytes], str, Callable[[Path], object]]] = {
     "zip": (lambda _folder: _policy_bytes(), "policy.zip", lambda path: read_sb3(path, env_id("vector"))),
-    "statistics": (_normalization_bytes, "stats.npz", load_normalization),
     "onnx": (lambda _folder: _onnx_bytes(), "policy.onnx", OnnxPolicy),
     "safetensors": (_safetensors_bytes, "model.safetensors", load_tensors),
-    "pickle": (_pickle_bytes, "vecnormalize.pkl", lambda path: read_vecnormalize(path, trust=True)),
+    "pickle": (_pickle_bytes, "vecnormalize.pkl", read_vecnormalize),
 }
 
 
@@ -266,26 +267,16 @@ def test_a_flipped_bit_is_refused_or_harmless(kind: tuple[bytes, Path, Any], pla
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_a_statistics_file_that_is_a_pickle_is_refused(tmp_path: Path) -> None:
+def test_statistics_that_are_a_bomb_are_refused(tmp_path: Path) -> None:
     path = _as_file(pickle.dumps(Bomb(tmp_path)), "vecnormalize.pkl", tmp_path)
-    line = refused(lambda: load_normalization(path), "is a pickle, which can run any code")
-    assert "phr convert" in line
-    assert "--trust" in line
-    refused(lambda: load_normalization(_as_file(path.read_bytes(), "renamed.npz", tmp_path)), "not a readable .npz")
-
-
-def test_converting_needs_trust_and_calls_nothing_even_then(tmp_path: Path) -> None:
-    path = _as_file(pickle.dumps(Bomb(tmp_path)), "vecnormalize.pkl", tmp_path)
-    with pytest.raises(UsageError, match="if you trust who made it, add --trust"):
-        read_vecnormalize(path, trust=False)
-    refused(lambda: read_vecnormalize(path, trust=True), "holds no VecNormalize")
+    refused(lambda: read_vecnormalize(path), "holds no VecNormalize")
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".pt", ".pth", ".pickle"])
 def test_other_pickles_are_refused_with_the_reason(tmp_path: Path, suffix: str) -> None:
     path = _as_file(pickle.dumps(Bomb(tmp_path)), f"policy{suffix}", tmp_path)
     line = refused(lambda: resolve(path, env_id="CartPole-v1"), "is a pickle, which can run any code")
-    assert "--trust" in line
+    assert "--normalize" in line
 
 
 def test_arrays_of_objects_and_absurd_shapes_are_refused(tmp_path: Path) -> None:

@@ -14,15 +14,23 @@ from phr.lazy import lazy_names
 
 if TYPE_CHECKING:
     from phr.cli.display import ProgressBar as ProgressBar, console as console, say as say, say_rows as say_rows
-    from phr.cli.words import Activation as Activation, Count as Count, Flag as Flag, Folder as Folder, Seed as Seed
+    from phr.cli.words import (
+        Count as Count,
+        EnvKwargs as EnvKwargs,
+        Flag as Flag,
+        Folder as Folder,
+        FrameStack as FrameStack,
+    )
     from phr.cli.words import Normalize as Normalize, OptionalEnvId as OptionalEnvId, OptionalFile as OptionalFile
-    from phr.cli.words import OptionalFolder as OptionalFolder, word as word
+    from phr.cli.words import OptionalFolder as OptionalFolder, Seed as Seed, Wrapper as Wrapper, layered as layered
+    from phr.cli.words import word as word
 
 __getattr__, __all__ = lazy_names(
     __name__,
     {
         "display": "ProgressBar console say say_rows",
-        "words": "Activation Count Flag Folder Normalize OptionalEnvId OptionalFile OptionalFolder Seed word",
+        "words": "Count EnvKwargs Flag Folder FrameStack Normalize OptionalEnvId OptionalFile OptionalFolder Seed "
+        "Wrapper layered word",
     },
 )
 

@@ -21,15 +21,18 @@ import tyro
 import phr
 from phr.cli.display import ProgressBar, near_miss, one_line, say
 from phr.cli.words import (
-    Activation,
     Count,
+    EnvKwargs,
     Flag,
     Folder,
+    FrameStack,
     Normalize,
     OptionalEnvId,
     OptionalFile,
     OptionalFolder,
     Seed,
+    Wrapper,
+    layered,
     read_command,
     word,
 )
@@ -45,7 +48,7 @@ def registered() -> Mapping[str, EntryPoint]:
     found = {point.name: point for point in entry_points(group="phr.commands")}
     if not found:
         raise PhrError("the installed phr registers no commands (phr.commands); install it again: pip install 'phr[train]'")
-    first = ["train", "distill", "tune", "evaluate", "export", "convert"]  # the order of the overview; others follow by name
+    first = ["train", "distill", "tune", "evaluate", "export"]  # the order of the overview; others follow by name
     return {name: found[name] for name in [*first, *sorted(found.keys() - set(first))] if name in found}
 
 
@@ -123,7 +126,7 @@ def parse(words: list[str]) -> Any:
 def _handed_on(command: Any, *left_out: str) -> dict[str, Any]:
     """A command's fields and settings as arguments of a function of phr."""
     given = {**vars(command), **getattr(command, "settings", {})}
-    return {name: value for name, value in given.items() if name not in ("settings", *left_out)}
+    return layered({name: value for name, value in given.items() if name not in ("settings", *left_out)})
 
 
 OptionalCount = Annotated[int | None, word("N")]
@@ -180,7 +183,8 @@ class Distill:
     out: OptionalFolder = None
     """Folder of the run (default: runs/NAME, after environment or teacher)."""
     teacher: Annotated[tyro.conf.Positional[str | None], word("TEACHER")] = None
-    """A run folder, zoo:NAME, a Stable-Baselines3 FILE.zip, FILE.onnx, module:factory or oracle; left out: --experience."""
+    """A run folder of phr or of RL Baselines3 Zoo, zoo:NAME, a Stable-Baselines3 FILE.zip, FILE.onnx, module:factory or
+    oracle; left out: --experience."""
     env_id: OptionalEnvId = None
     """Environment to record in (default: the teacher's own). Required for third-party policies and module:factory."""
     experience: Annotated[str | None, word("FILE")] = None
@@ -196,7 +200,9 @@ class Distill:
     """With --retain: minutes after which no further student is begun (default: 30)."""
     curve_episodes: Count = 100
     """Without --retain: episodes in which student and teacher are compared in the end (default: 100; 0: none)."""
-    activation: Activation = None
+    env_kwargs: EnvKwargs = None
+    frame_stack: FrameStack = None
+    wrapper: Wrapper = None
     normalize: Normalize = None
     seed: Seed = 0
     resume: Resume = False
@@ -232,6 +238,8 @@ class Distill:
             for line in tuned.get("warnings", ()):
                 say(f"warning: {line}")
             say(tuned["verdict"] + ("" if tuned["chosen"] else "; by default it executes 1 action per look"))
+        for line in model.manifest.notes.get("doubts", ()):
+            say(f"warning: {line}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,10 +247,13 @@ class Evaluate:
     """Measure what a model collects, and how fast."""
 
     model: ModelReference
-    """A run directory, zoo:NAME, a FILE.onnx, a Stable-Baselines3 FILE.zip, module:factory, or oracle."""
+    """A run folder of phr or of RL Baselines3 Zoo, zoo:NAME, a FILE.onnx, a Stable-Baselines3 FILE.zip, module:factory, or
+    oracle."""
     env_id: OptionalEnvId = None
     """Where to act (default: the model's own environment). Required for third-party policies and for module:factory."""
-    activation: Activation = None
+    env_kwargs: EnvKwargs = None
+    frame_stack: FrameStack = None
+    wrapper: Wrapper = None
     normalize: Normalize = None
     commitment: Annotated[Literal["auto"] | int | None, word("N|auto")] = None
     """Actions executed per look, or auto (default: the commitment in the model's manifest, else its whole horizon)."""
@@ -308,20 +319,3 @@ class Export:
         export = phr.export_onnx(self.model, self.out, int8=self.int8, env_id=self.env_id)
         say(str(export))
         say(f"written to {export.path}" + (f" and {export.int8_path}" if export.int8_path else ""))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Convert:
-    """Take observation statistics out of a vecnormalize.pkl."""
-
-    file: Annotated[tyro.conf.Positional[Path], word("FILE.pkl")]
-    """What VecNormalize.save wrote: a pickle."""
-    out: Annotated[Path, word("FILE.npz")]
-    """The file to write; one that is there is replaced."""
-    trust: Flag = False
-    """You trust who made the pickle: reading one can run any code."""
-
-    def run(self) -> None:
-        """Convert, and print where the statistics are."""
-        phr.convert_vecnormalize(self.file, self.out, trust=self.trust)
-        say(f"written to {self.out}")

@@ -35,12 +35,14 @@ OptionalEnvId = Annotated[str | None, word("ID")]
 Folder = Annotated[Path, word("DIR")]
 OptionalFolder = Annotated[Path | None, word("DIR")]
 OptionalFile = Annotated[Path | None, word("FILE")]
-Activation = Annotated[
-    str | None, word("NAME", "Activation function of a Stable-Baselines3 .zip that does not record it: tanh, relu, ...")
-]
 Normalize = Annotated[
-    Path | None, word("FILE.npz", "Observation statistics that a .zip was trained with, as phr convert writes them.")
+    Path | None, word("FILE.pkl", "Observation statistics that a .zip was trained with: its vecnormalize.pkl.")
 ]
+EnvKwargs = Annotated[
+    str | None, word("KEY=VALUE,...", "With --env-id: arguments of the environment's constructor, like g=9.8,render_fps=30.")
+]
+FrameStack = Annotated[int | None, word("N", "With --env-id: the last N observations are shown at once.")]
+Wrapper = Annotated[str | None, word("MODULE:FUNCTION", "With --env-id: what is put around the environment.")]
 Flag = Annotated[bool, word(None)]
 Seed = Annotated[int, word("S", "Seed of everything random (default: 0).")]
 
@@ -61,6 +63,22 @@ def read_command(command: type[Any], name: str, *words: str) -> Any:
     settings = {name: value for name, value in given.items() if name not in own}
     arguments = {name: value for name, value in values.items() if name in own}
     return command(**arguments, **({"settings": settings} if "settings" in own else {}))
+
+
+def layered(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return a command's arguments with what goes around the environment as options of its id (`phr.envs.layers`)."""
+    words = ("env_kwargs", "wrapper", "frame_stack")
+    kwargs, wrapper, stack = (arguments.get(name) for name in words)
+    options = [f"kwargs.{pair}" for pair in kwargs.split(",")] if kwargs else []
+    options += [f"wrapper={wrapper}"] if wrapper else []
+    options += [f"frame-stack={stack}"] if stack is not None else []
+    kept = {name: value for name, value in arguments.items() if name not in words}
+    if not options:
+        return kept
+    if kept.get("env_id") is None:
+        raise UsageError("--env-kwargs, --wrapper and --frame-stack change the environment of --env-id; add that")
+    env_id = kept["env_id"]
+    return {**kept, "env_id": env_id + ("&" if "?" in env_id else "?") + "&".join(options)}
 
 
 def _options_of(command: type[Any]) -> type[Any]:

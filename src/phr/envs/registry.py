@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
+from urllib.parse import unquote
 
 import gymnasium
 from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
@@ -17,6 +18,7 @@ from gymnasium.spaces import Discrete
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
 from phr.envs.contract import is_patched, unknown_wrapper
+from phr.envs.layers import LAYERS, add_layers, keyword_arguments
 from phr.envs.noise import OPTION as ACTION_NOISE
 from phr.envs.noise import disturb
 from phr.envs.split import ObservingEnv, SplitEnv
@@ -37,8 +39,8 @@ def is_factory(reference: str) -> bool:
 
 
 def imports_code(env_id: str) -> bool:
-    """Whether making this environment imports a module that the id names: `module:factory`, Gymnasium's `module:Id-v0`."""
-    return ":" in env_id.partition("?")[0]
+    """Whether making this environment imports a module that the id names: `module:factory`, `module:Id-v0`, a wrapper."""
+    return ":" in env_id.partition("?")[0] or any(key == "wrapper" for key, _ in _pairs(env_id))
 
 
 def env_id_of_file(found: str, chosen: str | None, name: str) -> str:
@@ -84,9 +86,11 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
 
     Args:
         env_id: A Gymnasium id, also with the module that registers it, `module:Id-v0`; or `package.module:factory` naming
-            a function that returns a Gymnasium environment. Any id may end in `?action-noise=0.1`: with this probability a
-            step executes a random action instead. A MiniGrid id may end in `?view=partial`, an Atari id in options like
-            `?sticky=0.25&noop_max=0` (`AtariSettings`).
+            a function that returns a Gymnasium environment. Any id may end in options: `?action-noise=0.1` executes a random
+            action with this probability, `kwargs.NAME=VALUE` is passed on to the environment, `time-feature`,
+            `append-zeros=N`, `frame-stack=N` and `wrapper=module:function` are put around it in their order
+            (`phr.envs.layers`). A MiniGrid id may have `view=partial`, an Atari id options like `sticky=0.25&noop_max=0`
+            (`AtariSettings`).
         view: For MiniGrid: 'full' is the whole grid, for environments on the fast path only; 'partial' is the agent's own
             view. By default the whole grid on the fast path, else the environment's own observation.
         **kwargs: Passed on to the environment (render_mode, ...).
@@ -94,12 +98,12 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
     UnknownEnvironmentError if there is no such id or factory; UnsupportedEnvironmentError if phr cannot act in it, or it has
     no such option; SettingError for an option's value; MissingExtraError if it needs a package that is not installed.
     """
-    name, options = _split_options(env_id)
+    options = _options_of(env_id)
     if view is not None:
         options.setdefault("view", view)
     if (chosen := options.get("view", "full")) not in get_args(View):
         raise UnknownEnvironmentError(f"{env_id}: there is no view {chosen!r}; choose one of {', '.join(get_args(View))}")
-    env = make_gym_env(name, **kwargs)
+    env = make_gym_env(env_id, **kwargs)
     try:
         return split_env(env, env_id, options)
     except BaseException:
@@ -110,7 +114,20 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
 
 def make_gym_env(env_id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     """Make the Gymnasium environment alone, also one that phr cannot act in; for arguments and errors see `make_env`."""
-    name, _ = _split_options(env_id)
+    name, pairs = env_id.partition("?")[0], _pairs(env_id)
+    given = keyword_arguments({key: value for key, value in pairs if key.startswith("kwargs.")})
+    env = _made(name, {**given, **kwargs})
+    try:
+        layers = [(key, value) for key, value in pairs if key in LAYERS or key == "wrapper"]
+        return add_layers(env, env_id, layers, lambda reference: find_factory(reference, UnknownEnvironmentError))
+    except BaseException:
+        with suppress(Exception):  # the first error is the one to report
+            env.close()
+        raise
+
+
+def _made(name: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    """Make what an id without options names."""
     module, colon, registered = name.rpartition(":")
     if not colon:
         return _make_registered("", name, kwargs)
@@ -131,17 +148,100 @@ def make_gym_env(env_id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
 
 def with_option(env_id: str, name: str, value: object) -> str:
     """Return the id with an option set to a value."""
-    plain, options = _split_options(env_id)
-    return f"{plain}?" + "&".join(f"{key}={text}" for key, text in {**options, name: str(value)}.items())
+    plain, kept = env_id.partition("?")[0], [f"{key}={text}" for key, text in _raw_pairs(env_id) if key != name]
+    return f"{plain}?" + "&".join([*kept, f"{name}={value}"])
 
 
-def _split_options(env_id: Any) -> tuple[str, dict[str, Any]]:
+def _raw_pairs(env_id: Any) -> list[tuple[str, str]]:
+    """Return the options of an id in their order, as they are written."""
     if not isinstance(env_id, str):
         said = " ".join(repr(env_id).split())
         raise UnknownEnvironmentError(f"env_id must be a Gymnasium id or 'module:factory', got {said}")
-    name, _, query = env_id.partition("?")
-    pairs = [entry.partition("=") for entry in query.split("&")] if query else []
-    return name, {key: value for key, _, value in pairs}
+    _, _, query = env_id.partition("?")
+    split = [entry.partition("=") for entry in query.split("&")] if query else []
+    return [(key, value) for key, _, value in split]
+
+
+def _pairs(env_id: Any) -> list[tuple[str, str]]:
+    """Return the options of an id in their order; one that stands there twice is refused, but for wrappers."""
+    pairs = [(unquote(key), unquote(value)) for key, value in _raw_pairs(env_id)]
+    keys = [key for key, _ in pairs if key != "wrapper"]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise UnknownEnvironmentError(f"{env_id}: the option {twice!r} stands there twice")
+    return pairs
+
+
+def _options_of(env_id: Any) -> dict[str, str]:
+    """Return the options of an id that are neither the constructor's nor layers around it."""
+    pairs = _pairs(env_id)
+    return {key: value for key, value in pairs if key not in LAYERS and key != "wrapper" and not key.startswith("kwargs.")}
+
+
+class Successor(NamedTuple):
+    """What an id of an older version is called today."""
+
+    env_id: str
+    differs: str
+    """How observations or actions differ, empty where they are the same."""
+    remark: str = ""
+    """What else differs, if anything is known."""
+
+
+_PHYSICS = "its simulator is another version, so returns differ a little"
+_CONTACTS = "contact forces, which it showed as zeros"
+_SUCCESSORS: dict[str, Successor] = {
+    "Pendulum-v0": Successor("Pendulum-v1", ""),
+    "LunarLander-v2": Successor("LunarLander-v3", ""),
+    "LunarLanderContinuous-v2": Successor("LunarLanderContinuous-v3", ""),
+    "BipedalWalker-v2": Successor("BipedalWalker-v3", "the lidar's distances are others"),
+    "BipedalWalkerHardcore-v2": Successor("BipedalWalkerHardcore-v3", "the lidar's distances are others"),
+    "CarRacing-v0": Successor("CarRacing-v3", "the picture shows other colours"),
+    "CarRacing-v2": Successor("CarRacing-v3", "", "the colours of some pictures are others"),
+    "FrozenLake-v0": Successor("FrozenLake-v1", ""),
+    "Taxi-v2": Successor("Taxi-v3", ""),
+    "Blackjack-v0": Successor("Blackjack-v1", ""),
+    "CliffWalking-v0": Successor("CliffWalking-v1", ""),
+    **{
+        f"{name}-v{old}": Successor(f"{name}-v4", "", _PHYSICS)
+        for name in ("HalfCheetah", "Hopper", "Walker2d", "Swimmer", "InvertedPendulum", "InvertedDoublePendulum", "Reacher")
+        for old in (1, 2, 3)
+    },
+    **{f"Ant-v{old}": Successor("Ant-v4?append-zeros=84", "", f"{_PHYSICS}; {_CONTACTS}, are zeros") for old in (2, 3)},
+    **{f"Humanoid-v{old}": Successor("Humanoid-v4", f"it shows {_CONTACTS}") for old in (2, 3)},
+    "Pusher-v2": Successor("Pusher-v5", "", _PHYSICS),
+}
+"""By the release notes of Gym and Gymnasium, and their pages of each environment (Farama Foundation)."""
+_PACKAGES = (
+    (r"\w*Bullet\w*-v\d", "pybullet_envs_gymnasium"),
+    (r"Panda\w*-v\d", "panda_gym"),
+    (r"(Fetch|Hand|AdroitHand|PointMaze|AntMaze|FrankaKitchen)\w*-v\d", "gymnasium_robotics"),
+    (r"(procgen:)?procgen-\w*", "procgen"),
+    (r"(highway|merge|roundabout|parking|intersection|racetrack)[\w-]*-v\d", "highway_env"),
+)
+"""Ids that begin so, and the package that registers them."""
+
+
+def package_of(env_id: str) -> str | None:
+    """Return the package that is known to register an id, None where none is."""
+    return next((package for pattern, package in _PACKAGES if re.fullmatch(pattern, env_id.partition("?")[0])), None)
+
+
+def successor_of(env_id: str) -> Successor | None:
+    """Return what an old id is called today, with the id's own options; None for an id that is made as it is."""
+    plain, mark, query = env_id.partition("?")
+    found = _SUCCESSORS.get(plain)
+    if found is None or not mark:
+        return found
+    return found._replace(env_id=f"{found.env_id}{'&' if '?' in found.env_id else '?'}{query}")
+
+
+def present_id(env_id: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """Return the id under which an environment is made today, with a notice where an old one's observations are the same."""
+    found = successor_of(env_id) if isinstance(env_id, str) else None
+    if found is None or found.differs:
+        return env_id, ()
+    more = f" ({found.remark})" if found.remark else ""
+    return found.env_id, (f"{env_id} is made as {found.env_id}, its successor with the same observations{more}",)
 
 
 def split_env(env: gymnasium.Env[Any, Any], env_id: str, options: Mapping[str, str] | None = None) -> SplitEnv:
@@ -162,7 +262,8 @@ def _undisturbed(env: gymnasium.Env[Any, Any], env_id: str, given: dict[str, str
         core: Any = env.unwrapped
         return AtariSplitEnv(core, env_id, AtariSettings.of(core, given))
     if given:
-        known = f"it has {ACTION_NOISE} and view" if is_grid else f"its only one is {ACTION_NOISE}"
+        general = f"{ACTION_NOISE}, {', '.join(LAYERS)}, wrapper and kwargs.NAME"
+        known = f"it has {'view, ' if is_grid else ''}{general}"
         raise UnsupportedEnvironmentError(f"{env_id}: it has no option {next(iter(given))!r}; {known}")
     if is_grid:
         from phr.envs.minigrid_split import FullViewEnv, PartialViewEnv, plain_reason
@@ -182,11 +283,17 @@ def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasiu
     """Make a registered environment; `module` is the prefix of its name in messages."""
     _import_family(name)
     env_id = module + name
+    if not module and (newer := successor_of(name)) is not None:
+        how = f"whose observations differ: {newer.differs}" if newer.differs else "with the same observations"
+        raise UnknownEnvironmentError(f"there is no environment {env_id!r} any more; its successor is {newer.env_id}, {how}")
     try:
         spec = copy.deepcopy(gymnasium.spec(_with_version(name)))
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         near = difflib.get_close_matches(name, list(gymnasium.registry), n=3, cutoff=0.6)
+        package = package_of(name)
         hint = f"; did you mean {' or '.join(module + other for other in near)}?" if near else ""
+        if package is not None and not module:
+            hint = f"; {package} registers such ids: install it, then --env-id {package}:{name} or its newer version"
         raise UnknownEnvironmentError(f"there is no environment {env_id!r}{hint}") from error
     spec.order_enforce = False
     spec.disable_env_checker = True

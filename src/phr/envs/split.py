@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.contract import CheckedEnv
 from phr.envs.flatten import OutsideError, reader_of
+from phr.envs.layers import TimeFeature
 from phr.errors import BrokenEnvironmentError, NonFiniteError, UnsupportedEnvironmentError, error_text
 from phr.seeding import reseed
 
@@ -137,6 +138,8 @@ class SplitEnv(ABC):
             if isinstance(layer, TimeLimit):
                 limit: Any = layer  # Gymnasium types the counter as None, which it is before the first reset
                 limit._elapsed_steps = 0
+            elif isinstance(layer, TimeFeature):
+                layer.forget_steps()
             layer = layer.env
 
     def reseed(self, seed: int) -> None:

@@ -50,6 +50,8 @@ class Evaluation:
         bounds: The least possible time of each run; empty where it was not asked for, or is unknown.
         all_starts: Results from every start, played once each and greedily; None if not requested.
         bound_failure: Why the bound is unknown although it was asked for; None otherwise.
+        notices: How the model was read, as far as the user did not spell it out.
+        warnings: What makes the results doubtful.
     """
 
     env_id: str
@@ -63,6 +65,8 @@ class Evaluation:
     machine: dict[str, Any]
     all_starts: StartsResult | None = None
     bound_failure: str | None = None
+    notices: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> Remarks:
@@ -189,9 +193,10 @@ class Evaluation:
             )
         if self.all_starts is not None:
             lines.append(f"  {self.all_starts}")
+        lines += [f"  note           {line}" for line in self.notices]
         if self.bound_warning is not None:
             lines.append(f"  warning        {self.bound_warning}")
-        lines += [f"  warning        {line}" for line in self.remarks.lines()]
+        lines += [f"  warning        {line}" for line in (*self.remarks.lines(), *self.warnings)]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -201,6 +206,8 @@ class Evaluation:
             "runs": [{name: getattr(run, name) for name in _RUN_KEYS} for run in self.runs],
             "return_ci95": None if interval is None else list(interval),
             "all_starts": None if self.all_starts is None else asdict(self.all_starts),
+            "notices": list(self.notices),
+            "warnings": [*self.remarks.lines(), *self.warnings],
         }
 
 

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace
-from phr.envs.registry import find_factory, make_env
+from phr.envs.registry import find_factory, make_env, present_id
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError, error_text
 from phr.observations import ObservationSpec
 from phr.plan import Planner
 from phr.storage.model import Model
 from phr.storage.tensors import digest
-from phr.teachers.normalization import load_normalization
+from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.policy import PolicyTeacher, arguments_of, teacher_of
-from phr.teachers.sb3 import read_sb3
+from phr.teachers.sb3 import NO_STATISTICS, read_sb3
+from phr.teachers.training_run import CONFIG, Recorded, is_training_run, read_run
 
 _PLAIN = (str, int, float, bool, type(None), np.generic, np.dtype, torch.device, ActionSpace)
 
@@ -70,10 +71,8 @@ _SAMPLE, _RESETS = 16, 4
 class Reading:
     """Settings of a `.zip` policy that its file does not record."""
 
-    activation: str | None = None
-    """Its activation function, where the file records it only as a pickle."""
     normalize: str | Path | None = None
-    """Observation statistics used in its training, from `phr convert`."""
+    """Observation statistics used in its training, the `vecnormalize.pkl`."""
 
 
 NOTHING_SAID = Reading()
@@ -92,6 +91,12 @@ class Actor:
     backend: str
     model: Model | None = None
     identity: str = ""
+    notices: tuple[str, ...] = ()
+    """How the reference was read, as far as it was not spelled out."""
+    warnings: tuple[str, ...] = ()
+    """What makes results with it doubtful."""
+    recorded: Recorded | None = None
+    """The last evaluation in its training."""
 
     @property
     def action_only(self) -> bool:
@@ -100,37 +105,33 @@ class Actor:
 
 
 def is_sb3(reference: object) -> bool:
-    """Return whether a reference is a Stable-Baselines3 `.zip`."""
-    return isinstance(reference, str | Path) and str(reference).endswith(".zip")
+    """Return whether a reference is a Stable-Baselines3 `.zip`, or the folder of a training that holds one."""
+    return isinstance(reference, str | Path) and (str(reference).endswith(".zip") or is_training_run(Path(reference)))
 
 
 def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Actor:
-    """Read, import or wrap a policy to act in `env_id`, which is required.
+    """Read, import or wrap a policy to act in `env_id`, which is required where the reference does not name it.
 
-    The reference is `FILE.zip`, a third-party `FILE.onnx`, `module:factory`, a torch module, a function, or a planner.
+    The reference is `FILE.zip`, the folder of a training, a third-party `FILE.onnx`, `module:factory`, a torch module, a
+    function, or a planner.
     """
     name, policy, backend = name_of(reference), reference, "python"
     is_file = isinstance(reference, str | Path)
     if is_file and Path(name).suffix in PICKLES:
         raise CorruptFileError(
             f"{name} is a pickle, which can run any code when it is read, so phr reads none (VecNormalize statistics: "
-            f"phr convert {name} --out stats.npz --trust; a policy: load it in a module:factory of your own)"
+            f"--normalize {name}; a policy: load it in a module:factory of your own)"
         )
+    if is_sb3(reference):
+        return _load_sb3(name, env_id, reading)
     if is_file and name.endswith(".onnx"):
         from phr.teachers.foreign_onnx import OnnxPolicy  # onnxruntime, which others need not wait for
 
         policy, backend = OnnxPolicy(Path(name)), "onnx"
-    elif is_sb3(reference):
-        if not Path(name).is_file():
-            raise UnknownModelError(f"there is no file {name}")
     elif is_file:
         policy = find_factory(name, UnknownModelError)
     if env_id is None:
-        raise UsageError(f"{name} does not record its environment; add --env-id ID (a Gymnasium id, or module:factory)")
-    if is_sb3(reference):
-        statistics = None if reading.normalize is None else load_normalization(Path(reading.normalize))
-        teacher = read_sb3(Path(name), env_id, activation=reading.activation, normalization=statistics)
-        return Actor(name, teacher, env_id, "torch", identity=teacher.identity)
+        raise UsageError(_NO_ENVIRONMENT.format(name))
     if is_file and backend == "python" and not isinstance(policy, nn.Module):
         policy = _made_by(policy, name, env_id)
     identity = identity_of(policy) or (name if is_file else "")
@@ -147,6 +148,31 @@ def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Actor:
         teacher = teacher_of(policy, sample, ObservationSpec.of(env.observation_space), env.action_space, name, env.shown)
     teacher.identity = identity
     return Actor(name, teacher, env_id, backend, identity=identity)
+
+
+_NO_ENVIRONMENT = "{} does not record its environment; add --env-id ID (a Gymnasium id, or module:factory)"
+
+
+def _load_sb3(name: str, env_id: str | None, reading: Reading) -> Actor:
+    """Read a `.zip` with all that its folder says of it; what the user gave goes first."""
+    if not Path(name).exists():
+        raise UnknownModelError(f"there is no file {name}")
+    run = read_run(Path(name), env_id=env_id)
+    file, notices = (Path(name), ()) if run is None else (run.file, run.notices)
+    where, renamed = present_id(env_id or (run.env_id if run else "") or None)
+    if where is None:
+        raise UsageError(_NO_ENVIRONMENT.format(name))
+    found = reading.normalize if reading.normalize is not None or run is None else run.statistics
+    statistics = None if found is None else read_vecnormalize(Path(found))
+    is_known = found is not None or (run is not None and run.normalizes is False)
+    teacher = read_sb3(file, where, statistics, is_known=is_known)
+    warnings = teacher.warnings
+    if run is not None and run.normalizes and found is None and not warnings:
+        warnings = (f"{file} was trained with VecNormalize, by its {CONFIG}, and {NO_STATISTICS}",)
+    recorded = None if run is None else run.recorded
+    said = (*(() if reading.normalize is not None else notices), *renamed)
+    how: dict[str, Any] = {"notices": said, "warnings": warnings, "recorded": recorded}
+    return Actor(name, teacher, where, "torch", identity=teacher.identity, **how)
 
 
 def _made_by(factory: Any, name: str, env_id: str) -> Any:

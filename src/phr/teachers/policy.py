@@ -40,6 +40,8 @@ class PolicyTeacher:
     """
 
     horizon, identity, checks_plans = 1, "", True
+    warnings: tuple[str, ...] = ()
+    """What makes results with it doubtful, for the user to read beside them."""
 
     def __init__(
         self, ask: Ask, space: ActionSpace, *, answers: Answers, spec: ObservationSpec, name: str, module: nn.Module | None

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import difflib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from phr.acting.onnx_file import is_ours
-from phr.envs.registry import env_id_of_file, is_factory, make_env
+from phr.envs.registry import env_id_of_file, is_factory, make_env, present_id
 from phr.errors import SettingError, UnknownModelError, UsageError
 from phr.experience.logged import MINARI_PREFIX
+from phr.manifest import MANIFEST
 from phr.plan import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.foreign import NOTHING_SAID, PICKLES, Actor, Reading, is_sb3, load_foreign, name_of
 from phr.teachers.oracle import SOLVABLE_IDS, oracle_of
+from phr.teachers.training_run import is_training_run
 
 ZOO_PREFIX, ORACLE = "zoo:", "oracle"
 
@@ -50,8 +53,10 @@ def is_foreign(reference: object) -> bool:
     if not isinstance(reference, str | Path):
         return True
     name = str(reference)
-    if name.startswith(ZOO_PREFIX) or Path(name).is_dir():
+    if name.startswith(ZOO_PREFIX):
         return False
+    if Path(name).is_dir():
+        return not (Path(name) / MANIFEST).exists() and is_training_run(Path(name))
     return Path(name).suffix in (".zip", ".onnx", *PICKLES) or is_factory(name)
 
 
@@ -65,10 +70,12 @@ def resolve(
 ) -> Actor:
     """Return the planner that a reference names.
 
-    It is a run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip`, `module:factory`, `oracle`; or, in memory, a
-    model, a planner, a torch module or a function. `env_id` (default: the model's own) is required for third-party policies
-    and for files whose environment is code. `horizon` is the oracle's (default: 1), `backend` a network's (default: torch,
-    or onnx for an exported file), `reading` a third-party file's.
+    It is a run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip` or a folder of RL Baselines3 Zoo,
+    `module:factory`, `oracle`; or, in memory, a model, a planner, a torch module or a function. `env_id` (default: the
+    model's own) is required for third-party policies whose folder does not name it, and for files whose environment is code.
+    An old id is taken as its successor where observations are the same, which is a notice of the result. `horizon` is the
+    oracle's (default: 1), `backend` a network's (default: torch, or onnx for an exported file), `reading` a third-party
+    file's.
 
     SettingError if the reference does not run on the backend; UnknownModelError if there is no such model; CorruptFileError
     if a file is missing, truncated or edited; UsageError if the oracle has no environment that it can read, or if a file
@@ -80,8 +87,22 @@ def resolve(
     name = str(in_memory.directory or f"{in_memory.manifest.kind} in memory") if in_memory else name_of(reference)
     if name.startswith(MINARI_PREFIX):
         raise UsageError(f"{name} is a dataset, not a teacher; leave TEACHER out and use --experience {name}")
+    env_id, renamed = present_id(env_id)
+    actor = _found(reference, name, in_memory, env_id, horizon, backend, reading)
+    return actor if not renamed else replace(actor, notices=(*renamed, *actor.notices))
+
+
+def _found(
+    reference: Any,
+    name: str,
+    in_memory: Model | None,
+    env_id: str | None,
+    horizon: int | None,
+    backend: Backend | None,
+    reading: Reading,
+) -> Actor:
     if reading != NOTHING_SAID and not is_sb3(reference):
-        raise SettingError(f"--activation and --normalize are for Stable-Baselines3's .zip files; {name} is none")
+        raise SettingError(f"--normalize is for Stable-Baselines3's .zip files; {name} is none")
     if name == ORACLE:
         if backend is not None:
             raise SettingError(f"the oracle searches; it has no backend {backend!r}")

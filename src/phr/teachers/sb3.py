@@ -1,4 +1,4 @@
-"""Stable-Baselines3's `.zip` files as teachers: A2C, PPO, DQN, SAC and TD3 (and DDPG, which is a TD3)."""
+"""Stable-Baselines3's and sb3-contrib's `.zip` files as teachers: A2C, PPO, TRPO, DQN, QR-DQN, SAC, TQC, TD3, DDPG, ARS."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.networks.policy import tensor_of
 from phr.observations import ObservationSpec, scale_of
 from phr.plan import NetworkPlan
-from phr.teachers.normalization import Normalization
+from phr.teachers.normalization import Normalization, Statistics
 from phr.teachers.policy import Answers, PolicyTeacher
-from phr.teachers.sb3_file import ACTIVATIONS, Description, Family, Sb3File, SpaceText, describe, read_sb3_file
+from phr.teachers.sb3_file import Description, Family, Sb3File, describe, read_sb3_file
 
 Weights = Mapping[str, Tensor]
 
@@ -39,7 +39,7 @@ class _Names(NamedTuple):
 
 _CRITICS = ("critic.", "critic_target.")
 _NAMES: dict[Family, _Names] = {
-    "A2C or PPO": _Names(
+    "A2C, PPO or TRPO": _Names(
         ("pi_features_extractor.", "features_extractor."),
         "mlp_extractor.policy_net.",
         "action_net.",
@@ -47,22 +47,56 @@ _NAMES: dict[Family, _Names] = {
         ("Discrete", "MultiDiscrete", "Box"),
     ),
     "DQN": _Names(("q_net.features_extractor.",), "q_net.q_net.", None, ("q_net_target.",), ("Discrete",)),
-    "SAC": _Names(("actor.features_extractor.",), "actor.latent_pi.", "actor.mu.", ("actor.log_std", *_CRITICS), ("Box",)),
-    "TD3": _Names(("actor.features_extractor.",), "actor.mu.", None, ("actor_target.", *_CRITICS), ("Box",)),
+    "QR-DQN": _Names(
+        ("quantile_net.features_extractor.",), "quantile_net.quantile_net.", None, ("quantile_net_target.",), ("Discrete",)
+    ),
+    "SAC or TQC": _Names(
+        ("actor.features_extractor.",), "actor.latent_pi.", "actor.mu.", ("actor.log_std", *_CRITICS), ("Box",)
+    ),
+    "TD3 or DDPG": _Names(("actor.features_extractor.",), "actor.mu.", None, ("actor_target.", *_CRITICS), ("Box",)),
+    "ARS": _Names(("features_extractor.",), "action_net.", None, (), ("Discrete", "Box")),
 }
 
 _NATURE = {"cnn.0": (8, 4), "cnn.2": (4, 2), "cnn.4": (3, 1)}
 """Kernel and stride of Stable-Baselines3's `NatureCNN`."""
 
 
-class Sb3Network(nn.Module):
-    """Observations as the environment gives them → logits, Q-values, or continuous actions before their scaling.
+class _Entry(nn.Module):
+    """One entry of an observation → its features; an observation that is no Dict has one.
 
-    `transpose`: images come channels last. `n_outputs` are the outputs for one observation.
+    `place` is where it lies in the flat row, None for a whole observation; `turned`: an image comes channels last.
     """
 
     def __init__(
-        self, file: Sb3File, description: Description, shape: tuple[int, ...], transpose: bool, scaling: Normalization | None
+        self, space: spaces.Box | None, place: slice | None, *, turned: bool, divisor: float, layers: list[nn.Module]
+    ) -> None:
+        super().__init__()
+        self.place, self.shape = place, None if space is None else space.shape
+        self.turned, self.divisor, self.layers = turned, divisor, nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features, shape `(batch, n)`."""
+        if self.place is not None:
+            x = x[:, self.place]
+            x = x if self.shape is None else x.unflatten(1, self.shape)
+        x = x.movedim(-1, 1).contiguous() if self.turned else x
+        features: Tensor = self.layers(x if self.divisor == 1.0 else x / self.divisor)
+        return features
+
+
+class Sb3Network(nn.Module):
+    """Observations as the environment gives them → logits, Q-values, or continuous actions before their scaling.
+
+    `n_outputs` are the outputs for one observation.
+    """
+
+    def __init__(
+        self,
+        file: Sb3File,
+        description: Description,
+        shape: tuple[int, ...],
+        entries: list[_Entry],
+        scaling: Normalization | None,
     ) -> None:
         super().__init__()
         weights, names = file.weights, _NAMES[description.family]
@@ -70,11 +104,10 @@ class Sb3Network(nn.Module):
         unknown = [key for key in weights if not key.startswith(known)]
         if unknown:
             raise IncompatibleModelError(f"{file.name}: phr knows no parameter {unknown[0]!r} of {description.family}")
-        self.scaling, self.transpose = scaling, transpose
-        is_image = description.normalize_images and description.observations.is_bytes and len(shape) == 3
-        self.divisor = 255.0 if is_image else 1.0
+        self.scaling, self.entries = scaling, nn.ModuleList(entries)
+        self.n_quantiles = description.n_quantiles if description.family == "QR-DQN" else 1
         try:
-            self.layers = nn.Sequential(*_features(weights, names), *_layers(weights, names, description))
+            self.layers = nn.Sequential(*_layers(weights, names, description))
             with torch.inference_mode():
                 answer = self.eval()(torch.zeros(1, *shape))
         except (ValueError, RuntimeError) as error:
@@ -88,19 +121,24 @@ class Sb3Network(nn.Module):
         x = obs.float() if self.scaling is None else self.scaling.apply(obs)
         if obs.dtype == torch.float64 and not x.isfinite().all():
             raise NonFiniteError("an observation contains a number too large for float32, which the policy reads")
-        x = x.movedim(-1, 1).contiguous() if self.transpose else x
-        answer: Tensor = self.layers(x if self.divisor == 1.0 else x / self.divisor)
-        return answer
+        first, *others = self.entries
+        features = first(x) if not others else torch.cat([entry(x) for entry in self.entries], dim=1)
+        answer: Tensor = self.layers(features)
+        return answer if self.n_quantiles == 1 else answer.unflatten(1, (self.n_quantiles, -1)).mean(1)
 
 
-def _features(weights: Weights, names: _Names) -> list[nn.Module]:
-    """Return the convolutions, if any, and what makes one vector of their outputs."""
-    prefix = next((each for each in names.extractors if any(key.startswith(each) for key in weights)), None)
-    if prefix is None:
+def _features(file: Sb3File, names: _Names, entry: str = "") -> list[nn.Module]:
+    """Return the convolutions of an observation, or of a Dict's entry, and what makes one vector of their outputs."""
+    mine = {}
+    for prefix in names.extractors:
+        begin = f"{prefix}extractors.{entry}." if entry else prefix
+        if mine := {key.removeprefix(begin): value for key, value in file.weights.items() if key.startswith(begin)}:
+            break
+    if not mine:
         return [nn.Flatten()]
-    mine = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     if set(mine) != {f"{layer}.{part}" for layer in (*_NATURE, "linear.0") for part in ("weight", "bias")}:
-        raise ValueError(f"its features extractor holds {', '.join(sorted(mine))}, which is not the Nature network")
+        holds = f"its features extractor holds {', '.join(sorted(mine))}, which is not the Nature network"
+        raise IncompatibleModelError(f"{file.name}: {holds}")
     layers: list[nn.Module] = []
     for layer, (kernel, stride) in _NATURE.items():
         layers += [_convolution(mine[f"{layer}.weight"], mine[f"{layer}.bias"], kernel, stride), nn.ReLU()]
@@ -109,7 +147,8 @@ def _features(weights: Weights, names: _Names) -> list[nn.Module]:
 
 def _layers(weights: Weights, names: _Names, description: Description) -> list[nn.Module]:
     """Return the fully connected layers with their activations, and what follows the last."""
-    hidden = _linears(weights, names.hidden)
+    bare = names.hidden if f"{names.hidden}weight" in weights else ""  # a linear policy of older files, no Sequential
+    hidden = [_linear(weights[f"{bare}weight"], weights.get(f"{bare}bias"))] if bare else _linears(weights, names.hidden)
     if names.head is None:
         hidden, head = hidden[:-1], hidden[-1:]
     elif f"{names.head}weight" in weights:
@@ -118,19 +157,22 @@ def _layers(weights: Weights, names: _Names, description: Description) -> list[n
         head = _linears(weights, names.head)[:1]
     if not head:
         raise ValueError(f"it has no layer {names.head or names.hidden}")
-    activated = (part for layer in hidden for part in (layer, ACTIVATIONS[description.activation]()))
+    activated = (part for layer in hidden for part in (layer, description.activation()))
     return [*activated, *head, *_squash(weights, description)]
 
 
 def _squash(weights: Weights, description: Description) -> list[nn.Module]:
     limit = description.clip_mean
-    if description.family == "SAC" and "actor.mu.0.weight" in weights and limit > 0:
+    if description.family == "SAC or TQC" and "actor.mu.0.weight" in weights and limit > 0:
         # With state-dependent exploration the mean is cut off before it is squashed.
         return [nn.Hardtanh(-limit, limit), nn.Tanh()]
     # A matrix of noise: state-dependent exploration (gSDE). Stable-Baselines3 before 2.2 accepted `squash_output` without
     # it; it scaled the actions but applied no tanh.
     by_noise = description.squash_output and "log_std" in weights and weights["log_std"].ndim == 2
-    return [nn.Tanh()] if by_noise or description.family in ("SAC", "TD3") else []
+    always = description.family in ("SAC or TQC", "TD3 or DDPG") or (
+        description.family == "ARS" and description.squash_output
+    )
+    return [nn.Tanh()] if (by_noise or always) and isinstance(description.actions, spaces.Box) else []
 
 
 def _linears(weights: Weights, prefix: str) -> list[nn.Linear]:
@@ -162,39 +204,38 @@ def _convolution(weight: Tensor, bias: Tensor, kernel: int, stride: int) -> nn.C
     return layer
 
 
-PRINTED = 1e-3
-"""Relative tolerance for bounds, because the file contains them as printed by numpy: of the bound, or of half the range."""
-
-
-def read_sb3(
-    path: Path, env_id: str, *, activation: str | None = None, normalization: Normalization | None = None
-) -> PolicyTeacher:
+def read_sb3(path: Path, env_id: str, statistics: Statistics | None = None, *, is_known: bool = False) -> PolicyTeacher:
     """Read a policy without running anything that the file holds; its identity depends on all that it was read with.
 
-    `activation` is for files that record it only as a pickle; `normalization` are statistics used in its training.
+    `statistics` are those of the observations in its training; `is_known`: none are missing. Otherwise it warns where the
+    file shows that there were some.
     """
     file = read_sb3_file(path)
-    description = describe(file, activation)
+    description = describe(file)
     family, trained = description.family, description.actions
-    if trained.kind not in _NAMES[family].actions:
+    if type(trained).__name__ not in _NAMES[family].actions:
         raise IncompatibleModelError(f"{path}: {family} with actions {trained} cannot be read")
     with make_env(env_id) as env:
         seen, space = env.observation_space, env.action_space
+        shown: Any = getattr(env.gym_env, "observation_space", None)
         acted: Any = env.gym_env.action_space
-    if normalization is not None and normalization.mean.shape != seen.shape:
-        of = normalization.mean.shape
-        raise IncompatibleModelError(f"the statistics are of observations {of}, {env_id} gives {seen.shape}")
-    transpose = _is_turned_round(file.name, description.observations, seen, env_id, normalized=normalization is not None)
-    network = Sb3Network(file, description, seen.shape, transpose, normalization)
-    of_kind = isinstance(space, {"Box": Continuous, "Discrete": Discrete, "MultiDiscrete": MultiDiscrete}[trained.kind])
-    same_shape = trained.kind != "Box" or trained.shape in (None, space.shape)
-    same_parts = not isinstance(space, MultiDiscrete) or trained.nvec in (None, space.nvec)  # else cut at other places
+    try:
+        normalization = None if statistics is None else statistics.over(shown, seen)
+    except IncompatibleModelError as error:
+        raise IncompatibleModelError(f"{env_id}: {error}") from error
+    entries = _entries(file, description, shown, seen, env_id, normalized=normalization is not None)
+    network = Sb3Network(file, description, seen.shape, entries, normalization)
+    of_kind = isinstance(
+        space, {"Box": Continuous, "Discrete": Discrete, "MultiDiscrete": MultiDiscrete}[type(trained).__name__]
+    )
+    same_shape = not isinstance(trained, spaces.Box) or trained.shape == space.shape
+    same_parts = not isinstance(trained, spaces.MultiDiscrete) or trained.nvec.tolist() == list(getattr(space, "nvec", ()))
     if not of_kind or network.n_outputs != space.n_outputs or not same_shape or not same_parts:
         raise IncompatibleModelError(f"{file.name} has actions {trained}, {env_id} has {space}")
-    if trained.kind == "Box":
+    if isinstance(trained, spaces.Box):
         _check_bounds(file.name, trained, acted, env_id)
-    answers: Answers = "logits" if family == "A2C or PPO" and trained.kind != "Box" else "actions"
-    squashed = trained.kind == "Box" and (family != "A2C or PPO" or description.squash_output)
+    answers: Answers = "logits" if family == "A2C, PPO or TRPO" and not isinstance(trained, spaces.Box) else "actions"
+    squashed = isinstance(trained, spaces.Box) and (family in ("SAC or TQC", "TD3 or DDPG") or description.squash_output)
 
     def ask(obs: NDArray[Any]) -> NetworkPlan:
         with torch.inference_mode():
@@ -210,19 +251,31 @@ def read_sb3(
         return space.certain(outputs.argmax(-1)[:, None])  # Q-values: a softmax over them would be no policy
 
     teacher = PolicyTeacher(ask, space, answers=answers, spec=ObservationSpec.of(seen), name=file.name, module=network)
-    parts = [file.sha256, activation or "", "" if normalization is None else normalization.identity]
-    teacher.identity = hashlib.sha256(" ".join(parts).encode()).hexdigest() if any(parts[1:]) else file.sha256
+    parts = [file.sha256, *([] if statistics is None else [statistics.identity])]
+    teacher.identity = hashlib.sha256(" ".join(parts).encode()).hexdigest() if parts[1:] else file.sha256
+    if description.by_vecnormalize and not is_known:
+        teacher.warnings = (f"{file.name} was trained with VecNormalize, and {NO_STATISTICS}",)
+    if description.by_vecnormalize is False and normalization is not None:
+        teacher.warnings = (f"{file.name} was trained on observations as they are; with statistics its actions are others",)
     return teacher
 
 
-def _check_bounds(name: str, trained: SpaceText, acted: spaces.Box, env_id: str) -> None:
-    """Refuse actions between other bounds, where the file prints them: the policy's outputs are scaled to them."""
+NO_STATISTICS = (
+    "no statistics are given: unless it normalised rewards alone, its actions and all that is measured with them mean "
+    "nothing. Add --normalize vecnormalize.pkl of that training"
+)
+_CLOSE = 1e-6
+"""Relative tolerance for bounds, of the bound or of half the range: old files keep some in another number type."""
+
+
+def _check_bounds(name: str, trained: spaces.Box, acted: spaces.Box, env_id: str) -> None:
+    """Refuse actions between other bounds: the policy's outputs are scaled to them."""
     with np.errstate(over="ignore"):
         half = (acted.high.astype(np.float64) - acted.low).ravel() / 2
-    rounded = PRINTED * np.where(np.isfinite(half), half, 0.0)
-    for side, printed, bound in (("lowest", trained.low, acted.low), ("highest", trained.high, acted.high)):
-        if printed is not None and not np.isclose(printed, bound.ravel(), rtol=PRINTED, atol=rounded).all():
-            differ = f"{side} actions {_few(printed)}, {env_id} has {_few(bound.ravel())}"
+    rounded = _CLOSE * np.where(np.isfinite(half), half, 0.0)
+    for side, known, bound in (("lowest", trained.low, acted.low), ("highest", trained.high, acted.high)):
+        if not np.isclose(known.ravel(), bound.ravel(), rtol=_CLOSE, atol=rounded).all():
+            differ = f"{side} actions {_few(known.ravel())}, {env_id} has {_few(bound.ravel())}"
             raise IncompatibleModelError(f"{name} was trained with {differ}; give the environment its training's wrappers")
 
 
@@ -231,23 +284,71 @@ def _few(numbers: Sequence[float] | NDArray[Any]) -> str:
     return f"[{shown}{', …' if len(numbers) > 4 else ''}]"
 
 
-def _is_turned_round(name: str, trained: SpaceText, seen: spaces.Box, env_id: str, *, normalized: bool) -> bool:
+def _entries(
+    file: Sb3File,
+    description: Description,
+    shown: spaces.Space[Any] | None,
+    seen: spaces.Box,
+    env_id: str,
+    *,
+    normalized: bool,
+) -> list[_Entry]:
+    """Return what reads each entry of an observation, in the file's order; refuse other observations."""
+    trained, names = description.observations, _NAMES[description.family]
+    if not isinstance(trained, spaces.Dict):
+        turned = _is_turned_round(file.name, trained, seen, env_id, normalized=normalized)
+        return [_Entry(None, None, turned=turned, divisor=_divisor(description, trained), layers=_features(file, names))]
+    if not isinstance(shown, spaces.Dict) or set(shown.spaces) != set(trained.spaces):
+        found = ", ".join(shown.spaces) if isinstance(shown, spaces.Dict) else f"{seen.dtype} of shape {seen.shape}"
+        raise IncompatibleModelError(f"{file.name} reads a Dict of {', '.join(trained.spaces)}, {env_id} gives {found}")
+    places, end = {}, 0
+    for key, part in shown.spaces.items():
+        begin, end = end, end + spaces.flatdim(part)
+        places[key] = slice(begin, end)
+    entries = []
+    for key, part in trained.spaces.items():
+        mine, box = shown.spaces[key], None
+        turned = False
+        if isinstance(mine, spaces.Box) and isinstance(part, spaces.Box):
+            turned = _is_turned_round(f"{file.name}: entry {key!r}", part, mine, env_id, normalized=normalized)
+            box = mine
+        elif type(mine) is not type(part) or spaces.flatdim(mine) != spaces.flatdim(part):
+            raise IncompatibleModelError(f"{file.name}: entry {key!r} reads {part}, {env_id} gives {mine}")
+        divisor, layers = _divisor(description, part), _features(file, names, key)
+        entries.append(_Entry(box, places[key], turned=turned, divisor=divisor, layers=layers))
+    return entries
+
+
+def _is_image(space: spaces.Space[Any]) -> bool:
+    """Whether Stable-Baselines3 takes it for an image: bytes from 0 to 255 along three axes."""
+    return isinstance(space, spaces.Box) and len(space.shape) == 3 and scale_of(space) != 1.0
+
+
+def _divisor(description: Description, space: spaces.Space[Any]) -> float:
+    return 255.0 if description.normalize_images and _is_image(space) else 1.0
+
+
+def _is_turned_round(name: str, trained: spaces.Space[Any], seen: spaces.Box, env_id: str, *, normalized: bool) -> bool:
     """Return whether Stable-Baselines3 put the channels first (`VecTransposeImage`); refuse other observations."""
-    if trained.kind not in ("Box", "Discrete") or trained.start != 0:
-        kind = trained if trained.kind == "Discrete" else trained.kind
-        raise IncompatibleModelError(f"{name} reads {kind} observations; phr reads policies on Box and Discrete(n) ones")
-    shape = (trained.n,) if trained.kind == "Discrete" else trained.shape
+    if not isinstance(trained, spaces.Box | spaces.Discrete) or (
+        isinstance(trained, spaces.Discrete) and trained.start != 0
+    ):
+        raise IncompatibleModelError(
+            f"{name} reads {trained} observations; phr reads policies on Box, Discrete(n) and Dict ones"
+        )
+    shape = (int(trained.n),) if isinstance(trained, spaces.Discrete) else trained.shape
     image = (seen.shape[2], *seen.shape[:2]) if len(seen.shape) == 3 else None
-    if shape not in (None, seen.shape, image) or not (normalized or _same_numbers(trained, seen)):
-        raise IncompatibleModelError(f"{name} reads {trained}, {env_id} gives {seen.dtype} of shape {seen.shape}")
-    return shape is not None and shape != seen.shape
+    if shape not in (seen.shape, image) or not (normalized or _same_numbers(trained, seen)):
+        kind = f"{trained.dtype} of shape {trained.shape}" if isinstance(trained, spaces.Box) else trained
+        raise IncompatibleModelError(f"{name} reads {kind}, {env_id} gives {seen.dtype} of shape {seen.shape}")
+    return shape != seen.shape
 
 
-def _same_numbers(trained: SpaceText, seen: spaces.Box) -> bool:
+def _same_numbers(trained: spaces.Space[Any], seen: spaces.Box) -> bool:
     """Whether both have the same number type and scale: a policy trained on bytes reads neither fractions nor 0/1 planes."""
-    if trained.dtype is None or trained.kind == "Discrete":
+    if isinstance(trained, spaces.Discrete):
         return True
-    if trained.dtype == str(seen.dtype) == "uint8":
-        return trained.is_bytes == (scale_of(seen) != 1.0)
-    floats = np.issubdtype(seen.dtype, np.floating)
-    return (trained.dtype.startswith("float") and floats) or trained.dtype == str(seen.dtype)
+    if trained.dtype == seen.dtype == np.uint8:
+        return scale_of(trained) == scale_of(seen)
+    both = all(np.issubdtype(each.dtype, np.floating) for each in (trained, seen))
+    return both or trained.dtype == seen.dtype

@@ -1,27 +1,29 @@
 """Stable-Baselines3 `.zip` files, read without executing anything in them.
 
 Such a file contains `data`, a JSON with cloudpickle in base64 under `:serialized:` keys, and `policy.pth`, the parameters as
-torch writes them. The pickles are not opened; the parameters go through torch's reader of weights alone.
+torch writes them. Both are read as descriptions (`phr.teachers.inert`): nothing that a file names is imported or called.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
-import math
-import re
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
-import torch
+import numpy as np
+from gymnasium import spaces
 from torch import Tensor, nn
 
-from phr.errors import CorruptFileError, IncompatibleModelError, SettingError
+from phr.errors import CorruptFileError, IncompatibleModelError
 from phr.files import read_model_file
+from phr.teachers.inert import Described, Name, array_of, describe_pickle, dtype_name
+from phr.teachers.weights import read_weights
 
 DATA, WEIGHTS = "data", "policy.pth"
 
@@ -46,6 +48,17 @@ class Sb3File:
     weights: dict[str, Tensor]
     sha256: str
 
+    def described(self, key: str) -> Any:
+        """Return a setting: the JSON's value, or the description of what it keeps as a pickle; None where it is missing."""
+        value = self.data.get(key)
+        if not isinstance(value, dict) or ":serialized:" not in value:
+            return value
+        try:
+            content = base64.b64decode(value[":serialized:"], validate=False)
+        except (ValueError, TypeError) as error:
+            raise CorruptFileError(f"{self.name}: the entry {key} of its settings is not base64") from error
+        return describe_pickle(content, f"{self.name}: the entry {key} of its settings")
+
 
 def read_sb3_file(path: Path) -> Sb3File:
     """Read settings and parameters in memory; nothing is ever unpacked to the disk.
@@ -63,7 +76,8 @@ def read_sb3_file(path: Path) -> Sb3File:
             data, weights = (_member(archive, member, name) for member in (DATA, WEIGHTS))
     except _ZIP_ERRORS as error:
         raise CorruptFileError(f"{name} is not a readable .zip; it was truncated or edited: {error}") from error
-    return Sb3File(name, _json(data, name), _tensors(weights, name), hashlib.sha256(content).hexdigest())
+    named = f"{name}: {WEIGHTS}"
+    return Sb3File(name, _json(data, name), read_weights(weights, named), hashlib.sha256(content).hexdigest())
 
 
 def _check_names(members: list[str], name: str) -> None:
@@ -99,190 +113,164 @@ def _json(text: bytes, name: str) -> dict[str, Any]:
     return data
 
 
-def _tensors(content: bytes, name: str) -> dict[str, Tensor]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            infos = archive.infolist()
-    except _ZIP_ERRORS as error:
-        raise CorruptFileError(f"{name}: {WEIGHTS} is not a file of torch's ({error})") from error
-    _check_names([info.filename for info in infos], name)
-    packed = any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in infos)
-    if packed or sum(info.file_size for info in infos) > len(content):  # an honest file unpacks to no more than its own size
-        raise CorruptFileError(f"{name}: {WEIGHTS} unpacks to more than it holds, which torch never writes")
-    try:
-        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader raises many kinds
-        raise CorruptFileError(
-            f"{name}: {WEIGHTS} holds more than tensors, or was edited; what is more could run any code, so it is not read "
-            "and there is no --trust for it (build the policy yourself in module:factory)"
-        ) from error
-    if not isinstance(weights, dict) or not all(isinstance(key, str) and _is_dense(value) for key, value in weights.items()):
-        raise CorruptFileError(f"{name}: {WEIGHTS} is not a table of named, dense tensors")
-    return dict(weights)
+Family = Literal["A2C, PPO or TRPO", "DQN", "QR-DQN", "SAC or TQC", "TD3 or DDPG", "ARS"]
+_FAMILIES: dict[str, Family] = {
+    "stable_baselines3.common.policies": "A2C, PPO or TRPO",
+    "stable_baselines3.dqn.policies": "DQN",
+    "stable_baselines3.sac.policies": "SAC or TQC",
+    "stable_baselines3.td3.policies": "TD3 or DDPG",
+    "sb3_contrib.ars.policies": "ARS",
+    "sb3_contrib.qrdqn.policies": "QR-DQN",
+    "sb3_contrib.tqc.policies": "SAC or TQC",
+}
+"""Modules of Stable-Baselines3 and sb3-contrib → the algorithms whose policies they define."""
+_SHOW_NORMALIZATION: tuple[Family, ...] = ("A2C, PPO or TRPO", "ARS")
+"""Algorithms that keep an observation from before its normalisation where there is one; others always keep one."""
 
-
-def _is_dense(value: Any) -> bool:
-    """Whether every element lies in memory: a sparse or endlessly repeated one may claim any size."""
-    if type(value) is not Tensor or value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
-        return False
-    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-
-
-Family = Literal["A2C or PPO", "DQN", "SAC", "TD3"]
-_FAMILIES: dict[str, Family] = {"common": "A2C or PPO", "dqn": "DQN", "sac": "SAC", "td3": "TD3"}
-"""Packages of Stable-Baselines3 → the algorithms whose policies they define."""
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU,
-    "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "mish": nn.Mish, "selu": nn.SELU, "celu": nn.CELU,
-}  # fmt: skip
-_TORCH_NAMES = {module.__name__: name for name, module in ACTIVATIONS.items()}
-
-_KNOWN_EXTRACTORS = ("NatureCNN", "FlattenExtractor")
+_ACTIVATIONS = (
+    nn.Tanh, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Mish, nn.SELU, nn.CELU, nn.ReLU6,
+    nn.Hardtanh, nn.Hardswish, nn.Softsign,
+)  # fmt: skip
+_EXTRACTORS = ("NatureCNN", "FlattenExtractor", "CombinedExtractor")
 _OWN = "build it yourself in module:factory (docs/bring-your-own-policy.md)"
-
-
-@dataclass(frozen=True)
-class SpaceText:
-    """A space as the JSON describes it, None where it does not; `kind` is Gymnasium's class, arrays are flat."""
-
-    kind: str
-    shape: tuple[int, ...] | None
-    dtype: str | None
-    n: int | None = None
-    start: int = 0
-    is_bytes: bool = False
-    """A Box of bytes from 0 to 255 everywhere."""
-    low: tuple[float, ...] | None = None
-    high: tuple[float, ...] | None = None
-    nvec: tuple[float, ...] | None = None
-
-    def __str__(self) -> str:
-        if self.kind == "MultiDiscrete" and self.nvec is not None:
-            return f"MultiDiscrete([{', '.join(f'{n:g}' for n in self.nvec)}])"
-        if self.kind == "Discrete":
-            return f"Discrete({self.n}{f', start={self.start}' if self.start else ''})"
-        return f"{self.kind} of {self.dtype}, shape {self.shape}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """A policy as its file describes it without a pickle."""
+    """A policy as its file describes it."""
 
     family: Family
-    activation: str
+    activation: type[nn.Module]
     """Between the fully connected layers."""
-    observations: SpaceText
-    actions: SpaceText
+    observations: spaces.Space[Any]
+    actions: spaces.Space[Any]
     normalize_images: bool
     """Bytes are divided by 255."""
     squash_output: bool
     """Actions of A2C and PPO are scaled from [−1, 1] to their range; with state-dependent exploration, after a tanh."""
     clip_mean: float
     """Limit of the means of SAC with state-dependent exploration."""
+    n_quantiles: int
+    by_vecnormalize: bool | None
+    """Whether it was trained in a `VecNormalize`, maybe of rewards alone; None where the file does not show it."""
 
 
-def describe(file: Sb3File, activation: str | None = None) -> Description:
-    """Return the description of the policy in a file; `activation` is for files that record it only as a pickle.
+def describe(file: Sb3File) -> Description:
+    """Return the description of the policy in a file.
 
-    CorruptFileError if the JSON contains other types of values than Stable-Baselines3 writes.
+    CorruptFileError if a setting has another type than Stable-Baselines3 writes; IncompatibleModelError for a policy that
+    phr does not read.
     """
     family, name = _family(file), file.name
-    settings = {"normalize_images": True, "squash_output": False, "clip_mean": 2.0, **_entry(file, "policy_kwargs")}
+    given = file.described("policy_kwargs") or {}
+    if not isinstance(given, dict):
+        raise CorruptFileError(f"{name}: the entry policy_kwargs of its settings must be an object")
+    squash = family == "ARS" and str(file.described("policy_class")).endswith(".ARSPolicy")
+    known = {"normalize_images": True, "squash_output": squash, "clip_mean": 2.0, "n_quantiles": 200}
+    settings = {**known, **given}
     extractor = settings.get("features_extractor_class")
-    if extractor is not None and _class_name(extractor) not in _KNOWN_EXTRACTORS:
+    if extractor is not None and not (
+        isinstance(extractor, Name) and extractor.name in _EXTRACTORS and _is_theirs(extractor)
+    ):
         raise IncompatibleModelError(f"{name}: its features extractor {extractor} is not Stable-Baselines3's own; {_OWN}")
-    for key, kinds in (("normalize_images", bool), ("squash_output", bool), ("clip_mean", int | float)):
+    for key, kinds in (
+        ("normalize_images", bool),
+        ("squash_output", bool),
+        ("clip_mean", int | float),
+        ("n_quantiles", int),
+    ):
         if not isinstance(settings[key], kinds):
             wanted = "true or false" if kinds is bool else "a number"
             raise CorruptFileError(f"{name}: its {key} must be {wanted}, got {settings[key]!r}")
     return Description(
         family=family,
-        activation=_activation(name, settings, family, activation),
+        activation=_activation(name, settings.get("activation_fn"), family),
         observations=_space(file, "observation_space"),
         actions=_space(file, "action_space"),
         normalize_images=settings["normalize_images"],
         squash_output=settings["squash_output"],
         clip_mean=float(settings["clip_mean"]),
+        n_quantiles=settings["n_quantiles"],
+        by_vecnormalize=_by_vecnormalize(file) if family in _SHOW_NORMALIZATION else None,
     )
 
 
+def _is_theirs(name: Name) -> bool:
+    return name.module.partition(".")[0] in ("stable_baselines3", "sb3_contrib")
+
+
 def _family(file: Sb3File) -> Family:
-    module = str(_entry(file, "policy_class").get("__module__", "unknown"))
-    found = re.fullmatch(r"stable_baselines3\.(\w+)\.policies", module)
+    entry = file.data.get("policy_class", {})
+    module = str(entry.get("__module__", "unknown")) if isinstance(entry, dict) else "unknown"
     if "recurrent" in module or any("lstm" in key for key in file.weights):
         reason = "a recurrent policy carries a state from step to step, which phr cannot distil"
     elif "maskable" in module:
         reason = "an action-masked policy (MaskablePPO) needs its masks, which phr cannot distil"
-    elif found is None or found[1] not in _FAMILIES:
-        reason = f"its policy comes from {module}, not from Stable-Baselines3's A2C, PPO, DQN, SAC or TD3; {_OWN}"
+    elif module not in _FAMILIES:
+        makers = "A2C, PPO, TRPO, DQN, QR-DQN, SAC, TQC, TD3, DDPG or ARS"
+        reason = f"its policy comes from {module}, not from Stable-Baselines3's {makers}; {_OWN}"
     else:
-        return _FAMILIES[found[1]]
+        return _FAMILIES[module]
     raise IncompatibleModelError(f"{file.name}: {reason}")
 
 
-def _activation(name: str, settings: dict[str, Any], family: Family, asked: str | None) -> str:
-    if asked is not None and asked not in ACTIVATIONS:
-        raise SettingError(f"unknown activation {asked!r}; choose one of {', '.join(ACTIVATIONS)}")
-    recorded = settings.get("activation_fn")
+def _activation(name: str, recorded: Any, family: Family) -> type[nn.Module]:
     if recorded is None:
-        return asked or ("tanh" if family == "A2C or PPO" else "relu")
-    torch_name = _class_name(recorded)
-    if not torch_name and asked is None:
-        raise SettingError(f"{name}: its activation function {recorded!r} cannot be read; add --activation tanh|relu|...")
-    if torch_name and torch_name not in _TORCH_NAMES:  # another one would make another policy of it
-        known = ", ".join(_TORCH_NAMES)
-        raise IncompatibleModelError(f"{name}: its activation function must be one of {known}, got {torch_name}; {_OWN}")
-    found = _TORCH_NAMES.get(torch_name, asked or "")
-    if asked not in (None, found):
-        raise SettingError(f"{name} has the activation function {found}, not {asked}; leave --activation out")
-    return found
+        return nn.Tanh if family == "A2C, PPO or TRPO" else nn.ReLU
+    found = {kind.__name__: kind for kind in _ACTIVATIONS}
+    if isinstance(recorded, Name) and recorded.module.startswith("torch.nn") and recorded.name in found:
+        return found[recorded.name]
+    raise IncompatibleModelError(
+        f"{name}: its activation function must be one of {', '.join(found)}, got {recorded}; {_OWN}"
+    )
 
 
-def _entry(file: Sb3File, key: str) -> dict[str, Any]:
-    value = file.data.get(key, {})
-    if not isinstance(value, dict):
-        raise CorruptFileError(f"{file.name}: the entry {key} of its settings must be an object")
-    return value
-
-
-def _class_name(text: object) -> str:
-    """Return the bare name in `<class 'package.module.Name'>`; empty for any other text."""
-    found = re.fullmatch(r"<class '(?:torch\.nn|stable_baselines3)\.(?:\w+\.)*(\w+)'>", str(text))
-    return found[1] if found else ""
-
-
-def _space(file: Sb3File, key: str) -> SpaceText:
-    entry = _entry(file, key)
-    found = re.search(r"\.spaces\.\w+\.(\w+)'", str(entry.get(":type:")))
-    if found is None:
-        raise CorruptFileError(f"{file.name}: its {key} must be a Gymnasium space")
-    shape, is_discrete = entry.get("_shape", entry.get("shape")), found[1] == "Discrete"
-    try:
-        return SpaceText(
-            kind=found[1],
-            shape=tuple(int(side) for side in shape) if isinstance(shape, list) else None,
-            dtype=str(entry["dtype"]) if "dtype" in entry else None,
-            n=int(entry["n"]) if is_discrete and "n" in entry else None,
-            start=int(entry.get("start", 0)) if is_discrete else 0,
-            is_bytes=entry.get("dtype") == "uint8" and _holds(entry, "low", "0") and _holds(entry, "high", "255"),
-            low=_printed(entry.get("low"), shape),
-            high=_printed(entry.get("high"), shape),
-            nvec=_printed(entry.get("nvec"), shape),
-        )
-    except (TypeError, ValueError) as error:
-        raise CorruptFileError(f"{file.name}: its {key} has a format unknown to phr: {error}") from error
-
-
-def _printed(text: Any, shape: Any) -> tuple[float, ...] | None:
-    """Return the numbers of a printed array of this shape, flat; None if some are missing (long ones have an ellipsis)."""
-    try:
-        numbers = tuple(float(word) for word in re.sub(r"[][,]", " ", str(text)).split())
-        return numbers if len(numbers) == math.prod(shape) else None
-    except (TypeError, ValueError):
+def _by_vecnormalize(file: Sb3File) -> bool | None:
+    """Whether the file keeps an observation from before its normalisation; None if it keeps no observation at all."""
+    if not {"_last_obs", "_last_original_obs"} <= set(file.data) or file.data["_last_obs"] is None:
         return None
+    return file.data["_last_original_obs"] is not None
 
 
-def _holds(entry: dict[str, Any], bound: str, number: str) -> bool:
-    """Whether the printed bound of a Box of bytes holds this number alone; long ones have an ellipsis, some are missing."""
-    return set(re.findall(r"\d{1,3}", f"{entry.get(bound)} {entry.get(f'{bound}_repr')}")) <= {number}
+def _space(file: Sb3File, key: str) -> spaces.Space[Any]:
+    try:
+        return _space_of(file.described(key))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, AssertionError) as error:
+        raise CorruptFileError(f"{file.name}: its {key} must be a Gymnasium space ({error})") from error
+
+
+def _space_of(described: Any) -> spaces.Space[Any]:
+    """Build a space from its description; ValueError if it is none that policies are trained in."""
+    made_by = described.made_by if isinstance(described, Described) else None
+    state = described.state if isinstance(described, Described) else None
+    if (
+        not isinstance(made_by, Name)
+        or made_by.module.partition(".")[0] not in ("gym", "gymnasium")
+        or not isinstance(state, dict)
+    ):
+        raise ValueError(f"got {described if made_by is None else made_by}")
+    if made_by.name == "Box":
+        low, high, dtype = array_of(state["low"]), array_of(state["high"]), np.dtype(dtype_name(state["dtype"]))
+        return spaces.Box(low.astype(dtype), high.astype(dtype), dtype=dtype.type)
+    if made_by.name == "Discrete":
+        return spaces.Discrete(_whole(state["n"]), start=_whole(state.get("start", 0)))
+    if made_by.name == "MultiDiscrete":
+        nvec = array_of(state["nvec"])
+        start = state.get("start")
+        return spaces.MultiDiscrete(nvec, start=None if start is None else array_of(start))
+    if made_by.name == "MultiBinary":
+        n = state["n"]
+        shape = array_of(n).tolist() if isinstance(n, Described) else n
+        return spaces.MultiBinary([_whole(side) for side in shape] if isinstance(shape, list | tuple) else _whole(shape))
+    if made_by.name == "Dict":
+        parts = state["spaces"]
+        entries = parts.entries if isinstance(parts, Described) else parts
+        return spaces.Dict([(str(key), _space_of(part)) for key, part in entries.items()])
+    raise ValueError(f"got {made_by}")
+
+
+def _whole(value: Any) -> int:
+    array = array_of(value)
+    if array.shape or array.dtype.kind not in "iu":
+        raise ValueError(f"expected a whole number, got {array}")
+    return int(array)

@@ -219,7 +219,6 @@ def doctor(
     *,
     episodes: int = 8,
     steps: int = 300,
-    activation: str | None = None,
     normalize: str | Path | None = None,
     seed: int = 0,
     on_progress: OnProgress = silent,
@@ -231,7 +230,6 @@ def doctor(
         teacher: Any reference that `phr.evaluate` takes, or None.
         episodes: Episodes of random play, and of the teacher.
         steps: Most steps of each episode that are examined.
-        activation: As for `phr.distill`.
         normalize: As for `phr.distill`.
         seed: Fixes all that is drawn.
         on_progress: Called with what is being done.
@@ -246,7 +244,7 @@ def doctor(
     with closing(_quietly_made(env_id)) as closed:  # before another is opened: some simulators allow one at a time
         pass
     failures: dict[str, str] = {}
-    asked, reading = None, Reading(activation=activation, normalize=normalize)
+    asked, reading = None, Reading(normalize=normalize)
     if teacher is not None:  # which tries a few observations of an environment of its own
         asked = _unless_it_breaks(_TEACHER, failures, partial(ask, teacher, closed, reading), but=(PhrError,))
     on_progress(Progress("Gymnasium's checker", 0, 4, "parts"))
