@@ -104,11 +104,12 @@ def test_every_block_of_the_page_runs(desk: Path, monkeypatch: pytest.MonkeyPatc
         elif kind == "sh" or (kind == "sh minari" and write_dataset(desk, monkeypatch)):
             run_shell(text)
         ran.append(kind)
-    assert ran.count("python") == 4
-    assert ran.count("sh") == 5
+    assert ran.count("python") == 5
+    assert ran.count("sh") == 6
     students = {path.parent.name for path in desk.glob("runs/*/COMPLETE")}
     assert {
         "zoo-student",
+        "cleanrl-student",
         "ppo-student",
         "student",
         "normalized",

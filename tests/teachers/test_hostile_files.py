@@ -272,11 +272,19 @@ def test_statistics_that_are_a_bomb_are_refused(tmp_path: Path) -> None:
     refused(lambda: read_vecnormalize(path), "holds no VecNormalize")
 
 
-@pytest.mark.parametrize("suffix", [".pkl", ".pt", ".pth", ".pickle"])
+@pytest.mark.parametrize("suffix", [".pkl", ".pickle", ".joblib"])
 def test_other_pickles_are_refused_with_the_reason(tmp_path: Path, suffix: str) -> None:
     path = _as_file(pickle.dumps(Bomb(tmp_path)), f"policy{suffix}", tmp_path)
     line = refused(lambda: resolve(path, env_id="CartPole-v1"), "is a pickle, which can run any code")
     assert "--normalize" in line
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt", ".cleanrl_model"])
+def test_torch_files_are_read_as_tables_of_tensors_alone(tmp_path: Path, suffix: str) -> None:
+    path = _as_file(pickle.dumps(Bomb(tmp_path)), f"policy{suffix}", tmp_path)
+    refused(lambda: resolve(path, env_id="CartPole-v1"), "is not a file of torch's")
+    torch.save({"w": torch.zeros(1), "bomb": Bomb(tmp_path)}, path)
+    refused(lambda: resolve(path, env_id="CartPole-v1"), "holds more than tensors")
 
 
 def test_arrays_of_objects_and_absurd_shapes_are_refused(tmp_path: Path) -> None:

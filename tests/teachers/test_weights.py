@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from phr.errors import CorruptFileError
-from phr.teachers.weights import read_weights
+from phr.teachers.weights import read_tables, read_weights
 
 
 def written(value: Any, *, is_new: bool = True) -> bytes:
@@ -81,3 +81,25 @@ def test_numbers_that_are_repeated_without_end_are_refused(is_new: bool) -> None
     shared = torch.zeros(10_000)
     with pytest.raises(CorruptFileError, match="its tensors claim"):
         read_weights(written({str(index): shared for index in range(50)}, is_new=is_new), "it")
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_tables_inside_a_file_are_found(is_new: bool) -> None:
+    first, second = ({"w": torch.arange(3.0) + place} for place in range(2))
+    for value, names in (
+        ((first, second), ("0", "1")),
+        ({"model": first, "other": second, "args": {"lr": 3}}, ("model", "other")),
+    ):
+        found = read_tables(written(value, is_new=is_new), "it")
+        assert tuple(found) == names
+        assert torch.equal(found[names[1]]["w"], second["w"])
+    with pytest.raises(CorruptFileError, match="holds more than tensors"):
+        read_weights(written((first, second), is_new=is_new), "it")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_refused() -> None:
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), buffer)
+    with pytest.raises(CorruptFileError, match="is TorchScript, which is code; export the policy as ONNX"):
+        read_tables(buffer.getvalue(), "it")

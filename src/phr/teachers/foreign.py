@@ -19,6 +19,7 @@ from phr.observations import ObservationSpec
 from phr.plan import Planner
 from phr.storage.model import Model
 from phr.storage.tensors import digest
+from phr.teachers.cleanrl import read_cleanrl
 from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.policy import PolicyTeacher, arguments_of, teacher_of
 from phr.teachers.sb3 import NO_STATISTICS, read_sb3
@@ -62,7 +63,8 @@ def _part(value: Any) -> str:
     return identity_of(value) if isinstance(value, nn.Module | Planner) else ""
 
 
-PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".cleanrl_model", ".joblib")
+PICKLES = (".pkl", ".pickle", ".joblib")
+TORCH_FILES = (".pt", ".pth", ".ckpt", ".cleanrl_model")
 _SAMPLE, _RESETS = 16, 4
 """Batch size of the trial call, and the number of episodes whose first observations fill it."""
 
@@ -112,8 +114,8 @@ def is_sb3(reference: object) -> bool:
 def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Actor:
     """Read, import or wrap a policy to act in `env_id`, which is required where the reference does not name it.
 
-    The reference is `FILE.zip`, the folder of a training, a third-party `FILE.onnx`, `module:factory`, a torch module, a
-    function, or a planner.
+    The reference is `FILE.zip`, the folder of a training, a checkpoint of CleanRL, a third-party `FILE.onnx`,
+    `module:factory`, a torch module, a function, or a planner.
     """
     name, policy, backend = name_of(reference), reference, "python"
     is_file = isinstance(reference, str | Path)
@@ -124,6 +126,11 @@ def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Actor:
         )
     if is_sb3(reference):
         return _load_sb3(name, env_id, reading)
+    if is_file and Path(name).suffix in TORCH_FILES:
+        if env_id is None:
+            raise UsageError(_NO_ENVIRONMENT.format(name))
+        agent = read_cleanrl(Path(name), env_id)
+        return Actor(name, agent, env_id, "torch", identity=agent.identity, warnings=agent.warnings)
     if is_file and name.endswith(".onnx"):
         from phr.teachers.foreign_onnx import OnnxPolicy  # onnxruntime, which others need not wait for
 

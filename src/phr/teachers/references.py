@@ -15,7 +15,7 @@ from phr.experience.logged import MINARI_PREFIX
 from phr.manifest import MANIFEST
 from phr.plan import Planner
 from phr.storage.model import Model, load_model
-from phr.teachers.foreign import NOTHING_SAID, PICKLES, Actor, Reading, is_sb3, load_foreign, name_of
+from phr.teachers.foreign import NOTHING_SAID, PICKLES, TORCH_FILES, Actor, Reading, is_sb3, load_foreign, name_of
 from phr.teachers.oracle import SOLVABLE_IDS, oracle_of
 from phr.teachers.training_run import is_training_run
 
@@ -57,7 +57,7 @@ def is_foreign(reference: object) -> bool:
         return False
     if Path(name).is_dir():
         return not (Path(name) / MANIFEST).exists() and is_training_run(Path(name))
-    return Path(name).suffix in (".zip", ".onnx", *PICKLES) or is_factory(name)
+    return Path(name).suffix in (".zip", ".onnx", *PICKLES, *TORCH_FILES) or is_factory(name)
 
 
 def resolve(

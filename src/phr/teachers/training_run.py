@@ -153,7 +153,8 @@ def _environment(name: str, args: dict[str, Any], config: dict[str, Any], settin
     wrappers = wrappers if isinstance(wrappers, list) else [wrappers]
     names = [str(next(iter(each))) if isinstance(each, dict) and len(each) == 1 else str(each) for each in wrappers]
     if names == [_ATARI] and stack == 4:
-        notices.append("its Atari wrapper and four frames are those of phr's Atari environments, without lives as episodes")
+        notices.append("its Atari wrapper and four frames are phr's own; a lost life does not end the episode")
+        options.append("fire=life")
         names, stack = [], 1
     for wrapper in names:
         if wrapper not in _WRAPPERS:

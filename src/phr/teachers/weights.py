@@ -29,13 +29,22 @@ _LEGACY_VERSION = 1001
 _SHARED = 4
 """Tensors may share a storage, as a policy's and a critic's features do; together they have at most this times its size."""
 _MORE = "holds more than tensors, or was edited; phr reads tensors alone (build the policy yourself in module:factory)"
-
-Storage = Callable[[str, int], bytes]
-"""(key, size in bytes) → its bytes."""
+_TENSORS = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter")
 
 
 def read_weights(content: bytes, name: str) -> dict[str, Tensor]:
     """Return the table of named tensors in a torch file, on the CPU; CorruptFileError if it is anything else."""
+    tables = read_tables(content, name)
+    if "" not in tables:
+        raise CorruptFileError(f"{name} {_MORE}")
+    return tables[""]
+
+
+def read_tables(content: bytes, name: str) -> dict[str, dict[str, Tensor]]:
+    """Return the tables of named tensors in a torch file: itself as "", or those of its entries, by their name or number.
+
+    Entries that are no tables are left out. CorruptFileError if there is no table, or more than tensors in one.
+    """
     try:
         if content[:2] == b"PK":
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -45,27 +54,22 @@ def read_weights(content: bytes, name: str) -> dict[str, Tensor]:
         raise CorruptFileError(f"{name} is not a file of torch's ({error})") from error
 
 
-def _of_archive(archive: zipfile.ZipFile, size: int, name: str) -> dict[str, Tensor]:
+def _of_archive(archive: zipfile.ZipFile, size: int, name: str) -> dict[str, dict[str, Tensor]]:
     """Read the format since torch 1.6, whose members lie in one folder, not compressed."""
     infos = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+    if "constants.pkl" in infos:
+        raise CorruptFileError(f"{name} is TorchScript, which is code; export the policy as ONNX")
     packed = any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in infos.values())
-    if (
-        packed or sum(info.file_size for info in infos.values()) > size
-    ):  # an honest file unpacks to no more than its own size
+    claimed = sum(info.file_size for info in infos.values())
+    if packed or claimed > size:  # an honest file unpacks to no more than its own size
         raise CorruptFileError(f"{name} unpacks to more than it holds, which torch never writes")
     if "byteorder" in infos and archive.read(infos["byteorder"]) != b"little":
         raise ValueError("its numbers are big-endian")
-
-    def storage(key: str, n_bytes: int) -> bytes:
-        data = archive.read(infos[f"data/{key}"])
-        if len(data) < n_bytes:
-            raise ValueError(f"storage {key!r} claims {n_bytes:,} bytes and has {len(data):,}")
-        return data
-
-    return _table(describe_pickle(archive.read(infos["data.pkl"]), name), storage, size, name)
+    tables = _tables(describe_pickle(archive.read(infos["data.pkl"]), name), name)
+    return _read(tables, lambda key: archive.read(infos[f"data/{key}"]), size)
 
 
-def _of_row(content: bytes, name: str) -> dict[str, Tensor]:
+def _of_row(content: bytes, name: str) -> dict[str, dict[str, Tensor]]:
     """Read the format before torch 1.6."""
     file = io.BytesIO(content)
     if describe_pickle(file, name) != _LEGACY_MAGIC or describe_pickle(file, name) != _LEGACY_VERSION:
@@ -73,8 +77,9 @@ def _of_row(content: bytes, name: str) -> dict[str, Tensor]:
     system = describe_pickle(file, name)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError("its numbers are big-endian")
-    described, keys = describe_pickle(file, name), describe_pickle(file, name)
-    sizes = _storage_sizes(described)
+    tables, keys = _tables(describe_pickle(file, name), name), describe_pickle(file, name)
+    stored = (_storage_of(layout[0]) for table in tables.values() for layout in table.values())
+    sizes = {key: dtype.itemsize for key, dtype, _ in stored}
     found: dict[str, bytes] = {}
     for key in keys:
         (n,) = struct.unpack("<q", file.read(8))
@@ -82,51 +87,53 @@ def _of_row(content: bytes, name: str) -> dict[str, Tensor]:
         if n < 0 or len(data) != n * sizes[key]:
             raise ValueError(f"storage {key!r} claims {n:,} numbers and has {len(data):,} bytes")
         found[key] = data
-
-    def storage(key: str, n_bytes: int) -> bytes:
-        if len(found[key]) < n_bytes:
-            raise ValueError(f"storage {key!r} claims {n_bytes:,} bytes and has {len(found[key]):,}")
-        return found[key]
-
-    return _table(described, storage, len(content), name)
+    return _read(tables, found.__getitem__, len(content))
 
 
-def _storage_sizes(described: Any) -> dict[str, int]:
-    """Return the bytes of one number in each storage that the tensors of a table lie in."""
-    sizes = {}
-    for value in _entries(described).values():
-        key, dtype, _ = _storage_of(_layout(value)[0])
-        sizes[key] = dtype.itemsize
-    return sizes
+def _tables(described: Any, name: str) -> dict[str, dict[str, _Layout]]:
+    """Return the layouts of every table in a file."""
+    whole, parts = _entries(described), enumerate(described) if isinstance(described, tuple | list) else ()
+    if whole is not None and (not whole or any(_is_tensor(value) for value in whole.values())):
+        found: dict[str, Mapping[Any, Any]] = {"": whole}
+    else:
+        named = [(str(key), _entries(value)) for key, value in (whole.items() if whole is not None else parts)]
+        found = {key: part for key, part in named if part and all(_is_tensor(value) for value in part.values())}
+    if not found:
+        raise CorruptFileError(f"{name} {_MORE}")
+    try:
+        return {key: {_text(each): _layout(value) for each, value in table.items()} for key, table in found.items()}
+    except ValueError as error:
+        raise CorruptFileError(f"{name} {_MORE}") from error
 
 
-def _entries(described: Any) -> Mapping[Any, Any]:
-    """Return the entries of a dict or OrderedDict."""
+def _text(key: Any) -> str:
+    if not isinstance(key, str):
+        raise ValueError("a name is not text")
+    return key
+
+
+def _entries(described: Any) -> Mapping[Any, Any] | None:
+    """Return the entries of a dict or OrderedDict, None of anything else."""
     if isinstance(described, Described) and str(described.made_by) == "collections.OrderedDict":
         return described.entries
-    if isinstance(described, dict):
-        return described
-    raise ValueError("it holds no table of named tensors")
+    return described if isinstance(described, dict) else None
 
 
-def _table(described: Any, storage: Storage, size: int, name: str) -> dict[str, Tensor]:
-    table, n_bytes = {}, 0
-    for key, value in _entries(described).items():
-        try:
-            if not isinstance(key, str):
-                raise ValueError("a name is not text")
-            layout = _layout(value)
-        except ValueError as error:
-            raise CorruptFileError(f"{name} {_MORE}") from error
-        n_bytes += prod(layout[2]) * _storage_of(layout[0])[1].itemsize
-        if n_bytes > _SHARED * size:
-            raise ValueError(f"its tensors claim {n_bytes:,} bytes and more, it has {size:,}")
-        table[key] = _tensor(*layout, storage)
-    return table
+def _read(tables: dict[str, dict[str, _Layout]], storage: Callable[[str], bytes], size: int) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors; together they may have `_SHARED` times the file's size."""
+    layouts = [layout for table in tables.values() for layout in table.values()]
+    n_bytes = sum(prod(layout[2]) * _storage_of(layout[0])[1].itemsize for layout in layouts)
+    if n_bytes > _SHARED * size:
+        raise ValueError(f"its tensors claim {n_bytes:,} bytes, it has {size:,}")
+    return {name: {key: _tensor(*each, storage) for key, each in table.items()} for name, table in tables.items()}
 
 
 _Layout = tuple[Any, int, tuple[int, ...], tuple[int, ...]]
 """The storage's persistent id, offset, shape and strides."""
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Described) and str(value.made_by) in _TENSORS
 
 
 def _layout(value: Any) -> _Layout:
@@ -151,12 +158,16 @@ def _storage_of(value: Any) -> tuple[str, torch.dtype, int]:
     raise ValueError("a tensor has no storage of plain numbers")
 
 
-def _tensor(stored: Any, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], storage: Storage) -> Tensor:
+def _tensor(
+    stored: Any, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], storage: Callable[[str], bytes]
+) -> Tensor:
     key, dtype, n = _storage_of(stored)
     if not prod(shape):
         return torch.empty(shape, dtype=dtype)
     end = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True)) + 1
     if end > n or prod(shape) > n:  # a tensor whose numbers repeat may claim any size
         raise ValueError(f"a tensor of shape {shape} lies outside its storage of {n:,} numbers")
-    numbers = torch.frombuffer(bytearray(storage(key, n * dtype.itemsize)), dtype=dtype, count=n)
+    if len(content := storage(key)) < n * dtype.itemsize:
+        raise ValueError(f"storage {key!r} claims {n * dtype.itemsize:,} bytes and has {len(content):,}")
+    numbers = torch.frombuffer(bytearray(content), dtype=dtype, count=n)
     return numbers.as_strided(shape, strides, offset).clone(memory_format=torch.contiguous_format)
