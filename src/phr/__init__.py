@@ -1,8 +1,8 @@
 """Policy Horizon Regression: a policy that looks once and acts n times.
 
 Importing phr is light: every name below is loaded on first use, and torch only by those that need it. `bench`, `doctor`,
-`make_report` and `reproduce` come from the package `phr_studies`, found through the entry-point group `phr.api`. Where
-Gymnasium is installed, phr's own environments are registered with it.
+`make_report`, `push` and `reproduce` come from the package `phr_studies`, found through the entry-point group `phr.api`.
+Where Gymnasium is installed, phr's own environments are registered with it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _load, _own = lazy_names(
         "teacher.a2c": "A2CConfig",
     },
 )
-_PLUGGED_IN = ("bench", "doctor", "make_report", "reproduce")
+_PLUGGED_IN = ("bench", "doctor", "make_report", "push", "reproduce")
 __all__ = sorted([*_own, *_PLUGGED_IN, "__version__"])
 
 

@@ -62,6 +62,7 @@ from phr.progress import OnProgress, Progress, silent
 from phr.settings import check_number, check_whole
 from phr.storage.model import Model, annotated, load_model
 from phr.teachers.foreign import NOTHING_SAID, Actor, Reading
+from phr.teachers.hub import HUB_PREFIX
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
 from phr.teachers.policy import check_soft
 from phr.teachers.references import ORACLE, ZOO_PREFIX, Backend, is_foreign, model_directory, resolve
@@ -433,6 +434,8 @@ def _check_writable(student: Actor) -> None:
     why = ""
     if manifest is None or (student.model is None and not Path(student.reference).is_file()):
         why = f"no rule can be written into {student.reference}, as phr did not write it"
+    elif student.reference.startswith(HUB_PREFIX):
+        why = f"{student.reference} is a copy of what the hub holds"
     elif manifest.env_id != student.env_id:
         why = f"{student.reference} was made for {manifest.env_id}; a rule of {student.env_id} would become its default"
     if why:
@@ -464,7 +467,9 @@ def _named_teacher(student: Actor) -> str:
     """The teacher that a student's manifest names, if it is a file or a model that is there; UsageError otherwise."""
     manifest = _manifest_of(student)
     name = "" if manifest is None else manifest.notes.get("teacher", "")
-    is_there = isinstance(name, str) and (name == ORACLE or name.startswith(ZOO_PREFIX) or (name and Path(name).exists()))
+    is_there = isinstance(name, str) and (
+        name == ORACLE or name.startswith((ZOO_PREFIX, HUB_PREFIX)) or (name and Path(name).exists())
+    )
     if isinstance(name, str) and (name.startswith(MINARI_PREFIX) or name.endswith(".npz")):
         raise UsageError(f"{student.reference} learnt from recorded episodes; add --teacher TEACHER")
     if not is_there:

@@ -117,6 +117,27 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Push:
+    """Publish a model on the Hugging Face hub: its files, ONNX, a card and a film."""
+
+    model: Annotated[tyro.conf.Positional[str], word("MODEL")]
+    """A run directory or zoo:NAME."""
+    to: Annotated[tyro.conf.Positional[str], word("hf:OWNER/NAME")]
+    """The repository; it is made if it is not there. The token is that of hf auth login, or HF_TOKEN."""
+    license: Annotated[str, word("NAME")]
+    """Under which it may be used, by the hub's name, like mit."""
+    private: Flag = False
+    """Make a new repository private."""
+    env_id: OptionalEnvId = None
+    """Where to evaluate and film (default: the model's own environment). Required for module:factory."""
+
+    def run(self) -> None:
+        """Export, evaluate, film, upload; print the address of the page."""
+        words = {name: value for name, value in vars(self).items() if name not in ("model", "to")}
+        say(f"published at {phr.push(self.model, self.to, **words, say=say)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reproduce:
     """Make the paper's figures 4 and 5 from nothing, on one page."""
 

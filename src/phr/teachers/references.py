@@ -16,6 +16,7 @@ from phr.manifest import MANIFEST
 from phr.plan import Planner
 from phr.storage.model import Model, load_model
 from phr.teachers.foreign import NOTHING_SAID, PICKLES, TORCH_FILES, Actor, Reading, is_sb3, load_foreign, name_of
+from phr.teachers.hub import HUB_PREFIX, download
 from phr.teachers.oracle import SOLVABLE_IDS, oracle_of
 from phr.teachers.training_run import is_training_run
 
@@ -30,7 +31,9 @@ def zoo_directory() -> Path:
 
 
 def model_directory(name: str) -> Path:
-    """Return the folder of a model, `zoo:NAME` or a path; UnknownModelError if there is none."""
+    """Return the folder of a model, `zoo:NAME`, `hf:OWNER/NAME` or a path; UnknownModelError if there is none."""
+    if name.startswith(HUB_PREFIX):
+        return download(name)[0]
     zoo, short = zoo_directory(), name.removeprefix(ZOO_PREFIX)
     directory = zoo / (short or "(no name)") if name.startswith(ZOO_PREFIX) else Path(name)
     if directory.is_dir():
@@ -55,6 +58,8 @@ def is_foreign(reference: object) -> bool:
     name = str(reference)
     if name.startswith(ZOO_PREFIX):
         return False
+    if name.startswith(HUB_PREFIX):
+        return is_foreign(download(name)[0])
     if Path(name).is_dir():
         return not (Path(name) / MANIFEST).exists() and is_training_run(Path(name))
     return Path(name).suffix in (".zip", ".onnx", *PICKLES, *TORCH_FILES) or is_factory(name)
@@ -70,8 +75,8 @@ def resolve(
 ) -> Actor:
     """Return the planner that a reference names.
 
-    It is a run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip` or a folder of RL Baselines3 Zoo,
-    `module:factory`, `oracle`; or, in memory, a model, a planner, a torch module or a function. `env_id` (default: the
+    It is a run directory, `zoo:NAME`, `hf:OWNER/NAME`, an `.onnx`, a Stable-Baselines3 `.zip`, a folder of RL Baselines3
+    Zoo, `module:factory`, `oracle`; or, in memory, a model, a planner, a torch module or a function. `env_id` (default: the
     model's own) is required for third-party policies whose folder does not name it, and for files whose environment is code.
     An old id is taken as its successor where observations are the same, which is a notice of the result. `horizon` is the
     oracle's (default: 1), `backend` a network's (default: torch, or onnx for an exported file), `reading` a third-party
@@ -88,8 +93,12 @@ def resolve(
     if name.startswith(MINARI_PREFIX):
         raise UsageError(f"{name} is a dataset, not a teacher; leave TEACHER out and use --experience {name}")
     env_id, renamed = present_id(env_id)
+    pinned = name
+    if name.startswith(HUB_PREFIX):
+        path, pinned = download(name)
+        reference, name = path, str(path)
     actor = _found(reference, name, in_memory, env_id, horizon, backend, reading)
-    return actor if not renamed else replace(actor, notices=(*renamed, *actor.notices))
+    return replace(actor, reference=pinned, notices=(*renamed, *actor.notices))
 
 
 def _found(
