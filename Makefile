@@ -1,7 +1,7 @@
 # Each target makes what it needs: a fresh clone, Python >= 3.11, make and a package index are enough.
 
 PYTHON ?= python3
-EXTRAS := train,atari,box2d,mujoco,minari,bench,dev
+EXTRAS := train,atari,box2d,mujoco,minari,hub,bench,dev
 # Processes that pytest spreads over; 0 runs everything in one, which a debugger likes better.
 WORKERS ?= auto
 

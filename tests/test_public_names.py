@@ -31,6 +31,7 @@ PUBLIC = [
     "load_teacher",
     "make_env",
     "make_report",
+    "push",
     "reproduce",
     "train_teacher",
     "tune",

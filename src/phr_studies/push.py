@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 import phr
+from phr import Evaluation
 from phr.envs import Start
 from phr.errors import MissingExtraError, PhrError, UnsupportedEnvironmentError, UsageError
-from phr.evaluation import Evaluation
 from phr.files import write_text
 from phr.manifest import COMPLETE, MANIFEST
 from phr.storage import CONFIG, MODEL, Model

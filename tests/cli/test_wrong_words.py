@@ -73,7 +73,7 @@ WRONG = {
     "unknown command": (("trian",), "unknown command 'trian'; did you mean train?"),
     "unknown command, far": (
         ("fly",),
-        "choose one of train, distill, tune, evaluate, export, bench, doctor, report, reproduce",
+        "choose one of train, distill, tune, evaluate, export, bench, doctor, push, report, reproduce",
     ),
     "unknown command, dashes": (("--hlep",), "unknown command '--hlep'; did you mean --help?"),
     "unknown option": ((*NEW_TRAIN, "--gama", 1), "unknown option --gama; did you mean --gamma?"),

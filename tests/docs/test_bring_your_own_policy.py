@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from phr.cli import main
+from tests.hub_server import hub
 from tests.teachers.test_training_run import zoo_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-policy.md"
@@ -90,6 +92,22 @@ def write_dataset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
     return True
 
 
+def serve_run(folder: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[], None]) -> None:
+    """Let a reader run a block beside a hub that holds the zoo's run; without huggingface_hub there is nothing to read."""
+    try:
+        from huggingface_hub import constants
+    except ModuleNotFoundError:
+        return
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    repository = folder / "hub" / "sb3" / "ppo-Pendulum-v1"
+    shutil.copytree(folder / "ppo" / "Pendulum-v1_1", repository)
+    with hub(folder / "hub") as (address, _):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        read()
+    assert (folder / "hub" / "me" / "pendulum-student" / "README.md").exists()
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_every_block_of_the_page_runs(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
@@ -101,6 +119,8 @@ def test_every_block_of_the_page_runs(desk: Path, monkeypatch: pytest.MonkeyPatc
         elif kind == "sh zoo":
             zoo_run(desk / "ppo", "Pendulum-v1")
             run_shell(text)
+        elif kind == "sh hub":
+            serve_run(desk, monkeypatch, lambda: run_shell(text))  # noqa: B023  # called at once
         elif kind == "sh" or (kind == "sh minari" and write_dataset(desk, monkeypatch)):
             run_shell(text)
         ran.append(kind)

@@ -126,7 +126,7 @@ def test_what_is_not_there_is_one_line(served: tuple[Path, list[str]], tmp_path:
     "text", ["hf:", "hf:owner", "hf:owner/", "hf:o/n/../x", "hf:o/n//etc/passwd", "hf:o/n@", "hf:../n", "hf:o/.n"]
 )
 def test_references_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no reference to the hub; write hf:OWNER/NAME"):
+    with pytest.raises(UsageError, match="must be hf:OWNER/NAME, hf:OWNER/NAME/FILE or"):
         HubReference.parse(text)
 
 

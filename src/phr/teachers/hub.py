@@ -37,9 +37,7 @@ class HubReference:
         found = _REFERENCE.fullmatch(text)
         file = "" if found is None else found["file"] or ""
         if found is None or ".." in PurePosixPath(file).parts or file.startswith("/"):
-            raise UsageError(
-                f"{text} is no reference to the hub; write hf:OWNER/NAME, hf:OWNER/NAME/FILE or hf:OWNER/NAME@REVISION"
-            )
+            raise UsageError(f"{text} must be hf:OWNER/NAME, hf:OWNER/NAME/FILE or hf:OWNER/NAME@REVISION")
         return cls(found["owner"], found["name"], found["revision"], file)
 
     @property
@@ -66,7 +64,7 @@ def download(text: str) -> tuple[Path, str]:
     wanted = HubReference.parse(text)
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{text} needs huggingface_hub; pip install 'phr[hub]'") from error
     disable_progress_bars()
