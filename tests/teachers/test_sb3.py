@@ -273,7 +273,6 @@ def in_settings(key: str, **changes: Any) -> Callable[[bytes], bytes]:
     ("module", "message"),
     [
         ("sb3_contrib.common.recurrent.policies", "a recurrent policy carries a state from step to step"),
-        ("sb3_contrib.common.maskable.policies", r"an action-masked policy \(MaskablePPO\) needs its masks"),
         ("sb3_contrib.crossq.policies", "its policy comes from sb3_contrib.crossq.policies"),
         ("__main__", "its policy comes from __main__, not from Stable-Baselines3's"),
     ],

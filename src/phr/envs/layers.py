@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from phr.errors import PhrError, SettingError, UnsupportedEnvironmentError, error_text
+from phr.errors import BrokenEnvironmentError, PhrError, SettingError, UnsupportedEnvironmentError, error_text
 
 _LIMIT = 1000
 """Steps of an episode whose environment states no limit, as in sb3-contrib."""
@@ -125,9 +125,43 @@ class FrameStack(_Changed):
         return stacked.copy()
 
 
+MASKS, SHOWN = "action_masks", "observation"
+"""Entries of an observation with masks: which actions are legal now, and what the environment shows (if that is no Dict)."""
+
+
+class ActionMasks(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Shows beside each observation which actions are legal, 1 or 0: what the environment's `action_masks()` returns.
+
+    The method is sb3-contrib's convention. Of MultiDiscrete actions the masks of all components stand in a row.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], value: str) -> None:
+        _no_value("action-masks", value)
+        super().__init__(env)
+        space: Any = env.action_space
+        if not env.has_wrapper_attr(MASKS) or not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+            raise UnsupportedEnvironmentError(f"action-masks needs a method {MASKS}() and discrete actions; it has {space}")
+        self._method: Callable[[], Any] = env.get_wrapper_attr(MASKS)
+        n = int(space.n) if isinstance(space, spaces.Discrete) else int(space.nvec.sum())
+        shown = env.observation_space
+        parts = dict(shown.spaces) if isinstance(shown, spaces.Dict) else {SHOWN: shown}
+        self.observation_space = spaces.Dict([*parts.items(), (MASKS, spaces.Box(0, 1, (n,), np.uint8))])
+        self._is_dict, self._n = isinstance(shown, spaces.Dict), n
+
+    def observation(self, observation: Any) -> Any:
+        """Return the observation with the masks."""
+        masks = np.asarray(self._method())
+        if masks.shape != (self._n,) or not np.isin(masks, (0, 1)).all() or not masks.any():
+            raise BrokenEnvironmentError(
+                f"{MASKS}() must return {self._n} flags, one of them set, got {masks.tolist()!s:.80}"
+            )
+        return {**(observation if self._is_dict else {SHOWN: observation}), MASKS: masks.astype(np.uint8)}
+
+
 LAYERS: dict[str, Callable[[gymnasium.Env[Any, Any], str], gymnasium.Env[Any, Any]]] = {
     "time-feature": TimeFeature,
     "append-zeros": AppendZeros,
+    "action-masks": ActionMasks,
     "frame-stack": FrameStack,
 }
 

@@ -88,7 +88,7 @@ def make_env(env_id: str, view: View | None = None, **kwargs: Any) -> SplitEnv:
         env_id: A Gymnasium id, also with the module that registers it, `module:Id-v0`; or `package.module:factory` naming
             a function that returns a Gymnasium environment. Any id may end in options: `?action-noise=0.1` executes a random
             action with this probability, `kwargs.NAME=VALUE` is passed on to the environment, `time-feature`,
-            `append-zeros=N`, `frame-stack=N` and `wrapper=module:function` are put around it in their order
+            `action-masks`, `append-zeros=N`, `frame-stack=N` and `wrapper=module:function` are put around it in their order
             (`phr.envs.layers`). A MiniGrid id may have `view=partial`, an Atari id options like `sticky=0.25&noop_max=0`
             (`AtariSettings`).
         view: For MiniGrid: 'full' is the whole grid, for environments on the fast path only; 'partial' is the agent's own
@@ -147,9 +147,10 @@ def _made(name: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
 
 
 def with_option(env_id: str, name: str, value: object) -> str:
-    """Return the id with an option set to a value."""
-    plain, kept = env_id.partition("?")[0], [f"{key}={text}" for key, text in _raw_pairs(env_id) if key != name]
-    return f"{plain}?" + "&".join([*kept, f"{name}={value}"])
+    """Return the id with an option set to a value, or without one where that is empty."""
+    others = [pair for pair in _raw_pairs(env_id) if pair[0] != name]
+    plain, kept = env_id.partition("?")[0], [f"{key}={text}" if text else key for key, text in others]
+    return f"{plain}?" + "&".join([*kept, f"{name}={value}" if value != "" else name])
 
 
 def _raw_pairs(env_id: Any) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace
-from phr.envs.registry import find_factory, make_env, present_id
+from phr.envs.registry import find_factory, make_env, present_id, with_option
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError, error_text
 from phr.observations import ObservationSpec
 from phr.plan import Planner
@@ -23,6 +23,7 @@ from phr.teachers.cleanrl import read_cleanrl
 from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.policy import PolicyTeacher, arguments_of, teacher_of
 from phr.teachers.sb3 import NO_STATISTICS, read_sb3
+from phr.teachers.sb3_file import describe, read_sb3_file
 from phr.teachers.training_run import CONFIG, Recorded, is_training_run, read_run
 
 _PLAIN = (str, int, float, bool, type(None), np.generic, np.dtype, torch.device, ActionSpace)
@@ -169,6 +170,7 @@ def _load_sb3(name: str, env_id: str | None, reading: Reading) -> Actor:
     where, renamed = present_id(env_id or (run.env_id if run else "") or None)
     if where is None:
         raise UsageError(_NO_ENVIRONMENT.format(name))
+    where, masked = _with_masks(file, where)
     found = reading.normalize if reading.normalize is not None or run is None else run.statistics
     statistics = None if found is None else read_vecnormalize(Path(found))
     is_known = found is not None or (run is not None and run.normalizes is False)
@@ -177,9 +179,19 @@ def _load_sb3(name: str, env_id: str | None, reading: Reading) -> Actor:
     if run is not None and run.normalizes and found is None and not warnings:
         warnings = (f"{file} was trained with VecNormalize, by its {CONFIG}, and {NO_STATISTICS}",)
     recorded = None if run is None else run.recorded
-    said = (*(() if reading.normalize is not None else notices), *renamed)
+    said = (*(() if reading.normalize is not None else notices), *renamed, *masked)
     how: dict[str, Any] = {"notices": said, "warnings": warnings, "recorded": recorded}
     return Actor(name, teacher, where, "torch", identity=teacher.identity, **how)
+
+
+def _with_masks(file: Path, env_id: str) -> tuple[str, tuple[str, ...]]:
+    """Return the id under which the environment shows legal actions, if the policy needs that, with a notice."""
+    if "action-masks" in env_id or not describe(read_sb3_file(file)).is_masked:
+        return env_id, ()
+    shown = with_option(env_id, "action-masks", "")
+    return shown, (
+        f"the policy masks illegal actions, so the environment is made as {shown}: observations show which are legal",
+    )
 
 
 def _made_by(factory: Any, name: str, env_id: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.actions import Continuous, Discrete, MultiDiscrete
+from phr.envs.layers import MASKS, SHOWN
 from phr.envs.registry import make_env
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.networks.policy import tensor_of
@@ -87,7 +89,7 @@ class _Entry(nn.Module):
 class Sb3Network(nn.Module):
     """Observations as the environment gives them → logits, Q-values, or continuous actions before their scaling.
 
-    `n_outputs` are the outputs for one observation.
+    `legal` is where a row tells which actions are legal; `n_outputs` are the outputs for one observation.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Sb3Network(nn.Module):
         shape: tuple[int, ...],
         entries: list[_Entry],
         scaling: Normalization | None,
+        legal: slice | None = None,
     ) -> None:
         super().__init__()
         weights, names = file.weights, _NAMES[description.family]
@@ -104,7 +107,7 @@ class Sb3Network(nn.Module):
         unknown = [key for key in weights if not key.startswith(known)]
         if unknown:
             raise IncompatibleModelError(f"{file.name}: phr knows no parameter {unknown[0]!r} of {description.family}")
-        self.scaling, self.entries = scaling, nn.ModuleList(entries)
+        self.scaling, self.entries, self.legal = scaling, nn.ModuleList(entries), legal
         self.n_quantiles = description.n_quantiles if description.family == "QR-DQN" else 1
         try:
             self.layers = nn.Sequential(*_layers(weights, names, description))
@@ -124,7 +127,13 @@ class Sb3Network(nn.Module):
         first, *others = self.entries
         features = first(x) if not others else torch.cat([entry(x) for entry in self.entries], dim=1)
         answer: Tensor = self.layers(features)
+        if self.legal is not None:
+            answer = answer.where(x[:, self.legal] > 0, answer.amin(1, keepdim=True) - _ILLEGAL)
         return answer if self.n_quantiles == 1 else answer.unflatten(1, (self.n_quantiles, -1)).mean(1)
+
+
+_ILLEGAL = 20.0
+"""Nats of an illegal action below the least likely legal one."""
 
 
 def _features(file: Sb3File, names: _Names, entry: str = "") -> list[nn.Module]:
@@ -219,12 +228,15 @@ def read_sb3(path: Path, env_id: str, statistics: Statistics | None = None, *, i
         seen, space = env.observation_space, env.action_space
         shown: Any = getattr(env.gym_env, "observation_space", None)
         acted: Any = env.gym_env.action_space
+    legal = _legal(path, shown, env_id) if description.is_masked else None
+    if description.is_masked and statistics is not None and not isinstance(description.observations, spaces.Dict):
+        statistics = replace(statistics, entries={SHOWN: statistics.entries[None]} if None in statistics.entries else {})
     try:
         normalization = None if statistics is None else statistics.over(shown, seen)
     except IncompatibleModelError as error:
         raise IncompatibleModelError(f"{env_id}: {error}") from error
     entries = _entries(file, description, shown, seen, env_id, normalized=normalization is not None)
-    network = Sb3Network(file, description, seen.shape, entries, normalization)
+    network = Sb3Network(file, description, seen.shape, entries, normalization, legal)
     of_kind = isinstance(
         space, {"Box": Continuous, "Discrete": Discrete, "MultiDiscrete": MultiDiscrete}[type(trained).__name__]
     )
@@ -295,28 +307,48 @@ def _entries(
 ) -> list[_Entry]:
     """Return what reads each entry of an observation, in the file's order; refuse other observations."""
     trained, names = description.observations, _NAMES[description.family]
-    if not isinstance(trained, spaces.Dict):
+    if not isinstance(trained, spaces.Dict) and not description.is_masked:
         turned = _is_turned_round(file.name, trained, seen, env_id, normalized=normalized)
         return [_Entry(None, None, turned=turned, divisor=_divisor(description, trained), layers=_features(file, names))]
-    if not isinstance(shown, spaces.Dict) or set(shown.spaces) != set(trained.spaces):
-        found = ", ".join(shown.spaces) if isinstance(shown, spaces.Dict) else f"{seen.dtype} of shape {seen.shape}"
-        raise IncompatibleModelError(f"{file.name} reads a Dict of {', '.join(trained.spaces)}, {env_id} gives {found}")
-    places, end = {}, 0
-    for key, part in shown.spaces.items():
-        begin, end = end, end + spaces.flatdim(part)
-        places[key] = slice(begin, end)
+    wanted = trained.spaces if isinstance(trained, spaces.Dict) else {SHOWN: trained}
+    there = shown.spaces if isinstance(shown, spaces.Dict) else {}
+    if set(there) - ({MASKS} if description.is_masked else set()) != set(wanted):
+        found = ", ".join(there) or f"{seen.dtype} of shape {seen.shape}"
+        raise IncompatibleModelError(f"{file.name} reads a Dict of {', '.join(wanted)}, {env_id} gives {found}")
+    places = _places(there)
     entries = []
-    for key, part in trained.spaces.items():
-        mine, box = shown.spaces[key], None
+    for key, part in wanted.items():
+        mine, box = there[key], None
         turned = False
         if isinstance(mine, spaces.Box) and isinstance(part, spaces.Box):
             turned = _is_turned_round(f"{file.name}: entry {key!r}", part, mine, env_id, normalized=normalized)
             box = mine
         elif type(mine) is not type(part) or spaces.flatdim(mine) != spaces.flatdim(part):
             raise IncompatibleModelError(f"{file.name}: entry {key!r} reads {part}, {env_id} gives {mine}")
-        divisor, layers = _divisor(description, part), _features(file, names, key)
+        divisor, layers = (
+            _divisor(description, part),
+            _features(file, names, key if isinstance(trained, spaces.Dict) else ""),
+        )
         entries.append(_Entry(box, places[key], turned=turned, divisor=divisor, layers=layers))
     return entries
+
+
+def _places(parts: Mapping[str, spaces.Space[Any]]) -> dict[str, slice]:
+    """Return where each entry of a Dict lies in its flat row."""
+    places, end = {}, 0
+    for key, part in parts.items():
+        begin, end = end, end + spaces.flatdim(part)
+        places[key] = slice(begin, end)
+    return places
+
+
+def _legal(path: Path, shown: spaces.Space[Any] | None, env_id: str) -> slice:
+    """Return where the masks lie that a MaskablePPO needs."""
+    if not isinstance(shown, spaces.Dict) or MASKS not in shown.spaces:
+        raise IncompatibleModelError(
+            f"{path} masks illegal actions, and {env_id} shows no masks; add ?action-masks to the id"
+        )
+    return _places(shown.spaces)[MASKS]
 
 
 def _is_image(space: spaces.Space[Any]) -> bool:

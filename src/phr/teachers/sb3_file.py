@@ -116,6 +116,7 @@ def _json(text: bytes, name: str) -> dict[str, Any]:
 Family = Literal["A2C, PPO or TRPO", "DQN", "QR-DQN", "SAC or TQC", "TD3 or DDPG", "ARS"]
 _FAMILIES: dict[str, Family] = {
     "stable_baselines3.common.policies": "A2C, PPO or TRPO",
+    "sb3_contrib.common.maskable.policies": "A2C, PPO or TRPO",
     "stable_baselines3.dqn.policies": "DQN",
     "stable_baselines3.sac.policies": "SAC or TQC",
     "stable_baselines3.td3.policies": "TD3 or DDPG",
@@ -151,6 +152,8 @@ class Description:
     clip_mean: float
     """Limit of the means of SAC with state-dependent exploration."""
     n_quantiles: int
+    is_masked: bool
+    """Illegal actions are masked: MaskablePPO."""
     by_vecnormalize: bool | None
     """Whether it was trained in a `VecNormalize`, maybe of rewards alone; None where the file does not show it."""
 
@@ -191,6 +194,7 @@ def describe(file: Sb3File) -> Description:
         squash_output=settings["squash_output"],
         clip_mean=float(settings["clip_mean"]),
         n_quantiles=settings["n_quantiles"],
+        is_masked=".maskable." in _module(file),
         by_vecnormalize=_by_vecnormalize(file) if family in _SHOW_NORMALIZATION else None,
     )
 
@@ -200,18 +204,21 @@ def _is_theirs(name: Name) -> bool:
 
 
 def _family(file: Sb3File) -> Family:
-    entry = file.data.get("policy_class", {})
-    module = str(entry.get("__module__", "unknown")) if isinstance(entry, dict) else "unknown"
+    module = _module(file)
     if "recurrent" in module or any("lstm" in key for key in file.weights):
         reason = "a recurrent policy carries a state from step to step, which phr cannot distil"
-    elif "maskable" in module:
-        reason = "an action-masked policy (MaskablePPO) needs its masks, which phr cannot distil"
     elif module not in _FAMILIES:
         makers = "A2C, PPO, TRPO, DQN, QR-DQN, SAC, TQC, TD3, DDPG or ARS"
         reason = f"its policy comes from {module}, not from Stable-Baselines3's {makers}; {_OWN}"
     else:
         return _FAMILIES[module]
     raise IncompatibleModelError(f"{file.name}: {reason}")
+
+
+def _module(file: Sb3File) -> str:
+    """Return the module of the policy's class."""
+    entry = file.data.get("policy_class", {})
+    return str(entry.get("__module__", "unknown")) if isinstance(entry, dict) else "unknown"
 
 
 def _activation(name: str, recorded: Any, family: Family) -> type[nn.Module]:
