@@ -73,6 +73,7 @@ if TYPE_CHECKING:
 __all__ = ["distill", "evaluate", "evaluate_all_starts", "export_onnx", "load", "load_teacher"]
 __all__ += ["train_teacher", "tune"]
 
+_NEARLY_ALL = 0.99
 NOT_COMPARED = "not_compared"
 """Note of a student that could not be compared with its teacher: the reason."""
 
@@ -219,7 +220,8 @@ def distill(
                 curve = measure_curve(model.planner, job.teacher, vector, episodes=curve_episodes, seed=seed)
         except PhrError as error:  # the student is finished, and not lost
             return annotated(_doubted(model, actor, None), {NOT_COMPARED: str(error)}, write=False)
-        return annotated(_doubted(model, actor, curve.teacher_return), {"curve": curve.to_json()})
+        model = _doubted(model, actor, curve.teacher_return, _forgotten(actor, curve.shares[1]))
+        return annotated(model, {"curve": curve.to_json()})
 
 
 def evaluate(
@@ -402,9 +404,20 @@ def _doubts(actor: Actor, mean: float | None) -> tuple[str, ...]:
     return (*actor.warnings, *([] if low is None else [low]))
 
 
-def _doubted(model: Model, teacher: Actor, mean: float | None) -> Model:
-    """Note in a student what makes its teacher doubtful."""
-    doubts = _doubts(teacher, mean)
+def _forgotten(teacher: Actor, share: float) -> tuple[str, ...]:
+    """Warn where a student that looks at every step loses what its teacher remembers."""
+    frames = getattr(teacher.planner, "n_frames", None)
+    if frames is None or share >= _NEARLY_ALL:
+        return ()
+    kept = f"looking at every step it keeps {share:.1%} of the return"
+    return (
+        f"the teacher remembers its episode, the student sees {frames} observations: {kept}; try a larger --frame-stack",
+    )
+
+
+def _doubted(model: Model, teacher: Actor, mean: float | None, further: tuple[str, ...] = ()) -> Model:
+    """Note in a student what makes its teacher, or itself, doubtful."""
+    doubts = (*_doubts(teacher, mean), *further)
     return annotated(model, {"doubts": list(doubts)}) if doubts else model
 
 

@@ -304,6 +304,34 @@ def repeat_first(plan: NetworkPlan, horizon: int) -> NetworkPlan:
     return replace(plan, outputs=outputs, smoothing=plan.smoothing[0], temperature=first)
 
 
+class Memory:
+    """What a planner keeps of the episodes of n environments; this one is of a planner that keeps nothing.
+
+    A planner whose plans depend on all observations of an episode so far, as an LSTM's do, has a method `memory(n)` that
+    returns one of its own, with these methods.
+    """
+
+    remembers = False
+    """Whether it has to be asked at every step, in order."""
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+
+    def plan(self, obs: NDArray[Any], lanes: NDArray[Any]) -> Any:
+        """Plan for one observation of each of these environments."""
+        return ask(self._planner, obs)
+
+    def forget(self, lanes: NDArray[Any]) -> None:
+        """Begin a new episode in these environments."""
+
+
+def memory_of(planner: Planner, n: int) -> Memory:
+    """Return a fresh memory for the episodes of n environments."""
+    make = getattr(planner, "memory", None)
+    made: Memory = Memory(planner) if make is None else make(n)
+    return made
+
+
 def ask(planner: Planner, obs: NDArray[Any]) -> Any:
     """Return `planner.plan(obs)`, a plan if the planner follows the protocol; IncompatibleModelError if its code fails."""
     try:

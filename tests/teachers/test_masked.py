@@ -126,7 +126,10 @@ def test_masks_are_shown_without_being_asked_for(tmp_path: Path) -> None:
     path, _ = saved("vector", tmp_path, "MlpPolicy")
     found = resolve(path, env_id=f"{HERE}:make_vector")
     assert found.env_id == f"{HERE}:make_vector?action-masks"
-    assert any("masks illegal actions, so the environment is made as" in line for line in found.notices)
+    assert any(
+        "masks illegal actions, so observations show which are legal: the environment is made as" in line
+        for line in found.notices
+    )
     assert phr.evaluate(path, env_id=f"{HERE}:make_vector", episodes=3, runs=1, bound=False).env_id == found.env_id
 
 

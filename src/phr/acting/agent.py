@@ -12,7 +12,7 @@ from phr.acting.commitment import AnyCommitment, ConfidentCommitment, FixedCommi
 from phr.actions import action_space_of, one_by_one
 from phr.errors import InvalidDataError, NonFiniteError, SettingError
 from phr.observations import ObservationSpec, as_array
-from phr.plan import ActionArray, IntArray, NetworkPlan, Plan, Planner, ask
+from phr.plan import ActionArray, IntArray, Memory, NetworkPlan, Plan, Planner, ask, memory_of
 from phr.settings import check_whole
 
 
@@ -38,6 +38,7 @@ class _Acting:
         self._planned_shape = (planner.horizon, *self._space.shape)
         self._is_checked = getattr(planner, "checks_plans", False) is True
         self._look = planner.plan if self._is_checked else self._checked_plan
+        self._memory: Memory | None = None
         # A number needs no arrays: a microsecond or two, where a whole look may take thirty. A subclass may differ.
         self._n_committed = self.commitment.n if type(self.commitment) is FixedCommitment else None
         trusted = self._is_checked and type(self.commitment) is ConfidentCommitment
@@ -74,6 +75,10 @@ class _Acting:
         return actions
 
 
+_ONLY = np.zeros(1, np.int64)
+"""The lane of an agent that acts in one environment."""
+
+
 class HorizonAgent(_Acting):
     """Acts in one environment; the caller owns the loop.
 
@@ -95,6 +100,9 @@ class HorizonAgent(_Acting):
     ) -> None:
         super().__init__(planner, commitment, deterministic, rng)
         self._pending: list[Any] = []
+        if hasattr(planner, "memory"):
+            self._memory = memory = memory_of(planner, 1)
+            self._look = lambda obs: memory.plan(obs, _ONLY)
 
     @property
     def needs_observation(self) -> bool:
@@ -104,6 +112,8 @@ class HorizonAgent(_Acting):
     def reset(self) -> None:
         """Drop the rest of the plan; call it whenever an episode ends."""
         self._pending.clear()
+        if self._memory is not None:
+            self._memory.forget(_ONLY)
 
     def decide(self, obs: Any) -> list[Any]:
         """Look once, and return the actions to execute before looking again: 1 .. horizon ints, or arrays of action shape.
@@ -151,6 +161,7 @@ class VectorHorizonAgent(_Acting):
         self.n_envs = n_envs
         self._actions = np.zeros((n_envs, planner.horizon, *self._space.shape), self._dtype)
         self._next, self._stop = np.zeros(n_envs, np.int64), np.zeros(n_envs, np.int64)
+        self._memory = memory_of(planner, n_envs) if hasattr(planner, "memory") else None
 
     @property
     def needs_observation(self) -> NDArray[np.bool_]:
@@ -159,7 +170,10 @@ class VectorHorizonAgent(_Acting):
 
     def reset(self, mask: Any = None) -> None:
         """Drop the plans of all environments, or of those whose episode ended."""
-        self._stop[slice(None) if mask is None else self._checked(mask)] = 0
+        ended = np.ones(self.n_envs, bool) if mask is None else self._checked(mask)
+        self._stop[ended] = 0
+        if self._memory is not None:
+            self._memory.forget(np.flatnonzero(ended))
 
     def _checked(self, mask: Any) -> NDArray[np.bool_]:
         """Refuse a mask that numpy would take for indices, or broadcast."""
@@ -184,7 +198,7 @@ class VectorHorizonAgent(_Acting):
             raise InvalidDataError(f"{len(looking)} environments need an observation, got {n_given}")
         if obs is not None and n_given:
             self.evaluations += n_given
-            plan = self._look(obs)
+            plan = self._look(obs) if self._memory is None else self._memory.plan(obs, looking)
             self._actions[looking] = self._choose(plan, n_given)
             self._next[looking] = 0
             self._stop[looking] = self._n_committed or self._lengths(plan)

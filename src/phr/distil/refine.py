@@ -30,7 +30,7 @@ from phr.evaluation.episodes import make_vector
 from phr.experience.collect import non_finite_plan, teacher_logits_of
 from phr.experience.trajectory import Experience
 from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network
-from phr.plan import Planner, ask
+from phr.plan import Planner, memory_of
 from phr.progress import Progress
 from phr.seeding import Streams
 from phr.storage.tensors import network_tensors
@@ -81,6 +81,7 @@ class StudentStates:
         self._student, self._teacher, self._vector, self._rng = student, teacher, vector, rng
         self._most_plans, self._noise = config.refine_plans, config.refine_noise
         self._ended, self._episodes = np.ones(vector.n_envs, bool), np.full(vector.n_envs, -1)
+        self._memory = memory_of(teacher, vector.n_envs)
 
     def _no_actions(self, *shape: int) -> NDArray[Any]:
         space = self._vector.action_space
@@ -89,6 +90,7 @@ class StudentStates:
     def turn(self) -> StudentWindows:
         """Play student, then teacher, in every environment; return at most one window each, in the environments' order."""
         self._vector.reset(self._ended)
+        self._memory.forget(np.flatnonzero(self._ended))
         self._episodes += self._ended
         running = np.ones(self._vector.n_envs, bool)
         self._follow_student(running)
@@ -111,6 +113,8 @@ class StudentStates:
                 moving &= step < commitments
                 if not moving.any():
                     break
+                if self._memory.remembers:  # the teacher has to see what happens, although it does not act
+                    self._memory.plan(self._vector.observe(moving), np.flatnonzero(moving))
                 ended = self._vector.advance(actions[:, step], moving, abandon_refused=True).done
                 moving &= ~ended
                 running &= ~ended
@@ -135,7 +139,8 @@ class StudentStates:
         for step in range(horizon):
             if not running.any():
                 break
-            rows, plan = running[envs], ask(self._teacher, seen.copy())  # it may change its input; `sources` is recorded
+            rows = running[envs]
+            plan = self._memory.plan(seen.copy(), np.flatnonzero(running))  # it may change its input; `sources` is recorded
             logits[rows, step] = teacher_logits_of(plan, len(seen))
             if not np.isfinite(logits[rows, step]).all():
                 raise non_finite_plan(self._teacher, f"step {step} (from 0) after a plan of the student")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from phr.actions import action_space_of
 from phr.errors import InvalidDataError
 from phr.evaluation.certify import Numbers
-from phr.plan import NetworkPlan, Planner, ask
+from phr.plan import Memory, NetworkPlan, Plan, Planner, ask, memory_of
 
 FREQUENCIES = (1, 4, 8, 16)
 """The n over which a frequency-averaged score is taken, as far as a horizon allows."""
@@ -30,8 +30,26 @@ class GreedyRepeat:
 
     def plan(self, obs: NDArray[Any]) -> NetworkPlan:
         """That action for each observation, planned with certainty."""
-        first = ask(self._planner, obs).mode()[:, :1]
-        return self.action_space.certain(np.repeat(first, self.horizon, axis=1))
+        return self._repeated(ask(self._planner, obs))
+
+    def _repeated(self, plan: Plan) -> NetworkPlan:
+        return self.action_space.certain(np.repeat(plan.mode()[:, :1], self.horizon, axis=1))
+
+    def memory(self, n: int) -> Memory:
+        """Return the other planner's memory, which sees the observations of the looks alone."""
+        return _RepeatMemory(self, memory_of(self._planner, n))
+
+
+class _RepeatMemory(Memory):
+    def __init__(self, planner: GreedyRepeat, inner: Memory) -> None:
+        super().__init__(planner)
+        self._repeat, self._inner = planner, inner
+
+    def plan(self, obs: NDArray[Any], lanes: NDArray[Any]) -> NetworkPlan:
+        return self._repeat._repeated(self._inner.plan(obs, lanes))
+
+    def forget(self, lanes: NDArray[Any]) -> None:
+        self._inner.forget(lanes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from phr.envs.vector import Lanes, Start, VectorSplit
 from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError
 from phr.experience.success import reported_success
 from phr.experience.trajectory import Experience, Trajectory
-from phr.plan import FloatArray, NetworkPlan, Plan, Planner, ask
+from phr.plan import FloatArray, NetworkPlan, Plan, Planner, memory_of
 
 
 def collect_experience(
@@ -34,14 +34,16 @@ def collect_experience(
     samples the actions. By default the most likely ones are taken: the later actions of a sampling teacher depend on chance,
     which the first observation cannot show. `on_episode` gets the number of ended episodes, whenever some end.
     """
-    lanes = Lanes(vector, starts)
+    lanes, memory = Lanes(vector, starts), memory_of(teacher, vector.n_envs)
     space = vector.action_space
     actions = np.zeros((vector.n_envs, *space.shape), space.dtype)
     growing: defaultdict[int, list[tuple[Any, Any, Any, float]]] = defaultdict(list)
     ended: dict[int, Trajectory] = {}
     while (running := lanes.running).any():
         obs = vector.observe(running)
-        plan = ask(teacher, obs.copy())  # a policy may change its input in place, and `obs` is recorded
+        plan = memory.plan(
+            obs.copy(), np.flatnonzero(running)
+        )  # a policy may change its input in place, and `obs` is recorded
         logits = teacher_logits_of(plan, len(obs))
         if not (finite := np.isfinite(logits).all(axis=1)).all():
             episode = lanes.episode[running][int(finite.argmin())]
@@ -65,6 +67,7 @@ def collect_experience(
                 truncated=bool(step.truncated[lane]),
                 is_success=reported_success(vector.envs[lane], info, terminated=terminated, last_reward=rewards[-1]),
             )
+        memory.forget(np.flatnonzero(step.done))
         lanes.begin_next(step.done)
         if step.done.any():
             on_episode(len(ended))

@@ -170,7 +170,7 @@ def _load_sb3(name: str, env_id: str | None, reading: Reading) -> Actor:
     where, renamed = present_id(env_id or (run.env_id if run else "") or None)
     if where is None:
         raise UsageError(_NO_ENVIRONMENT.format(name))
-    where, masked = _with_masks(file, where)
+    where, needed = _with_needs(file, where)
     found = reading.normalize if reading.normalize is not None or run is None else run.statistics
     statistics = None if found is None else read_vecnormalize(Path(found))
     is_known = found is not None or (run is not None and run.normalizes is False)
@@ -179,19 +179,27 @@ def _load_sb3(name: str, env_id: str | None, reading: Reading) -> Actor:
     if run is not None and run.normalizes and found is None and not warnings:
         warnings = (f"{file} was trained with VecNormalize, by its {CONFIG}, and {NO_STATISTICS}",)
     recorded = None if run is None else run.recorded
-    said = (*(() if reading.normalize is not None else notices), *renamed, *masked)
+    said = (*(() if reading.normalize is not None else notices), *renamed, *needed)
     how: dict[str, Any] = {"notices": said, "warnings": warnings, "recorded": recorded}
     return Actor(name, teacher, where, "torch", identity=teacher.identity, **how)
 
 
-def _with_masks(file: Path, env_id: str) -> tuple[str, tuple[str, ...]]:
-    """Return the id under which the environment shows legal actions, if the policy needs that, with a notice."""
-    if "action-masks" in env_id or not describe(read_sb3_file(file)).is_masked:
-        return env_id, ()
-    shown = with_option(env_id, "action-masks", "")
-    return shown, (
-        f"the policy masks illegal actions, so the environment is made as {shown}: observations show which are legal",
-    )
+_FRAMES = 4
+"""Observations that a student of a recurrent policy sees, unless the id says otherwise."""
+
+
+def _with_needs(file: Path, env_id: str) -> tuple[str, tuple[str, ...]]:
+    """Return the id under which the environment shows what the policy or its student needs, with a notice."""
+    description = describe(read_sb3_file(file))
+    if description.is_masked and "action-masks" not in env_id:
+        shown = with_option(env_id, "action-masks", "")
+        why = "the policy masks illegal actions, so observations show which are legal"
+        return shown, (f"{why}: the environment is made as {shown}",)
+    if description.is_recurrent and "frame-stack" not in env_id and len(description.observations.shape or ()) == 1:
+        shown = with_option(env_id, "frame-stack", _FRAMES)
+        why = f"the policy remembers its episode; its student sees the last {_FRAMES} observations (--frame-stack N)"
+        return shown, (f"{why}: the environment is made as {shown}",)
+    return env_id, ()
 
 
 def _made_by(factory: Any, name: str, env_id: str) -> Any:

@@ -15,7 +15,7 @@ from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, PhrError, SettingError, error_text
 from phr.networks.policy import TorchPlanner, tensor_of
 from phr.observations import ObservationSpec
-from phr.plan import NetworkPlan
+from phr.plan import Memory, NetworkPlan
 
 Policy = Callable[[NDArray[Any]], Any]
 """A batch of observations → logits or probabilities `(batch, n_outputs)`, or actions `(batch, *action_shape)`."""
@@ -53,6 +53,48 @@ class PolicyTeacher:
     def plan(self, obs: Any) -> NetworkPlan:
         """Ask the policy once; a plan of actions alone is certain of them."""
         return self._ask(self.obs_spec.check(obs))
+
+
+Step = Callable[[NDArray[Any], Any], tuple[NetworkPlan, Any]]
+"""(observations, hidden state or None at an episode's beginning) → plan, hidden state: tensors `(layers, batch, units)`."""
+
+
+class RecurrentTeacher(PolicyTeacher):
+    """A policy with an LSTM: what it plans depends on all observations of the episode, which `memory` keeps.
+
+    `plan` alone answers as at the beginning of an episode. `n_frames` are the observations that the environment stacks for
+    the student; the policy reads the last one of them.
+    """
+
+    def __init__(self, step: Step, space: ActionSpace, *, n_frames: int, **given: Any) -> None:
+        super().__init__(lambda obs: step(obs, None)[0], space, **given)
+        self._step, self.n_frames = step, n_frames
+
+    def memory(self, n: int) -> Memory:
+        """Return the memory of n environments."""
+        return _LstmMemory(self, self._step, n)
+
+
+class _LstmMemory(Memory):
+    remembers = True
+
+    def __init__(self, teacher: RecurrentTeacher, step: Step, n: int) -> None:
+        super().__init__(teacher)
+        self._spec, self._step, self._n = teacher.obs_spec, step, n
+        self._state: tuple[Tensor, ...] | None = None
+
+    def plan(self, obs: NDArray[Any], lanes: NDArray[Any]) -> NetworkPlan:
+        before = None if self._state is None else tuple(part[:, lanes] for part in self._state)
+        plan, after = self._step(self._spec.check(obs), before)
+        if self._state is None:
+            self._state = tuple(torch.zeros(len(part), self._n, part.shape[2]) for part in after)
+        for whole, part in zip(self._state, after, strict=True):
+            whole[:, lanes] = part
+        return plan
+
+    def forget(self, lanes: NDArray[Any]) -> None:
+        for part in self._state or ():
+            part[:, lanes] = 0.0
 
 
 def parameter_count(teacher: object) -> int | None:

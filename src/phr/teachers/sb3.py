@@ -23,7 +23,7 @@ from phr.networks.policy import tensor_of
 from phr.observations import ObservationSpec, scale_of
 from phr.plan import NetworkPlan
 from phr.teachers.normalization import Normalization, Statistics
-from phr.teachers.policy import Answers, PolicyTeacher
+from phr.teachers.policy import Answers, PolicyTeacher, RecurrentTeacher
 from phr.teachers.sb3_file import Description, Family, Sb3File, describe, read_sb3_file
 
 Weights = Mapping[str, Tensor]
@@ -39,13 +39,14 @@ class _Names(NamedTuple):
     actions: tuple[str, ...]  # Gymnasium spaces that it acts in
 
 
+_LSTM = "lstm_actor."
 _CRITICS = ("critic.", "critic_target.")
 _NAMES: dict[Family, _Names] = {
     "A2C, PPO or TRPO": _Names(
         ("pi_features_extractor.", "features_extractor."),
         "mlp_extractor.policy_net.",
         "action_net.",
-        ("vf_features_extractor.", "mlp_extractor.value_net.", "value_net.", "log_std"),
+        ("vf_features_extractor.", "mlp_extractor.value_net.", "value_net.", "log_std", "lstm_critic.", "critic.", _LSTM),
         ("Discrete", "MultiDiscrete", "Box"),
     ),
     "DQN": _Names(("q_net.features_extractor.",), "q_net.q_net.", None, ("q_net_target.",), ("Discrete",)),
@@ -89,7 +90,8 @@ class _Entry(nn.Module):
 class Sb3Network(nn.Module):
     """Observations as the environment gives them → logits, Q-values, or continuous actions before their scaling.
 
-    `legal` is where a row tells which actions are legal; `n_outputs` are the outputs for one observation.
+    `legal` is where a row tells which actions are legal; of a row of stacked observations only the `latest` numbers are
+    read, at its end. `n_outputs` are the outputs for one observation.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Sb3Network(nn.Module):
         entries: list[_Entry],
         scaling: Normalization | None,
         legal: slice | None = None,
+        latest: int | None = None,
     ) -> None:
         super().__init__()
         weights, names = file.weights, _NAMES[description.family]
@@ -108,8 +111,10 @@ class Sb3Network(nn.Module):
         if unknown:
             raise IncompatibleModelError(f"{file.name}: phr knows no parameter {unknown[0]!r} of {description.family}")
         self.scaling, self.entries, self.legal = scaling, nn.ModuleList(entries), legal
+        self.latest = latest
         self.n_quantiles = description.n_quantiles if description.family == "QR-DQN" else 1
         try:
+            self.lstm = _lstm(weights) if description.is_recurrent else None
             self.layers = nn.Sequential(*_layers(weights, names, description))
             with torch.inference_mode():
                 answer = self.eval()(torch.zeros(1, *shape))
@@ -120,16 +125,26 @@ class Sb3Network(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Return outputs, shape `(batch, n_outputs)`."""
+        """Return outputs, shape `(batch, n_outputs)`; with an LSTM those at the beginning of an episode."""
+        return self.step(obs, None)[0]
+
+    def step(self, obs: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return outputs, and the state of the LSTM after these observations; without one it is empty."""
+        obs = obs if self.latest is None else obs[..., -self.latest :]
         x = obs.float() if self.scaling is None else self.scaling.apply(obs)
         if obs.dtype == torch.float64 and not x.isfinite().all():
             raise NonFiniteError("an observation contains a number too large for float32, which the policy reads")
         first, *others = self.entries
         features = first(x) if not others else torch.cat([entry(x) for entry in self.entries], dim=1)
+        after: tuple[Tensor, ...] = ()
+        if self.lstm is not None:
+            sequence, after = self.lstm(features[None], state)
+            features = sequence[0]
         answer: Tensor = self.layers(features)
         if self.legal is not None:
             answer = answer.where(x[:, self.legal] > 0, answer.amin(1, keepdim=True) - _ILLEGAL)
-        return answer if self.n_quantiles == 1 else answer.unflatten(1, (self.n_quantiles, -1)).mean(1)
+        answer = answer if self.n_quantiles == 1 else answer.unflatten(1, (self.n_quantiles, -1)).mean(1)
+        return answer, after
 
 
 _ILLEGAL = 20.0
@@ -195,6 +210,18 @@ def _linears(weights: Weights, prefix: str) -> list[nn.Linear]:
     return [_linear(weights.get(f"{prefix}{place}.weight"), weights.get(f"{prefix}{place}.bias")) for place in found]
 
 
+def _lstm(weights: Weights) -> nn.LSTM:
+    """Return the LSTM that acts; ValueError if its layers are not those of a plain one."""
+    mine = {key.removeprefix(_LSTM): value.float() for key, value in weights.items() if key.startswith(_LSTM)}
+    first, inner = mine.get("weight_ih_l0"), mine.get("weight_hh_l0")
+    if first is None or inner is None or first.ndim != 2 or inner.ndim != 2:
+        raise ValueError("its LSTM has no first layer")
+    n_layers = len([key for key in mine if key.startswith("weight_ih_l")])
+    lstm = nn.LSTM(first.shape[1], inner.shape[1], n_layers, bias="bias_ih_l0" in mine)
+    lstm.load_state_dict(mine)
+    return lstm
+
+
 def _linear(weight: Tensor | None, bias: Tensor | None) -> nn.Linear:
     if weight is None or weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
         raise ValueError("a linear layer has weights or biases of a wrong shape")
@@ -228,15 +255,16 @@ def read_sb3(path: Path, env_id: str, statistics: Statistics | None = None, *, i
         seen, space = env.observation_space, env.action_space
         shown: Any = getattr(env.gym_env, "observation_space", None)
         acted: Any = env.gym_env.action_space
+    reads, latest = _last_frame(file.name, description, seen, env_id) if description.is_recurrent else (seen, None)
     legal = _legal(path, shown, env_id) if description.is_masked else None
     if description.is_masked and statistics is not None and not isinstance(description.observations, spaces.Dict):
         statistics = replace(statistics, entries={SHOWN: statistics.entries[None]} if None in statistics.entries else {})
     try:
-        normalization = None if statistics is None else statistics.over(shown, seen)
+        normalization = None if statistics is None else statistics.over(shown, reads)
     except IncompatibleModelError as error:
         raise IncompatibleModelError(f"{env_id}: {error}") from error
-    entries = _entries(file, description, shown, seen, env_id, normalized=normalization is not None)
-    network = Sb3Network(file, description, seen.shape, entries, normalization, legal)
+    entries = _entries(file, description, shown, reads, env_id, normalized=normalization is not None)
+    network = Sb3Network(file, description, seen.shape, entries, normalization, legal, latest)
     of_kind = isinstance(
         space, {"Box": Continuous, "Discrete": Discrete, "MultiDiscrete": MultiDiscrete}[type(trained).__name__]
     )
@@ -249,9 +277,12 @@ def read_sb3(path: Path, env_id: str, statistics: Statistics | None = None, *, i
     answers: Answers = "logits" if family == "A2C, PPO or TRPO" and not isinstance(trained, spaces.Box) else "actions"
     squashed = isinstance(trained, spaces.Box) and (family in ("SAC or TQC", "TD3 or DDPG") or description.squash_output)
 
-    def ask(obs: NDArray[Any]) -> NetworkPlan:
+    def step(obs: NDArray[Any], state: Any) -> tuple[NetworkPlan, Any]:
         with torch.inference_mode():
-            outputs: NDArray[Any] = network(tensor_of(obs)).numpy()
+            answer, after = network.step(tensor_of(obs), state)
+        return planned(answer.numpy()), after
+
+    def planned(outputs: NDArray[Any]) -> NetworkPlan:
         if squashed:
             outputs = acted.low.ravel() + 0.5 * (outputs + 1.0) * (acted.high - acted.low).ravel()
         if not np.isfinite(outputs).all():  # neither argmax nor clip would show it
@@ -262,7 +293,11 @@ def read_sb3(path: Path, env_id: str, statistics: Statistics | None = None, *, i
             return space.plan(outputs[:, None])
         return space.certain(outputs.argmax(-1)[:, None])  # Q-values: a softmax over them would be no policy
 
-    teacher = PolicyTeacher(ask, space, answers=answers, spec=ObservationSpec.of(seen), name=file.name, module=network)
+    given: dict[str, Any] = {"answers": answers, "spec": ObservationSpec.of(seen), "name": file.name, "module": network}
+    if description.is_recurrent:
+        teacher: PolicyTeacher = RecurrentTeacher(step, space, n_frames=seen.shape[-1] // (latest or 1), **given)
+    else:
+        teacher = PolicyTeacher(lambda obs: step(obs, None)[0], space, **given)
     parts = [file.sha256, *([] if statistics is None else [statistics.identity])]
     teacher.identity = hashlib.sha256(" ".join(parts).encode()).hexdigest() if parts[1:] else file.sha256
     if description.by_vecnormalize and not is_known:
@@ -331,6 +366,18 @@ def _entries(
         )
         entries.append(_Entry(box, places[key], turned=turned, divisor=divisor, layers=layers))
     return entries
+
+
+def _last_frame(name: str, description: Description, seen: spaces.Box, env_id: str) -> tuple[spaces.Box, int]:
+    """Return the last of the observations that the environment stacks, which an LSTM reads, and its last axis's length."""
+    trained = description.observations
+    shape = trained.shape if isinstance(trained, spaces.Box) else ()
+    if len(shape) == 3 and shape[1:] == seen.shape[:2]:  # channels first by VecTransposeImage
+        shape = (*shape[1:], shape[0])
+    if not shape or len(shape) != len(seen.shape) or shape[:-1] != seen.shape[:-1] or seen.shape[-1] % shape[-1]:
+        raise IncompatibleModelError(f"{name} reads {trained}, {env_id} gives {seen.dtype} of shape {seen.shape}")
+    depth = shape[-1]
+    return spaces.Box(seen.low[..., -depth:], seen.high[..., -depth:], dtype=np.dtype(seen.dtype).type), depth
 
 
 def _places(parts: Mapping[str, spaces.Space[Any]]) -> dict[str, slice]:

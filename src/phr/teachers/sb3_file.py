@@ -117,6 +117,7 @@ Family = Literal["A2C, PPO or TRPO", "DQN", "QR-DQN", "SAC or TQC", "TD3 or DDPG
 _FAMILIES: dict[str, Family] = {
     "stable_baselines3.common.policies": "A2C, PPO or TRPO",
     "sb3_contrib.common.maskable.policies": "A2C, PPO or TRPO",
+    "sb3_contrib.common.recurrent.policies": "A2C, PPO or TRPO",
     "stable_baselines3.dqn.policies": "DQN",
     "stable_baselines3.sac.policies": "SAC or TQC",
     "stable_baselines3.td3.policies": "TD3 or DDPG",
@@ -154,6 +155,8 @@ class Description:
     n_quantiles: int
     is_masked: bool
     """Illegal actions are masked: MaskablePPO."""
+    is_recurrent: bool
+    """An LSTM stands before the fully connected layers: RecurrentPPO."""
     by_vecnormalize: bool | None
     """Whether it was trained in a `VecNormalize`, maybe of rewards alone; None where the file does not show it."""
 
@@ -195,6 +198,7 @@ def describe(file: Sb3File) -> Description:
         clip_mean=float(settings["clip_mean"]),
         n_quantiles=settings["n_quantiles"],
         is_masked=".maskable." in _module(file),
+        is_recurrent=".recurrent." in _module(file),
         by_vecnormalize=_by_vecnormalize(file) if family in _SHOW_NORMALIZATION else None,
     )
 
@@ -205,9 +209,7 @@ def _is_theirs(name: Name) -> bool:
 
 def _family(file: Sb3File) -> Family:
     module = _module(file)
-    if "recurrent" in module or any("lstm" in key for key in file.weights):
-        reason = "a recurrent policy carries a state from step to step, which phr cannot distil"
-    elif module not in _FAMILIES:
+    if module not in _FAMILIES:
         makers = "A2C, PPO, TRPO, DQN, QR-DQN, SAC, TQC, TD3, DDPG or ARS"
         reason = f"its policy comes from {module}, not from Stable-Baselines3's {makers}; {_OWN}"
     else:

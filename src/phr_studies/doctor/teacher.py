@@ -49,6 +49,8 @@ def ask(reference: Any, world: World, reading: Reading) -> Asked:
         raise IncompatibleModelError(f"{name_of(reference)} cannot act here: {world.refusal}")
     actor = resolve(reference, env_id=world.env_id, reading=reading)
     check_fits(actor.planner, world.env)
+    if hasattr(actor.planner, "memory"):
+        raise IncompatibleModelError(f"{name_of(reference)} remembers its episode, and single moments are examined here")
 
     def act(obs: Any) -> Any:
         return one_by_one(actor.planner.plan(obs[None]).mode()[:, 0])[0]
