@@ -39,14 +39,17 @@ from phr.teacher.a2c import gae_advantages
 TEMPERATURE = 0.5
 """Logits are divided by it before plans are sampled. The smoothed labels of distillation leave 5 % and more to other
 actions, so few plans of sixteen steps would be the student's own; where it is unsure, the plans still differ."""
-SPREAD = 0.1
-"""Standard deviation of sampled continuous actions in half ranges, where the student outputs none."""
+SPREAD = 0.03
+"""Standard deviation of sampled continuous actions in half ranges, where the student outputs none: under more of it policies
+that balance fall, and nothing else is learnt."""
 GAE_LAMBDA = 0.95
 CLIP = 0.2
 """A plan's probability ratio counts from 1 − CLIP to 1 + CLIP."""
 N_EPOCHS, BATCH_SIZE = 10, 64
 LEARNING_RATE, CRITIC_LEARNING_RATE = 3e-4, 1e-3
 """At the start; both fall linearly to zero."""
+NUMBERS_RATE = 5e-5
+"""Instead of `LEARNING_RATE` where actions are numbers sampled with `SPREAD`: the same step moves narrow plans further."""
 N_TURNS = 8
 """Plans of each environment between two updates."""
 N_TESTS, TEST_EPISODES = 10, 64
@@ -179,7 +182,11 @@ class Finetuning:
         links = [] if self.network.links is None else [self.network.links.weight]
         self._policy = [*self.network.trunk.parameters(), *self.network.plan_head.parameters(), *links]
         critic = [*self._critic.trunk.parameters(), *self._critic.value_head.parameters()]
-        groups = [{"params": self._policy, "lr": LEARNING_RATE}, {"params": critic, "lr": CRITIC_LEARNING_RATE}]
+        is_narrow = isinstance(student.space, Continuous) and self.config.loss == "squared"
+        self._rates = (NUMBERS_RATE if is_narrow else LEARNING_RATE, CRITIC_LEARNING_RATE)
+        self._in_nats = 0.5 / SPREAD**2 if is_narrow else 1.0
+        """A squared distance times this is the divergence of two normal distributions with `SPREAD`."""
+        groups = [{"params": part, "lr": rate} for part, rate in zip((self._policy, critic), self._rates, strict=True)]
         self.optimizer = torch.optim.Adam(groups)
         self._rng = Streams(self.config.seed).rng("finetune")
         self._vector: VectorSplit | None = None
@@ -294,7 +301,7 @@ class Finetuning:
                 log_probs = plan_log_probs(outputs, actions[rows], lengths[rows], self.student.space)
                 policy_loss = clipped_loss(log_probs, before[rows], advantages[rows])
                 value_loss = nn.functional.mse_loss(self._values(obs[rows]), returns[rows])
-                plan_loss = self.student.loss(self.network)
+                plan_loss = self._in_nats * self.student.loss(self.network)
                 self._step(policy_loss + self.config.finetune_weight * plan_loss + value_loss)
                 losses.append((policy_loss.item(), value_loss.item(), plan_loss.item()))
         names = ("finetune/policy_loss", "finetune/value_loss", "finetune/plan_loss")
@@ -309,7 +316,7 @@ class Finetuning:
             at = f"after {self.n_steps:,} steps of training on return"
             raise NonFiniteError(f"loss {loss.item():.3g}, gradient norm {norm:.3g} {at}; leave finetune out")
         left = 1 - self.n_steps / self.config.finetune
-        for group, rate in zip(self.optimizer.param_groups, (LEARNING_RATE, CRITIC_LEARNING_RATE), strict=True):
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * left
         self.optimizer.step()
 
