@@ -21,6 +21,12 @@ from tests.teachers.test_training_run import zoo_run
 PAGE = Path(__file__).parents[2] / "docs" / "bring-your-own-policy.md"
 
 SMALLER = {
+    'RecurrentPPO("MlpLstmPolicy", "CartPole-v1").learn(50_000)': (
+        'RecurrentPPO("MlpLstmPolicy", "CartPole-v1", n_steps=32, batch_size=32).learn(32)'
+    ),
+    'PPO("MultiInputPolicy", make_cart()).learn(50_000)': (
+        'PPO("MultiInputPolicy", make_cart(), n_steps=32, batch_size=32).learn(32)'
+    ),
     'PPO("MlpPolicy", "CartPole-v1").learn(50_000)': 'PPO("MlpPolicy", "CartPole-v1", n_steps=32, batch_size=32).learn(32)',
     "learning_starts=100).learn(10_000)": "buffer_size=40).learn(8)",
     "horizon=8": "horizon=8, n_episodes=4, n_updates=5, refine=0",
@@ -124,12 +130,14 @@ def test_every_block_of_the_page_runs(desk: Path, monkeypatch: pytest.MonkeyPatc
         elif kind == "sh" or (kind == "sh minari" and write_dataset(desk, monkeypatch)):
             run_shell(text)
         ran.append(kind)
-    assert ran.count("python") == 5
-    assert ran.count("sh") == 6
+    assert ran.count("python") == 7
+    assert ran.count("sh") == 8
     students = {path.parent.name for path in desk.glob("runs/*/COMPLETE")}
     assert {
         "zoo-student",
         "cleanrl-student",
+        "dict-student",
+        "recurrent-student",
         "ppo-student",
         "student",
         "normalized",
