@@ -574,6 +574,10 @@ def _from_teacher(actor: Actor, horizon: int, settings: dict[str, Any]) -> Disti
 def load_teacher(reference: Any, *, env_id: str | None = None, normalize: str | Path | None = None) -> Planner:
     """Read any policy that `distill` takes, with its arguments; `teacher.plan(obs).mode()[:, 0]` are its actions.
 
+    A policy that remembers its episode (RecurrentPPO) answers so as at an episode's beginning; `HorizonAgent(teacher)`
+    carries its state. `teacher.notices` and `teacher.warnings` of a third-party policy state how it was read, and what is
+    doubtful.
+
     Other arguments and errors: see the module `phr.api`.
     """
     return resolve(reference, env_id=env_id, reading=Reading(normalize=normalize)).planner

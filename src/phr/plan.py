@@ -307,8 +307,8 @@ def repeat_first(plan: NetworkPlan, horizon: int) -> NetworkPlan:
 class Memory:
     """What a planner keeps of the episodes of n environments; this one is of a planner that keeps nothing.
 
-    A planner whose plans depend on all observations of an episode so far, as an LSTM's do, has a method `memory(n)` that
-    returns one of its own, with these methods.
+    A planner whose plans depend on all observations of an episode so far, as an LSTM's do, has an attribute `remembers`,
+    True, and a method `memory(n)` that returns one of its own, with these methods.
     """
 
     remembers = False
@@ -327,9 +327,14 @@ class Memory:
 
 def memory_of(planner: Planner, n: int) -> Memory:
     """Return a fresh memory for the episodes of n environments."""
-    make = getattr(planner, "memory", None)
-    made: Memory = Memory(planner) if make is None else make(n)
+    make: Any = getattr(planner, "memory", None)
+    made: Memory = make(n) if remembers(planner) else Memory(planner)
     return made
+
+
+def remembers(planner: object) -> bool:
+    """Return whether a planner has a memory of its own."""
+    return getattr(planner, "remembers", False) is True
 
 
 def ask(planner: Planner, obs: NDArray[Any]) -> Any:

@@ -52,7 +52,7 @@ def test_frames_are_stacked_as_by_stable_baselines3(name: str, n: int) -> None:
         parts = mine.items() if isinstance(mine, dict) else [(None, mine)]
         for key, part in parts:
             np.testing.assert_array_equal(part, theirs[0] if key is None else theirs[key][0])  # type: ignore[index]
-        assert env.observation_space.contains(mine) or name == "vector"  # StillEnv's own bounds are those of its space
+        assert env.observation_space.contains(mine)
 
 
 @pytest.mark.parametrize("limit", [None, 5])
@@ -147,6 +147,7 @@ def test_arguments_of_the_constructor() -> None:
             UnsupportedEnvironmentError,
             "append-zeros needs arrays, its observation is Discrete",
         ),
+        ("CarRacing-v3?time-feature", UnsupportedEnvironmentError, "time-feature needs vectors, the observation has shape"),
         ("CartPole-v1?stack=3", UnsupportedEnvironmentError, "no option 'stack'"),
     ],
 )
@@ -214,6 +215,16 @@ def test_an_old_id_with_other_observations_is_only_named() -> None:
 def test_the_package_of_other_ids_is_named(name: str, package: str) -> None:
     with pytest.raises(UnknownEnvironmentError, match=f"{package} registers such ids: install it, then --env-id {package}:"):
         make_env(name)
+
+
+def test_an_id_that_somebody_registered_is_theirs() -> None:
+    gymnasium.register("Pendulum-v0", lambda: StillEnv(VECTOR, spaces.Discrete(2)))  # type: ignore[arg-type]
+    try:
+        assert present_id("Pendulum-v0") == ("Pendulum-v0", ())
+        with make_env("Pendulum-v0") as env:
+            assert env.n_actions == 2
+    finally:
+        gymnasium.registry.pop("Pendulum-v0")
 
 
 def test_present_ids_stay() -> None:

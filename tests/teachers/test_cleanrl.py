@@ -184,6 +184,32 @@ def test_what_cannot_be_seen_in_the_file_is_a_warning(tmp_path: Path) -> None:
     assert "does not keep the statistics" in resolve(path, env_id=env_id(where)).warnings[0]
 
 
+@pytest.mark.parametrize("change", ["scale", "bias", "flat", "empty", "places"])
+def test_tables_that_lack_something_are_one_line(tmp_path: Path, change: str) -> None:
+    path, agent, where = saved("ppo" if change == "places" else "td3_continuous_action", tmp_path)
+    table = dict(agent.state_dict())
+    if change == "scale":
+        table.pop("action_scale")
+    elif change == "bias":
+        table.pop("fc1.bias")
+    elif change == "flat":
+        table["fc2.weight"] = torch.tensor(1.0)
+    elif change == "empty":
+        table |= {"fc1.weight": torch.zeros(1_000_000, 0), "fc1.bias": torch.zeros(1_000_000)}
+    else:  # a layer that is not in the file may stand between
+        table = {key.replace("actor.4", "actor.7"): value for key, value in table.items()}
+    torch.save(table, path)
+    with pytest.raises(IncompatibleModelError, match="does not read observations") as caught:
+        read_cleanrl(path, env_id(where))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_it_is_taken_for_is_a_notice(tmp_path: Path) -> None:
+    """A network of other makers may have the same names and another activation."""
+    path, _, where = saved("ppo", tmp_path)
+    assert "is taken for CleanRL's ppo, tanh between its layers" in resolve(path, env_id=env_id(where)).notices[0]
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     torch.save(nn.Linear(5, 4).state_dict(), tmp_path / "linear.pt")
     with pytest.raises(

@@ -22,10 +22,11 @@ from phr.errors import CorruptFileError, PhrError
 from phr.teachers.inert import MOST_OPERATIONS, Described, Name, array_of, describe_pickle, dtype_name
 from phr.teachers.normalization import read_vecnormalize
 
+SMALL = st.integers(-(1 << 60) + 1, (1 << 60) - 1)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 VALUES = st.recursive(
     LEAVES,
-    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text() | st.integers(), inner),
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text() | SMALL, inner),
     max_leaves=20,
 )
 
@@ -190,6 +191,11 @@ ABSURD: dict[str, bytes] = {
     "nested objects": name("a", "b") + b"N" + b"\x85" * DEEP + b"R.",
     "nested states": (name("a", "b") + b")R") * 1000 + b"b" * 999 + b".",
     "doubled forty times": b"]" + b"q\x00h\x00\x86" * 40 + b".",
+    "a callable doubled sixty times": b"N" + b"2\x86" * 60 + b")R.",
+    "a state's class doubled": b"N" + b"2\x86" * 60 + b")\x81}b.",
+    "keys of one hash": b"}("
+    + b"".join(b"\x8a\x10" + (i * ((1 << 61) - 1)).to_bytes(16, "little") + b"N" for i in range(1, 9000))
+    + b"u.",
     "an unhashable key": b"}]Ns.",
     "too many operations": b"N0" * (MOST_OPERATIONS // 2 + 1) + b"N.",
     "marks alone": b"(" * 1000 + b".",

@@ -59,7 +59,7 @@ def make_counted() -> Counted:
 class Counter:
     """Its action is the number of observations of the episode so far, modulo 3: right only if it saw each once, in order."""
 
-    horizon, n_actions, action_space = 1, 3, Discrete(3)
+    horizon, n_actions, action_space, remembers = 1, 3, Discrete(3), True
     obs_spec = ObservationSpec.of(Counted.observation_space)
 
     def plan(self, obs: NDArray[Any]) -> Any:
@@ -112,6 +112,16 @@ def test_an_agent_remembers_until_its_reset() -> None:
     rows = np.array([[1], [0]], np.float32)
     assert vector.act(rows, np.array([True, True, False])).tolist()[:2] == [2, 1]
     assert vector.act(np.array([[1], [1]], np.float32), np.array([False, True, True])).tolist()[1:] == [2, 2]
+
+
+def test_an_attribute_of_that_name_is_no_memory() -> None:
+    class Own:
+        horizon, n_actions, action_space, memory = 1, 3, Discrete(3), [1]
+
+        def plan(self, obs: NDArray[Any]) -> Any:
+            return self.action_space.certain(np.zeros((len(obs), 1), np.int64))
+
+    assert int(HorizonAgent(Own()).act(np.zeros(1, np.float32))) == 0
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])

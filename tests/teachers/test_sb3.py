@@ -272,7 +272,7 @@ def in_settings(key: str, **changes: Any) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        ("sb3_contrib.common.recurrent.policies", "a recurrent policy carries a state from step to step"),
+        ("sb3_contrib.common.recurrent.policies", "its LSTM has no first layer"),
         ("sb3_contrib.crossq.policies", "its policy comes from sb3_contrib.crossq.policies"),
         ("__main__", "its policy comes from __main__, not from Stable-Baselines3's"),
     ],
@@ -288,7 +288,7 @@ def test_policies_of_other_kinds_are_refused(tmp_path: Path, module: str, messag
     ("key", "changes", "message"),
     [
         ("policy_kwargs", {"normalize_images": "no"}, "its normalize_images must be true or false, got 'no'"),
-        ("policy_kwargs", {"clip_mean": []}, "its clip_mean must be a number"),
+        ("policy_kwargs", {"clip_mean": []}, "its clip_mean must be a number, got list"),
         ("action_space", {":serialized:": 3}, "the entry action_space of its settings is not base64"),
         ("action_space", {":serialized:": "gASVAgAAAAAAAABLAS4="}, "its action_space must be a Gymnasium space"),
         (

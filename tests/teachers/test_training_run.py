@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import phr
-from phr.envs.registry import make_gym_env
-from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
+from phr.envs.registry import make_env, make_gym_env
+from phr.errors import CorruptFileError, IncompatibleModelError, PhrError, UnknownModelError, UsageError
 from phr.teachers.foreign import Reading
 from phr.teachers.references import is_foreign, resolve
 from phr.teachers.training_run import Recorded, read_run, read_yaml
@@ -74,7 +75,7 @@ def test_a_folder_is_a_teacher(tmp_path: Path) -> None:
         assert any(f"normalised with {run / 'Pendulum-v0' / 'vecnormalize.pkl'}" in line for line in found.notices)
         assert any("Pendulum-v0 is made as Pendulum-v1" in line for line in found.notices)
         assert found.warnings == ()
-        assert any("best_model.zip" in line for line in found.notices) == (reference in (run, run / "Pendulum-v0"))
+        assert any("also holds" in line for line in found.notices) == (reference in (run, run / "Pendulum-v0"))
 
 
 def test_a_repository_of_the_hub_is_a_teacher(tmp_path: Path) -> None:
@@ -148,13 +149,11 @@ def test_wrappers_and_arguments_become_options_of_the_id(tmp_path: Path, config:
 
 def test_what_phr_does_not_know_is_named(tmp_path: Path) -> None:
     wrapped = zoo_run(tmp_path / "a", config="  - - env_wrapper\n    - their.own.Wrapper\n")
-    with pytest.raises(
-        IncompatibleModelError, match=r"trained with the wrapper their\.own\.Wrapper; phr knows AtariWrapper, Time"
-    ):
+    with pytest.raises(IncompatibleModelError, match=r"trained with their\.own\.Wrapper; phr knows AtariWrapper, Time"):
         resolve(wrapped)
     assert resolve(wrapped, env_id="Pendulum-v1").env_id == "Pendulum-v1"
     vector = zoo_run(tmp_path / "b", config="  - - vec_env_wrapper\n    - their.own.VecWrapper\n")
-    with pytest.raises(IncompatibleModelError, match="VecWrapper, which phr does not read"):
+    with pytest.raises(IncompatibleModelError, match="a vec_env_wrapper, which phr does not read"):
         resolve(vector)
     with pytest.raises(UsageError, match="AntBulletEnv-v0 is registered by the package pybullet_envs_gymnasium; install it"):
         resolve(zoo_run(tmp_path / "c", "AntBulletEnv-v0"))
@@ -220,7 +219,72 @@ def test_a_policy_that_returns_little_is_doubted_at_the_end(tmp_path: Path) -> N
         resolve(run)
 
 
+@pytest.mark.parametrize(
+    ("env", "kwargs", "config"),
+    [
+        ("evil_module:Foo-v0", "null", ""),
+        ("Pendulum-v1?wrapper=evil_module:w", "null", ""),
+        ("Pendulum-v0", "\n      g: '9.5&wrapper=evil_module:w'\n", ""),
+        ("Pendulum-v0", "\n      'g&wrapper=evil_module:w': 1\n", ""),
+        ("Pendulum-v0", "null", "  - - frame_stack\n    - '1&wrapper=evil_module:w'\n"),
+        ("Pendulum-v0", "null", "  - - env_wrapper\n    - evil_module:w\n"),
+    ],
+)
+def test_no_folder_makes_code_be_imported(
+    tmp_path: Path, env: str, kwargs: str, config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evil_module.py").write_text("from pathlib import Path\nPath(__file__).with_name('executed').touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    run = zoo_run(tmp_path, "Pendulum-v0", config=config, kwargs=kwargs)
+    (run / "Pendulum-v0" / "args.yml").write_text(ARGS.format(env=f"'{env}'", kwargs=kwargs))
+    with contextlib.suppress(PhrError), make_env(resolve(run).env_id) as world:
+        world.reset(0)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_statistics_of_another_run_are_not_used(tmp_path: Path) -> None:
+    run = zoo_run(tmp_path)
+    models = tmp_path / "models"
+    models.mkdir()
+    vector: Any = DummyVecEnv([lambda: make_gym_env("Pendulum-v1")])
+    A2C("MlpPolicy", vector, n_steps=4, seed=2, device="cpu").learn(8).save(models / "mine.zip")
+    shutil.copytree(run / "Pendulum-v0", models / "other")
+    shutil.copytree(run / "Pendulum-v0", models / "Pendulum-v0")
+    found = resolve(models / "mine.zip", env_id="Pendulum-v1")
+    assert (found.notices, found.warnings) == ((), ())
+    expected = A2C.load(models / "mine.zip", device="cpu").predict(OBS, deterministic=True)[0]
+    np.testing.assert_array_equal(found.planner.plan(OBS).mode()[:, 0], expected)
+
+
+def test_statistics_beside_a_policy_without_settings(tmp_path: Path) -> None:
+    """Those beside the only policy of a folder are its own; beside several, whose they are is unknown."""
+    run, folder = zoo_run(tmp_path / "zoo"), tmp_path / "mine"
+    folder.mkdir()
+    shutil.copyfile(run / "Pendulum-v0.zip", folder / "model.zip")
+    shutil.copyfile(run / "Pendulum-v0" / "vecnormalize.pkl", folder / "vecnormalize.pkl")
+    for reference in (folder, folder / "model.zip"):
+        found = resolve(reference, env_id="Pendulum-v1")
+        np.testing.assert_array_equal(found.planner.plan(OBS).mode()[:, 0], expected_actions(run))
+    shutil.copyfile(run / "Pendulum-v0.zip", folder / "other.zip")
+    warnings = resolve(folder / "model.zip", env_id="Pendulum-v1").warnings
+    assert any("lies beside" in line and "--normalize" in line for line in warnings)
+
+
+def test_arguments_of_wrappers_are_not_dropped(tmp_path: Path) -> None:
+    config = "  - - env_wrapper\n    - - sb3_contrib.common.wrappers.TimeFeatureWrapper:\n          max_steps: 50\n"
+    with pytest.raises(IncompatibleModelError, match="TimeFeatureWrapper and arguments of its own; give --env-id"):
+        resolve(zoo_run(tmp_path, config=config))
+
+
+def test_what_the_users_id_leaves_out_is_a_notice(tmp_path: Path) -> None:
+    run = zoo_run(tmp_path, kwargs="\n      g: 5.0\n", config="  - - frame_stack\n    - 1\n")
+    notices = resolve(run, env_id="Pendulum-v1").notices
+    assert any("was made with kwargs.g=5.0, which --env-id leaves out" in line for line in notices)
+    assert not any("leaves out" in line for line in resolve(run, env_id="Pendulum-v1?kwargs.g=5.0").notices)
+
+
 HOSTILE = [
+    "a: &a [x, x, x]\nb: &b [*a, *a, *a]\nnormalize: &c [*b, *b, *b]",
     "!!python/object/apply:os.system ['touch executed']",
     "!!python/object/new:os.system ['touch executed']",
     "!!python/name:os.system ''",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zipfile
 from collections import OrderedDict
 from typing import Any
 
@@ -103,3 +104,29 @@ def test_torchscript_is_refused() -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), buffer)
     with pytest.raises(CorruptFileError, match="is TorchScript, which is code; export the policy as ONNX"):
         read_tables(buffer.getvalue(), "it")
+
+
+def test_a_storage_of_many_tensors_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = torch.zeros(1 << 20)
+    content = written({str(index): whole[index : index + 1] for index in range(300)})
+    reads, real = list[Any](), zipfile.ZipFile.read
+
+    def read(archive: zipfile.ZipFile, name: Any) -> bytes:
+        reads.append(name)
+        return real(archive, name)
+
+    monkeypatch.setattr(zipfile.ZipFile, "read", read)
+    assert len(read_weights(content, "it")) == 300
+    assert len(reads) <= 4
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_tensors_outside_the_tables_do_no_harm(is_new: bool) -> None:
+    value = {"model": {"w": torch.ones(2)}, "extra": {"x": torch.zeros(3), "step": 1}, "alone": torch.zeros(4)}
+    value.pop("alone")
+    assert list(read_tables(written(value, is_new=is_new), "it")) == ["model"]
+
+
+def test_more_dimensions_than_numpy_knows_are_refused() -> None:
+    with pytest.raises(CorruptFileError, match="holds more than tensors"):
+        read_weights(written({"w": torch.zeros([1] * 40)}), "it")

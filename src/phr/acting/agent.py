@@ -12,7 +12,7 @@ from phr.acting.commitment import AnyCommitment, ConfidentCommitment, FixedCommi
 from phr.actions import action_space_of, one_by_one
 from phr.errors import InvalidDataError, NonFiniteError, SettingError
 from phr.observations import ObservationSpec, as_array
-from phr.plan import ActionArray, IntArray, Memory, NetworkPlan, Plan, Planner, ask, memory_of
+from phr.plan import ActionArray, IntArray, Memory, NetworkPlan, Plan, Planner, ask, memory_of, remembers
 from phr.settings import check_whole
 
 
@@ -46,7 +46,11 @@ class _Acting:
 
     def _checked_plan(self, obs: NDArray[Any]) -> Plan:
         """Evaluate a planner that does not check its plans."""
-        plan, name = ask(self.planner, obs), type(self.planner).__name__
+        return self._sound(ask(self.planner, obs))
+
+    def _sound(self, plan: Any) -> Plan:
+        """Return a plan, if it is one without NaN."""
+        name = type(self.planner).__name__
         if not isinstance(plan, Plan):
             raise InvalidDataError(f"{name}.plan must return a plan (see phr.plan), got a {type(plan).__name__}")
         if isinstance(plan, NetworkPlan) and np.isnan(plan.outputs).any():
@@ -100,9 +104,9 @@ class HorizonAgent(_Acting):
     ) -> None:
         super().__init__(planner, commitment, deterministic, rng)
         self._pending: list[Any] = []
-        if hasattr(planner, "memory"):
+        if remembers(planner):
             self._memory = memory = memory_of(planner, 1)
-            self._look = lambda obs: memory.plan(obs, _ONLY)
+            self._look = lambda obs: self._sound(memory.plan(obs, _ONLY))
 
     @property
     def needs_observation(self) -> bool:
@@ -161,7 +165,7 @@ class VectorHorizonAgent(_Acting):
         self.n_envs = n_envs
         self._actions = np.zeros((n_envs, planner.horizon, *self._space.shape), self._dtype)
         self._next, self._stop = np.zeros(n_envs, np.int64), np.zeros(n_envs, np.int64)
-        self._memory = memory_of(planner, n_envs) if hasattr(planner, "memory") else None
+        self._memory = memory_of(planner, n_envs) if remembers(planner) else None
 
     @property
     def needs_observation(self) -> NDArray[np.bool_]:
@@ -198,7 +202,7 @@ class VectorHorizonAgent(_Acting):
             raise InvalidDataError(f"{len(looking)} environments need an observation, got {n_given}")
         if obs is not None and n_given:
             self.evaluations += n_given
-            plan = self._look(obs) if self._memory is None else self._memory.plan(obs, looking)
+            plan = self._look(obs) if self._memory is None else self._sound(self._memory.plan(obs, looking))
             self._actions[looking] = self._choose(plan, n_given)
             self._next[looking] = 0
             self._stop[looking] = self._n_committed or self._lengths(plan)

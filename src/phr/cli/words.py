@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+from urllib.parse import quote
 
 import docstring_parser
 import tyro
@@ -69,8 +70,11 @@ def layered(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return a command's arguments with what goes around the environment as options of its id (`phr.envs.layers`)."""
     words = ("env_kwargs", "wrapper", "frame_stack")
     kwargs, wrapper, stack = (arguments.get(name) for name in words)
-    options = [f"kwargs.{pair}" for pair in kwargs.split(",")] if kwargs else []
-    options += [f"wrapper={wrapper}"] if wrapper else []
+    pairs = [pair.partition("=") for pair in kwargs.split(",")] if kwargs else []
+    if not all(key and equals for key, equals, _ in pairs):
+        raise UsageError(f"--env-kwargs must be KEY=VALUE,KEY=VALUE, got {kwargs!r}")
+    options = [f"kwargs.{quote(key, safe='')}={quote(value, safe='')}" for key, _, value in pairs]
+    options += [f"wrapper={quote(wrapper, safe=':')}"] if wrapper else []
     options += [f"frame-stack={stack}"] if stack is not None else []
     kept = {name: value for name, value in arguments.items() if name not in words}
     if not options:

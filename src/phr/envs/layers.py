@@ -23,6 +23,9 @@ _MOST = 1 << 16
 class _Changed(gymnasium.ObservationWrapper[Any, Any, Any]):
     """Changes every array of an observation, and its space with it: a Box, or the entries of a Dict of these."""
 
+    begins_with_zeros = False
+    """Whether zeros may stand where the space has other numbers."""
+
     def __init__(self, env: gymnasium.Env[Any, Any], option: str, only: str | None = None) -> None:
         super().__init__(env)
         space, self._only = env.observation_space, only
@@ -38,6 +41,8 @@ class _Changed(gymnasium.ObservationWrapper[Any, Any, Any]):
             where = "its observation" if key is None else f"its entry {key!r}"
             raise UnsupportedEnvironmentError(f"{option} needs arrays, {where} is {part}")
         low, high = (self.change(key, side, beginning=True) for side in (part.low, part.high))
+        if self.begins_with_zeros:
+            low, high = np.minimum(low, 0), np.maximum(high, 0)
         return spaces.Box(np.minimum(low, high), np.maximum(low, high), dtype=np.dtype(part.dtype).type)
 
     def observation(self, observation: Any) -> Any:
@@ -80,6 +85,8 @@ class TimeFeature(_Changed):
 
     def change(self, key: str | None, part: NDArray[Any], *, beginning: bool = False) -> NDArray[Any]:
         """Return the array with one number more."""
+        if part.ndim != 1:
+            raise UnsupportedEnvironmentError(f"time-feature needs vectors, the observation has shape {part.shape}")
         return np.append(part, np.array(1 - self._n_steps / self._limit, part.dtype))
 
 
@@ -100,6 +107,8 @@ class AppendZeros(_Changed):
 class FrameStack(_Changed):
     """Shows the last n observations at once, zeros before the first, as Stable-Baselines3's VecFrameStack."""
 
+    begins_with_zeros = True
+
     def __init__(self, env: gymnasium.Env[Any, Any], value: str) -> None:
         self._n = _count("frame-stack", value)
         self._frames: dict[str | None, NDArray[Any]] = {}
@@ -115,10 +124,10 @@ class FrameStack(_Changed):
         is_image = part.dtype == np.uint8 and part.ndim == 3
         axis = 0 if is_image and int(np.argmin(part.shape)) == 0 else -1
         if beginning:
-            return np.repeat(part, self._n, axis)
+            return np.concatenate([part] * self._n, axis)
         before = self._frames.get(key)
         if before is None:
-            before = np.zeros_like(np.repeat(part, self._n, axis))
+            before = np.zeros_like(np.concatenate([part] * self._n, axis))
         size = part.shape[axis]
         kept = before[size:] if axis == 0 else before[..., size:]
         self._frames[key] = stacked = np.concatenate([kept, part], axis)

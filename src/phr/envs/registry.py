@@ -227,10 +227,17 @@ def package_of(env_id: str) -> str | None:
     return next((package for pattern, package in _PACKAGES if re.fullmatch(pattern, env_id.partition("?")[0])), None)
 
 
+def _is_made(name: str) -> bool:
+    """Return whether an environment of this very name can be made: Gymnasium keeps some old names as errors."""
+    spec = gymnasium.registry.get(name)
+    entry = None if spec is None else spec.entry_point
+    return entry is not None and getattr(entry, "__name__", "") != "_raise_mujoco_py_error"
+
+
 def successor_of(env_id: str) -> Successor | None:
     """Return what an old id is called today, with the id's own options; None for an id that is made as it is."""
     plain, mark, query = env_id.partition("?")
-    found = _SUCCESSORS.get(plain)
+    found = None if _is_made(plain) else _SUCCESSORS.get(plain)
     if found is None or not mark:
         return found
     return found._replace(env_id=f"{found.env_id}{'&' if '?' in found.env_id else '?'}{query}")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from phr.actions import action_space_of
 from phr.errors import InvalidDataError
 from phr.evaluation.certify import Numbers
-from phr.plan import Memory, NetworkPlan, Plan, Planner, ask, memory_of
+from phr.plan import Memory, NetworkPlan, Plan, Planner, ask, memory_of, remembers
 
 FREQUENCIES = (1, 4, 8, 16)
 """The n over which a frequency-averaged score is taken, as far as a horizon allows."""
@@ -34,6 +34,11 @@ class GreedyRepeat:
 
     def _repeated(self, plan: Plan) -> NetworkPlan:
         return self.action_space.certain(np.repeat(plan.mode()[:, :1], self.horizon, axis=1))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the other planner does."""
+        return remembers(self._planner)
 
     def memory(self, n: int) -> Memory:
         """Return the other planner's memory, which sees the observations of the looks alone."""

@@ -50,7 +50,7 @@ class Evaluation:
         bounds: The least possible time of each run; empty where it was not asked for, or is unknown.
         all_starts: Results from every start, played once each and greedily; None if not requested.
         bound_failure: Why the bound is unknown although it was asked for; None otherwise.
-        notices: How the model was read, as far as the user did not spell it out.
+        notices: How the model was read, where the user left that open.
         warnings: What makes the results doubtful.
     """
 

@@ -73,14 +73,14 @@ def read_cleanrl(path: Path, env_id: str) -> PolicyTeacher:
         seen, space = env.observation_space, env.action_space
         acted: Any = env.gym_env.action_space
     try:
-        layers, answers, finish, kind = _built(weights, name)
+        layers, answers, finish, kind, agent = _built(weights, name)
         images = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
         turned = bool(images) and seen.shape[0] != images[0].in_channels and seen.shape[-1] == images[0].in_channels
         divisor = 255.0 if images and seen.dtype == np.uint8 else 1.0
         network = CleanRLNetwork(nn.Sequential(*layers), turned=turned, divisor=divisor, finish=finish)
         with torch.inference_mode():
             n_outputs = int(network(torch.zeros(1, *seen.shape)).shape[1])
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, KeyError, TypeError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise IncompatibleModelError(f"{name} does not read observations of shape {seen.shape}: {reason}") from error
     fits = isinstance(space, Continuous if kind == "continuous" else Discrete) and n_outputs == space.n_outputs
@@ -99,10 +99,14 @@ def read_cleanrl(path: Path, env_id: str) -> PolicyTeacher:
         return space.plan(outputs[:, None]) if answers == "logits" else space.certain(outputs.argmax(-1)[:, None])
 
     teacher = PolicyTeacher(ask, space, answers=answers, spec=ObservationSpec.of(seen), name=name, module=network)
+    teacher.notices = (f"{name} is taken for CleanRL's {agent}",)
     teacher.identity = hashlib.sha256(content).hexdigest()
     if "actor_logstd" in weights:
         teacher.warnings = (NORMALIZED.format(name),)
     return teacher
+
+
+_ACTORS = {"fc_mu": "td3_continuous_action or ddpg_continuous_action", "fc_mean": "sac_continuous_action"}
 
 
 def _agent_of(tables: Mapping[str, Weights]) -> Weights:
@@ -110,18 +114,30 @@ def _agent_of(tables: Mapping[str, Weights]) -> Weights:
     return tables.get("") or tables.get("model_weights") or tables.get("0") or next(iter(tables.values()))
 
 
-_Built = tuple[list[nn.Module], Answers, Callable[[Tensor], Tensor] | None, str]
-"""Layers, what they return, what is done with it, kind of actions."""
+_Built = tuple[list[nn.Module], Answers, Callable[[Tensor], Tensor] | None, str, str]
+"""Layers, what they return, what is done with it, kind of actions, and which agent it is taken for."""
 
 
 def _built(weights: Weights, name: str) -> _Built:
     keys = {key.partition(".")[0] for key in weights}
     if keys == {"actor", "critic"}:
-        return _row(weights, "actor.", nn.Tanh), "logits", None, "discrete"
+        return _row(weights, "actor.", nn.Tanh), "logits", None, "discrete", "ppo, tanh between its layers"
     if keys == {"actor_mean", "actor_logstd", "critic"}:
-        return _row(weights, "actor_mean.", nn.Tanh), "actions", None, "continuous"
+        return (
+            _row(weights, "actor_mean.", nn.Tanh),
+            "actions",
+            None,
+            "continuous",
+            "ppo_continuous_action, tanh between its layers",
+        )
     if keys == {"network", "actor", "critic"} and "actor.weight" in weights:
-        return [*_row(weights, "network.", nn.ReLU), nn.ReLU(), _linear(weights, "actor")], "logits", None, "discrete"
+        return (
+            [*_row(weights, "network.", nn.ReLU), nn.ReLU(), _linear(weights, "actor")],
+            "logits",
+            None,
+            "discrete",
+            "ppo_atari",
+        )
     if keys == {"network", "atoms"}:
         atoms = weights["atoms"].float()
 
@@ -129,12 +145,12 @@ def _built(weights: Weights, name: str) -> _Built:
             means: Tensor = (logits.unflatten(1, (-1, len(atoms))).softmax(-1) * atoms).sum(-1)
             return means
 
-        return _row(weights, "network.", nn.ReLU), "actions", expected, "discrete"
+        return _row(weights, "network.", nn.ReLU), "actions", expected, "discrete", "c51, ReLU between its layers"
     if keys == {"network"}:
-        return _row(weights, "network.", nn.ReLU), "actions", None, "discrete"
+        return _row(weights, "network.", nn.ReLU), "actions", None, "discrete", "dqn, ReLU between its layers"
     if keys == {"conv", "fc1", "fc_logits"}:
         middle = [nn.ReLU(), _linear(weights, "fc1"), nn.ReLU(), _linear(weights, "fc_logits")]
-        return [*_row(weights, "conv.", nn.ReLU), nn.Flatten(), *middle], "logits", None, "discrete"
+        return [*_row(weights, "conv.", nn.ReLU), nn.Flatten(), *middle], "logits", None, "discrete", "sac_atari"
     head = next((each for each in ("fc_mu", "fc_mean") if each in keys), "")
     if head and keys <= {"fc1", "fc2", "fc_mu", "fc_mean", "fc_logstd", "action_scale", "action_bias"}:
         scale, bias = (weights[each].float().flatten() for each in ("action_scale", "action_bias"))
@@ -146,9 +162,13 @@ def _built(weights: Weights, name: str) -> _Built:
             nn.ReLU(),
             _linear(weights, head),
         ]
-        return layers, "actions", lambda means: means.tanh() * scale + bias, "continuous"
+        return layers, "actions", lambda means: means.tanh() * scale + bias, "continuous", _ACTORS[head]
     own = "load it in a module:factory of your own (docs/bring-your-own-policy.md)"
     raise IncompatibleModelError(f"{name} holds {', '.join(sorted(keys))}, which phr knows of no agent of CleanRL's; {own}")
+
+
+_PLACES = (range(0, 40, 2), (0, 2, 4, 7, 9), [place for first in range(0, 60, 3) for place in (first, first + 1)])
+"""Where a Sequential's layers stand: every second; behind three convolutions and a flattening; each with a LayerNorm."""
 
 
 def _row(weights: Weights, prefix: str, activation: type[nn.Module]) -> list[nn.Module]:
@@ -158,9 +178,12 @@ def _row(weights: Weights, prefix: str, activation: type[nn.Module]) -> list[nn.
         raise CorruptFileError(f"{prefix} holds more than a row of layers: {', '.join(sorted(mine))}")
     layers: list[nn.Module] = []
     strides = iter(_STRIDES)
-    for place in sorted({int(key.partition(".")[0]) for key in mine}):
+    places = sorted({int(key.partition(".")[0]) for key in mine})
+    if not any(len(places) <= len(known) and places == list(known[: len(places)]) for known in _PLACES):
+        raise ValueError(f"its layers {prefix} stand at {places}, as in no agent of CleanRL's")
+    for place in places:
         weight, bias = mine.get(f"{place}.weight"), mine.get(f"{place}.bias")
-        if weight is None or bias is None or weight.shape[0] != bias.shape[0]:
+        if weight is None or bias is None or not weight.ndim or weight.shape[:1] != bias.shape or not weight.numel():
             raise ValueError(f"layer {prefix}{place} has no weight, or no bias of its size")
         if weight.ndim == 1:  # normalised before the activation
             layers.append(nn.LayerNorm(len(weight)))
@@ -182,7 +205,10 @@ def _layer(weight: Tensor, stride: int) -> nn.Module:
 
 
 def _linear(weights: Weights, name: str) -> nn.Module:
-    layer = _layer(weights[f"{name}.weight"], 1)
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    if not weight.numel() or weight.shape[:1] != bias.shape:
+        raise ValueError(f"layer {name} has weights {tuple(weight.shape)} and biases {tuple(bias.shape)}")
+    layer = _layer(weight, 1)
     layer.load_state_dict({part: weights[f"{name}.{part}"].float() for part in ("weight", "bias")})
     return layer
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace
-from phr.envs.registry import find_factory, make_env, present_id, with_option
+from phr.envs.registry import env_id_of_file, find_factory, make_env, present_id, with_option
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError, error_text
 from phr.observations import ObservationSpec
 from phr.plan import Planner
@@ -22,8 +22,8 @@ from phr.storage.tensors import digest
 from phr.teachers.cleanrl import read_cleanrl
 from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.policy import PolicyTeacher, arguments_of, teacher_of
-from phr.teachers.sb3 import NO_STATISTICS, read_sb3
-from phr.teachers.sb3_file import describe, read_sb3_file
+from phr.teachers.sb3 import NO_STATISTICS, sb3_teacher
+from phr.teachers.sb3_file import Description, describe, read_sb3_file
 from phr.teachers.training_run import CONFIG, Recorded, is_training_run, read_run
 
 _PLAIN = (str, int, float, bool, type(None), np.generic, np.dtype, torch.device, ActionSpace)
@@ -95,7 +95,7 @@ class Actor:
     model: Model | None = None
     identity: str = ""
     notices: tuple[str, ...] = ()
-    """How the reference was read, as far as it was not spelled out."""
+    """How the reference was read, where the user left that open."""
     warnings: tuple[str, ...] = ()
     """What makes results with it doubtful."""
     recorded: Recorded | None = None
@@ -131,7 +131,8 @@ def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Actor:
         if env_id is None:
             raise UsageError(_NO_ENVIRONMENT.format(name))
         agent = read_cleanrl(Path(name), env_id)
-        return Actor(name, agent, env_id, "torch", identity=agent.identity, warnings=agent.warnings)
+        how: dict[str, Any] = {"notices": agent.notices, "warnings": agent.warnings}
+        return Actor(name, agent, env_id, "torch", identity=agent.identity, **how)
     if is_file and name.endswith(".onnx"):
         from phr.teachers.foreign_onnx import OnnxPolicy  # onnxruntime, which others need not wait for
 
@@ -162,25 +163,26 @@ _NO_ENVIRONMENT = "{} does not record its environment; add --env-id ID (a Gymnas
 
 
 def _load_sb3(name: str, env_id: str | None, reading: Reading) -> Actor:
-    """Read a `.zip` with all that its folder says of it; what the user gave goes first."""
+    """Read a `.zip` with all that its folder states about it; what the user gave goes first."""
     if not Path(name).exists():
         raise UnknownModelError(f"there is no file {name}")
     run = read_run(Path(name), env_id=env_id)
-    file, notices = (Path(name), ()) if run is None else (run.file, run.notices)
-    where, renamed = present_id(env_id or (run.env_id if run else "") or None)
-    if where is None:
+    if env_id is None and not run.env_id:
         raise UsageError(_NO_ENVIRONMENT.format(name))
-    where, needed = _with_needs(file, where)
-    found = reading.normalize if reading.normalize is not None or run is None else run.statistics
-    statistics = None if found is None else read_vecnormalize(Path(found))
-    is_known = found is not None or (run is not None and run.normalizes is False)
-    teacher = read_sb3(file, where, statistics, is_known=is_known)
-    warnings = teacher.warnings
-    if run is not None and run.normalizes and found is None and not warnings:
-        warnings = (f"{file} was trained with VecNormalize, by its {CONFIG}, and {NO_STATISTICS}",)
-    recorded = None if run is None else run.recorded
-    said = (*(() if reading.normalize is not None else notices), *renamed, *needed)
-    how: dict[str, Any] = {"notices": said, "warnings": warnings, "recorded": recorded}
+    where, renamed = present_id(env_id_of_file(run.env_id, env_id, str(run.file)))
+    file = read_sb3_file(run.file)
+    description = describe(file)
+    where, needed = _with_needs(description, str(where))
+    path = run.statistics if reading.normalize is None else Path(reading.normalize)
+    statistics = None if path is None else read_vecnormalize(path)
+    is_known = path is not None or run.normalizes is False
+    teacher = sb3_teacher(file, description, where, statistics, is_known=is_known)
+    warnings = (*teacher.warnings, *(run.warnings if reading.normalize is None else ()))
+    if run.normalizes and path is None and not warnings:
+        warnings = (f"{run.file} was trained with VecNormalize, by its {CONFIG}, and {NO_STATISTICS}",)
+    found = [f"observations are normalised with {path}"] if reading.normalize is None and statistics is not None else []
+    teacher.warnings, teacher.notices = warnings, (*found, *run.notices, *renamed, *needed)
+    how: dict[str, Any] = {"notices": teacher.notices, "warnings": warnings, "recorded": run.recorded}
     return Actor(name, teacher, where, "torch", identity=teacher.identity, **how)
 
 
@@ -188,9 +190,8 @@ _FRAMES = 4
 """Observations that a student of a recurrent policy sees, unless the id says otherwise."""
 
 
-def _with_needs(file: Path, env_id: str) -> tuple[str, tuple[str, ...]]:
+def _with_needs(description: Description, env_id: str) -> tuple[str, tuple[str, ...]]:
     """Return the id under which the environment shows what the policy or its student needs, with a notice."""
-    description = describe(read_sb3_file(file))
     if description.is_masked and "action-masks" not in env_id:
         shown = with_option(env_id, "action-masks", "")
         why = "the policy masks illegal actions, so observations show which are legal"

@@ -48,8 +48,13 @@ class Described:
     items: list[Any] = field(default_factory=list)
     """What `append`, `extend` or `add` would add."""
 
+    @property
+    def maker(self) -> str:
+        """The callable's name, empty where something else stands in its place."""
+        return str(self.made_by) if isinstance(self.made_by, Name) else ""
+
     def __repr__(self) -> str:  # nested to any depth, so it is not spelled out
-        return f"<{self.made_by}>" if isinstance(self.made_by, Name) else "<described>"
+        return f"<{self.maker or 'described'}>"
 
 
 PERSISTENT = Name("", "persistent")
@@ -61,12 +66,25 @@ class _Mark:
 
 
 _MARK = _Mark()
-_SCALARS = (str, bytes, int, float, type(None), Name)
-"""What may be a key: a tuple's hash would descend into it to any depth."""
+_KEYS = (str, bytes, bool, type(None), Name)
+_LARGEST_KEY = 1 << 60
+"""Keys are text and the like, and numbers below this: tuples are hashed to any depth, larger numbers may share a hash."""
 
 
 _NEW = ("copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__")
 """How protocols before 2 write that an object is to be made without arguments of its own: the class is the first."""
+
+
+def _is_key(key: Any) -> bool:
+    return isinstance(key, _KEYS) or (type(key) is int and abs(key) < _LARGEST_KEY)
+
+
+def shown(value: Any) -> str:
+    """Return a short text of any described value, for a message: what is nested, or very long, is named by its kind."""
+    if isinstance(value, Name | Described):
+        return f"{value!s:.80}"
+    is_short = isinstance(value, str | float | bytes | None) or (isinstance(value, int) and abs(value) < _LARGEST_KEY)
+    return f"{value!r:.80}" if is_short else type(value).__name__
 
 
 class _Machine:
@@ -133,7 +151,7 @@ class _Machine:
     def call(self, made_by: Any, arguments: Any, state: Any = None) -> None:
         if not isinstance(arguments, tuple):
             raise ValueError("arguments are not a tuple")
-        if str(made_by) in _NEW and arguments and isinstance(arguments[0], Name):
+        if isinstance(made_by, Name) and str(made_by) in _NEW and arguments and isinstance(arguments[0], Name):
             made_by, arguments = arguments[0], ()
         self.stack.append(Described(made_by, arguments, state))
 
@@ -179,7 +197,7 @@ class _Machine:
         if not isinstance(target, dict | Described) or len(pairs) % 2:
             raise ValueError(f"a {type(target).__name__} takes no entries, or a value is missing")
         entries = target if isinstance(target, dict) else target.entries
-        entries.update((key, value) for key, value in zip(pairs[::2], pairs[1::2], strict=True) if isinstance(key, _SCALARS))
+        entries.update((key, value) for key, value in zip(pairs[::2], pairs[1::2], strict=True) if _is_key(key))
 
     def pair(self, _argument: Any) -> None:
         value = self.pop()
@@ -265,9 +283,9 @@ _DTYPE = re.compile(r"([fiu][1248]|b1)")
 
 def array_of(value: Any) -> NDArray[Any]:
     """Return a copy of the numpy array or scalar that is described; ValueError if it is none, or claims what it lacks."""
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LARGEST_KEY):
         return np.array(value)
-    maker = _MAKERS.get(str(value.made_by)) if isinstance(value, Described) else None
+    maker = _MAKERS.get(value.maker) if isinstance(value, Described) else None
     order: Any = "C"
     match maker, value:
         case "_reconstruct", Described(state=(_, shape, dtype, fortran, content)):
@@ -279,7 +297,7 @@ def array_of(value: Any) -> NDArray[Any]:
         case _:
             raise ValueError("an array of numbers was expected")
     kind, content = _dtype_of(dtype), _bytes_of(content)
-    if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
+    if not isinstance(shape, tuple) or not all(type(side) is int and 0 <= side < _LARGEST_KEY for side in shape):
         raise ValueError("the shape of an array is not a row of whole numbers")
     if len(shape) > _MOST_DIMENSIONS or math.prod(shape) * kind.itemsize != len(content) or order not in ("C", "F"):
         raise ValueError(f"an array claims the shape {shape[:_MOST_DIMENSIONS]} of {kind}, and has {len(content):,} bytes")
@@ -292,11 +310,7 @@ def dtype_name(value: Any) -> str:
 
 
 def _dtype_of(value: Any) -> np.dtype[Any]:
-    code = (
-        value.arguments[0]
-        if isinstance(value, Described) and str(value.made_by) == "numpy.dtype" and value.arguments
-        else None
-    )
+    code = value.arguments[0] if isinstance(value, Described) and value.maker == "numpy.dtype" and value.arguments else None
     if not isinstance(code, str) or not _DTYPE.fullmatch(code):
         raise ValueError("the dtype of an array is not one of plain numbers")
     order: Any = value.state[1] if isinstance(value.state, tuple) and len(value.state) > 1 else "="
@@ -307,7 +321,7 @@ def _dtype_of(value: Any) -> np.dtype[Any]:
 
 def _bytes_of(value: Any) -> bytes:
     if isinstance(value, Described):  # bytes before protocol 3
-        match str(value.made_by), value.arguments:
+        match value.maker, value.arguments:
             case "_codecs.encode", (str(text), "latin1"):
                 return text.encode("latin-1")
             case "__builtin__.bytes" | "builtins.bytes", ():

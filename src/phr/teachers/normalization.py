@@ -101,7 +101,7 @@ def read_vecnormalize(path: Path) -> Statistics | None:
     if not path.is_file():
         raise UnknownModelError(f"there is no file {path}")
     found = describe_pickle(read_model_file(path, _LARGEST_FILE), str(path))
-    is_ours = isinstance(found, Described) and str(found.made_by).endswith(".vec_normalize.VecNormalize")
+    is_ours = isinstance(found, Described) and found.maker.endswith(".vec_normalize.VecNormalize")
     state = found.state if is_ours and isinstance(found.state, dict) else None
     if state is None or ("obs_rms" not in state and state.get("norm_obs", True)):
         raise CorruptFileError(f"{path} holds no VecNormalize of Stable-Baselines3")
@@ -114,7 +114,7 @@ def read_vecnormalize(path: Path) -> Statistics | None:
             entries: dict[str | None, Normalization] = {key: _entry(running[key], how) for key in keys}
         else:
             entries = {None: _entry(running, how)}
-    except (AttributeError, KeyError, TypeError, ValueError, InvalidDataError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, InvalidDataError) as error:
         raise CorruptFileError(f"{path} holds no statistics of Stable-Baselines3's VecNormalize: {error}") from error
     return Statistics(entries=entries, identity=sha256_of(path))
 

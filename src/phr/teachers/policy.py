@@ -42,6 +42,8 @@ class PolicyTeacher:
     horizon, identity, checks_plans = 1, "", True
     warnings: tuple[str, ...] = ()
     """What makes results with it doubtful, for the user to read beside them."""
+    notices: tuple[str, ...] = ()
+    """How it was read, where the user left that open."""
 
     def __init__(
         self, ask: Ask, space: ActionSpace, *, answers: Answers, spec: ObservationSpec, name: str, module: nn.Module | None
@@ -65,6 +67,8 @@ class RecurrentTeacher(PolicyTeacher):
     `plan` alone answers as at the beginning of an episode. `n_frames` are the observations that the environment stacks for
     the student; the policy reads the last one of them.
     """
+
+    remembers = True
 
     def __init__(self, step: Step, space: ActionSpace, *, n_frames: int, **given: Any) -> None:
         super().__init__(lambda obs: step(obs, None)[0], space, **given)

@@ -214,8 +214,10 @@ def _lstm(weights: Weights) -> nn.LSTM:
     """Return the LSTM that acts; ValueError if its layers are not those of a plain one."""
     mine = {key.removeprefix(_LSTM): value.float() for key, value in weights.items() if key.startswith(_LSTM)}
     first, inner = mine.get("weight_ih_l0"), mine.get("weight_hh_l0")
-    if first is None or inner is None or first.ndim != 2 or inner.ndim != 2:
+    if first is None or inner is None or first.ndim != 2 or inner.shape[:1] != first.shape[:1]:
         raise ValueError("its LSTM has no first layer")
+    if inner.shape != (4 * inner.shape[1], inner.shape[1]) or not first.numel():  # before anything of that size is made
+        raise ValueError(f"its LSTM has weights of shape {tuple(inner.shape)}")
     n_layers = len([key for key in mine if key.startswith("weight_ih_l")])
     lstm = nn.LSTM(first.shape[1], inner.shape[1], n_layers, bias="bias_ih_l0" in mine)
     lstm.load_state_dict(mine)
@@ -223,7 +225,7 @@ def _lstm(weights: Weights) -> nn.LSTM:
 
 
 def _linear(weight: Tensor | None, bias: Tensor | None) -> nn.Linear:
-    if weight is None or weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
+    if weight is None or weight.ndim != 2 or not weight.numel() or (bias is not None and bias.shape != weight.shape[:1]):
         raise ValueError("a linear layer has weights or biases of a wrong shape")
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     layer.weight = nn.Parameter(weight.float())
@@ -247,16 +249,22 @@ def read_sb3(path: Path, env_id: str, statistics: Statistics | None = None, *, i
     file shows that there were some.
     """
     file = read_sb3_file(path)
-    description = describe(file)
+    return sb3_teacher(file, describe(file), env_id, statistics, is_known=is_known)
+
+
+def sb3_teacher(
+    file: Sb3File, description: Description, env_id: str, statistics: Statistics | None, *, is_known: bool
+) -> PolicyTeacher:
+    """Build the teacher of a file that was read and described; see `read_sb3`."""
     family, trained = description.family, description.actions
     if type(trained).__name__ not in _NAMES[family].actions:
-        raise IncompatibleModelError(f"{path}: {family} with actions {trained} cannot be read")
+        raise IncompatibleModelError(f"{file.name}: {family} with actions {trained} cannot be read")
     with make_env(env_id) as env:
         seen, space = env.observation_space, env.action_space
         shown: Any = getattr(env.gym_env, "observation_space", None)
         acted: Any = env.gym_env.action_space
     reads, latest = _last_frame(file.name, description, seen, env_id) if description.is_recurrent else (seen, None)
-    legal = _legal(path, shown, env_id) if description.is_masked else None
+    legal = _legal(file.name, shown, env_id) if description.is_masked else None
     if description.is_masked and statistics is not None and not isinstance(description.observations, spaces.Dict):
         statistics = replace(statistics, entries={SHOWN: statistics.entries[None]} if None in statistics.entries else {})
     try:
@@ -389,11 +397,11 @@ def _places(parts: Mapping[str, spaces.Space[Any]]) -> dict[str, slice]:
     return places
 
 
-def _legal(path: Path, shown: spaces.Space[Any] | None, env_id: str) -> slice:
+def _legal(name: str, shown: spaces.Space[Any] | None, env_id: str) -> slice:
     """Return where the masks lie that a MaskablePPO needs."""
     if not isinstance(shown, spaces.Dict) or MASKS not in shown.spaces:
         raise IncompatibleModelError(
-            f"{path} masks illegal actions, and {env_id} shows no masks; add ?action-masks to the id"
+            f"{name} masks illegal actions, and {env_id} shows no masks; add ?action-masks to the id"
         )
     return _places(shown.spaces)[MASKS]
 

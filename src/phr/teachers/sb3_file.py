@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from phr.errors import CorruptFileError, IncompatibleModelError
 from phr.files import read_model_file
-from phr.teachers.inert import Described, Name, array_of, describe_pickle, dtype_name
+from phr.teachers.inert import Described, Name, array_of, describe_pickle, dtype_name, shown
 from phr.teachers.weights import read_weights
 
 DATA, WEIGHTS = "data", "policy.pth"
@@ -171,14 +172,16 @@ def describe(file: Sb3File) -> Description:
     given = file.described("policy_kwargs") or {}
     if not isinstance(given, dict):
         raise CorruptFileError(f"{name}: the entry policy_kwargs of its settings must be an object")
-    squash = family == "ARS" and str(file.described("policy_class")).endswith(".ARSPolicy")
+    squash = family == "ARS" and shown(file.described("policy_class")).endswith(".ARSPolicy")
     known = {"normalize_images": True, "squash_output": squash, "clip_mean": 2.0, "n_quantiles": 200}
     settings = {**known, **given}
     extractor = settings.get("features_extractor_class")
     if extractor is not None and not (
         isinstance(extractor, Name) and extractor.name in _EXTRACTORS and _is_theirs(extractor)
     ):
-        raise IncompatibleModelError(f"{name}: its features extractor {extractor} is not Stable-Baselines3's own; {_OWN}")
+        raise IncompatibleModelError(
+            f"{name}: its features extractor {shown(extractor)} is not Stable-Baselines3's own; {_OWN}"
+        )
     for key, kinds in (
         ("normalize_images", bool),
         ("squash_output", bool),
@@ -187,7 +190,7 @@ def describe(file: Sb3File) -> Description:
     ):
         if not isinstance(settings[key], kinds):
             wanted = "true or false" if kinds is bool else "a number"
-            raise CorruptFileError(f"{name}: its {key} must be {wanted}, got {settings[key]!r}")
+            raise CorruptFileError(f"{name}: its {key} must be {wanted}, got {shown(settings[key])}")
     return Description(
         family=family,
         activation=_activation(name, settings.get("activation_fn"), family),
@@ -195,7 +198,7 @@ def describe(file: Sb3File) -> Description:
         actions=_space(file, "action_space"),
         normalize_images=settings["normalize_images"],
         squash_output=settings["squash_output"],
-        clip_mean=float(settings["clip_mean"]),
+        clip_mean=_real(settings["clip_mean"]),
         n_quantiles=settings["n_quantiles"],
         is_masked=".maskable." in _module(file),
         is_recurrent=".recurrent." in _module(file),
@@ -230,7 +233,7 @@ def _activation(name: str, recorded: Any, family: Family) -> type[nn.Module]:
     if isinstance(recorded, Name) and recorded.module.startswith("torch.nn") and recorded.name in found:
         return found[recorded.name]
     raise IncompatibleModelError(
-        f"{name}: its activation function must be one of {', '.join(found)}, got {recorded}; {_OWN}"
+        f"{name}: its activation function must be one of {', '.join(found)}, got {shown(recorded)}; {_OWN}"
     )
 
 
@@ -248,7 +251,7 @@ def _space(file: Sb3File, key: str) -> spaces.Space[Any]:
         raise CorruptFileError(f"{file.name}: its {key} must be a Gymnasium space ({error})") from error
 
 
-def _space_of(described: Any) -> spaces.Space[Any]:
+def _space_of(described: Any, *, is_inner: bool = False) -> spaces.Space[Any]:
     """Build a space from its description; ValueError if it is none that policies are trained in."""
     made_by = described.made_by if isinstance(described, Described) else None
     state = described.state if isinstance(described, Described) else None
@@ -257,7 +260,7 @@ def _space_of(described: Any) -> spaces.Space[Any]:
         or made_by.module.partition(".")[0] not in ("gym", "gymnasium")
         or not isinstance(state, dict)
     ):
-        raise ValueError(f"got {described if made_by is None else made_by}")
+        raise ValueError(f"got {shown(described if made_by is None else made_by)}")
     if made_by.name == "Box":
         low, high, dtype = array_of(state["low"]), array_of(state["high"]), np.dtype(dtype_name(state["dtype"]))
         return spaces.Box(low.astype(dtype), high.astype(dtype), dtype=dtype.type)
@@ -274,8 +277,18 @@ def _space_of(described: Any) -> spaces.Space[Any]:
     if made_by.name == "Dict":
         parts = state["spaces"]
         entries = parts.entries if isinstance(parts, Described) else parts
-        return spaces.Dict([(str(key), _space_of(part)) for key, part in entries.items()])
+        if is_inner:
+            raise ValueError("got a Dict inside a Dict")
+        return spaces.Dict([(str(key), _space_of(part, is_inner=True)) for key, part in entries.items()])
     raise ValueError(f"got {made_by}")
+
+
+def _real(value: float) -> float:
+    """Return a number as a float; too large a whole number is infinite, as a limit that never acts."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _whole(value: Any) -> int:

@@ -8,10 +8,12 @@ a tag names is neither imported nor built.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -25,6 +27,8 @@ STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
 _BEST = "best_model.zip"
 _OTHER_ZIPS = ("train_eval_metrics.zip",)
 _LARGEST = 1 << 20
+_LONGEST = 500
+"""Characters of a setting that is written as Python."""
 
 _ATARI = "stable_baselines3.common.atari_wrappers.AtariWrapper"
 _WRAPPERS: dict[str, str] = {
@@ -57,8 +61,8 @@ class Recorded:
 class TrainingRun:
     """What a folder states about one policy.
 
-    `env_id` has the options that its wrappers stand for, empty where the folder names no environment; `notices` are lines
-    for the user.
+    `env_id` has the options that its wrappers stand for, empty where the folder names no environment. It comes from a file,
+    so it may name code. `notices` and `warnings` are lines for the user.
     """
 
     file: Path
@@ -66,58 +70,76 @@ class TrainingRun:
     statistics: Path | None
     recorded: Recorded | None
     notices: tuple[str, ...]
+    warnings: tuple[str, ...]
     normalizes: bool | None
     """Whether the settings ask for normalised observations, None where there are none."""
 
 
 def is_training_run(path: Path) -> bool:
     """Return whether a folder is one of the zoo's: it holds `args.yml` here or one level below, or a `.zip`."""
-    return path.is_dir() and (_settings_folder(path, None) is not None or bool(_policies(path)))
+    return path.is_dir() and (bool(_policies(path)) or bool(_with_args(path)))
 
 
-def read_run(path: Path, *, env_id: str | None = None) -> TrainingRun | None:
-    """Return what belongs to a policy: of a run's folder, its inner folder, or a `.zip` in it; None for a lonely `.zip`.
+def read_run(path: Path, *, env_id: str | None = None) -> TrainingRun:
+    """Return what belongs to a policy: of a run's folder, its inner folder, or a `.zip`, also one that lies alone.
 
-    `env_id` is the one that the user gave: then the folder's environment and wrappers are not read. UnknownModelError if
-    there is no policy, or several; IncompatibleModelError for wrappers that phr does not know.
+    `env_id` is the one that the user gave: then the folder's environment is not read, and what it would add is a notice.
+    UnknownModelError if there is no policy, or several; IncompatibleModelError for wrappers that phr does not know.
     """
     folder, inner = (path.parent if path.is_file() else path), None
     if not path.is_file() and not _policies(folder) and (folder / ARGS).is_file():
         folder, inner = folder.parent, folder  # the inner folder was named
-    settings = inner or _settings_folder(folder, path.stem if path.is_file() else None)
-    if settings is None and path.is_file():
-        return None
-    args = {} if settings is None else _mapping(settings / ARGS)
+    settings = inner or _settings_folder(folder, path if path.is_file() else None)
+    args, config = ({} if settings is None else _mapping(settings / name) for name in (ARGS, CONFIG))
     name = str(args.get("env") or "")
     file = path if path.is_file() else _policy(folder, name)
-    config = {} if settings is None else _mapping(settings / CONFIG)
-    places = [folder] if settings is None else [settings, folder]
-    statistics = next((place / each for place in places for each in STATISTICS if (place / each).is_file()), None)
-    normalizes = _normalizes(config.get("normalize"), str(settings))
-    notices = []
+    notices, warnings = list[str](), list[str]()
     if not path.is_file() and file.name != _BEST and (folder / _BEST).is_file():
         notices.append(f"{folder} also holds {_BEST}, the best policy of its training; name that file to take it instead")
-    if statistics is not None:
-        if normalizes is False:
-            statistics = None
-        else:
-            notices.append(f"observations are normalised with {statistics}")
-    made, more = (env_id, []) if env_id is not None else _environment(name, args, config, settings)
+    places = [folder] if settings is None else [settings, folder]
+    statistics = next((place / each for place in places for each in STATISTICS if (place / each).is_file()), None)
+    if statistics is not None and settings is None and len(_policies(folder)) > 1:  # whose they are is unknown
+        warnings.append(f"{statistics} lies beside {file} and is not used; if it belongs to it: --normalize {statistics}")
+        statistics = None
+    normalizes = _normalizes(config.get("normalize"), str(settings))
+    made = "" if env_id is None else env_id
+    if env_id is None:
+        options, more = _options(args, config, settings)
+        made = _checked_id(name, settings) + ("?" + "&".join(options) if options else "") if name else ""
+        notices += more
+    elif name and (missing := _missing(args, config, settings, env_id)):
+        notices.append(f"{settings} was made with {', '.join(missing)}, which --env-id leaves out")
     return TrainingRun(
         file=file,
         env_id=made,
-        statistics=statistics,
+        statistics=None if normalizes is False else statistics,
         recorded=_recorded(folder / EVALUATIONS),
-        notices=(*notices, *more),
+        notices=tuple(notices),
+        warnings=tuple(warnings),
         normalizes=normalizes,
     )
 
 
-def _settings_folder(folder: Path, name: str | None) -> Path | None:
-    """Return the folder of `args.yml`: this one or the only one below; that of a policy's name first."""
-    below = [folder / name] if name is not None else []
-    below += [folder, *sorted(each for each in folder.iterdir() if each.is_dir())]
-    return next((each for each in below if (each / ARGS).is_file()), None)
+def _with_args(folder: Path) -> list[Path]:
+    """Return this folder if it holds `args.yml`, else the folders in it that do."""
+    if (folder / ARGS).is_file():
+        return [folder]
+    return sorted(each for each in folder.iterdir() if (each / ARGS).is_file())
+
+
+def _settings_folder(folder: Path, file: Path | None) -> Path | None:
+    """Return the folder of a policy's settings: this one, or the only one below that is named after its environment."""
+    found = _with_args(folder)
+    if found == [folder]:
+        return folder
+    named = [each for each in found if each.name == _mapping(each / ARGS).get("env")]
+    if len(named) != 1 or (file is not None and file.stem != named[0].name and not _OF_A_RUN.match(file.name)):
+        return None
+    return named[0]
+
+
+_OF_A_RUN = re.compile(r"best_model\.zip|rl_model_\d+_steps\.zip")
+"""Policies of a run beside its last one."""
 
 
 def _policies(folder: Path) -> list[Path]:
@@ -135,66 +157,87 @@ def _policy(folder: Path, env: str) -> Path:
     return (last or found)[0]
 
 
-def _environment(name: str, args: dict[str, Any], config: dict[str, Any], settings: Path | None) -> tuple[str, list[str]]:
-    """Return the id of a run's environment with options for its wrappers, and notices; empty if it names none."""
-    if not name:
-        return "", []
-    options, notices = [], list[str]()
-    further_kwargs = _mapping(settings / KWARGS) if settings is not None else {}
-    kwargs = _as_mapping(args.get("env_kwargs"), str(settings)) | further_kwargs
-    for key, value in kwargs.items():
-        if not isinstance(value, str | int | float | bool | None):
-            raise IncompatibleModelError(
-                f"{settings}: env_kwargs holds {key}={value!r}; make the environment in module:factory"
-            )
-        options.append(f"kwargs.{key}={value}")
-    stack = config.get("frame_stack") or 1
-    wrappers = config.get("env_wrapper") or []
-    wrappers = wrappers if isinstance(wrappers, list) else [wrappers]
-    names = [str(next(iter(each))) if isinstance(each, dict) and len(each) == 1 else str(each) for each in wrappers]
-    if names == [_ATARI] and stack == 4:
-        notices.append("its Atari wrapper and four frames are phr's own; a lost life does not end the episode")
-        options.append("fire=life")
-        names, stack = [], 1
-    for wrapper in names:
-        if wrapper not in _WRAPPERS:
-            how = f"phr knows {', '.join(sorted({each.rpartition('.')[2] for each in [*_WRAPPERS, _ATARI]}))}"
-            fix = "give --env-id with --wrapper module:function, which puts it around the environment"
-            raise IncompatibleModelError(
-                f"{settings}: the policy was trained with the wrapper {wrapper}; {how}. For others {fix}"
-            )
-        options.append(_WRAPPERS[wrapper])
-    if further := config.get("vec_env_wrapper"):
-        raise IncompatibleModelError(
-            f"{settings}: the policy was trained with the wrapper {further}, which phr does not read"
-        )
-    if stack != 1:
-        options.append(f"frame-stack={stack}")
+def _checked_id(name: str, settings: Path | None) -> str:
+    """Return the id that the settings name, if it is made here under its own name."""
+    if not re.fullmatch(r"[\w.:/-]+", name):
+        raise CorruptFileError(f"{settings} names the environment {name!r:.80}, which is not an id")
     if (newer := successor_of(name)) is not None and newer.differs:
-        raise IncompatibleModelError(
-            f"{name} is {newer.env_id} today, whose observations differ: {newer.differs}. Add --env-id with one like its own"
-        )
+        differ = f"whose observations differ: {newer.differs}. Add --env-id with one like its own"
+        raise IncompatibleModelError(f"{name} is {newer.env_id} today, {differ}")
     if (package := package_of(name)) is not None:
         newer_id = f"--env-id {package}:{name}, or its newer version"
         raise UsageError(f"{name} is registered by the package {package}; install it, then add {newer_id}")
-    return name + ("?" + "&".join(options) if options else ""), notices
+    return name
+
+
+def _missing(args: dict[str, Any], config: dict[str, Any], settings: Path | None, env_id: str) -> list[str]:
+    """Return what the settings put around the environment and the user's id does not."""
+    try:
+        options, _ = _options(args, config, settings)
+    except IncompatibleModelError:  # the user's id stands for what phr does not know
+        return []
+    return [option for option in options if option.partition("=")[0] not in env_id]
+
+
+def _options(args: dict[str, Any], config: dict[str, Any], settings: Path | None) -> tuple[list[str], list[str]]:
+    """Return the options of an id that a run's arguments and wrappers stand for, and notices."""
+    options, notices = [], list[str]()
+    further = _mapping(settings / KWARGS) if settings is not None else {}
+    for key, value in (_as_mapping(args.get("env_kwargs"), str(settings)) | further).items():
+        if not isinstance(value, str | int | float | bool | None):
+            raise IncompatibleModelError(f"{settings}: env_kwargs holds a {type(value).__name__}; make it in module:factory")
+        options.append(f"kwargs.{quote(key, safe='')}={quote(str(value), safe='')}")
+    stack, given = config.get("frame_stack"), config.get("env_wrapper")
+    stack = 1 if stack is None else stack
+    if type(stack) is not int or stack < 1:
+        raise CorruptFileError(f"{settings}: frame_stack must be a whole number, got a {type(stack).__name__}")
+    wrappers = [
+        _wrapper(each, settings) for each in (given if isinstance(given, list) else [] if given is None else [given])
+    ]
+    if wrappers == [_ATARI] and stack == 4:
+        notices.append("its Atari wrapper and four frames are phr's own; a lost life does not end the episode")
+        return [*options, "fire=life"], notices
+    for wrapper in wrappers:
+        if wrapper not in _WRAPPERS:
+            how = f"phr knows {', '.join(sorted({each.rpartition('.')[2] for each in [*_WRAPPERS, _ATARI]}))}"
+            fix = "give --env-id with --wrapper module:function, which puts it around the environment"
+            raise IncompatibleModelError(f"{settings}: the policy was trained with {wrapper:.80}; {how}. For others {fix}")
+        options.append(_WRAPPERS[wrapper])
+    if config.get("vec_env_wrapper"):
+        raise IncompatibleModelError(f"{settings}: the policy was trained with a vec_env_wrapper, which phr does not read")
+    if stack != 1:
+        options.append(f"frame-stack={stack}")
+    return options, notices
+
+
+def _wrapper(given: Any, settings: Path | None) -> str:
+    """Return the name of a wrapper; IncompatibleModelError for one with arguments, which change what it does."""
+    name, arguments = next(iter(given.items())) if isinstance(given, dict) and len(given) == 1 else (given, None)
+    if not isinstance(name, str):
+        raise CorruptFileError(f"{settings}: env_wrapper holds a {type(given).__name__}")
+    if arguments:
+        fix = "give --env-id with --wrapper module:function, which puts it around the environment"
+        raise IncompatibleModelError(f"{settings}: the policy was trained with {name:.80} and arguments of its own; {fix}")
+    return name
 
 
 def _normalizes(value: Any, where: str) -> bool | None:
-    """Return whether observations are normalised; None where the settings do not say."""
+    """Return whether observations are normalised; None where the settings do not say it."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, dict):
         return bool(value.get("norm_obs", True))
+    unreadable = f"{where}: its setting normalize cannot be read"
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        raise CorruptFileError(f"{unreadable}: a {type(value).__name__}")
     try:  # as text: dict(norm_obs=True, norm_reward=False) or {'norm_obs': True}
-        tree = ast.parse(str(value), mode="eval").body
+        tree = ast.parse(value, mode="eval").body
         is_call = isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == "dict" and not tree.args
-        given: Any = (
-            {each.arg: ast.literal_eval(each.value) for each in tree.keywords} if is_call else ast.literal_eval(tree)  # type: ignore[attr-defined]
-        )
+        words = [] if not isinstance(tree, ast.Call) else tree.keywords
+        given: Any = {each.arg: ast.literal_eval(each.value) for each in words} if is_call else ast.literal_eval(tree)
         return bool(given.get("norm_obs", True))
-    except (SyntaxError, ValueError, AttributeError, RecursionError, MemoryError) as error:
-        raise CorruptFileError(f"{where}: its setting normalize cannot be read: {str(value)[:80]!r}") from error
+    except (SyntaxError, ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+        raise CorruptFileError(f"{unreadable}: {value[:80]!r}") from error
 
 
 def _recorded(path: Path) -> Recorded | None:

@@ -29,6 +29,7 @@ _LEGACY_VERSION = 1001
 _SHARED = 4
 """Tensors may share a storage, as a policy's and a critic's features do; together they have at most this times its size."""
 _MORE = "holds more than tensors, or was edited; phr reads tensors alone (build the policy yourself in module:factory)"
+_MOST_DIMENSIONS, _MOST_NUMBERS = 32, 1 << 60
 _TENSORS = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter")
 
 
@@ -77,9 +78,8 @@ def _of_row(content: bytes, name: str) -> dict[str, dict[str, Tensor]]:
     system = describe_pickle(file, name)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError("its numbers are big-endian")
-    tables, keys = _tables(describe_pickle(file, name), name), describe_pickle(file, name)
-    stored = (_storage_of(layout[0]) for table in tables.values() for layout in table.values())
-    sizes = {key: dtype.itemsize for key, dtype, _ in stored}
+    described, keys = describe_pickle(file, name), describe_pickle(file, name)
+    tables, sizes = _tables(described, name), _storage_sizes(described)
     found: dict[str, bytes] = {}
     for key in keys:
         (n,) = struct.unpack("<q", file.read(8))
@@ -114,7 +114,7 @@ def _text(key: Any) -> str:
 
 def _entries(described: Any) -> Mapping[Any, Any] | None:
     """Return the entries of a dict or OrderedDict, None of anything else."""
-    if isinstance(described, Described) and str(described.made_by) == "collections.OrderedDict":
+    if isinstance(described, Described) and described.maker == "collections.OrderedDict":
         return described.entries
     return described if isinstance(described, dict) else None
 
@@ -125,7 +125,35 @@ def _read(tables: dict[str, dict[str, _Layout]], storage: Callable[[str], bytes]
     n_bytes = sum(prod(layout[2]) * _storage_of(layout[0])[1].itemsize for layout in layouts)
     if n_bytes > _SHARED * size:
         raise ValueError(f"its tensors claim {n_bytes:,} bytes, it has {size:,}")
-    return {name: {key: _tensor(*each, storage) for key, each in table.items()} for name, table in tables.items()}
+    numbers: dict[tuple[str, torch.dtype], Tensor] = {}
+    for key, dtype, n in (_storage_of(layout[0]) for layout in layouts if prod(layout[2])):
+        if (key, dtype) not in numbers:  # several tensors may lie in one storage, which is read once
+            if len(content := storage(key)) < n * dtype.itemsize:
+                raise ValueError(f"storage {key!r} claims {n * dtype.itemsize:,} bytes and has {len(content):,}")
+            whole = len(content) // dtype.itemsize
+            numbers[key, dtype] = torch.frombuffer(bytearray(content), dtype=dtype, count=whole) if whole else torch.empty(0)
+    return {name: {key: _tensor(*each, numbers) for key, each in table.items()} for name, table in tables.items()}
+
+
+def _storage_sizes(described: Any) -> dict[str, int]:
+    """Return the bytes of one number in every storage that is named anywhere, also outside the tables."""
+    sizes: dict[str, int] = {}
+    waiting, met = [described], set[int]()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in met:
+            continue
+        met.add(id(value))
+        if isinstance(value, Described):
+            if value.made_by is PERSISTENT:
+                key, dtype, _ = _storage_of(value)
+                sizes[key] = dtype.itemsize
+            waiting += [*value.arguments, *value.entries.values(), *value.items, value.state]
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+    return sizes
 
 
 _Layout = tuple[Any, int, tuple[int, ...], tuple[int, ...]]
@@ -133,18 +161,18 @@ _Layout = tuple[Any, int, tuple[int, ...], tuple[int, ...]]
 
 
 def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Described) and str(value.made_by) in _TENSORS
+    return isinstance(value, Described) and value.maker in _TENSORS
 
 
 def _layout(value: Any) -> _Layout:
-    if isinstance(value, Described) and str(value.made_by) == "torch._utils._rebuild_parameter" and value.arguments:
+    if isinstance(value, Described) and value.maker == "torch._utils._rebuild_parameter" and value.arguments:
         value = value.arguments[0]
-    if not isinstance(value, Described) or str(value.made_by) != "torch._utils._rebuild_tensor_v2":
+    if not isinstance(value, Described) or value.maker != "torch._utils._rebuild_tensor_v2":
         raise ValueError("a value is not a tensor")
     match value.arguments:
         case (storage, int(offset), tuple(shape), tuple(strides), *_):
-            whole = all(type(n) is int and n >= 0 for n in (offset, *shape, *strides))
-            if whole and len(shape) == len(strides):
+            few = len(shape) == len(strides) <= _MOST_DIMENSIONS
+            if few and all(type(n) is int and 0 <= n < _MOST_NUMBERS for n in (offset, *shape, *strides)):
                 return storage, offset, shape, strides
     raise ValueError("a tensor has no layout")
 
@@ -153,21 +181,22 @@ def _storage_of(value: Any) -> tuple[str, torch.dtype, int]:
     """Return a storage's key, type of numbers, and how many it claims to have."""
     match value:
         case Described(made_by=made_by, arguments=(("storage", Name(name=kind), str(key), _, int(n), *_),)):
-            if made_by is PERSISTENT and kind in _DTYPES and n >= 0:
+            if made_by is PERSISTENT and kind in _DTYPES and 0 <= n < _MOST_NUMBERS:
                 return key, _DTYPES[kind], n
     raise ValueError("a tensor has no storage of plain numbers")
 
 
 def _tensor(
-    stored: Any, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], storage: Callable[[str], bytes]
+    stored: Any,
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    numbers: Mapping[tuple[str, torch.dtype], Tensor],
 ) -> Tensor:
     key, dtype, n = _storage_of(stored)
     if not prod(shape):
         return torch.empty(shape, dtype=dtype)
     end = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True)) + 1
-    if end > n or prod(shape) > n:  # a tensor whose numbers repeat may claim any size
+    if end > min(n, len(numbers[key, dtype])) or prod(shape) > n:  # a tensor whose numbers repeat may claim any size
         raise ValueError(f"a tensor of shape {shape} lies outside its storage of {n:,} numbers")
-    if len(content := storage(key)) < n * dtype.itemsize:
-        raise ValueError(f"storage {key!r} claims {n * dtype.itemsize:,} bytes and has {len(content):,}")
-    numbers = torch.frombuffer(bytearray(content), dtype=dtype, count=n)
-    return numbers.as_strided(shape, strides, offset).clone(memory_format=torch.contiguous_format)
+    return numbers[key, dtype].as_strided(shape, strides, offset).clone(memory_format=torch.contiguous_format)

@@ -49,7 +49,7 @@ def ask(reference: Any, world: World, reading: Reading) -> Asked:
         raise IncompatibleModelError(f"{name_of(reference)} cannot act here: {world.refusal}")
     actor = resolve(reference, env_id=world.env_id, reading=reading)
     check_fits(actor.planner, world.env)
-    if hasattr(actor.planner, "memory"):
+    if getattr(actor.planner, "remembers", False) is True:
         raise IncompatibleModelError(f"{name_of(reference)} remembers its episode, and single moments are examined here")
 
     def act(obs: Any) -> Any:
