@@ -118,12 +118,12 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Push:
-    """Publish a model on the Hugging Face hub: its files, ONNX, a card and a film."""
+    """Publish a model on the Hugging Face hub."""
 
     model: Annotated[tyro.conf.Positional[str], word("MODEL")]
     """A run directory or zoo:NAME."""
-    to: Annotated[tyro.conf.Positional[str], word("hf:OWNER/NAME")]
-    """The repository; it is made if it is not there. The token is that of hf auth login, or HF_TOKEN."""
+    to: Annotated[tyro.conf.Positional[str], word("REPO")]
+    """The repository, hf:OWNER/NAME; it is made if it is not there. The token is that of hf auth login, or HF_TOKEN."""
     license: Annotated[str, word("NAME")]
     """Under which it may be used, by the hub's name, like mit."""
     private: Flag = False

@@ -160,7 +160,7 @@ def test_options_that_cannot_be_meant_are_one_line(asked: str, error: type[Excep
 def test_setting_an_option_keeps_the_others() -> None:
     assert with_option("X-v0", "sticky", 0.5) == "X-v0?sticky=0.5"
     assert (
-        with_option("X-v0?a=1&sticky=0&wrapper=m:f&wrapper=m:g", "sticky", 1) == "X-v0?a=1&wrapper=m:f&wrapper=m:g&sticky=1"
+        with_option("X-v0?a=1&sticky=0&wrapper=m:f&wrapper=m:g", "sticky", 1) == "X-v0?a=1&sticky=1&wrapper=m:f&wrapper=m:g"
     )
 
 

@@ -148,9 +148,10 @@ def _made(name: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
 
 def with_option(env_id: str, name: str, value: object) -> str:
     """Return the id with an option set to a value, or without one where that is empty."""
-    others = [pair for pair in _raw_pairs(env_id) if pair[0] != name]
-    plain, kept = env_id.partition("?")[0], [f"{key}={text}" if text else key for key, text in others]
-    return f"{plain}?" + "&".join([*kept, f"{name}={value}" if value != "" else name])
+    pairs = _raw_pairs(env_id)
+    changed = [(key, str(value) if key == name else text) for key, text in pairs]
+    changed += [] if any(key == name for key, _ in pairs) else [(name, str(value))]
+    return f"{env_id.partition('?')[0]}?" + "&".join(f"{key}={text}" if text else key for key, text in changed)
 
 
 def _raw_pairs(env_id: Any) -> list[tuple[str, str]]:
