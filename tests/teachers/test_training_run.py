@@ -17,7 +17,7 @@ from phr.envs.registry import make_env, make_gym_env
 from phr.errors import CorruptFileError, IncompatibleModelError, PhrError, UnknownModelError, UsageError
 from phr.teachers.foreign import Reading
 from phr.teachers.references import is_foreign, resolve
-from phr.teachers.training_run import Recorded, read_run, read_yaml
+from phr.teachers.training_run import Recorded, _missing, read_run, read_yaml
 from tests.trained import corridor_student, saved
 
 ARGS = """!!python/object/apply:collections.OrderedDict
@@ -281,6 +281,11 @@ def test_what_the_users_id_leaves_out_is_a_notice(tmp_path: Path) -> None:
     notices = resolve(run, env_id="Pendulum-v1").notices
     assert any("was made with kwargs.g=5.0, which --env-id leaves out" in line for line in notices)
     assert not any("leaves out" in line for line in resolve(run, env_id="Pendulum-v1?kwargs.g=5.0").notices)
+    assert _missing({"env_kwargs": {"g": 5.0}}, {}, None, "X-v0?kwargs.gravity=1") == [
+        "kwargs.g=5.0"
+    ]  # a name, not a part of one
+    unknown = zoo_run(tmp_path / "own", config="  - - env_wrapper\n    - their.own.Wrapper\n")
+    assert any("a wrapper that phr does not know, which" in line for line in resolve(unknown, env_id="Pendulum-v1").notices)
 
 
 HOSTILE = [

@@ -40,7 +40,7 @@ def is_factory(reference: str) -> bool:
 
 def imports_code(env_id: str) -> bool:
     """Whether making this environment imports a module that the id names: `module:factory`, `module:Id-v0`, a wrapper."""
-    return ":" in env_id.partition("?")[0] or any(key == "wrapper" for key, _ in _pairs(env_id))
+    return ":" in env_id.partition("?")[0] or "wrapper" in option_names(env_id)
 
 
 def env_id_of_file(found: str, chosen: str | None, name: str) -> str:
@@ -173,6 +173,11 @@ def _pairs(env_id: Any) -> list[tuple[str, str]]:
     return pairs
 
 
+def option_names(env_id: str) -> set[str]:
+    """Return the names of an id's options."""
+    return {key for key, _ in _pairs(env_id)}
+
+
 def _options_of(env_id: Any) -> dict[str, str]:
     """Return the options of an id that are neither the constructor's nor layers around it."""
     pairs = _pairs(env_id)
@@ -220,7 +225,7 @@ _PACKAGES = (
     (r"(procgen:)?procgen-\w*", "procgen"),
     (r"(highway|merge|roundabout|parking|intersection|racetrack)[\w-]*-v\d", "highway_env"),
 )
-"""Ids that begin so, and the package that registers them."""
+"""Ids of this form, and the package that registers them."""
 
 
 def package_of(env_id: str) -> str | None:

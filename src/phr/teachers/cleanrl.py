@@ -26,7 +26,7 @@ from phr.files import read_model_file
 from phr.networks.policy import tensor_of
 from phr.observations import ObservationSpec
 from phr.plan import NetworkPlan
-from phr.teachers.policy import Answers, PolicyTeacher
+from phr.teachers.policy import Answers, PolicyTeacher, plan_of
 from phr.teachers.weights import read_tables
 
 Weights = Mapping[str, Tensor]
@@ -92,11 +92,7 @@ def read_cleanrl(path: Path, env_id: str) -> PolicyTeacher:
     def ask(obs: NDArray[Any]) -> NetworkPlan:
         with torch.inference_mode():
             outputs: NDArray[Any] = network(tensor_of(obs)).numpy()
-        if not np.isfinite(outputs).all():
-            raise NonFiniteError(f"{name} output contains NaN or Inf")
-        if isinstance(space, Continuous):
-            return space.certain(np.clip(outputs, space.bounds.low, space.bounds.high)[:, None])
-        return space.plan(outputs[:, None]) if answers == "logits" else space.certain(outputs.argmax(-1)[:, None])
+        return plan_of(outputs, space, answers, name)
 
     teacher = PolicyTeacher(ask, space, answers=answers, spec=ObservationSpec.of(seen), name=name, module=network)
     teacher.notices = (f"{name} is taken for CleanRL's {agent}",)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace
-from phr.envs.registry import env_id_of_file, find_factory, make_env, present_id, with_option
+from phr.envs.registry import env_id_of_file, find_factory, make_env, option_names, present_id, with_option
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError, error_text
 from phr.observations import ObservationSpec
 from phr.plan import Planner
@@ -192,11 +192,12 @@ _FRAMES = 4
 
 def _with_needs(description: Description, env_id: str) -> tuple[str, tuple[str, ...]]:
     """Return the id under which the environment shows what the policy or its student needs, with a notice."""
-    if description.is_masked and "action-masks" not in env_id:
+    if description.is_masked and "action-masks" not in option_names(env_id):
         shown = with_option(env_id, "action-masks", "")
         why = "the policy masks illegal actions, so observations show which are legal"
         return shown, (f"{why}: the environment is made as {shown}",)
-    if description.is_recurrent and "frame-stack" not in env_id and len(description.observations.shape or ()) == 1:
+    is_row = len(description.observations.shape or ()) == 1
+    if description.is_recurrent and is_row and "frame-stack" not in option_names(env_id):
         shown = with_option(env_id, "frame-stack", _FRAMES)
         why = f"the policy remembers its episode; its student sees the last {_FRAMES} observations (--frame-stack N)"
         return shown, (f"{why}: the environment is made as {shown}",)

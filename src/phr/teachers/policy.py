@@ -101,6 +101,19 @@ class _LstmMemory(Memory):
             part[:, lanes] = 0.0
 
 
+def plan_of(outputs: NDArray[Any], space: ActionSpace, answers: Answers, name: str) -> NetworkPlan:
+    """Return a network's outputs `(batch, n_outputs)` as a plan of one step; NonFiniteError for NaN and infinity.
+
+    Continuous actions are cut off at their bounds. Discrete `actions` are rated, as by Q-values: the highest is certain,
+    because a softmax over such ratings would be no policy.
+    """
+    if not np.isfinite(outputs).all():  # neither argmax nor clip would show it
+        raise NonFiniteError(f"{name} output contains NaN or Inf")
+    if isinstance(space, Continuous):
+        return space.certain(np.clip(outputs, space.bounds.low, space.bounds.high)[:, None])
+    return space.plan(outputs[:, None]) if answers == "logits" else space.certain(outputs.argmax(-1)[:, None])
+
+
 def parameter_count(teacher: object) -> int | None:
     """Return the number of parameters that one look of a teacher uses; None where unknown."""
     if isinstance(teacher, TorchPlanner):

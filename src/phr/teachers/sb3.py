@@ -23,7 +23,7 @@ from phr.networks.policy import tensor_of
 from phr.observations import ObservationSpec, scale_of
 from phr.plan import NetworkPlan
 from phr.teachers.normalization import Normalization, Statistics
-from phr.teachers.policy import Answers, PolicyTeacher, RecurrentTeacher
+from phr.teachers.policy import Answers, PolicyTeacher, RecurrentTeacher, plan_of
 from phr.teachers.sb3_file import Description, Family, Sb3File, describe, read_sb3_file
 
 Weights = Mapping[str, Tensor]
@@ -293,13 +293,7 @@ def sb3_teacher(
     def planned(outputs: NDArray[Any]) -> NetworkPlan:
         if squashed:
             outputs = acted.low.ravel() + 0.5 * (outputs + 1.0) * (acted.high - acted.low).ravel()
-        if not np.isfinite(outputs).all():  # neither argmax nor clip would show it
-            raise NonFiniteError(f"{file.name} output contains NaN or Inf")
-        if isinstance(space, Continuous):
-            return space.certain(np.clip(outputs, space.bounds.low, space.bounds.high)[:, None])
-        if answers == "logits":
-            return space.plan(outputs[:, None])
-        return space.certain(outputs.argmax(-1)[:, None])  # Q-values: a softmax over them would be no policy
+        return plan_of(outputs, space, answers, file.name)
 
     given: dict[str, Any] = {"answers": answers, "spec": ObservationSpec.of(seen), "name": file.name, "module": network}
     if description.is_recurrent:

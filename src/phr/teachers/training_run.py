@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import yaml
 
-from phr.envs.registry import package_of, successor_of
+from phr.envs.registry import option_names, package_of, successor_of
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
 from phr.experience.untrusted import read_npz
 from phr.files import read_model_file
@@ -174,9 +174,9 @@ def _missing(args: dict[str, Any], config: dict[str, Any], settings: Path | None
     """Return what the settings put around the environment and the user's id does not."""
     try:
         options, _ = _options(args, config, settings)
-    except IncompatibleModelError:  # the user's id stands for what phr does not know
-        return []
-    return [option for option in options if option.partition("=")[0] not in env_id]
+    except IncompatibleModelError:  # what phr does not know is in the user's own layers, if anywhere
+        return [] if "wrapper" in option_names(env_id) else ["a wrapper that phr does not know"]
+    return [option for option in options if unquote(option.partition("=")[0]) not in option_names(env_id)]
 
 
 def _options(args: dict[str, Any], config: dict[str, Any], settings: Path | None) -> tuple[list[str], list[str]]:
