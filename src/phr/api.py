@@ -150,7 +150,7 @@ def distill(
         retain: Share of the teacher's return to keep: several students are distilled as long as that buys time, and the best
             is certified (`phr.distil.search`, and `tune`); its notes hold `tuned` and `attempts`. None distils one student.
         confidence: With `retain`: probability that the certificate holds.
-        budget: With `retain`: minutes after which no further student is begun; the first always is.
+        budget: With `retain`: about the minutes that it may take, certificate and all; training is made shorter if need be.
         seed: Seed of starts and batches.
         resume: Continue an unfinished run. Like `experience` it requires a teacher with an identity: a bare function, or a
             planner that holds more than arrays and modules, must have an attribute `identity`.

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from phr.distil.config import PHRConfig
-from phr.distil.refine import Refinement, RefinementRound
+from phr.distil.refine import Refinement, RefinementRound, affordable_rounds
 from phr.distil.runs import Distillation, record_teacher
 from phr.envs.vector import Remarks, Start
 from phr.errors import HorizonError, IncompatibleModelError, SettingError
@@ -282,8 +284,8 @@ def test_a_skipped_refinement_goes_on_bit_for_bit(n_updates: int) -> None:
 
 def test_a_checkpoint_of_the_earlier_order_is_refused() -> None:
     tensors, state = refinement().checkpoint()
-    del state["refine"]
-    with pytest.raises(IncompatibleModelError, match="whose rounds of refinement had other lengths"):
+    del state["fitted"]
+    with pytest.raises(IncompatibleModelError, match="of an earlier version"):
         refinement().restore(tensors, state)
 
 
@@ -530,3 +532,62 @@ def test_every_round_is_played_unless_told_otherwise() -> None:
     training = ended(refinement(n_updates=400, refine=2, refine_updates=8))
     assert len(training.reports) == 2
     assert not training.is_enough
+
+
+def late(training: Refinement) -> Refinement:
+    """One that should be done already."""
+    training.until = time.monotonic() - 1
+    return training
+
+
+def test_without_time_one_short_round_is_played_and_little_is_learnt() -> None:
+    said: list[str] = []
+    settings: dict[str, Any] = {"refine": 3, "refine_windows": 3000, "refine_updates": 60, "n_updates": 600}
+    training = ended(late(refinement(said=said, **settings)))
+    n_windows = training.config.refine_windows
+    assert 64 <= n_windows <= 64 * 4, "what was played before the time of a turn was known, or as many as environments"
+    assert training.fitted() == {"n_updates": 60, "refine": 1, "refine_windows": n_windows}
+    assert len(training.reports) == 1
+    assert training.n_updates == 60 + 60
+    assert said[0] == f"there is time for 1 rounds of refinement of {n_windows:,} windows, instead of 3 of 3,000"
+
+
+def test_with_enough_time_nothing_is_lowered_or_changed() -> None:
+    settings: dict[str, Any] = {"refine_updates": 60, "n_updates": 60}
+    plain, timed = refinement(**settings), refinement(**settings)
+    timed.until = time.monotonic() + 1e6
+    assert same(weights(ended(plain)), weights(ended(timed)))
+    assert plain.fitted() == timed.fitted() == {"n_updates": 60, "refine": 2, "refine_windows": 100}
+
+
+@pytest.mark.parametrize(("n_calls", "n_updates"), [(60 + 3, 60 + 1000), (100, 60 + 100)])
+def test_what_was_lowered_stays_so_where_a_run_is_resumed(n_calls: int, n_updates: int) -> None:
+    settings: dict[str, Any] = {"refine": 3, "refine_windows": 3000, "refine_updates": 60, "n_updates": 1000}
+    straight = late(refinement(**settings))
+    for _ in range(n_calls):
+        straight.update()
+    tensors, state = straight.checkpoint()
+    resumed = refinement(**settings)  # this time without a limit
+    resumed.restore({name: value.clone() for name, value in tensors.items()}, json.loads(json.dumps(state)))
+    straight.until = math.inf  # what was decided before stays
+    assert same(weights(ended(straight)), weights(ended(resumed)))
+    assert straight.fitted() == resumed.fitted()
+    assert straight.config.refine == 1
+    assert straight.n_updates == n_updates
+
+
+@pytest.mark.parametrize(
+    ("left", "per_window", "per_update", "fits"),
+    [
+        (1000.0, 0.01, 0.001, (8, 10_000)),  # all of it takes 800 + 45 seconds
+        (800.0, 0.01, 0.001, (8, 9468)),  # (800 − 42.5) / .08
+        (100.0, 0.01, 0.001, (3, 2333)),  # (100 − 30) / .03; four rounds would have fewer than 2,000 windows
+        (400.0, 0.01, 0.01, (6, 3333)),  # half of the time is for playing; 125 seconds pass between six rounds
+        (10.0, 0.01, 0.01, (1, 500)),
+    ],
+)
+def test_rounds_and_windows_fit_into_the_time(
+    left: float, per_window: float, per_update: float, fits: tuple[int, int]
+) -> None:
+    config = PHRConfig(refine=8, refine_windows=10_000, refine_updates=2500, n_updates=25_000)
+    assert affordable_rounds(config, left, per_window, per_update) == fits

@@ -14,7 +14,7 @@ from benchmarks.promise import Planned
 from phr.distil import presets
 from phr.distil.config import PHRConfig
 from phr.distil.runs import Distillation
-from phr.distil.search import ATTEMPTS, SECONDS, _Attempt, _effort, _ladder, _pays
+from phr.distil.search import ATTEMPTS, SECONDS, _Attempt, _effort, _ladder, _pays, _that_records
 from phr.errors import CorruptFileError, IncompatibleModelError, OutputDirectoryError, SettingError
 from phr.evaluation import tune
 from phr.evaluation.tune import Prospect, RandomPlanner
@@ -250,3 +250,31 @@ def test_recorded_episodes_alone_are_no_measure(tmp_path: Path) -> None:
     phr.distill(corridor_teacher(), horizon=2, env_id=CORRIDOR, save_experience=tmp_path / "e.npz", curve_episodes=0, **FEW)
     with pytest.raises(SettingError, match="recorded episodes alone have no teacher"):
         phr.distill(None, horizon=2, env_id=CORRIDOR, experience=tmp_path / "e.npz", retain=0.9)
+
+
+def test_a_short_budget_records_less_and_says_what_was_lowered() -> None:
+    lines: list[str] = []
+    known: dict[str, Any] = {"retain": 0.9, "horizon": 2, "env_id": "TestShown-v0", "n_updates": 5000, "refine": 0}
+    model = phr.distill(Shown(), **known, budget=1e-6, width=8, say=lines.append)
+    assert model.manifest.notes["lowered"] == {"n_updates": 500}, "a tenth at the least"
+    plain = phr.distill(Shown(), **{**known, "n_updates": 20}, budget=1e6, width=8)
+    assert "lowered" not in plain.manifest.notes
+
+
+def test_a_resumed_attempt_records_as_many_steps_as_before(tmp_path: Path) -> None:
+    made = job(TrunkConfig(kind="mlp"), record_steps=2000)
+    assert _that_records(made, 500.7, None, {}).config.record_steps == 500
+    assert _that_records(made, -3.0, None, {}).config.record_steps == 1
+    assert _that_records(made, 1e9, tmp_path, {}).config.record_steps == 2000, "never more than the settings say"
+    assert _that_records(made, 500.0, None, {"record_steps": 2000}).config.record_steps == 2000, "the user's choice"
+    (tmp_path / "config.json").write_text('{"settings": {"record_steps": 700}}')
+    assert _that_records(made, 500.0, tmp_path, {}).config.record_steps == 700
+    for edited in (
+        "[]",
+        "{}",
+        '{"settings": 3}',
+        '{"settings": {"record_steps": "many"}}',
+        '{"settings": {"record_steps": 0}}',
+    ):
+        (tmp_path / "config.json").write_text(edited)
+        assert _that_records(made, 500.0, tmp_path, {}).config.record_steps == 500

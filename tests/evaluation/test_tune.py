@@ -25,7 +25,9 @@ from phr.evaluation.tune import (
     TeacherReturns,
     TuneSettings,
     Tuning,
+    _coarse_first,
     _look_seconds,
+    _Rule,
     _Scale,
     measure_curve,
     tune_planner,
@@ -216,7 +218,7 @@ def judged(student: Planner, vector: VectorSplit, **settings: Any) -> Prospect:
     return TeacherReturns(Planned(RIGHT, 0), "teacher", vector, TuneSettings(**known)).judge(student, "student", vector)
 
 
-def test_the_safest_rule_is_tested_first_though_bolder_ones_fail(vector: VectorSplit) -> None:
+def test_where_the_cheapest_rule_fails_the_others_are_tested_from_the_safest(vector: VectorSplit) -> None:
     student = Fading((0.0,) * HORIZON, 0)
     prospect = judged(student, vector)
     to_test = prospect.to_test()
@@ -227,7 +229,7 @@ def test_the_safest_rule_is_tested_first_though_bolder_ones_fail(vector: VectorS
     found = prospect.certify(vector)
     assert found.choice is not None
     assert found.choice.commitment == 1
-    assert sum(each.is_tested for each in found.candidates) == 2
+    assert sum(each.is_tested for each in found.candidates) == 3, "the cheapest, the safest, and one that fails, too"
     assert f"n = 1 is all that could be certified in {found.fresh_episodes} episodes: " in found.verdict
     assert "only" not in found.verdict
 
@@ -619,3 +621,77 @@ def test_returns_outside_a_stated_range_are_found() -> None:
     assert not len(_Scale(0.0, (0.0, 1.0), is_bounded=False).outside(returns))
     rounded = np.array([10 * float(np.float32(0.1)), 1.000001])
     assert _Scale(0.0, (0.0, 1.0), is_bounded=True).outside(rounded).tolist() == [1.000001]
+
+
+def calibrated(vector: VectorSplit, **words: Any) -> TeacherReturns:
+    settings = TuneSettings(retain=0.9, calibration=200, max_episodes=600, return_range=(0.0, 1.0))
+    return TeacherReturns(Planned(RIGHT, 0), "teacher", vector, settings, **words)
+
+
+def test_without_time_the_boldest_rule_alone_is_played_and_tested_a_little(vector: VectorSplit) -> None:
+    returns = calibrated(vector, seconds=0.0)
+    assert (len(returns.theirs), len(returns.blind)) == (50, 50)
+    assert returns.episode_seconds == pytest.approx(LENGTH * returns.step_seconds)
+    prospect = returns.judge(Planned(ERRORS, 0), "student", vector, seconds=0.0, max_episodes=100)
+    assert [(rule.commitment, len(rule.calibrated)) for rule in prospect.rules] == [(FixedCommitment(HORIZON), 25)]
+    found = prospect.certify(vector, seconds=0.0)
+    (candidate,) = found.candidates
+    assert (candidate.commitment, candidate.episodes, found.fresh_episodes) == (HORIZON, 32, 32), "one turn of each lane"
+    assert (found.calibration_episodes, found.n_rules, found.fas_lengths) == (50, 17, (HORIZON,))
+    assert "no rule kept so much" not in found.verdict, "what was not played is unknown"
+
+
+def test_without_time_a_rule_that_holds_is_still_found(vector: VectorSplit) -> None:
+    prospect = calibrated(vector).judge(Planned((0.0,) * HORIZON, 0), "student", vector, seconds=0.0)
+    found = prospect.certify(vector)
+    assert found.choice is not None
+    assert found.choice.commitment == HORIZON
+
+
+def test_with_a_little_time_the_cheapest_rule_that_may_hold_is_played_most(vector: VectorSplit) -> None:
+    student = Planned((0.0, 0.0, 0.0, 0.0, 0.9, 0.9, 0.9, 0.9), 0)
+    ticks = iter(range(10**6))
+
+    class Clock:
+        monotonic = perf_counter = staticmethod(lambda: float(next(ticks)))
+
+    returns = calibrated(vector)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("phr.evaluation.tune._look_seconds", lambda agents, *_: dict.fromkeys(agents, 1e-5))
+        patch.setattr("phr.evaluation.tune.time", Clock)
+        prospect = returns.judge(student, "student", vector, seconds=2 * 17 + 1.0)  # a look at each rule, then one of each
+    full = [rule.commitment for rule in prospect.rules if len(rule.calibrated) == 200]
+    assert len(prospect.rules) == 17
+    assert full[0] == FixedCommitment(1), "the safest comes after it"
+    assert FixedCommitment(4) in full
+
+
+def test_the_cheapest_rule_has_most_of_the_error_and_the_others_the_rest(
+    vector: VectorSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deltas: list[float] = []
+
+    def note(_differences: Any, _worst: float, delta: float, *, bounded: bool) -> int | None:
+        deltas.append(delta)
+        return None
+
+    prospect = judged(Planned((0.0,) * HORIZON, 0), vector)
+    assert len(prospect.to_test()) == 4
+    monkeypatch.setattr("phr.evaluation.tune.certain_after", note)
+    prospect.certify(vector)
+    printed = {0.05}  # of the shares that each rule alone is certain of
+    assert {round(each, 9) for each in deltas} - printed == {0.04, 0.01}
+    assert round(deltas[0], 9) == 0.04
+    deltas.clear()
+    judged(Planned((0.0,), 0), vector).certify(vector)
+    assert {round(each, 9) for each in deltas} == {0.05}, "a single rule has all of it"
+
+
+def test_the_boldest_rules_of_each_kind_come_first_and_coarsely() -> None:
+    fixed = [_Rule(FixedCommitment(n), np.zeros((0, 3))) for n in range(1, 9)]
+    limits = [_Rule(ConfidentCommitment(limit), np.zeros((0, 3))) for limit in (0.1, 0.5, 0.9)]
+    order = [rule.name for rule in _coarse_first([*fixed, *limits])]
+    assert order == [
+        "n = 8", "confidence 0.1", "n = 4", "confidence 0.9", "n = 6", "confidence 0.5", "n = 2", "n = 7", "n = 5", "n = 3",
+        "n = 1",
+    ]  # fmt: skip

@@ -197,7 +197,7 @@ class Distill:
     confidence: Annotated[float, word("X")] = 0.95
     """With --retain: probability that the certificate holds (default: 0.95)."""
     budget: Annotated[float, word("MINUTES")] = 30.0
-    """With --retain: minutes after which no further student is begun (default: 30)."""
+    """With --retain: about the minutes that all of it may take (default: 30)."""
     curve_episodes: Count = 100
     """Without --retain: episodes in which student and teacher are compared in the end (default: 100; 0: none)."""
     env_kwargs: EnvKwargs = None

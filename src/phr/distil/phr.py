@@ -9,7 +9,9 @@ Source: Wagner et al. 2021 (arXiv:2106.10075), Algorithm 1 (stage 2), corrected 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,6 +31,8 @@ from phr.seeding import Streams, rng_from_state, rng_state
 from phr.storage.tensors import network_tensors, optimizer_tensors, restore_network, restore_optimizer
 from phr.teacher.a2c import A2CConfig, RolloutCollector, rollout_loss
 
+_MEASURED = 50
+"""Gradient steps after which it is known how long one takes."""
 _REPETITIVE = 0.75
 """Of a batch with a smaller part of different observations, as on a grid with one map, each is evaluated once."""
 
@@ -40,6 +44,10 @@ class PHR:
     recorded numbers, so no gradient reaches it: the semi-gradient of Eq. 10. `IncompatibleModelError` if the experience does
     not fit the network.
     """
+
+    until = math.inf
+    """When to be done, by `time.monotonic`: the last phase is shortened where it would take longer. What was decided is in
+    every checkpoint, so a resumed run goes on as it would have."""
 
     def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig) -> None:
         self.space = start.config.actions  # with the units that the network was built for
@@ -74,6 +82,7 @@ class PHR:
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), config.learning_rate, fused=True)
         self._dtype = compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
         self.rng = Streams(config.seed).rng("student-batches")
+        self._timed, self._timed_seconds, self._is_fitted = 0, 0.0, False
 
     def close(self) -> None:
         """Close environments, of which plain distillation has none."""
@@ -143,7 +152,34 @@ class PHR:
 
     def update(self) -> dict[str, float]:
         """Take one gradient step on the plan loss; see `step`."""
-        return self.step(self.loss())
+        if not math.isfinite(self.until):
+            return self.step(self.loss())
+        begun = time.monotonic()
+        values = self.step(self.loss())
+        self._timed, self._timed_seconds = self._timed + 1, self._timed_seconds + time.monotonic() - begun
+        self._fit()
+        return values
+
+    @property
+    def update_seconds(self) -> float | None:
+        """Mean time of a gradient step where `until` is set; None before some are measured."""
+        return self._timed_seconds / self._timed if self._timed >= _MEASURED else None
+
+    def _fit(self) -> None:
+        """Shorten the last phase, soon after its begin, to what can be done in time; to a tenth at the least."""
+        begin, length = self.config.phase(self.n_updates)
+        each = self.update_seconds
+        if self._is_fitted or each is None or begin + length < self.config.total_updates:
+            return
+        self._is_fitted, done = True, self.n_updates - begin
+        affordable = done + int((self.until - time.monotonic()) / each)
+        shorter = max(affordable, length // 10, done + 1)
+        if shorter < length:
+            self.config = replace(self.config, n_updates=shorter)
+
+    def fitted(self) -> dict[str, int]:
+        """Return the settings that `until` may have lowered."""
+        return {"n_updates": self.config.n_updates}
 
     def step(self, plan: Tensor, further: Tensor | None = None) -> dict[str, float]:
         """Take one AdamW step on what `loss` returned and a further loss; return the plan loss and the gradient norm.
@@ -202,10 +238,12 @@ class PHR:
         tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
         if self.config.priority:
             tensors |= {f"lack.{name}": windows.lack for name, windows in self._noted().items()}
-        return tensors, {"n_updates": self.n_updates, "rng": rng_state(self.rng)}
+        return tensors, {"n_updates": self.n_updates, "rng": rng_state(self.rng), "fitted": self.fitted()}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Go back to where `checkpoint` was taken; `IncompatibleModelError` for another network's checkpoint."""
+        """Go back to where `checkpoint` was taken; `IncompatibleModelError` for that of another network or version."""
+        if "fitted" not in state:
+            raise IncompatibleModelError("this checkpoint is of an earlier version; distil into another folder")
         restore_network(self.network, tensors)
         restore_optimizer(self.optimizer, tensors)
         if self.config.priority:
@@ -215,6 +253,7 @@ class PHR:
                     windows.lack.copy_(lack)
         self.n_updates = state["n_updates"]
         self.rng = rng_from_state(state["rng"])
+        self.config = replace(self.config, **state["fitted"])
 
 
 class JointTraining(PHR):

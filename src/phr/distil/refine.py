@@ -11,6 +11,8 @@ Source: Ross et al. 2011 (arXiv:1011.0686), Algorithm 3.1 (DAgger: windows are a
 from __future__ import annotations
 
 import hashlib
+import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -25,7 +27,6 @@ from phr.distil.config import SIDE_BY_SIDE, PHRConfig
 from phr.distil.phr import PHR
 from phr.distil.windows import StudentWindowData, StudentWindows, Windows
 from phr.envs.vector import Remarks, VectorSplit, random_prefix
-from phr.errors import IncompatibleModelError
 from phr.evaluation.episodes import make_vector
 from phr.experience.collect import non_finite_plan, teacher_logits_of
 from phr.experience.trajectory import Experience
@@ -40,6 +41,12 @@ _PATIENCE = 8
 
 _HOPELESS = 1024
 """Turns of single environments without any window after which the round ends: no plan seems to end within an episode."""
+
+_MEASURED_TURNS = 3
+"""Turns after which it is known how long a window takes."""
+
+_FEWEST = 2000
+"""Windows of a round below which there are fewer rounds instead."""
 
 _PROBE = 256
 """Held-out windows that judge whether a round is needed at all."""
@@ -169,6 +176,18 @@ class RefinementRound:
         n_wanted = min(config.n_envs or SIDE_BY_SIDE, config.refine_windows)
         self.vector = make_vector(env_id, n_wanted, partial(streams.integer, "refine-env", number), prefix, remarks)
         self._states = StudentStates(actor, teacher, self.vector, streams.rng("refine-commitments", number), config)
+        self._begun = time.monotonic()
+
+    @property
+    def window_seconds(self) -> float | None:
+        """Mean time of a window that was played; None before a few turns."""
+        if self._n_turns < _MEASURED_TURNS:
+            return None
+        return (time.monotonic() - self._begun) / max(self.n_windows, 1)
+
+    def lower(self, n_windows: int) -> None:
+        """Play no more windows than these."""
+        self._config = replace(self._config, refine_windows=n_windows)
 
     @property
     def done(self) -> bool:
@@ -224,6 +243,7 @@ class Refinement(PHR):
         self._played: list[dict[str, Tensor]] = []
         self._n_ready = 0
         self._round: RefinementRound | None = None
+        self._are_rounds_fitted = False
         self.windows = self._no_windows(config.refine * config.refine_windows, unique=True)
         self.held_out = self._no_windows(1, unique=False)
         """Those of the latest round that nothing is trained on."""
@@ -304,11 +324,29 @@ class Refinement(PHR):
             number = self._n_ready + 1
             self._round = RefinementRound(number, actor, self._teacher, self._env_id, self.config, self._remarks)
         self._round.turn(self.windows, self.held_out)
+        self._fit_rounds(self._round)
         self.is_enough = self._is_enough(self._round)
         if self._round.done or self.is_enough:
             self._n_ready += 1
             self._report(self._round)
             self.close()
+
+    def _fit_rounds(self, played: RefinementRound) -> None:
+        """Lower the windows of all rounds, or the rounds, to what there is time for; once, early in the first round."""
+        each = played.window_seconds
+        if not math.isfinite(self.until) or self._are_rounds_fitted or played.number > 1 or self.reports or each is None:
+            return
+        self._are_rounds_fitted, config = True, self.config
+        left, update = max(0.0, self.until - time.monotonic()), self.update_seconds or 0.0
+        rounds, further = affordable_rounds(config, left + played.n_windows * each, each, update)
+        n_windows = max(further, played.n_windows, played.vector.n_envs)  # as many environments play in a replay
+        self.config = replace(config, refine=rounds, refine_windows=n_windows)
+        played.lower(n_windows)
+        if (rounds, n_windows) != (config.refine, config.refine_windows):
+            self._say(
+                f"there is time for {rounds} rounds of refinement of {n_windows:,} windows, instead of "
+                f"{config.refine} of {config.refine_windows:,}"
+            )
 
     def _is_enough(self, played: RefinementRound) -> bool:
         """Judge the weights that play, once in a round: as soon as `_PROBE` windows are held out, or at its end.
@@ -368,22 +406,39 @@ class Refinement(PHR):
         for number, weights in enumerate(self._played, start=1):
             tensors |= {f"round-{number}.{name}": value for name, value in weights.items()}
         mine = {"n_played": len(self._played), "reports": [dict(report) for report in self.reports]}
-        return tensors, {**state, **mine, "refine": self.config.refine}
+        return tensors, state | mine
+
+    def fitted(self) -> dict[str, int]:
+        """Return the settings that the run itself may have lowered."""
+        return super().fitted() | {"refine": self.config.refine, "refine_windows": self.config.refine_windows}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Go back to where `checkpoint` was taken; the next updates replay the earlier rounds.
-
-        IncompatibleModelError for the checkpoint of a version that trained in another order.
-        """
-        if "refine" not in state:
-            earlier = "this checkpoint is of an earlier version, whose rounds of refinement had other lengths"
-            raise IncompatibleModelError(f"{earlier}; distil into another folder")
+        """Go back to where `checkpoint` was taken; the next updates replay the earlier rounds."""
         super().restore(tensors, state)
-        self.config = replace(self.config, refine=state["refine"])  # less, where rounds were left out
         self.reports, self._played = state["reports"], []
         for prefix in (f"round-{number}." for number in range(1, state["n_played"] + 1)):
             mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             self._played.append(mine)
+
+
+def affordable_rounds(config: PHRConfig, left: float, per_window: float, per_update: float) -> tuple[int, int]:
+    """Return how many rounds, of how many windows each, can be played and learnt from in so many seconds.
+
+    Half of the time at the least is for playing, and a third at the most for training between the rounds. Windows become
+    fewer before rounds do, down to `_FEWEST`.
+    """
+    fewest = min(_FEWEST, config.refine_windows)
+    for rounds in range(config.refine, 1, -1):
+        between = (rounds - 1) * config.refine_updates * per_update
+        n_windows = _affordable_windows(config, rounds, left, per_window, per_update)
+        if n_windows >= fewest and between <= left / 3:
+            return rounds, n_windows
+    return 1, _affordable_windows(config, 1, left, per_window, per_update)
+
+
+def _affordable_windows(config: PHRConfig, rounds: int, left: float, per_window: float, per_update: float) -> int:
+    learning = ((rounds - 1) * config.refine_updates + config.n_updates) * per_update
+    return min(config.refine_windows, int((left - min(learning, left / 2)) / (rounds * per_window)))
 
 
 def _percents(agreement: list[float | None]) -> str:

@@ -115,11 +115,19 @@ class Distillation:
         return self.teacher_id or self.teacher_name
 
     def run(
-        self, directory: Path | None = None, *, resume: bool = False, on_progress: OnProgress = silent, say: Say = silent
+        self,
+        directory: Path | None = None,
+        *,
+        until: float = math.inf,
+        resume: bool = False,
+        on_progress: OnProgress = silent,
+        say: Say = silent,
     ) -> Model:
         """Distil the student.
 
         Args:
+            until: When to be done, by `time.monotonic`, about: refinement and training are made shorter, `lowered` in the
+                notes. Recording is not.
             directory: Folder for checkpoints, metrics and the model; None keeps them in memory.
             resume: Continue an unfinished run; return the model of a finished one.
             on_progress: Called while recording and after each update.
@@ -148,6 +156,7 @@ class Distillation:
             space = logged.observation_space if logged and self.teacher is None else _space_of(self.env_id)
             training, selection = self._begin(logged, space, remarks, on_progress, say)
             del logged  # the student's windows hold a copy
+            (training.student if isinstance(training, Finetuning) else training).until = until
             with closing(training):
                 run_training(training, run, on_progress=on_progress)
             student = training.finish() if isinstance(training, Finetuning) else training
@@ -157,6 +166,8 @@ class Distillation:
             if isinstance(student, Refinement):
                 notes["refinement"] = student.reports
                 warnings += [student.skipped] if student.skipped else []
+            if lowered := {k: v for k, v in student.fitted().items() if until < math.inf and v < getattr(self.config, k)}:
+                notes["lowered"] = lowered
             if isinstance(training, Finetuning):
                 notes["finetune"] = training.report()
             if self.teacher is not None:

@@ -21,10 +21,11 @@ from phr.envs.registry import make_env
 from phr.errors import PhrError, UsageError
 from phr.evaluation.episodes import make_vector
 from phr.evaluation.tune import Prospect, TeacherReturns, TuneSettings
+from phr.files import read_json
 from phr.networks.policy import PlanNetwork
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
-from phr.storage.model import METRICS, Model, RunDirectory, annotated, load_model
+from phr.storage.model import CONFIG, METRICS, Model, RunDirectory, annotated, load_model
 
 ATTEMPTS = "attempts"
 """Folder of the students that were compared, within the folder of the run."""
@@ -38,6 +39,14 @@ _ENOUGH = 0.85
 """Part of the most steps per look, the horizon, that ends the search: little more can be gained."""
 _PATIENCE = 2
 """Attempts in a row without a gain that end the search."""
+_FIRST = 0.6
+"""Part of the time for distillation that the first of several attempts may take."""
+_RECORD = 0.15
+"""Part of an attempt's time that the recording of the teacher may take."""
+_TEACHER, _JUDGE, _CERTIFY = 1 / 12, 1 / 6, 1 / 3
+"""Parts of the budget that may be spent on the teacher's calibration, a student's, and the certificate."""
+_PLAYED = 1000
+"""Episodes for which time is left to judge a student, and as many to certify it."""
 
 Overrides = Mapping[str, Any]
 
@@ -89,16 +98,16 @@ def search(
     """Distil students until one keeps `settings.retain` with whole plans, or it no longer pays; certify the best.
 
     `job_with` makes the distillation with further settings; no attempt changes those that are `given`. The smallest network
-    comes first, then longer training, then a larger one. An attempt that seems too long for the `budget`, in minutes, is not
-    begun; the first always is, and the certificate is not counted. Where nothing can be certified, the model looks at every
-    step by default. `is_timed` is whether the teacher's call may be compared with the student's; `directory`, `resume` and
-    the rest are those of `Distillation.run`.
+    comes first, then longer training, then a larger one. All ends after about `budget` minutes: distillations are made
+    shorter (`lowered` in an attempt's notes), fewer rules are tried in fewer episodes, and an attempt that seems too long is
+    not begun. Where nothing can be certified, the model looks at every step by default. `is_timed` is whether the teacher's
+    call may be compared with the student's; `directory`, `resume` and the rest are those of `Distillation.run`.
 
     Raises:
         UsageError: If there is no teacher to compare with.
         IncompatibleModelError: If the teacher collects no more than a random policy.
     """
-    begun, job = time.monotonic(), job_with({})
+    begun, all_seconds, job = time.monotonic(), 60 * budget, job_with({})
     teacher, name = job.teacher, job.teacher_name or "teacher"
     if teacher is None:
         raise UsageError("retain compares with the teacher's return, and recorded episodes alone have none; name TEACHER")
@@ -111,27 +120,37 @@ def search(
         if run.is_complete:
             return load_model(run.path, job.env_id)
     with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
-        returns = TeacherReturns(teacher, name, vector, settings, on_progress=on_progress)
+        limit = _TEACHER * all_seconds
+        returns = TeacherReturns(teacher, name, vector, settings, seconds=limit, on_progress=on_progress)
     if run is not None:
         run.begin()
     attempts: list[_Attempt] = []
+    judging, certifying = (min(part * all_seconds, _PLAYED * returns.episode_seconds) for part in (_JUDGE, _CERTIFY))
+
+    def left() -> float:
+        """Seconds for distillation."""
+        return all_seconds - (time.monotonic() - begun) - judging - certifying
+
     for index, overrides in enumerate(_ladder(job, given), 1):
         if attempts:
             needed = attempts[-1].seconds * _effort(overrides, job.config) / _effort(attempts[-1].overrides, job.config)
-            left = 60 * budget - (time.monotonic() - begun)
-            if attempts[-1].nearly_best or not _pays([attempt.net_cost for attempt in attempts], needed, left):
+            if attempts[-1].nearly_best or not _pays([attempt.net_cost for attempt in attempts], needed, left()):
                 break
         since = time.monotonic()
         folder = None if directory is None else directory / ATTEMPTS / str(index)
+        seconds = left() if attempts else _FIRST * left()
         try:
-            model = job_with(overrides).run(folder, resume=resume, on_progress=on_progress, say=say)
+            attempt = _that_records(job_with(overrides), _RECORD * seconds / returns.step_seconds, folder, given)
+            model = attempt.run(folder, until=since + seconds, resume=resume, on_progress=on_progress, say=say)
             before = model.manifest.notes.get(SECONDS)  # of a finished attempt, which took no time now
             taken = time.monotonic() - since if before is None else float(before)
             model, since = annotated(model, {SECONDS: taken}), time.monotonic()
             with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
                 prospect = returns.judge(
-                    model.planner, f"attempt {index}", vector, is_timed=is_timed, on_progress=on_progress
-                )
+                    model.planner, f"attempt {index}", vector, seconds=_JUDGE * all_seconds,
+                    max_episodes=max(1, int(_CERTIFY * all_seconds / (2 * returns.episode_seconds))),
+                    is_timed=is_timed, on_progress=on_progress,
+                )  # fmt: skip
         except PhrError as error:
             if not attempts:
                 raise
@@ -141,7 +160,10 @@ def search(
         say(str(attempts[-1]))
     best = min(attempts, key=lambda attempt: attempt.net_cost)
     with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
-        found = replace(best.prospect, model=str(directory or "student")).certify(vector, on_progress=on_progress)
+        limit = _CERTIFY * all_seconds + max(0.0, left())
+        found = replace(best.prospect, model=str(directory or "student")).certify(
+            vector, seconds=limit, on_progress=on_progress
+        )
     found = replace(found, teacher_id=job.teacher_id, backend="torch")
     notes = {"tuned": found.evidence(), "attempts": [attempt.to_json() for attempt in attempts]}
     model = annotated(best.model, notes, commitment=found.commitment, write=False)
@@ -150,6 +172,22 @@ def search(
     if best.model.directory is not None and (metrics := best.model.directory / METRICS).exists():
         shutil.copyfile(metrics, run.path / METRICS)
     return replace(run.finish(model.network, model.manifest), env_id_from_file=model.env_id_from_file)
+
+
+def _that_records(job: Distillation, steps: float, folder: Path | None, given: Overrides) -> Distillation:
+    """Let a distillation record no more than so many steps; as many as before where it was begun in this folder."""
+    if "record_steps" in given or job.read_episodes is not None:
+        return job
+    n_steps = max(1, int(min(job.config.record_steps, steps)))
+    if folder is not None and (folder / CONFIG).exists():
+        begun = read_json(folder / CONFIG)
+        n_steps = begun["settings"]["record_steps"] if _has_steps(begun) else n_steps
+    return replace(job, config=replace(job.config, record_steps=n_steps))
+
+
+def _has_steps(config: Any) -> bool:
+    settings = config.get("settings") if isinstance(config, dict) else None
+    return isinstance(settings, dict) and type(settings.get("record_steps")) is int and settings["record_steps"] > 0
 
 
 def _ladder(job: Distillation, given: Overrides) -> Iterator[Overrides]:

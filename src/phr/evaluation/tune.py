@@ -1,9 +1,10 @@
 """How seldom may a student look? The cheapest rule whose return keeps a share of the teacher's, with a stated confidence.
 
-First every rule plays the same calibration episodes; they choose which rules are tested, in which order: from the safest,
-which looks most often, to the boldest. A rule costs its looks per step × the time of one decision. Then fresh episodes test
-one rule after another, until one fails (*fixed-sequence testing*: Angelopoulos et al. 2021, arXiv:2110.01052, section 2):
-the probability that any rule is certified wrongly is at most 1 − confidence. A rule and the teacher play from the same
+First every rule plays the same calibration episodes; they choose which rules are tested. A rule costs its looks per step ×
+the time of one decision. Then fresh episodes test the cheapest rule that may hold, with most of 1 − confidence, the
+probability of a wrong certificate. Only if it fails, others are tested with what is left of it, from the safest, which looks
+most often, to the boldest, until one fails (*fixed-sequence testing*: Angelopoulos et al. 2021, arXiv:2110.01052, sec. 2).
+So the probability that any rule is certified wrongly is at most 1 − confidence. A rule and the teacher play from the same
 starts, and the test stops as soon as the answer is certain (`phr.evaluation.certify`).
 
 Last, baselines play the calibration episodes (`phr.evaluation.baselines`). They choose nothing and certify nothing.
@@ -13,9 +14,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,7 +47,13 @@ _BATCH = 25
 _FIRST = 25
 """Calibration episodes after which hopeless rules are left out."""
 _TESTED = 3
-"""The most rules that are tested after the safest."""
+"""The most rules that are tested beside the safest."""
+_CHEAPEST = 0.8
+"""Part of the probability of a wrong certificate that the cheapest rule's test may use; the others share what is left."""
+_BLIND = 100
+"""Episodes of a random policy: they state what a return is worth, and certify nothing."""
+_HURRIED = 50
+"""Calibration episodes of the teacher that are played however little time there is."""
 _RESOLUTION = 0.001
 """Steps in which the certified share is searched."""
 
@@ -142,6 +150,7 @@ class Tuning:
         return_range: Least and greatest return of an episode; those seen unless `is_bounded`.
         look_seconds: Time of one decision of an agent: of the student with a `fixed n`, of the student with a
             `confidence limit`, and of the `teacher`; None where their backends differ.
+        n_rules: How many rules the student can follow; more than `candidates` where time was short.
         chosen: Index of the certified candidate with the least policy time per step; None if none was certified.
         teacher_id: The teacher's identity, a hash where one is known; `backend` is what computed the student's plans.
         baselines: What simpler policies kept in the calibration; none is certified.
@@ -164,9 +173,10 @@ class Tuning:
     look_seconds: dict[str, float] | None
     fresh_episodes: int
     calibration_episodes: int
+    n_rules: int
     candidates: tuple[Candidate, ...]
     chosen: int | None
-    fas: float
+    fas: float | None
     fas_lengths: tuple[int, ...]
     repeat_fas: float | None = None
     baselines: tuple[Baseline, ...] = ()
@@ -211,6 +221,11 @@ class Tuning:
             looks *= 2
         return tuple(found)
 
+    def _all_keep_less(self, candidates: Iterable[Candidate]) -> bool:
+        """Whether every rule was played, and these keep less than was asked for."""
+        kept_less = all(each.share is not None and each.share < self.retain for each in candidates)
+        return kept_less and len(self.candidates) == self.n_rules
+
     @property
     def verdict(self) -> str:
         """The result in one line."""
@@ -223,8 +238,7 @@ class Tuning:
             if saved is not None and saved < 1:
                 policy_time = f", slower than the teacher: {1 / saved:.1f} × its policy time"
             if self.choice.commitment == 1 and self.horizon > 1:
-                bolder = [each for each in self.candidates if each.looks_per_step < 1]
-                is_known = all(each.share is not None and each.share < self.retain for each in bolder)
+                is_known = self._all_keep_less(each for each in self.candidates if each.looks_per_step < 1)
                 all_in = f"n = 1 is all that could be certified in {self.fresh_episodes:,} episodes: "
                 only = "only n = 1 qualifies: " if is_known else all_in
             fewer = f"{1 / self.choice.looks_per_step:.1f} × fewer looks"
@@ -236,7 +250,7 @@ class Tuning:
         if self.retain == 1:
             why = "episodes prove this only of a student that collects more than its teacher"
             return f"not certified: {asked}: {why}; {so_far}; --retain 0.99 asks for a little less"
-        if all(each.share is not None and each.share < self.retain for each in self.candidates):
+        if self._all_keep_less(self.candidates):
             return f"not certified: {asked}: no rule kept so much, so the teacher has to look at every step; {so_far}"
         return f"not certified: {asked}; {so_far}; --retain asks for less, --max-episodes allows more episodes"
 
@@ -278,7 +292,8 @@ class Tuning:
             lines.append(f"  best action repeat that keeps {_percent(self.retain, 10)}: n = {best.n}, {fewer}")
         over = ", ".join(map(str, self.fas_lengths))
         repeated = "" if self.repeat_fas is None else f", of action repeat {self.repeat_fas:.3f}"
-        lines.append(f"  frequency-averaged score (n = {over}): {self.fas:.3f}{repeated}")
+        if self.fas is not None:
+            lines.append(f"  frequency-averaged score (n = {over}): {self.fas:.3f}{repeated}")
         lines += ["", "  looks an episode  best rule              share  best action repeat     share"]
         for budget in self.budgets:
             repeat = "" if budget.repeat is None else f"{budget.repeat:<18} {_percent(budget.repeat_share):>9}"
@@ -300,7 +315,8 @@ class Tuning:
     def evidence(self) -> dict[str, Any]:
         """What goes into a model's notes beside the rule: what was certified, against which teacher, where and how."""
         chosen = None if self.choice is None else {**vars(self.choice), "rule": self.choice.name}
-        result = {"chosen": chosen, "verdict": self.verdict, "warnings": list(self.warnings)}
+        curve = [{"rule": each.name} | {name: getattr(each, name) for name in _SHOWN} for each in self.candidates]
+        result = {"chosen": chosen, "verdict": self.verdict, "warnings": list(self.warnings), "curve": curve}
         return {name: getattr(self, name) for name in _EVIDENCE} | result
 
 
@@ -309,6 +325,8 @@ _EVIDENCE = (
     "zero_is", "return_range", "is_bounded", "teacher_return",
 )  # fmt: skip
 
+
+_SHOWN = ("looks_per_step", "share", "certified_share", "episodes", "is_certified")
 
 _Rated = TypeVar("_Rated", Candidate, Baseline)
 
@@ -462,6 +480,10 @@ class TeacherReturns:
 
     The teacher acts greedily in the environments of `vector`, whose autoreset must be `disabled`. IncompatibleModelError if
     it does not fit, or collects no more than the random policy.
+
+    Attributes:
+        theirs, blind: Returns of the teacher's and the random policy's episodes.
+        episode_seconds, step_seconds: What an episode, and a step, of the teacher took.
     """
 
     def __init__(
@@ -471,43 +493,80 @@ class TeacherReturns:
         vector: VectorSplit,
         settings: TuneSettings,
         *,
+        seconds: float = math.inf,
         on_progress: OnProgress = silent,
     ) -> None:
+        """Play both; the teacher no longer than about `seconds`, as long as there are a few dozen episodes."""
         _check_actions(teacher, teacher_name, vector)
         self.teacher, self.teacher_name, self.settings = teacher, teacher_name, settings
         self._games, n = _Games("tune-calibration", settings.seed), settings.n_calibration
         random = RandomPlanner(vector.action_space, Streams(settings.seed).rng("tune-random"))
         on_progress(Progress(f"calibrating, {n} episodes of the teacher", 0, 2, "policies"))
+        few, since = min(_HURRIED, n), time.monotonic()
+        steps = self._games.play(vector, "teacher", teacher, 1, few)[:, 1].sum()
+        taken = time.monotonic() - since
+        self.episode_seconds, self.step_seconds = taken / few, taken / steps
+        n = max(few, int(min(n, seconds / self.episode_seconds)))
         self.theirs = self._games.play(vector, "teacher", teacher, 1, n)[:, 0]
-        on_progress(Progress(f"calibrating, {n} episodes of a random policy", 1, 2, "policies"))
-        self.blind = self._games.play(vector, "random", random, 1, n, abandon_refused=True)[:, 0]
+        on_progress(Progress(f"calibrating, {min(n, _BLIND)} episodes of a random policy", 1, 2, "policies"))
+        self.blind = self._games.play(vector, "random", random, 1, min(n, _BLIND), abandon_refused=True)[:, 0]
         self.warnings = _abandoned(vector)
         self.zero, self.zero_is = _zero(settings, self.theirs, self.blind, teacher_name)
 
     def judge(
-        self, student: Planner, model: str, vector: VectorSplit, *, is_timed: bool = True, on_progress: OnProgress = silent
+        self,
+        student: Planner,
+        model: str,
+        vector: VectorSplit,
+        *,
+        seconds: float = math.inf,
+        max_episodes: int | None = None,
+        is_timed: bool = True,
+        on_progress: OnProgress = silent,
     ) -> Prospect:
-        """Play every rule of a student from the same starts; those without hope are left out early.
+        """Play the rules of a student from the same starts; those without hope are left out early.
 
-        IncompatibleModelError if it does not fit; SettingError if a return is outside `settings.return_range`.
+        All rules are played if about `seconds` suffice, else some, and the cheapest that may hold in the most episodes.
+        `max_episodes` is how many fresh ones a test may take, as in the settings by default. IncompatibleModelError if the
+        student does not fit; SettingError if a return is outside `settings.return_range`.
         """
         _check_actions(student, model, vector)
-        settings, n = self.settings, self.settings.n_calibration
+        settings, since = self.settings, time.monotonic()
         rules = [_Rule(commitment, np.zeros((0, 3))) for commitment in _rules(student, vector, settings.seed)]
-        for count in (_FIRST, n):
-            for index, rule in enumerate(rules):
-                on_progress(Progress(f"calibrating, {count} episodes each", index, len(rules), "rules"))
-                if count == _FIRST or _has_hope(rule.calibrated[:, 0], self.theirs, self.zero, settings):
-                    rule.calibrated = self._games.play(vector, f"{model}: {rule.name}", student, rule.commitment, count)
-        seen = np.concatenate([self.theirs, self.blind, *(rule.calibrated[:, 0] for rule in rules)])
-        ends = (float(seen.min()), float(seen.max())) if settings.return_range is None else settings.return_range
-        scale = _Scale(self.zero, ends, settings.return_range is not None)
-        scale.check(seen, vector.env_id)
         agents = {rule.kind: HorizonAgent(student, rule.commitment) for rule in rules}
         taken = _look_seconds({**agents, "teacher": HorizonAgent(self.teacher, 1)}, vector, settings.seed)
         # A rule computes all that a fixed number does, so a lower time is noise; at equal looks the fixed number is chosen.
-        taken = {kind: seconds if kind == "teacher" else max(seconds, taken["fixed n"]) for kind, seconds in taken.items()}
-        return Prospect(self, student, model, rules, scale, taken, is_timed)
+        taken = {kind: each if kind == "teacher" else max(each, taken["fixed n"]) for kind, each in taken.items()}
+        most = settings.max_episodes if max_episodes is None else min(max_episodes, settings.max_episodes)
+        prospect = Prospect(self, student, model, [], self._scale([]), taken, len(rules), most, is_timed)
+        waiting = _coarse_first(rules)
+        while waiting and not (prospect.rules and time.monotonic() > since + seconds / 2):
+            on_progress(Progress(f"calibrating, {_FIRST} episodes each", len(rules) - len(waiting), len(rules), "rules"))
+            rule = waiting.pop(0)
+            rule.calibrated = self._games.play(vector, f"{model}: {rule.name}", student, rule.commitment, _FIRST)
+            prospect.rules = [each for each in rules if len(each.calibrated)]
+        n, waiting = len(self.theirs), [rule for rule in prospect.rules if self._has_hope(rule)]
+        while waiting and not time.monotonic() > since + seconds:
+            prospect.scale = self._scale(prospect.rules)
+            on_progress(Progress(f"calibrating, {n} episodes each", len(rules) - len(waiting), len(rules), "rules"))
+            holds = any(len(rule.calibrated) == n for rule in prospect.promising())
+            rule = max(waiting, key=lambda rule: rule.looks) if holds else min(waiting, key=prospect.cost)
+            waiting.remove(rule)
+            rule.calibrated = self._games.play(vector, f"{model}: {rule.name}", student, rule.commitment, n)
+        prospect.scale = self._scale(prospect.rules)
+        prospect.scale.check(np.concatenate(self._seen(prospect.rules)), vector.env_id)
+        return prospect
+
+    def _has_hope(self, rule: _Rule) -> bool:
+        return _has_hope(rule.calibrated[:, 0], self.theirs, self.zero, self.settings)
+
+    def _seen(self, rules: Sequence[_Rule]) -> list[Numbers]:
+        return [self.theirs, self.blind, *(rule.calibrated[:, 0] for rule in rules)]
+
+    def _scale(self, rules: Sequence[_Rule]) -> _Scale:
+        """What returns mean, by all that was seen."""
+        given, seen = self.settings.return_range, np.concatenate(self._seen(rules))
+        return _Scale(self.zero, (float(seen.min()), float(seen.max())) if given is None else given, given is not None)
 
     def baselines(
         self,
@@ -521,7 +580,7 @@ class TeacherReturns:
 
         A baseline that cannot be played is left out, whatever it raises: the certificate has been decided.
         """
-        settings, n = self.settings, self.settings.n_calibration
+        settings, n = self.settings, len(self.theirs)
         played: dict[int, Numbers] = {}
         warnings: list[str] = []
         try:
@@ -549,9 +608,11 @@ class TeacherReturns:
                 warnings.append(f"the baseline {name} could not be played: {error_text(error)}")
         return tuple(rows), played, warnings
 
-    def score(self, by_n: Mapping[int, Numbers]) -> float:
-        """The frequency-averaged score of what each n gave, over those of `FREQUENCIES` among them."""
+    def score(self, by_n: Mapping[int, Numbers]) -> float | None:
+        """The frequency-averaged score of what each n gave, over those of `FREQUENCIES` among them; None without any."""
         means = {n: float(by_n[n][:, 0].mean()) for n in FREQUENCIES if n in by_n}
+        if not means:
+            return None
         return frequency_averaged_score(
             means, random_return=float(self.blind.mean()), teacher_return=float(self.theirs.mean())
         )
@@ -563,6 +624,8 @@ class Prospect:
 
     Attributes:
         look_seconds: Time of one decision, as in `Tuning`.
+        rules: Those that were played, of `n_rules`.
+        max_episodes: The most fresh episodes of a test.
         is_timed: Whether student and teacher may be compared.
     """
 
@@ -572,6 +635,8 @@ class Prospect:
     rules: list[_Rule]
     scale: _Scale
     look_seconds: dict[str, float]
+    n_rules: int
+    max_episodes: int
     is_timed: bool = True
 
     @property
@@ -592,16 +657,16 @@ class Prospect:
         return self.look_seconds["fixed n" if best is None else best.kind]
 
     def _best(self) -> _Rule | None:
-        return min(self.promising(), key=self._cost, default=None)
+        return min(self.promising(), key=self.cost, default=None)
 
-    def _cost(self, rule: _Rule) -> float:
+    def cost(self, rule: _Rule) -> float:
         """Seconds of policy time per step."""
         return rule.looks * self.look_seconds[rule.kind]
 
     def promising(self) -> list[_Rule]:
         """The rules that the episodes of a test are likely to certify."""
         settings = self.calibration.settings
-        return [rule for rule in self.rules if self._needed(rule, settings) <= settings.max_episodes]
+        return [rule for rule in self.rules if self._needed(rule, settings) <= self.max_episodes]
 
     def _needed(self, rule: _Rule, settings: TuneSettings) -> float:
         """Roughly the episodes that a certificate takes; half a total failure is added to what a rule with losses lost."""
@@ -613,7 +678,7 @@ class Prospect:
         return math.inf if mean <= 0 else bits * (worst / mean + 2 * float(differences.var()) / mean**2)
 
     def to_test(self) -> list[_Rule]:
-        """The rules to test: the safest promising one, then the cheapest; the one that kept most if none is promising.
+        """The rules to test, the cheapest last: it, the safest promising one, and some between; or the one that kept most.
 
         A rule that looks more often is safer, and precedes those that look less often.
         """
@@ -622,12 +687,12 @@ class Prospect:
             shares = (_kept(self.scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)])) for rule in self.rules)
             promising = [max(zip(shares, self.rules, strict=True), key=lambda pair: pair[0])[1]]
         chosen, worth, surest = list[_Rule](), list[_Rule](), math.inf
-        for rule in sorted(promising, key=self._cost):
+        for rule in sorted(promising, key=self.cost):
             # A rule that costs more and seems less certain than a cheaper one is not worth a test, whose failure ends all.
             if (needed := self._needed(rule, self.calibration.settings)) > surest:
                 continue
             worth, surest, last = [*worth, rule], needed, chosen[-1] if chosen else None
-            if last is None or (rule.looks > last.looks and self._cost(rule) >= _APART * self._cost(last)):
+            if last is None or (rule.looks > last.looks and self.cost(rule) >= _APART * self.cost(last)):
                 chosen.append(rule)
         safest = max(worth, key=lambda rule: rule.looks)
         chosen = [*(rule for rule in chosen[:_TESTED] if rule is not safest), safest]
@@ -640,36 +705,49 @@ class Prospect:
         repeat: bool = False,
         baseline: tuple[str, Planner] | None = None,
         baseline_is_timed: bool = True,
+        seconds: float = math.inf,
         on_progress: OnProgress = silent,
     ) -> Tuning:
         """Test the promising rules with fresh episodes, then play baselines: the repeated action, the named policy.
 
-        `baseline_is_timed` is whether the named policy's call may be compared with the teacher's.
+        `baseline_is_timed` is whether the named policy's call may be compared with the teacher's. After about `seconds` what
+        is not certain yet stays so.
 
         SettingError if a return is outside `settings.return_range`.
         """
         if baseline is not None:
             _check_actions(baseline[1], baseline[0], vector)
         of, settings, scale = self.calibration, self.calibration.settings, self.scale
-        fresh, n_fresh, delta = _Games("tune-fresh", settings.seed), 0, 1 - settings.confidence
+        fresh, n_fresh, until = _Games("tune-fresh", settings.seed), 0, time.monotonic() + seconds
         warnings: list[str] = []
-        for rule in self.to_test():
-            while not rule.is_certified and (done := 0 if rule.fresh is None else len(rule.fresh)) < settings.max_episodes:
-                n_next = min(done + max(_BATCH, vector.n_envs), settings.max_episodes)
+
+        def test(rule: _Rule, delta: float) -> bool:
+            """Play fresh episodes until it is certain that the rule keeps enough, or no longer to be expected."""
+            nonlocal n_fresh
+            rule.fresh = None
+            while (done := 0 if rule.fresh is None else len(rule.fresh)) < self.max_episodes:
+                if done and time.monotonic() > until:
+                    break
+                n_next = min(done + max(_BATCH, vector.n_envs), self.max_episodes)
                 n_fresh = max(n_fresh, n_next)
                 rule.fresh = fresh.play(vector, rule.name, self.student, rule.commitment, n_next)
                 kept = fresh.play(vector, "teacher", of.teacher, 1, n_next)[:, 0]
                 scale.check(np.concatenate([rule.fresh[:, 0], kept]), vector.env_id)
                 differences = scale.differences(rule.fresh[:, 0], kept, settings.retain)
                 worst = scale.worst(settings.retain)
-                rule.is_certified = certain_after(differences, worst, delta, bounded=scale.is_bounded) is not None
-                on_progress(Progress(f"testing {rule.commitment}", n_next, settings.max_episodes, "episodes"))
-                error = differences.std() / math.sqrt(n_next)
-                is_hopeless = n_next > _BATCH and differences.mean() < -2 * error
-                if not rule.is_certified and (is_hopeless or not differences.any()):  # equality has no proof
+                on_progress(Progress(f"testing {rule.commitment}", n_next, self.max_episodes, "episodes"))
+                if certain_after(differences, worst, delta, bounded=scale.is_bounded) is not None:
+                    rule.is_certified = True
                     break
-            if not rule.is_certified:
-                break
+                error = differences.std() / math.sqrt(n_next)
+                if (n_next > _BATCH and differences.mean() < -2 * error) or not differences.any():  # equality has no proof
+                    break
+            return rule.is_certified
+
+        *others, cheapest = self.to_test()
+        delta = 1 - settings.confidence
+        if not test(cheapest, _CHEAPEST * delta if others else delta):
+            all(test(rule, (1 - _CHEAPEST) * delta) for rule in others)  # until one fails
         theirs_fresh = fresh.play(vector, "teacher", of.teacher, 1, n_fresh)[:, 0]
         if not scale.is_bounded and n_fresh:
             low = min(float(rule.fresh[:, 0].min()) for rule in self.rules if rule.fresh is not None)
@@ -677,8 +755,8 @@ class Prospect:
                 warnings.append(
                     f"a fresh episode returned {low:.6g}, worse than any before; --return-range states what can occur"
                 )
-        seconds = self.look_seconds if self.is_timed else None
-        if seconds is None:
+        compared = self.look_seconds if self.is_timed else None
+        if compared is None:
             warnings.append("student and teacher run on different backends, so no policy time is compared")
         # Baselines, last: whatever they draw or return, the certificate has been decided.
         lengths = _lengths(self.student.horizon) if repeat else []
@@ -687,7 +765,7 @@ class Prospect:
         if outside:
             warnings.append(f"action repeat returned {scale.outside(outside[0][:, 0])[0]:.6g}, outside return_range")
         fixed = {rule.commitment.n: rule.calibrated for rule in self.rules if isinstance(rule.commitment, FixedCommitment)}
-        candidates = tuple(_candidate(rule, of.theirs, theirs_fresh, scale, settings, seconds) for rule in self.rules)
+        candidates = tuple(_candidate(rule, of.theirs, theirs_fresh, scale, settings, compared) for rule in self.rules)
         costs = {
             index: each.looks_per_step * self.look_seconds[rule.kind]
             for index, (rule, each) in enumerate(zip(self.rules, candidates, strict=True))
@@ -706,9 +784,10 @@ class Prospect:
             return_range=(float(scale.ends[0]), float(scale.ends[1])),
             is_bounded=scale.is_bounded,
             teacher_return=float(theirs_fresh.mean()),
-            look_seconds=seconds,
+            look_seconds=compared,
             fresh_episodes=n_fresh,
-            calibration_episodes=settings.n_calibration,
+            calibration_episodes=len(of.theirs),
+            n_rules=self.n_rules,
             candidates=candidates,
             chosen=min(costs, key=costs.__getitem__, default=None),
             fas=of.score(fixed),
@@ -772,6 +851,14 @@ def _rules(student: Planner, vector: VectorSplit, seed: int) -> Iterator[FixedCo
         yield from (ConfidentCommitment(threshold) for threshold in THRESHOLDS)
 
 
+def _coarse_first(rules: Sequence[_Rule]) -> list[_Rule]:
+    """Every fourth of the fixed numbers and of the limits, from the boldest, then those between; both kinds in turn."""
+    fixed = [rule for rule in reversed(rules) if rule.kind == "fixed n"]
+    limits = [rule for rule in rules if rule.kind != "fixed n"]
+    coarse = [[*kind[::4], *kind[2::4], *kind[1::2]] for kind in (fixed, limits)]
+    return [rule for pair in zip_longest(*coarse) for rule in pair if rule is not None]
+
+
 def _one_observation(vector: VectorSplit, seed: int) -> NDArray[Any]:
     """The first observation of an episode that is not played, a batch of one."""
     vector.begin(0, Start(Streams(seed).integer("tune-glance")))
@@ -780,7 +867,7 @@ def _one_observation(vector: VectorSplit, seed: int) -> NDArray[Any]:
 
 def _zero(settings: TuneSettings, theirs: Numbers, blind: Numbers, teacher: str) -> tuple[float, str]:
     """The return that counts as 0, and why; IncompatibleModelError if the teacher is not above it."""
-    error = math.sqrt((theirs.var(ddof=1) + blind.var(ddof=1)) / len(theirs))
+    error = math.sqrt(theirs.var(ddof=1) / len(theirs) + blind.var(ddof=1) / len(blind))
     who = "the teacher" if teacher == "teacher" else f"the teacher {teacher}"
     if theirs.mean() - blind.mean() <= 2 * error:
         raise IncompatibleModelError(
