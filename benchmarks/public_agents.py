@@ -131,6 +131,8 @@ def measure(name: str, arguments: Arguments) -> dict[str, Any]:
     result |= {
         "student": summary_of(mine + tuned["zero"]),
         "zero": tuned["zero"],
+        "curve": tuned["curve"],
+        "lowered": student.manifest.notes.get("lowered"),
         "width": student.network.config.trunk.width,
     }
     if chosen is not None:

@@ -549,7 +549,7 @@ def test_without_time_one_short_round_is_played_and_little_is_learnt() -> None:
     assert training.fitted() == {"n_updates": 60, "refine": 1, "refine_windows": n_windows}
     assert len(training.reports) == 1
     assert training.n_updates == 60 + 60
-    assert said[0] == f"there is time for 1 rounds of refinement of {n_windows:,} windows, instead of 3 of 3,000"
+    assert said[0] == f"refinement has time for {n_windows:,} windows in each of 1 rounds, instead of 3,000 in 3"
 
 
 def test_with_enough_time_nothing_is_lowered_or_changed() -> None:

@@ -14,7 +14,7 @@ from benchmarks.promise import Planned
 from phr.distil import presets
 from phr.distil.config import PHRConfig
 from phr.distil.runs import Distillation
-from phr.distil.search import ATTEMPTS, SECONDS, _Attempt, _effort, _ladder, _pays, _that_records
+from phr.distil.search import ATTEMPTS, SECONDS, _Attempt, _effort, _expected_seconds, _ladder, _pays, _that_records
 from phr.errors import CorruptFileError, IncompatibleModelError, OutputDirectoryError, SettingError
 from phr.evaluation import tune
 from phr.evaluation.tune import Prospect, RandomPlanner
@@ -54,6 +54,8 @@ def test_small_networks_come_first_then_longer_training_then_larger_ones() -> No
     steps = [*_ladder(job(TrunkConfig(kind="mlp", width=256), **settings), {})]
     assert steps[:3] == [{"width": 64}, {"width": 128}, {}]
     assert [{**step, "refine_until": pytest.approx(0.9975)} for step in (longer, {**longer, "width": 512})] == steps[3:]
+    hurried = [*_ladder(job(TrunkConfig(kind="mlp", width=256), **settings), {}, small_first=False)]
+    assert hurried == steps[2:], "a small network that fails would cost all of a short budget"
     narrow = [*_ladder(job(TrunkConfig(kind="mlp", width=64), **settings), {})]
     assert narrow == [{}, steps[3], {**steps[3], "width": 128}], "nothing below what is the default"
     images = [*_ladder(job(TrunkConfig(kind="grid", width=256), **settings), {})]
@@ -64,6 +66,14 @@ def test_no_attempt_changes_what_the_user_chose() -> None:
     made = job(TrunkConfig(kind="mlp", width=256), n_updates=300, width=100)
     steps = [*_ladder(made, {"width": 100, "n_updates": 300})]
     assert steps == [{}, {"n_episodes": 2 * made.config.n_episodes, "record_steps": 2 * made.config.record_steps}]
+
+
+def test_what_a_distillation_takes_by_hand() -> None:
+    config = PHRConfig(
+        horizon=8, record_steps=1000, refine=2, refine_windows=100, refine_plans=4, refine_updates=50, n_updates=100
+    )
+    # A window has 1 to 4 plans in a row of 1 to 8 actions, and 8 of the teacher: 2.5 · 4.5 + 8.
+    assert _expected_seconds(config, 0.01) == pytest.approx(0.01 * (1000 + 2 * 100 * 19.25) + 0.003 * 200)
 
 
 @pytest.mark.parametrize(

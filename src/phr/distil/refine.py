@@ -344,8 +344,8 @@ class Refinement(PHR):
         played.lower(n_windows)
         if (rounds, n_windows) != (config.refine, config.refine_windows):
             self._say(
-                f"there is time for {rounds} rounds of refinement of {n_windows:,} windows, instead of "
-                f"{config.refine} of {config.refine_windows:,}"
+                f"refinement has time for {n_windows:,} windows in each of {rounds} rounds, instead of "
+                f"{config.refine_windows:,} in {config.refine}"
             )
 
     def _is_enough(self, played: RefinementRound) -> bool:

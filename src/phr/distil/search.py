@@ -47,6 +47,8 @@ _TEACHER, _JUDGE, _CERTIFY = 1 / 12, 1 / 6, 1 / 3
 """Parts of the budget that may be spent on the teacher's calibration, a student's, and the certificate."""
 _PLAYED = 1000
 """Episodes for which time is left to judge a student, and as many to certify it."""
+_UPDATE_SECONDS = 0.003
+"""What a gradient step takes at the preset's width, roughly."""
 
 Overrides = Mapping[str, Any]
 
@@ -98,10 +100,11 @@ def search(
     """Distil students until one keeps `settings.retain` with whole plans, or it no longer pays; certify the best.
 
     `job_with` makes the distillation with further settings; no attempt changes those that are `given`. The smallest network
-    comes first, then longer training, then a larger one. All ends after about `budget` minutes: distillations are made
-    shorter (`lowered` in an attempt's notes), fewer rules are tried in fewer episodes, and an attempt that seems too long is
-    not begun. Where nothing can be certified, the model looks at every step by default. `is_timed` is whether the teacher's
-    call may be compared with the student's; `directory`, `resume` and the rest are those of `Distillation.run`.
+    comes first if there is time for larger ones too, then longer training, then a larger one. All ends after about `budget`
+    minutes: distillations are made shorter (`lowered` in an attempt's notes), fewer rules are tried in fewer episodes, and an
+    attempt that seems too long is not begun. Where nothing can be certified, the model looks at every step by default.
+    `is_timed` is whether the teacher's call may be compared with the student's; `directory`, `resume` and the rest are those
+    of `Distillation.run`.
 
     Raises:
         UsageError: If there is no teacher to compare with.
@@ -131,7 +134,8 @@ def search(
         """Seconds for distillation."""
         return all_seconds - (time.monotonic() - begun) - judging - certifying
 
-    for index, overrides in enumerate(_ladder(job, given), 1):
+    has_time = 2 * _expected_seconds(job.config, returns.step_seconds) <= left()
+    for index, overrides in enumerate(_ladder(job, given, small_first=has_time), 1):
         if attempts:
             needed = attempts[-1].seconds * _effort(overrides, job.config) / _effort(attempts[-1].overrides, job.config)
             if attempts[-1].nearly_best or not _pays([attempt.net_cost for attempt in attempts], needed, left()):
@@ -190,8 +194,17 @@ def _has_steps(config: Any) -> bool:
     return isinstance(settings, dict) and type(settings.get("record_steps")) is int and settings["record_steps"] > 0
 
 
-def _ladder(job: Distillation, given: Overrides) -> Iterator[Overrides]:
-    """Settings to try, one after another, from the cheapest."""
+def _expected_seconds(config: PHRConfig, per_step: float) -> float:
+    """Roughly what a distillation by these settings takes, where a step of the environment takes `per_step`."""
+    led = (
+        config.horizon + (config.horizon + 1) / 2 * (config.refine_plans + 1) / 2
+    )  # steps of a window's student and teacher
+    steps = config.record_steps + config.refine * config.refine_windows * led
+    return steps * per_step + config.total_updates * _UPDATE_SECONDS
+
+
+def _ladder(job: Distillation, given: Overrides, *, small_first: bool = True) -> Iterator[Overrides]:
+    """Settings to try, one after another, from the cheapest; without `small_first` none is smaller than the preset."""
     config, width = job.config, _width(job)
     longer: dict[str, Any] = {name: 2 * getattr(config, name) for name in ("n_episodes", "record_steps", "n_updates")}
     with make_env(job.env_id) as env:
@@ -201,7 +214,7 @@ def _ladder(job: Distillation, given: Overrides) -> Iterator[Overrides]:
     steps: list[dict[str, Any]] = [{}, longer]
     if config.trunk_mode == "anchored":
         steps.append({**longer, "width": 2 * width})
-        if isinstance(job.start, TrunkConfig) and job.start.kind == "mlp":
+        if small_first and isinstance(job.start, TrunkConfig) and job.start.kind == "mlp":
             steps = [*({"width": small} for small in _SMALL if small < width), *steps]
     tried: list[dict[str, Any]] = []
     for step in steps:
