@@ -325,3 +325,17 @@ def test_what_cannot_be_acted_in_is_closed_again(kind: str, monkeypatch: pytest.
     with pytest.raises(UnsupportedEnvironmentError, match="Odd-v0"):
         make_env("Odd-v0?x=1" if kind == "option" else "Odd-v0")
     assert len(closed) == 1
+
+
+def test_mujoco_says_each_warning_once(capfd: pytest.CaptureFixture[str]) -> None:
+    mujoco = pytest.importorskip("mujoco")
+    if not hasattr(mujoco, "set_mju_user_warning"):
+        pytest.skip("this version of MuJoCo warns as it likes")
+    for _ in range(3):
+        make_env("HalfCheetah-v5").close()
+    mujoco.get_mju_user_warning()("one of several")
+    mujoco.get_mju_user_warning()("one of several")
+    said = "".join(capfd.readouterr())
+    assert said.count("one of several") == 1
+    assert said.count("settotalmass") <= 1
+    assert "WARNING" not in said

@@ -101,8 +101,8 @@ def search(
 
     `job_with` makes the distillation with further settings; no attempt changes those that are `given`. The smallest network
     comes first if there is time for larger ones too, then longer training, then a larger one. All ends after about `budget`
-    minutes: distillations are made shorter (`lowered` in an attempt's notes), fewer rules are tried in fewer episodes, and an
-    attempt that seems too long is not begun. Where nothing can be certified, the model looks at every step by default.
+    minutes: distillations are made shorter (`lowered` in an attempt's notes), fewer rules are tried in fewer episodes, no
+    attempt is begun that seems too long. Where nothing can be certified, the model looks at every step by default.
     `is_timed` is whether the teacher's call may be compared with the student's; `directory`, `resume` and the rest are those
     of `Distillation.run`.
 

@@ -6,8 +6,10 @@ import copy
 import difflib
 import importlib
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import unquote
@@ -311,6 +313,8 @@ def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasiu
         raise UnknownEnvironmentError(f"there is no environment {env_id!r}{hint}") from error
     spec.order_enforce = False
     spec.disable_env_checker = True
+    if "mujoco" in str(spec.entry_point):
+        _warn_once_of_mujoco()
     try:
         return gymnasium.make(spec, **kwargs)
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
@@ -319,6 +323,25 @@ def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasiu
         raise
     except Exception as error:  # Gymnasium's own, or the environment's
         raise UnsupportedEnvironmentError(f"{env_id} cannot be made with {kwargs}: {error_text(error)}") from error
+
+
+@cache
+def _warn_once_of_mujoco() -> None:
+    """Let MuJoCo print each of its warnings once a process: it repeats them for every environment that is made."""
+    try:
+        import mujoco
+    except ImportError:  # Gymnasium says what is missing
+        return
+    seen = set[str]()
+
+    def warn(message: str) -> None:
+        if message not in seen:
+            seen.add(message)
+            print(f"MuJoCo: {message}", file=sys.stderr)
+
+    hears = getattr(mujoco, "get_mju_user_warning", lambda: warn)  # earlier versions have none
+    if hears() is None:  # else somebody hears already
+        mujoco.set_mju_user_warning(warn)
 
 
 def _with_version(name: str) -> str:
