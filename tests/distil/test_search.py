@@ -262,13 +262,17 @@ def test_recorded_episodes_alone_are_no_measure(tmp_path: Path) -> None:
         phr.distill(None, horizon=2, env_id=CORRIDOR, experience=tmp_path / "e.npz", retain=0.9)
 
 
-def test_a_short_budget_records_less_and_says_what_was_lowered() -> None:
+def test_a_short_budget_records_less_and_says_what_was_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
-    known: dict[str, Any] = {"retain": 0.9, "horizon": 2, "env_id": "TestShown-v0", "n_updates": 5000, "refine": 0}
-    model = phr.distill(Shown(), **known, budget=1e-6, width=8, say=lines.append)
-    assert model.manifest.notes["lowered"] == {"n_updates": 500}, "a tenth at the least"
-    plain = phr.distill(Shown(), **{**known, "n_updates": 20}, budget=1e6, width=8)
-    assert "lowered" not in plain.manifest.notes
+    for name, value in {"refine_updates": 60, "n_updates": 600, "refine_windows": 2000}.items():
+        monkeypatch.setitem(presets._FRESH_NUMBERS, name, value)
+    known: dict[str, Any] = {"retain": 0.9, "horizon": 2, "env_id": "TestShown-v0", "batch_size": 32, "n_episodes": 64}
+    hurried = phr.distill(Shown(), **known, budget=1e-6, width=8, say=lines.append)
+    lowered = hurried.manifest.notes["lowered"]
+    assert (lowered["n_updates"], lowered["refine"]) == (60, 1), lines
+    assert 64 <= lowered["refine_windows"] <= 3 * 64
+    given = phr.distill(Shown(), **known, n_updates=300, refine=0, budget=1e-6, width=8)
+    assert "lowered" not in given.manifest.notes, "what the user chose stays"
 
 
 def test_a_resumed_attempt_records_as_many_steps_as_before(tmp_path: Path) -> None:

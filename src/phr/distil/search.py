@@ -50,6 +50,9 @@ _PLAYED = 1000
 _UPDATE_SECONDS = 0.003
 """What a gradient step takes at the preset's width, roughly."""
 
+_LENGTHS = {"refine", "refine_windows", "refine_updates", "n_updates"}
+"""Settings by which a distillation takes longer; where one is given, none is lowered."""
+
 Overrides = Mapping[str, Any]
 
 
@@ -145,7 +148,8 @@ def search(
         seconds = left() if attempts else _FIRST * left()
         try:
             attempt = _that_records(job_with(overrides), _RECORD * seconds / returns.step_seconds, folder, given)
-            model = attempt.run(folder, until=since + seconds, resume=resume, on_progress=on_progress, say=say)
+            until = math.inf if given.keys() & _LENGTHS else since + seconds
+            model = attempt.run(folder, until=until, resume=resume, on_progress=on_progress, say=say)
             before = model.manifest.notes.get(SECONDS)  # of a finished attempt, which took no time now
             taken = time.monotonic() - since if before is None else float(before)
             model, since = annotated(model, {SECONDS: taken}), time.monotonic()

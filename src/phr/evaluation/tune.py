@@ -503,7 +503,7 @@ class TeacherReturns:
         random = RandomPlanner(vector.action_space, Streams(settings.seed).rng("tune-random"))
         on_progress(Progress(f"calibrating, {n} episodes of the teacher", 0, 2, "policies"))
         few, since = min(_HURRIED, n), time.monotonic()
-        steps = self._games.play(vector, "teacher", teacher, 1, few)[:, 1].sum()
+        steps = float(self._games.play(vector, "teacher", teacher, 1, few)[:, 1].sum())
         taken = time.monotonic() - since
         self.episode_seconds, self.step_seconds = taken / few, taken / steps
         n = max(few, int(min(n, seconds / self.episode_seconds)))
