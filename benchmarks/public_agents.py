@@ -5,9 +5,9 @@
 For each folder of RL Baselines3 Zoo it notes whether the policy could be read, else why; plays 100 episodes of the teacher
 beside the published return (`published.csv` of columns algo, env_id, mean_reward, std_reward in `--agents`, if it is there),
 and beside what its maker's own loop returns here, Stable-Baselines3's `evaluate_policy`, where the two differ by more than
-two published deviations; runs `phr distill DIR --retain 0.99 --budget 10`; and plays teacher and student in 100 other
-episodes, the student with its certified rule. One JSON file an agent in `--out`, which a second call reuses; then a table and
-a figure. Two calls with `--shard 0:2` and `--shard 1:2` share the work.
+two published deviations; runs `phr distill DIR --retain 0.99 --budget 10`; and plays teacher and student in 100 others, the
+student with its certified rule. One JSON file an agent in `--out`, which a second call reuses; then a table and a figure.
+Two calls with `--shard 0:2` and `--shard 1:2` share the work.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.errors import InvalidDataError
+from phr.errors import InvalidDataError, SettingError
 from phr.plan import Bounds, CategoricalPlan, ContinuousPlan, MultiCategoricalPlan, NetworkPlan, Smoothing, Temperature
 
 __all__ = ["CLOSE", "ActionSpace", "Continuous", "Discrete", "MultiDiscrete", "action_space_from_json", "action_space_of"]
@@ -75,6 +75,39 @@ class ActionSpace(ABC):
         """One random action."""
         return self.samples(rng, 1)[0]
 
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """How many actions each component has to choose from; empty for numbers."""
+        return ()
+
+    def legal(self, masks: Any) -> NDArray[np.bool_]:
+        """Return masks, one flag for each choice of every component in a row, if they are ones that leave some action.
+
+        SettingError for continuous actions, InvalidDataError for other masks.
+        """
+        n = sum(self.choices)
+        if not n:
+            raise SettingError(f"action masks are for discrete actions, not for {self}")
+        try:
+            found = np.asarray(masks)
+        except Exception:  # ragged lists, tensors on another device
+            found = np.empty(0)
+        if found.shape != (n,) or found.dtype.kind not in "biuf" or not np.isin(found, (0, 1)).all():
+            shown = " ".join(repr(masks).split())
+            raise InvalidDataError(f"action masks of {self} are {n} flags, 0 or 1, got {shown:.80}")
+        legal: NDArray[np.bool_] = found.astype(bool)
+        if not all(part.any() for part in self._by_component(legal)):
+            raise InvalidDataError(f"these action masks leave nothing to choose: {legal.astype(int).tolist()!s:.80}")
+        return legal
+
+    def is_legal(self, action: Any, legal: NDArray[np.bool_]) -> bool:
+        """Return whether what `legal` returned allows an action."""
+        chosen = np.ravel(action).tolist()
+        return all(part[each] for part, each in zip(self._by_component(legal), chosen, strict=True))
+
+    def _by_component(self, flags: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+        return np.split(flags, np.cumsum(self.choices)[:-1])
+
 
 @dataclass(frozen=True)
 class Discrete(ActionSpace):
@@ -93,6 +126,11 @@ class Discrete(ActionSpace):
     def n_outputs(self) -> int:
         """One logit for each action."""
         return self.n
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """One of n."""
+        return (self.n,)
 
     def plan(
         self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0, temperature: Temperature = None
@@ -140,6 +178,11 @@ class MultiDiscrete(ActionSpace):
     def n_outputs(self) -> int:
         """The logits of all components, one after the other."""
         return sum(self.nvec)
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """One of each component."""
+        return self.nvec
 
     def plan(
         self, outputs: NDArray[np.float32], smoothing: Smoothing = 0.0, temperature: Temperature = None

@@ -478,3 +478,96 @@ def test_a_mask_may_be_a_list(mask: Any) -> None:
 def test_n_envs_is_a_whole_number(n_envs: Any) -> None:
     with pytest.raises(SettingError, match="^n_envs must be "):
         VectorHorizonAgent(always_right(), n_envs=n_envs)
+
+
+class Ranked:
+    """Plans for three steps, each with its own order of three actions; discrete, or two choices at once."""
+
+    horizon = 3
+
+    def __init__(self, space: ActionSpace) -> None:
+        self.action_space, self.n_actions = space, space.n_outputs
+
+    def plan(self, obs: NDArray[Any]) -> Any:
+        rows = np.array([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0], [2.0, 1.0, 3.0]], np.float32)
+        outputs = rows if self.n_actions == 3 else np.concatenate([rows, -rows[:, :2]], axis=1)
+        return self.action_space.plan(np.repeat(outputs[None], len(obs), axis=0))
+
+
+LOOK = np.zeros(1, np.float32)
+
+
+def test_a_planned_action_that_is_not_legal_is_replaced_and_ends_the_plan() -> None:
+    agent = HorizonAgent(Ranked(Discrete(3)))
+    assert agent.act(LOOK, action_masks=[1, 1, 1]) == 0
+    assert agent.act(action_masks=[True, True, False]) == 1
+    assert agent.act(action_masks=np.array([1, 1, 0])) == 0, "of step 3: 2 is not legal, 0 is the likeliest that is"
+    assert agent.needs_observation
+    assert agent.act(LOOK, action_masks=[0, 0, 1]) == 2
+    assert agent.needs_observation, "the rest was planned for what the first action would have led to"
+    with pytest.raises(InvalidDataError, match="needs an observation"):
+        agent.act(action_masks=[1, 1, 1])
+    assert agent.evaluations == 2
+    assert [agent.act(LOOK), agent.act(), agent.act()] == [0, 1, 2], "masks are for one step"
+
+
+def test_masks_of_several_choices_stand_in_a_row() -> None:
+    agent = HorizonAgent(Ranked(MultiDiscrete((3, 2))))
+    assert agent.act(LOOK, action_masks=[1, 1, 1, 1, 1]).tolist() == [0, 1]
+    assert agent.act(action_masks=[1, 0, 1, 1, 0]).tolist() == [2, 0]
+    assert agent.needs_observation
+    with pytest.raises(InvalidDataError, match="leave nothing to choose"):
+        agent.act(LOOK, action_masks=[1, 1, 1, 0, 0])
+
+
+@given(masks=st.lists(st.lists(st.integers(0, 1), min_size=2, max_size=2).filter(any), min_size=30, max_size=30))
+@settings(max_examples=20, deadline=None)
+def test_with_masks_no_illegal_action_is_ever_taken(masks: list[list[int]]) -> None:
+    planner, rng = random_planner(3), np.random.default_rng(0)
+    for agent in (HorizonAgent(planner), HorizonAgent(planner, "auto"), HorizonAgent(planner, deterministic=False, rng=rng)):
+        for mask in masks:
+            assert mask[int(agent.act(np.eye(5, dtype=np.float32)[2] if agent.needs_observation else None, mask))]
+
+
+@pytest.mark.parametrize(
+    ("masks", "said"),
+    [
+        ([1, 1], r"action masks of 3 actions are 3 flags, 0 or 1, got \[1, 1\]"),
+        ([1, 2, 0], "are 3 flags"),
+        ([0.5, 1, 0], "are 3 flags"),
+        (["a", "b", "c"], "are 3 flags"),
+        ([[1, 1, 1]], "are 3 flags"),
+        ([[1], 1, 1], "are 3 flags"),
+        ([float("nan"), 1, 1], "are 3 flags"),
+        ([0, 0, 0], "leave nothing to choose"),
+    ],
+)
+def test_other_masks_are_refused(masks: Any, said: str) -> None:
+    with pytest.raises(InvalidDataError, match=said):
+        HorizonAgent(Ranked(Discrete(3))).act(LOOK, action_masks=masks)
+
+
+def test_masks_are_for_discrete_actions_and_for_plans_that_rank_them() -> None:
+    box = Continuous((-1.0,), (1.0,), (1,))
+
+    class Flat(Ranked):
+        def plan(self, obs: NDArray[Any]) -> Any:
+            return box.plan(np.zeros((len(obs), 3, 1), np.float32))
+
+    with pytest.raises(SettingError, match="action masks are for discrete actions, not for"):
+        HorizonAgent(Flat(box)).act(LOOK, action_masks=[1])
+
+    class Bare(Ranked):
+        def plan(self, obs: NDArray[Any]) -> Any:
+            found = super().plan(obs)
+
+            class Alone:
+                batch_size, horizon = found.batch_size, found.horizon
+                mode, sample, confidence = found.mode, found.sample, found.confidence
+
+            return Alone()
+
+    agent = HorizonAgent(Bare(Discrete(3)))
+    assert agent.act(LOOK, action_masks=[1, 1, 1]) == 0
+    with pytest.raises(SettingError, match="masks need a plan with a network's outputs"):
+        agent.act(action_masks=[1, 0, 1])

@@ -60,16 +60,17 @@ class _Acting:
     def _checked_lengths(self, plan: Plan) -> IntArray:
         return rule_lengths(self.commitment, plan, self.planner.horizon)
 
-    def _choose(self, plan: Plan, n_observations: int) -> ActionArray:
+    def _choose(self, plan: Plan, n_observations: int, horizon: int | None = None) -> ActionArray:
         """The plan's actions, shape `(n_observations, horizon, *action_shape)`, in the number type of the action space."""
+        planned = self._planned_shape if horizon is None else (horizon, *self._space.shape)
         actions = plan.mode() if self._rng is None else plan.sample(self._rng)
         if self._is_checked and actions.dtype is self._dtype:
             return actions
         actions = np.asarray(actions)
-        if actions.shape[1:] != self._planned_shape or len(actions) != n_observations:
+        if actions.shape[1:] != planned or len(actions) != n_observations:
             raise InvalidDataError(
                 f"the planner {type(self.planner).__name__} must plan actions of shape "
-                f"{(n_observations, *self._planned_shape)} (observations, horizon, action), got {actions.shape}"
+                f"{(n_observations, *planned)} (observations, horizon, action), got {actions.shape}"
             )
         if not np.can_cast(actions.dtype, self._dtype, "same_kind"):
             raise InvalidDataError(f"planned actions must be {self._dtype} ({self._space}), got {actions.dtype}")
@@ -104,6 +105,8 @@ class HorizonAgent(_Acting):
     ) -> None:
         super().__init__(planner, commitment, deterministic, rng)
         self._pending: list[Any] = []
+        self._plan: Plan | None = None
+        self._n_decided = 0
         if remembers(planner):
             self._memory = memory = memory_of(planner, 1)
             self._look = lambda obs: self._sound(memory.plan(obs, _ONLY))
@@ -128,20 +131,33 @@ class HorizonAgent(_Acting):
         if not isinstance(obs, np.ndarray):
             obs = as_array(obs, self._obs_dtype)
         self.evaluations += 1
-        plan = self._look(obs[None])
+        self._plan = plan = self._look(obs[None])
         length = self._n_committed or int(self._lengths(plan)[0])
         return one_by_one(self._choose(plan, 1)[0, :length])
 
-    def act(self, obs: Any = None) -> Any:
+    def act(self, obs: Any = None, action_masks: Any = None) -> Any:
         """Return the next action, as `space.sample()` would: `np.int64`, or an array that is the caller's to change.
 
         `obs` is ignored unless `needs_observation`; then InvalidDataError if it is None, and the errors of `decide`.
+        `action_masks` states which actions are legal now, 0 or 1 each, of MultiDiscrete actions those of all components in a
+        row, as in sb3-contrib. Where the planned action is not, the likeliest legal one replaces it, and the rest of the
+        plan, which is about other states, is dropped. SettingError for continuous actions; InvalidDataError for other masks,
+        or where nothing is legal.
         """
         if not self._pending:
             if obs is None:
                 raise InvalidDataError("the plan has run out: act needs an observation (see needs_observation)")
             self._pending = self.decide(obs)[::-1]
+            self._n_decided = len(self._pending)
         action = self._pending.pop()
+        if action_masks is not None:
+            legal, step = self._space.legal(action_masks), self._n_decided - len(self._pending) - 1
+            if not self._space.is_legal(action, legal):
+                if not isinstance(self._plan, NetworkPlan):
+                    raise SettingError("masks need a plan with a network's outputs, which say what comes next best")
+                self._pending.clear()
+                outputs = np.where(legal, self._plan.outputs[0, step], -np.inf).astype(np.float32)
+                action = self._choose(self._space.plan(outputs[None, None]), 1, 1)[0, 0]
         return action.copy() if isinstance(action, np.ndarray) else np.int64(action)
 
 
