@@ -154,7 +154,7 @@ class HorizonAgent(_Acting):
             legal, step = self._space.legal(action_masks), self._n_decided - len(self._pending) - 1
             if not self._space.is_legal(action, legal):
                 if not isinstance(self._plan, NetworkPlan):
-                    raise SettingError("masks need a plan with a network's outputs, which say what comes next best")
+                    raise SettingError("masks need a plan with a network's outputs, which rank all actions")
                 self._pending.clear()
                 outputs = np.where(legal, self._plan.outputs[0, step], -np.inf).astype(np.float32)
                 action = self._choose(self._space.plan(outputs[None, None]), 1, 1)[0, 0]

@@ -50,6 +50,8 @@ _TESTED = 3
 """The most rules that are tested beside the safest."""
 _CHEAPEST = 0.8
 """Part of the probability of a wrong certificate that the cheapest rule's test may use; the others share what is left."""
+_MARGIN = 1.5
+"""A rule is likely to be certified if so many times the episodes that a certificate roughly takes may be played."""
 _BLIND = 100
 """Episodes of a random policy: they state what a return is worth, and certify nothing."""
 _HURRIED = 50
@@ -666,7 +668,7 @@ class Prospect:
     def promising(self) -> list[_Rule]:
         """The rules that the episodes of a test are likely to certify."""
         settings = self.calibration.settings
-        return [rule for rule in self.rules if self._needed(rule, settings) <= self.max_episodes]
+        return [rule for rule in self.rules if _MARGIN * self._needed(rule, settings) <= self.max_episodes]
 
     def _needed(self, rule: _Rule, settings: TuneSettings) -> float:
         """Roughly the episodes that a certificate takes; half a total failure is added to what a rule with losses lost."""
