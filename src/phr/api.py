@@ -146,7 +146,7 @@ def distill(
         teacher: A model, a run directory, `zoo:NAME`, an `.onnx`, a Stable-Baselines3 `.zip`, `module:factory` or `oracle`;
             or a torch module, a function from observations to logits or actions, or a planner. None learns from
             `experience` alone, from its actions.
-        horizon: Actions to predict from one look.
+        horizon: Actions to predict from one look; with `retain` the most.
         retain: Share of the teacher's return to keep: several students are distilled as long as that buys time, and the best
             is certified (`phr.distil.search`, and `tune`); its notes hold `tuned` and `attempts`. None distils one student.
         confidence: With `retain`: probability that the certificate holds.
@@ -193,7 +193,8 @@ def distill(
             save = None if save_experience is None else Path(save_experience)
 
             def job_with(further: Mapping[str, Any]) -> Distillation:
-                made = _from_teacher(actor, horizon, {"seed": seed, **settings, **further})
+                words = {"horizon": horizon, "seed": seed, **settings, **further}
+                made = _from_teacher(actor, words.pop("horizon"), words)
                 return replace(made, read_episodes=read, save_episodes_to=save)
 
             job = job_with({})

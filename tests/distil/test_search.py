@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 import phr
-from benchmarks.promise import Planned
+from benchmarks.promise import HORIZON, Follow, Planned
 from phr.distil import presets
 from phr.distil.config import PHRConfig
 from phr.distil.runs import Distillation
-from phr.distil.search import ATTEMPTS, SECONDS, _Attempt, _effort, _expected_seconds, _ladder, _pays, _that_records
+from phr.distil.search import ATTEMPTS, SECONDS, _Attempt, _expected_seconds, _ladder, _pays, _that_records
 from phr.errors import CorruptFileError, IncompatibleModelError, OutputDirectoryError, SettingError
 from phr.evaluation import tune
 from phr.evaluation.tune import Prospect, RandomPlanner
@@ -24,6 +24,7 @@ from phr.storage.model import Model, annotated, load_model
 from tests.trained import CORRIDOR, corridor_student, corridor_teacher
 
 gymnasium.register("TestShown-v0", "benchmarks.promise:Follow")
+gymnasium.register("TestShortSighted-v0", "tests.distil.test_search:ShortSighted")
 FEW: dict[str, Any] = {"n_updates": 150, "batch_size": 64, "n_episodes": 64, "learning_rate": 3e-3, "prefix": (0, 4)}
 PLAIN: dict[str, Any] = {**FEW, "refine": 0}
 QUICK: dict[str, Any] = {"horizon": 4, "env_id": CORRIDOR, **FEW}
@@ -91,12 +92,6 @@ def test_what_a_distillation_takes_by_hand() -> None:
 )
 def test_it_goes_on_while_it_pays(costs: list[float], left: float, goes_on: bool) -> None:
     assert _pays(costs, 60.0, left) is goes_on
-
-
-def test_twice_the_updates_or_rounds_take_twice_as_long() -> None:
-    config = PHRConfig(n_updates=100, refine=0)
-    assert [_effort(each, config) for each in ({}, {"width": 64}, {"n_updates": 200}, {"n_updates": 50})] == [1, 1, 2, 1]
-    assert _effort({"n_updates": 200, "refine": 12}, PHRConfig(n_updates=100, refine=3)) == 4
 
 
 @pytest.mark.parametrize(("looks", "whole", "is_enough"), [(0.29, False, True), (0.3, False, False), (0.5, True, True)])
@@ -292,3 +287,19 @@ def test_a_resumed_attempt_records_as_many_steps_as_before(tmp_path: Path) -> No
     ):
         (tmp_path / "config.json").write_text(edited)
         assert _that_records(made, 500.0, tmp_path, {}).config.record_steps == 500
+
+
+class ShortSighted(Follow):
+    """Shows the next two right actions; the later ones cannot be known."""
+
+    def _look(self) -> NDArray[np.float32]:
+        return np.concatenate([super()._look()[:2], np.zeros(HORIZON - 2, np.float32)])
+
+
+def test_a_shorter_horizon_follows_where_only_the_first_actions_hold() -> None:
+    words: dict[str, Any] = {"env_id": "TestShortSighted-v0", "width": 64, "n_updates": 1500, "refine": 0, "n_episodes": 400}
+    model, lines = distilled(Shown(), horizon=8, **words)
+    notes = model.manifest.notes
+    assert [attempt["settings"].get("horizon") for attempt in notes["attempts"]][:2] == [None, 4], lines
+    assert notes["tuned"]["chosen"]["commitment"] == 2
+    assert model.horizon in (4, 8)

@@ -28,6 +28,7 @@ from phr.evaluation.tune import (
     _coarse_first,
     _look_seconds,
     _Rule,
+    _rules,
     _Scale,
     measure_curve,
     tune_planner,
@@ -695,3 +696,30 @@ def test_the_boldest_rules_of_each_kind_come_first_and_coarsely() -> None:
         "n = 8", "confidence 0.1", "n = 4", "confidence 0.9", "n = 6", "confidence 0.5", "n = 2", "n = 7", "n = 5", "n = 3",
         "n = 1",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("errors", "shorter"),
+    [((0.0,) * 8, None), ((0.0, 0.0, *[0.9] * 6), 4), ((0.9,) * 8, 2), ((0.0,) * 4 + (0.9,) * 4, None), ((0.9, 0.9), None)],
+)
+def test_a_shorter_horizon_has_twice_the_actions_that_may_hold(
+    vector: VectorSplit, errors: tuple[float, ...], shorter: int | None
+) -> None:
+    assert judged(Planned(errors, 0), vector).shorter_horizon == shorter
+
+
+def test_a_limit_of_a_plan_that_is_as_sure_everywhere_is_no_rule_of_its_own() -> None:
+    class Steered:
+        horizon, n_actions, action_space = 3, 1, Continuous((-1.0,), (1.0,), (1,))
+
+        def __init__(self, n_outputs: int) -> None:
+            self.n_outputs = n_outputs
+
+        def plan(self, obs: NDArray[Any]) -> Any:
+            outputs = np.zeros((len(obs), 3, self.n_outputs), np.float32)
+            return replace(self.action_space.plan(outputs), temperature=(0.1, 0.2, 0.3))
+
+    with make_vector("Pendulum-v1", 1) as pendulum:
+        plain, spread = ([str(each) for each in _rules(Steered(n), pendulum, 0)] for n in (1, 2))
+    assert plain == ["n = 1", "n = 2", "n = 3"]
+    assert len(spread) == 3 + 9

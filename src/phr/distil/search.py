@@ -50,6 +50,8 @@ _PLAYED = 1000
 _UPDATE_SECONDS = 0.003
 """What a gradient step takes at the preset's width, roughly."""
 
+_HALF = 0.5
+"""An attempt is begun if there is time for this part of it."""
 _LENGTHS = {"refine", "refine_windows", "refine_updates", "n_updates"}
 """Settings by which a distillation takes longer; where one is given, none is lowered."""
 
@@ -103,11 +105,11 @@ def search(
     """Distil students until one keeps `settings.retain` with whole plans, or it no longer pays; certify the best.
 
     `job_with` makes the distillation with further settings; no attempt changes those that are `given`. The smallest network
-    comes first if there is time for larger ones too, then longer training, then a larger one. All ends after about `budget`
-    minutes: distillations are made shorter (`lowered` in an attempt's notes), fewer rules are tried in fewer episodes, no
-    attempt is begun that seems too long. Where nothing can be certified, the model looks at every step by default.
-    `is_timed` is whether the teacher's call may be compared with the student's; `directory`, `resume` and the rest are those
-    of `Distillation.run`.
+    comes first if there is time for larger ones too; a shorter horizon follows where only the first actions of its plans
+    keep enough; then longer training, then a larger network. All ends after about `budget` minutes: distillations are made
+    shorter (`lowered` in an attempt's notes), fewer rules are tried in fewer episodes, and no attempt is begun that has time
+    for less than half of it. Where nothing can be certified, the model looks at every step by default. `is_timed` is whether
+    the teacher's call may be compared with the student's; `directory`, `resume` and the rest are as in `Distillation.run`.
 
     Raises:
         UsageError: If there is no teacher to compare with.
@@ -138,20 +140,24 @@ def search(
         return all_seconds - (time.monotonic() - begun) - judging - certifying
 
     has_time = 2 * _expected_seconds(job.config, returns.step_seconds) <= left()
-    for index, overrides in enumerate(_ladder(job, given, small_first=has_time), 1):
+    steps, expected, index = [*_ladder(job, given, small_first=has_time)], 0.0, 0
+    while steps:
+        overrides, index = steps.pop(0), index + 1
+        made, before = job_with(overrides), expected
+        expected = _expected_seconds(made.config, returns.step_seconds)
         if attempts:
-            needed = attempts[-1].seconds * _effort(overrides, job.config) / _effort(attempts[-1].overrides, job.config)
+            needed = _HALF * attempts[-1].seconds * expected / before
             if attempts[-1].nearly_best or not _pays([attempt.net_cost for attempt in attempts], needed, left()):
                 break
         since = time.monotonic()
         folder = None if directory is None else directory / ATTEMPTS / str(index)
         seconds = left() if attempts else _FIRST * left()
         try:
-            attempt = _that_records(job_with(overrides), _RECORD * seconds / returns.step_seconds, folder, given)
+            attempt = _that_records(made, _RECORD * seconds / returns.step_seconds, folder, given)
             until = math.inf if given.keys() & _LENGTHS else since + seconds
             model = attempt.run(folder, until=until, resume=resume, on_progress=on_progress, say=say)
-            before = model.manifest.notes.get(SECONDS)  # of a finished attempt, which took no time now
-            taken = time.monotonic() - since if before is None else float(before)
+            known = model.manifest.notes.get(SECONDS)  # of a finished attempt, which took no time now
+            taken = time.monotonic() - since if known is None else float(known)
             model, since = annotated(model, {SECONDS: taken}), time.monotonic()
             with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
                 prospect = returns.judge(
@@ -166,6 +172,8 @@ def search(
             break
         attempts.append(_Attempt(model, prospect, overrides, taken + time.monotonic() - since))
         say(str(attempts[-1]))
+        if overrides.get("width", math.inf) >= _width(job) and (shorter := prospect.shorter_horizon) is not None:
+            steps = [{**step, "horizon": shorter} for step in (overrides, *steps)]
     best = min(attempts, key=lambda attempt: attempt.net_cost)
     with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
         limit = _CERTIFY * all_seconds + max(0.0, left())
@@ -239,12 +247,6 @@ def _pays(costs: Sequence[float], seconds_needed: float, seconds_left: float) ->
     # Small networks that promise nothing are no reason to give up on larger ones.
     in_vain = len(gains) >= _PATIENCE and not any(gains[-_PATIENCE:]) and math.isfinite(min(costs))
     return not in_vain and seconds_needed <= seconds_left
-
-
-def _effort(overrides: Overrides, config: PHRConfig) -> float:
-    """How much longer a distillation takes with these settings than without."""
-    names = "n_updates", "refine"
-    return max(1.0, *(float(overrides.get(name, 0)) / (getattr(config, name) or 1) for name in names))
 
 
 def _said(overrides: Overrides) -> str:

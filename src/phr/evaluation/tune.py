@@ -31,7 +31,7 @@ from phr.errors import IncompatibleModelError, SettingError, error_text
 from phr.evaluation.baselines import FREQUENCIES, Baseline, Budget, frequency_averaged_score, play_repeats
 from phr.evaluation.certify import Numbers, certain_after
 from phr.evaluation.episodes import play_episodes
-from phr.plan import NetworkPlan, Planner, ask
+from phr.plan import ContinuousPlan, NetworkPlan, Planner, ask
 from phr.progress import OnProgress, Progress, silent
 from phr.seeding import Streams
 from phr.settings import check_number, check_whole, no_type_check, shown
@@ -547,7 +547,7 @@ class TeacherReturns:
             rule = waiting.pop(0)
             rule.calibrated = self._games.play(vector, f"{model}: {rule.name}", student, rule.commitment, _FIRST)
             prospect.rules = [each for each in rules if len(each.calibrated)]
-        n, waiting = len(self.theirs), [rule for rule in prospect.rules if self._has_hope(rule)]
+        n, waiting = len(self.theirs), [rule for rule in prospect.rules if self.has_hope(rule)]
         while waiting and not time.monotonic() > since + seconds:
             prospect.scale = self._scale(prospect.rules)
             on_progress(Progress(f"calibrating, {n} episodes each", len(rules) - len(waiting), len(rules), "rules"))
@@ -559,7 +559,8 @@ class TeacherReturns:
         prospect.scale.check(np.concatenate(self._seen(prospect.rules)), vector.env_id)
         return prospect
 
-    def _has_hope(self, rule: _Rule) -> bool:
+    def has_hope(self, rule: _Rule) -> bool:
+        """Whether the episodes so far leave it open that enough is kept."""
         return _has_hope(rule.calibrated[:, 0], self.theirs, self.zero, self.settings)
 
     def _seen(self, rules: Sequence[_Rule]) -> list[Numbers]:
@@ -651,6 +652,14 @@ class Prospect:
         """Of the cheapest rule that may be certified; None if there seems to be none."""
         best = self._best()
         return None if best is None else best.looks
+
+    @property
+    def shorter_horizon(self) -> int | None:
+        """Twice the most actions per look that may keep enough, if that is less than the horizon; None elsewhere."""
+        hopeful = (rule.commitment for rule in self.rules if self.calibration.has_hope(rule))
+        lengths = [each.n for each in hopeful if isinstance(each, FixedCommitment)]
+        shorter = 2 * max(lengths, default=1)
+        return shorter if shorter < self.student.horizon else None
 
     @property
     def seconds_per_look(self) -> float:
@@ -849,7 +858,9 @@ def _rules(student: Planner, vector: VectorSplit, seed: int) -> Iterator[FixedCo
         plan.confidence()
     except SettingError:  # a plan of actions alone
         return
-    if horizon > 1:
+    # A plan of numbers without deviations is as sure in every state, so a limit is a fixed number.
+    is_same = isinstance(plan, ContinuousPlan) and plan.outputs.shape[-1] == len(plan.bounds.low)
+    if horizon > 1 and not is_same:
         yield from (ConfidentCommitment(threshold) for threshold in THRESHOLDS)
 
 
