@@ -7,12 +7,13 @@ The operations are those of protocols 0 to 5 (`pickletools`, PEP 3154 and 574).
 
 from __future__ import annotations
 
+import io
 import math
 import pickletools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,9 +95,9 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, content: bytes | IO[bytes]) -> Any:
+    def run(self, content: bytes | io.BufferedIOBase) -> Any:
         """Return what the pickle describes; ValueError or IndexError if it is broken."""
-        for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
+        for count, (operation, argument, _) in enumerate(pickletools.genops(cast("bytes | IO[bytes]", content))):
             if count >= MOST_OPERATIONS:
                 raise ValueError(f"it has more than {MOST_OPERATIONS:,} operations")
             name = operation.name
@@ -262,7 +263,7 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any], object]] = {
 }
 
 
-def describe_pickle(content: bytes | IO[bytes], name: str) -> Any:
+def describe_pickle(content: bytes | io.BufferedIOBase, name: str) -> Any:
     """Return what a pickle describes: plain values, tuples, lists (sets too), dicts, `Name`s and `Described` objects.
 
     An open file is left behind the pickle. CorruptFileError if it is broken, or has too many operations.

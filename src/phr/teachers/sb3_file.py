@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from phr.errors import CorruptFileError, IncompatibleModelError
 from phr.files import read_model_file
 from phr.teachers.inert import Described, Name, array_of, describe_pickle, dtype_name, shown
+from phr.teachers.sbx import is_sbx, translated
 from phr.teachers.weights import read_weights
 
 DATA, WEIGHTS = "data", "policy.pth"
@@ -71,14 +72,19 @@ def read_sb3_file(path: Path) -> Sb3File:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_names([info.filename for info in archive.infolist()], name)
-            if missing := {DATA, WEIGHTS} - set(archive.namelist()):
+            missing = {DATA, WEIGHTS} - set(archive.namelist())
+            data = {} if DATA in missing else _json(_member(archive, DATA, name), name)
+            sha256, module = hashlib.sha256(content).hexdigest(), _module(data)
+            if is_sbx(module):
+                policy = Sb3File(name, data, {}, sha256).described("policy")
+                return Sb3File(name, *translated(name, module, policy, data), sha256)
+            if missing:
                 lacks = " and no ".join(sorted(missing))
                 raise CorruptFileError(f"{name} was not written by Stable-Baselines3: it has no {lacks}")
-            data, weights = (_member(archive, member, name) for member in (DATA, WEIGHTS))
+            weights = _member(archive, WEIGHTS, name)
     except _ZIP_ERRORS as error:
         raise CorruptFileError(f"{name} is not a readable .zip; it was truncated or edited: {error}") from error
-    named = f"{name}: {WEIGHTS}"
-    return Sb3File(name, _json(data, name), read_weights(weights, named), hashlib.sha256(content).hexdigest())
+    return Sb3File(name, data, read_weights(weights, f"{name}: {WEIGHTS}"), sha256)
 
 
 def _check_names(members: list[str], name: str) -> None:
@@ -200,8 +206,8 @@ def describe(file: Sb3File) -> Description:
         squash_output=settings["squash_output"],
         clip_mean=_real(settings["clip_mean"]),
         n_quantiles=settings["n_quantiles"],
-        is_masked=".maskable." in _module(file),
-        is_recurrent=".recurrent." in _module(file),
+        is_masked=".maskable." in _module(file.data),
+        is_recurrent=".recurrent." in _module(file.data),
         by_vecnormalize=_by_vecnormalize(file) if family in _SHOW_NORMALIZATION else None,
     )
 
@@ -211,7 +217,7 @@ def _is_theirs(name: Name) -> bool:
 
 
 def _family(file: Sb3File) -> Family:
-    module = _module(file)
+    module = _module(file.data)
     if module not in _FAMILIES:
         makers = "A2C, PPO, TRPO, DQN, QR-DQN, SAC, TQC, TD3, DDPG or ARS"
         reason = f"its policy comes from {module}, not from Stable-Baselines3's {makers}; {_OWN}"
@@ -220,9 +226,9 @@ def _family(file: Sb3File) -> Family:
     raise IncompatibleModelError(f"{file.name}: {reason}")
 
 
-def _module(file: Sb3File) -> str:
+def _module(data: dict[str, Any]) -> str:
     """Return the module of the policy's class."""
-    entry = file.data.get("policy_class", {})
+    entry = data.get("policy_class", {})
     return str(entry.get("__module__", "unknown")) if isinstance(entry, dict) else "unknown"
 
 
