@@ -133,6 +133,8 @@ def test_an_interrupted_search_goes_on_to_the_same_model(tmp_path: Path, monkeyp
     attempts = [line for line in lines if "looks seem possible" in line or "no rule seems" in line]
     assert len(attempts) >= 3
     assert len(whole.manifest.notes["attempts"]) == len(attempts)
+    if "no rule seems" in attempts[0]:
+        assert whole.manifest.notes["attempts"][1]["settings"].get("width") != 128, "where 64 promises nothing, 128 would not"
     begun = Distillation.run
 
     def interrupted(self: Distillation, directory: Path | None = None, **words: Any) -> Model:

@@ -172,6 +172,8 @@ def search(
             break
         attempts.append(_Attempt(model, prospect, overrides, taken + time.monotonic() - since))
         say(str(attempts[-1]))
+        if math.isinf(attempts[-1].net_cost):  # other small networks would fail, too
+            steps = [step for step in steps if step.get("width", math.inf) >= _width(job)]
         if overrides.get("width", math.inf) >= _width(job) and (shorter := prospect.shorter_horizon) is not None:
             steps = [{**step, "horizon": shorter} for step in (overrides, *steps)]
     best = min(attempts, key=lambda attempt: attempt.net_cost)
