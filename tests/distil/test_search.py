@@ -134,7 +134,7 @@ def test_an_interrupted_search_goes_on_to_the_same_model(tmp_path: Path, monkeyp
     assert len(attempts) >= 3
     assert len(whole.manifest.notes["attempts"]) == len(attempts)
     if "no rule seems" in attempts[0]:
-        assert whole.manifest.notes["attempts"][1]["settings"].get("width") != 128, "where 64 promises nothing, 128 would not"
+        assert whole.manifest.notes["attempts"][1]["settings"].get("width") != 128, "128 would promise nothing, too"
     begun = Distillation.run
 
     def interrupted(self: Distillation, directory: Path | None = None, **words: Any) -> Model:
