@@ -272,23 +272,23 @@ def test_a_short_budget_records_less_and_says_what_was_lowered(monkeypatch: pyte
     assert "lowered" not in given.manifest.notes, "what the user chose stays"
 
 
-def test_a_resumed_attempt_records_as_many_steps_as_before(tmp_path: Path) -> None:
-    made = job(TrunkConfig(kind="mlp"), record_steps=2000)
-    assert _that_records(made, 500.7, None, {}).config.record_steps == 500
-    assert _that_records(made, -3.0, None, {}).config.record_steps == 1
-    assert _that_records(made, 1e9, tmp_path, {}).config.record_steps == 2000, "never more than the settings say"
-    assert _that_records(made, 500.0, None, {"record_steps": 2000}).config.record_steps == 2000, "the user's choice"
-    (tmp_path / "config.json").write_text('{"settings": {"record_steps": 700}}')
-    assert _that_records(made, 500.0, tmp_path, {}).config.record_steps == 700
-    for edited in (
-        "[]",
-        "{}",
-        '{"settings": 3}',
-        '{"settings": {"record_steps": "many"}}',
-        '{"settings": {"record_steps": 0}}',
-    ):
+def test_a_resumed_attempt_records_as_much_as_before(tmp_path: Path) -> None:
+    made = job(TrunkConfig(kind="mlp"), record_steps=2000, n_episodes=500)
+
+    def recorded(n: int, length: float, folder: Path | None = None, **given: int) -> tuple[int, int]:
+        config = _that_records(made, n, length, folder, given).config
+        return config.record_steps, config.n_episodes
+
+    assert recorded(50, 10.0) == (500, 50)
+    assert recorded(-3, 10.0) == recorded(0, 10.0) == (320, 32), "a few dozen in any case"
+    assert recorded(10**6, 10.0) == recorded(200, 10.0) == (2000, 500), "never more than the settings say"
+    assert recorded(50, 1000.0) == (2000, 500)
+    assert recorded(50, 10.0, record_steps=2000) == recorded(50, 10.0, n_episodes=500) == (2000, 500), "the user's choice"
+    (tmp_path / "config.json").write_text('{"settings": {"record_steps": 700, "n_episodes": 70}}')
+    assert recorded(50, 10.0, tmp_path) == (700, 70)
+    for edited in ("[]", "{}", '{"settings": 3}', '{"settings": {"record_steps": 700}}', '{"settings": {"n_episodes": 0}}'):
         (tmp_path / "config.json").write_text(edited)
-        assert _that_records(made, 500.0, tmp_path, {}).config.record_steps == 500
+        assert recorded(50, 10.0, tmp_path) == (500, 50)
 
 
 class ShortSighted(Follow):

@@ -39,10 +39,10 @@ _ENOUGH = 0.85
 """Part of the most steps per look, the horizon, that ends the search: little more can be gained."""
 _PATIENCE = 2
 """Attempts in a row without a gain that end the search."""
-_FIRST = 0.6
-"""Part of the time for distillation that the first of several attempts may take."""
-_RECORD = 0.15
-"""Part of an attempt's time that the recording of the teacher may take."""
+_FIRST, _ALONE = 0.6, 0.8
+"""Parts of the time for distillation that the first attempt may take, where several fit and where about one does."""
+_RECORD, _FEWEST = 0.15, 32
+"""Part of an attempt's time that the recording of the teacher may take, and the episodes that are recorded in any case."""
 _TEACHER, _JUDGE, _CERTIFY = 1 / 12, 1 / 6, 1 / 3
 """Parts of the budget that may be spent on the teacher's calibration, a student's, and the certificate."""
 _PLAYED = 1000
@@ -151,9 +151,9 @@ def search(
                 break
         since = time.monotonic()
         folder = None if directory is None else directory / ATTEMPTS / str(index)
-        seconds = left() if attempts else _FIRST * left()
+        seconds = left() * (1.0 if attempts else _FIRST if has_time else _ALONE)
         try:
-            attempt = _that_records(made, _RECORD * seconds / returns.step_seconds, folder, given)
+            attempt = _that_records(made, int(_RECORD * seconds / returns.episode_seconds), returns.length, folder, given)
             until = math.inf if given.keys() & _LENGTHS else since + seconds
             model = attempt.run(folder, until=until, resume=resume, on_progress=on_progress, say=say)
             known = model.manifest.notes.get(SECONDS)  # of a finished attempt, which took no time now
@@ -192,20 +192,26 @@ def search(
     return replace(run.finish(model.network, model.manifest), env_id_from_file=model.env_id_from_file)
 
 
-def _that_records(job: Distillation, steps: float, folder: Path | None, given: Overrides) -> Distillation:
-    """Let a distillation record no more than so many steps; as many as before where it was begun in this folder."""
-    if "record_steps" in given or job.read_episodes is not None:
+def _that_records(job: Distillation, n_episodes: int, length: float, folder: Path | None, given: Overrides) -> Distillation:
+    """Let a distillation record no more than so many episodes of this length, at least a few dozen.
+
+    In the folder of an attempt that was begun it records as many as then.
+    """
+    if given.keys() & {"record_steps", "n_episodes"} or job.read_episodes is not None:
         return job
-    n_steps = max(1, int(min(job.config.record_steps, steps)))
+    config, fewer = job.config, max(n_episodes, _FEWEST)
+    lowered: dict[str, Any] = {
+        "record_steps": min(config.record_steps, int(fewer * length)),
+        "n_episodes": min(config.n_episodes, fewer),
+    }
+    if lowered["record_steps"] == config.record_steps:  # those are soon recorded, however short
+        lowered = {}
     if folder is not None and (folder / CONFIG).exists():
         begun = read_json(folder / CONFIG)
-        n_steps = begun["settings"]["record_steps"] if _has_steps(begun) else n_steps
-    return replace(job, config=replace(job.config, record_steps=n_steps))
-
-
-def _has_steps(config: Any) -> bool:
-    settings = config.get("settings") if isinstance(config, dict) else None
-    return isinstance(settings, dict) and type(settings.get("record_steps")) is int and settings["record_steps"] > 0
+        known = begun.get("settings") if isinstance(begun, dict) else None
+        found = {name: known.get(name) for name in ("record_steps", "n_episodes")} if isinstance(known, dict) else {}
+        lowered = found if found and all(type(n) is int and n > 0 for n in found.values()) else lowered
+    return replace(job, config=replace(config, **lowered))
 
 
 def _expected_seconds(config: PHRConfig, per_step: float) -> float:

@@ -485,6 +485,7 @@ class TeacherReturns:
 
     Attributes:
         theirs, blind: Returns of the teacher's and the random policy's episodes.
+        length: Mean length of the teacher's episodes.
         episode_seconds, step_seconds: What an episode, and a step, of the teacher took.
     """
 
@@ -507,7 +508,7 @@ class TeacherReturns:
         few, since = min(_HURRIED, n), time.monotonic()
         steps = float(self._games.play(vector, "teacher", teacher, 1, few)[:, 1].sum())
         taken = time.monotonic() - since
-        self.episode_seconds, self.step_seconds = taken / few, taken / steps
+        self.length, self.episode_seconds, self.step_seconds = steps / few, taken / few, taken / steps
         n = max(few, int(min(n, seconds / self.episode_seconds)))
         self.theirs = self._games.play(vector, "teacher", teacher, 1, n)[:, 0]
         on_progress(Progress(f"calibrating, {min(n, _BLIND)} episodes of a random policy", 1, 2, "policies"))
