@@ -370,7 +370,7 @@ class RetentionCurve:
             return None
         return (
             f"whole plans of {horizon} actions keep {_percent(self.shares[horizon])} of the teacher's return: execute fewer "
-            "(phr tune finds how many), or distil longer (--n-episodes, --n-updates, --refine)"
+            "(phr tune finds how many), distil longer (--n-updates, --refine), or train on return (--finetune STEPS)"
         )
 
     def to_json(self) -> dict[str, Any]:
