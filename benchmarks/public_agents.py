@@ -153,19 +153,21 @@ def is_as_published(row: dict[str, Any]) -> bool:
 
 def maker_returns(path: Path, env_id: str, episodes: int) -> dict[str, float] | str:
     """Return what Stable-Baselines3's own policy, normalisation and loop collect in this environment, or why they do not."""
-    from sb3_contrib import ARS, QRDQN, TQC, TRPO
-    from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
-    from stable_baselines3.common.evaluation import evaluate_policy
-    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
-
-    kinds: dict[str, Any] = {kind.__name__.lower(): kind for kind in (A2C, ARS, DDPG, DQN, PPO, QRDQN, SAC, TD3, TQC, TRPO)}
-    run = read_run(path)
-    venv: Any = DummyVecEnv([lambda: make_gym_env(env_id)])
+    venv: Any = None
     try:
+        from sb3_contrib import ARS, QRDQN, TQC, TRPO
+        from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
+        from stable_baselines3.common.evaluation import evaluate_policy
+        from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+        kinds: dict[str, Any] = {
+            each.__name__.lower(): each for each in (A2C, ARS, DDPG, DQN, PPO, QRDQN, SAC, TD3, TQC, TRPO)
+        }
+        run, venv = read_run(path), DummyVecEnv([lambda: make_gym_env(env_id)])
         # What today's version cannot read of an old file: schedules, which acting does not need, and Gym's spaces.
         unread = dict.fromkeys(("lr_schedule", "clip_range"), lambda _left: 0.0)
-        known = unread | {"observation_space": venv.observation_space, "action_space": venv.action_space}
-        model = kinds[path.parent.name].load(run.file, device="cpu", custom_objects=known | {"learning_rate": 0.0})
+        given = unread | {"observation_space": venv.observation_space, "action_space": venv.action_space}
+        model = kinds[path.parent.name].load(run.file, device="cpu", custom_objects=given | {"learning_rate": 0.0})
         if run.statistics is not None and (statistics := read_vecnormalize(run.statistics)) is not None:
             ours = statistics.entries[None]
             venv = VecNormalize(venv, training=False, norm_reward=False, clip_obs=float(ours.limit.max()))
@@ -175,7 +177,8 @@ def maker_returns(path: Path, env_id: str, episodes: int) -> dict[str, float] | 
     except Exception as error:  # whatever another library raises at an old file
         return error_text(error)
     finally:
-        venv.close()
+        if venv is not None:
+            venv.close()
     return summary_of(np.array(returns))
 
 

@@ -497,6 +497,24 @@ class Ranked:
 LOOK = np.zeros(1, np.float32)
 
 
+def test_a_policys_own_masks_and_wrong_ones_lose_nothing() -> None:
+    class Masked(Ranked):
+        def plan(self, obs: NDArray[Any]) -> Any:
+            return self.action_space.plan(np.repeat(np.array([[[0.0, -np.inf, -np.inf]] * 3], np.float32), len(obs), axis=0))
+
+    assert HorizonAgent(Masked(Discrete(3))).act(LOOK, action_masks=[0, 1, 1]) == 1, "it thinks both impossible"
+    agent = HorizonAgent(Ranked(Discrete(3)))
+    for wrong in ([0, 0, 0], [1, 1]):
+        with pytest.raises(InvalidDataError):
+            agent.act(LOOK, action_masks=wrong)
+    assert [agent.act(LOOK), agent.act(), agent.act()] == [0, 1, 2]
+    sampling = HorizonAgent(Ranked(Discrete(3)), deterministic=False, rng=np.random.default_rng(0))
+    for _ in range(50):
+        sampling.reset()
+        action = sampling.act(LOOK, action_masks=[0, 1, 1])
+        assert action == 1 or not sampling.needs_observation, "what replaces an action is the likeliest, not drawn"
+
+
 def test_a_planned_action_that_is_not_legal_is_replaced_and_ends_the_plan() -> None:
     agent = HorizonAgent(Ranked(Discrete(3)))
     assert agent.act(LOOK, action_masks=[1, 1, 1]) == 0

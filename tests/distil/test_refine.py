@@ -284,7 +284,7 @@ def test_a_skipped_refinement_goes_on_bit_for_bit(n_updates: int) -> None:
 
 def test_a_checkpoint_of_the_earlier_order_is_refused() -> None:
     tensors, state = refinement().checkpoint()
-    del state["fitted"]
+    del state["decided"]
     with pytest.raises(IncompatibleModelError, match="of an earlier version"):
         refinement().restore(tensors, state)
 
@@ -546,7 +546,7 @@ def test_without_time_one_short_round_is_played_and_little_is_learnt() -> None:
     training = ended(late(refinement(said=said, **settings)))
     n_windows = training.config.refine_windows
     assert 64 <= n_windows <= 64 * 4, "what was played before the time of a turn was known, or as many as environments"
-    assert training.fitted() == {"n_updates": 60, "refine": 1, "refine_windows": n_windows}
+    assert training.decided == {"refinement": {"refine": 1, "refine_windows": n_windows}, "training": {"n_updates": 60}}
     assert len(training.reports) == 1
     assert training.n_updates == 60 + 60
     assert said[0] == f"refinement has time for {n_windows:,} windows in each of 1 rounds, instead of 3,000 in 3"
@@ -557,7 +557,7 @@ def test_with_enough_time_nothing_is_lowered_or_changed() -> None:
     plain, timed = refinement(**settings), refinement(**settings)
     timed.until = time.monotonic() + 1e6
     assert same(weights(ended(plain)), weights(ended(timed)))
-    assert plain.fitted() == timed.fitted() == {"n_updates": 60, "refine": 2, "refine_windows": 100}
+    assert (plain.config, timed.decided) == (timed.config, {"refinement": {}, "training": {}})
 
 
 @pytest.mark.parametrize(("n_calls", "n_updates"), [(60 + 3, 60 + 1000), (100, 60 + 100)])
@@ -567,11 +567,12 @@ def test_what_was_lowered_stays_so_where_a_run_is_resumed(n_calls: int, n_update
     for _ in range(n_calls):
         straight.update()
     tensors, state = straight.checkpoint()
-    resumed = refinement(**settings)  # this time without a limit
+    resumed = refinement(**settings)
+    resumed.until = math.inf if n_updates > 1000 else time.monotonic() - 2
     resumed.restore({name: value.clone() for name, value in tensors.items()}, json.loads(json.dumps(state)))
-    straight.until = math.inf  # what was decided before stays
+    straight.until = resumed.until  # what was decided before stays
     assert same(weights(ended(straight)), weights(ended(resumed)))
-    assert straight.fitted() == resumed.fitted()
+    assert straight.decided == resumed.decided
     assert straight.config.refine == 1
     assert straight.n_updates == n_updates
 

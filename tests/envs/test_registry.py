@@ -333,8 +333,8 @@ def test_mujoco_says_each_warning_once(capfd: pytest.CaptureFixture[str]) -> Non
         pytest.skip("this version of MuJoCo warns as it likes")
     for _ in range(3):
         make_env("HalfCheetah-v5").close()
-    mujoco.get_mju_user_warning()("one of several")
-    mujoco.get_mju_user_warning()("one of several")
+    for time in ("0.0300", "-1e-3"):
+        mujoco.get_mju_user_warning()(f"one of several, Time = {time}")
     said = "".join(capfd.readouterr())
     assert said.count("one of several") == 1
     assert said.count("settotalmass") <= 1

@@ -693,14 +693,21 @@ def test_the_boldest_rules_of_each_kind_come_first_and_coarsely() -> None:
     limits = [_Rule(ConfidentCommitment(limit), np.zeros((0, 3))) for limit in (0.1, 0.5, 0.9)]
     order = [rule.name for rule in _coarse_first([*fixed, *limits])]
     assert order == [
-        "n = 8", "confidence 0.1", "n = 4", "confidence 0.9", "n = 6", "confidence 0.5", "n = 2", "n = 7", "n = 5", "n = 3",
-        "n = 1",
+        "n = 8", "confidence 0.1", "n = 4", "confidence 0.9", "n = 2", "confidence 0.5", "n = 1", "n = 7", "n = 6", "n = 5",
+        "n = 3",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("errors", "shorter"),
-    [((0.0,) * 8, None), ((0.0, 0.0, *[0.9] * 6), 4), ((0.9,) * 8, 2), ((0.0,) * 4 + (0.9,) * 4, None), ((0.9, 0.9), None)],
+    [
+        ((0.0,) * 8, None),
+        ((0.0, 0.0, *[0.9] * 6), 4),
+        ((0.9,) * 8, None),
+        ((0.0, *[0.9] * 7), 2),
+        ((0.0,) * 4 + (0.9,) * 4, None),
+        ((0.9, 0.9), None),
+    ],
 )
 def test_a_shorter_horizon_has_twice_the_actions_that_may_hold(
     vector: VectorSplit, errors: tuple[float, ...], shorter: int | None
@@ -723,3 +730,41 @@ def test_a_limit_of_a_plan_that_is_as_sure_everywhere_is_no_rule_of_its_own() ->
         plain, spread = ([str(each) for each in _rules(Steered(n), pendulum, 0)] for n in (1, 2))
     assert plain == ["n = 1", "n = 2", "n = 3"]
     assert len(spread) == 3 + 9
+
+
+def test_no_time_is_left_unused_while_rules_are_not_played(vector: VectorSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The boldest rules have no hope, and are played first."""
+    student, returns = Planned((0.0, 0.0, *[0.9] * 6), 0), calibrated(vector)
+    clock, played = [0.0], returns._games.play
+
+    def play(*args: Any, **words: Any) -> Any:
+        clock[0] += 1.0
+        return played(*args, **words)
+
+    class Clock:
+        perf_counter = staticmethod(lambda: clock[0])
+
+    monkeypatch.setattr("phr.evaluation.tune._look_seconds", lambda agents, *_: dict.fromkeys(agents, 1e-5))
+    monkeypatch.setattr("phr.evaluation.tune.time", Clock)
+    monkeypatch.setattr(returns._games, "play", play)
+    prospect = returns.judge(student, "student", vector, seconds=8.0)
+    assert clock[0] == 9.0, "a rule that is begun is played to its end"
+    known = {rule.commitment: len(rule.calibrated) for rule in prospect.rules}
+    assert known[FixedCommitment(2)] == 200
+    assert prospect.looks_per_step == 0.5
+    assert prospect.shorter_horizon == 4
+
+
+def test_what_a_tested_rule_is_certain_of_has_the_confidence_of_its_test(
+    vector: VectorSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = Fading((0.0,) * HORIZON, 0)
+    prospect = judged(student, vector, max_episodes=45)
+    student.fade()
+    one, most = (next(rule for rule in prospect.rules if rule.commitment == FixedCommitment(n)) for n in (1, HORIZON))
+    monkeypatch.setattr(Prospect, "to_test", lambda _self: [one, most])
+    found = prospect.certify(vector)
+    assert found.choice is None
+    assert [round(rule.delta or 0.0, 9) for rule in (most, one)] == [0.04, 0.01]
+    certain = {each.commitment: each.certified_share for each in found.candidates if each.is_tested}
+    assert all(share < 0.9 for share in certain.values()), "else the verdict would contradict itself"

@@ -60,17 +60,16 @@ class _Acting:
     def _checked_lengths(self, plan: Plan) -> IntArray:
         return rule_lengths(self.commitment, plan, self.planner.horizon)
 
-    def _choose(self, plan: Plan, n_observations: int, horizon: int | None = None) -> ActionArray:
+    def _choose(self, plan: Plan, n_observations: int) -> ActionArray:
         """The plan's actions, shape `(n_observations, horizon, *action_shape)`, in the number type of the action space."""
-        planned = self._planned_shape if horizon is None else (horizon, *self._space.shape)
         actions = plan.mode() if self._rng is None else plan.sample(self._rng)
         if self._is_checked and actions.dtype is self._dtype:
             return actions
         actions = np.asarray(actions)
-        if actions.shape[1:] != planned or len(actions) != n_observations:
+        if actions.shape[1:] != self._planned_shape or len(actions) != n_observations:
             raise InvalidDataError(
                 f"the planner {type(self.planner).__name__} must plan actions of shape "
-                f"{(n_observations, *planned)} (observations, horizon, action), got {actions.shape}"
+                f"{(n_observations, *self._planned_shape)} (observations, horizon, action), got {actions.shape}"
             )
         if not np.can_cast(actions.dtype, self._dtype, "same_kind"):
             raise InvalidDataError(f"planned actions must be {self._dtype} ({self._space}), got {actions.dtype}")
@@ -144,21 +143,25 @@ class HorizonAgent(_Acting):
         plan, which is about other states, is dropped. SettingError for continuous actions; InvalidDataError for other masks,
         or where nothing is legal.
         """
+        legal = None if action_masks is None else self._space.legal(action_masks)
         if not self._pending:
             if obs is None:
                 raise InvalidDataError("the plan has run out: act needs an observation (see needs_observation)")
             self._pending = self.decide(obs)[::-1]
             self._n_decided = len(self._pending)
-        action = self._pending.pop()
-        if action_masks is not None:
-            legal, step = self._space.legal(action_masks), self._n_decided - len(self._pending) - 1
-            if not self._space.is_legal(action, legal):
-                if not isinstance(self._plan, NetworkPlan):
-                    raise SettingError("masks need a plan with a network's outputs, which rank all actions")
-                self._pending.clear()
-                outputs = np.where(legal, self._plan.outputs[0, step], -np.inf).astype(np.float32)
-                action = self._choose(self._space.plan(outputs[None, None]), 1, 1)[0, 0]
+        if legal is None or self._space.is_legal(self._pending[-1], legal):
+            action = self._pending.pop()
+        else:
+            action = self._likeliest(legal, self._n_decided - len(self._pending))
+            self._pending.clear()
         return action.copy() if isinstance(action, np.ndarray) else np.int64(action)
+
+    def _likeliest(self, legal: NDArray[np.bool_], step: int) -> Any:
+        """The most likely legal action of a step of the present plan."""
+        if not isinstance(self._plan, NetworkPlan):
+            raise SettingError("masks need a plan with a network's outputs, which rank all actions")
+        outputs = np.maximum(self._plan.outputs[0, step], np.finfo(np.float32).min)  # a policy's own masks are −∞
+        return self._space.plan(np.where(legal, outputs, -np.inf).astype(np.float32)[None, None]).mode()[0, 0]
 
 
 class VectorHorizonAgent(_Acting):

@@ -43,13 +43,12 @@ class PHR:
     The student begins with trunk and head 1 of `start`, the teacher's network or a fresh one. The outputs of the teacher are
     recorded numbers, so no gradient reaches it: the semi-gradient of Eq. 10. `IncompatibleModelError` if the experience does
     not fit the network.
+
+    `until` is when to be done, by `time.monotonic`: the last phase is shortened where it would take longer. `decided` holds
+    what was lowered so, also in checkpoints, so that a resumed run does not decide again.
     """
 
-    until = math.inf
-    """When to be done, by `time.monotonic`: the last phase is shortened where it would take longer. What was decided is in
-    every checkpoint, so a resumed run goes on as it would have."""
-
-    def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig) -> None:
+    def __init__(self, start: PlanNetwork, experience: Experience, config: PHRConfig, *, until: float = math.inf) -> None:
         self.space = start.config.actions  # with the units that the network was built for
         expected, found = (start.config.obs_shape, self.space), (experience.obs_shape, experience.action_space)
         if expected != found:
@@ -82,7 +81,8 @@ class PHR:
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), config.learning_rate, fused=True)
         self._dtype = compute_dtype(config.precision, convolutions=self.network.config.trunk.kind != "mlp")
         self.rng = Streams(config.seed).rng("student-batches")
-        self._timed, self._timed_seconds, self._is_fitted = 0, 0.0, False
+        self.until, self.decided = until, dict[str, dict[str, int]]()
+        self._timed, self._timed_seconds = 0, 0.0
 
     def close(self) -> None:
         """Close environments, of which plain distillation has none."""
@@ -169,17 +169,17 @@ class PHR:
         """Shorten the last phase, soon after its begin, to what can be done in time; to a tenth at the least."""
         begin, length = self.config.phase(self.n_updates)
         each = self.update_seconds
-        if self._is_fitted or each is None or begin + length < self.config.total_updates:
+        if "training" in self.decided or each is None or begin + length < self.config.total_updates:
             return
-        self._is_fitted, done = True, self.n_updates - begin
+        done = self.n_updates - begin
         affordable = done + int((self.until - time.monotonic()) / each)
         shorter = max(affordable, length // 10, done + 1)
-        if shorter < length:
-            self.config = replace(self.config, n_updates=shorter)
+        self.decide("training", {"n_updates": shorter} if shorter < length else {})
 
-    def fitted(self) -> dict[str, int]:
-        """Return the settings that `until` may have lowered."""
-        return {"n_updates": self.config.n_updates}
+    def decide(self, what: str, lowered: dict[str, int]) -> None:
+        """Lower settings, once."""
+        self.decided[what] = lowered
+        self.config = replace(self.config, **lowered)  # type: ignore[arg-type]
 
     def step(self, plan: Tensor, further: Tensor | None = None) -> dict[str, float]:
         """Take one AdamW step on what `loss` returned and a further loss; return the plan loss and the gradient norm.
@@ -238,11 +238,12 @@ class PHR:
         tensors = network_tensors(self.network) | optimizer_tensors(self.optimizer)
         if self.config.priority:
             tensors |= {f"lack.{name}": windows.lack for name, windows in self._noted().items()}
-        return tensors, {"n_updates": self.n_updates, "rng": rng_state(self.rng), "fitted": self.fitted()}
+        timed = {"decided": {**self.decided}, "timed": [self._timed, self._timed_seconds]}
+        return tensors, {"n_updates": self.n_updates, "rng": rng_state(self.rng), **timed}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken; `IncompatibleModelError` for that of another network or version."""
-        if "fitted" not in state:
+        if "decided" not in state:
             raise IncompatibleModelError("this checkpoint is of an earlier version; distil into another folder")
         restore_network(self.network, tensors)
         restore_optimizer(self.optimizer, tensors)
@@ -253,7 +254,9 @@ class PHR:
                     windows.lack.copy_(lack)
         self.n_updates = state["n_updates"]
         self.rng = rng_from_state(state["rng"])
-        self.config = replace(self.config, **state["fitted"])
+        self._timed, self._timed_seconds = state["timed"]
+        for what, lowered in state["decided"].items():
+            self.decide(what, lowered)
 
 
 class JointTraining(PHR):

@@ -180,10 +180,9 @@ class RefinementRound:
 
     @property
     def window_seconds(self) -> float | None:
-        """Mean time of a window that was played; None before a few turns."""
-        if self._n_turns < _MEASURED_TURNS:
-            return None
-        return (time.monotonic() - self._begun) / max(self.n_windows, 1)
+        """Mean time of a window that was played; None before a few turns, and without any."""
+        is_known = self._n_turns >= _MEASURED_TURNS and self.n_windows > 0
+        return (time.monotonic() - self._begun) / self.n_windows if is_known else None
 
     def lower(self, n_windows: int) -> None:
         """Play no more windows than these."""
@@ -235,15 +234,16 @@ class Refinement(PHR):
         obs_space: spaces.Box,
         say: Callable[[str], None],
         remarks: Remarks,
+        *,
+        until: float = math.inf,
     ) -> None:
-        super().__init__(start, experience, config)
+        super().__init__(start, experience, config, until=until)
         self._teacher, self._env_id, self._obs_space = teacher, env_id, obs_space
         self._say, self._remarks = say, remarks
         self.reports: list[dict[str, Any]] = []
         self._played: list[dict[str, Tensor]] = []
         self._n_ready = 0
         self._round: RefinementRound | None = None
-        self._are_rounds_fitted = False
         self.windows = self._no_windows(config.refine * config.refine_windows, unique=True)
         self.held_out = self._no_windows(1, unique=False)
         """Those of the latest round that nothing is trained on."""
@@ -334,15 +334,16 @@ class Refinement(PHR):
     def _fit_rounds(self, played: RefinementRound) -> None:
         """Lower the windows of all rounds, or the rounds, to what there is time for; once, early in the first round."""
         each = played.window_seconds
-        if not math.isfinite(self.until) or self._are_rounds_fitted or played.number > 1 or self.reports or each is None:
+        if not math.isfinite(self.until) or "refinement" in self.decided or self.reports or each is None:
             return
-        self._are_rounds_fitted, config = True, self.config
+        config = self.config
         left, update = max(0.0, self.until - time.monotonic()), self.update_seconds or 0.0
         rounds, further = affordable_rounds(config, left + played.n_windows * each, each, update)
         n_windows = max(further, played.n_windows, played.vector.n_envs)  # as many environments play in a replay
-        self.config = replace(config, refine=rounds, refine_windows=n_windows)
+        changed = {"refine": rounds, "refine_windows": n_windows}
+        self.decide("refinement", {name: n for name, n in changed.items() if n < getattr(config, name)})
         played.lower(n_windows)
-        if (rounds, n_windows) != (config.refine, config.refine_windows):
+        if self.decided["refinement"]:
             self._say(
                 f"refinement has time for {n_windows:,} windows in each of {rounds} rounds, instead of "
                 f"{config.refine_windows:,} in {config.refine}"
@@ -406,15 +407,12 @@ class Refinement(PHR):
         for number, weights in enumerate(self._played, start=1):
             tensors |= {f"round-{number}.{name}": value for name, value in weights.items()}
         mine = {"n_played": len(self._played), "reports": [dict(report) for report in self.reports]}
-        return tensors, state | mine
-
-    def fitted(self) -> dict[str, int]:
-        """Return the settings that the run itself may have lowered."""
-        return super().fitted() | {"refine": self.config.refine, "refine_windows": self.config.refine_windows}
+        return tensors, {**state, **mine, "refine": self.config.refine}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken; the next updates replay the earlier rounds."""
         super().restore(tensors, state)
+        self.config = replace(self.config, refine=state["refine"])  # less, where rounds were left out
         self.reports, self._played = state["reports"], []
         for prefix in (f"round-{number}." for number in range(1, state["n_played"] + 1)):
             mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

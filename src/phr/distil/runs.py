@@ -127,7 +127,7 @@ class Distillation:
 
         Args:
             until: When to be done, by `time.monotonic`, about: refinement and training are made shorter, `lowered` in the
-                notes. Recording is not.
+                notes. Recording, joint training and training on return are not.
             directory: Folder for checkpoints, metrics and the model; None keeps them in memory.
             resume: Continue an unfinished run; return the model of a finished one.
             on_progress: Called while recording and after each update.
@@ -154,9 +154,8 @@ class Distillation:
         else:
             remarks = Remarks()
             space = logged.observation_space if logged and self.teacher is None else _space_of(self.env_id)
-            training, selection = self._begin(logged, space, remarks, on_progress, say)
+            training, selection = self._begin(logged, space, remarks, until, on_progress, say)
             del logged  # the student's windows hold a copy
-            (training.student if isinstance(training, Finetuning) else training).until = until
             with closing(training):
                 run_training(training, run, on_progress=on_progress)
             student = training.finish() if isinstance(training, Finetuning) else training
@@ -166,7 +165,7 @@ class Distillation:
             if isinstance(student, Refinement):
                 notes["refinement"] = student.reports
                 warnings += [student.skipped] if student.skipped else []
-            if lowered := {k: v for k, v in student.fitted().items() if until < math.inf and v < getattr(self.config, k)}:
+            if lowered := {name: n for decision in student.decided.values() for name, n in decision.items()}:
                 notes["lowered"] = lowered
             if isinstance(training, Finetuning):
                 notes["finetune"] = training.report()
@@ -197,7 +196,7 @@ class Distillation:
         return settings
 
     def _begin(
-        self, logged: Logged | None, space: spaces.Box, remarks: Remarks, on_progress: OnProgress, say: Say
+        self, logged: Logged | None, space: spaces.Box, remarks: Remarks, until: float, on_progress: OnProgress, say: Say
     ) -> tuple[PHR | Finetuning, Selection]:
         """Return the training before its first update, and which episodes it learns from."""
         if logged is not None:
@@ -214,9 +213,10 @@ class Distillation:
         config, network = self.config, _network(self.start, space, experience, self.config)
         if not config.joint:
             if config.refine and self.teacher is not None:
-                training: PHR = Refinement(network, experience, config, self.teacher, self.env_id, space, say, remarks)
+                where = self.teacher, self.env_id, space, say, remarks
+                training: PHR = Refinement(network, experience, config, *where, until=until)
             else:
-                training = PHR(network, experience, config)
+                training = PHR(network, experience, config, until=until)
             if config.finetune:
                 return Finetuning(training, self.env_id, space.dtype, say, remarks), selection
             return training, selection

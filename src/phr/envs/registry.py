@@ -327,7 +327,7 @@ def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasiu
 
 @cache
 def _warn_once_of_mujoco() -> None:
-    """Let MuJoCo print each of its warnings once a process: it repeats them for every environment that is made."""
+    """Let MuJoCo print each kind of warning once a process: it repeats them for every environment, and with every number."""
     try:
         import mujoco
     except ImportError:  # Gymnasium says what is missing
@@ -335,12 +335,13 @@ def _warn_once_of_mujoco() -> None:
     seen = set[str]()
 
     def warn(message: str) -> None:
-        if message not in seen:
-            seen.add(message)
+        kind = re.sub(r"[-+.\d]+(e[-+]?\d+)?", "#", message)  # times and numbers differ
+        if kind not in seen:
+            seen.add(kind)
             print(f"MuJoCo: {message}", file=sys.stderr)
 
-    hears = getattr(mujoco, "get_mju_user_warning", lambda: warn)  # earlier versions have none
-    if hears() is None:  # else somebody hears already
+    present = getattr(mujoco, "get_mju_user_warning", None)  # earlier versions have none
+    if present is not None and present() is None:  # else a program has one of its own
         mujoco.set_mju_user_warning(warn)
 
 

@@ -49,7 +49,7 @@ _FIRST = 25
 _TESTED = 3
 """The most rules that are tested beside the safest."""
 _CHEAPEST = 0.8
-"""Part of the probability of a wrong certificate that the cheapest rule's test may use; the others share what is left."""
+"""Part of the probability of a wrong certificate, and of the time, that the cheapest rule's test has."""
 _MARGIN = 1.5
 """A rule is likely to be certified if so many times the episodes that a certificate roughly takes may be played."""
 _BLIND = 100
@@ -120,7 +120,8 @@ class Candidate:
         looks_per_step: Evaluations over steps.
         looks_per_episode: Mean number of evaluations in an episode.
         share: (mean return − zero) / (the teacher's on the same starts − zero); None where the teacher's is not above zero.
-        certified_share: The greatest share that these episodes certify, with the confidence asked for, for this rule alone.
+        certified_share: The greatest share that these episodes certify, for this rule alone, with the confidence of its test;
+            with that asked for if it was not tested.
         time_saved: The teacher's policy time per step over the rule's; None where not measured.
         is_tested: Whether fresh episodes tested it.
         is_certified: Whether they certified the share asked for.
@@ -276,6 +277,8 @@ class Tuning:
                 f"  {candidate.name:<18} {candidate.looks_per_step:>11.4f} {saved:>11} {_percent(candidate.share):>9} "
                 f"{_percent(candidate.certified_share, 10):>10} {candidate.episodes:>9,}  {state}".rstrip()
             )
+        if len(self.candidates) < self.n_rules:
+            lines.append(f"  {len(self.candidates)} of {self.n_rules} rules were played, for want of time")
         lines += self._baseline_lines()
         lines += ["", self.verdict, *(f"warning: {line}" for line in self.warnings)]
         return "\n".join(lines)
@@ -323,8 +326,8 @@ class Tuning:
 
 
 _EVIDENCE = (
-    "env_id", "seed", "teacher", "teacher_id", "backend", "horizon", "retain", "confidence", "fresh_episodes", "zero",
-    "zero_is", "return_range", "is_bounded", "teacher_return",
+    "env_id", "seed", "teacher", "teacher_id", "backend", "horizon", "retain", "confidence", "fresh_episodes", "n_rules",
+    "zero", "zero_is", "return_range", "is_bounded", "teacher_return",
 )  # fmt: skip
 
 
@@ -452,6 +455,8 @@ class _Rule:
     commitment: FixedCommitment | ConfidentCommitment
     calibrated: NDArray[np.float64]
     fresh: NDArray[np.float64] | None = None
+    delta: float | None = None
+    """Probability of a wrong certificate that its test may use."""
     is_certified: bool = False
 
     @property
@@ -505,9 +510,9 @@ class TeacherReturns:
         self._games, n = _Games("tune-calibration", settings.seed), settings.n_calibration
         random = RandomPlanner(vector.action_space, Streams(settings.seed).rng("tune-random"))
         on_progress(Progress(f"calibrating, {n} episodes of the teacher", 0, 2, "policies"))
-        few, since = min(_HURRIED, n), time.monotonic()
+        few, since = min(_HURRIED, n), time.perf_counter()
         steps = float(self._games.play(vector, "teacher", teacher, 1, few)[:, 1].sum())
-        taken = time.monotonic() - since
+        taken = max(time.perf_counter() - since, 1e-9)
         self.length, self.episode_seconds, self.step_seconds = steps / few, taken / few, taken / steps
         n = max(few, int(min(n, seconds / self.episode_seconds)))
         self.theirs = self._games.play(vector, "teacher", teacher, 1, n)[:, 0]
@@ -534,7 +539,7 @@ class TeacherReturns:
         student does not fit; SettingError if a return is outside `settings.return_range`.
         """
         _check_actions(student, model, vector)
-        settings, since = self.settings, time.monotonic()
+        settings, since = self.settings, time.perf_counter()
         rules = [_Rule(commitment, np.zeros((0, 3))) for commitment in _rules(student, vector, settings.seed)]
         agents = {rule.kind: HorizonAgent(student, rule.commitment) for rule in rules}
         taken = _look_seconds({**agents, "teacher": HorizonAgent(self.teacher, 1)}, vector, settings.seed)
@@ -542,20 +547,22 @@ class TeacherReturns:
         taken = {kind: each if kind == "teacher" else max(each, taken["fixed n"]) for kind, each in taken.items()}
         most = settings.max_episodes if max_episodes is None else min(max_episodes, settings.max_episodes)
         prospect = Prospect(self, student, model, [], self._scale([]), taken, len(rules), most, is_timed)
-        waiting = _coarse_first(rules)
-        while waiting and not (prospect.rules and time.monotonic() > since + seconds / 2):
-            on_progress(Progress(f"calibrating, {_FIRST} episodes each", len(rules) - len(waiting), len(rules), "rules"))
-            rule = waiting.pop(0)
-            rule.calibrated = self._games.play(vector, f"{model}: {rule.name}", student, rule.commitment, _FIRST)
-            prospect.rules = [each for each in rules if len(each.calibrated)]
-        n, waiting = len(self.theirs), [rule for rule in prospect.rules if self.has_hope(rule)]
-        while waiting and not time.monotonic() > since + seconds:
+        unplayed, waiting, n = _coarse_first(rules), list[_Rule](), len(self.theirs)
+        while (unplayed or waiting) and not (prospect.rules and time.perf_counter() > since + seconds):
             prospect.scale = self._scale(prospect.rules)
-            on_progress(Progress(f"calibrating, {n} episodes each", len(rules) - len(waiting), len(rules), "rules"))
-            holds = any(len(rule.calibrated) == n for rule in prospect.promising())
-            rule = max(waiting, key=lambda rule: rule.looks) if holds else min(waiting, key=prospect.cost)
-            waiting.remove(rule)
-            rule.calibrated = self._games.play(vector, f"{model}: {rule.name}", student, rule.commitment, n)
+            if unplayed and (not waiting or time.perf_counter() <= since + seconds / 2):
+                rule, count = unplayed.pop(0), _FIRST
+            else:
+                holds = any(len(rule.calibrated) == n for rule in prospect.promising())
+                rule = max(waiting, key=lambda rule: rule.looks) if holds else min(waiting, key=prospect.cost)
+                waiting.remove(rule)
+                count = n
+            done = len(rules) - len(unplayed) - (count == _FIRST)
+            on_progress(Progress(f"calibrating, {count} episodes each", done, len(rules), "rules"))
+            rule.calibrated = self._games.play(vector, f"{model}: {rule.name}", student, rule.commitment, count)
+            prospect.rules = [each for each in rules if len(each.calibrated)]
+            if count < n and self.has_hope(rule):
+                waiting.append(rule)
         prospect.scale = self._scale(prospect.rules)
         prospect.scale.check(np.concatenate(self._seen(prospect.rules)), vector.env_id)
         return prospect
@@ -656,11 +663,13 @@ class Prospect:
 
     @property
     def shorter_horizon(self) -> int | None:
-        """Twice the most actions per look that may keep enough, if that is less than the horizon; None elsewhere."""
+        """Twice the most actions per look that may keep enough, if that is less than the horizon; None elsewhere.
+
+        So it is where nothing may keep enough: then the student may have learnt too little.
+        """
         hopeful = (rule.commitment for rule in self.rules if self.calibration.has_hope(rule))
         lengths = [each.n for each in hopeful if isinstance(each, FixedCommitment)]
-        shorter = 2 * max(lengths, default=1)
-        return shorter if shorter < self.student.horizon else None
+        return shorter if (shorter := 2 * max(lengths, default=0)) and shorter < self.student.horizon else None
 
     @property
     def seconds_per_look(self) -> float:
@@ -686,7 +695,7 @@ class Prospect:
         differences = self.scale.differences(mine, theirs, settings.retain)
         worst, unseen = self.scale.worst(settings.retain), 0.5 * bool((mine < theirs).any())
         mean = (differences.sum() - unseen * worst) / (len(mine) + unseen)
-        bits = -math.log(1 - settings.confidence)
+        bits = -math.log(_CHEAPEST * (1 - settings.confidence))
         return math.inf if mean <= 0 else bits * (worst / mean + 2 * float(differences.var()) / mean**2)
 
     def to_test(self) -> list[_Rule]:
@@ -730,15 +739,15 @@ class Prospect:
         if baseline is not None:
             _check_actions(baseline[1], baseline[0], vector)
         of, settings, scale = self.calibration, self.calibration.settings, self.scale
-        fresh, n_fresh, until = _Games("tune-fresh", settings.seed), 0, time.monotonic() + seconds
+        fresh, n_fresh, since = _Games("tune-fresh", settings.seed), 0, time.perf_counter()
         warnings: list[str] = []
 
-        def test(rule: _Rule, delta: float) -> bool:
+        def test(rule: _Rule, delta: float, until: float) -> bool:
             """Play fresh episodes until it is certain that the rule keeps enough, or no longer to be expected."""
             nonlocal n_fresh
-            rule.fresh = None
+            rule.fresh, rule.delta, rule.is_certified = None, delta, False
             while (done := 0 if rule.fresh is None else len(rule.fresh)) < self.max_episodes:
-                if done and time.monotonic() > until:
+                if done and time.perf_counter() > until:
                     break
                 n_next = min(done + max(_BATCH, vector.n_envs), self.max_episodes)
                 n_fresh = max(n_fresh, n_next)
@@ -757,9 +766,9 @@ class Prospect:
             return rule.is_certified
 
         *others, cheapest = self.to_test()
-        delta = 1 - settings.confidence
-        if not test(cheapest, _CHEAPEST * delta if others else delta):
-            all(test(rule, (1 - _CHEAPEST) * delta) for rule in others)  # until one fails
+        delta, part = 1 - settings.confidence, _CHEAPEST if others else 1.0
+        if not test(cheapest, part * delta, since + part * seconds):
+            all(test(rule, (1 - part) * delta, since + seconds) for rule in others)  # until one fails
         theirs_fresh = fresh.play(vector, "teacher", of.teacher, 1, n_fresh)[:, 0]
         if not scale.is_bounded and n_fresh:
             low = min(float(rule.fresh[:, 0].min()) for rule in self.rules if rule.fresh is not None)
@@ -866,10 +875,12 @@ def _rules(student: Planner, vector: VectorSplit, seed: int) -> Iterator[FixedCo
 
 
 def _coarse_first(rules: Sequence[_Rule]) -> list[_Rule]:
-    """Every fourth of the fixed numbers and of the limits, from the boldest, then those between; both kinds in turn."""
+    """Fixed numbers and limits in turn: the whole plan, its half, a quarter, …, 1, then the others; a few limits first."""
     fixed = [rule for rule in reversed(rules) if rule.kind == "fixed n"]
     limits = [rule for rule in rules if rule.kind != "fixed n"]
-    coarse = [[*kind[::4], *kind[2::4], *kind[1::2]] for kind in (fixed, limits)]
+    halves = {max(1, len(fixed) >> k) for k in range(len(fixed).bit_length())}
+    first = [rule for index, rule in enumerate(fixed) if len(fixed) - index in halves]
+    coarse = [*first, *(rule for rule in fixed if rule not in first)], [*limits[::4], *limits[2::4], *limits[1::2]]
     return [rule for pair in zip_longest(*coarse) for rule in pair if rule is not None]
 
 
@@ -974,7 +985,7 @@ def _candidate(
     played = rule.calibrated if rule.fresh is None else rule.fresh
     teacher = (theirs if rule.fresh is None else theirs_fresh)[: len(played)]
     looks = float(played[:, 2].sum() / played[:, 1].sum())
-    certain = scale.certified_share(played[:, 0], teacher, 1 - settings.confidence)
+    certain = scale.certified_share(played[:, 0], teacher, rule.delta or 1 - settings.confidence)
     return Candidate(
         commitment=rule.commitment.to_json(),
         looks_per_step=looks,
