@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from benchmarks.promise import HORIZON, Follow, Planned
 from phr.distil import presets
 from phr.distil.config import PHRConfig
 from phr.distil.runs import Distillation
-from phr.distil.search import ATTEMPTS, SECONDS, _Attempt, _expected_seconds, _ladder, _pays, _that_records
+from phr.distil.search import ATTEMPTS, SECONDS, _Attempt, _Budget, _expected_seconds, _ladder, _name, _pays, _that_records
 from phr.errors import CorruptFileError, IncompatibleModelError, OutputDirectoryError, SettingError
 from phr.evaluation import tune
 from phr.evaluation.tune import Prospect, RandomPlanner
@@ -117,7 +118,7 @@ def test_one_command_ends_with_a_certificate_that_is_obeyed(tmp_path: Path) -> N
     loaded = load_model(tmp_path / "student", CORRIDOR)
     assert (loaded.sha256, loaded.manifest.commitment) == (model.sha256, 4)
     assert loaded.manifest.notes["tuned"]["verdict"] == tuned["verdict"]
-    assert loaded.sha256 == load_model(tmp_path / "student" / ATTEMPTS / "1", CORRIDOR).sha256
+    assert loaded.sha256 == load_model(tmp_path / "student" / ATTEMPTS / "default", CORRIDOR).sha256
     assert (tmp_path / "student" / "metrics.jsonl").stat().st_size > 0
     assert distilled(out=tmp_path / "student", resume=True)[0].manifest == loaded.manifest
     with pytest.raises(OutputDirectoryError, match="holds a finished run; add --resume"):
@@ -138,7 +139,7 @@ def test_an_interrupted_search_goes_on_to_the_same_model(tmp_path: Path, monkeyp
     begun = Distillation.run
 
     def interrupted(self: Distillation, directory: Path | None = None, **words: Any) -> Model:
-        if directory is not None and directory.name == "3":
+        if directory is not None and directory.name == "longer":
             raise KeyboardInterrupt
         return begun(self, directory, **words)
 
@@ -159,7 +160,7 @@ def test_a_resumed_search_knows_how_long_the_attempts_took(tmp_path: Path, monke
     begun = Distillation.run
 
     def interrupted(self: Distillation, directory: Path | None = None, **words: Any) -> Model:
-        if directory is not None and directory.name == "2":
+        if directory is not None and directory.name == "default":
             raise KeyboardInterrupt
         return begun(self, directory, **words)
 
@@ -167,7 +168,7 @@ def test_a_resumed_search_knows_how_long_the_attempts_took(tmp_path: Path, monke
         patch.setattr(Distillation, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             distilled(out=tmp_path / "student", **poor)
-    first = load_model(tmp_path / "student" / ATTEMPTS / "1", "TestShown-v0")
+    first = load_model(tmp_path / "student" / ATTEMPTS / "width-64", "TestShown-v0")
     assert 0 < first.manifest.notes[SECONDS] < 1e4
     annotated(first, {SECONDS: 1e6})
     resumed, _ = distilled(out=tmp_path / "student", resume=True, **poor)
@@ -183,7 +184,8 @@ def test_the_confidence_is_the_users_and_recorded_episodes_are_part_of_the_run(t
     config = json.loads((tmp_path / "student" / "config.json").read_text())
     assert config["confidence"] == 0.8
     assert (
-        config["experience"] == json.loads((tmp_path / "student" / ATTEMPTS / "1" / "config.json").read_text())["experience"]
+        config["experience"]
+        == json.loads((tmp_path / "student" / ATTEMPTS / "default" / "config.json").read_text())["experience"]
     )
 
 
@@ -279,16 +281,16 @@ def test_a_resumed_attempt_records_as_much_as_before(tmp_path: Path) -> None:
         config = _that_records(made, n, length, folder, given).config
         return config.record_steps, config.n_episodes
 
-    assert recorded(50, 10.0) == (500, 50)
-    assert recorded(-3, 10.0) == recorded(0, 10.0) == (320, 32), "a few dozen in any case"
+    assert recorded(80, 10.0) == (800, 80)
+    assert recorded(-3, 10.0) == recorded(0, 10.0) == (640, 64), "a few dozen in any case"
     assert recorded(10**6, 10.0) == recorded(200, 10.0) == (2000, 500), "never more than the settings say"
     assert recorded(50, 1000.0) == (2000, 500)
     assert recorded(50, 10.0, record_steps=2000) == recorded(50, 10.0, n_episodes=500) == (2000, 500), "the user's choice"
     (tmp_path / "config.json").write_text('{"settings": {"record_steps": 700, "n_episodes": 70}}')
-    assert recorded(50, 10.0, tmp_path) == (700, 70)
+    assert recorded(80, 10.0, tmp_path) == (700, 70)
     for edited in ("[]", "{}", '{"settings": 3}', '{"settings": {"record_steps": 700}}', '{"settings": {"n_episodes": 0}}'):
         (tmp_path / "config.json").write_text(edited)
-        assert recorded(50, 10.0, tmp_path) == (500, 50)
+        assert recorded(80, 10.0, tmp_path) == (800, 80)
 
 
 class ShortSighted(Follow):
@@ -305,3 +307,37 @@ def test_a_shorter_horizon_follows_where_only_the_first_actions_hold() -> None:
     assert [attempt["settings"].get("horizon") for attempt in notes["attempts"]][:2] == [None, 4], lines
     assert notes["tuned"]["chosen"]["commitment"] == 2
     assert model.horizon in (4, 8)
+
+
+def test_a_resumed_search_may_have_another_budget(tmp_path: Path) -> None:
+    """Which attempts come first depends on the time that there is, so each has a folder of its own."""
+    poor: dict[str, Any] = {"teacher": Shown(), "env_id": "TestShown-v0", "n_updates": 20, "refine": 0, "horizon": 2}
+
+    def stop(_self: Any, *_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune.Prospect, "certify", stop)
+        with pytest.raises(KeyboardInterrupt):
+            distilled(out=tmp_path / "student", budget=1e-4, **poor)
+    assert [each.name for each in (tmp_path / "student" / ATTEMPTS).iterdir()] == ["default"]
+    resumed, _ = distilled(out=tmp_path / "student", resume=True, budget=30.0, **poor)
+    assert resumed.manifest.notes["attempts"][0]["settings"] == {"width": 64}
+
+
+def test_a_budget_is_spent_once() -> None:
+    slow = _Budget(600.0, time.monotonic(), 2000, per_episode=0.3)
+    assert (slow.for_teacher, slow.for_judging, slow.for_certificate, slow.fresh_episodes) == (50.0, 100.0, 200.0, 333)
+    assert slow.left_for_distillation() == pytest.approx(300.0, abs=1)
+    quick = _Budget(600.0, time.monotonic() - 100, 2000, per_episode=0.001)
+    assert (quick.for_judging, quick.for_certificate, quick.fresh_episodes) == (3.0, 4.0, 2000)
+    assert quick.left_for_distillation() == pytest.approx(493.0, abs=1)
+
+
+def test_attempts_have_names_of_their_own() -> None:
+    steps = [*_ladder(job(TrunkConfig(kind="mlp", width=256), refine=2), {})]
+    names = [_name(step) for step in [*steps, *({**step, "horizon": 4} for step in steps)]]
+    assert names[:5] == ["width-64", "width-128", "default", "longer", "longer-width-512"]
+    assert len(set(names)) == len(names)
+    assert names[7] == "horizon-4"
+    assert _name({"record_steps": 4000}) == "longer"

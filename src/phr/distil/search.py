@@ -28,7 +28,7 @@ from phr.progress import OnProgress, silent
 from phr.storage.model import CONFIG, METRICS, Model, RunDirectory, annotated, load_model
 
 ATTEMPTS = "attempts"
-"""Folder of the students that were compared, within the folder of the run."""
+"""Folder of the students that were compared, within the folder of the run; each is named after its settings."""
 SECONDS = "distilled_in_seconds"
 """Note of an attempt, by which a resumed search judges how long the next one takes."""
 _SMALL = (64, 128)
@@ -41,21 +41,55 @@ _PATIENCE = 2
 """Attempts in a row without a gain that end the search."""
 _FIRST, _ALONE = 0.6, 0.8
 """Parts of the time for distillation that the first attempt may take, where several fit and where about one does."""
-_RECORD, _FEWEST = 0.15, 32
+_RECORD, _FEWEST = 0.15, 64
 """Part of an attempt's time that the recording of the teacher may take, and the episodes that are recorded in any case."""
-_TEACHER, _JUDGE, _CERTIFY = 1 / 12, 1 / 6, 1 / 3
-"""Parts of the budget that may be spent on the teacher's calibration, a student's, and the certificate."""
-_PLAYED = 1000
-"""Episodes for which time is left to judge a student, and as many to certify it."""
 _UPDATE_SECONDS = 0.003
 """What a gradient step takes at the preset's width, roughly."""
-
 _HALF = 0.5
 """An attempt is begun if there is time for this part of it."""
 _LENGTHS = {"refine", "refine_windows", "refine_updates", "n_updates"}
 """Settings by which a distillation takes longer; where one is given, none is lowered."""
 
 Overrides = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """How so many `seconds` since `begun` are spent, where an episode takes `per_episode`."""
+
+    seconds: float
+    begun: float
+    most_fresh: int
+    """Fresh episodes of a rule, by the settings."""
+    per_episode: float = 0.0
+
+    @property
+    def for_teacher(self) -> float:
+        """For the teacher's calibration; the random policy's comes on top."""
+        return self.seconds / 12
+
+    @property
+    def for_judging(self) -> float:
+        """For one student's calibration: up to a sixth of all, or some thousands of episodes."""
+        return min(self.seconds / 6, 3000 * self.per_episode)
+
+    @property
+    def for_certificate(self) -> float:
+        """What is left for it: up to a third of all, or all the episodes of a rule and of the teacher."""
+        return min(self.seconds / 3, 2 * self.most_fresh * self.per_episode)
+
+    @property
+    def fresh_episodes(self) -> int:
+        """Fresh episodes of a rule for which there will be time."""
+        return max(1, min(self.most_fresh, int(self.seconds / 3 / (2 * self.per_episode))))
+
+    def left(self) -> float:
+        """For everything that comes."""
+        return self.seconds - (time.monotonic() - self.begun)
+
+    def left_for_distillation(self) -> float:
+        """For students, what judges them and certifies one left out."""
+        return self.left() - self.for_judging - self.for_certificate
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +117,11 @@ class _Attempt:
         looks, micro = self.prospect.looks_per_step, 1e6 * self.prospect.seconds_per_look
         kept = "no rule seems to keep enough" if looks is None else f"{1 / looks:.1f} × fewer looks seem possible"
         return f"{_said(self.overrides)}: {kept}, {micro:.0f} µs a look, {self.seconds / 60:.1f} minutes"
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The lowest is the best: by net cost, and where nothing may be certified by what the best rule kept."""
+        return self.net_cost, -self.prospect.most_kept
 
     def to_json(self) -> dict[str, Any]:
         prospect = self.prospect
@@ -115,7 +154,7 @@ def search(
         UsageError: If there is no teacher to compare with.
         IncompatibleModelError: If the teacher collects no more than a random policy.
     """
-    begun, all_seconds, job = time.monotonic(), 60 * budget, job_with({})
+    time_for, job = _Budget(60 * budget, time.monotonic(), settings.max_episodes), job_with({})
     teacher, name = job.teacher, job.teacher_name or "teacher"
     if teacher is None:
         raise UsageError("retain compares with the teacher's return, and recorded episodes alone have none; name TEACHER")
@@ -128,42 +167,36 @@ def search(
         if run.is_complete:
             return load_model(run.path, job.env_id)
     with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
-        limit = _TEACHER * all_seconds
+        limit = time_for.for_teacher
         returns = TeacherReturns(teacher, name, vector, settings, seconds=limit, on_progress=on_progress)
     if run is not None:
         run.begin()
     attempts: list[_Attempt] = []
-    judging, certifying = (min(part * all_seconds, _PLAYED * returns.episode_seconds) for part in (_JUDGE, _CERTIFY))
-
-    def left() -> float:
-        """Seconds for distillation."""
-        return all_seconds - (time.monotonic() - begun) - judging - certifying
-
-    has_time = 2 * _expected_seconds(job.config, returns.step_seconds) <= left()
-    steps, expected, index = [*_ladder(job, given, small_first=has_time)], 0.0, 0
+    time_for = replace(time_for, per_episode=returns.episode_seconds)
+    has_time = 2 * _expected_seconds(job.config, returns.step_seconds) <= time_for.left_for_distillation()
+    steps, expected = [*_ladder(job, given, small_first=has_time)], 0.0
     while steps:
-        overrides, index = steps.pop(0), index + 1
-        made, before = job_with(overrides), expected
+        overrides = steps.pop(0)
+        made, before, left = job_with(overrides), expected, time_for.left_for_distillation()
         expected = _expected_seconds(made.config, returns.step_seconds)
         if attempts:
             needed = _HALF * attempts[-1].seconds * expected / before
-            if attempts[-1].nearly_best or not _pays([attempt.net_cost for attempt in attempts], needed, left()):
+            if attempts[-1].nearly_best or not _pays([attempt.net_cost for attempt in attempts], needed, left):
                 break
         since = time.monotonic()
-        folder = None if directory is None else directory / ATTEMPTS / str(index)
-        seconds = left() * (1.0 if attempts else _FIRST if has_time else _ALONE)
+        folder = None if directory is None else directory / ATTEMPTS / _name(overrides)
+        seconds = left * (1.0 if attempts else _FIRST if has_time else _ALONE)
         try:
             attempt = _that_records(made, int(_RECORD * seconds / returns.episode_seconds), returns.length, folder, given)
             until = math.inf if given.keys() & _LENGTHS else since + seconds
             model = attempt.run(folder, until=until, resume=resume, on_progress=on_progress, say=say)
             known = model.manifest.notes.get(SECONDS)  # of a finished attempt, which took no time now
             taken = time.monotonic() - since if known is None else float(known)
-            model, since = annotated(model, {SECONDS: taken}), time.monotonic()
+            model, since = annotated(model, {SECONDS: taken} | _lowered(model, made, attempt)), time.monotonic()
             with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
                 prospect = returns.judge(
-                    model.planner, f"attempt {index}", vector, seconds=_JUDGE * all_seconds,
-                    max_episodes=max(1, int(_CERTIFY * all_seconds / (2 * returns.episode_seconds))),
-                    is_timed=is_timed, on_progress=on_progress,
+                    model.planner, _name(overrides), vector, seconds=time_for.for_judging,
+                    max_episodes=time_for.fresh_episodes, is_timed=is_timed, on_progress=on_progress,
                 )  # fmt: skip
         except PhrError as error:
             if not attempts:
@@ -176,9 +209,9 @@ def search(
             steps = [step for step in steps if step.get("width", math.inf) >= _width(job)]
         if overrides.get("width", math.inf) >= _width(job) and (shorter := prospect.shorter_horizon) is not None:
             steps = [{**step, "horizon": shorter} for step in (overrides, *steps)]
-    best = min(attempts, key=lambda attempt: attempt.net_cost)
+    best = min(attempts, key=lambda attempt: attempt.rank)
     with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
-        limit = _CERTIFY * all_seconds + max(0.0, left())
+        limit = max(time_for.left(), time_for.seconds / 20)
         found = replace(best.prospect, model=str(directory or "student")).certify(
             vector, seconds=limit, on_progress=on_progress
         )
@@ -212,6 +245,22 @@ def _that_records(job: Distillation, n_episodes: int, length: float, folder: Pat
         found = {name: known.get(name) for name in ("record_steps", "n_episodes")} if isinstance(known, dict) else {}
         lowered = found if found and all(type(n) is int and n > 0 for n in found.values()) else lowered
     return replace(job, config=replace(config, **lowered))
+
+
+def _lowered(model: Model, wanted: Distillation, recorded: Distillation) -> dict[str, Any]:
+    """The note of what was lowered, with what was recorded."""
+    names = ("record_steps", "n_episodes")
+    fewer = {name: getattr(recorded.config, name) for name in names if recorded.config != wanted.config}
+    lowered = fewer | model.manifest.notes.get("lowered", {})
+    return {"lowered": lowered} if lowered else {}
+
+
+def _name(overrides: Overrides) -> str:
+    """Return the folder of an attempt, which a resumed search finds again whatever came before it."""
+    words = [f"horizon-{overrides['horizon']}"] if "horizon" in overrides else []
+    words += ["longer"] if overrides.keys() - {"horizon", "width"} else []
+    words += [f"width-{overrides['width']}"] if "width" in overrides else []
+    return "-".join(words) or "default"
 
 
 def _expected_seconds(config: PHRConfig, per_step: float) -> float:

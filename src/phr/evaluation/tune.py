@@ -120,7 +120,7 @@ class Candidate:
         looks_per_step: Evaluations over steps.
         looks_per_episode: Mean number of evaluations in an episode.
         share: (mean return − zero) / (the teacher's on the same starts − zero); None where the teacher's is not above zero.
-        certified_share: The greatest share that these episodes certify, for this rule alone, with the confidence of its test;
+        certified_share: The greatest share that these episodes certify for this rule alone, with the confidence of its test;
             with that asked for if it was not tested.
         time_saved: The teacher's policy time per step over the rule's; None where not measured.
         is_tested: Whether fresh episodes tested it.
@@ -154,6 +154,7 @@ class Tuning:
         look_seconds: Time of one decision of an agent: of the student with a `fixed n`, of the student with a
             `confidence limit`, and of the `teacher`; None where their backends differ.
         n_rules: How many rules the student can follow; more than `candidates` where time was short.
+        is_hurried: Whether there was a limit of time.
         chosen: Index of the certified candidate with the least policy time per step; None if none was certified.
         teacher_id: The teacher's identity, a hash where one is known; `backend` is what computed the student's plans.
         baselines: What simpler policies kept in the calibration; none is certified.
@@ -177,6 +178,7 @@ class Tuning:
     fresh_episodes: int
     calibration_episodes: int
     n_rules: int
+    is_hurried: bool
     candidates: tuple[Candidate, ...]
     chosen: int | None
     fas: float | None
@@ -255,7 +257,8 @@ class Tuning:
             return f"not certified: {asked}: {why}; {so_far}; --retain 0.99 asks for a little less"
         if self._all_keep_less(self.candidates):
             return f"not certified: {asked}: no rule kept so much, so the teacher has to look at every step; {so_far}"
-        return f"not certified: {asked}; {so_far}; --retain asks for less, --max-episodes allows more episodes"
+        more = "--budget allows more time" if self.is_hurried else "--max-episodes allows more episodes"
+        return f"not certified: {asked}; {so_far}; --retain asks for less, {more}"
 
     def __str__(self) -> str:
         beyond = "" if self.is_bounded else ", the worst and best seen: no later episode is expected to be worse"
@@ -662,6 +665,12 @@ class Prospect:
         return None if best is None else best.looks
 
     @property
+    def most_kept(self) -> float:
+        """The greatest share of the teacher's return that a rule kept in the calibration."""
+        theirs = self.calibration.theirs
+        return max(_kept(self.scale.share(rule.calibrated[:, 0], theirs[: len(rule.calibrated)])) for rule in self.rules)
+
+    @property
     def shorter_horizon(self) -> int | None:
         """Twice the most actions per look that may keep enough, if that is less than the horizon; None elsewhere.
 
@@ -809,6 +818,7 @@ class Prospect:
             fresh_episodes=n_fresh,
             calibration_episodes=len(of.theirs),
             n_rules=self.n_rules,
+            is_hurried=math.isfinite(seconds),
             candidates=candidates,
             chosen=min(costs, key=costs.__getitem__, default=None),
             fas=of.score(fixed),
