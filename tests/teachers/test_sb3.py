@@ -273,8 +273,8 @@ def in_settings(key: str, **changes: Any) -> Callable[[bytes], bytes]:
     ("module", "message"),
     [
         ("sb3_contrib.common.recurrent.policies", "its LSTM has no first layer"),
-        ("sb3_contrib.crossq.policies", "its policy comes from sb3_contrib.crossq.policies"),
-        ("__main__", "its policy comes from __main__, not from Stable-Baselines3's"),
+        ("sb3_contrib.crossq.policies", "its policy comes from 'sb3_contrib.crossq.policies'"),
+        ("__main__", "its policy comes from '__main__', not from Stable-Baselines3's"),
     ],
 )
 def test_policies_of_other_kinds_are_refused(tmp_path: Path, module: str, message: str) -> None:

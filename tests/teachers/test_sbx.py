@@ -76,28 +76,32 @@ def written(
     state: str = "actor_state",
     activation: tuple[str, str] = ("jaxlib._jax", "tanh"),
     further: dict[str, Any] | None = None,
+    attributes: dict[str, Any] | None = None,
+    module_name: str | None = None,
 ) -> Path:
     def of(module: str, **values: Any) -> Any:
         made = jax[module]()
         made.__dict__.update(values)
         return made
 
-    array = jax["array"]
-    params = {
-        f"Dense_{i}": {"kernel": _Array(array, kernel), "bias": _Array(array, bias)}
-        for i, (kernel, bias) in enumerate(layers)
-    }
+    once: dict[int, _Array] = {}  # an array that stands here twice is named again in the pickle
+
+    def array(numbers: NDArray[Any]) -> _Array:
+        return once.setdefault(id(numbers), _Array(jax["array"], numbers))
+
+    params = {f"Dense_{i}": {"kernel": array(kernel), "bias": array(bias)} for i, (kernel, bias) in enumerate(layers)}
     module, name = activation
     act = of(module, **({"function_name": name} if module == "jaxlib._jax" else {"__name__": name}))
     trained = of("flax.training.train_state", params={"params": {**params, **(further or {})}}, step=3)
-    policy = of(f"sbx.{kind}.policies", activation_fn=act, **{state: trained})
+    values = {"activation_fn": act, state: trained, **(attributes or {})}
+    policy = of(f"sbx.{kind}.policies", **{name: value for name, value in values.items() if value is not ...})
     env = gymnasium.make(env_id)
 
     def entry(value: Any) -> dict[str, str]:
         return {":type:": str(type(value)), ":serialized:": base64.b64encode(pickle.dumps(value)).decode()}
 
     data = {
-        "policy_class": {**entry(jax[f"sbx.{kind}.policies"]), "__module__": f"sbx.{kind}.policies"},
+        "policy_class": {**entry(jax[f"sbx.{kind}.policies"]), "__module__": module_name or f"sbx.{kind}.policies"},
         "policy": entry(policy),
         "observation_space": entry(env.observation_space),
         "action_space": entry(env.action_space),
@@ -156,6 +160,30 @@ def test_continuous_actions_are_scaled_to_their_range(tmp_path: Path, jax: dict[
     np.testing.assert_allclose(read_sb3(path, "Pendulum-v1").plan(obs).mode()[:, 0], expected, atol=1e-4)
 
 
+def test_actions_of_ppo_before_version_020_are_scaled_to_their_range(tmp_path: Path, jax: dict[str, Any]) -> None:
+    """There `predict` was clip(mean, −1, 1), unscaled."""
+    layers = drawn(3, 16, 1)
+    path = written(tmp_path / "a.zip", jax, "ppo", "Pendulum-v1", layers, attributes={"_squash_output": True})
+    obs = np.random.default_rng(1).normal(size=(1000, 3)).astype(np.float32)
+    expected = 2 * np.clip(forward(obs, layers, np.tanh), -1, 1)
+    np.testing.assert_allclose(read_sb3(path, "Pendulum-v1").plan(obs).mode()[:, 0], expected, atol=1e-4)
+
+
+def test_before_version_013_the_activation_had_no_name(tmp_path: Path, jax: dict[str, Any]) -> None:
+    layers = drawn(3, 16, 1)
+    path = written(tmp_path / "a.zip", jax, "td3", "Pendulum-v1", layers, attributes={"activation_fn": ...})
+    obs = np.random.default_rng(1).normal(size=(100, 3)).astype(np.float32)
+    expected = 2 * np.tanh(forward(obs, layers, relu))
+    np.testing.assert_allclose(read_sb3(path, "Pendulum-v1").plan(obs).mode()[:, 0], expected, atol=1e-4)
+
+
+def test_one_array_that_is_named_again_and_again_is_refused(tmp_path: Path, jax: dict[str, Any]) -> None:
+    once = (np.zeros((64, 64), np.float32), np.zeros(64, np.float32))
+    path = written(tmp_path / "a.zip", jax, "ppo", "CartPole-v1", [*drawn(4, 64), *[once] * 300, *drawn(64, 2)])
+    with pytest.raises(CorruptFileError, match="its parameters claim more than its"):
+        read_sb3(path, "CartPole-v1")
+
+
 def test_it_is_a_teacher_like_any_other(tmp_path: Path, jax: dict[str, Any]) -> None:
     path = written(tmp_path / "a.zip", jax, "ppo", "CartPole-v1", drawn(4, 8, 2))
     teacher = phr.load_teacher(str(path), env_id="CartPole-v1")
@@ -165,15 +193,17 @@ def test_it_is_a_teacher_like_any_other(tmp_path: Path, jax: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kind": "crossq"}, r"comes from sbx\.crossq\.policies; of SBX phr reads PPO, DQN, SAC, TQC, TD3 and DDPG"),
+        ({"kind": "crossq"}, r"comes from 'sbx\.crossq\.policies'; of SBX phr reads PPO, DQN, SAC, TQC, TD3 and DDPG"),
         ({"activation": ("jaxlib._jax", "gelu")}, "its activation function must be one of elu, .*got 'gelu'"),
         ({"activation": ("jaxlib._jax", "")}, "its activation function must be one of"),
         (
             {"further": {"LayerNorm_0": 1}},
-            "its network holds Dense_0, Dense_1, LayerNorm_0, phr reads a row of Dense layers",
+            "its network holds 'Dense_0, Dense_1, LayerNorm_0', phr reads",
         ),
         ({"further": {"Dense_2": 1}}, "a Dense layer holds 1, phr reads a kernel and a bias"),
-        ({"kind": "sac", "further": {"log_std": 1}}, "its network holds Dense_0, Dense_1, log_std"),
+        ({"kind": "sac", "further": {"log_std": 1}}, "its network holds 'Dense_0, Dense_1, log_std'"),
+        ({"further": {"a\nb": 1}}, r"its network holds 'Dense_0, Dense_1, a\\nb'"),
+        ({"module_name": "sbx.\nfoo" + "x" * 10**6}, r"comes from 'sbx\.\\nfoox{1,80};"),
     ],
 )
 def test_what_phr_does_not_read_is_named(tmp_path: Path, jax: dict[str, Any], change: dict[str, Any], said: str) -> None:
@@ -188,6 +218,10 @@ def test_what_phr_does_not_read_is_named(tmp_path: Path, jax: dict[str, Any], ch
         ({"state": "vf_state"}, "was not written by SBX: it has no parameters of actor_state"),
         ({"further": {"Dense_2": {"kernel": 3, "bias": 4}}}, "a parameter must be an array of JAX, got 3"),
         ({"layers": []}, "its network has 0 layers, too few"),
+        (
+            {"layers": [(np.zeros(4, np.float32), np.zeros(2, np.float32))]},
+            r"the kernel of a Dense layer has the shape \(4,\)",
+        ),
     ],
 )
 def test_files_that_sbx_did_not_write(tmp_path: Path, jax: dict[str, Any], change: dict[str, Any], said: str) -> None:

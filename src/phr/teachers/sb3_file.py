@@ -52,14 +52,19 @@ class Sb3File:
 
     def described(self, key: str) -> Any:
         """Return a setting: the JSON's value, or the description of what it keeps as a pickle; None where it is missing."""
-        value = self.data.get(key)
-        if not isinstance(value, dict) or ":serialized:" not in value:
-            return value
-        try:
-            content = base64.b64decode(value[":serialized:"], validate=False)
-        except (ValueError, TypeError) as error:
-            raise CorruptFileError(f"{self.name}: the entry {key} of its settings is not base64") from error
-        return describe_pickle(content, f"{self.name}: the entry {key} of its settings")
+        return described(self.name, self.data, key)
+
+
+def described(name: str, data: dict[str, Any], key: str) -> Any:
+    """Return what `Sb3File.described` does; CorruptFileError if a pickle is broken."""
+    value = data.get(key)
+    if not isinstance(value, dict) or ":serialized:" not in value:
+        return value
+    try:
+        content = base64.b64decode(value[":serialized:"], validate=False)
+    except (ValueError, TypeError) as error:
+        raise CorruptFileError(f"{name}: the entry {key} of its settings is not base64") from error
+    return describe_pickle(content, f"{name}: the entry {key} of its settings")
 
 
 def read_sb3_file(path: Path) -> Sb3File:
@@ -76,8 +81,8 @@ def read_sb3_file(path: Path) -> Sb3File:
             data = {} if DATA in missing else _json(_member(archive, DATA, name), name)
             sha256, module = hashlib.sha256(content).hexdigest(), _module(data)
             if is_sbx(module):
-                policy = Sb3File(name, data, {}, sha256).described("policy")
-                return Sb3File(name, *translated(name, module, policy, data), sha256)
+                policy = described(name, data, "policy")
+                return Sb3File(name, *translated(name, module, policy, data, len(content)), sha256)
             if missing:
                 lacks = " and no ".join(sorted(missing))
                 raise CorruptFileError(f"{name} was not written by Stable-Baselines3: it has no {lacks}")
@@ -220,7 +225,7 @@ def _family(file: Sb3File) -> Family:
     module = _module(file.data)
     if module not in _FAMILIES:
         makers = "A2C, PPO, TRPO, DQN, QR-DQN, SAC, TQC, TD3, DDPG or ARS"
-        reason = f"its policy comes from {module}, not from Stable-Baselines3's {makers}; {_OWN}"
+        reason = f"its policy comes from {shown(module)}, not from Stable-Baselines3's {makers}; {_OWN}"
     else:
         return _FAMILIES[module]
     raise IncompatibleModelError(f"{file.name}: {reason}")

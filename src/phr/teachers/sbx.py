@@ -48,15 +48,19 @@ def is_sbx(module: str) -> bool:
     return module.partition(".")[0] == "sbx"
 
 
-def translated(name: str, module: str, policy: Any, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def translated(
+    name: str, module: str, policy: Any, data: Mapping[str, Any], most_bytes: int
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return settings and parameters as Stable-Baselines3 would have written them for the same policy.
 
-    `policy` is the description of the policy's pickle. IncompatibleModelError for one that phr does not read, such as
-    CrossQ's; CorruptFileError for a file that SBX did not write so.
+    `policy` is the description of the policy's pickle, whose parameters have at most so many bytes. IncompatibleModelError
+    for one that phr does not read, such as CrossQ's; CorruptFileError for a file that SBX did not write so.
     """
     if (kind := _KINDS.get(module)) is None:
         makers = "PPO, DQN, SAC, TQC, TD3 and DDPG"
-        raise IncompatibleModelError(f"{name}: its policy comes from {module}; of SBX phr reads {makers}; {_FUNCTION}")
+        raise IncompatibleModelError(
+            f"{name}: its policy comes from {shown(module)}; of SBX phr reads {makers}; {_FUNCTION}"
+        )
     state = policy.state if isinstance(policy, Described) else None
     trained = state.get(kind.state) if isinstance(state, dict) else None
     inner = trained.state if isinstance(trained, Described) else None
@@ -67,8 +71,11 @@ def translated(name: str, module: str, policy: Any, data: Mapping[str, Any]) -> 
     rows = layers.keys() - ({"log_std"} if module == "sbx.ppo.policies" else set())
     n_layers = len(rows)
     if rows != {f"Dense_{index}" for index in range(n_layers)}:
-        holds = ", ".join(sorted(map(str, layers)))
-        raise IncompatibleModelError(f"{name}: its network holds {holds:.80}, phr reads a row of Dense layers; {_FUNCTION}")
+        holds = shown(", ".join(sorted(map(str, layers))))
+        raise IncompatibleModelError(f"{name}: its network holds {holds}, phr reads a row of Dense layers; {_FUNCTION}")
+    actor = state.get("actor_class")
+    if isinstance(actor, Name) and not is_sbx(actor.module):
+        raise IncompatibleModelError(f"{name}: its network {shown(actor)} is not SBX's own; {_FUNCTION}")
     n_hidden = n_layers - kind.n_heads
     if n_hidden < 0:
         raise CorruptFileError(f"{name}: its network has {n_layers} layers, too few for {module}")
@@ -77,10 +84,17 @@ def translated(name: str, module: str, policy: Any, data: Mapping[str, Any]) -> 
         last = index == n_hidden and kind.head is not None
         prefix = str(kind.head) if last else f"{kind.hidden}{2 * index}."
         weights |= _dense(name, layers[f"Dense_{index}"], prefix)
+        if sum(each.nbytes for each in weights.values()) > most_bytes:  # a pickle may name one array again and again
+            raise CorruptFileError(f"{name}: its parameters claim more than its {most_bytes:,} bytes")
+    squash = state.get("_squash_output") is True and module == "sbx.ppo.policies"
     settings = {
         **data,
         "policy_class": {"__module__": kind.module},
-        "policy_kwargs": {"activation_fn": _activation(name, state.get("activation_fn"))},
+        "policy_kwargs": {
+            "activation_fn": _activation(name, state, module),
+            "normalize_images": False,  # SBX divides inside its convolutions alone
+            "squash_output": squash,  # before 0.20 PPO's actions were scaled to their range, without a tanh
+        },
     }
     return settings, weights
 
@@ -94,6 +108,8 @@ def _dense(name: str, layer: Any, prefix: str) -> dict[str, Tensor]:
             f"{name}: a Dense layer holds {shown(layer)}, phr reads a kernel and a bias; {_FUNCTION}"
         )
     kernel, bias = (_array(name, layer[part]) for part in ("kernel", "bias"))
+    if kernel.ndim != 2:
+        raise CorruptFileError(f"{name}: the kernel of a Dense layer has the shape {tuple(kernel.shape)}")
     return {f"{prefix}weight": kernel.T.contiguous(), f"{prefix}bias": bias}
 
 
@@ -111,8 +127,11 @@ def _array(name: str, described: Any) -> Tensor:
         raise CorruptFileError(f"{name}: a parameter's array cannot be read: {error}") from error
 
 
-def _activation(name: str, described: Any) -> Name:
-    """Return torch's name of an activation function that JAX compiled, or derived."""
+def _activation(name: str, policy: Mapping[str, Any], module: str) -> Name:
+    """Return torch's name of an activation function that JAX compiled, or derived; SBX before 0.13 had no choice of it."""
+    if "activation_fn" not in policy and module != "sbx.ppo.policies":
+        return Name("torch.nn.modules.activation", "ReLU")
+    described = policy.get("activation_fn")
     state = described.state if isinstance(described, Described) else None
     known = state if isinstance(state, dict) else {}
     found = known.get("function_name", known.get("__name__"))
