@@ -281,7 +281,7 @@ class Tuning:
                 f"{_percent(candidate.certified_share, 10):>10} {candidate.episodes:>9,}  {state}".rstrip()
             )
         if len(self.candidates) < self.n_rules:
-            lines.append(f"  {len(self.candidates)} of {self.n_rules} rules were played, for want of time")
+            lines.append(f"  {len(self.candidates)} of {self.n_rules} rules were played, as time was short")
         lines += self._baseline_lines()
         lines += ["", self.verdict, *(f"warning: {line}" for line in self.warnings)]
         return "\n".join(lines)
