@@ -66,22 +66,22 @@ class _Budget:
     @property
     def for_teacher(self) -> float:
         """For the teacher's calibration; the random policy's comes on top."""
-        return self.seconds / 12
+        return self.seconds / 15
 
     @property
     def for_judging(self) -> float:
-        """For one student's calibration: up to a sixth of all, or some thousands of episodes."""
-        return min(self.seconds / 6, 3000 * self.per_episode)
+        """For one student's calibration: up to a seventh of all, or some thousands of episodes."""
+        return min(self.seconds / 7, 3000 * self.per_episode)
 
     @property
     def for_certificate(self) -> float:
-        """What is left for it: up to a third of all, or all the episodes of a rule and of the teacher."""
-        return min(self.seconds / 3, 2 * self.most_fresh * self.per_episode)
+        """What is left for it: up to two fifths of all, or all the episodes of a rule and of the teacher."""
+        return min(0.4 * self.seconds, 2 * self.most_fresh * self.per_episode)
 
     @property
     def fresh_episodes(self) -> int:
         """Fresh episodes of a rule for which there will be time."""
-        return max(1, min(self.most_fresh, int(self.seconds / 3 / (2 * self.per_episode))))
+        return max(1, min(self.most_fresh, int(0.2 * self.seconds / self.per_episode)))
 
     def left(self) -> float:
         """For everything that comes."""
