@@ -7,12 +7,13 @@ beside the published return (`published.csv` of columns algo, env_id, mean_rewar
 and beside what its maker's own loop returns here, Stable-Baselines3's `evaluate_policy`, where the two differ by more than
 two published deviations; runs `phr distill DIR --retain 0.99 --budget 10`; and plays teacher and student in 100 others, the
 student with its certified rule. One JSON file an agent in `--out`, which a second call reuses; then a table and a figure.
-Two calls with `--shard 0:2` and `--shard 1:2` share the work.
+Two calls with `--shard 0:2` and `--shard 1:2` share the work; the table has what was measured so far.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -79,7 +80,7 @@ def main(arguments: Arguments) -> int:
         if not (file := _file(name, arguments)).exists():
             say(f"{name} ...")
             write_json(file, measure(name, arguments))
-    rows = [read_json(file) for name in names if (file := _file(name, arguments)).exists()]
+    rows = [read_json(file) for file in sorted((arguments.out / "agents").glob("*.json"))]
     text = to_markdown(table_of(rows)) + "\n\n" + summary(rows) + "\n"
     write_text(arguments.out / "public-agents.md", text)
     draw(rows, arguments.out / "public-agents.png")
@@ -238,7 +239,8 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
     begin = (row["name"], row["env_id"], _spread(theirs), *shown)
     if "failed" in row:
         return (*begin, row["failed"], *[NOTHING] * 3, number(row["minutes"], 1))
-    rule = row.get("rule", "nothing")
+    so_far = re.search(r"certified so far is (.+? ≥ .+?%)", row["verdict"])
+    rule = row.get("rule", f"nothing; so far {so_far[1]}" if so_far else "nothing")
     saved = [times(row[key]) if row.get(key) else NOTHING for key in ("looks_saved", "time_saved")]
     return (*begin, rule, *saved, number(row["kept"], 3), number(row["minutes"], 1))
 
@@ -263,7 +265,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
     near = sum(map(is_as_published, close))
     broken, below = sum(map(is_broken, certified)), sum(row["short"] > 0 for row in certified)
     return (
-        f"{len(rows)} agents, {sum('refused' in row for row in rows)} not read; {near} of {len(close)} returns within two "
+        f"{len(rows)} agents; {sum('refused' in row for row in rows)} not read; {near} of {len(close)} returns within two "
         f"published deviations; {len(certified)} certified, median looks saved {looks:.1f}×, policy time {policy:.1f}×; "
         f"{broken} certificates broken in other episodes by more than two standard errors, {below} as observed; longest "
         f"{max(row['minutes'] for row in certified):.1f} min."
