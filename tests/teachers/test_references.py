@@ -11,6 +11,7 @@ from phr.envs.registry import make_env
 from phr.envs.vector import Start
 from phr.errors import CorruptFileError, UnknownEnvironmentError, UnknownModelError, UnsolvableError, UsageError
 from phr.evaluation.episodes import make_vector, play_episodes
+from phr.teachers import references
 from phr.teachers.references import resolve, zoo_directory
 from tests.trained import CORRIDOR, corridor_student, corridor_teacher, saved
 
@@ -54,7 +55,7 @@ def test_a_far_miss_lists_what_the_zoo_holds(zoo: Path, monkeypatch: pytest.Monk
     with pytest.raises(UnknownModelError, match="it holds corridor-student, corridor-teacher$"):
         resolve("zoo:pong")
     monkeypatch.setenv("PHR_ZOO", str(zoo / "nowhere"))
-    with pytest.raises(UnknownModelError, match="there is no zoo at .*nowhere; run from a checkout, or set PHR_ZOO"):
+    with pytest.raises(UnknownModelError, match="there is no zoo at .*nowhere; start phr in a checkout, or set PHR_ZOO"):
         resolve("zoo:pong")
     (zoo / "nowhere").mkdir()
     with pytest.raises(UnknownModelError, match="it holds nothing$"):
@@ -152,3 +153,18 @@ def test_anything_else_is_refused(name: str) -> None:
     with pytest.raises((UnknownModelError, CorruptFileError)) as caught:
         resolve(name)
     assert "\n" not in str(caught.value)
+
+
+def test_an_installed_phr_finds_the_zoo_of_the_checkout_that_it_was_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PHR_ZOO", raising=False)
+    monkeypatch.setattr(
+        references, "__file__", str(tmp_path / "lib" / "site-packages" / "phr" / "teachers" / "references.py")
+    )
+    monkeypatch.chdir(tmp_path)
+    assert references.zoo_directory() == tmp_path / "lib" / "zoo", "there is none anywhere"
+    (tmp_path / "zoo").mkdir()
+    assert references.zoo_directory() == tmp_path / "zoo"
+    (tmp_path / "lib" / "zoo").mkdir(parents=True)
+    assert references.zoo_directory() == tmp_path / "lib" / "zoo", "phr's own comes first"

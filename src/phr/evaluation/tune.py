@@ -256,7 +256,7 @@ class Tuning:
             why = "episodes prove this only of a student that collects more than its teacher"
             return f"not certified: {asked}: {why}; {so_far}; --retain 0.99 asks for a little less"
         if self._all_keep_less(self.candidates):
-            return f"not certified: {asked}: no rule kept so much, so the teacher has to look at every step; {so_far}"
+            return f"not certified: {asked}: no rule of this student kept so much; {so_far}"
         more = "--budget allows more time" if self.is_hurried else "--max-episodes allows more episodes"
         return f"not certified: {asked}; {so_far}; --retain asks for less, {more}"
 
@@ -796,6 +796,8 @@ class Prospect:
             warnings.append(f"action repeat returned {scale.outside(outside[0][:, 0])[0]:.6g}, outside return_range")
         fixed = {rule.commitment.n: rule.calibrated for rule in self.rules if isinstance(rule.commitment, FixedCommitment)}
         candidates = tuple(_candidate(rule, of.theirs, theirs_fresh, scale, settings, compared) for rule in self.rules)
+        if not any(each.is_certified for each in candidates):
+            warnings += _of_every_step(candidates)
         costs = {
             index: each.looks_per_step * self.look_seconds[rule.kind]
             for index, (rule, each) in enumerate(zip(self.rules, candidates, strict=True))
@@ -984,6 +986,20 @@ _APART = 1.4
 """The cheap rules that are tested differ in their cost by this factor."""
 
 
+def _of_every_step(candidates: Sequence[Candidate]) -> list[str]:
+    """Warn where looking at every step, the default of a student without a certificate, keeps less than another rule."""
+    best = max(candidates, key=lambda each: _kept(each.share))
+    for each in candidates:
+        if each.commitment == 1 and _kept(each.share) < _kept(best.share) - _WORSE:
+            shares = f"n = 1 kept {_percent(each.share)}, {best.name} {_percent(best.share)}"
+            return [f"{shares} as observed, so one action per look is not the best that this student can do"]
+    return []
+
+
+_WORSE = 0.05
+"""Share of the teacher's return by which n = 1 has to be worse than another rule for a warning."""
+
+
 def _candidate(
     rule: _Rule,
     theirs: Numbers,
@@ -994,14 +1010,16 @@ def _candidate(
 ) -> Candidate:
     played = rule.calibrated if rule.fresh is None else rule.fresh
     teacher = (theirs if rule.fresh is None else theirs_fresh)[: len(played)]
-    looks = float(played[:, 2].sum() / played[:, 1].sum())
+    looks, share = float(played[:, 2].sum() / played[:, 1].sum()), scale.share(played[:, 0], teacher)
     certain = scale.certified_share(played[:, 0], teacher, rule.delta or 1 - settings.confidence)
+    # Evidence may be judged after every episode, so the greatest share that was ever certain may exceed the one at the end.
+    certain = certain if share is None else min(certain, max(0.0, math.floor(share / _RESOLUTION) * _RESOLUTION))
     return Candidate(
         commitment=rule.commitment.to_json(),
         looks_per_step=looks,
         looks_per_episode=float(played[:, 2].mean()),
         return_mean=float(played[:, 0].mean()),
-        share=scale.share(played[:, 0], teacher),
+        share=share,
         certified_share=max(certain, float(settings.retain)) if rule.is_certified else certain,
         episodes=len(played),
         time_saved=None if seconds is None else seconds["teacher"] / (looks * seconds[rule.kind]),

@@ -26,8 +26,11 @@ Backend = Literal["torch", "onnx"]
 
 
 def zoo_directory() -> Path:
-    """Return the folder of trained models: `$PHR_ZOO`, else `zoo/` of the checkout."""
-    return Path(os.environ.get("PHR_ZOO") or Path(__file__).resolve().parents[3] / "zoo")
+    """Return the folder of trained models: `$PHR_ZOO`, else `zoo/` of the checkout that phr runs from, or was started in."""
+    if named := os.environ.get("PHR_ZOO"):
+        return Path(named)
+    own, here = Path(__file__).resolve().parents[3] / "zoo", Path.cwd() / "zoo"
+    return here if here.is_dir() and not own.is_dir() else own
 
 
 def model_directory(name: str) -> Path:
@@ -44,7 +47,7 @@ def model_directory(name: str) -> Path:
             "policies are taken, also FILE.onnx, a Stable-Baselines3 FILE.zip, module:factory or oracle"
         )
     if not zoo.is_dir():
-        raise UnknownModelError(f"there is no zoo at {zoo}; run from a checkout, or set PHR_ZOO to a folder of models")
+        raise UnknownModelError(f"there is no zoo at {zoo}; start phr in a checkout, or set PHR_ZOO to a folder of models")
     known = sorted(path.parent.name for path in zoo.glob("*/COMPLETE"))
     near = difflib.get_close_matches(short, known, n=1)
     hint = f"did you mean zoo:{near[0]}?" if near else f"it holds {', '.join(known) or 'nothing'}"
