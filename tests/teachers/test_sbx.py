@@ -180,8 +180,21 @@ def test_before_version_013_the_activation_had_no_name(tmp_path: Path, jax: dict
 def test_one_array_that_is_named_again_and_again_is_refused(tmp_path: Path, jax: dict[str, Any]) -> None:
     once = (np.zeros((64, 64), np.float32), np.zeros(64, np.float32))
     path = written(tmp_path / "a.zip", jax, "ppo", "CartPole-v1", [*drawn(4, 64), *[once] * 300, *drawn(64, 2)])
-    with pytest.raises(CorruptFileError, match="its parameters claim more than its"):
+    with pytest.raises(CorruptFileError, match="its parameters claim more than its pickle holds"):
         read_sb3(path, "CartPole-v1")
+
+
+def test_a_file_that_was_packed_tightly_is_read(tmp_path: Path, jax: dict[str, Any]) -> None:
+    """Zeros take next to no room in a .zip."""
+    layers = [(np.zeros((4, 256), np.float32), np.zeros(256, np.float32)), *drawn(256, 2)]
+    path = written(tmp_path / "a.zip", jax, "ppo", "CartPole-v1", layers)
+    with zipfile.ZipFile(path) as archive:
+        data = archive.read("data")
+    with zipfile.ZipFile(tmp_path / "tight.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data", data)
+    obs = np.random.default_rng(1).normal(size=(10, 4)).astype(np.float32)
+    one, other = (read_sb3(each, "CartPole-v1").plan(obs).outputs for each in (path, tmp_path / "tight.zip"))
+    assert (one == other).all()
 
 
 def test_it_is_a_teacher_like_any_other(tmp_path: Path, jax: dict[str, Any]) -> None:

@@ -265,9 +265,8 @@ def _name(overrides: Overrides) -> str:
 
 def _expected_seconds(config: PHRConfig, per_step: float) -> float:
     """Roughly what a distillation by these settings takes, where a step of the environment takes `per_step`."""
-    led = (
-        config.horizon + (config.horizon + 1) / 2 * (config.refine_plans + 1) / 2
-    )  # steps of a window's student and teacher
+    by_student = (config.horizon + 1) / 2 * (config.refine_plans + 1) / 2  # steps before a window, which the teacher plays
+    led = by_student + config.horizon
     steps = config.record_steps + config.refine * config.refine_windows * led
     return steps * per_step + config.total_updates * _UPDATE_SECONDS
 

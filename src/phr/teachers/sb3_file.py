@@ -82,7 +82,7 @@ def read_sb3_file(path: Path) -> Sb3File:
             sha256, module = hashlib.sha256(content).hexdigest(), _module(data)
             if is_sbx(module):
                 policy = described(name, data, "policy")
-                return Sb3File(name, *translated(name, module, policy, data, len(content)), sha256)
+                return Sb3File(name, *translated(name, module, policy, data), sha256)
             if missing:
                 lacks = " and no ".join(sorted(missing))
                 raise CorruptFileError(f"{name} was not written by Stable-Baselines3: it has no {lacks}")

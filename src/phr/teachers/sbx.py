@@ -48,13 +48,11 @@ def is_sbx(module: str) -> bool:
     return module.partition(".")[0] == "sbx"
 
 
-def translated(
-    name: str, module: str, policy: Any, data: Mapping[str, Any], most_bytes: int
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def translated(name: str, module: str, policy: Any, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return settings and parameters as Stable-Baselines3 would have written them for the same policy.
 
-    `policy` is the description of the policy's pickle, whose parameters have at most so many bytes. IncompatibleModelError
-    for one that phr does not read, such as CrossQ's; CorruptFileError for a file that SBX did not write so.
+    `policy` is the description of the policy's pickle. IncompatibleModelError for one that phr does not read, such as
+    CrossQ's; CorruptFileError for a file that SBX did not write so.
     """
     if (kind := _KINDS.get(module)) is None:
         makers = "PPO, DQN, SAC, TQC, TD3 and DDPG"
@@ -80,12 +78,13 @@ def translated(
     if n_hidden < 0:
         raise CorruptFileError(f"{name}: its network has {n_layers} layers, too few for {module}")
     weights: dict[str, Tensor] = {}
+    most_bytes = 2 * len(data["policy"][":serialized:"])  # numbers of 16 bits become ones of 32
     for index in range(n_hidden + 1):
         last = index == n_hidden and kind.head is not None
         prefix = str(kind.head) if last else f"{kind.hidden}{2 * index}."
         weights |= _dense(name, layers[f"Dense_{index}"], prefix)
         if sum(each.nbytes for each in weights.values()) > most_bytes:  # a pickle may name one array again and again
-            raise CorruptFileError(f"{name}: its parameters claim more than its {most_bytes:,} bytes")
+            raise CorruptFileError(f"{name}: its parameters claim more than its pickle holds")
     squash = state.get("_squash_output") is True and module == "sbx.ppo.policies"
     settings = {
         **data,
