@@ -123,15 +123,15 @@ def distill(
     *,
     horizon: int = 8,
     retain: float | None = None,
-    confidence: float = 0.95,
-    budget: float = 30.0,
+    confidence: float | None = None,
+    budget: float | None = None,
     out: str | Path | None = None,
     env_id: str | None = None,
     seed: int = 0,
     resume: bool = False,
     experience: str | Path | None = None,
     save_experience: str | Path | None = None,
-    curve_episodes: int = 100,
+    curve_episodes: int | None = None,
     normalize: str | Path | None = None,
     threads: int = 1,
     on_progress: OnProgress = silent,
@@ -149,16 +149,17 @@ def distill(
         horizon: Actions to predict from one look; with `retain` the most.
         retain: Share of the teacher's return to keep: several students are distilled as long as that buys time, and the best
             is certified (`phr.distil.search`, and `tune`); its notes hold `tuned` and `attempts`. None distils one student.
-        confidence: With `retain`: probability that the certificate holds.
-        budget: With `retain`: about the minutes that it may take, certificate and all; training is made shorter if need be.
+        confidence: With `retain`: probability that the certificate holds, 0.95 by default.
+        budget: With `retain`: about the minutes that it may take, certificate and all, 30 by default; training is made
+            shorter if need be.
         seed: Seed of starts and batches.
         resume: Continue an unfinished run. Like `experience` it requires a teacher with an identity: a bare function, or a
             planner that holds more than arrays and modules, must have an attribute `identity`.
         experience: Recorded episodes (.npz) to use instead of recording new ones; without a teacher also `minari:NAME`.
         save_experience: File for the recorded episodes (.npz, with a JSON beside it), for another distillation.
-        curve_episodes: Episodes that compare student and teacher in the end, at 1, 2, 4, … actions per look (`curve`
-            in the manifest's notes, a `RetentionCurve` as JSON; or `not_compared`, why that failed, which is not written);
-            0 compares nothing, and neither does `retain`.
+        curve_episodes: Without `retain`: episodes that compare student and teacher in the end, 100 by default, at 1, 2, 4, …
+            actions per look (`curve` in the manifest's notes, a `RetentionCurve` as JSON; or `not_compared`, why that
+            failed, which is not written); 0 compares nothing.
         **settings: Fields of `PHRConfig` (`loss`, `keep`, `loss_weight`, `n_envs`, ...). `width=W` gives the student a fresh
             trunk of that width, convolutions in proportion; `refine=ROUNDS` trains on the states that the student's own
             plans lead to, too.
@@ -168,10 +169,18 @@ def distill(
         NonFiniteError: If the teacher's output contains NaN or Inf.
         BrokenEnvironmentError: If the environment refuses an action of the teacher, or breaks its contract.
     """
-    wanted = TuneSettings(retain=1.0 if retain is None else retain, confidence=confidence, seed=seed)
-    check_number("budget", budget, "be a positive number of minutes", lambda minutes: 0 < minutes < math.inf)
-    if curve_episodes:
-        check_whole("curve_episodes", curve_episodes, 2)
+    for name, value in {"confidence": confidence, "budget": budget}.items():
+        if retain is None and value is not None:
+            raise SettingError(f"{name} would have no effect without retain; add retain, like 0.99, or leave {name} out")
+    if retain is not None and curve_episodes is not None:
+        raise SettingError("curve_episodes would have no effect, as retain plays its own; leave one of them out")
+    wanted = TuneSettings(
+        retain=1.0 if retain is None else retain, confidence=0.95 if confidence is None else confidence, seed=seed
+    )
+    minutes, n_compared = 30.0 if budget is None else budget, 100 if curve_episodes is None else curve_episodes
+    check_number("budget", minutes, "be a positive number of minutes", lambda minutes: 0 < minutes < math.inf)
+    if n_compared:
+        check_whole("curve_episodes", n_compared, 2)
     with torch_threads(threads):
         if teacher is None:
             if (save_experience, normalize) != (None, None):
@@ -205,7 +214,7 @@ def distill(
                 why = "save_experience keeps those of one" if teacher else "recorded episodes alone have no teacher"
                 raise SettingError(f"retain distils several students and compares each with the teacher: {why}")
             model = search(
-                job_with, wanted, given=settings, budget=budget, directory=None if out is None else Path(out),
+                job_with, wanted, given=settings, budget=minutes, directory=None if out is None else Path(out),
                 resume=resume, is_timed=actor.backend in ("torch", "search", "python"), on_progress=on_progress, say=say,
             )  # fmt: skip
             return _doubted(model, actor, model.manifest.notes.get("tuned", {}).get("teacher_return"))
@@ -213,12 +222,12 @@ def distill(
         model = job.run(directory, resume=resume, on_progress=on_progress, say=say)
         if job.teacher is None or "curve" in model.manifest.notes:
             return model
-        if not curve_episodes:
+        if not n_compared:
             return _doubted(model, actor, None)
-        on_progress(Progress("comparing with the teacher", 0, curve_episodes, "episodes"))
+        on_progress(Progress("comparing with the teacher", 0, n_compared, "episodes"))
         try:
-            with make_vector(job.env_id, min(SIDE_BY_SIDE, curve_episodes)) as vector:
-                curve = measure_curve(model.planner, job.teacher, vector, episodes=curve_episodes, seed=seed)
+            with make_vector(job.env_id, min(SIDE_BY_SIDE, n_compared)) as vector:
+                curve = measure_curve(model.planner, job.teacher, vector, episodes=n_compared, seed=seed)
         except PhrError as error:  # the student is finished, and not lost
             return annotated(_doubted(model, actor, None), {NOT_COMPARED: str(error)}, write=False)
         model = _doubted(model, actor, curve.teacher_return, _forgotten(actor, curve.shares[1]))
@@ -370,7 +379,7 @@ def tune(
         beside = [] if baseline is None else [_on_backend_of(student, baseline)]
         with make_env(student.env_id) as env:
             for each in (student, theirs, *beside):
-                check_fits(each.planner, env)
+                check_fits(each.planner, env, each.reference)
         with make_vector(student.env_id, n_envs) as vector:
             found = tune_planner(
                 student.planner,
@@ -587,5 +596,6 @@ def load_teacher(reference: Any, *, env_id: str | None = None, normalize: str | 
 def load(reference: str | Path) -> Model:
     """Read a model from a run directory or the zoo; every file is checked against its hash."""
     if reference == ORACLE or is_foreign(reference):
-        raise UnknownModelError(f"{reference} has no network to load; give a run directory or zoo:NAME")
+        made = "; a student of it has one (phr distill)" if is_foreign(reference) else ""
+        raise UnknownModelError(f"{reference} has no network to load; give a run directory or zoo:NAME{made}")
     return load_model(model_directory(str(reference)))

@@ -59,12 +59,12 @@ class ObservationSpec:
         with np.errstate(over="ignore"):  # what overflows is infinite, which `check` refuses
             return obs.astype(self.dtype, copy=False)
 
-    def check_space(self, space: Any, name: str) -> None:
+    def check_space(self, space: Any, name: str, model: str = "the model") -> None:
         """Raise IncompatibleModelError if the model does not read the observations of the environment with this id."""
         found = ObservationSpec.of(space)
         if found.shape != self.shape or found.scale != self.scale or not self._reads(found.dtype):
             raise IncompatibleModelError(
-                f"the model reads observations {self}; {name} gives {found}. Wrap the environment so that it gives the "
+                f"{model} reads observations {self}; {name} gives {found}. Wrap the environment so that it gives the "
                 "observations that the model was made for."
             )
 

@@ -147,7 +147,7 @@ class Reproduce:
     """The study's folder (default: runs/reproduce). An interrupted study continues where it stopped."""
     from_scratch: Flag = False
     """Train Pong's teacher too, one for each seed (default: the zoo's teacher)."""
-    goes_on: ClassVar[str] = "the same command continues with what is missing"
+    goes_on: ClassVar[str] = "{command} continues with what is missing"
 
     def run(self) -> None:
         """Run the study, print its tables and the path of its page."""

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, N
 from phr.observations import ObservationSpec
 from phr.plan import CategoricalPlan, Planner
 from tests.helpers import LEFT, RIGHT, TablePlanner, always_right, corridor
+from tests.trained import corridor_student
 
 HORIZON = 6
 commitments = st.integers(1, HORIZON) | st.none() | st.just("auto") | st.builds(ConfidentCommitment, st.floats(0, 1))
@@ -589,3 +591,13 @@ def test_masks_are_for_discrete_actions_and_for_plans_that_rank_them() -> None:
     assert agent.act(LOOK, action_masks=[1, 1, 1]) == 0
     with pytest.raises(SettingError, match="masks need a plan with a network's outputs"):
         agent.act(action_masks=[1, 0, 1])
+
+
+def test_an_agent_of_a_model_names_its_planner() -> None:
+    model: Any = corridor_student()
+    for make in (HorizonAgent, partial(VectorHorizonAgent, n_envs=2)):
+        with pytest.raises(SettingError, match=r"a Model is none; pass its \.planner"):
+            make(model)
+        with pytest.raises(SettingError, match="a int is none; expected plan"):
+            make(cast("Any", 3))
+        make(model.planner)

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+from io import StringIO
+
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 from phr.cli import display
 from phr.cli.display import SECONDS_BETWEEN_LINES, ProgressBar
@@ -43,3 +48,25 @@ def test_what_has_not_moved_has_no_time_left(clock: list[float], capsys: pytest.
 @pytest.mark.parametrize(("seconds", "said"), [(42.4, "42 s"), (61.0, "1 min"), (9000.0, "2.5 h")])
 def test_spans(seconds: float, said: str) -> None:
     assert display._span(seconds) == said
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_stage_takes_one_line_of_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    shown = StringIO()
+    monkeypatch.setattr(display, "errors", Console(file=shown, force_terminal=True, width=width))
+    with ProgressBar() as bar:
+        bar(
+            Progress("refinement, round 4 of 8: playing the student", 10, 20_000, "windows", "agreement 92.1 %, loss 0.0034")
+        )
+    rows = Text.from_ansi(shown.getvalue().replace("\r", "\n")).plain.splitlines()
+    assert {row.split(",")[0][:8] for row in rows if row.strip()} == {"refineme"}
+    assert max(map(cell_len, rows)) <= width
+
+
+def test_a_total_that_changes_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = StringIO()
+    monkeypatch.setattr(display, "errors", Console(file=shown, force_terminal=True, width=100))
+    with ProgressBar() as bar:
+        bar(Progress("distilling", 10, 45_000, "updates"))
+        bar(Progress("distilling", 1000, 2000, "updates"))
+    assert "50%" in shown.getvalue()

@@ -33,8 +33,8 @@ def evaluated(phr: Phr, tmp_path: Path, model: Path, *words: object) -> dict[str
 def test_export_says_what_it_compared_and_evaluate_reads_the_file(phr: Phr, tmp_path: Path, student: Path) -> None:
     outcome = phr("export", student, "--out", tmp_path / "s.onnx", "--int8")
     assert (outcome.code, outcome.err) == (0, "")
-    first, second, last = outcome.out.splitlines()
-    assert last == f"written to {tmp_path / 's.onnx'} and {tmp_path / 's.int8.onnx'}"
+    written, first, second = outcome.out.splitlines()
+    assert written == f"written to {tmp_path / 's.onnx'} and {tmp_path / 's.int8.onnx'}"
     assert first.startswith(f"{tmp_path / 's.onnx'} matches torch at batch sizes 1, 2, 7, 64: every argmax equal, logits")
     assert second.startswith(f"{tmp_path / 's.int8.onnx'} plans 100.00% of the float file's actions on 4 real observations")
 

@@ -181,7 +181,7 @@ def test_recorded_episodes_may_be_given(phr: Phr, teacher: Path, tmp_path: Path)
     assert phr(*words, "--experience", tmp_path / "episodes.npz").code == 0
     outcome = phr(*words)
     assert outcome.code == 2
-    assert "another run: experience is '" in outcome.err
+    assert "another run: its experience is another (" in outcome.err
 
 
 @pytest.mark.parametrize("loss", ["squared", "squared_logits", "kl", "forward-kl", "cross-entropy"])
@@ -256,8 +256,8 @@ def test_ctrl_c_leaves_a_run_that_resume_ends(
         outcome = phr(*words)
     assert (outcome.code, outcome.err) == (
         130,
-        "phr: interrupted; --resume continues from the last checkpoint, or starts where there was none yet; "
-        "episodes are recorded again\n",
+        f"phr: interrupted; phr {' '.join(map(str, words))} --resume continues from the last checkpoint, or starts where "
+        "there was none yet; episodes are recorded again\n",
     )
     assert (tmp_path / "checkpoint").exists()
     assert phr(*words, "--resume").code == 0
@@ -268,7 +268,7 @@ def test_ctrl_c_leaves_a_run_that_resume_ends(
     ("words", "more"),
     [
         (("evaluate", "oracle"), ""),
-        (("reproduce", "--out", "new"), "; the same command continues with what is missing"),
+        (("reproduce", "--out", "new"), "; phr reproduce --out new continues with what is missing"),
     ],
 )
 def test_ctrl_c_promises_only_what_is_true(

@@ -549,7 +549,7 @@ def test_without_time_one_short_round_is_played_and_little_is_learnt() -> None:
     assert training.decided == {"refinement": {"refine": 1, "refine_windows": n_windows}, "training": {"n_updates": 60}}
     assert len(training.reports) == 1
     assert training.n_updates == 60 + 60
-    assert said[0] == f"refinement has time for {n_windows:,} windows in each of 1 rounds, instead of 3,000 in 3"
+    assert said[0] == f"refinement has time for 1 round of {n_windows:,} windows, instead of 3 of 3,000"
 
 
 def test_with_enough_time_nothing_is_lowered_or_changed() -> None:

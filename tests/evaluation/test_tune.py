@@ -17,7 +17,7 @@ from phr.acting.commitment import ConfidentCommitment, FixedCommitment, resolve_
 from phr.actions import Continuous, Discrete
 from phr.envs.vector import Start, VectorSplit
 from phr.errors import IncompatibleModelError, SettingError
-from phr.evaluation.baselines import GreedyRepeat, play_repeats
+from phr.evaluation.baselines import Baseline, GreedyRepeat, play_repeats
 from phr.evaluation.episodes import make_vector, play_episodes
 from phr.evaluation.tune import (
     Prospect,
@@ -614,6 +614,30 @@ def test_repeats_without_hope_play_no_more() -> None:
     played = play_repeats(plans, (1, 2, 3), play, (25, 100), lambda mine: bool(mine.mean() < 3))
     assert {n: len(each) for n, each in played.items()} == {1: 100, 2: 100, 3: 25}
     assert asked == [("teacher", 25), ("teacher", 100), ("repeat 2", 25), ("repeat 2", 100), ("repeat 3", 25)]
+    hurried = play_repeats(plans, (8, 4, 2), play, (25, 100), lambda _mine: True, until=0.0)
+    assert {n: len(each) for n, each in hurried.items()} == {8: 100}, "the first in any case"
+
+
+def test_an_action_repeat_that_needs_no_student_is_named(vector: VectorSplit) -> None:
+    """Noise that no action changes: the repeated action keeps everything, too."""
+    found = judged(Planned((0.0,) * HORIZON, 0), vector).certify(vector)
+    [choice, best] = [found.choice, found.best_repeat]
+    assert choice is not None
+    is_beaten = best is not None and best.n > 1 and best.looks_per_step <= 1.05 * choice.looks_per_step
+    assert [line.startswith("without any student, the teacher's action repeated") for line in found.simpler] == [
+        True
+    ] * is_beaten
+    assert set(found.simpler) <= set(found.warnings)
+    rare = replace(found, baselines=tuple(replace(each, share=0.5) for each in found.baselines))
+    assert not rare.simpler
+    alike = Baseline(
+        name="action repeat 8", n=8, is_repeat=True, looks_per_step=choice.looks_per_step, looks_per_episode=1.0,
+        return_mean=1.0, share=0.995, episodes=50, time_saved=8.0,
+    )  # fmt: skip
+    [line] = replace(found, baselines=(alike,)).simpler
+    assert line.startswith("without any student, the teacher's action repeated 8 times kept 99.5 % as observed in 50 epi")
+    assert not replace(found, baselines=(replace(alike, share=0.5),)).simpler
+    assert not replace(found, baselines=(replace(alike, looks_per_step=2 * choice.looks_per_step),)).simpler
 
 
 def test_returns_outside_a_stated_range_are_found() -> None:

@@ -416,6 +416,11 @@ def test_int8_keeps_the_rule_and_not_the_certificate(tmp_path: Path) -> None:
     assert "tuned" not in rounded.notes
     assert (exact.commitment, rounded.commitment) == (2, 2)
     assert str(written).endswith(f"phr tune {written.int8_path} certifies it for this file")
+    assert written.int8 is not None
+    poor = replace(written, int8=replace(written.int8, agreement=0.949))
+    assert len(poor.warnings) == len(replace(poor, int8=replace(written.int8, agreement=0.95)).warnings) + 1 == 2
+    assert f"warning: {written.int8_path} plans only 94.90% of the float file's actions" in str(poor)
+    assert not replace(poor, int8=None).warnings
     assert "phr tune" not in str(export_onnx(corridor_student(), tmp_path / "student.onnx", int8=True))
 
 

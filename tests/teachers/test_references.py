@@ -168,3 +168,29 @@ def test_an_installed_phr_finds_the_zoo_of_the_checkout_that_it_was_started_in(
     assert references.zoo_directory() == tmp_path / "zoo"
     (tmp_path / "lib" / "zoo").mkdir(parents=True)
     assert references.zoo_directory() == tmp_path / "lib" / "zoo", "phr's own comes first"
+
+
+def test_a_folder_of_policies_is_none_and_names_them(tmp_path: Path) -> None:
+    for number in range(8):
+        saved(corridor_teacher(), tmp_path / "models" / f"teacher-{number}")
+    with pytest.raises(
+        UnknownModelError, match=r"is not a policy itself; name one of those below it: .*teacher-5 and 2 more$"
+    ):
+        resolve(str(tmp_path / "models"))
+    with pytest.raises(UnknownModelError, match=r"those below it: .*models/teacher-0, "):
+        resolve(tmp_path)
+    run = tmp_path / "zoo" / "ppo" / "CartPole-v1_1"
+    (run / "CartPole-v1").mkdir(parents=True)
+    (run / "CartPole-v1.zip").touch()
+    (run / "CartPole-v1" / "args.yml").touch()
+    with pytest.raises(UnknownModelError, match=r"those below it: [^,]*ppo/CartPole-v1_1$"):
+        resolve(tmp_path / "zoo" / "ppo")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorruptFileError, match="holds no finished model"):
+        resolve(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("wrong", [5, 2.5, b"x", ["a"], {"a": 1}])
+def test_what_can_be_no_policy_is_refused(wrong: object) -> None:
+    with pytest.raises(UnknownModelError, match=r"is not a policy; expected a model, a path or name"):
+        resolve(wrong, env_id="CartPole-v1")

@@ -20,6 +20,11 @@ class _Acting:
     """What both agents share."""
 
     def __init__(self, planner: Planner, commitment: AnyCommitment, deterministic: bool, rng: Generator | None) -> None:
+        given: Any = planner
+        if not isinstance(given, Planner):
+            inner = isinstance(getattr(planner, "planner", None), Planner)
+            cure = "pass its .planner" if inner else "expected plan(obs), horizon and n_actions, as in phr.plan"
+            raise SettingError(f"an agent acts by a planner, and a {type(planner).__name__} is none; {cure}")
         self.planner = planner
         spec: ObservationSpec | None = getattr(planner, "obs_spec", None)
         self._obs_dtype = None if spec is None else spec.dtype

@@ -1,12 +1,13 @@
 """The commands: phr's own, and how one that any package registered (entry-point group `phr.commands`) is found and run.
 
 A command is a frozen dataclass: its fields are the options, its docstring's first line is the summary, `run` executes it. It
-may have an attribute `goes_on`, which the message after Ctrl-C ends with.
+may have an attribute `goes_on`, which the message after Ctrl-C ends with; in it `{command}` is what was typed.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ from phr.cli.words import (
 from phr.errors import PhrError, UsageError, error_text
 from phr.evaluation.tune import RetentionCurve
 from phr.files import check_file_target, write_json
+from phr.manifest import MANIFEST
 from phr.progress import Progress
 
 
@@ -103,7 +105,8 @@ def run(words: list[str]) -> int:
         sys.stderr.write(f"phr: {one_line(error)}\n")
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
-        sys.stderr.write(f"phr: interrupted{goes_on and f'; {goes_on}'}\n")
+        more = goes_on.format(command=shlex.join(["phr", *(word for word in words if word != "--resume")]))
+        sys.stderr.write(f"phr: interrupted{more and f'; {more}'}\n")
         return 130
     except BrokenPipeError:
         return 1
@@ -159,7 +162,7 @@ class Train:
     threads: Threads = 1
     settings: dict[str, Any] = field(default_factory=dict)
 
-    goes_on: ClassVar[str] = "--resume continues from the last checkpoint, or starts where there was none yet"
+    goes_on: ClassVar[str] = "{command} --resume continues from the last checkpoint, or starts where there was none yet"
 
     def run(self) -> None:
         """Train, and print where the model is."""
@@ -167,6 +170,16 @@ class Train:
             model = phr.train_teacher(**_handed_on(self), on_progress=bar, say=say)
         say(f"teacher: greedy return {model.manifest.notes['greedy_return']:.4f} in {model.env_id}")
         say(f"written to {model.directory}")
+
+
+def _run_name(source: str, env_id: str | None) -> str:
+    """The name of a run's folder: of what it learns from, with the algorithm where a folder of the zoo is named so."""
+    path = Path(source)
+    words = [path.stem]
+    if path.is_dir():
+        path = path.resolve()
+        words = [path.name] if (path / MANIFEST).exists() else [path.parent.name, path.name]
+    return re.sub(r"[^\w.]+", "-", "-".join([*words, *([env_id] if env_id else [])]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +194,7 @@ class Distill:
     SETTINGS: ClassVar[str] = "phr.distil.config:PHRConfig"
 
     out: OptionalFolder = None
-    """Folder of the run (default: runs/NAME, after environment or teacher)."""
+    """Folder of the run (default: runs/NAME, after teacher and environment)."""
     teacher: Annotated[tyro.conf.Positional[str | None], word("TEACHER")] = None
     """A run folder of phr or of RL Baselines3 Zoo, zoo:NAME, a Stable-Baselines3 FILE.zip, FILE.onnx, module:factory or
     oracle; left out: --experience."""
@@ -194,11 +207,11 @@ class Distill:
     retain: Annotated[float | None, word("X")] = None
     """Share of the teacher's return to keep, like 0.99: distil students as long as that buys policy time, choose how many
     actions the best executes per look, and certify that it keeps so much."""
-    confidence: Annotated[float, word("X")] = 0.95
+    confidence: Annotated[float | None, word("X")] = None
     """With --retain: probability that the certificate holds (default: 0.95)."""
-    budget: Annotated[float, word("MINUTES")] = 30.0
+    budget: Annotated[float | None, word("MINUTES")] = None
     """With --retain: about the minutes that all of it may take (default: 30)."""
-    curve_episodes: Count = 100
+    curve_episodes: OptionalCount = None
     """Without --retain: episodes in which student and teacher are compared in the end (default: 100; 0: none)."""
     env_kwargs: EnvKwargs = None
     frame_stack: FrameStack = None
@@ -210,14 +223,13 @@ class Distill:
     settings: dict[str, Any] = field(default_factory=dict)
 
     goes_on: ClassVar[str] = (
-        "--resume continues from the last checkpoint, or starts where there was none yet; episodes are recorded again"
+        "{command} --resume continues from the last checkpoint, or starts where there was none yet; episodes are recorded "
+        "again"
     )
 
     def run(self) -> None:
         """Distil, and print where the model is."""
-        out = self.out or Path(
-            "runs", re.sub(r"[^\w.]+", "-", self.env_id or Path(str(self.teacher or self.experience)).stem)
-        )
+        out = self.out or Path("runs", _run_name(str(self.teacher or self.experience), self.env_id))
         with ProgressBar() as bar:
             model = phr.distill(**_handed_on(self, "out"), out=out, on_progress=bar, say=say)
         heads = model.manifest.notes["agreement_per_head"]
@@ -317,5 +329,5 @@ class Export:
     def run(self) -> None:
         """Export, and print what the file was compared on."""
         export = phr.export_onnx(self.model, self.out, int8=self.int8, env_id=self.env_id)
-        say(str(export))
         say(f"written to {export.path}" + (f" and {export.int8_path}" if export.int8_path else ""))
+        say(str(export))

@@ -8,9 +8,9 @@ import time
 from collections.abc import Collection, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Task as RichTask
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from phr.progress import Progress as Report
@@ -43,9 +43,14 @@ class ProgressBar:
     def __init__(self) -> None:
         self._said = time.monotonic()
         self._stage, self._began, self._done_then = "", 0.0, 0
-        bar = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), _Rate()
-        times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}")
-        self._bar = Progress(*bar, *times, console=errors, disable=not errors.is_terminal, speed_estimate_period=20)
+        stage, note = (Column(ratio=share, no_wrap=True, overflow="ellipsis") for share in (3, 2))
+        bar = BarColumn(bar_width=12), TextColumn("{task.percentage:>3.0f}%"), _Rate(table_column=Column(no_wrap=True))
+        left = TimeRemainingColumn(compact=True), TextColumn("left")
+        columns = TextColumn("{task.description}", table_column=stage), *bar, *left
+        notes = TextColumn("{task.fields[note]}", table_column=note)
+        is_shown = errors.is_terminal
+        # Expanded, a row is one line, however narrow the terminal.
+        self._bar = Progress(*columns, notes, console=errors, disable=not is_shown, expand=True, speed_estimate_period=20)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> ProgressBar:
@@ -62,7 +67,7 @@ class ProgressBar:
             return
         if report.stage not in self._tasks:
             self._tasks[report.stage] = self._bar.add_task(report.stage, total=report.total, unit=report.unit, note="")
-        self._bar.update(self._tasks[report.stage], completed=report.done, note=report.note)
+        self._bar.update(self._tasks[report.stage], completed=report.done, total=report.total, note=report.note)
 
     def _write_line(self, report: Report) -> None:
         """Where a stage stands, every so often, for logs."""

@@ -345,8 +345,8 @@ class Refinement(PHR):
         played.lower(n_windows)
         if self.decided["refinement"]:
             self._say(
-                f"refinement has time for {n_windows:,} windows in each of {rounds} rounds, instead of "
-                f"{config.refine_windows:,} in {config.refine}"
+                f"refinement has time for {rounds} round{'s' if rounds > 1 else ''} of {n_windows:,} windows, instead of "
+                f"{config.refine} of {config.refine_windows:,}"
             )
 
     def _is_enough(self, played: RefinementRound) -> bool:

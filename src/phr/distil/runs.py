@@ -43,6 +43,8 @@ from phr.teachers.policy import parameter_count
 PROBE_EPISODES = 128
 """Recording stops if none of the first so many episodes is a success: failing takes the longest."""
 
+FINISHED = "{} holds this run, finished: nothing was done"
+
 Say = Callable[[str], None]
 
 
@@ -66,6 +68,7 @@ def train_teacher(
         settings["start"] = start.sha256
     run = None if directory is None else RunDirectory(directory, settings, resume=resume)
     if run is not None and run.is_complete:
+        say(FINISHED.format(run.path))
         return load_model(run.path, env_id)
     network = None if start is None else extend_teacher(start.network, 1)
     with closing(A2C(lambda: make_env(env_id), config, network=network)) as training:
@@ -150,6 +153,7 @@ class Distillation:
                     f"{run.path} holds a finished run, whose episodes were not kept in {self.save_episodes_to}; leave "
                     "save_experience out, or record them again in another folder"
                 )
+            say(FINISHED.format(run.path))
             model = load_model(run.path, self.env_id)
         else:
             remarks = Remarks()
@@ -160,8 +164,8 @@ class Distillation:
                 run_training(training, run, on_progress=on_progress)
             student = training.finish() if isinstance(training, Finetuning) else training
             notes: dict[str, Any] = {"teacher": self.teacher_name, "loss": self.config.loss, "seed": self.config.seed}
-            warnings = [selection.reason] if self.config.keep == "auto" and not selection.is_success else []
-            warnings += remarks.lines()
+            doubt = selection.warning(self.config.keep)
+            warnings = [*([] if doubt is None else [doubt]), *remarks.lines()]
             if isinstance(student, Refinement):
                 notes["refinement"] = student.reports
                 warnings += [student.skipped] if student.skipped else []
@@ -179,7 +183,7 @@ class Distillation:
             notes |= {"selection": selection.reason} | ({"warnings": warnings} if warnings else {})
             model = _finish(student.network, run, "student", self.env_id, space, notes)
         for line in model.manifest.notes.get("warnings", []):
-            say(line)
+            say(f"warning: {line}")
         return replace(model, env_id_from_file=True) if from_file else model
 
     def run_settings(self, logged: Logged | None = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from phr.distil.config import SIDE_BY_SIDE, PHRConfig
 from phr.distil.presets import affordable_steps
-from phr.distil.runs import Distillation, Say
+from phr.distil.runs import FINISHED, Distillation, Say
 from phr.envs.registry import make_env
 from phr.errors import PhrError, UsageError
 from phr.evaluation.episodes import make_vector
@@ -79,6 +79,11 @@ class _Budget:
         return min(0.4 * self.seconds, 2 * self.most_fresh * self.per_episode)
 
     @property
+    def for_repeats(self) -> float:
+        """For the teacher's repeated actions, beside the certificate."""
+        return min(self.seconds / 30, 3000 * self.per_episode)
+
+    @property
     def fresh_episodes(self) -> int:
         """Fresh episodes of a rule for which there will be time."""
         return max(1, min(self.most_fresh, int(0.2 * self.seconds / self.per_episode)))
@@ -89,7 +94,7 @@ class _Budget:
 
     def left_for_distillation(self) -> float:
         """For students, what judges them and certifies one left out."""
-        return self.left() - self.for_judging - self.for_certificate
+        return self.left() - self.for_judging - self.for_certificate - self.for_repeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +120,7 @@ class _Attempt:
 
     def __str__(self) -> str:
         looks, micro = self.prospect.looks_per_step, 1e6 * self.prospect.seconds_per_look
-        kept = "no rule seems to keep enough" if looks is None else f"{1 / looks:.1f} × fewer looks seem possible"
+        kept = "no rule is likely to be certified" if looks is None else f"{1 / looks:.1f} × fewer looks seem possible"
         return f"{_said(self.overrides)}: {kept}, {micro:.0f} µs a look, {self.seconds / 60:.1f} minutes"
 
     @property
@@ -154,6 +159,7 @@ def search(
         UsageError: If there is no teacher to compare with.
         IncompatibleModelError: If the teacher collects no more than a random policy.
     """
+    say = _once(say)
     time_for, job = _Budget(60 * budget, time.monotonic(), settings.max_episodes), job_with({})
     teacher, name = job.teacher, job.teacher_name or "teacher"
     if teacher is None:
@@ -165,6 +171,7 @@ def search(
         run = RunDirectory(directory, {**job.run_settings(logged), **asked}, resume=resume)
         del logged
         if run.is_complete:
+            say(FINISHED.format(run.path))
             return load_model(run.path, job.env_id)
     with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
         limit = time_for.for_teacher
@@ -211,9 +218,9 @@ def search(
             steps = [{**step, "horizon": shorter} for step in (overrides, *steps)]
     best = min(attempts, key=lambda attempt: attempt.rank)
     with make_vector(job.env_id, SIDE_BY_SIDE) as vector:
-        limit = max(time_for.left(), time_for.seconds / 20)
+        limit = max(time_for.left() - time_for.for_repeats, time_for.seconds / 20)
         found = replace(best.prospect, model=str(directory or "student")).certify(
-            vector, seconds=limit, on_progress=on_progress
+            vector, seconds=limit, repeat_seconds=time_for.for_repeats, on_progress=on_progress
         )
     found = replace(found, teacher_id=job.teacher_id, backend="torch")
     notes = {"tuned": found.evidence(), "attempts": [attempt.to_json() for attempt in attempts]}
@@ -223,6 +230,18 @@ def search(
     if best.model.directory is not None and (metrics := best.model.directory / METRICS).exists():
         shutil.copyfile(metrics, run.path / METRICS)
     return replace(run.finish(model.network, model.manifest), env_id_from_file=model.env_id_from_file)
+
+
+def _once(say: Say) -> Say:
+    """Leave out lines that came before: the attempts are much alike."""
+    before = set[str]()
+
+    def say_new(line: str) -> None:
+        if line not in before:
+            before.add(line)
+            say(line)
+
+    return say_new
 
 
 def _that_records(job: Distillation, n_episodes: int, length: float, folder: Path | None, given: Overrides) -> Distillation:

@@ -5,6 +5,8 @@ Nothing here is certified: baselines play the episodes that calibrate, after eve
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,20 +107,29 @@ Play = Callable[[str, Planner, int, int], Numbers]
 
 
 def play_repeats(
-    teacher: Planner, lengths: Sequence[int], play: Play, counts: tuple[int, int], has_hope: Callable[[Numbers], bool]
+    teacher: Planner,
+    lengths: Sequence[int],
+    play: Play,
+    counts: tuple[int, int],
+    has_hope: Callable[[Numbers], bool],
+    *,
+    until: float = math.inf,
 ) -> dict[int, Numbers]:
-    """Repeat the teacher's action n times, for every n; return what the episodes gave, `(episodes, 3)`.
+    """Repeat the teacher's action n times, for every n; return what the episodes gave, `(episodes, 3)`, by n.
 
-    Every n plays `counts[0]` episodes, and `counts[1]` if these leave hope.
+    Every n plays `counts[0]` episodes, and `counts[1]` if these leave hope. After `until`, by `time.perf_counter`, no
+    other n is begun.
     """
-    played = {}
+    played = dict[int, Numbers]()
     for n in lengths:
+        if played and time.perf_counter() > until:
+            break
         planner = teacher if n == 1 else GreedyRepeat(teacher, n)
         name = "teacher" if n == 1 else f"repeat {n}"
         played[n] = play(name, planner, n, counts[0])
         if has_hope(played[n][:, 0]):
             played[n] = play(name, planner, n, counts[1])
-    return played
+    return dict(sorted(played.items()))
 
 
 def frequency_averaged_score(returns: Mapping[int, float], *, random_return: float, teacher_return: float) -> float:

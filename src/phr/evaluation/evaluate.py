@@ -184,7 +184,8 @@ class Evaluation:
         )
         if min(run.seconds_wall for run in self.runs) < ENOUGH_SECONDS:
             lines[-1] += f"; runs below {ENOUGH_SECONDS:g} s are too short to time"
-        lines.append(f"  score/second   {self.score_per_second:,.2f}")
+        if self._total("score") > 0:  # of negative returns a faster policy collects more a second
+            lines.append(f"  score/second   {self.score_per_second:,.2f}")
         if (terms := self.bound) is not None:
             lines.append(
                 f"  bound          {terms['seconds_per_100k_steps']:.3f} s, reached {terms['fraction']:.2f} of it "
@@ -278,14 +279,14 @@ class EvaluationSettings:
         Streams(self.seed)
 
 
-def check_fits(planner: Planner, env: SplitEnv) -> None:
+def check_fits(planner: Planner, env: SplitEnv, name: str = "the model") -> None:
     """Raise IncompatibleModelError for a planner made for other actions or, where it has an `obs_spec`, observations."""
     actions = action_space_of(planner)
     if actions != env.action_space:
-        raise IncompatibleModelError(f"the model has {actions}, {env.env_id} has {env.action_space}")
+        raise IncompatibleModelError(f"{name} has {actions}, {env.env_id} has {env.action_space}")
     spec: ObservationSpec | None = getattr(planner, "obs_spec", None)
     if spec is not None:
-        spec.check_space(env.observation_space, env.env_id)
+        spec.check_space(env.observation_space, env.env_id, name)
 
 
 def evaluate_planner(

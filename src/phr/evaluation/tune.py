@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
 from typing import Any, TypeVar
@@ -140,8 +140,18 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """The rule in words."""
+        """The rule in short."""
         return str(resolve_commitment(self.commitment, 10**9))
+
+    @property
+    def in_words(self) -> str:
+        """The rule in a sentence about a certificate, which has a confidence of its own."""
+        rule = self.commitment
+        return (
+            self.name
+            if isinstance(rule, int)
+            else f"looks where the plan's own confidence falls below {rule['threshold']:g}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +218,16 @@ class Tuning:
         return min(kept, key=lambda each: each.looks_per_step, default=None)
 
     @property
+    def simpler(self) -> list[str]:
+        """A warning where the teacher's action repeated needs no more looks than the certified rule."""
+        best = self.best_repeat
+        if best is None or best.n == 1 or (self.choice and best.looks_per_step > _AS_SELDOM * self.choice.looks_per_step):
+            return []
+        kept = f"kept {_percent(best.share)} as observed in {best.episodes:,} episodes"
+        fewer = f"{1 / best.looks_per_step:.1f} × fewer looks: this environment hardly needs new decisions"
+        return [f"without any student, the teacher's action repeated {best.n} times {kept}, {fewer}"]
+
+    @property
     def budgets(self) -> tuple[Budget, ...]:
         """The best observed return with at most 1, 2, 4, … looks an episode, on average."""
         found, looks = list[Budget](), 1
@@ -240,7 +260,7 @@ class Tuning:
         if self.choice is not None:
             saved, only = self.choice.time_saved, ""
             policy_time = "" if saved is None else f", {saved:.1f} × less policy time"
-            if saved is not None and saved < 1:
+            if saved is not None and saved < 0.95:
                 policy_time = f", slower than the teacher: {1 / saved:.1f} × its policy time"
             if self.choice.commitment == 1 and self.horizon > 1:
                 is_known = self._all_keep_less(each for each in self.candidates if each.looks_per_step < 1)
@@ -248,10 +268,10 @@ class Tuning:
                 only = "only n = 1 qualifies: " if is_known else all_in
             fewer = f"{1 / self.choice.looks_per_step:.1f} × fewer looks"
             fresh = f"{self.choice.episodes:,} fresh episodes"
-            return f"certified: {only}{asked}, {self.choice.name}, {fewer}{policy_time}, {fresh}"
+            return f"certified: {only}{asked}, {self.choice.in_words}, {fewer}{policy_time}, {fresh}"
         tested = next(each for each in self.candidates if each.is_tested)
         certain = _percent(tested.certified_share, 10)
-        so_far = f"certified so far is {tested.name} ≥ {certain}, {tested.episodes:,} fresh episodes"
+        so_far = f"certified so far is {tested.in_words} ≥ {certain}, {tested.episodes:,} fresh episodes"
         if self.retain == 1:
             why = "episodes prove this only of a student that collects more than its teacher"
             return f"not certified: {asked}: {why}; {so_far}; --retain 0.99 asks for a little less"
@@ -336,6 +356,7 @@ _EVIDENCE = (
 
 _SHOWN = ("looks_per_step", "share", "certified_share", "episodes", "is_certified")
 
+_Each = TypeVar("_Each")
 _Rated = TypeVar("_Rated", Candidate, Baseline)
 
 
@@ -390,6 +411,8 @@ class RetentionCurve:
 
 
 _NEARLY_ALL = 0.99
+_AS_SELDOM = 1.05
+"""How many times the looks of the certified rule an action repeat may need to be worth a warning."""
 
 
 def measure_curve(
@@ -589,10 +612,12 @@ class TeacherReturns:
         baseline: tuple[str, Planner] | None,
         scale: _Scale,
         is_timed: bool,
+        repeat_seconds: float,
     ) -> tuple[tuple[Baseline, ...], dict[int, Numbers], list[str]]:
         """What the teacher's action repeated n times, and the named policy, kept; the episodes of each n; warnings.
 
-        A baseline that cannot be played is left out, whatever it raises: the certificate has been decided.
+        After about `repeat_seconds` no further n is begun. A baseline that cannot be played is left out, whatever it raises:
+        the certificate has been decided.
         """
         settings, n = self.settings, len(self.theirs)
         played: dict[int, Numbers] = {}
@@ -604,6 +629,7 @@ class TeacherReturns:
                 partial(self._games.play, vector),
                 (_FIRST, n),
                 lambda mine: _has_hope(mine, self.theirs, self.zero, settings),
+                until=time.perf_counter() + repeat_seconds,
             )
         except Exception as error:
             warnings.append(f"action repeat could not be played: {error_text(error)}")
@@ -732,16 +758,17 @@ class Prospect:
         self,
         vector: VectorSplit,
         *,
-        repeat: bool = False,
+        repeat: bool = True,
         baseline: tuple[str, Planner] | None = None,
         baseline_is_timed: bool = True,
         seconds: float = math.inf,
+        repeat_seconds: float = math.inf,
         on_progress: OnProgress = silent,
     ) -> Tuning:
         """Test the promising rules with fresh episodes, then play baselines: the repeated action, the named policy.
 
         `baseline_is_timed` is whether the named policy's call may be compared with the teacher's. After about `seconds` what
-        is not certain yet stays so.
+        is not certain yet stays so; after about `repeat_seconds` more no further repeated action is played.
 
         SettingError if a return is outside `settings.return_range`.
         """
@@ -754,7 +781,7 @@ class Prospect:
         def test(rule: _Rule, delta: float, until: float) -> bool:
             """Play fresh episodes until it is certain that the rule keeps enough, or no longer to be expected."""
             nonlocal n_fresh
-            rule.fresh, rule.delta, rule.is_certified = None, delta, False
+            rule.fresh, rule.delta, rule.is_certified, begun = None, delta, False, time.perf_counter()
             while (done := 0 if rule.fresh is None else len(rule.fresh)) < self.max_episodes:
                 if done and time.perf_counter() > until:
                     break
@@ -765,7 +792,9 @@ class Prospect:
                 scale.check(np.concatenate([rule.fresh[:, 0], kept]), vector.env_id)
                 differences = scale.differences(rule.fresh[:, 0], kept, settings.retain)
                 worst = scale.worst(settings.retain)
-                on_progress(Progress(f"testing {rule.commitment}", n_next, self.max_episodes, "episodes"))
+                part = (time.perf_counter() - begun) / max(until - begun, 1e-9)  # of its time
+                most = self.max_episodes if part == 0 else max(n_next, int(min(self.max_episodes, n_next / part)))
+                on_progress(Progress(f"testing {rule.commitment}", n_next, most, "episodes"))
                 if certain_after(differences, worst, delta, bounded=scale.is_bounded) is not None:
                     rule.is_certified = True
                     break
@@ -789,8 +818,8 @@ class Prospect:
         if compared is None:
             warnings.append("student and teacher run on different backends, so no policy time is compared")
         # Baselines, last: whatever they draw or return, the certificate has been decided.
-        lengths = _lengths(self.student.horizon) if repeat else []
-        baselines, by_n, not_played = of.baselines(vector, lengths, baseline, scale, baseline_is_timed)
+        lengths = _halves_first(_lengths(self.student.horizon)) if repeat else []
+        baselines, by_n, not_played = of.baselines(vector, lengths, baseline, scale, baseline_is_timed, repeat_seconds)
         outside = [each for each in by_n.values() if scale.outside(each[:, 0]).size]
         if outside:
             warnings.append(f"action repeat returned {scale.outside(outside[0][:, 0])[0]:.6g}, outside return_range")
@@ -803,7 +832,7 @@ class Prospect:
             for index, (rule, each) in enumerate(zip(self.rules, candidates, strict=True))
             if each.is_certified
         }
-        return Tuning(
+        found = Tuning(
             env_id=vector.env_id,
             seed=settings.seed,
             model=self.model,
@@ -829,6 +858,7 @@ class Prospect:
             baselines=baselines,
             warnings=(*of.warnings, *warnings, *vector.remarks.lines(), *not_played),
         )
+        return replace(found, warnings=(*found.warnings, *found.simpler))
 
 
 def tune_planner(
@@ -888,12 +918,17 @@ def _rules(student: Planner, vector: VectorSplit, seed: int) -> Iterator[FixedCo
 
 def _coarse_first(rules: Sequence[_Rule]) -> list[_Rule]:
     """Fixed numbers and limits in turn: the whole plan, its half, a quarter, …, 1, then the others; a few limits first."""
-    fixed = [rule for rule in reversed(rules) if rule.kind == "fixed n"]
+    fixed = _halves_first([rule for rule in rules if rule.kind == "fixed n"])
     limits = [rule for rule in rules if rule.kind != "fixed n"]
-    halves = {max(1, len(fixed) >> k) for k in range(len(fixed).bit_length())}
-    first = [rule for index, rule in enumerate(fixed) if len(fixed) - index in halves]
-    coarse = [*first, *(rule for rule in fixed if rule not in first)], [*limits[::4], *limits[2::4], *limits[1::2]]
+    coarse = fixed, [*limits[::4], *limits[2::4], *limits[1::2]]
     return [rule for pair in zip_longest(*coarse) for rule in pair if rule is not None]
+
+
+def _halves_first(ascending: Sequence[_Each]) -> list[_Each]:
+    """The last, those at a half, a quarter, …, of the list, then the others, from the last."""
+    halves = [len(ascending) >> k for k in range(len(ascending).bit_length())]
+    others = [count for count in range(len(ascending), 0, -1) if count not in halves]
+    return [ascending[count - 1] for count in (*halves, *others)]
 
 
 def _one_observation(vector: VectorSplit, seed: int) -> NDArray[Any]:

@@ -93,7 +93,7 @@ def judge_episodes(
     if against is None:
         return Judgement(by_rule, "terminated with a positive last reward")
     n, n_reported = len(reported), sum(word is not None for word in reported)
-    words = f"for {n_reported} of {n} episodes only" if n_reported else "for none of its episodes"
+    words = f"for {n_reported:,} of {n:,} episodes only" if n_reported else "for none of its episodes"
     return Judgement(tuple(reported), f"the environment reports info['is_success'] {words}, and {against}")
 
 
@@ -123,6 +123,10 @@ def _against_the_rule(
     return None
 
 
+_FEW = 0.25
+"""Part of the recorded episodes below which successes are few."""
+
+
 @dataclass(frozen=True, eq=False)
 class Selection:
     """A choice among trajectories, with one sentence for the user; `is_success`: the kept episodes are the successes."""
@@ -130,6 +134,12 @@ class Selection:
     keep: NDArray[np.bool_]
     is_success: bool
     reason: str
+
+    def warning(self, keep: Keep) -> str | None:
+        """The sentence where a student has learnt from other episodes than `keep` suggests: of failures, or of few."""
+        if self.is_success and self.keep.mean() < _FEW:
+            return f"{self.reason}; the teacher fails more often, so its student has little to learn from"
+        return self.reason if keep == "auto" and not self.is_success else None
 
 
 def check_keep(keep: object) -> None:
@@ -151,11 +161,11 @@ def select_episodes(experience: Experience, keep: Keep = "auto") -> Selection:
     trajectories, rewards = experience.trajectories, experience.joined("rewards")
     n, returns = len(trajectories), np.array([each.episode_return for each in trajectories])
     if keep == "all":
-        return Selection(np.ones(n, bool), False, f"kept all {n} episodes, as asked (keep='all')")
+        return Selection(np.ones(n, bool), False, f"kept all {n:,} episodes, as asked (keep='all')")
     if not isinstance(keep, str):
         least = float(np.quantile(returns, keep))
         best, bound = returns >= least, f"returns of at least {least:.6g}, their quantile {keep:g}"
-        return Selection(best, False, f"kept {best.sum()} of {n} episodes: {bound}")
+        return Selection(best, False, f"kept {best.sum():,} of {n:,} episodes: {bound}")
     judged = judge_episodes(
         [each.is_success for each in trajectories],
         terminated=[each.terminated for each in trajectories],
@@ -167,9 +177,9 @@ def select_episodes(experience: Experience, keep: Keep = "auto") -> Selection:
         if keep == "successes":
             ways = "use keep='all' or a quantile of returns, or let the last step report info['is_success']"
             raise SettingError(f"keep='successes' needs to know which episodes were successes, and {judged.reason}; {ways}")
-        return Selection(np.ones(n, bool), False, f"kept all {n} episodes, because success is unknown: {judged.reason}")
+        return Selection(np.ones(n, bool), False, f"kept all {n:,} episodes, because success is unknown: {judged.reason}")
     if not judged.n_successes:
         ways = "train the teacher longer or choose another, or keep episodes whatever their outcome with keep='all'"
-        raise NoSuccessError(f"none of {n} episodes was a success ({judged.reason}); {ways}")
+        raise NoSuccessError(f"none of {n:,} episodes was a success ({judged.reason}); {ways}")
     kept = np.array(judged.success, bool)
-    return Selection(kept, True, f"kept {judged.n_successes} of {n} episodes: {judged.reason}")
+    return Selection(kept, True, f"kept {judged.n_successes:,} of {n:,} episodes: {judged.reason}")

@@ -168,11 +168,17 @@ class RunDirectory:
         return model
 
 
+_HASHED = ("teacher", "experience", "start")
+"""Settings of a run that are identities, hashes mostly."""
+
+
 def _difference(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> str:
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict) and old != new:
             return _difference(old, new, f"{prefix}{key}.")
+        if old != new and key in _HASHED:
+            return f"its {key} is another ({str(old)[:12]} there, {str(new)[:12]} here)"
         if old != new:
             return f"{prefix}{key} is {old!r} there and {new!r} here"
     return "same settings"

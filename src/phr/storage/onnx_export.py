@@ -45,6 +45,8 @@ TUNED = "tuned"
 """Note with the evidence of `phr tune`."""
 _ENOUGH = 64
 """From this many observations, int8 is measured on half of them, held out; fewer serve for both."""
+_GOOD = 0.95
+"""Agreement of an int8 file below which a warning is due."""
 _WORDS = {False: ("logits", ""), True: ("actions", " of half the range")}
 """Whether actions are continuous → what is compared, and the unit of differences."""
 
@@ -120,12 +122,24 @@ class Export:
     is_tuned: bool = False
     """Whether the float network has been tuned."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the int8 file cannot be trusted in."""
+        if self.int8 is None:
+            return ()
+        lines = []
+        if self.int8.agreement < _GOOD:
+            planned = f"plans only {self.int8.agreement:.2%} of the float file's actions"
+            lines.append(f"{self.int8_path} {planned}; phr evaluate measures what it returns before you rely on it")
+        if self.is_tuned:
+            certify = f"phr tune {self.int8_path} certifies it for this file"
+            lines.append(f"the rule in {self.int8_path} was certified with the float network only; {certify}")
+        return tuple(lines)
+
     def __str__(self) -> str:
         line = f"{self.path} {self.parity}"
-        if self.int8 is None:
-            return line
-        uncertified = f"; the rule was tuned with the float network: phr tune {self.int8_path} certifies it for this file"
-        return f"{line}\n{self.int8_path} {self.int8}{uncertified if self.is_tuned else ''}"
+        lines = [line] if self.int8 is None else [line, f"{self.int8_path} {self.int8}"]
+        return "\n".join([*lines, *(f"warning: {each}" for each in self.warnings)])
 
 
 def rounding_of(network: PlanNetwork, obs: NDArray[Any]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,7 +15,9 @@ from phr.errors import SettingError, UnknownModelError, UsageError
 from phr.experience.logged import MINARI_PREFIX
 from phr.manifest import MANIFEST
 from phr.plan import Planner
-from phr.storage.model import Model, load_model
+from phr.settings import shown
+from phr.storage.model import CHECKPOINT, Model, load_model
+from phr.storage.model import CONFIG as RUN_SETTINGS
 from phr.teachers.foreign import NOTHING_SAID, PICKLES, TORCH_FILES, Actor, Reading, is_sb3, load_foreign, name_of
 from phr.teachers.hub import HUB_PREFIX, download
 from phr.teachers.oracle import SOLVABLE_IDS, oracle_of
@@ -40,11 +43,16 @@ def model_directory(name: str) -> Path:
     zoo, short = zoo_directory(), name.removeprefix(ZOO_PREFIX)
     directory = zoo / (short or "(no name)") if name.startswith(ZOO_PREFIX) else Path(name)
     if directory.is_dir():
+        below = [] if any((directory / each).exists() for each in _OF_A_RUN) else _policies_below(directory)
+        if below:
+            some = ", ".join(map(str, below[:_SHOWN])) + (f" and {len(below) - _SHOWN} more" if len(below) > _SHOWN else "")
+            raise UnknownModelError(f"{name} is not a policy itself; name one of those below it: {some}")
         return directory
     if not name.startswith(ZOO_PREFIX):
         raise UnknownModelError(
-            f"{name} is not a run directory; give a folder that phr train or phr distill wrote, or zoo:NAME; where other "
-            "policies are taken, also FILE.onnx, a Stable-Baselines3 FILE.zip, module:factory or oracle"
+            f"{name} is not a run directory, as there is no such folder; give one that phr train or phr distill wrote, or "
+            "zoo:NAME; where other policies are taken, also a folder of RL Baselines3 Zoo, FILE.onnx, a Stable-Baselines3 "
+            "FILE.zip, module:factory or oracle"
         )
     if not zoo.is_dir():
         raise UnknownModelError(f"there is no zoo at {zoo}; start phr in a checkout, or set PHR_ZOO to a folder of models")
@@ -52,6 +60,19 @@ def model_directory(name: str) -> Path:
     near = difflib.get_close_matches(short, known, n=1)
     hint = f"did you mean zoo:{near[0]}?" if near else f"it holds {', '.join(known) or 'nothing'}"
     raise UnknownModelError(f"the zoo in {zoo} has no {short!r}; {hint}")
+
+
+_OF_A_RUN = (MANIFEST, RUN_SETTINGS, CHECKPOINT)
+_SHOWN = 6
+_LOOKED_AT = 2000
+"""The most folders that are looked at for policies."""
+
+
+def _policies_below(folder: Path) -> list[Path]:
+    """Return the folders, up to two levels below one, that are policies."""
+    each = islice(chain(folder.glob("*/"), folder.glob("*/*/")), _LOOKED_AT)
+    found = {path for path in each if path.is_dir() and ((path / MANIFEST).exists() or is_training_run(path))}
+    return sorted(path for path in found if path.parent not in found)  # the inner folder of a run belongs to it
 
 
 def is_foreign(reference: object) -> bool:
@@ -89,6 +110,12 @@ def resolve(
     if a file is missing, truncated or edited; UsageError if the oracle has no environment that it can read, or if a file
     alone names code to run.
     """
+    is_policy = isinstance(reference, str | Path | Model | Planner) or callable(reference)  # modules are callable
+    if not is_policy:
+        raise UnknownModelError(
+            f"{shown(reference)} is not a policy; expected a model, a path or name, a torch module, a function from "
+            "observations to actions or logits, or a planner"
+        )
     if backend is not None and backend not in get_args(Backend):
         raise SettingError(f"unknown backend {backend!r}; choose one of {', '.join(get_args(Backend))}")
     in_memory = reference if isinstance(reference, Model) else None

@@ -270,7 +270,7 @@ def sb3_teacher(
     try:
         normalization = None if statistics is None else statistics.over(shown, reads)
     except IncompatibleModelError as error:
-        raise IncompatibleModelError(f"{env_id}: {error}") from error
+        raise IncompatibleModelError(f"{file.name} has other observations than {env_id}: {error}") from error
     entries = _entries(file, description, shown, reads, env_id, normalized=normalization is not None)
     network = Sb3Network(file, description, seen.shape, entries, normalization, legal, latest)
     of_kind = isinstance(
