@@ -15,6 +15,7 @@ Arguments of several functions:
         user did not name.
     out: The run's folder; None keeps everything in memory.
     resume: Continue an unfinished run; return the model of a finished one.
+    checkpoint_seconds: Time between two checkpoints, which is what a kill costs at most.
     normalize: The `vecnormalize.pkl` of a Stable-Baselines3 `.zip`; a folder of RL Baselines3 Zoo holds its own.
     threads: Threads of torch during the call, 1 .. 1024.
     on_progress: Called a few times a second.
@@ -60,7 +61,9 @@ from phr.networks.trunks import TrunkConfig, torch_threads
 from phr.plan import Planner
 from phr.progress import OnProgress, Progress, silent
 from phr.settings import check_number, check_whole
+from phr.storage.driver import CHECKPOINT_SECONDS
 from phr.storage.model import Model, annotated, load_model
+from phr.storage.owner import owned
 from phr.teachers.foreign import NOTHING_SAID, Actor, Reading
 from phr.teachers.hub import HUB_PREFIX
 from phr.teachers.oracle import SOLVABLE_IDS, optimal_lengths
@@ -85,6 +88,7 @@ def train_teacher(
     start: Model | str | Path | None = None,
     seed: int = 0,
     resume: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     threads: int = 1,
     on_progress: OnProgress = silent,
     say: Callable[[str], None] = silent,
@@ -103,6 +107,7 @@ def train_teacher(
     Raises:
         NonFiniteError: If a loss or gradient is not finite; the last good checkpoint stays.
     """
+    _check_seconds(checkpoint_seconds)
     with torch_threads(threads):
         with make_env(env_id) as env:
             model = start if start is None or isinstance(start, Model) else load(start)
@@ -115,7 +120,11 @@ def train_teacher(
                 check_fits(model.planner, env)
                 config = further_config(env, model.network.config.trunk, seed=seed, **settings)
         directory = None if out is None else Path(out)
-        return runs.train_teacher(env_id, config, directory, start=model, resume=resume, on_progress=on_progress, say=say)
+        with owned(directory, say=say):
+            return runs.train_teacher(
+                env_id, config, directory, start=model, resume=resume, checkpoint_seconds=checkpoint_seconds,
+                on_progress=on_progress, say=say,
+            )  # fmt: skip
 
 
 def distill(
@@ -129,6 +138,7 @@ def distill(
     env_id: str | None = None,
     seed: int = 0,
     resume: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     experience: str | Path | None = None,
     save_experience: str | Path | None = None,
     curve_episodes: int | None = None,
@@ -174,6 +184,7 @@ def distill(
             raise SettingError(f"{name} would have no effect without retain; add retain, like 0.99, or leave {name} out")
     if retain is not None and curve_episodes is not None:
         raise SettingError("curve_episodes would have no effect, as retain plays its own; leave one of them out")
+    _check_seconds(checkpoint_seconds)
     wanted = TuneSettings(
         retain=1.0 if retain is None else retain, confidence=0.95 if confidence is None else confidence, seed=seed
     )
@@ -209,29 +220,35 @@ def distill(
             job = job_with({})
             for line in actor.notices:
                 say(line)
-        if retain is not None:
-            if teacher is None or save_experience is not None:
-                why = "save_experience keeps those of one" if teacher else "recorded episodes alone have no teacher"
-                raise SettingError(f"retain distils several students and compares each with the teacher: {why}")
-            model = search(
-                job_with, wanted, given=settings, budget=minutes, directory=None if out is None else Path(out),
-                resume=resume, is_timed=actor.backend in ("torch", "search", "python"), on_progress=on_progress, say=say,
-            )  # fmt: skip
-            return _doubted(model, actor, model.manifest.notes.get("tuned", {}).get("teacher_return"))
+        if retain is not None and (teacher is None or save_experience is not None):
+            why = "save_experience keeps those of one" if teacher else "recorded episodes alone have no teacher"
+            raise SettingError(f"retain distils several students and compares each with the teacher: {why}")
         directory = None if out is None else Path(out)
-        model = job.run(directory, resume=resume, on_progress=on_progress, say=say)
-        if job.teacher is None or "curve" in model.manifest.notes:
-            return model
-        if not n_compared:
-            return _doubted(model, actor, None)
-        on_progress(Progress("comparing with the teacher", 0, n_compared, "episodes"))
-        try:
-            with make_vector(job.env_id, min(SIDE_BY_SIDE, n_compared)) as vector:
-                curve = measure_curve(model.planner, job.teacher, vector, episodes=n_compared, seed=seed)
-        except PhrError as error:  # the student is finished, and not lost
-            return annotated(_doubted(model, actor, None), {NOT_COMPARED: str(error)}, write=False)
-        model = _doubted(model, actor, curve.teacher_return, _forgotten(actor, curve.shares[1]))
-        return annotated(model, {"curve": curve.to_json()})
+        shown: dict[str, Any] = {"checkpoint_seconds": checkpoint_seconds, "on_progress": on_progress, "say": say}
+        with owned(directory, say=say), owned(None if save_experience is None else Path(save_experience), is_file=True):
+            if retain is not None:
+                model = search(
+                    job_with, wanted, given=settings, budget=minutes, directory=directory, resume=resume,
+                    is_timed=actor.backend in ("torch", "search", "python"), **shown,
+                )  # fmt: skip
+                return _doubted(model, actor, model.manifest.notes.get("tuned", {}).get("teacher_return"))
+            model = job.run(directory, resume=resume, **shown)
+            if job.teacher is None or "curve" in model.manifest.notes:
+                return model
+            if not n_compared:
+                return _doubted(model, actor, None)
+            on_progress(Progress("comparing with the teacher", 0, n_compared, "episodes"))
+            try:
+                with make_vector(job.env_id, min(SIDE_BY_SIDE, n_compared)) as vector:
+                    curve = measure_curve(model.planner, job.teacher, vector, episodes=n_compared, seed=seed)
+            except PhrError as error:  # the student is finished, and not lost
+                return annotated(_doubted(model, actor, None), {NOT_COMPARED: str(error)}, write=False)
+            model = _doubted(model, actor, curve.teacher_return, _forgotten(actor, curve.shares[1]))
+            return annotated(model, {"curve": curve.to_json()})
+
+
+def _check_seconds(between: float) -> None:
+    check_number("checkpoint_seconds", between, "be a positive number of seconds", lambda seconds: seconds > 0)
 
 
 def evaluate(
@@ -380,32 +397,33 @@ def tune(
         with make_env(student.env_id) as env:
             for each in (student, theirs, *beside):
                 check_fits(each.planner, env, each.reference)
-        with make_vector(student.env_id, n_envs) as vector:
-            found = tune_planner(
-                student.planner,
-                theirs.planner,
-                vector,
-                settings,
-                model=student.reference,
-                teacher_name=theirs.reference,
-                is_timed=_comparable(student, theirs),
-                repeat=repeat,
-                baseline=(beside[0].reference, beside[0].planner) if beside else None,
-                baseline_is_timed=all(_comparable(each, theirs) for each in beside),
-                on_progress=on_progress,
+        with owned(_written(student) if write else None, is_file=student.model is None):
+            with make_vector(student.env_id, n_envs) as vector:
+                found = tune_planner(
+                    student.planner,
+                    theirs.planner,
+                    vector,
+                    settings,
+                    model=student.reference,
+                    teacher_name=theirs.reference,
+                    is_timed=_comparable(student, theirs),
+                    repeat=repeat,
+                    baseline=(beside[0].reference, beside[0].planner) if beside else None,
+                    baseline_is_timed=all(_comparable(each, theirs) for each in beside),
+                    on_progress=on_progress,
+                )
+            found = replace(
+                found,
+                warnings=(*found.warnings, *warnings, *_doubts(theirs, found.teacher_return)),
+                teacher_id=_identity_of(theirs),
+                backend=student.backend,
             )
-        found = replace(
-            found,
-            warnings=(*found.warnings, *warnings, *_doubts(theirs, found.teacher_return)),
-            teacher_id=_identity_of(theirs),
-            backend=student.backend,
-        )
-        notes = {"tuned": found.evidence()}
-        if student.model is not None:
-            return replace(found, student=annotated(student.model, notes, commitment=found.commitment, write=write))
-        if write:
-            reseal_onnx(Path(student.reference), commitment=found.commitment, notes=notes)
-        return found
+            notes = {"tuned": found.evidence()}
+            if student.model is not None:
+                return replace(found, student=annotated(student.model, notes, commitment=found.commitment, write=write))
+            if write:
+                reseal_onnx(Path(student.reference), commitment=found.commitment, notes=notes)
+            return found
 
 
 def _doubts(actor: Actor, mean: float | None) -> tuple[str, ...]:
@@ -449,6 +467,11 @@ def _manifest_of(actor: Actor) -> Manifest | None:
 
 def _identity_of(actor: Actor) -> str:
     return actor.model.sha256 if actor.model else actor.identity
+
+
+def _written(student: Actor) -> Path | None:
+    """What a rule will be written into: a run's folder, or an exported file; None for a model in memory."""
+    return Path(student.reference) if student.model is None else student.model.directory
 
 
 def _check_writable(student: Actor) -> None:
@@ -551,7 +574,9 @@ def export_onnx(model: str | Path | Model, out: str | Path, *, int8: bool = Fals
     """
     from phr.storage.onnx_export import export_onnx as export  # onnx takes a while to import
 
-    return export(model if isinstance(model, Model) else load(model), Path(out), int8=int8, env_id=env_id)
+    loaded = model if isinstance(model, Model) else load(model)
+    with owned(Path(out), is_file=True):
+        return export(loaded, Path(out), int8=int8, env_id=env_id)
 
 
 def _from_teacher(actor: Actor, horizon: int, settings: dict[str, Any]) -> Distillation:

@@ -7,6 +7,7 @@ broken. JSON is written with sorted keys, so equal content has equal bytes.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -18,15 +19,29 @@ from typing import Any
 
 from phr.errors import CorruptFileError, OutputDirectoryError, UnknownModelError
 
-__all__ = ["atomic_path", "check_file_target", "ensure_directory", "read_json", "read_jsonl", "sha256_of"]
+__all__ = [
+    "OWN_PREFIX",
+    "atomic_path",
+    "check_file_target",
+    "ensure_directory",
+    "read_json",
+    "read_jsonl",
+    "sha256_of",
+    "sweep",
+]
 __all__ += ["write_bytes", "write_json", "write_text"]
+
+
+OWN_PREFIX = ".phr-"
+"""Begins the names of files that belong to no result: locks, and what is being written."""
+TEMPORARY = f"{OWN_PREFIX}writing-"
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder, renamed to `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{path.name[:100]}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -37,6 +52,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, *, of: str = "*", below: bool = False) -> None:
+    """Remove what killed writers left half written in a folder, and in those below it; for its only writer alone."""
+    for each in (folder.rglob if below else folder.glob)(f"{TEMPORARY}{of[:100] if of == '*' else glob.escape(of[:100])}.*"):
+        each.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -29,7 +29,7 @@ from phr.cli import (
     word,
 )
 from phr.errors import SettingError
-from phr.files import check_file_target, write_json
+from phr.files import write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,6 @@ class Bench:
         """Measure, print each section's tables and where they are written."""
         from phr_studies.report.tables import to_rich
 
-        check_file_target(self.json)
         words = {"models" if name == "model" else name: value for name, value in vars(self).items()}
         with ProgressBar() as bar:
             result = phr.bench(
@@ -88,7 +87,6 @@ class Doctor:
 
     def run(self) -> None:
         """Examine, print the page, write the JSON."""
-        check_file_target(self.json)
         words = layered({name: value for name, value in vars(self).items() if name != "json"})
         with ProgressBar() as bar:
             found = phr.doctor(**words, on_progress=bar)
@@ -148,6 +146,11 @@ class Reproduce:
     from_scratch: Flag = False
     """Train Pong's teacher too, one for each seed (default: the zoo's teacher)."""
     goes_on: ClassVar[str] = "{command} continues with what is missing"
+
+    @property
+    def folder(self) -> Path:
+        """Of the study."""
+        return self.out
 
     def run(self) -> None:
         """Run the study, print its tables and the path of its page."""
@@ -211,8 +214,6 @@ class Tune:
 
     def run(self) -> None:
         """Tune, print the table, draw, write."""
-        for target in (self.figure, self.json):
-            check_file_target(target)
         if self.figure is not None and self.figure.suffix != ".png":
             raise SettingError(f"--figure must be a file .png; got {str(self.figure)!r}")
         not_words = ("no_write", "no_repeat", "figure", "json")

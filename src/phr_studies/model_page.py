@@ -14,7 +14,7 @@ from phr.errors import UnsupportedEnvironmentError, UsageError
 from phr.evaluation import describe_machine, make_vector, play_episodes
 from phr.files import read_jsonl
 from phr.networks import torch_threads
-from phr.storage import METRICS, MODEL, Model
+from phr.storage import METRICS, MODEL, Model, owned
 from phr.teachers import ZOO_PREFIX
 from phr_studies.films import SHOWN_SEED, film
 from phr_studies.report.canvas import STUDENT_CURVE, TEACHER_CURVE, agreement, curve, reliability
@@ -64,12 +64,15 @@ def make_report(
     if is_study(Path(name)):
         if out is not None:
             raise UsageError(f"the page of a study belongs into its folder {name}; leave --out out")
-        return redraw(Path(name), env_id=env_id)
+        with owned(Path(name), say=say):
+            return redraw(Path(name), env_id=env_id)
     model = phr.load(reference)
     model = replace(model, manifest=replace(model.manifest, env_id=model.where(env_id, name)))
     in_zoo = name.startswith(ZOO_PREFIX)
     usual = Path("runs") / f"report-{name.removeprefix(ZOO_PREFIX)}" if in_zoo else Path(name) / "report"
-    return write_model_page(model, name, usual if out is None else Path(out), say)
+    directory = usual if out is None else Path(out)
+    with owned(directory, say=say):
+        return write_model_page(model, name, directory, say)
 
 
 def write_model_page(model: Model, name: str, directory: Path, say: Say) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -10,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from phr.errors import OutputDirectoryError
-from phr.files import ensure_directory, read_json, write_json, write_text
+from phr.files import OWN_PREFIX, read_json, sweep, write_json, write_text
 from phr.progress import OnProgress, Progress, available_cores, silent
+from phr.storage import record_command
 
 _SECONDS_BETWEEN = 0.25
 
@@ -45,19 +48,22 @@ COMPLETE = "COMPLETE"
 
 
 class Workbench:
-    """Opens a folder for a study, or finds it again: a study is the same when its settings are equal."""
+    """Opens a folder, which the caller holds, for a study, or finds it again: one with equal settings is the same."""
 
     def __init__(self, directory: Path, settings: dict[str, Any]) -> None:
-        self.directory = ensure_directory(directory)
+        self.directory = directory
         path = directory / SETTINGS
         if path.exists():
             if read_json(path) != settings:
                 raise OutputDirectoryError(f"{directory} holds another study; choose another folder, or remove it")
-        elif any(directory.iterdir()):
+        elif any(not each.name.startswith(OWN_PREFIX) for each in directory.iterdir()):
             raise OutputDirectoryError(
                 f"{directory} is not empty and is not the folder of a phr study; choose another folder"
             )
-        write_json(path, settings)
+        else:
+            write_json(path, settings)
+        sweep(directory, below=True)
+        record_command(directory)
 
     @property
     def is_complete(self) -> bool:
@@ -103,20 +109,50 @@ def run_jobs(jobs: Sequence[Job], *, what: str, say: Callable[[str], None], on_p
         queue, stop = manager.Queue(), manager.Event()
         drain = threading.Thread(target=_drain, args=(queue, on_progress), daemon=True)
         drain.start()
-        with ProcessPoolExecutor(min(len(jobs), available_cores()), mp_context=context) as pool:
+        before = set(multiprocessing.active_children())
+        n_workers = min(len(jobs), available_cores())
+        with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_become_a_worker) as pool:
             with _interrupts_ignored():  # inherited: an idle worker has nothing to interrupt, and would say so at length
                 pending = {pool.submit(_work, job, Relay(queue), stop): job for job in jobs}
             try:
                 for number, future in enumerate(as_completed(pending), start=1):
                     future.result()
                     say(f"  [{number}/{len(jobs)}] {pending[future].name}")
-            except BaseException:
+            except BaseException as error:
                 stop.set()
-                pool.shutdown(cancel_futures=True)  # waits: those that run may write their checkpoints
+                workers = [each for each in multiprocessing.active_children() if each not in before]
+                _end(pool, workers, interrupt=isinstance(error, KeyboardInterrupt))
                 raise
             finally:
                 queue.put(None)
                 drain.join()
+
+
+def _end(pool: ProcessPoolExecutor, workers: Sequence[BaseProcess], *, interrupt: bool) -> None:
+    """Wait until the workers have ended, which may write their checkpoints; a second signal kills them."""
+    try:
+        for worker in workers if interrupt else ():
+            if worker.pid is not None and worker.is_alive():
+                os.kill(worker.pid, signal.SIGINT)
+        pool.shutdown(cancel_futures=True)
+    except KeyboardInterrupt:
+        for worker in workers:
+            worker.kill()
+        raise
+
+
+def _become_a_worker() -> None:
+    """Take signals from the parent alone, once each, and end when it does, however it ends."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # the terminal's Ctrl-C reaches the parent, which passes it on
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "workers are started by a process"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _work(job: Job, relay: Relay, stop: Any) -> None:

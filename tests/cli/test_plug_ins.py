@@ -74,7 +74,7 @@ def test_an_installation_without_commands_says_so(phr: Phr, plugged: dict[str, s
 
 def test_every_command_of_both_packages_is_registered() -> None:
     assert list(commands.registered()) == [
-        "train", "distill", "tune", "evaluate", "export", "bench", "doctor", "push", "report", "reproduce",
+        "train", "distill", "resume", "tune", "evaluate", "export", "bench", "doctor", "push", "report", "reproduce",
     ]  # fmt: skip
     for name in commands.registered():
         command: Any = commands.load(name)

@@ -256,11 +256,11 @@ def test_ctrl_c_leaves_a_run_that_resume_ends(
         outcome = phr(*words)
     assert (outcome.code, outcome.err) == (
         130,
-        f"phr: interrupted; phr {' '.join(map(str, words))} --resume continues from the last checkpoint, or starts where "
-        "there was none yet; episodes are recorded again\n",
+        f"phr: interrupted; phr resume {tmp_path} continues from the last checkpoint, or starts where there was none yet; "
+        "episodes are recorded again\n",
     )
     assert (tmp_path / "checkpoint").exists()
-    assert phr(*words, "--resume").code == 0
+    assert phr("resume", tmp_path).code == 0
     assert (tmp_path / "model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
 
 

@@ -50,8 +50,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def refused(phr: Phr, folder: Path, code: int, *words: object) -> str:
-    """What the command says; it must say it in one line, and leave no trace."""
+def refused(phr: Phr, folder: Path, code: int, *words: object, but: str = "") -> str:
+    """What the command says; it must say it in one line, and leave no trace, `but` this file."""
     before, folders = contents(folder), set(folder.rglob("*/"))
     outcome = phr(*words)
     assert words[0] not in ("train", "distill") or set(folder.rglob("*/")) == folders
@@ -60,8 +60,12 @@ def refused(phr: Phr, folder: Path, code: int, *words: object) -> str:
     assert outcome.err.endswith("\n")
     assert outcome.err.count("\n") == 1
     assert "Traceback" not in outcome.err
-    assert contents(folder) == before
+    assert _without(contents(folder), but) == _without(before, but)
     return outcome.err.removeprefix("phr: ").rstrip("\n")
+
+
+def _without(found: dict[str, bytes], name: str) -> dict[str, bytes]:
+    return {path: data for path, data in found.items() if Path(path).name != name}
 
 
 CROSSING_MISS = ("train", "--env-id", "MiniGrid-SimpleCrossingS9N1-v1", "--out", "new")
@@ -73,7 +77,7 @@ WRONG = {
     "unknown command": (("trian",), "unknown command 'trian'; did you mean train?"),
     "unknown command, far": (
         ("fly",),
-        "choose one of train, distill, tune, evaluate, export, bench, doctor, push, report, reproduce",
+        "choose one of train, distill, resume, tune, evaluate, export, bench, doctor, push, report, reproduce",
     ),
     "unknown command, dashes": (("--hlep",), "unknown command '--hlep'; did you mean --help?"),
     "unknown option": ((*NEW_TRAIN, "--gama", 1), "unknown option --gama; did you mean --gamma?"),
@@ -344,7 +348,8 @@ def test_a_checkpoint_of_another_network_exits_with_2(phr: Phr, folder: Path) ->
     run = RunDirectory(folder / "part", config, resume=False)
     run.begin()
     run.save_checkpoint(network_tensors(corridor_student().network), {"n_updates": 1})
-    message = refused(phr, folder, 2, *words[:-1], "part", "--resume")
+    (folder / "part" / "command.json").write_text(json.dumps({"words": ["phr"], "folder": "."}))
+    message = refused(phr, folder, 2, *words[:-1], "part", "--resume", but="command.json")
     assert message.startswith("the stored weights do not fit the network: ")
 
 

@@ -35,6 +35,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def test_a_study_is_found_again(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
     bench = Workbench(tmp_path / "study", SETTINGS)
     assert read_json(tmp_path / "study" / "settings.json") == SETTINGS
     Workbench(tmp_path / "study", SETTINGS)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from phr.errors import NonFiniteError
 from phr.files import append_jsonl, read_jsonl
+from phr.interruption import deferred_interrupt
 from phr.progress import Progress
 from phr.storage import driver
-from phr.storage.driver import LOG_EVERY, Trainable, deferred_interrupt, run_training
+from phr.storage.driver import LOG_EVERY, Trainable, run_training
 from phr.storage.model import METRICS, RunDirectory
 
 

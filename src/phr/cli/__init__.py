@@ -36,14 +36,18 @@ __getattr__, __all__ = lazy_names(
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 if it succeeded, 1 if it failed, 2 if the arguments were wrong, 130 after Ctrl-C."""
+    """Run one command; return 0 if it succeeded, 1 if it failed, 2 if the arguments were wrong, 128 + n after signal n."""
     missing = [name for name in ("tyro", "rich", "torch", "gymnasium") if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write(f"phr: the command line needs {', '.join(missing)}; pip install 'phr[train]'\n")
         return 2
-    from phr.cli.commands import run
+    try:
+        from phr.cli.commands import run
 
-    return run(list(sys.argv[1:] if args is None else args))
+        return run(list(sys.argv[1:] if args is None else args))
+    except KeyboardInterrupt:  # while libraries are imported
+        sys.stderr.write("phr: interrupted\n")
+        return 130
 
 
 def entry_point() -> None:

@@ -1,17 +1,20 @@
 """The commands: phr's own, and how one that any package registered (entry-point group `phr.commands`) is found and run.
 
 A command is a frozen dataclass: its fields are the options, its docstring's first line is the summary, `run` executes it. It
-may have an attribute `goes_on`, which the message after Ctrl-C ends with; in it `{command}` is what was typed.
+may have an attribute `goes_on`, which the message after Ctrl-C ends with; `{command}` in it is `phr resume FOLDER` if the
+command's attribute `folder` holds a record of it, else what was typed.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import ExitStack, chdir
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -33,6 +36,7 @@ from phr.cli.words import (
     OptionalFolder,
     Seed,
     Wrapper,
+    file_targets,
     layered,
     read_command,
     word,
@@ -40,8 +44,10 @@ from phr.cli.words import (
 from phr.errors import PhrError, UsageError, error_text
 from phr.evaluation.tune import RetentionCurve
 from phr.files import check_file_target, write_json
+from phr.interruption import Stopped, running
 from phr.manifest import MANIFEST
 from phr.progress import Progress
+from phr.storage.owner import RECORD, owned, recorded_command
 
 
 @cache
@@ -50,7 +56,7 @@ def registered() -> Mapping[str, EntryPoint]:
     found = {point.name: point for point in entry_points(group="phr.commands")}
     if not found:
         raise PhrError("the installed phr registers no commands (phr.commands); install it again: pip install 'phr[train]'")
-    first = ["train", "distill", "tune", "evaluate", "export"]  # the order of the overview; others follow by name
+    first = ["train", "distill", "resume", "tune", "evaluate", "export"]  # the order of the overview; others follow by name
     return {name: found[name] for name in [*first, *sorted(found.keys() - set(first))] if name in found}
 
 
@@ -94,20 +100,24 @@ options:
 
 def run(words: list[str]) -> int:
     """Parse and carry out; see `phr.cli.main` for the exit codes."""
-    debug, goes_on = "--debug" in words, ""
+    debug, command = "--debug" in words, None
+    words = [word for word in words if word != "--debug"]
     try:
-        command = parse([word for word in words if word != "--debug"])
-        goes_on = getattr(command, "goes_on", "")
-        command.run()
+        with running(words), ExitStack() as stack:
+            command = parse(words)
+            for target in file_targets(command):
+                check_file_target(target)
+                stack.enter_context(owned(target, is_file=True))
+            command.run()
     except PhrError as error:
         if debug:
             traceback.print_exc()
         sys.stderr.write(f"phr: {one_line(error)}\n")
         return 2 if isinstance(error, UsageError) else 1
-    except KeyboardInterrupt:
-        more = goes_on.format(command=shlex.join(["phr", *(word for word in words if word != "--resume")]))
+    except KeyboardInterrupt as stop:
+        more = _how_it_goes_on(command, words)
         sys.stderr.write(f"phr: interrupted{more and f'; {more}'}\n")
-        return 130
+        return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except BrokenPipeError:
         return 1
     except Exception as error:
@@ -116,6 +126,14 @@ def run(words: list[str]) -> int:
         sys.stderr.write(f"phr: {error_text(error)} (run again with --debug for the traceback)\n")
         return 1
     return 0
+
+
+def _how_it_goes_on(command: Any, words: list[str]) -> str:
+    """What to type after an interruption; empty for commands that begin again."""
+    folder: Path | None = getattr(command, "folder", None)
+    has_record = folder is not None and (folder / RECORD).exists()
+    again = ["phr", "resume", str(folder)] if has_record else ["phr", *words]
+    return str(getattr(command, "goes_on", "")).format(command=shlex.join(again))
 
 
 def parse(words: list[str]) -> Any:
@@ -135,6 +153,7 @@ def _handed_on(command: Any, *left_out: str) -> dict[str, Any]:
 OptionalCount = Annotated[int | None, word("N")]
 ModelReference = Annotated[tyro.conf.Positional[str], word("MODEL")]
 Threads = Annotated[int, word("N", "Threads to compute with (default: 1).")]
+CheckpointSeconds = Annotated[float, word("X", "Seconds between two checkpoints: what a kill costs at most (default: 20).")]
 Resume = Annotated[
     bool, word(None, "Continue an interrupted run from its checkpoint; start one where there is none; leave a finished one.")
 ]
@@ -159,10 +178,16 @@ class Train:
     """Teacher to train further: a run folder or zoo:NAME. Starts with a third of the learning rate."""
     seed: Seed = 0
     resume: Resume = False
+    checkpoint_seconds: CheckpointSeconds = 20.0
     threads: Threads = 1
     settings: dict[str, Any] = field(default_factory=dict)
 
-    goes_on: ClassVar[str] = "{command} --resume continues from the last checkpoint, or starts where there was none yet"
+    goes_on: ClassVar[str] = "{command} continues from the last checkpoint, or starts where there was none yet"
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.out
 
     def run(self) -> None:
         """Train, and print where the model is."""
@@ -219,19 +244,23 @@ class Distill:
     normalize: Normalize = None
     seed: Seed = 0
     resume: Resume = False
+    checkpoint_seconds: CheckpointSeconds = 20.0
     threads: Threads = 1
     settings: dict[str, Any] = field(default_factory=dict)
 
     goes_on: ClassVar[str] = (
-        "{command} --resume continues from the last checkpoint, or starts where there was none yet; episodes are recorded "
-        "again"
+        "{command} continues from the last checkpoint, or starts where there was none yet; episodes are recorded again"
     )
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.out or Path("runs", _run_name(str(self.teacher or self.experience), self.env_id))
 
     def run(self) -> None:
         """Distil, and print where the model is."""
-        out = self.out or Path("runs", _run_name(str(self.teacher or self.experience), self.env_id))
         with ProgressBar() as bar:
-            model = phr.distill(**_handed_on(self, "out"), out=out, on_progress=bar, say=say)
+            model = phr.distill(**_handed_on(self, "out"), out=self.folder, on_progress=bar, say=say)
         heads = model.manifest.notes["agreement_per_head"]
         first, last = ("unknown" if heads[at] is None else f"{heads[at]:.1%}" for at in (0, -1))
         say(f"agreement with the teacher on its own states: head 1 {first}, last head {last}")
@@ -252,6 +281,46 @@ class Distill:
             say(tuned["verdict"] + ("" if tuned["chosen"] else "; by default it executes 1 action per look"))
         for line in model.manifest.notes.get("doubts", ()):
             say(f"warning: {line}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continue:
+    """Continue an interrupted command, by the record in its folder."""
+
+    folder: Annotated[tyro.conf.Positional[Path], word("DIR")]
+    """Folder of a run of phr train or phr distill, or of a phr reproduce study."""
+
+    goes_on: ClassVar[str] = "{command} continues again"
+
+    def run(self) -> None:
+        """Type the command again."""
+        words, where = recorded_command(self.folder)
+        wanted = self.folder.resolve()
+        if not where.is_dir():
+            raise UsageError(
+                f"the command was typed in {where}, which is not there; in its place: {shlex.join(['phr', *words])}"
+            )
+        with chdir(where):
+            command: Any = parse(words) if words[0] in registered() else None
+            if getattr(command, "folder", None) is None or command.folder.resolve() != wanted:
+                raise UsageError(f"{self.folder} holds the record of another folder: {shlex.join(['phr', *words])}")
+            if code := next((value for value in vars(command).values() if _is_code(value)), None):
+                typed = shlex.join(["phr", *words])
+                raise UsageError(f"the record names code, {code}, which only you can ask for; type it again: {typed}")
+            say(shlex.join(["phr", *words]))
+            with running(words):
+                (replace(command, resume=True) if hasattr(command, "resume") else command).run()
+
+
+def _is_code(value: object) -> bool:
+    """Whether an option of a command names code, which no file may run."""
+    from phr.envs.registry import imports_code, is_factory  # which the overview need not wait for
+    from phr.experience.logged import MINARI_PREFIX
+    from phr.teachers.hub import HUB_PREFIX
+    from phr.teachers.references import ZOO_PREFIX
+
+    is_ours = str(value).startswith((ZOO_PREFIX, HUB_PREFIX, MINARI_PREFIX))
+    return isinstance(value, str) and not is_ours and (is_factory(value) or imports_code(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +367,6 @@ class Evaluate:
 
     def run(self) -> None:
         """Evaluate, print the summary, write the JSON."""
-        check_file_target(self.json)
         with ProgressBar() as bar:
             bar(Progress("evaluating", 0, self.runs, "runs"))
             result = phr.evaluate(

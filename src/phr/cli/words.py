@@ -66,6 +66,13 @@ def read_command(command: type[Any], name: str, *words: str) -> Any:
     return command(**arguments, **({"settings": settings} if "settings" in own else {}))
 
 
+def file_targets(command: Any) -> list[Path]:
+    """The files that a command is asked to write: its options of this kind."""
+    kinds = get_type_hints(type(command), include_extras=True)
+    named = [getattr(command, each.name) for each in fields(command) if kinds[each.name] == OptionalFile]
+    return [path for path in named if path is not None]
+
+
 def layered(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return a command's arguments with what goes around the environment as options of its id (`phr.envs.layers`)."""
     words = ("env_kwargs", "wrapper", "frame_stack")

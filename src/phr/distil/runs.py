@@ -35,7 +35,7 @@ from phr.plan import Planner
 from phr.progress import OnProgress, Progress, silent
 from phr.seeding import Streams
 from phr.settings import said_settings
-from phr.storage.driver import run_training
+from phr.storage.driver import CHECKPOINT_SECONDS, run_training
 from phr.storage.model import Model, RunDirectory, load_model
 from phr.teacher.a2c import A2C, A2CConfig
 from phr.teachers.policy import parameter_count
@@ -55,6 +55,7 @@ def train_teacher(
     *,
     start: Model | None = None,
     resume: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_progress: OnProgress = silent,
     say: Say = silent,
 ) -> Model:
@@ -74,7 +75,7 @@ def train_teacher(
     with closing(A2C(lambda: make_env(env_id), config, network=network)) as training:
         if run is not None and run.has_checkpoint and not training.collector.exact_resume:
             say(f"{env_id}: native games cannot be saved; resuming begins a new episode in each, not the one it was in")
-        run_training(training, run, on_progress=on_progress)
+        run_training(training, run, on_progress=on_progress, checkpoint_seconds=checkpoint_seconds)
     for line in training.greedy.remarks.lines():
         say(line)
     greedy_return = training.greedy.best_return
@@ -123,6 +124,7 @@ class Distillation:
         *,
         until: float = math.inf,
         resume: bool = False,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
         on_progress: OnProgress = silent,
         say: Say = silent,
     ) -> Model:
@@ -133,6 +135,7 @@ class Distillation:
                 notes. Recording, joint training and training on return are not.
             directory: Folder for checkpoints, metrics and the model; None keeps them in memory.
             resume: Continue an unfinished run; return the model of a finished one.
+            checkpoint_seconds: Time between two checkpoints.
             on_progress: Called while recording and after each update.
             say: Called with the reason of the episode filter, each round of refinement, and the warnings (in the notes too).
 
@@ -161,7 +164,7 @@ class Distillation:
             training, selection = self._begin(logged, space, remarks, until, on_progress, say)
             del logged  # the student's windows hold a copy
             with closing(training):
-                run_training(training, run, on_progress=on_progress)
+                run_training(training, run, on_progress=on_progress, checkpoint_seconds=checkpoint_seconds)
             student = training.finish() if isinstance(training, Finetuning) else training
             notes: dict[str, Any] = {"teacher": self.teacher_name, "loss": self.config.loss, "seed": self.config.seed}
             doubt = selection.warning(self.config.keep)

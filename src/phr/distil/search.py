@@ -25,6 +25,7 @@ from phr.files import read_json
 from phr.networks.policy import PlanNetwork
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
+from phr.storage.driver import CHECKPOINT_SECONDS
 from phr.storage.model import CONFIG, METRICS, Model, RunDirectory, annotated, load_model
 
 ATTEMPTS = "attempts"
@@ -143,6 +144,7 @@ def search(
     directory: Path | None,
     resume: bool = False,
     is_timed: bool = True,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_progress: OnProgress = silent,
     say: Say = silent,
 ) -> Model:
@@ -196,7 +198,9 @@ def search(
         try:
             attempt = _that_records(made, int(_RECORD * seconds / returns.episode_seconds), returns.length, folder, given)
             until = math.inf if given.keys() & _LENGTHS else since + seconds
-            model = attempt.run(folder, until=until, resume=resume, on_progress=on_progress, say=say)
+            model = attempt.run(
+                folder, until=until, resume=resume, checkpoint_seconds=checkpoint_seconds, on_progress=on_progress, say=say
+            )
             known = model.manifest.notes.get(SECONDS)  # of a finished attempt, which took no time now
             taken = time.monotonic() - since if known is None else float(known)
             model, since = annotated(model, {SECONDS: taken} | _lowered(model, made, attempt)), time.monotonic()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from phr.errors import NonFiniteError
 from phr.files import append_jsonl
+from phr.interruption import deferred_interrupt
 from phr.progress import OnProgress, Progress, silent
 from phr.storage.model import METRICS, RunDirectory
 
@@ -21,6 +19,8 @@ LOG_EVERY = 50
 
 RARE_METRICS = {"greedy_return", "refine/round", "finetune/policy_loss"}
 """A row with one of these is always written."""
+
+CHECKPOINT_SECONDS = 20.0
 
 _PROGRESS_SECONDS = 0.1
 
@@ -54,11 +54,16 @@ class Trainable(Protocol):
 
 
 def run_training(
-    training: Trainable, run: RunDirectory | None, *, on_progress: OnProgress = silent, checkpoint_seconds: float = 20.0
+    training: Trainable,
+    run: RunDirectory | None,
+    *,
+    on_progress: OnProgress = silent,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> None:
     """Advance a training to its end, from the run's checkpoint if there is one; without a run nothing is written.
 
-    NonFiniteError if a loss or gradient is not finite: the last good checkpoint stays. Ctrl-C raises after a checkpoint.
+    NonFiniteError if a loss or gradient is not finite: the last good checkpoint stays. Ctrl-C, and the signals of
+    `phr.interruption`, raise after a checkpoint.
     """
     if run is not None:
         run.begin()
@@ -90,31 +95,6 @@ def run_training(
             raise NonFiniteError(f"{error}{kept}") from error
         if pressed and run is not None:
             run.save_checkpoint(*training.checkpoint())
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[list[int]]:
-    """Let the present update finish when Ctrl-C is pressed: the list is no longer empty, and the block's end raises.
-
-    Otherwise network, optimizer and environments would stop at different moments. A second Ctrl-C interrupts at once. No
-    signal arrives outside the main thread.
-    """
-    pressed: list[int] = []
-
-    def note(number: int, _frame: Any) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(number)
-
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGINT, note) if in_main_thread else None
-    try:
-        yield pressed
-    finally:
-        if previous is not None:
-            signal.signal(signal.SIGINT, previous)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 def _tensorboard(run: RunDirectory, done: int) -> Any:

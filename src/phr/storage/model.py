@@ -12,9 +12,20 @@ from torch import Tensor
 
 from phr.envs.registry import env_id_of_file
 from phr.errors import CorruptFileError, IncompatibleModelError, OutputDirectoryError
-from phr.files import check_directory, ensure_directory, read_json, read_jsonl, sha256_of, write_json, write_text
+from phr.files import (
+    OWN_PREFIX,
+    check_directory,
+    ensure_directory,
+    read_json,
+    read_jsonl,
+    sha256_of,
+    sweep,
+    write_json,
+    write_text,
+)
 from phr.manifest import COMPLETE, Manifest
 from phr.networks.policy import NetworkConfig, PlanNetwork, TorchPlanner, blank_network
+from phr.storage.owner import record_command
 from phr.storage.tensors import file_sha256, load_tensors, network_tensors, restore_network, save_tensors
 
 CONFIG, MODEL, CHECKPOINT, METRICS = "config.json", "model.safetensors", "checkpoint", "metrics.jsonl"
@@ -113,7 +124,8 @@ class RunDirectory:
         self.path, self._checkpoint = path, path / CHECKPOINT / "latest.safetensors"
         self._config: dict[str, Any] = json.loads(json.dumps(config))  # tuples are read back as lists
         check_directory(path)
-        present = {entry.name for entry in path.iterdir()} if path.exists() else set()
+        names = {entry.name for entry in path.iterdir()} if path.exists() else set()
+        present = {name for name in names if not name.startswith(OWN_PREFIX)}
         if present and CONFIG not in present:
             raise OutputDirectoryError(f"{path} is not empty and is not the folder of a phr run; choose another folder")
         before = read_json(path / CONFIG) if present else self._config
@@ -127,11 +139,16 @@ class RunDirectory:
         if not resume and present & {COMPLETE, CHECKPOINT}:
             state = "a finished run" if COMPLETE in present else "a part of this run"
             raise OutputDirectoryError(f"{path} holds {state}; add --resume, or choose another folder")
+        for folder in (path, path / CHECKPOINT):
+            sweep(folder)
+        if COMPLETE in present and CHECKPOINT in present:  # it was killed between the two
+            shutil.rmtree(path / CHECKPOINT, ignore_errors=True)
 
     def begin(self) -> None:
         """Make the folder and write the settings."""
         if not (self.path / CONFIG).exists():
             write_json(self.path / CONFIG, self._config)
+        record_command(self.path)
 
     @property
     def is_complete(self) -> bool:

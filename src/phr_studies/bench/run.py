@@ -13,9 +13,10 @@ from typing import Any
 
 from phr.errors import BoundError, SettingError, UsageError
 from phr.evaluation import describe_machine
-from phr.files import ensure_directory, write_json, write_text
+from phr.files import write_json, write_text
 from phr.networks import torch_threads
 from phr.progress import OnProgress, available_cores, silent
+from phr.storage import owned
 from phr_studies.bench import backends, from_nothing, grids, latency, loops, training, vectors
 from phr_studies.bench.models import UNTRAINED_PREFIX, bench_model, find_references
 from phr_studies.report.tables import Table, to_markdown
@@ -137,29 +138,30 @@ def bench(
     for name in sections:
         if name not in SECTIONS:
             raise SettingError(f"there is no section {name!r}; choose from {', '.join(SECTIONS)}")
-    out = ensure_directory(Path(out))
-    copies = [out / JSON] if json is None else [out / JSON, Path(json)]
-    references = tuple(models) or find_references(out / MODELS, say, on_progress)
-    for reference in references:
-        bench_model(reference)  # a wrong name is refused before anything is measured
-    left_out = TAKES_MINUTES if quick else frozenset()
-    chosen = sections or [name for name in SECTIONS if name not in left_out]
-    request = Request(models=references, hz=tuple(hz), quick=quick, on_progress=on_progress)
-    made = [SECTIONS[name](request) for name in SECTIONS if name in chosen]
-    load = _load_average()
-    if load is not None and load > _BUSY:
-        say(f"warning: the load average is {load:.1f}; other processes affect the figures of this bench")
-    machine = {**describe_machine(1), "cores": available_cores()}
-    result = BenchResult({"machine": machine, "load_average": load, "quick": quick, "sections": {}})
-    for section in made:
-        _run_section(section, result, say)
-        result.values["warnings"] = result.warnings
-        for file in copies:
-            write_json(file, result.values)
-        write_text(out / MARKDOWN, to_page(result))
-        if section.heading in result.tables:
-            on_section(section.heading, result.tables[section.heading])
-    return result
+    out = Path(out)
+    with owned(out, say=say):
+        copies = [out / JSON] if json is None else [out / JSON, Path(json)]
+        references = tuple(models) or find_references(out / MODELS, say, on_progress)
+        for reference in references:
+            bench_model(reference)  # a wrong name is refused before anything is measured
+        left_out = TAKES_MINUTES if quick else frozenset()
+        chosen = sections or [name for name in SECTIONS if name not in left_out]
+        request = Request(models=references, hz=tuple(hz), quick=quick, on_progress=on_progress)
+        made = [SECTIONS[name](request) for name in SECTIONS if name in chosen]
+        load = _load_average()
+        if load is not None and load > _BUSY:
+            say(f"warning: the load average is {load:.1f}; other processes affect the figures of this bench")
+        machine = {**describe_machine(1), "cores": available_cores()}
+        result = BenchResult({"machine": machine, "load_average": load, "quick": quick, "sections": {}})
+        for section in made:
+            _run_section(section, result, say)
+            result.values["warnings"] = result.warnings
+            for file in copies:
+                write_json(file, result.values)
+            write_text(out / MARKDOWN, to_page(result))
+            if section.heading in result.tables:
+                on_section(section.heading, result.tables[section.heading])
+        return result
 
 
 def _run_section(section: Section, result: BenchResult, say: Say) -> None:

@@ -18,7 +18,7 @@ from phr.files import read_json
 from phr.networks import torch_threads
 from phr.plan import Planner
 from phr.progress import OnProgress, silent
-from phr.storage import load_model
+from phr.storage import load_model, owned
 from phr_studies.films import SHOWN_SEED, film_card, film_once
 from phr_studies.report.figure5 import trace_path
 from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER
@@ -64,22 +64,23 @@ def reproduce(
     command = command_of(profile, directory)
     layout = StudyLayout(directory)
     StudyJobs(profile, layout).check_zoo()
-    bench = Workbench(directory, {"study": STUDY, "profile": profile.to_json()})
-    turns = [Reproduction(replace(profile, seeds=(seed,)), layout, say) for seed in profile.seeds]
-    drawn = all((directory / name).exists() for name in (PAGE, TABLES))
-    if bench.is_complete and drawn and all(turn.is_whole() for turn in turns):
-        say("all of it is done; remove report.html to have it drawn again")
+    with owned(directory, say=say):
+        bench = Workbench(directory, {"study": STUDY, "profile": profile.to_json()})
+        turns = [Reproduction(replace(profile, seeds=(seed,)), layout, say) for seed in profile.seeds]
+        drawn = all((directory / name).exists() for name in (PAGE, TABLES))
+        if bench.is_complete and drawn and all(turn.is_whole() for turn in turns):
+            say("all of it is done; remove report.html to have it drawn again")
+            return Results(profile, layout)
+        bench.reopen()
+        for number, turn in enumerate(turns, start=1):
+            if turn.is_whole() and number < len(turns):
+                continue
+            if len(turns) > 1:
+                say(f"training seed {profile.seeds[number - 1]}, {number} of {len(turns)}")
+            turn.run(on_progress)
+            write_report(Results(replace(profile, seeds=profile.seeds[:number]), layout), profile, command=command)
+        bench.finish()
         return Results(profile, layout)
-    bench.reopen()
-    for number, turn in enumerate(turns, start=1):
-        if turn.is_whole() and number < len(turns):
-            continue
-        if len(turns) > 1:
-            say(f"training seed {profile.seeds[number - 1]}, {number} of {len(turns)}")
-        turn.run(on_progress)
-        write_report(Results(replace(profile, seeds=profile.seeds[:number]), layout), profile, command=command)
-    bench.finish()
-    return Results(profile, layout)
 
 
 def redraw(directory: Path, *, env_id: str | None = None) -> Path:

@@ -1,0 +1,139 @@
+"""One writer at a time: while a command writes into a folder, or a file, every other one that would is refused.
+
+The operating system holds the lock, so one whose process is gone, however it ended, is free. Readers never wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from phr.errors import CorruptFileError, OutputDirectoryError, UnknownModelError
+from phr.files import OWN_PREFIX, check_directory, read_json, sweep, write_json
+from phr.interruption import COMMAND
+from phr.progress import silent
+
+LOCK = f"{OWN_PREFIX}lock"
+"""File of a folder that is being written; it states by whom."""
+
+_held: dict[Path, tuple[int, int]] = {}
+"""Lock file → the thread that holds it here, and how often."""
+
+
+@contextmanager
+def owned(path: Path | None, *, is_file: bool = False, say: Callable[[str], None] = silent) -> Iterator[None]:
+    """Hold a folder, which is made where it is missing, or a file's name; None holds nothing.
+
+    A thread may hold one several times. `say` is called with whose work is taken up, if a killed writer's lock is found.
+    What such a one left of a file is removed; of a folder, `sweep` removes it.
+
+    Raises:
+        OutputDirectoryError: If another process, or thread, holds it; or no file can be made there.
+    """
+    if path is None:
+        yield
+        return
+    where = path.absolute().parent if is_file else path.absolute()
+    lock = where.resolve() / (f"{OWN_PREFIX}{path.name}.lock" if is_file else LOCK)
+    with ExitStack() as stack:
+        me, (holder, count) = threading.get_ident(), _held.get(lock, (0, 0))
+        if count and holder == me:
+            _held[lock] = me, count + 1
+            stack.callback(_held.__setitem__, lock, (me, count))
+        else:
+            check_directory(where)
+            made = _make(where)
+            stack.callback(_remove_empty, made)
+            before = _acquired(lock, path, stack)
+            if before is not None and not is_file:
+                say(f"{path} was left by {before}; its work is taken up")
+            if is_file:
+                sweep(where, of=path.name)
+        yield
+
+
+RECORD = "command.json"
+"""File of a run's or a study's folder: the command that wrote it, for `phr resume`."""
+
+
+def record_command(folder: Path) -> None:
+    """Keep the running command in a folder, if there is one."""
+    if words := COMMAND.get():
+        write_json(folder / RECORD, {"words": list(words), "folder": str(Path.cwd())})
+
+
+def recorded_command(folder: Path) -> tuple[list[str], Path]:
+    """Return a command's words and the folder that it was typed in; UnknownModelError if there is no record."""
+    if not (folder / RECORD).is_file():
+        raise UnknownModelError(
+            f"{folder} holds no {RECORD}, so it was not begun by a command that can be continued; a run of Python's goes on "
+            "by resume=True"
+        )
+    found = read_json(folder / RECORD)
+    words, where = (found.get("words"), found.get("folder")) if isinstance(found, dict) else (None, None)
+    is_text = isinstance(where, str) and isinstance(words, list) and all(isinstance(word, str) for word in words)
+    if not is_text or not words or "\0" in "".join([str(where), *words]):
+        raise CorruptFileError(f"{folder / RECORD} was edited: it states no command")
+    return words, Path(str(where))
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; return those that were missing, the innermost first."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputDirectoryError(f"cannot make the folder {folder}: {error.strerror}") from error
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove the folders that were made and have stayed empty: the command was refused."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+def _acquired(lock: Path, path: Path, stack: ExitStack) -> str | None:
+    """Take a lock until `stack` ends; return who left it behind, None if nobody did."""
+    held = FileLock(lock, timeout=0, thread_local=False)
+    try:
+        held.acquire()
+    except Timeout:
+        raise OutputDirectoryError(
+            f"{path} is being written by {_owner(lock) or 'another process'}; wait until it has ended, or write elsewhere"
+        ) from None
+    except OSError as error:
+        raise OutputDirectoryError(f"{path} cannot be locked: {error.strerror}") from error
+    stack.callback(held.release)
+    stack.callback(lock.unlink, missing_ok=True)  # before the release: who has opened it by now looks again
+    before = _owner(lock)
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    me = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": " ".join(sys.argv)[:200]}
+    lock.write_text(json.dumps(me))
+    _held[lock] = threading.get_ident(), 1
+    stack.callback(_held.pop, lock)
+    return before
+
+
+def _owner(lock: Path) -> str | None:
+    """Who holds a lock, by what it states; None where it states nothing."""
+    try:
+        found: Any = json.loads(lock.read_text()[:2000])
+        pid, host, since, command = (str(found[name]) for name in ("pid", "host", "since", "command"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    shown = "".join(letter for letter in f"process {pid} on {host}, begun {since}" if letter.isprintable())
+    return f"{shown} ({command[:80]!r})"
