@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.managers import SyncManager
 from multiprocessing.process import BaseProcess
+from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -105,14 +107,18 @@ def run_jobs(jobs: Sequence[Job], *, what: str, say: Callable[[str], None], on_p
         return
     say(f"{what}: {len(jobs)} to do")
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
+    shared = SyncManager(ctx=context)
+    with _signals_ignored():
+        ensure_running()  # multiprocessing's own process, which a hangup would end
+        shared.start(_become_a_worker)
+    with shared as manager:
         queue, stop = manager.Queue(), manager.Event()
         drain = threading.Thread(target=_drain, args=(queue, on_progress), daemon=True)
         drain.start()
         before = set(multiprocessing.active_children())
         n_workers = min(len(jobs), available_cores())
         with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_become_a_worker) as pool:
-            with _interrupts_ignored():  # inherited: an idle worker has nothing to interrupt, and would say so at length
+            with _signals_ignored():  # inherited: an idle worker has nothing to interrupt, and would say so at length
                 pending = {pool.submit(_work, job, Relay(queue), stop): job for job in jobs}
             try:
                 for number, future in enumerate(as_completed(pending), start=1):
@@ -170,15 +176,18 @@ def _work(job: Job, relay: Relay, stop: Any) -> None:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def _signals_ignored() -> Iterator[None]:
+    """Of the terminal, by this thread and by the processes that it starts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    names = [name for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
+    previous = {name: signal.signal(getattr(signal, name), signal.SIG_IGN) for name in names}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for name, before in previous.items():
+            signal.signal(getattr(signal, name), before)
 
 
 def _drain(queue: Any, on_progress: OnProgress) -> None:

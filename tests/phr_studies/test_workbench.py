@@ -146,30 +146,59 @@ class NapsUntilInterrupted(Numbered):
 NAP = """
 import sys
 from pathlib import Path
+from phr.interruption import running
 from phr_studies import workbench
 from tests.phr_studies.test_workbench import NapsUntilInterrupted
 
 workbench.available_cores = lambda: 2
 try:
     jobs = [NapsUntilInterrupted(n, Path(sys.argv[1])) for n in range(5)]
-    workbench.run_jobs(jobs, what="napping", say=lambda _line: None)
+    with running([]):
+        workbench.run_jobs(jobs, what="napping", say=lambda _line: None)
 except KeyboardInterrupt:
     sys.exit(130)
 """
 
 
-def test_ctrl_c_stops_what_runs_and_begins_nothing_else(tmp_path: Path) -> None:
-    """A terminal sends Ctrl-C to every process at once; none of them may say more than the command itself."""
+def napping(folder: Path) -> subprocess.Popen[str]:
+    """A study of five naps, two of which have begun."""
     root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", NAP, str(tmp_path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=root, start_new_session=True) as study:
-        while len(names_in(tmp_path)) < 2:
-            assert study.poll() is None
-            time.sleep(0.05)
-        os.killpg(study.pid, signal.SIGINT)
+    command = [sys.executable, "-c", NAP, str(folder)]
+    study = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=root, start_new_session=True)
+    while len(names_in(folder)) < 2:
+        assert study.poll() is None
+        time.sleep(0.05)
+    return study
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all"), [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, True)]
+)
+def test_a_signal_stops_what_runs_and_begins_nothing_else(tmp_path: Path, number: signal.Signals, to_all: bool) -> None:
+    """A terminal sends Ctrl-C to every process at once; none of them may say more than the command itself."""
+    with napping(tmp_path) as study:
+        (os.killpg if to_all else os.kill)(study.pid, number)
         _, said = study.communicate()
     assert (study.returncode, said) == (130, "")
     assert names_in(tmp_path) == ["begun-0", "begun-1", "stopped-0", "stopped-1"]
+
+
+def test_no_worker_outlives_its_study(tmp_path: Path) -> None:
+    with napping(tmp_path) as study:
+        workers = [int(each) for each in Path(f"/proc/{study.pid}/task/{study.pid}/children").read_text().split()]
+        study.kill()
+    ends = time.monotonic() + 20
+    while (left := [pid for pid in workers if _is_running(pid)]) and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert len(workers) >= 2
+    assert not left
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_no_jobs_and_done_jobs_start_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phr.distil.phr import PHR
+from phr.storage.owner import owned
+from tests.cli.conftest import Outcome
+from tests.trained import CORRIDOR, corridor_teacher, saved
+
+Phr = Callable[..., Outcome]
+SMALL = ("--horizon", 2, "--n-episodes", 8, "--n-updates", 6, "--batch-size", 8, "--curve-episodes", 0)
+
+
+@pytest.fixture
+def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return saved(corridor_teacher(), tmp_path / "teacher")
+
+
+def interrupted(phr: Phr, monkeypatch: pytest.MonkeyPatch, *words: object, number: int = signal.SIGTERM) -> Outcome:
+    """A distillation that a signal ends at its third update."""
+    update = PHR.update
+
+    def signalled(self: PHR) -> dict[str, float]:
+        if self.n_updates == 2:
+            os.kill(os.getpid(), number)
+        return update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PHR, "update", signalled)
+        return phr("distill", "teacher", *SMALL, *words)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("teacher")
+def test_resume_repeats_the_command_of_a_folder(
+    phr: Phr, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
+) -> None:
+    assert phr("distill", "teacher", *SMALL, "--threads", 2, "--out", "whole").code == 0
+    outcome = interrupted(phr, monkeypatch, "--threads", 2, "--out", "a b", number=number)
+    assert outcome.code == 128 + number
+    assert "; phr resume 'a b' continues from the last checkpoint" in outcome.err
+    assert json.loads((tmp_path / "a b" / "command.json").read_text())["words"][-4:] == ["--threads", "2", "--out", "a b"]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    outcome = phr("resume", "../a b")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("phr distill teacher --horizon 2 ")
+    assert (tmp_path / "a b" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    assert Path.cwd() == tmp_path / "elsewhere"
+    assert "finished: nothing was done" in phr("resume", "../a b").out
+
+
+@pytest.mark.usefixtures("teacher")
+def test_without_a_name_the_folder_is_named_after_teacher_and_environment(phr: Phr, tmp_path: Path) -> None:
+    assert phr("distill", "teacher", *SMALL, "--env-id", CORRIDOR).code == 0
+    assert (tmp_path / "runs" / f"teacher-{CORRIDOR}" / "COMPLETE").exists()
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (None, "run holds no command.json"),
+        ({"words": ["fly"], "folder": "."}, "run holds the record of another folder: phr fly"),
+        ({"words": ["evaluate", "oracle"], "folder": "."}, "run holds the record of another folder: phr evaluate oracle"),
+        ({"words": ["train", "--env-id", "X-v0", "--out", "else"], "folder": "."}, "run holds the record of another folder"),
+        ({"words": ["train", "--out", "run"], "folder": "."}, "missing: --env-id ID"),
+        ({"words": ["train", "--env-id", "evil:make", "--out", "run"], "folder": "."}, "the record names code, evil:make"),
+        ({"words": ["train", "--env-id", "evil:X-v0", "--out", "run"], "folder": "."}, "the record names code, evil:X-v0"),
+        ({"words": ["distill", "evil:make", "--out", "run"], "folder": "."}, "the record names code, evil:make"),
+        (
+            {"words": ["distill", "t", "--env-id", "X-v0", "--wrapper", "evil:make", "--out", "run"], "folder": "."},
+            "the record names code, evil:make",
+        ),
+        ({"words": ["train", "--env-id", "X-v0", "--out", "run"], "folder": "/nowhere"}, "typed in /nowhere, which is not"),
+    ],
+)
+def test_a_record_that_cannot_be_trusted_is_refused(
+    phr: Phr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: Any, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    if record is not None:
+        (tmp_path / "run" / "command.json").write_text(json.dumps(record))
+    outcome = phr("resume", "run")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert message in outcome.err
+
+
+WORDS = {
+    "train": ("train", "--env-id", CORRIDOR, "--out", "{}"),
+    "distill": ("distill", "teacher", *SMALL, "--out", "{}"),
+    "tune": ("tune", "{}", "--teacher", "teacher"),
+    "report": ("report", "teacher", "--out", "{}"),
+    "reproduce": ("reproduce", "--out", "{}"),
+    "bench": ("bench", "--quick", "--out", "{}"),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.usefixtures("teacher")
+def test_a_second_writer_is_refused_in_one_line(phr: Phr, tmp_path: Path, name: str) -> None:
+    held = tmp_path / ("teacher" if name == "tune" else "held")
+    words = [held if word == "{}" else word for word in WORDS[name]]
+    code = "import sys; from pathlib import Path; from phr.storage.owner import owned\nwith owned(Path(sys.argv[1])):\n"
+    command = [sys.executable, "-c", code + " print('held', flush=True); sys.stdin.read()", str(held)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        outcome = phr(*words)
+        first.kill()
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert f"phr: {held} is being written by process {first.pid} on " in outcome.err
+
+
+def test_two_commands_do_not_write_one_file(phr: Phr, tmp_path: Path, teacher: Path) -> None:
+    words = ("evaluate", teacher, "--episodes", 1, "--runs", 1, "--json", tmp_path / "r.json")
+    with owned(tmp_path / "r.json", is_file=True):
+        assert phr(*words).code == 0, "the same thread may"
+    code = "import sys; from pathlib import Path; from phr.storage.owner import owned\n"
+    code += "with owned(Path(sys.argv[1]), is_file=True):\n print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(tmp_path / "r.json")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        outcome = phr(*words)
+        first.kill()
+    assert outcome.code == 2
+    assert "r.json is being written by process" in outcome.err
