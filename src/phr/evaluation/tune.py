@@ -698,13 +698,15 @@ class Prospect:
 
     @property
     def shorter_horizon(self) -> int | None:
-        """Twice the most actions per look that may keep enough, if that is less than the horizon; None elsewhere.
+        """The horizon of a student that has less to learn; None if it would be no shorter.
 
-        So it is where nothing may keep enough: then the student may have learnt too little.
+        Twice the most actions per look that may keep enough. If no rule is likely to be certified, so many, or 2: a network
+        that has to know the later actions too is worse at the first.
         """
         hopeful = (rule.commitment for rule in self.rules if self.calibration.has_hope(rule))
-        lengths = [each.n for each in hopeful if isinstance(each, FixedCommitment)]
-        return shorter if (shorter := 2 * max(lengths, default=0)) and shorter < self.student.horizon else None
+        most = max((each.n for each in hopeful if isinstance(each, FixedCommitment)), default=0)
+        shorter = 2 * most if self.promising() else max(2, most)
+        return shorter if shorter < self.student.horizon else None
 
     @property
     def seconds_per_look(self) -> float:
