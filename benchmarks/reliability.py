@@ -125,6 +125,8 @@ def kills(work: Work, folder: Path, *, every: int = 1) -> Iterator[tuple[int, st
         if code == 0:
             return
         yield number, wrong_after(work, out, expected, code)
+        if code != -signal.SIGKILL:
+            return
 
 
 def wrong_after(work: Work, out: Path, expected: dict[str, Any], code: int) -> str:

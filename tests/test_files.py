@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phr import files
+from phr.acting.onnx_file import read_onnx, read_plain_onnx
 from phr.errors import CorruptFileError, OutputDirectoryError, PhrError
+from phr.experience.untrusted import read_npz
+from phr.files import MAX_MODEL_BYTES, read_json, read_jsonl, sha256_of
+from phr.storage.tensors import load_tensors
+from phr.teachers.cleanrl import read_cleanrl
+from phr.teachers.normalization import read_vecnormalize
+from phr.teachers.references import resolve
+from phr.teachers.sb3_file import read_sb3_file
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -91,7 +100,7 @@ def test_missing_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="config.json is missing"):
         files.read_json(tmp_path / "config.json")
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(CorruptFileError, match="folder.json cannot be read: Is a directory"):
+    with pytest.raises(CorruptFileError, match="folder.json is a folder, a pipe or a device"):
         files.read_json(tmp_path / "folder.json")
 
 
@@ -164,3 +173,33 @@ def test_a_target_that_could_not_be_written_is_refused_beforehand(tmp_path: Path
     with pytest.raises(OutputDirectoryError, match="file/deep.json cannot be written: .*file is a file"):
         files.check_file_target(tmp_path / "file" / "deep.json")
     assert names_in(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_pipes_devices_and_folders_are_not_opened(tmp_path: Path) -> None:
+    """A pipe waits for ever, a device never ends."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    readers: list[Callable[[Path], object]] = [
+        read_json, read_jsonl, sha256_of, load_tensors, read_npz, read_onnx, read_plain_onnx, read_sb3_file,
+        read_vecnormalize, lambda path: read_cleanrl(path, "CartPole-v1"),
+    ]  # fmt: skip
+    for ending in (".zip", ".onnx", ".pt"):
+        (tmp_path / f"x{ending}").symlink_to(tmp_path / "pipe")
+        with pytest.raises(CorruptFileError, match="expected a file"):
+            resolve(tmp_path / f"x{ending}", env_id="CartPole-v1")
+    for read in readers:
+        for name in ("pipe", "zero", ""):
+            with pytest.raises(CorruptFileError, match=r"is a folder, a pipe or a device; expected a file"):
+                read(tmp_path / name)
+
+
+def test_the_largest_file_is_a_setting(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[1, 2, 3]")
+    assert read_json(tmp_path / "a.json") == [1, 2, 3]
+    before = MAX_MODEL_BYTES.set(8)
+    try:
+        with pytest.raises(CorruptFileError, match=r"a\.json has 9 bytes, more than --max-model-bytes 8 allows"):
+            read_json(tmp_path / "a.json")
+    finally:
+        MAX_MODEL_BYTES.reset(before)

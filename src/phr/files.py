@@ -11,9 +11,11 @@ import glob
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,10 @@ __all__ = [
 ]
 __all__ += ["write_bytes", "write_json", "write_text"]
 
+
+DEFAULT_MAX_MODEL_BYTES = 1 << 32
+MAX_MODEL_BYTES: ContextVar[int] = ContextVar("MAX_MODEL_BYTES", default=DEFAULT_MAX_MODEL_BYTES)
+"""The largest file that is read."""
 
 OWN_PREFIX = ".phr-"
 """Begins the names of files that belong to no result: locks, and what is being written."""
@@ -96,17 +102,32 @@ def _try_to_write(folder: Path, refusal: str) -> None:
         raise OutputDirectoryError(f"{refusal}: no file can be made in {folder} ({error.strerror})") from error
 
 
-def read_model_file(path: Path, most: int) -> bytes:
-    """The bytes of a file that a user names; one with more than `most` bytes is refused unread."""
+def read_model_file(path: Path, most: int | None = None) -> bytes:
+    """The bytes of a file that a user names; one with more than `most`, or `MAX_MODEL_BYTES`, is refused unread."""
+    check_readable(path, most)
     try:
-        size = path.stat().st_size
-        if size > most:
-            raise CorruptFileError(f"{path} has {size:,} bytes; such a file has at most {most:,}")
         return path.read_bytes()
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def check_readable(path: Path, most: int | None = None) -> None:
+    """Refuse a file before it is opened: one that is larger than `most` or `MAX_MODEL_BYTES`; pipes and devices never end.
+
+    UnknownModelError if it is missing; CorruptFileError for the others.
+    """
+    try:
+        found = path.stat()
     except FileNotFoundError as error:
         raise UnknownModelError(f"there is no file {path}") from error
     except OSError as error:
         raise CorruptFileError(f"{path} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise CorruptFileError(f"{path} is a folder, a pipe or a device; expected a file")
+    if found.st_size > (limit := MAX_MODEL_BYTES.get()):
+        raise CorruptFileError(f"{path} has {found.st_size:,} bytes, more than --max-model-bytes {limit} allows")
+    if most is not None and found.st_size > most:
+        raise CorruptFileError(f"{path} has {found.st_size:,} bytes; such a file has at most {most:,}")
 
 
 def read_json(path: Path) -> Any:
@@ -134,6 +155,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read a file of JSON objects, one per line; a missing file is an empty list, a half last line is dropped."""
     if not path.exists():
         return []
+    check_readable(path)
     rows, lines = [], path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
@@ -147,6 +169,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
+    check_readable(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -119,7 +119,7 @@ class Manifest:
         manifest = cls.from_json(read_json(directory / MANIFEST), str(directory / MANIFEST))
         for name, digest in manifest.files.items():
             path = directory / name
-            if not path.is_file():
+            if not path.exists():
                 raise CorruptFileError(f"{path} is missing")
             if sha256_of(path) != digest:
                 raise CorruptFileError(f"{path} was truncated or edited: its SHA-256 is not the one in {MANIFEST}")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -327,3 +328,31 @@ def test_metrics_are_rewound_to_an_update(tmp_path: Path) -> None:
     run.rewind_metrics(100)
     files.append_jsonl(tmp_path / METRICS, [{"update": 101}])
     assert [row["update"] for row in files.read_jsonl(tmp_path / METRICS)] == [50, 100, 101]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("network", "trunk", "width"), 20_000, "the stored weights do not fit the network: plan_head.weight has the shape"),
+        (("network", "trunk", "depth"), 10**9, "the network claims 1,000,000,000 layers, its file holds"),
+        (("network", "trunk", "residual"), 10**9, "the network claims 1,000,000,002 layers, its file holds"),
+        (("network", "obs_shape"), [10**9], "do not fit the network"),
+        (("network", "horizon"), 10**9, "the network claims 1,000,000,000 × 2 outputs"),
+        (("network", "n_actions"), 10**9, "the network claims 4 × 1,000,000,000 outputs"),
+    ],
+)
+def test_what_a_manifest_claims_is_compared_before_it_takes_memory(
+    tmp_path: Path, place: tuple[str, ...], value: Any, message: str
+) -> None:
+    saved(corridor_student(), tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    *folders, last = place
+    values = manifest
+    for name in folders:
+        values = values[name]
+    values[last] = value
+    if last in manifest:
+        manifest[last] = value
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises((IncompatibleModelError, CorruptFileError), match=re.escape(message)):
+        load_model(tmp_path)

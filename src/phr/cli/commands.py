@@ -39,11 +39,12 @@ from phr.cli.words import (
     file_targets,
     layered,
     read_command,
+    whole_number,
     word,
 )
 from phr.errors import PhrError, UsageError, error_text
 from phr.evaluation.tune import RetentionCurve
-from phr.files import check_file_target, write_json
+from phr.files import DEFAULT_MAX_MODEL_BYTES, MAX_MODEL_BYTES, check_file_target, write_json
 from phr.interruption import Stopped, running
 from phr.manifest import MANIFEST
 from phr.progress import Progress
@@ -95,7 +96,9 @@ commands:
 options:
   --help     Show this, or the options of a COMMAND.
   --version  Show the version.
-  --debug    With any COMMAND: show the traceback of an error."""
+  --debug    With any COMMAND: show the traceback of an error.
+  --max-model-bytes N
+             With any COMMAND: read no larger file (default: 4 GiB)."""
 
 
 def run(words: list[str]) -> int:
@@ -103,6 +106,8 @@ def run(words: list[str]) -> int:
     debug, command = "--debug" in words, None
     words = [word for word in words if word != "--debug"]
     try:
+        words, limit = _without_limit(words)
+        MAX_MODEL_BYTES.set(limit)
         with running(words), ExitStack() as stack:
             command = parse(words)
             for target in file_targets(command):
@@ -126,6 +131,20 @@ def run(words: list[str]) -> int:
         sys.stderr.write(f"phr: {error_text(error)} (run again with --debug for the traceback)\n")
         return 1
     return 0
+
+
+def _without_limit(words: list[str]) -> tuple[list[str], int]:
+    """The words of a command without `--max-model-bytes N`, and N."""
+    if (option := "--max-model-bytes") not in words:
+        return words, DEFAULT_MAX_MODEL_BYTES
+    at = words.index(option)
+    try:
+        limit = whole_number(words[at + 1])
+    except (IndexError, ValueError):
+        limit = 0
+    if limit < 1:
+        raise UsageError(f"{option} must be a positive whole number")
+    return words[:at] + words[at + 2 :], limit
 
 
 def _how_it_goes_on(command: Any, words: list[str]) -> str:

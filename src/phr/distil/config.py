@@ -27,6 +27,8 @@ Width = Annotated[int, Range(low=1.0, high=8192.0)]
 """At most sixteen times the Nature network."""
 Share = Annotated[float, Range(above=0.0, high=1.0)]
 
+LONGEST_HORIZON = 4096
+
 SIDE_BY_SIDE = 64
 """Environments by default."""
 
@@ -136,6 +138,8 @@ class PHRConfig:
     def __post_init__(self) -> None:
         check_keep(self.keep)
         check_settings(self)
+        if self.horizon > LONGEST_HORIZON:
+            raise HorizonError(f"horizon must lie in 1 .. {LONGEST_HORIZON:,}, got {self.horizon:,}")
         mode = self.trunk_mode
         if self.joint and mode != "shared":
             raise SettingError(f"in joint training A2C moves head 1: trunk_mode must be 'shared', got {mode!r}")

@@ -21,7 +21,7 @@ from phr.distil.presets import fresh_trunk
 from phr.distil.refine import Refinement
 from phr.envs.registry import make_env
 from phr.envs.vector import Remarks, VectorSplit, random_starts
-from phr.errors import IncompatibleModelError, OutputDirectoryError, SettingError
+from phr.errors import HorizonError, IncompatibleModelError, OutputDirectoryError, SettingError
 from phr.evaluation.episodes import make_vector
 from phr.experience.archive import save_experience
 from phr.experience.collect import collect_experience
@@ -44,6 +44,9 @@ PROBE_EPISODES = 128
 """Recording stops if none of the first so many episodes is a success: failing takes the longest."""
 
 FINISHED = "{} holds this run, finished: nothing was done"
+
+_SHORT = 64
+"""A horizon that no length of an episode is compared with."""
 
 Say = Callable[[str], None]
 
@@ -273,6 +276,12 @@ def _record(teacher: Planner, vector: VectorSplit, config: PHRConfig, on_progres
         experience = Experience(vector.env_id, tuple(parts), actions_in=actions)
         if len(parts) >= min(PROBE_EPISODES, len(starts)) and config.keep in ("auto", "successes"):
             select_episodes(experience)  # a teacher that never succeeds is refused early
+        longest = max(len(trajectory.actions) for trajectory in parts)
+        if config.horizon > max(_SHORT, 2 * longest):
+            raise HorizonError(
+                f"the horizon {config.horizon:,} is more than twice the teacher's longest episode, {longest:,} steps; "
+                f"{longest:,} plan a whole one"
+            )
         if n_before < PROBE_EPISODES:
             # Stopping at the very step that is the last one wanted would favour short episodes.
             mean_length = sum(len(trajectory.actions) for trajectory in parts) / len(parts)

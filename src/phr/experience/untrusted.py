@@ -15,6 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from phr.errors import CorruptFileError
+from phr.files import check_readable
 
 _ERRORS = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError,
@@ -31,8 +32,9 @@ _MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Return every array of an .npz; pickled ones are refused, and nothing is allocated before its size is checked."""
-    if not path.is_file():
+    if not path.exists():
         raise CorruptFileError(f"{path} is missing")
+    check_readable(path)
     try:
         with zipfile.ZipFile(path) as archive:
             _check_sizes(archive)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -289,6 +289,27 @@ class PlanNetwork(nn.Module):
     def trunk_of_first(self) -> Trunk:
         """Return the trunk that head 1 and the value head read."""
         return self.trunk if self.first_trunk is None else self.first_trunk
+
+
+def check_shapes(config: NetworkConfig, found: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare what a description claims with the tensors of a file, before it takes memory or time.
+
+    IncompatibleModelError if a name or a shape differs.
+    """
+    trunk = config.trunk
+    n_layers = trunk.depth + trunk.residual if trunk.kind == "mlp" else len(trunk.channels) + trunk.residual
+    n_outputs = found.get("plan_head.bias", ())
+    if n_layers > len(found):
+        raise IncompatibleModelError(f"the network claims {n_layers:,} layers, its file holds {len(found)} tensors")
+    if n_outputs != (config.horizon * config.n_actions,):
+        claimed = f"{config.horizon:,} × {config.n_actions:,} outputs"
+        raise IncompatibleModelError(f"the network claims {claimed}, its file's plan_head.bias has the shape {n_outputs}")
+    with torch.device("meta"):
+        expected = {name: tuple(tensor.shape) for name, tensor in PlanNetwork(config).state_dict().items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            shapes = f"{name} has the shape {found.get(name)}, the network {expected.get(name)}"
+            raise IncompatibleModelError(f"the stored weights do not fit the network: {shapes}")
 
 
 def blank_network(config: NetworkConfig) -> PlanNetwork:

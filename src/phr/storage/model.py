@@ -24,7 +24,7 @@ from phr.files import (
     write_text,
 )
 from phr.manifest import COMPLETE, Manifest
-from phr.networks.policy import NetworkConfig, PlanNetwork, TorchPlanner, blank_network
+from phr.networks.policy import NetworkConfig, PlanNetwork, TorchPlanner, blank_network, check_shapes
 from phr.storage.owner import record_command
 from phr.storage.tensors import file_sha256, load_tensors, network_tensors, restore_network, save_tensors
 
@@ -97,8 +97,10 @@ def load_model(directory: Path, env_id: str | None = None) -> Model:
     if found != listed or config.actions != manifest.actions:
         differ = f"lists (observation, actions, horizon) {listed}, its network {found}"
         raise IncompatibleModelError(f"{directory}: the manifest {differ}")
+    tensors = load_tensors(directory / MODEL)[0]
+    check_shapes(config, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     network = blank_network(config)
-    restore_network(network, load_tensors(directory / MODEL)[0], prefix="")
+    restore_network(network, tensors, prefix="")
     return Model(network.eval(), manifest, directory, env_id_from_file=manifest.env_id != env_id)
 
 

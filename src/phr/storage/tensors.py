@@ -13,7 +13,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from phr.errors import CorruptFileError, IncompatibleModelError
-from phr.files import atomic_path
+from phr.files import atomic_path, check_readable
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], state: Any = None) -> None:
@@ -38,8 +38,9 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     """Read what `save_tensors` wrote; CorruptFileError if it is missing, truncated, or has a state and was edited."""
-    if not path.is_file():
+    if not path.exists():
         raise CorruptFileError(f"{path} is missing")
+    check_readable(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)

@@ -31,7 +31,6 @@ from phr.teachers.weights import read_tables
 
 Weights = Mapping[str, Tensor]
 
-_LARGEST_FILE = 1 << 31
 _STRIDES = (4, 2, 1)
 """Of the three convolutions, those of Mnih et al. 2015."""
 NORMALIZED = (
@@ -67,7 +66,7 @@ def read_cleanrl(path: Path, env_id: str) -> PolicyTeacher:
     CorruptFileError if it is no torch file of tensors, IncompatibleModelError if they are none of CleanRL's agents, or do
     not fit the environment.
     """
-    content, name = read_model_file(path, _LARGEST_FILE), str(path)
+    content, name = read_model_file(path), str(path)
     weights = _agent_of(read_tables(content, name))
     with make_env(env_id) as env:
         seen, space = env.observation_space, env.action_space

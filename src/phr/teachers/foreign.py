@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from phr.actions import ActionSpace
 from phr.envs.registry import env_id_of_file, find_factory, make_env, option_names, present_id, with_option
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError, error_text
+from phr.files import check_readable
 from phr.observations import ObservationSpec
 from phr.plan import Planner
 from phr.storage.model import Model
@@ -164,8 +165,8 @@ _NO_ENVIRONMENT = "{} does not record its environment; add --env-id ID (a Gymnas
 
 def _load_sb3(name: str, env_id: str | None, reading: Reading) -> Actor:
     """Read a `.zip` with all that its folder states about it; what the user gave goes first."""
-    if not Path(name).exists():
-        raise UnknownModelError(f"there is no file {name}")
+    if not Path(name).is_dir():
+        check_readable(Path(name))
     run = read_run(Path(name), env_id=env_id)
     if env_id is None and not run.env_id:
         raise UsageError(_NO_ENVIRONMENT.format(name))

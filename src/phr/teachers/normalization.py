@@ -15,7 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError, UnknownModelError
+from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError
 from phr.files import read_model_file, sha256_of
 from phr.teachers.inert import Described, array_of, describe_pickle
 
@@ -98,8 +98,6 @@ def read_vecnormalize(path: Path) -> Statistics | None:
 
     The pickle is read as a description: nothing in it is called. CorruptFileError if it holds no such statistics.
     """
-    if not path.is_file():
-        raise UnknownModelError(f"there is no file {path}")
     found = describe_pickle(read_model_file(path, _LARGEST_FILE), str(path))
     is_ours = isinstance(found, Described) and found.maker.endswith(".vec_normalize.VecNormalize")
     state = found.state if is_ours and isinstance(found.state, dict) else None

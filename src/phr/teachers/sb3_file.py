@@ -32,7 +32,6 @@ DATA, WEIGHTS = "data", "policy.pth"
 _LARGEST = {DATA: 1 << 28, WEIGHTS: 1 << 31}
 """Most bytes of a member; `data` keeps the last observations of every environment, which may be images."""
 
-_LARGEST_FILE = 1 << 32
 _MOST_MEMBERS = 4096
 _ENCRYPTED = 1
 
@@ -73,7 +72,7 @@ def read_sb3_file(path: Path) -> Sb3File:
     CorruptFileError if the file was truncated or edited, was not written by Stable-Baselines3, would write outside a folder,
     or unpacks to absurd sizes; or if its parameters are more than tensors.
     """
-    content, name = read_model_file(path, _LARGEST_FILE), str(path)
+    content, name = read_model_file(path), str(path)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_names([info.filename for info in archive.infolist()], name)
