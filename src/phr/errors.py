@@ -87,10 +87,14 @@ class ExportMismatchError(PhrError):
     """The outputs of an exported model differ from its network's."""
 
 
+FOREIGN_ERRORS = (Exception, SystemExit)
+"""What the user's own code may raise; SystemExit too, as no environment or policy may end a command without a word."""
+
+
 def error_text(error: BaseException) -> str:
     """Return `Type: message` on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-__all__ = ["error_text"]
+__all__ = ["FOREIGN_ERRORS", "error_text"]
 __all__ += [name for name, value in dict(globals()).items() if isinstance(value, type) and issubclass(value, PhrError)]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.errors import IncompatibleModelError, InvalidDataError, PhrError, SettingError, error_text
+from phr.errors import FOREIGN_ERRORS, IncompatibleModelError, InvalidDataError, PhrError, SettingError, error_text
 
 __all__ = ["ActionArray", "Bounds", "CategoricalPlan", "ContinuousPlan", "FloatArray", "IntArray", "MultiCategoricalPlan"]
 __all__ += ["NetworkPlan", "Plan", "Planner", "Smoothing", "Temperature", "repeat_first", "smoothing_of_steps"]
@@ -343,5 +343,5 @@ def ask(planner: Planner, obs: NDArray[Any]) -> Any:
         return planner.plan(obs)
     except PhrError:
         raise
-    except Exception as error:  # the user's own code
+    except FOREIGN_ERRORS as error:  # the user's own code
         raise IncompatibleModelError(f"{type(planner).__name__}.plan raised {error_text(error)}") from error

@@ -368,7 +368,9 @@ def make_broken() -> gymnasium.Env[Any, Any]:
 def test_an_observation_that_is_not_finite_exits_with_1(phr: Phr, folder: Path) -> None:
     outcome = phr("train", "--env-id", "tests.cli.test_wrong_words:make_broken", "--out", "new")
     message = "tests.cli.test_wrong_words:make_broken: reset() returned an observation that contains NaN, infinity or "
-    assert (outcome.code, outcome.err) == (1, f"phr: {message}a number too large for its dtype\n")
+    assert outcome.code == 1
+    assert outcome.err.startswith(f"phr: {message}a number too large for its dtype (seed ")
+    assert outcome.err.count("\n") == 1
 
 
 def fail(*_args: Any, **_kwargs: Any) -> None:

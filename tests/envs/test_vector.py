@@ -10,11 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phr.envs.registry import make_env
+from phr.envs.registry import make_env, split_env
 from phr.envs.split import SplitEnv
 from phr.envs.vector import Autoreset, Start, VectorSplit, make_training_vectors
-from phr.errors import InvalidDataError, NonFiniteError, SettingError, UnsupportedEnvironmentError
-from tests.helpers import LEFT, RIGHT, corridor, noisy
+from phr.errors import (
+    BrokenEnvironmentError,
+    InvalidDataError,
+    NonFiniteError,
+    SettingError,
+    UnsupportedEnvironmentError,
+)
+from tests.helpers import LEFT, RIGHT, corridor, make_corridor, noisy
 
 
 def numbered_seeds(env: int, episode: int) -> int:
@@ -335,3 +341,16 @@ def test_training_names_n_envs_where_so_many_cannot_be_open() -> None:
     with pytest.raises(UnsupportedEnvironmentError, match=r"only 2 of n_envs=3 copies could be opened .*; lower n_envs$"):
         make_training_vectors(opener(2, closed), 3, numbered_seeds)
     assert len(closed) == 2
+
+
+def test_an_error_names_the_environment_its_seed_and_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_action: Any) -> Any:
+        raise SystemExit(3)
+
+    vector = VectorSplit([split_env(make_corridor(), f"corridor-{n}") for n in range(3)], "disabled", lambda i, _k: 10 + i)
+    vector.reset()
+    vector.advance(np.full(3, RIGHT))
+    monkeypatch.setattr(vector.envs[1].gym_env.unwrapped, "step", fail)
+    message = r"^corridor-1: step\(\) raised SystemExit: 3 \(step 2 of an episode, seed 11\), environment 1 of 3$"
+    with pytest.raises(BrokenEnvironmentError, match=message):
+        vector.advance(np.full(3, RIGHT))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable
@@ -11,13 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from phr.errors import NonFiniteError
+from benchmarks.reliability import in_a_fork
+from phr.distil import runs
+from phr.errors import NonFiniteError, OutputDirectoryError
 from phr.files import append_jsonl, read_jsonl
 from phr.interruption import deferred_interrupt
 from phr.progress import Progress
 from phr.storage import driver
 from phr.storage.driver import LOG_EVERY, Trainable, run_training
-from phr.storage.model import METRICS, RunDirectory
+from phr.storage.model import METRICS, RunDirectory, load_model
+from tests.trained import CORRIDOR, a2c_config, corridor_teacher
 
 
 class Counter:
@@ -247,3 +251,29 @@ def test_a_training_in_a_thread_leaves_signals_alone() -> None:
     thread.join()
     assert training.done
     assert handlers == [before] * 3
+
+
+def test_a_full_disk_names_the_file_and_what_is_left(tmp_path: Path) -> None:
+    """In a process of its own, whose files may not grow beyond some size."""
+
+    def train(limit: int) -> int:
+        def work() -> int:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            try:
+                runs.train_teacher(CORRIDOR, a2c_config(), tmp_path / "run", resume=True, checkpoint_seconds=1e-6)
+            except OutputDirectoryError as error:
+                (tmp_path / "said").write_text(str(error))
+                return 3
+            return 0
+
+        return in_a_fork(work)
+
+    assert train(20_000) == 3
+    said = (tmp_path / "said").read_text()
+    assert "latest.safetensors cannot be written: " in said
+    assert "File too large" in said
+    assert said.endswith(f"; the last good checkpoint stays in {tmp_path / 'run'}")
+    assert not list(tmp_path.rglob(".phr-*"))
+    assert train(resource.RLIM_INFINITY) == 0
+    assert load_model(tmp_path / "run", CORRIDOR).sha256 == corridor_teacher().sha256

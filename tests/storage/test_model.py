@@ -78,11 +78,11 @@ def test_the_marker_of_completion_is_written_last(tmp_path: Path, monkeypatch: p
 
 def test_a_write_that_fails_leaves_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_descriptor: int) -> None:
-        raise OSError("no space left on device")
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(OutputDirectoryError, match=r"model\.safetensors cannot be written: No space left on device"):
             saved(corridor_teacher(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

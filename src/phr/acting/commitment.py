@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from phr.errors import HorizonError, PhrError, SettingError, error_text
+from phr.errors import FOREIGN_ERRORS, HorizonError, PhrError, SettingError, error_text
 from phr.plan import IntArray, Plan
 from phr.settings import is_whole, shown
 
@@ -119,7 +119,7 @@ def rule_lengths(rule: Commitment, plan: Plan, horizon: int) -> IntArray:
         returned: Any = rule.lengths(plan)
     except PhrError:
         raise
-    except Exception as error:  # the user's own code
+    except FOREIGN_ERRORS as error:  # the user's own code
         raise HorizonError(f"the commitment rule {type(rule).__name__} raised {error_text(error)}") from error
     try:
         lengths = np.asarray(returned)

@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from phr.errors import BrokenEnvironmentError, NonFiniteError, PhrError, error_text
+from phr.errors import FOREIGN_ERRORS, BrokenEnvironmentError, NonFiniteError, PhrError, error_text
 
 
 class CheckedEnv:
@@ -36,15 +36,17 @@ class CheckedEnv:
         self._env_id = env_id
         self.as_sampled = _copier(getattr(env, "action_space", None))
         self.last_call = "reset()"
+        self._seed: int | None = None
+        self._n_steps = 0
 
     def reset(self, seed: int | None) -> Any:
         """Start an episode and return its first observation; BrokenEnvironmentError unless it returns `(obs, info)`."""
-        self.last_call = "reset()"
+        self.last_call, self._seed, self._n_steps = "reset()", seed, 0
         try:
             result = self._env.reset(seed=seed)
         except PhrError:
             raise
-        except Exception as error:  # the user's own code
+        except FOREIGN_ERRORS as error:  # the user's own code
             if isinstance(error, TypeError) and (signature := _outdated_reset(self._env)) is not None:
                 raise self._broken(
                     f"must accept the keyword arguments seed and options: expected reset(self, *, seed=None, options=None), "
@@ -65,12 +67,13 @@ class CheckedEnv:
         BrokenEnvironmentError if the environment raises or returns anything else, NonFiniteError for such a reward.
         """
         self.last_call = "step()"
+        self._n_steps += 1
         copied = self.as_sampled(action)
         try:
             result = self._env.step(copied)
         except PhrError:
             raise
-        except Exception as error:  # the user's own code
+        except FOREIGN_ERRORS as error:  # the user's own code
             raise self._raised(error) from error
         if not isinstance(result, tuple) or len(result) != 5:
             raise self._broken(
@@ -81,7 +84,7 @@ class CheckedEnv:
         if type(reward) is not float:
             reward = self._number(reward)
         if not isfinite(reward):
-            raise NonFiniteError(f"{self._env_id}: step() returned a reward that is NaN or infinite")
+            raise NonFiniteError(f"{self._env_id}: step() returned a reward that is NaN or infinite{self.where}")
         if type(terminated) is not bool:
             terminated = self._flag("terminated", terminated)
         if type(truncated) is not bool:
@@ -108,11 +111,18 @@ class CheckedEnv:
         if not isinstance(info, dict):
             raise self._broken(f"returned a wrong info: expected a dict, got {described(info)}. Return {{}} if it is empty.")
 
-    def _raised(self, error: Exception) -> BrokenEnvironmentError:
+    @property
+    def where(self) -> str:
+        """The step of the latest call and the seed of its episode, as the end of a message."""
+        seed = [] if self._seed is None else [f"seed {self._seed}"]
+        step = [f"step {self._n_steps:,} of an episode"] if self._n_steps else []
+        return f" ({', '.join([*step, *seed])})" if step or seed else ""
+
+    def _raised(self, error: BaseException) -> BrokenEnvironmentError:
         return self._broken(f"raised {error_text(error)}")
 
     def _broken(self, what: str) -> BrokenEnvironmentError:
-        return BrokenEnvironmentError(f"{self._env_id}: {self.last_call} {what}")
+        return BrokenEnvironmentError(f"{self._env_id}: {self.last_call} {what}{self.where}")
 
 
 def described(value: Any) -> str:

@@ -13,7 +13,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from phr.errors import BrokenEnvironmentError, PhrError, SettingError, UnsupportedEnvironmentError, error_text
+from phr.errors import (
+    FOREIGN_ERRORS,
+    BrokenEnvironmentError,
+    PhrError,
+    SettingError,
+    UnsupportedEnvironmentError,
+    error_text,
+)
 
 _LIMIT = 1000
 """Steps of an episode whose environment states no limit, as in sb3-contrib."""
@@ -187,7 +194,7 @@ def add_layers(
             made = find(value)(env)
         except PhrError as error:
             raise type(error)(f"{env_id}: {error}") from error
-        except Exception as error:  # the user's own code
+        except FOREIGN_ERRORS as error:  # the user's own code
             raise UnsupportedEnvironmentError(f"{env_id}: {value} made no environment: {error_text(error)}") from error
         if not isinstance(made, gymnasium.Env):
             raise UnsupportedEnvironmentError(f"{env_id}: {value} returned a {type(made).__name__}, not a gymnasium.Env")

@@ -25,6 +25,7 @@ from phr.envs.noise import OPTION as ACTION_NOISE
 from phr.envs.noise import disturb
 from phr.envs.split import ObservingEnv, SplitEnv
 from phr.errors import (
+    FOREIGN_ERRORS,
     MissingExtraError,
     PhrError,
     UnknownEnvironmentError,
@@ -59,7 +60,7 @@ def import_named(reference: str, unknown: type[UsageError]) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise unknown(f"{reference}: cannot import {error.name!r}; is its folder on PYTHONPATH?") from error
-    except Exception as error:  # the module is the user's own: anything may happen in it
+    except FOREIGN_ERRORS as error:  # the module is the user's own: anything may happen in it
         raise unknown(f"{reference}: importing {module!r} failed with {error_text(error)}") from error
 
 
@@ -141,7 +142,7 @@ def _made(name: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
         env = factory(**kwargs)
     except PhrError:
         raise
-    except Exception as error:  # the user's own code
+    except FOREIGN_ERRORS as error:  # the user's own code
         raise UnsupportedEnvironmentError(f"{name} made no environment: {error_text(error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise UnsupportedEnvironmentError(f"{name} returned a {type(env).__name__}, not a gymnasium.Env")
@@ -321,7 +322,7 @@ def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasiu
         raise MissingExtraError(f"{env_id} needs a package that is not installed ({error}); {_pip_line(error)}") from error
     except PhrError:
         raise
-    except Exception as error:  # Gymnasium's own, or the environment's
+    except FOREIGN_ERRORS as error:  # Gymnasium's own, or the environment's
         raise UnsupportedEnvironmentError(f"{env_id} cannot be made with {kwargs}: {error_text(error)}") from error
 
 

@@ -23,7 +23,7 @@ from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
 from phr.envs.contract import CheckedEnv
 from phr.envs.flatten import OutsideError, reader_of
 from phr.envs.layers import TimeFeature
-from phr.errors import BrokenEnvironmentError, NonFiniteError, UnsupportedEnvironmentError, error_text
+from phr.errors import FOREIGN_ERRORS, BrokenEnvironmentError, NonFiniteError, UnsupportedEnvironmentError, error_text
 from phr.seeding import reseed
 
 SeedSchedule = Callable[[int, int], int | None]
@@ -158,7 +158,7 @@ class SplitEnv(ABC):
         """Release its resources; an error of the environment's own `close` is a warning, so that no result is lost."""
         try:
             self.gym_env.close()
-        except Exception as error:  # the user's own code
+        except FOREIGN_ERRORS as error:  # the user's own code
             warnings.warn(f"{self.env_id}: close() raised {error_text(error)}", RuntimeWarning, stacklevel=2)
 
     def __enter__(self) -> SplitEnv:
@@ -205,10 +205,10 @@ class ObservingEnv(SplitEnv):
         except OutsideError as error:
             outside = f"{self._checked.last_call} returned an observation outside its observation space: {error}"
             fix = "Return what env.observation_space describes, or correct the space."
-            raise BrokenEnvironmentError(f"{self.env_id}: {outside}. {fix}") from error
+            raise BrokenEnvironmentError(f"{self.env_id}: {outside}. {fix}{self._checked.where}") from error
         if self._reader.holds_floats and not np.isfinite(out).all():
             returned = "returned an observation that contains NaN, infinity or a number too large for its dtype"
-            raise NonFiniteError(f"{self.env_id}: {self._checked.last_call} {returned}")
+            raise NonFiniteError(f"{self.env_id}: {self._checked.last_call} {returned}{self._checked.where}")
         return out
 
     def bare(self) -> BareSimulator:

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, as_space, one_by_one
 from phr.envs.split import SeedSchedule, SplitEnv, TrainingVector, VectorStep
-from phr.errors import BrokenEnvironmentError, InvalidDataError, NonFiniteError, SettingError, UnsupportedEnvironmentError
+from phr.errors import (
+    FOREIGN_ERRORS,
+    BrokenEnvironmentError,
+    InvalidDataError,
+    NonFiniteError,
+    SettingError,
+    UnsupportedEnvironmentError,
+)
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -184,7 +191,7 @@ class VectorSplit:
             while len(envs) < n_envs:
                 try:
                     envs.append(opened.enter_context(make()))
-                except Exception as error:  # whatever the simulator raises
+                except FOREIGN_ERRORS as error:  # whatever the simulator raises
                     if not envs:
                         raise
                     opened_few = f"only {len(envs)} of {n_envs} copies could be opened side by side ({error})"
@@ -234,8 +241,7 @@ class VectorSplit:
                 reward, ends, cut, info = self.envs[index].advance(action)
             except BrokenEnvironmentError as error:
                 if not abandon_refused:
-                    number = len(self._history[index]) + 1
-                    raise BrokenEnvironmentError(f"{error} (step {number} of an episode)") from error
+                    raise BrokenEnvironmentError(f"{error}, environment {index} of {self.n_envs}") from error
                 self.remarks.abandoned.append(str(error))
                 reward, ends, cut, info = 0.0, False, True, {}
             self._history[index].append(action)
@@ -355,7 +361,7 @@ def make_training_vectors(
         while len(envs) < n_envs:
             try:
                 envs.append(opened.enter_context(make()))
-            except Exception as error:  # whatever the simulator raises
+            except FOREIGN_ERRORS as error:  # whatever the simulator raises
                 raise UnsupportedEnvironmentError(
                     f"{first.env_id}: only {len(envs)} of n_envs={n_envs} copies could be opened side by side ({error}); "
                     "lower n_envs"

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from phr.envs.split import SplitEnv
-from phr.errors import BoundError, error_text
+from phr.errors import FOREIGN_ERRORS, BoundError, error_text
 from phr.evaluation.timed import RunRecord, copied
 from phr.plan import Planner
 
@@ -66,7 +66,7 @@ def measure_bound(env: SplitEnv, planner: Planner, record: RunRecord, *, max_sec
         return _replayed(env, planner, record, max_seconds)
     except BoundError:
         raise
-    except Exception as error:  # the environment's own code, or the planner's
+    except FOREIGN_ERRORS as error:  # the environment's own code, or the planner's
         raise BoundError(f"replaying a run of {env.env_id} failed with {error_text(error)}") from error
 
 

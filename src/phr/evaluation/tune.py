@@ -27,7 +27,7 @@ from phr.acting.agent import HorizonAgent
 from phr.acting.commitment import AnyCommitment, ConfidentCommitment, FixedCommitment, resolve_commitment
 from phr.actions import ActionSpace, action_space_of
 from phr.envs.vector import Start, VectorSplit
-from phr.errors import IncompatibleModelError, SettingError, error_text
+from phr.errors import FOREIGN_ERRORS, IncompatibleModelError, SettingError, error_text
 from phr.evaluation.baselines import FREQUENCIES, Baseline, Budget, frequency_averaged_score, play_repeats
 from phr.evaluation.certify import Numbers, certain_after
 from phr.evaluation.episodes import play_episodes
@@ -631,7 +631,7 @@ class TeacherReturns:
                 lambda mine: _has_hope(mine, self.theirs, self.zero, settings),
                 until=time.perf_counter() + repeat_seconds,
             )
-        except Exception as error:
+        except FOREIGN_ERRORS as error:
             warnings.append(f"action repeat could not be played: {error_text(error)}")
         rows = [
             _baseline(f"action repeat {k}", k, each, self.theirs, scale, None, is_repeat=True) for k, each in played.items()
@@ -644,7 +644,7 @@ class TeacherReturns:
                 saved = taken["teacher"] / taken["baseline"] if is_timed else None
                 alone = self._games.play(vector, f"baseline: {name}", planner, 1, n)
                 rows.append(_baseline(name, 1, alone, self.theirs, scale, saved, is_repeat=False))
-            except Exception as error:
+            except FOREIGN_ERRORS as error:
                 warnings.append(f"the baseline {name} could not be played: {error_text(error)}")
         return tuple(rows), played, warnings
 

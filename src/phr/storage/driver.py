@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from phr.errors import NonFiniteError
+from phr.errors import BrokenEnvironmentError, NonFiniteError, OutputDirectoryError
 from phr.files import append_jsonl
 from phr.interruption import deferred_interrupt
 from phr.progress import OnProgress, Progress, silent
@@ -90,9 +90,9 @@ def run_training(
                 if run is not None and now - saved > checkpoint_seconds:
                     run.save_checkpoint(*training.checkpoint())
                     saved = now
-        except NonFiniteError as error:
+        except (NonFiniteError, BrokenEnvironmentError, OutputDirectoryError) as error:
             kept = f"; the last good checkpoint stays in {run.path}" if run is not None and run.has_checkpoint else ""
-            raise NonFiniteError(f"{error}{kept}") from error
+            raise type(error)(f"{error}{kept}") from error
         if pressed and run is not None:
             run.save_checkpoint(*training.checkpoint())
 

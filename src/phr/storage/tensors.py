@@ -24,7 +24,10 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], state: Any = None) -> N
         # One entry, because safetensors writes several in any order and equal content must give equal bytes.
         metadata = {"state": json.dumps({"sha256": _sha256(contiguous, state), "value": state}, sort_keys=True)}
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata=metadata)
+        try:
+            save_file(contiguous, temporary, metadata=metadata)
+        except safetensors.SafetensorError as error:  # the disk's errors as its own text
+            raise OSError(str(error)) from error
 
 
 def file_sha256(tensors: dict[str, Tensor]) -> str:

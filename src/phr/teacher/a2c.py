@@ -25,7 +25,7 @@ from torch import Tensor
 
 from phr.envs.split import SplitEnv, TrainingVector
 from phr.envs.vector import Remarks, Start, VectorSplit, make_training_vectors, random_prefix
-from phr.errors import InvalidDataError, NonFiniteError, UnsupportedEnvironmentError
+from phr.errors import FOREIGN_ERRORS, InvalidDataError, NonFiniteError, UnsupportedEnvironmentError
 from phr.evaluation.episodes import play_episodes
 from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network, build_network
 from phr.networks.trunks import Precision, TrunkConfig, compute_dtype
@@ -176,7 +176,7 @@ def _check_one_more(make: Callable[[], SplitEnv], n_envs: int, env_id: str) -> N
     """Open and close the first environment of the greedy tests, so that no training is lost where it cannot be opened."""
     try:
         make().close()
-    except Exception as error:  # whatever the simulator raises
+    except FOREIGN_ERRORS as error:  # whatever the simulator raises
         raise UnsupportedEnvironmentError(
             f"{env_id}: training needs n_envs={n_envs} environments and one for tests open side by side, and the last could "
             f"not be opened ({error}); lower n_envs"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from phr.actions import ActionSpace
 from phr.envs.registry import env_id_of_file, find_factory, make_env, option_names, present_id, with_option
-from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError, error_text
+from phr.errors import FOREIGN_ERRORS, CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError, error_text
 from phr.files import check_readable
 from phr.observations import ObservationSpec
 from phr.plan import Planner
@@ -221,7 +221,7 @@ def _made_by(factory: Any, name: str, env_id: str) -> Any:
             policy = factory()
     except UsageError:
         raise
-    except Exception as error:  # the user's own code
+    except FOREIGN_ERRORS as error:  # the user's own code
         reason = f"{error_text(error)} (it is called with nothing, or with the environment)"
         raise IncompatibleModelError(f"{name} made no policy: {reason}") from error
     if not isinstance(policy, Planner) and not callable(policy):

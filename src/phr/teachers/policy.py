@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete
-from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, PhrError, SettingError, error_text
+from phr.errors import (
+    FOREIGN_ERRORS,
+    IncompatibleModelError,
+    InvalidDataError,
+    NonFiniteError,
+    PhrError,
+    SettingError,
+    error_text,
+)
 from phr.networks.policy import TorchPlanner, tensor_of
 from phr.observations import ObservationSpec
 from phr.plan import Memory, NetworkPlan
@@ -128,7 +136,7 @@ def _called(policy: Policy, obs: NDArray[Any], name: str, hint: str = "") -> Any
         return policy(obs.copy())
     except PhrError:
         raise
-    except Exception as error:  # the user's own code
+    except FOREIGN_ERRORS as error:  # the user's own code
         raise IncompatibleModelError(f"{name} cannot be called: {error_text(error)}{hint}") from error
 
 

@@ -17,6 +17,7 @@ from gymnasium.wrappers import TimeLimit
 
 from phr.distil import PHRConfig, fresh_trunk
 from phr.envs import Family, SplitEnv, make_gym_env
+from phr.errors import FOREIGN_ERRORS
 from phr.networks import TrunkConfig
 from phr_studies.doctor.world import World
 
@@ -172,13 +173,13 @@ def check(env_id: str) -> Check:
         level, gymnasium.logger.min_level = gymnasium.logger.min_level, gymnasium.logger.WARN
         try:
             check_env(env, skip_render_check=True, skip_close_check=True)
-        except Exception as raised:  # the environment's own code, or an assertion about it
+        except FOREIGN_ERRORS as raised:  # the environment's own code, or an assertion about it
             error = _said(f"{type(raised).__name__}: {raised}")
         finally:
             gymnasium.logger.min_level = level
             try:
                 env.close()
-            except Exception as raised:  # the environment's own code
+            except FOREIGN_ERRORS as raised:  # the environment's own code
                 error = error or _said(f"close() raised {type(raised).__name__}: {raised}")
     return Check(error, tuple(dict.fromkeys(_said(str(each.message)) for each in caught if _counts(each))))
 

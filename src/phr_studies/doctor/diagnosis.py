@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from phr.errors import BrokenEnvironmentError, PhrError, SettingError, error_text
+from phr.errors import FOREIGN_ERRORS, BrokenEnvironmentError, PhrError, SettingError, error_text
 from phr.progress import OnProgress, Progress, silent
 from phr.seeding import Streams
 from phr.teachers import Reading
@@ -284,6 +284,6 @@ def _unless_it_breaks(
         raise
     except PhrError as error:
         failures[part] = str(error)
-    except Exception as error:  # whatever the environment's own code raises
+    except FOREIGN_ERRORS as error:  # whatever the environment's own code raises
         failures[part] = error_text(error)
     return None
