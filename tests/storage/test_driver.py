@@ -14,13 +14,14 @@ from torch import Tensor
 
 from benchmarks.reliability import in_a_fork
 from phr.distil import runs
-from phr.errors import NonFiniteError, OutputDirectoryError
+from phr.errors import CorruptFileError, IncompatibleModelError, NonFiniteError, OutputDirectoryError
 from phr.files import append_jsonl, read_jsonl
 from phr.interruption import deferred_interrupt
 from phr.progress import Progress
 from phr.storage import driver
 from phr.storage.driver import LOG_EVERY, Trainable, run_training
 from phr.storage.model import METRICS, RunDirectory, load_model
+from phr.storage.tensors import load_tensors, save_tensors
 from tests.trained import CORRIDOR, a2c_config, corridor_teacher
 
 
@@ -277,3 +278,42 @@ def test_a_full_disk_names_the_file_and_what_is_left(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob(".phr-*"))
     assert train(resource.RLIM_INFINITY) == 0
     assert load_model(tmp_path / "run", CORRIDOR).sha256 == corridor_teacher().sha256
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda tensors, state: state.pop("n_updates"), "does not hold what a checkpoint does: KeyError"),
+        (lambda tensors, state: state.update(collector=3), "does not hold what a checkpoint does: TypeError"),
+        (lambda tensors, state: state["collector"].update(rng="dice"), "does not hold what a checkpoint does: "),
+        (lambda tensors, state: tensors.update({"optimizer.0.square_avg": torch.zeros(3)}), "does not fit the optimizer"),
+        (lambda tensors, state: tensors.update({"optimizer.99.step": torch.zeros(())}), "does not fit the optimizer"),
+        (lambda tensors, state: tensors.pop("network.plan_head.bias"), "the stored weights do not fit the network"),
+    ],
+)
+def test_a_forged_checkpoint_is_refused_by_its_types_and_shapes(
+    tmp_path: Path, spoil: Callable[[dict[str, Tensor], dict[str, Any]], Any], message: str
+) -> None:
+    """One whose hash is right."""
+
+    def press(report: Progress) -> None:
+        if report.done > 1000:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.train_teacher(CORRIDOR, a2c_config(), tmp_path / "run", on_progress=press)
+    path = tmp_path / "run" / "checkpoint" / "latest.safetensors"
+    tensors, state = load_tensors(path)
+    spoil(tensors, state)
+    save_tensors(path, tensors, state)
+    with pytest.raises((CorruptFileError, IncompatibleModelError), match=message):
+        runs.train_teacher(CORRIDOR, a2c_config(), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("row", ['{"update": "x"}', '{"steps": 3}', "[1]", "3", '{"update": true}', '{"update": 1.5}'])
+def test_foreign_rows_of_metrics_are_refused(tmp_path: Path, row: str) -> None:
+    run = RunDirectory(tmp_path / "run", {}, resume=False)
+    run.begin()
+    (tmp_path / "run" / METRICS).write_text(f'{{"update": 1}}\n{row}\n{{"update": 2}}\n')
+    with pytest.raises(CorruptFileError, match=r"metrics\.jsonl was edited"):
+        run.rewind_metrics(5)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from phr.errors import BrokenEnvironmentError, NonFiniteError, OutputDirectoryError
+from phr.errors import BrokenEnvironmentError, CorruptFileError, NonFiniteError, OutputDirectoryError, error_text
 from phr.files import append_jsonl
 from phr.interruption import deferred_interrupt
 from phr.progress import OnProgress, Progress, silent
@@ -21,6 +21,9 @@ RARE_METRICS = {"greedy_return", "refine/round", "finetune/policy_loss"}
 """A row with one of these is always written."""
 
 CHECKPOINT_SECONDS = 20.0
+
+_WRONG_TYPES = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, OverflowError)
+"""What a state raises whose values are of other types, although its hash is right."""
 
 _PROGRESS_SECONDS = 0.1
 
@@ -68,7 +71,12 @@ def run_training(
     if run is not None:
         run.begin()
         if (found := run.load_checkpoint()) is not None:
-            training.restore(*found)
+            try:
+                training.restore(*found)
+            except _WRONG_TYPES as error:
+                raise CorruptFileError(
+                    f"{run.checkpoint} does not hold what a checkpoint does: {error_text(error)}"
+                ) from error
         run.rewind_metrics(training.n_updates)
     board = None if run is None else _tensorboard(run, max(training.n_updates, training.progress().done))
     with nullcontext() if board is None else closing(board), deferred_interrupt() as pressed:

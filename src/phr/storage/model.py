@@ -123,7 +123,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path, config: dict[str, Any], *, resume: bool) -> None:
-        self.path, self._checkpoint = path, path / CHECKPOINT / "latest.safetensors"
+        self.path, self.checkpoint = path, path / CHECKPOINT / "latest.safetensors"
         self._config: dict[str, Any] = json.loads(json.dumps(config))  # tuples are read back as lists
         check_directory(path)
         names = {entry.name for entry in path.iterdir()} if path.exists() else set()
@@ -160,24 +160,27 @@ class RunDirectory:
     @property
     def has_checkpoint(self) -> bool:
         """Return whether there is a checkpoint to resume from."""
-        return self._checkpoint.exists()
+        return self.checkpoint.exists()
 
     def save_checkpoint(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically."""
-        save_tensors(self._checkpoint, tensors, state)
+        save_tensors(self.checkpoint, tensors, state)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the last checkpoint, None if there is none."""
         if not self.has_checkpoint:
             return None
-        tensors, state = load_tensors(self._checkpoint)
+        tensors, state = load_tensors(self.checkpoint)
         if not isinstance(state, dict):
-            raise CorruptFileError(f"{self._checkpoint} contains no training state")
+            raise CorruptFileError(f"{self.checkpoint} contains no training state")
         return tensors, state
 
     def rewind_metrics(self, n_updates: int) -> None:
         """Drop the rows written after the checkpoint that a resumed run starts from."""
-        rows = [row for row in read_jsonl(self.path / METRICS) if row["update"] <= n_updates]
+        rows: list[Any] = read_jsonl(self.path / METRICS)
+        if not all(isinstance(row, dict) and type(row.get("update")) is int for row in rows):
+            raise CorruptFileError(f"{self.path / METRICS} was edited: every row is an object with the number of its update")
+        rows = [row for row in rows if row["update"] <= n_updates]
         write_text(self.path / METRICS, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
 
     def finish(self, network: PlanNetwork, manifest: Manifest) -> Model:

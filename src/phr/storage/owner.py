@@ -34,7 +34,7 @@ _held: dict[Path, tuple[int, int]] = {}
 def owned(path: Path | None, *, is_file: bool = False, say: Callable[[str], None] = silent) -> Iterator[None]:
     """Hold a folder, which is made where it is missing, or a file's name; None holds nothing.
 
-    A thread may hold one several times. `say` is called with whose work is taken up, if a killed writer's lock is found.
+    A thread may hold one several times. `say` is called with whose work continues, if a killed writer's lock is found.
     What such a one left of a file is removed; of a folder, `sweep` removes it.
 
     Raises:
@@ -56,7 +56,7 @@ def owned(path: Path | None, *, is_file: bool = False, say: Callable[[str], None
             stack.callback(_remove_empty, made)
             before = _acquired(lock, path, stack)
             if before is not None and not is_file:
-                say(f"{path} was left by {before}; its work is taken up")
+                say(f"{path} was left by {before}; this command continues its work")
             if is_file:
                 sweep(where, of=path.name)
         yield

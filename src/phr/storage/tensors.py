@@ -78,12 +78,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Restore what `optimizer_tensors` returned."""
+    """Restore what `optimizer_tensors` returned; IncompatibleModelError if it is of other parameters."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
+            shape = parameters[int(index)].shape if index.isdecimal() and int(index) < len(parameters) else None
+            if shape is None or value.shape not in (shape, torch.Size()):
+                raise IncompatibleModelError(f"{key}, of shape {tuple(value.shape)}, does not fit the optimizer")
             state.setdefault(int(index), {})[name] = value
+    if len({frozenset(entry) for entry in state.values()}) > 1:
+        raise IncompatibleModelError("the optimizer's state is not the same for all parameters")
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
