@@ -31,7 +31,7 @@ from phr.files import OWN_PREFIX, read_json, read_jsonl, sha256_of
 from phr_studies.report.tables import Column, Table, to_markdown
 
 ENV_ID = "CartPole-v1"
-TRAIN = ("--total-timesteps", "512", "--n-envs", "8", "--eval-episodes", "2", "--n-evaluations", "2")
+TRAIN = ("--total-timesteps", "128", "--n-envs", "4", "--eval-episodes", "2", "--n-evaluations", "2")
 DISTILL = (
     *("--horizon", "2", "--n-episodes", "8", "--n-updates", "3", "--batch-size", "16", "--prefix", "0:0", "--width", "8"),
     *("--refine", "1", "--refine-windows", "64", "--refine-updates", "2", "--curve-episodes", "2", "--n-envs", "4"),
@@ -219,7 +219,7 @@ def _row(name: str, what: str, found: list[tuple[int, str]]) -> tuple[str, str, 
 
 
 def _of_signal(work: Work, out: Path, number: signal.Signals) -> tuple[str, str, int, int, str]:
-    longer = [word if word not in ("512", "3") else "100000000" for word in work.command(out)]
+    longer = [word if word not in ("128", "3") else "100000000" for word in work.command(out)]
     code, seconds, line = signalled(longer, number, (out / "checkpoint" / "latest.safetensors").exists)
     wrong = []
     wrong += [f"exit code {code}"] if code != 128 + number else []

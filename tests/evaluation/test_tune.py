@@ -595,8 +595,15 @@ def test_repeating_needs_no_logits() -> None:
 
         def plan(self, obs: NDArray[Any]) -> Any:
             class Plan:
+                batch_size, horizon = len(obs), 2
+
                 def mode(self) -> Any:
                     return np.array([[2, 0]] * len(obs))
+
+                def sample(self, rng: np.random.Generator) -> Any:
+                    raise NotImplementedError
+
+                confidence = sample
 
             return Plan()
 
