@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from phr.distil.phr import PHR
 from phr.storage.owner import owned
 from tests.cli.conftest import Outcome
+from tests.helpers import CorridorEnv
 from tests.trained import CORRIDOR, corridor_teacher, saved
 
 Phr = Callable[..., Outcome]
@@ -136,3 +138,28 @@ def test_two_commands_do_not_write_one_file(phr: Phr, tmp_path: Path, teacher: P
         first.kill()
     assert outcome.code == 2
     assert "r.json is being written by process" in outcome.err
+
+
+class Hanging(CorridorEnv):
+    """Its first step never returns."""
+
+    def step(self, action: Any) -> Any:
+        time.sleep(1000)
+
+
+def test_an_environment_that_hangs_ends_the_command(tmp_path: Path) -> None:
+    words = ["train", "--env-id", "tests.cli.test_resume:Hanging", "--out", str(tmp_path / "run"), "--step-timeout", "0.5"]
+    ran = subprocess.run([sys.executable, "-m", "phr", *words], capture_output=True, text=True, timeout=120, check=False)
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1), ran.stderr
+    assert ran.stderr.startswith(
+        "phr: tests.cli.test_resume:Hanging: step() has not returned for 0.5 s (step 1 of an episode"
+    )
+    assert f"phr resume {tmp_path / 'run'} continues" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("--step-timeout",), ("--step-timeout", 0), ("--max-model-bytes", "x"), ("--step-timeout", "inf")]
+)
+def test_limits_are_positive_numbers(phr: Phr, words: tuple[Any, ...]) -> None:
+    outcome = phr("evaluate", "oracle", *words)
+    assert (outcome.code, outcome.err) == (2, f"phr: {words[0]} must be a positive number\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -16,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from phr.envs.contract import CheckedEnv, described
+from phr.envs.contract import CheckedEnv, described, watched
 from phr.envs.split import ObservingEnv, run_plan
 from phr.errors import BrokenEnvironmentError, NonFiniteError, NoSuccessError, UnsupportedEnvironmentError
 
@@ -364,3 +366,35 @@ def test_spaces_too_large_for_one_hot_rows_are_refused(space: spaces.Space[Any])
     env.observation_space = space
     with pytest.raises(UnsupportedEnvironmentError, match="^odd: observation space .* is too large"):
         ObservingEnv(env, "odd")
+
+
+@pytest.mark.parametrize("call", ["reset()", "step()"])
+def test_a_call_that_hangs_is_given_up(call: str) -> None:
+    lines: list[str] = []
+    given_up = threading.Event()
+
+    def wait(*_: Any, **__: Any) -> Any:
+        assert given_up.wait(30)
+        raise RuntimeError("at last")
+
+    def give_up(line: str) -> None:
+        lines.append(line)
+        given_up.set()
+
+    env = ObservingEnv(Scripted(**{call.removesuffix("()"): wait}), "odd")
+    with watched(0.05, give_up), pytest.raises(BrokenEnvironmentError, match="at last"):
+        env.reset(7)
+        env.advance(0)
+    where = "(seed 7)" if call == "reset()" else "(step 1 of an episode, seed 7)"
+    assert lines == [f"odd: {call} has not returned for 0.05 s {where}"]
+
+
+def test_calls_that_return_are_not_given_up() -> None:
+    lines: list[str] = []
+    with watched(1e-2, lines.append):
+        env = ObservingEnv(Scripted(), "odd")
+        env.reset(7)
+        time.sleep(0.05)
+        env.advance(0)
+        time.sleep(0.05)
+    assert not lines

@@ -7,18 +7,20 @@ command's attribute `folder` holds a record of it, else what was typed.
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, chdir
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import tyro
 
@@ -98,7 +100,9 @@ options:
   --version  Show the version.
   --debug    With any COMMAND: show the traceback of an error.
   --max-model-bytes N
-             With any COMMAND: read no larger file (default: 4 GiB)."""
+             With any COMMAND: read no larger file (default: 4 GiB).
+  --step-timeout SECONDS
+             With any COMMAND: end it if an environment's step or reset takes longer."""
 
 
 def run(words: list[str]) -> int:
@@ -106,10 +110,15 @@ def run(words: list[str]) -> int:
     debug, command = "--debug" in words, None
     words = [word for word in words if word != "--debug"]
     try:
-        words, limit = _without_limit(words)
-        MAX_MODEL_BYTES.set(limit)
+        words, limit = _without(words, "--max-model-bytes", whole_number)
+        MAX_MODEL_BYTES.set(DEFAULT_MAX_MODEL_BYTES if limit is None else limit)
+        words, seconds = _without(words, "--step-timeout", float)
         with running(words), ExitStack() as stack:
             command = parse(words)
+            if seconds is not None:
+                from phr.envs.contract import watched
+
+                stack.enter_context(watched(seconds, partial(_give_up, command, words)))
             for target in file_targets(command):
                 check_file_target(target)
                 stack.enter_context(owned(target, is_file=True))
@@ -133,18 +142,29 @@ def run(words: list[str]) -> int:
     return 0
 
 
-def _without_limit(words: list[str]) -> tuple[list[str], int]:
-    """The words of a command without `--max-model-bytes N`, and N."""
-    if (option := "--max-model-bytes") not in words:
-        return words, DEFAULT_MAX_MODEL_BYTES
+Number = TypeVar("Number", int, float)
+
+
+def _without(words: list[str], option: str, read: Callable[[str], Number]) -> tuple[list[str], Number | None]:
+    """The words of a command without an option that every command has, and its number, None where it was left out."""
+    if option not in words:
+        return words, None
     at = words.index(option)
     try:
-        limit = whole_number(words[at + 1])
+        number = read(words[at + 1])
     except (IndexError, ValueError):
-        limit = 0
-    if limit < 1:
-        raise UsageError(f"{option} must be a positive whole number")
-    return words[:at] + words[at + 2 :], limit
+        number = read("0")
+    if not 0 < number < math.inf:
+        raise UsageError(f"{option} must be a positive number")
+    return words[:at] + words[at + 2 :], number
+
+
+def _give_up(command: Any, words: list[str], why: str) -> None:
+    """End the process, whatever it is doing: an environment hangs."""
+    more = _how_it_goes_on(command, words)
+    sys.stderr.write(f"phr: {why}{more and f'; {more}'}\n")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _how_it_goes_on(command: Any, words: list[str]) -> str:

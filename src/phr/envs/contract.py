@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Set
+import threading
+import time
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -18,6 +22,36 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from phr.errors import FOREIGN_ERRORS, BrokenEnvironmentError, NonFiniteError, PhrError, error_text
+
+_running: tuple[float, CheckedEnv] | None = None
+"""Since when, by `time.monotonic`, which environment has been called; only while a watch asks for it."""
+_is_watched = False
+
+
+@contextmanager
+def watched(seconds: float, give_up: Callable[[str], None]) -> Iterator[None]:
+    """Call `give_up`, in another thread, with one line as soon as a call of an environment takes longer than `seconds`.
+
+    Nothing interrupts the call itself, which may hang in native code: `give_up` has to end the process.
+    """
+    global _is_watched
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(seconds / 10):
+            if (running := _running) is not None and time.monotonic() - running[0] > seconds:
+                give_up(running[1].overdue(seconds))
+                return
+
+    _is_watched = True
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        _is_watched = False
+        stop.set()
+        thread.join()
 
 
 class CheckedEnv:
@@ -43,7 +77,7 @@ class CheckedEnv:
         """Start an episode and return its first observation; BrokenEnvironmentError unless it returns `(obs, info)`."""
         self.last_call, self._seed, self._n_steps = "reset()", seed, 0
         try:
-            result = self._env.reset(seed=seed)
+            result = self._called(partial(self._env.reset, seed=seed)) if _is_watched else self._env.reset(seed=seed)
         except PhrError:
             raise
         except FOREIGN_ERRORS as error:  # the user's own code
@@ -70,7 +104,7 @@ class CheckedEnv:
         self._n_steps += 1
         copied = self.as_sampled(action)
         try:
-            result = self._env.step(copied)
+            result = self._called(partial(self._env.step, copied)) if _is_watched else self._env.step(copied)
         except PhrError:
             raise
         except FOREIGN_ERRORS as error:  # the user's own code
@@ -117,6 +151,18 @@ class CheckedEnv:
         seed = [] if self._seed is None else [f"seed {self._seed}"]
         step = [f"step {self._n_steps:,} of an episode"] if self._n_steps else []
         return f" ({', '.join([*step, *seed])})" if step or seed else ""
+
+    def overdue(self, seconds: float) -> str:
+        """The line about a call that has not returned for so many seconds."""
+        return f"{self._env_id}: {self.last_call} has not returned for {seconds:g} s{self.where}"
+
+    def _called(self, call: Callable[[], Any]) -> Any:
+        global _running
+        _running = time.monotonic(), self
+        try:
+            return call()
+        finally:
+            _running = None
 
     def _raised(self, error: BaseException) -> BrokenEnvironmentError:
         return self._broken(f"raised {error_text(error)}")
