@@ -382,9 +382,13 @@ def test_a_call_that_hangs_is_given_up(call: str) -> None:
         given_up.set()
 
     env = ObservingEnv(Scripted(**{call.removesuffix("()"): wait}), "odd")
-    with watched(0.05, give_up), pytest.raises(BrokenEnvironmentError, match="at last"):
+
+    def play() -> None:
         env.reset(7)
         env.advance(0)
+
+    with watched(0.05, give_up), pytest.raises(BrokenEnvironmentError, match="at last"):
+        play()
     where = "(seed 7)" if call == "reset()" else "(step 1 of an episode, seed 7)"
     assert lines == [f"odd: {call} has not returned for 0.05 s {where}"]
 
