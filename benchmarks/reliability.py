@@ -197,6 +197,8 @@ def works(folder: Path) -> list[Work]:
 
 def main(arguments: Arguments) -> int:
     """Print the table; the exit code is 1 if anything was lost."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # commands inherit what a shell's background ignores
     folder = arguments.out.absolute()
     rows: list[tuple[str, str, int, int, str]] = []
     for work in works(folder):
