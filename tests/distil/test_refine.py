@@ -307,8 +307,8 @@ def test_a_skipped_refinement_is_said_at_the_end_and_noted(horizon: int, tmp_pat
         model = Distillation(planner, ONE_STEP, config(horizon=horizon), start=TRUNK).run(
             tmp_path, say=said.append, resume=resume
         )
-        assert said[-1].startswith("refinement was skipped: 0 plans of the student ended within an episode")
-        assert model.manifest.notes["warnings"][-1] == said[-1]
+        assert said[-1].startswith("warning: refinement was skipped: 0 plans of the student ended within an episode")
+        assert said[-1] == f"warning: {model.manifest.notes['warnings'][-1]}"
         assert model.manifest.notes["refinement"] == []
 
 

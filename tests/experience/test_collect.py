@@ -149,13 +149,13 @@ def test_prefixes_that_hold_an_illegal_action_are_left_out_and_counted() -> None
     assert len(vector.remarks.prefixes_left_out) == 2
     (line,) = vector.remarks.lines()
     assert line.startswith("2 episodes began without their random prefix, because the environment refused one of its ")
-    assert "(the first: refusing: step() raised ValueError: illegal move 0)" in line
+    assert "(the first: refusing: step() raised ValueError: illegal move 0 (step 2 of an episode, seed 0))" in line
 
 
 def test_an_illegal_action_of_the_teacher_names_environment_call_and_step() -> None:
     teacher = TablePlanner.of_actions([[RIGHT], [RIGHT], [LEFT], [LEFT], [LEFT]], 2)
     vector = VectorSplit([split_env(RefusingEnv(), "refusing")], "disabled")
-    message = r"^refusing: step\(\) raised ValueError: illegal move 0 \(step 3 of an episode\)$"
+    message = r"^refusing: step\(\) raised ValueError: illegal move 0 \(step 3 of an episode, seed 0\), environment 0 of 1$"
     with pytest.raises(BrokenEnvironmentError, match=message):
         collect_experience(teacher, vector, [Start(0)])
 

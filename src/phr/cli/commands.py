@@ -102,7 +102,7 @@ options:
   --max-model-bytes N
              With any COMMAND: read no larger file (default: 4 GiB).
   --step-timeout SECONDS
-             With any COMMAND: end it if an environment's step or reset takes longer."""
+             With any COMMAND: end it if a step or reset takes longer."""
 
 
 def run(words: list[str]) -> int:
