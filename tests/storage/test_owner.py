@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -155,3 +156,18 @@ def test_an_edited_record_is_refused(tmp_path: Path, edited: str) -> None:
     (tmp_path / "command.json").write_text(json.dumps({"words": ["a\0"], "folder": "/"}))
     with pytest.raises(CorruptFileError):
         recorded_command(tmp_path)
+
+
+def test_where_a_file_system_has_no_locks_nothing_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(number: int) -> Callable[..., None]:
+        def acquire(*_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return acquire
+
+    monkeypatch.setattr("phr.storage.owner.FileLock.acquire", refuse(errno.ENOLCK))
+    with owned(tmp_path), owned(tmp_path):
+        pass
+    monkeypatch.setattr("phr.storage.owner.FileLock.acquire", refuse(errno.EIO))
+    with pytest.raises(OutputDirectoryError, match="cannot be locked: Input/output error"), owned(tmp_path):
+        pass

@@ -304,7 +304,7 @@ def check_shapes(config: NetworkConfig, found: Mapping[str, tuple[int, ...]]) ->
     if n_outputs != (config.horizon * config.n_actions,):
         claimed = f"{config.horizon:,} × {config.n_actions:,} outputs"
         raise IncompatibleModelError(f"the network claims {claimed}, its file's plan_head.bias has the shape {n_outputs}")
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in PlanNetwork(config).state_dict().items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):

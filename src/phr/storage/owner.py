@@ -5,6 +5,7 @@ The operating system holds the lock, so one whose process is gone, however it en
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -25,6 +26,9 @@ from phr.progress import silent
 
 LOCK = f"{OWN_PREFIX}lock"
 """File of a folder that is being written; it states by whom."""
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""Errors of file systems without locks, as some networks have: there nothing is held."""
 
 _held: dict[Path, tuple[int, int]] = {}
 """Lock file → the thread that holds it here, and how often."""
@@ -116,6 +120,8 @@ def _acquired(lock: Path, path: Path, stack: ExitStack) -> str | None:
             f"{path} is being written by {_owner(lock) or 'another process'}; wait until it has ended, or write elsewhere"
         ) from None
     except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
         raise OutputDirectoryError(f"{path} cannot be locked: {error.strerror}") from error
     stack.callback(held.release)
     stack.callback(lock.unlink, missing_ok=True)  # before the release: who has opened it by now looks again
