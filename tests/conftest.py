@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from functools import wraps
 from importlib import import_module
@@ -21,6 +23,12 @@ if os.environ.get("PHR_CHECKS_TYPES") != "0":
     install_import_hook(["phr", "phr_studies"], "beartype.beartype")
 
 torch.set_num_threads(1)
+
+# Tests send signals to themselves and to their children, which inherit what a shell's background, or nohup, ignores.
+if threading.current_thread() is threading.main_thread():
+    for _signal, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(_signal) is signal.SIG_IGN:
+            signal.signal(_signal, _usual)
 
 # Slow machines must not fail a property; a failure must come again.
 settings.register_profile("phr", deadline=None, derandomize=True, max_examples=50)
