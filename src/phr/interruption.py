@@ -29,7 +29,7 @@ class Stopped(KeyboardInterrupt):
     """A signal asked the command to end; shells expect the exit code 128 + its number."""
 
     def __init__(self, number: int) -> None:
-        super().__init__()
+        super().__init__(number)  # in args, so that a worker's reaches its study
         self.number = number
 
 

@@ -78,6 +78,15 @@ def test_without_a_name_the_folder_is_named_after_teacher_and_environment(phr: P
         ({"words": ["train", "--out", "run"], "folder": "."}, "missing: --env-id ID"),
         ({"words": ["train", "--env-id", "evil:make", "--out", "run"], "folder": "."}, "the record names code, evil:make"),
         ({"words": ["train", "--env-id", "evil:X-v0", "--out", "run"], "folder": "."}, "the record names code, evil:X-v0"),
+        ({"words": ["train", "--env-id", "zoo:Evil", "--out", "run"], "folder": "."}, "the record names code, zoo:Evil"),
+        (
+            {"words": ["train", "--env-id", "X-v0?wrapper=evil:f", "--out", "run"], "folder": "."},
+            "the record names code, X-v0",
+        ),
+        (
+            {"words": ["distill", "t", "--save-experience", "x.npz", "--out", "run"], "folder": "."},
+            "the record writes x.npz",
+        ),
         ({"words": ["distill", "evil:make", "--out", "run"], "folder": "."}, "the record names code, evil:make"),
         (
             {"words": ["distill", "t", "--env-id", "X-v0", "--wrapper", "evil:make", "--out", "run"], "folder": "."},

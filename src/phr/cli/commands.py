@@ -343,21 +343,25 @@ class Continue:
             command: Any = parse(words) if words[0] in registered() else None
             if getattr(command, "folder", None) is None or command.folder.resolve() != wanted:
                 raise UsageError(f"{self.folder} holds the record of another folder: {shlex.join(['phr', *words])}")
-            if code := next((value for value in vars(command).values() if _is_code(value)), None):
-                typed = shlex.join(["phr", *words])
+            typed = shlex.join(["phr", *words])
+            if targets := file_targets(command):
+                raise UsageError(f"the record writes {targets[0]}, which only you can ask for; type it again: {typed}")
+            if code := next((value for name, value in vars(command).items() if _is_code(name, value)), None):
                 raise UsageError(f"the record names code, {code}, which only you can ask for; type it again: {typed}")
             say(shlex.join(["phr", *words]))
             with running(words):
                 (replace(command, resume=True) if hasattr(command, "resume") else command).run()
 
 
-def _is_code(value: object) -> bool:
+def _is_code(name: str, value: object) -> bool:
     """Whether an option of a command names code, which no file may run."""
     from phr.envs.registry import imports_code, is_factory  # which the overview need not wait for
     from phr.experience.logged import MINARI_PREFIX
     from phr.teachers.hub import HUB_PREFIX
     from phr.teachers.references import ZOO_PREFIX
 
+    if name in ("env_id", "wrapper"):  # no prefix makes these harmless
+        return isinstance(value, str) and (name == "wrapper" or imports_code(value))
     is_ours = str(value).startswith((ZOO_PREFIX, HUB_PREFIX, MINARI_PREFIX))
     return isinstance(value, str) and not is_ours and (is_factory(value) or imports_code(value))
 
