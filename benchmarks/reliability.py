@@ -49,8 +49,8 @@ class Work:
     name: str
     words: tuple[str, ...]
     """Without the folder."""
-    make: Callable[[Path], None] = lambda _folder: None
-    """Prepares the folder."""
+    endless: tuple[str, ...] = ()
+    """What makes it run until it is stopped."""
 
     def command(self, folder: Path) -> list[str]:
         """What is typed."""
@@ -77,7 +77,7 @@ def in_a_fork(work: Callable[[], int]) -> int:
 
 
 def killed_at(number: int, words: Sequence[str], folder: Path) -> int:
-    """The exit code of a command that is killed just before its so manieth change in a folder; 0 if it has fewer."""
+    """The exit code of a command that is killed just before its change of this number in a folder; 0 if it has fewer."""
     seen = 0
 
     def watch(event: str, values: tuple[Any, ...]) -> None:
@@ -140,7 +140,7 @@ def wrong_after(work: Work, out: Path, expected: dict[str, Any], code: int) -> s
 
 
 def random_kills(work: Work, folder: Path, n_kills: int, seed: int) -> Iterator[tuple[int, str]]:
-    """Kill a command after a time, drawn at random, and again while it is continued, until it ends."""
+    """Kill a command after a time, drawn at random; yield as `kills` does."""
     rng, whole = random.Random(seed), folder / "whole"
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "phr", *work.command(whole)], capture_output=True, check=True)
@@ -190,8 +190,8 @@ def works(folder: Path) -> list[Work]:
             lambda: phr(["train", "--env-id", ENV_ID, "--total-timesteps", "20000", "--out", str(teacher), "--resume"])
         )
     return [
-        Work("train", ("train", "--env-id", ENV_ID, *TRAIN, *OFTEN)),
-        Work("distill", ("distill", str(teacher), *DISTILL, *OFTEN)),
+        Work("train", ("train", "--env-id", ENV_ID, *TRAIN, *OFTEN), ("--total-timesteps", "100000000")),
+        Work("distill", ("distill", str(teacher), *DISTILL, *OFTEN), ("--n-updates", "100000000")),
     ]
 
 
@@ -221,8 +221,9 @@ def _row(name: str, what: str, found: list[tuple[int, str]]) -> tuple[str, str, 
 
 
 def _of_signal(work: Work, out: Path, number: signal.Signals) -> tuple[str, str, int, int, str]:
-    longer = [word if word not in ("128", "3") else "100000000" for word in work.command(out)]
-    code, seconds, line = signalled(longer, number, (out / "checkpoint" / "latest.safetensors").exists)
+    code, seconds, line = signalled(
+        [*work.command(out), *work.endless], number, (out / "checkpoint" / "latest.safetensors").exists
+    )
     wrong = []
     wrong += [f"exit code {code}"] if code != 128 + number else []
     wrong += [f"took {seconds:.1f} s"] if seconds > 5 else []

@@ -23,6 +23,7 @@ PUBLIC_MODULES = (
     "phr.evaluation",
     "phr.experience",
     "phr.files",
+    "phr.interruption",
     "phr.manifest",
     "phr.networks",
     "phr.plan",

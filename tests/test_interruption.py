@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 
 import pytest
 
-from phr.interruption import COMMAND, Stopped, deferred_interrupt, running
+from phr.interruption import COMMAND, Stopped, deferred_interrupt, running, terminal_ignored
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -17,7 +18,15 @@ def test_every_signal_stops_a_command(number: signal.Signals) -> None:
     with pytest.raises(Stopped) as stopped, running(["train"]):
         os.kill(os.getpid(), number)
     assert stopped.value.number == number
+    assert pickle.loads(pickle.dumps(stopped.value)).number == number, "a worker's reaches its study"
     assert signal.getsignal(number) is before
+
+
+def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda _number: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("it could not be restored"))
+    with running([]), deferred_interrupt(), terminal_ignored():
+        pass
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -7,7 +7,6 @@ broken. JSON is written with sorted keys, so equal content has equal bytes.
 from __future__ import annotations
 
 import errno
-import glob
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ __all__ = [
     "atomic_path",
     "check_file_target",
     "ensure_directory",
+    "file_lock",
     "read_json",
     "read_jsonl",
     "sha256_of",
@@ -34,13 +34,22 @@ __all__ = [
 __all__ += ["write_bytes", "write_json", "write_text"]
 
 
-DEFAULT_MAX_MODEL_BYTES = 1 << 32
-MAX_MODEL_BYTES: ContextVar[int] = ContextVar("MAX_MODEL_BYTES", default=DEFAULT_MAX_MODEL_BYTES)
+MAX_MODEL_BYTES: ContextVar[int] = ContextVar("MAX_MODEL_BYTES", default=1 << 32)
 """The largest file that is read."""
 
 OWN_PREFIX = ".phr-"
 """Begins the names of files that belong to no result: locks, and what is being written."""
 TEMPORARY = f"{OWN_PREFIX}writing-"
+
+
+def _key(path: Path) -> str:
+    """Return what stands for a file's name in those of its lock and its temporaries, of one length for every name."""
+    return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+
+
+def file_lock(path: Path) -> str:
+    """Return the name of the lock of a file that is being written."""
+    return f"{OWN_PREFIX}{_key(path)}.lock"
 
 
 @contextmanager
@@ -51,7 +60,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{path.name[:100]}.", suffix=path.suffix)
+        suffix = path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{_key(path)}-", suffix=suffix)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -73,10 +83,20 @@ def _writing(path: Path) -> Iterator[None]:
         raise OutputDirectoryError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def sweep(folder: Path, *, of: str = "*", below: bool = False) -> None:
-    """Remove what killed writers left half written in a folder, and in those below it; for its only writer alone."""
-    for each in (folder.rglob if below else folder.glob)(f"{TEMPORARY}{of[:100] if of == '*' else glob.escape(of[:100])}.*"):
-        each.unlink(missing_ok=True)
+_LONGEST_SUFFIX = 16
+"""Characters of a suffix that a temporary keeps, as some writers go by it."""
+
+
+def sweep(folder: Path, *, of: Path | None = None, below: bool = False) -> None:
+    """Remove what killed writers left half written in a folder, and in those below it, or of one file; for its only writer.
+
+    What belongs to a file that is locked stays: that has a writer of its own.
+    """
+    pattern = f"{TEMPORARY}*" if of is None else f"{TEMPORARY}{_key(of)}-*"
+    for each in (folder.rglob if below else folder.glob)(pattern):
+        key = each.name.removeprefix(TEMPORARY).partition("-")[0]
+        if of is not None or not (each.parent / f"{OWN_PREFIX}{key}.lock").exists():
+            each.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -124,10 +144,11 @@ def read_model_file(path: Path, most: int | None = None) -> bytes:
         raise CorruptFileError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def check_readable(path: Path, most: int | None = None) -> None:
+def check_readable(path: Path, most: int | None = None, *, limited: bool = True) -> None:
     """Refuse a file before it is opened: one that is larger than `most` or `MAX_MODEL_BYTES`; pipes and devices never end.
 
-    UnknownModelError if it is missing; CorruptFileError for the others.
+    With `limited` False any size passes: for what phr itself wrote into a run's folder. UnknownModelError if it is missing;
+    CorruptFileError for the others.
     """
     try:
         found = path.stat()
@@ -137,7 +158,7 @@ def check_readable(path: Path, most: int | None = None) -> None:
         raise CorruptFileError(f"{path} cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(found.st_mode):
         raise CorruptFileError(f"{path} is a folder, a pipe or a device; expected a file")
-    if found.st_size > (limit := MAX_MODEL_BYTES.get()):
+    if limited and found.st_size > (limit := MAX_MODEL_BYTES.get()):
         raise CorruptFileError(f"{path} has {found.st_size:,} bytes, more than --max-model-bytes {limit} allows")
     if most is not None and found.st_size > most:
         raise CorruptFileError(f"{path} has {found.st_size:,} bytes; such a file has at most {most:,}")

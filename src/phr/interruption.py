@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
-__all__ = ["COMMAND", "Stopped", "deferred_interrupt", "running"]
+__all__ = ["COMMAND", "Stopped", "deferred_interrupt", "running", "terminal_ignored"]
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -70,11 +70,19 @@ def deferred_interrupt() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _handled_by(handler: Handler, signals: list[signal.Signals]) -> Iterator[None]:
+def terminal_ignored() -> Iterator[None]:
+    """Ignore the terminal's signals, in this thread and in the processes that it starts meanwhile."""
+    with _handled_by(signal.SIG_IGN, [each for each in _SIGNALS if each != signal.SIGTERM]):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Handler | signal.Handlers, signals: list[signal.Signals]) -> Iterator[None]:
+    """Have signals handled otherwise; one whose handler is not Python's own could not be restored, and is left alone."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {each: signal.signal(each, handler) for each in signals}
+    previous = {each: signal.signal(each, handler) for each in signals if signal.getsignal(each) is not None}
     try:
         yield
     finally:

@@ -7,9 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.managers import SyncManager
 from multiprocessing.process import BaseProcess
@@ -19,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from phr.errors import OutputDirectoryError
 from phr.files import OWN_PREFIX, read_json, sweep, write_json, write_text
+from phr.interruption import terminal_ignored
 from phr.progress import OnProgress, Progress, available_cores, silent
 from phr.storage import record_command
 
@@ -108,7 +108,7 @@ def run_jobs(jobs: Sequence[Job], *, what: str, say: Callable[[str], None], on_p
     say(f"{what}: {len(jobs)} to do")
     context = multiprocessing.get_context("spawn")
     shared = SyncManager(ctx=context)
-    with _signals_ignored():
+    with terminal_ignored():
         ensure_running()  # multiprocessing's own process, which a hangup would end
         shared.start(_become_a_worker)
     with shared as manager:
@@ -118,7 +118,7 @@ def run_jobs(jobs: Sequence[Job], *, what: str, say: Callable[[str], None], on_p
         before = set(multiprocessing.active_children())
         n_workers = min(len(jobs), available_cores())
         with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_become_a_worker) as pool:
-            with _signals_ignored():  # inherited: an idle worker has nothing to interrupt, and would say so at length
+            with terminal_ignored():  # inherited: an idle worker has nothing to interrupt, and would say so at length
                 pending = {pool.submit(_work, job, Relay(queue), stop): job for job in jobs}
             try:
                 for number, future in enumerate(as_completed(pending), start=1):
@@ -173,21 +173,6 @@ def _work(job: Job, relay: Relay, stop: Any) -> None:
         raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Of the terminal, by this thread and by the processes that it starts."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    names = [name for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
-    previous = {name: signal.signal(getattr(signal, name), signal.SIG_IGN) for name in names}
-    try:
-        yield
-    finally:
-        for name, before in previous.items():
-            signal.signal(getattr(signal, name), before)
 
 
 def _drain(queue: Any, on_progress: OnProgress) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,16 @@ def test_without_a_name_the_folder_is_named_after_teacher_and_environment(phr: P
         (
             {"words": ["distill", "t", "--save-experience", "x.npz", "--out", "run"], "folder": "."},
             "the record writes x.npz",
+        ),
+        ({"words": ["train", "--env-id", "minari:Evil", "--out", "run"], "folder": "."}, "the record names code"),
+        ({"words": ["train", "--env-id", "hf:Evil?wrapper=zoo:f", "--out", "run"], "folder": "."}, "the record names code"),
+        (
+            {"words": ["train", "--env-id", "X-v0", "--start", "evil:m", "--out", "run"], "folder": "."},
+            "the record names code",
+        ),
+        (
+            {"words": ["distill", "t", "--env-id", "X-v0", "--wrapper", "zoo:f", "--out", "run"], "folder": "."},
+            "the record names code, zoo:f",
         ),
         ({"words": ["distill", "evil:make", "--out", "run"], "folder": "."}, "the record names code, evil:make"),
         (
@@ -172,3 +183,33 @@ def test_an_environment_that_hangs_ends_the_command(tmp_path: Path) -> None:
 def test_limits_are_positive_numbers(phr: Phr, words: tuple[Any, ...]) -> None:
     outcome = phr("evaluate", "oracle", *words)
     assert (outcome.code, outcome.err) == (2, f"phr: {words[0]} must be a positive number\n")
+
+
+def test_a_folder_that_is_not_there(phr: Phr, tmp_path: Path) -> None:
+    assert phr("resume", tmp_path / "none").err == f"phr: there is no folder {tmp_path / 'none'}\n"
+
+
+@pytest.mark.usefixtures("teacher")
+def test_paths_with_colons_are_no_code_and_options_of_all_commands_are_recorded(phr: Phr, tmp_path: Path) -> None:
+    limits = ("--step-timeout", 100, "--max-model-bytes=1e9")
+    words = ("distill", "teacher", *SMALL, "--out", "2026-12-01T10:00/run", *limits)
+    assert phr(*words).code == 0
+    record = json.loads((tmp_path / "2026-12-01T10:00" / "run" / "command.json").read_text())
+    assert record["words"][-3:] == ["--step-timeout", "100", "--max-model-bytes=1e9"]
+    outcome = phr("resume", "2026-12-01T10:00/run")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_a_limit_ends_with_its_command(phr: Phr, teacher: Path) -> None:
+    assert "more than --max-model-bytes 10 allows" in phr("evaluate", teacher, "--max-model-bytes", 10).err
+    assert phr("evaluate", teacher, "--episodes", 1, "--runs", 1, "--no-bound").code == 0
+
+
+def test_a_terminal_that_is_gone_changes_no_exit_code(phr: Phr, monkeypatch: pytest.MonkeyPatch, teacher: Path) -> None:
+    class Gone(StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert interrupted(phr, monkeypatch, "--out", teacher.parent / "run", number=signal.SIGHUP).code == 128 + signal.SIGHUP
+    assert (teacher.parent / "run" / "checkpoint").exists()

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -15,12 +16,14 @@ import pytest
 import torch
 from gymnasium.wrappers import TimeLimit
 
+import phr
 from phr.distil import runs
 from phr.distil.phr import PHR, JointTraining
 from phr.distil.refine import Refinement
-from phr.distil.runs import Distillation, record_teacher
+from phr.distil.runs import Distillation, named, record_teacher
 from phr.errors import (
     CorruptFileError,
+    HorizonError,
     IncompatibleModelError,
     InvalidDataError,
     NonFiniteError,
@@ -29,6 +32,7 @@ from phr.errors import (
     SettingError,
     UnsupportedEnvironmentError,
 )
+from phr.experience.archive import save_experience
 from phr.experience.logged import Logged, space_of
 from phr.experience.trajectory import Trajectory
 from phr.files import read_json, read_jsonl
@@ -608,3 +612,21 @@ class OneWay(CorridorEnv):
 
 def make_one_way() -> Any:
     return TimeLimit(OneWay(), 20)
+
+
+@pytest.mark.parametrize("lengths", [[10] * 15 + [300], [300] + [10] * 15])
+def test_a_horizon_is_compared_with_the_longest_of_all_probed_episodes(lengths: list[int]) -> None:
+    episodes: list[Any] = [SimpleNamespace(actions=np.zeros(length)) for length in lengths]
+    runs._check_horizon(600, episodes)
+    with pytest.raises(HorizonError, match=r"the horizon 601 is more than twice the longest episode of 16, 300 steps; 300 "):
+        runs._check_horizon(601, episodes)
+    runs._check_horizon(64, [each for each in episodes if len(each.actions) == 10])
+
+
+def test_no_episode_fills_a_horizon_that_is_far_longer(tmp_path: Path) -> None:
+    with pytest.raises(HorizonError, match="the horizon 100 is more than twice the longest episode"):
+        distill(tmp_path / "new", horizon=100)
+    recorded = named(corridor_experience(), phr_config(), teacher="", teacher_id=corridor_teacher().sha256)
+    save_experience(recorded, tmp_path / "episodes.npz")
+    with pytest.raises(HorizonError, match="the horizon 100 is more than twice the longest episode"):
+        phr.distill(corridor_teacher(), env_id=CORRIDOR, horizon=100, experience=tmp_path / "episodes.npz")

@@ -816,3 +816,12 @@ def test_where_the_first_action_is_the_worst_looking_at_every_step_is_no_refuge(
 def test_no_rule_is_certain_of_more_than_it_kept(vector: VectorSplit, seed: int) -> None:
     found = tune(Planned((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), seed), Planned(RIGHT, 0), vector, seed=seed, retain=0.8)
     assert all(each.certified_share <= each.share + 1e-9 for each in found.candidates if each.share is not None)
+
+
+def test_the_score_of_action_repeat_is_over_the_same_numbers_or_left_out(vector: VectorSplit) -> None:
+    prospect = judged(Planned((0.0,) * HORIZON, 0), vector)
+    whole, hurried = prospect.certify(vector), prospect.certify(vector, repeat_seconds=0.0)
+    assert whole.repeat_fas is not None
+    assert (len(hurried.baselines), hurried.repeat_fas) == (1, None)
+    assert hurried.fas == whole.fas
+    assert "of action repeat" not in str(hurried)

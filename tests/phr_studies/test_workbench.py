@@ -13,6 +13,7 @@ import pytest
 
 from phr.errors import CorruptFileError, NoSuccessError, OutputDirectoryError
 from phr.files import read_json
+from phr.interruption import deferred_interrupt
 from phr.progress import Progress
 from phr.storage.model import load_model
 from phr_studies import workbench
@@ -160,10 +161,32 @@ except KeyboardInterrupt:
 """
 
 
-def napping(folder: Path) -> subprocess.Popen[str]:
+class SavesWhenInterrupted(Numbered):
+    """As a training does: the second of two needs longer for its checkpoint."""
+
+    def __call__(self, relay: Relay) -> None:
+        with deferred_interrupt() as pressed:
+            (self.directory / f"begun-{self.number}").touch()
+            while not pressed:
+                time.sleep(0.01)
+            time.sleep(1.5 * self.number)
+            (self.directory / f"saved-{self.number}").touch()
+
+
+def test_every_worker_may_write_its_checkpoint(tmp_path: Path) -> None:
+    with napping(
+        tmp_path, NAP.replace("NapsUntilInterrupted", "SavesWhenInterrupted").replace("range(5)", "range(2)")
+    ) as study:
+        study.terminate()
+        _, said = study.communicate()
+    assert (study.returncode, said) == (130, "")
+    assert names_in(tmp_path) == ["begun-0", "begun-1", "saved-0", "saved-1"]
+
+
+def napping(folder: Path, code: str = NAP) -> subprocess.Popen[str]:
     """A study of five naps, two of which have begun."""
     root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", NAP, str(folder)]
+    command = [sys.executable, "-c", code, str(folder)]
     study = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=root, start_new_session=True)
     while len(names_in(folder)) < 2:
         assert study.poll() is None

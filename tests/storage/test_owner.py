@@ -58,6 +58,7 @@ def test_a_killed_owner_is_followed_and_named(tmp_path: Path) -> None:
         pass
     (line,) = said
     assert line.startswith(f"{tmp_path} was left by process {process.pid} on ")
+    assert line.endswith(", which has ended")
     assert not list(tmp_path.iterdir())
     with owned(tmp_path, say=said.append):
         pass
@@ -125,8 +126,14 @@ def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> 
     (tmp_path / "thesis.tex").touch()
     with owned(tmp_path / "model.onnx", is_file=True), owned(tmp_path / "a[1].json", is_file=True):
         pass
-    left = sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(TEMPORARY))
-    assert [name.removeprefix(TEMPORARY).split(".")[0] for name in left] == ["other"]
+    (left,) = (path for path in tmp_path.iterdir() if path.name.startswith(TEMPORARY))
+    with owned(tmp_path / "other.onnx", is_file=True):
+        left.touch()
+        sweep(tmp_path)
+        assert left.exists(), "it has a writer of its own"
+    left.touch()
+    with owned(tmp_path / "other", is_file=True):
+        assert left.exists(), "another file's"
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "thesis.tex"]
     assert len(list((tmp_path / "run").iterdir())) == 1, "a folder below may be another's"
@@ -165,9 +172,37 @@ def test_where_a_file_system_has_no_locks_nothing_is_held(tmp_path: Path, monkey
 
         return acquire
 
-    monkeypatch.setattr("phr.storage.owner.FileLock.acquire", refuse(errno.ENOLCK))
-    with owned(tmp_path), owned(tmp_path):
+    for number in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+        monkeypatch.setattr("fcntl.flock", refuse(number))
+        with owned(tmp_path / "run"), owned(tmp_path / "run"):
+            assert not list((tmp_path / "run").iterdir())
+        assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("fcntl.flock", refuse(errno.EIO))
+    with pytest.raises(OutputDirectoryError, match=r"cannot be locked by \.phr-lock: Input/output error"), owned(tmp_path):
         pass
-    monkeypatch.setattr("phr.storage.owner.FileLock.acquire", refuse(errno.EIO))
-    with pytest.raises(OutputDirectoryError, match="cannot be locked: Input/output error"), owned(tmp_path):
-        pass
+
+
+def test_a_full_disk_holds_without_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("phr.storage.owner.os.write", full)
+        with owned(tmp_path):
+            assert (tmp_path / LOCK).read_bytes() == b""
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_lock_of_a_folder_that_was_replaced_is_left_to_its_new_writer(tmp_path: Path) -> None:
+    with owned(tmp_path / "run"):
+        (tmp_path / "run").rename(tmp_path / "before")
+        with another(tmp_path / "run", "folder"):
+            new = (tmp_path / "run" / LOCK).read_text()
+    assert (tmp_path / "run" / LOCK).read_text() == new
+
+
+@pytest.mark.parametrize("name", ["a" * 250, "語" * 80, "a." + "b" * 200, ".json"])
+def test_every_name_that_a_file_may_have_can_be_written(tmp_path: Path, name: str) -> None:
+    with owned(tmp_path / name, is_file=True), atomic_path(tmp_path / name) as temporary:
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -25,7 +25,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import tyro
 
 import phr
-from phr.cli.display import ProgressBar, near_miss, one_line, say
+from phr.cli.display import ProgressBar, near_miss, one_line, say, say_last
 from phr.cli.words import (
     Count,
     EnvKwargs,
@@ -46,7 +46,7 @@ from phr.cli.words import (
 )
 from phr.errors import PhrError, UsageError, error_text
 from phr.evaluation.tune import RetentionCurve
-from phr.files import DEFAULT_MAX_MODEL_BYTES, MAX_MODEL_BYTES, check_file_target, write_json
+from phr.files import MAX_MODEL_BYTES, check_file_target, write_json
 from phr.interruption import Stopped, running
 from phr.manifest import MANIFEST
 from phr.progress import Progress
@@ -110,15 +110,8 @@ def run(words: list[str]) -> int:
     debug, command = "--debug" in words, None
     words = [word for word in words if word != "--debug"]
     try:
-        words, limit = _without(words, "--max-model-bytes", whole_number)
-        MAX_MODEL_BYTES.set(DEFAULT_MAX_MODEL_BYTES if limit is None else limit)
-        words, seconds = _without(words, "--step-timeout", float)
-        with running(words), ExitStack() as stack:
-            command = parse(words)
-            if seconds is not None:
-                from phr.envs.contract import watched
-
-                stack.enter_context(watched(seconds, partial(_give_up, command, words)))
+        with ExitStack() as stack:
+            command = _begun(words, stack)
             for target in file_targets(command):
                 check_file_target(target)
                 stack.enter_context(owned(target, is_file=True))
@@ -126,20 +119,35 @@ def run(words: list[str]) -> int:
     except PhrError as error:
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"phr: {one_line(error)}\n")
+        say_last(one_line(error))
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt as stop:
         more = _how_it_goes_on(command, words)
-        sys.stderr.write(f"phr: interrupted{more and f'; {more}'}\n")
+        say_last(f"interrupted{more and f'; {more}'}")
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except BrokenPipeError:
         return 1
     except Exception as error:
         if debug:
             raise
-        sys.stderr.write(f"phr: {error_text(error)} (run again with --debug for the traceback)\n")
+        say_last(f"{error_text(error)} (run again with --debug for the traceback)")
         return 1
     return 0
+
+
+def _begun(words: list[str], stack: ExitStack) -> Any:
+    """The command that the words name; until `stack` ends it is the running one, with the options that all commands have."""
+    stack.enter_context(running(words))
+    own, limit = _without(words, "--max-model-bytes", whole_number)
+    own, seconds = _without(own, "--step-timeout", float)
+    if limit is not None:
+        stack.callback(MAX_MODEL_BYTES.reset, MAX_MODEL_BYTES.set(limit))
+    command = parse(own)
+    if seconds is not None:
+        from phr.envs.contract import watched
+
+        stack.enter_context(watched(seconds, partial(_give_up, command, words)))
+    return command
 
 
 Number = TypeVar("Number", int, float)
@@ -147,23 +155,24 @@ Number = TypeVar("Number", int, float)
 
 def _without(words: list[str], option: str, read: Callable[[str], Number]) -> tuple[list[str], Number | None]:
     """The words of a command without an option that every command has, and its number, None where it was left out."""
-    if option not in words:
+    at = next((at for at, word in enumerate(words) if word.partition("=")[0] == option), None)
+    if at is None:
         return words, None
-    at = words.index(option)
+    _, equals, text = words[at].partition("=")
+    end = at + (1 if equals else 2)
     try:
-        number = read(words[at + 1])
+        number = read(text if equals else words[at + 1])
     except (IndexError, ValueError):
         number = read("0")
     if not 0 < number < math.inf:
         raise UsageError(f"{option} must be a positive number")
-    return words[:at] + words[at + 2 :], number
+    return words[:at] + words[end:], number
 
 
 def _give_up(command: Any, words: list[str], why: str) -> None:
     """End the process, whatever it is doing: an environment hangs."""
     more = _how_it_goes_on(command, words)
-    sys.stderr.write(f"phr: {why}{more and f'; {more}'}\n")
-    sys.stderr.flush()
+    say_last(f"{why}{more and f'; {more}'}")
     os._exit(1)
 
 
@@ -334,23 +343,20 @@ class Continue:
     def run(self) -> None:
         """Type the command again."""
         words, where = recorded_command(self.folder)
-        wanted = self.folder.resolve()
+        wanted, typed = self.folder.resolve(), shlex.join(["phr", *words])
         if not where.is_dir():
-            raise UsageError(
-                f"the command was typed in {where}, which is not there; in its place: {shlex.join(['phr', *words])}"
-            )
-        with chdir(where):
-            command: Any = parse(words) if words[0] in registered() else None
+            raise UsageError(f"the command was typed in {where}, which is not there; in its place: {typed}")
+        sys.path[:] = [each or str(Path.cwd()) for each in sys.path]  # no module comes from a folder that a file names
+        with chdir(where), ExitStack() as stack:
+            command: Any = _begun(words, stack) if words[0] in registered() else None
             if getattr(command, "folder", None) is None or command.folder.resolve() != wanted:
-                raise UsageError(f"{self.folder} holds the record of another folder: {shlex.join(['phr', *words])}")
-            typed = shlex.join(["phr", *words])
+                raise UsageError(f"{self.folder} holds the record of another folder: {typed}")
             if targets := file_targets(command):
                 raise UsageError(f"the record writes {targets[0]}, which only you can ask for; type it again: {typed}")
             if code := next((value for name, value in vars(command).items() if _is_code(name, value)), None):
                 raise UsageError(f"the record names code, {code}, which only you can ask for; type it again: {typed}")
-            say(shlex.join(["phr", *words]))
-            with running(words):
-                (replace(command, resume=True) if hasattr(command, "resume") else command).run()
+            say(typed)
+            (replace(command, resume=True) if hasattr(command, "resume") else command).run()
 
 
 def _is_code(name: str, value: object) -> bool:
@@ -360,10 +366,11 @@ def _is_code(name: str, value: object) -> bool:
     from phr.teachers.hub import HUB_PREFIX
     from phr.teachers.references import ZOO_PREFIX
 
-    if name in ("env_id", "wrapper"):  # no prefix makes these harmless
-        return isinstance(value, str) and (name == "wrapper" or imports_code(value))
-    is_ours = str(value).startswith((ZOO_PREFIX, HUB_PREFIX, MINARI_PREFIX))
-    return isinstance(value, str) and not is_ours and (is_factory(value) or imports_code(value))
+    if not isinstance(value, str):
+        return False
+    if name == "env_id":  # a prefix that makes a model's name harmless is a module's here
+        return imports_code(value)
+    return name == "wrapper" or (is_factory(value) and not value.startswith((ZOO_PREFIX, HUB_PREFIX, MINARI_PREFIX)))
 
 
 @dataclass(frozen=True, kw_only=True)

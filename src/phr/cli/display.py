@@ -6,6 +6,7 @@ import difflib
 import sys
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -58,7 +59,8 @@ class ProgressBar:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._bar.stop()
+        with suppress(OSError):  # the terminal may be gone
+            self._bar.stop()
 
     def __call__(self, report: Report) -> None:
         """Show where a stage stands."""
@@ -82,6 +84,14 @@ class ProgressBar:
             rate = (report.done - self._done_then) / (now - self._began)
             parts.append(f"{_span((report.total - report.done) / rate)} left")
         sys.stderr.write(", ".join([*parts, *filter(None, [report.note])]) + "\n")
+        sys.stderr.flush()
+
+
+def say_last(line: str) -> None:
+    """Write the line that a command ends with to standard error, if that is still there, below a bar and with the cursor."""
+    with suppress(OSError):
+        errors.show_cursor(True)
+        sys.stderr.write(f"phr: {line}\n")
         sys.stderr.flush()
 
 

@@ -247,7 +247,7 @@ def student_config(world: World | str, horizon: int, fresh: TrunkConfig | None =
     config = PHRConfig(**{**preset, **given, "horizon": horizon})
     for whole in ("refine", "finetune"):
         if not getattr(config, whole) and (idle := [name for name in given if name.startswith(f"{whole}_")]):
-            raise SettingError(f"{' and '.join(idle)} would have no effect, as {whole} is 0; add {whole}, or leave that out")
+            raise SettingError(f"{' and '.join(idle)} would have no effect, as {whole} is 0 here")
     check_loss(config.loss, world.action_space)
     if config.causal and isinstance(world.action_space, Continuous):
         raise SettingError(f"a causal plan has discrete actions, {world.env_id} has {world.action_space}; leave causal out")

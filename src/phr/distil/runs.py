@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
@@ -210,6 +210,7 @@ class Distillation:
     ) -> tuple[PHR | Finetuning, Selection]:
         """Return the training before its first update, and which episodes it learns from."""
         if logged is not None:
+            _check_horizon(self.config.horizon, logged.experience.trajectories)
             selection = select_episodes(logged.experience, self.config.keep)
             experience = logged.experience.subset(selection.keep)
         else:
@@ -276,18 +277,24 @@ def _record(teacher: Planner, vector: VectorSplit, config: PHRConfig, on_progres
         experience = Experience(vector.env_id, tuple(parts), actions_in=actions)
         if len(parts) >= min(PROBE_EPISODES, len(starts)) and config.keep in ("auto", "successes"):
             select_episodes(experience)  # a teacher that never succeeds is refused early
-        longest = max(len(trajectory.actions) for trajectory in parts)
-        if config.horizon > max(_SHORT, 2 * longest):
-            raise HorizonError(
-                f"the horizon {config.horizon:,} is more than twice the teacher's longest episode, {longest:,} steps; "
-                f"{longest:,} plan a whole one"
-            )
+        if len(parts) >= min(PROBE_EPISODES, len(starts)):
+            _check_horizon(config.horizon, parts)
         if n_before < PROBE_EPISODES:
             # Stopping at the very step that is the last one wanted would favour short episodes.
             mean_length = sum(len(trajectory.actions) for trajectory in parts) / len(parts)
             starts = starts[: max(len(parts), math.ceil(config.record_steps / mean_length))]
         n_before = len(parts)
     return experience
+
+
+def _check_horizon(horizon: int, episodes: Sequence[Trajectory]) -> None:
+    """Refuse a horizon that no episode can fill (`HorizonError`)."""
+    longest = max(len(trajectory.actions) for trajectory in episodes)
+    if horizon > max(_SHORT, 2 * longest):
+        raise HorizonError(
+            f"the horizon {horizon:,} is more than twice the longest episode of {len(episodes):,}, {longest:,} steps; "
+            f"{longest:,} plan a whole one"
+        )
 
 
 def named(experience: Experience, config: PHRConfig, *, teacher: str, teacher_id: str) -> Experience:

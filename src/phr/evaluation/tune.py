@@ -856,7 +856,7 @@ class Prospect:
             chosen=min(costs, key=costs.__getitem__, default=None),
             fas=of.score(fixed),
             fas_lengths=tuple(n for n in FREQUENCIES if n in fixed),
-            repeat_fas=of.score(by_n) if by_n else None,
+            repeat_fas=of.score(by_n) if by_n.keys() >= fixed.keys() & set(FREQUENCIES) else None,  # over the same n
             baselines=baselines,
             warnings=(*of.warnings, *warnings, *vector.remarks.lines(), *not_played),
         )

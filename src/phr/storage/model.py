@@ -170,7 +170,7 @@ class RunDirectory:
         """Return the last checkpoint, None if there is none."""
         if not self.has_checkpoint:
             return None
-        tensors, state = load_tensors(self.checkpoint)
+        tensors, state = load_tensors(self.checkpoint, limited=False)  # a run has to find what it wrote
         if not isinstance(state, dict):
             raise CorruptFileError(f"{self.checkpoint} contains no training state")
         return tensors, state

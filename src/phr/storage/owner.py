@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from phr.errors import CorruptFileError, OutputDirectoryError, UnknownModelError
-from phr.files import OWN_PREFIX, check_directory, read_json, sweep, write_json
+from phr.files import OWN_PREFIX, check_directory, file_lock, read_json, sweep, write_json
 from phr.interruption import COMMAND
 from phr.progress import silent
 
 LOCK = f"{OWN_PREFIX}lock"
 """File of a folder that is being written; it states by whom."""
 
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Errors of file systems without locks, as some networks have: there nothing is held."""
 
 _held: dict[Path, tuple[int, int]] = {}
@@ -38,7 +38,7 @@ _held: dict[Path, tuple[int, int]] = {}
 def owned(path: Path | None, *, is_file: bool = False, say: Callable[[str], None] = silent) -> Iterator[None]:
     """Hold a folder, which is made where it is missing, or a file's name; None holds nothing.
 
-    A thread may hold one several times. `say` is called with whose work continues, if a killed writer's lock is found.
+    A thread may hold one several times. `say` is called with who left its lock behind, if a writer was killed.
     What such a one left of a file is removed; of a folder, `sweep` removes it.
 
     Raises:
@@ -48,7 +48,7 @@ def owned(path: Path | None, *, is_file: bool = False, say: Callable[[str], None
         yield
         return
     where = path.absolute().parent if is_file else path.absolute()
-    lock = where.resolve() / (f"{OWN_PREFIX}{path.name}.lock" if is_file else LOCK)
+    lock = where.resolve() / (file_lock(path) if is_file else LOCK)
     with ExitStack() as stack:
         me, (holder, count) = threading.get_ident(), _held.get(lock, (0, 0))
         if count and holder == me:
@@ -60,9 +60,9 @@ def owned(path: Path | None, *, is_file: bool = False, say: Callable[[str], None
             stack.callback(_remove_empty, made)
             before = _acquired(lock, path, stack)
             if before is not None and not is_file:
-                say(f"{path} was left by {before}; this command continues its work")
+                say(f"{path} was left by {before}, which has ended")
             if is_file:
-                sweep(where, of=path.name)
+                sweep(where, of=path)
         yield
 
 
@@ -78,6 +78,8 @@ def record_command(folder: Path) -> None:
 
 def recorded_command(folder: Path) -> tuple[list[str], Path]:
     """Return a command's words and the folder that it was typed in; UnknownModelError if there is no record."""
+    if not folder.is_dir():
+        raise UnknownModelError(f"there is no folder {folder}")
     if not (folder / RECORD).is_file():
         raise UnknownModelError(
             f"{folder} holds no {RECORD}, so it was not begun by a command that can be continued; a run of Python's goes on "
@@ -111,35 +113,65 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def _acquired(lock: Path, path: Path, stack: ExitStack) -> str | None:
-    """Take a lock until `stack` ends; return who left it behind, None if nobody did."""
-    held = FileLock(lock, timeout=0, thread_local=False)
+    """Take a lock until `stack` ends; return who left it behind, None if there was no such process."""
+    before: list[str | None] = []
+    held: list[os.stat_result] = []
+
+    def note(descriptor: int) -> None:
+        """Read who held the lock last, and write who holds it now, through the lock's own descriptor."""
+        held.append(os.fstat(descriptor))
+        before.append(_described(os.read(descriptor, _LONGEST)))
+        with suppress(OSError):  # a full disk: the lock holds without a record
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, _me())
+
     try:
-        held.acquire()
+        # Older versions of filelock neither look again after an unlink nor keep the holder's record.
+        kept = FileLock(lock, timeout=0, thread_local=False, mode=0o666, fallback_to_soft=False, on_acquired=note)
+        kept.acquire()
     except Timeout:
+        with suppress(OSError):
+            before.append(_described(lock.read_bytes()[:_LONGEST]))
+        who = next(iter(before), None) or "another process"
         raise OutputDirectoryError(
-            f"{path} is being written by {_owner(lock) or 'another process'}; wait until it has ended, or write elsewhere"
+            f"{path} is being written by {who}; wait until it has ended, or write elsewhere"
         ) from None
     except OSError as error:
         if error.errno in _NO_LOCKS:
+            lock.unlink(missing_ok=True)
             return None
-        raise OutputDirectoryError(f"{path} cannot be locked: {error.strerror}") from error
-    stack.callback(held.release)
-    stack.callback(lock.unlink, missing_ok=True)  # before the release: who has opened it by now looks again
-    before = _owner(lock)
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    me = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": " ".join(sys.argv)[:200]}
-    lock.write_text(json.dumps(me))
+        raise OutputDirectoryError(f"{path} cannot be locked by {lock.name}: {error.strerror}") from error
+    stack.callback(kept.release)
+    stack.callback(_unlink, lock, held[0])  # before the release: a process that has opened it by now looks again
     _held[lock] = threading.get_ident(), 1
     stack.callback(_held.pop, lock)
-    return before
+    return before[0]
 
 
-def _owner(lock: Path) -> str | None:
-    """Who holds a lock, by what it states; None where it states nothing."""
+def _unlink(lock: Path, held: os.stat_result) -> None:
+    """Remove a lock file, if it is still the one that was locked: its folder may have been replaced meanwhile."""
+    with suppress(OSError):
+        if os.path.samestat(lock.stat(), held):
+            lock.unlink()
+
+
+_LONGEST = 2000
+"""Bytes of a lock file that are read."""
+
+
+def _me() -> bytes:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    command = " ".join(sys.argv)[:200]
+    return json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": command}).encode()
+
+
+def _described(record: bytes) -> str | None:
+    """Who wrote a lock file, by what it states; None where it states nothing."""
     try:
-        found: Any = json.loads(lock.read_text()[:2000])
+        found: Any = json.loads(record)
         pid, host, since, command = (str(found[name]) for name in ("pid", "host", "since", "command"))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     shown = "".join(letter for letter in f"process {pid} on {host}, begun {since}" if letter.isprintable())
     return f"{shown} ({command[:80]!r})"

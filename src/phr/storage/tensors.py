@@ -39,11 +39,14 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """Read what `save_tensors` wrote; CorruptFileError if it is missing, truncated, or has a state and was edited."""
+def load_tensors(path: Path, *, limited: bool = True) -> tuple[dict[str, Tensor], Any]:
+    """Read what `save_tensors` wrote, of any size if not `limited`.
+
+    CorruptFileError if it is missing, truncated, or has a state and was edited.
+    """
     if not path.exists():
         raise CorruptFileError(f"{path} is missing")
-    check_readable(path)
+    check_readable(path, limited=limited)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
