@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from phr.actions import Discrete
 from phr.evaluation.certify import certain_after, log_evidence
 from phr.evaluation.episodes import make_vector
-from phr.evaluation.tune import TuneSettings, Tuning, tune_planner
+from phr.evaluation.tune import TuneSettings, tune_planner
+from phr.evaluation.tuning import Tuning
 from phr.plan import CategoricalPlan
 from phr_studies.report.tables import Column, Table, to_markdown
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         train_teacher as train_teacher,
         tune as tune,
     )
-    from phr.evaluation.tune import Tuning as Tuning
+    from phr.evaluation.tuning import Tuning as Tuning
     from phr.distil.config import PHRConfig as PHRConfig
     from phr.envs.registry import make_env as make_env
     from phr.errors import PhrError as PhrError
@@ -43,7 +43,7 @@ _load, _own = lazy_names(
         "envs.registry": "make_env",
         "errors": "PhrError",
         "evaluation.evaluate": "Evaluation",
-        "evaluation.tune": "Tuning",
+        "evaluation.tuning": "Tuning",
         "plan": "CategoricalPlan Plan Planner",
         "storage.model": "Model",
         "teacher.a2c": "A2CConfig",

@@ -53,7 +53,8 @@ from phr.errors import HorizonError, IncompatibleModelError, PhrError, SettingEr
 from phr.evaluation.episodes import StartsResult, distinct_starts, make_vector, play_all_starts
 from phr.evaluation.evaluate import Evaluation, EvaluationSettings, check_fits, describe_machine, evaluate_planner
 from phr.evaluation.timed import Limit, RunOptions, RunRecord
-from phr.evaluation.tune import TuneSettings, Tuning, measure_curve, tune_planner
+from phr.evaluation.tune import TuneSettings, measure_curve, tune_planner
+from phr.evaluation.tuning import Tuning
 from phr.experience.logged import MINARI_PREFIX, load_logged
 from phr.files import check_file_target
 from phr.manifest import MANIFEST, Manifest

@@ -24,7 +24,6 @@ from phr.evaluation.tune import (
     RandomPlanner,
     TeacherReturns,
     TuneSettings,
-    Tuning,
     _coarse_first,
     _look_seconds,
     _Rule,
@@ -33,6 +32,7 @@ from phr.evaluation.tune import (
     measure_curve,
     tune_planner,
 )
+from phr.evaluation.tuning import Tuning
 from phr.plan import CategoricalPlan, Planner
 from phr.seeding import Streams
 from phr_studies.report.tuning import tuning_figure

@@ -45,7 +45,7 @@ from phr.cli.words import (
     word,
 )
 from phr.errors import PhrError, UsageError, error_text
-from phr.evaluation.tune import RetentionCurve
+from phr.evaluation.tuning import RetentionCurve
 from phr.files import MAX_MODEL_BYTES, check_file_target, write_json
 from phr.interruption import Stopped, running
 from phr.manifest import MANIFEST
