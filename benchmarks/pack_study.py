@@ -20,7 +20,7 @@ import tyro
 
 from phr.cli.display import say
 from phr.errors import UsageError
-from phr.files import read_json, write_bytes
+from phr.files import write_bytes
 from phr.manifest import COMPLETE, MANIFEST
 from phr.storage.model import CONFIG
 from phr_studies.reproduce.profiles import Profile, StudyLayout
@@ -45,7 +45,7 @@ def main(arguments: Arguments) -> int:
     """Collect, pack, print the size."""
     if not is_study(arguments.study):
         raise UsageError(f"{arguments.study} must be a study of phr reproduce")
-    profile = Profile.from_json(read_json(arguments.study / SETTINGS)["profile"])
+    profile = Profile.of_study(arguments.study)
     done = finished_seeds(profile, StudyLayout(arguments.study))
     if not done:
         raise UsageError(f"{arguments.study} has no finished training seed")

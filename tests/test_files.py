@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Any, TypedDict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Meta
 
 from phr import files
 from phr.acting.onnx_file import read_onnx, read_plain_onnx
 from phr.errors import CorruptFileError, OutputDirectoryError, PhrError
 from phr.experience.untrusted import read_npz
-from phr.files import MAX_MODEL_BYTES, read_json, read_jsonl, sha256_of
+from phr.files import MAX_MODEL_BYTES, as_kind, read_json, read_jsonl, sha256_of
 from phr.storage.tensors import load_tensors
 from phr.teachers.cleanrl import read_cleanrl
 from phr.teachers.normalization import read_vecnormalize
@@ -121,8 +125,7 @@ def test_after_a_crash_in_mid_line_reading_and_appending_go_on(tmp_path: Path, c
     path = tmp_path / "metrics.jsonl"
     files.append_jsonl(path, [{"row": 1}])
     path.write_bytes(path.read_bytes() + b'{"row": 2}\n'[:cut])
-    whole = [{"row": 1}, {"row": 2}] if cut == 10 else [{"row": 1}]
-    assert files.read_jsonl(path) == whole
+    assert files.read_jsonl(path) == [{"row": 1}]  # also where only the end of the line is missing: appending drops it
     files.append_jsonl(path, [{"row": 3}])
     files.append_jsonl(path, [{"row": 4}])
     assert files.read_jsonl(path) == [{"row": 1}, {"row": 3}, {"row": 4}]
@@ -138,8 +141,62 @@ def test_a_file_of_half_a_line_is_begun_anew(tmp_path: Path) -> None:
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"row": 1}\n{"row"\n{"row": 3}\n')
-    with pytest.raises(CorruptFileError, match="metrics.jsonl, line 2, is not JSON"):
+    with pytest.raises(CorruptFileError, match="metrics.jsonl, line 2, is not readable JSON"):
         files.read_jsonl(path)
+
+
+def test_numbers_that_json_lacks_are_null(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    files.append_jsonl(path, [{"update": 1, "loss": float("nan"), "return": -math.inf}])
+    assert path.read_text() == '{"loss": null, "return": null, "update": 1}\n'
+    path.write_text('{"loss": NaN, "update": 1}\n')  # as written before
+    assert files.read_jsonl(path)[0]["update"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1, "b": 2, "a": 1}', "it states 'a' twice"),
+        ('[{"c": {"x": 1, "x": 2}}]', "it states 'x' twice"),
+        ("NaN", "NaN is not a number of JSON"),
+        ('{"a": [-Infinity]}', "-Infinity is not a number of JSON"),
+        ("1e999", "1e999 is too large"),
+        ("-1" + "0" * 400 + ".5", "is too large"),
+    ],
+)
+def test_json_means_one_thing_or_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(CorruptFileError, match=f"a.json is not readable JSON .*{message}"):
+        read_json(tmp_path / "a.json")
+
+
+class Point(TypedDict):
+    x: float
+    names: Annotated[list[str], Meta(min_length=1)]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "expected `object`, got `array`"),
+        ({"x": 1}, "missing required field `names`"),
+        ({"x": "1", "names": ["a"]}, "expected `float`, got `str` at `x`"),
+        ({"x": True, "names": ["a"]}, "expected `float`, got `bool` at `x`"),
+        ({"x": 1, "names": []}, "length >= 1 at `names`"),
+        ({"x": 1, "names": ["a", 2]}, r"expected `str`, got `int` at `names\[1\]`"),
+    ],
+    ids=str,
+)
+def test_values_of_another_kind_are_refused(tmp_path: Path, values: Any, message: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    with pytest.raises(CorruptFileError, match=f"(?i)a.json was edited: .*{message}"):
+        read_json(tmp_path / "a.json", Point)
+
+
+def test_values_of_a_kind_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"x": 1, "names": ["a"], "more": {}}')
+    assert read_json(tmp_path / "a.json", Point) == {"x": 1.0, "names": ["a"]}
+    assert as_kind([[1, 2], [3, 4]], tuple[tuple[int, int], ...], "it") == ((1, 2), (3, 4))
 
 
 @given(content=st.binary())
@@ -203,3 +260,21 @@ def test_the_largest_file_is_a_setting(tmp_path: Path) -> None:
             read_json(tmp_path / "a.json")
     finally:
         MAX_MODEL_BYTES.reset(before)
+
+
+def test_links_out_of_a_folder_are_refused(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.mkdir()
+    (folder / "deep").mkdir(parents=True)
+    (folder / "model").write_text("")
+    (folder / "deep" / "inside").symlink_to(folder / "model")
+    (folder / "round").symlink_to(folder / "round")
+    files.check_links(folder)
+    (tmp_path / "other-name").symlink_to(folder)
+    files.check_links(tmp_path / "other-name")
+    for at, target in (("deep/figures", outside), ("metrics.jsonl", outside / "missing"), ("deep/up", Path("../.."))):
+        link = folder / at
+        link.symlink_to(target)
+        with pytest.raises(OutputDirectoryError, match=rf"{at} is a link to a place outside {folder}; .*remove it"):
+            files.check_links(folder)
+        link.unlink()

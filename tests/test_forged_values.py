@@ -45,7 +45,12 @@ FORGED: list[dict[str, Any]] = [
     {"obs_dtype": "object"},
     {"obs_dtype": "no type"}, {"env_id": 3}, {"kind": "stranger"}, {"files": []},
     {"files": {"../model": "0"}},
-    {"notes": "x"},    {"action_space": {"kind": "multi_discrete", "nvec": [float("inf")]}},
+    {"notes": "x"}, {"action_space": {"kind": "multi_discrete", "nvec": [float("inf")]}}, {"more": 1},
+    {"versions": {"phr": 1}}, {"commitment": {"threshold": 2}}, {"commitment": {"threshold": 0.5, "more": 1}},
+    {"notes": {"agreement_per_head": []}}, {"notes": {"agreement_per_head": ["a"]}}, {"notes": {"refinement": [1]}},
+    {"notes": {"calibration": {"error": 0.1}}}, {"notes": {"calibration": {"error": 0.1, "reliability": [[1, 1, 0]]}}},
+    {"notes": {"curve": {"shares": {}}}}, {"notes": {"tuned": "certified"}}, {"notes": {"tuned": {"verdict": 3}}},
+    {"notes": {"doubts": "none"}}, {"notes": {"greedy_return": "high"}}, {"notes": {"lowered": {"n_episodes": 1.5}}},
 ]  # fmt: skip
 
 
@@ -73,7 +78,7 @@ def test_json_that_python_chokes_on_is_refused(tmp_path: Path, text: str) -> Non
     with pytest.raises(CorruptFileError, match="deep.json is not readable JSON"):
         read_json(tmp_path / "deep.json")
     (tmp_path / "deep.jsonl").write_text(text + "\n{}\n")
-    with pytest.raises(CorruptFileError, match="line 1, is not JSON"):
+    with pytest.raises(CorruptFileError, match="line 1, is not readable JSON"):
         read_jsonl(tmp_path / "deep.jsonl")
 
 

@@ -96,5 +96,12 @@ def error_text(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-__all__ = ["FOREIGN_ERRORS", "error_text"]
+def printable(text: str) -> str:
+    """The text with everything escaped that a terminal would obey or hide; ends of lines stay."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter == "\n" or letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+__all__ = ["FOREIGN_ERRORS", "error_text", "printable"]
 __all__ += [name for name, value in dict(globals()).items() if isinstance(value, type) and issubclass(value, PhrError)]

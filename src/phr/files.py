@@ -1,7 +1,8 @@
 """Files that are written completely or not at all.
 
 Everything is written beside its place, flushed to the disk and renamed; readers check what they read and say which file is
-broken. JSON is written with sorted keys, so equal content has equal bytes.
+broken. JSON is written with sorted keys, so equal content has equal bytes; what is read back is compared with a schema: the
+annotations of a class.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import stat
 import tempfile
@@ -16,16 +18,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
-from phr.errors import CorruptFileError, OutputDirectoryError, UnknownModelError
+import msgspec
+
+from phr.errors import CorruptFileError, OutputDirectoryError, PhrError, UnknownModelError
 
 __all__ = [
     "OWN_PREFIX",
+    "as_kind",
     "atomic_path",
     "check_file_target",
+    "check_links",
     "ensure_directory",
     "file_lock",
+    "parse_json",
     "read_json",
     "read_jsonl",
     "sha256_of",
@@ -36,6 +43,8 @@ __all__ += ["write_bytes", "write_json", "write_text"]
 
 MAX_MODEL_BYTES: ContextVar[int] = ContextVar("MAX_MODEL_BYTES", default=1 << 32)
 """The largest file that is read."""
+
+_Kind = TypeVar("_Kind")
 
 OWN_PREFIX = ".phr-"
 """Begins the names of files that belong to no result: locks, and what is being written."""
@@ -164,14 +173,62 @@ def check_readable(path: Path, most: int | None = None, *, limited: bool = True)
         raise CorruptFileError(f"{path} has {found.st_size:,} bytes; such a file has at most {most:,}")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; CorruptFileError if it is missing, unreadable, not JSON, or larger than any that phr writes."""
+@overload
+def read_json(path: Path) -> Any: ...
+@overload
+def read_json(path: Path, kind: type[_Kind]) -> _Kind: ...
+def read_json(path: Path, kind: Any = Any) -> Any:
+    """Read a JSON file as `as_kind`; CorruptFileError, too, if it is missing, or larger than any that phr writes."""
     try:
-        return json.loads(read_model_file(path, most=1 << 26).decode())
+        return as_kind(parse_json(read_model_file(path, most=1 << 26), str(path)), kind, str(path))
     except UnknownModelError as error:
         raise CorruptFileError(f"{path} is missing") from error
+
+
+def parse_json(text: bytes | str, name: str, *, finite: bool = True) -> Any:
+    """The value of a JSON text; CorruptFileError, naming the file `name`, if it is none or states anything twice.
+
+    Numbers have to be finite, as JSON has no others; without `finite` Python's NaN and Infinity pass.
+    """
+    kinds: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite} if finite else {}
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode(), object_pairs_hook=_without_twins, **kinds)
     except (ValueError, RecursionError) as error:  # a number of too many digits is a plain ValueError
-        raise CorruptFileError(f"{path} is not readable JSON ({error}); it was truncated or edited") from error
+        raise CorruptFileError(f"{name} is not readable JSON ({error}); it was truncated or edited") from error
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's entries; readers differ in which of two with one name they believe."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it states {next(name for name in names if names.count(name) > 1)!r} twice")
+    return values
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text[:40]} is too large")
+    return number
+
+
+@overload
+def as_kind(values: Any, kind: type[_Kind], name: str) -> _Kind: ...
+@overload
+def as_kind(values: Any, kind: Any, name: str) -> Any: ...
+def as_kind(values: Any, kind: Any, name: str) -> Any:
+    """JSON values as a class with annotated fields, a TypedDict or another type; CorruptFileError if they do not fit.
+
+    Nothing is converted but lists to tuples and whole numbers to floats. Entries that the class lacks are left out.
+    """
+    try:
+        return msgspec.convert(values, kind)
+    except (msgspec.ValidationError, PhrError) as error:
+        raise CorruptFileError(f"{name} was edited: {str(error).replace(' - at `$.', ' at `')}") from error
 
 
 def append_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -182,22 +239,23 @@ def append_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
             file.seek(-1, os.SEEK_END)
             if file.read() != b"\n":
                 file.truncate(path.read_bytes().rfind(b"\n") + 1)
-        file.writelines(json.dumps(row, sort_keys=True).encode() + b"\n" for row in rows)
+        file.writelines(json_row(row).encode() for row in rows)
+
+
+def json_row(row: dict[str, Any]) -> str:
+    """A line of a file of JSON objects; numbers that are not finite, which JSON lacks, are null."""
+    values = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+    return json.dumps(values, sort_keys=True, allow_nan=False) + "\n"
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a file of JSON objects, one per line; a missing file is an empty list, a half last line is dropped."""
+    """Read a file of JSON objects, one per line; a missing file is an empty list, a last line without its end is dropped."""
     if not path.exists():
         return []
-    check_readable(path)
-    rows, lines = [], path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except (ValueError, RecursionError) as error:
-            if number == len(lines):
-                break
-            raise CorruptFileError(f"{path}, line {number}, is not JSON") from error
+    rows, lines = [], read_model_file(path).split(b"\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        name = f"{path}, line {number},"
+        rows.append(as_kind(parse_json(line, name, finite=False), dict[str, Any], name))
     return rows
 
 
@@ -216,6 +274,17 @@ def check_directory(path: Path) -> None:
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputDirectoryError(f"cannot make the folder {path}: {os.strerror(errno.EACCES)}")
     _try_to_write(nearest, f"cannot make the folder {path}")
+
+
+def check_links(folder: Path) -> None:
+    """Refuse a folder where a link leads out of it: its maker would choose which files are written over."""
+    root = os.path.realpath(folder)
+    for where, folders, names in os.walk(root):
+        for path in (Path(where, name) for name in (*folders, *names)):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                raise OutputDirectoryError(
+                    f"{path} is a link to a place outside {folder}; phr writes through none: remove it"
+                )
 
 
 def ensure_directory(path: Path) -> Path:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
+from msgspec import Meta
 
 from phr.actions import ActionSpace, action_space_from_json, whole_numbers
 from phr.errors import CorruptFileError, InvalidDataError
-from phr.files import read_json, sha256_of, write_json
+from phr.files import as_kind, read_json, sha256_of, write_json
 from phr.observations import ObservationSpec
 from phr.plan import temperature_of
 
@@ -21,6 +22,62 @@ __all__ = ["COMPLETE", "MANIFEST", "Manifest", "library_versions"]
 
 FORMAT, MANIFEST, COMPLETE = "phr-model-1", "manifest.json", "COMPLETE"
 ModelKind = Literal["teacher", "student"]
+
+_Share = float | None
+_Shares = Annotated[list[_Share], Meta(min_length=1)]
+"""Of agreement, head by head; None where it was not measured."""
+
+
+class _Round(TypedDict, total=False):
+    windows: int
+    before: _Shares
+    after: _Shares
+
+
+class _Calibration(TypedDict):
+    error: float
+    reliability: Annotated[list[tuple[float, float, Annotated[float, Meta(gt=0)]]], Meta(min_length=1)]
+
+
+class _Curve(TypedDict):
+    episodes: int
+    zero: float
+    zero_is: str
+    teacher_return: float
+    shares: Annotated[dict[Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,3}$")], float], Meta(min_length=1)]
+
+
+class _Tuned(TypedDict):
+    verdict: str
+    warnings: NotRequired[list[str]]
+    chosen: dict[str, Any] | None
+    teacher_return: NotRequired[float]
+
+
+class Notes(TypedDict, total=False):
+    """The notes that phr reads again; others may stand beside them."""
+
+    teacher: str | None
+    teacher_id: str | None
+    teacher_parameters: int | None
+    loss: str
+    seed: int
+    greedy_return: float
+    agreement_per_head: _Shares
+    refinement: list[_Round]
+    calibration: _Calibration
+    curve: _Curve
+    not_compared: str
+    tuned: _Tuned
+    distilled_in_seconds: float
+    lowered: dict[str, int]
+    warnings: list[str]
+    doubts: list[str]
+    untrained: bool
+
+
+class _Noted(TypedDict):
+    notes: Notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,33 +132,31 @@ class Manifest:
     @classmethod
     def from_json(cls, values: Any, name: str) -> Manifest:
         """Read the values of `to_json`; CorruptFileError, naming the file `name`, for any that it cannot have written."""
-        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise CorruptFileError(f"{name} was not written by phr (format {FORMAT})")
+        values = {key: value for key, value in values.items() if key != "format"}
+        if unknown := values.keys() - {entry.name for entry in fields(cls)}:
+            raise CorruptFileError(f"{name} was edited: it has the entry {min(unknown)!r}")
+        manifest = as_kind(values, cls, name)
+        as_kind({"notes": manifest.notes}, _Noted, name)
         try:
-            manifest = cls(**{**values, "obs_shape": whole_numbers(values["obs_shape"])})
             manifest._check()
-        except (KeyError, TypeError, ValueError, InvalidDataError) as error:
+        except (TypeError, ValueError, InvalidDataError) as error:
             raise CorruptFileError(f"{name} was edited: {error}") from error
         return manifest
 
     def _check(self) -> None:
         """Raise TypeError, ValueError or InvalidDataError for the first value that only an edited file can contain."""
-        if self.kind not in get_args(ModelKind) or type(self.env_id) is not str:
-            raise ValueError(f"kind and env_id must be a model's, got {self.kind!r} and {self.env_id!r}")
-        if type(self.obs_dtype) is not str or np.dtype(self.obs_dtype).kind not in "biuf":
+        if np.dtype(self.obs_dtype).kind not in "biuf":
             raise ValueError(f"obs_dtype must be a number type, got {self.obs_dtype!r}")
-        whole_numbers([self.n_actions, self.horizon])
+        whole_numbers([*self.obs_shape, self.n_actions, self.horizon])
         if isinstance(self.commitment, dict):
-            threshold: Any = self.commitment.get("threshold")
-            if len(self.commitment) != 1 or type(threshold) not in (int, float) or not 0 <= threshold <= 1:
+            if self.commitment.keys() != {"threshold"} or not 0 <= self.commitment["threshold"] <= 1:
                 raise ValueError(f"the commitment must be a number or {{'threshold': 0 .. 1}}, got {self.commitment!r}")
         elif self.commitment is not None:
             whole_numbers([self.commitment])
             if self.commitment > self.horizon:
                 raise ValueError(f"the commitment {self.commitment} is longer than the horizon {self.horizon}")
-        for name in ("network", "files", "versions", "notes"):
-            if not isinstance(getattr(self, name), dict):
-                raise TypeError(f"{name} must be an object, got {getattr(self, name)!r}")
         if any(Path(name).name != name for name in self.files):
             raise ValueError("it names a file of another folder")
         scale: Any = self.network.get("obs_scale", 1.0)

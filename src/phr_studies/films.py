@@ -7,7 +7,7 @@ script: it moves in every browser and on every page of a repository.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from phr.acting import CommitmentLike, HorizonAgent, commitment_in_words
 from phr.envs import SplitEnv, Start, make_env
-from phr.errors import CorruptFileError, InvalidDataError, MissingExtraError, UnsupportedEnvironmentError
+from phr.errors import InvalidDataError, MissingExtraError, UnsupportedEnvironmentError
 from phr.files import read_json, write_bytes
 from phr.plan import Planner
 from phr_studies.report.page import PageFigure
@@ -121,14 +121,6 @@ class Film:
     n_looks: int
     score: float
     ended: bool
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Film:
-        """What `asdict` gave."""
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise CorruptFileError(f"this is not a film's description as phr writes it: {error}") from error
 
     def caption(self) -> str:
         """One sentence."""
@@ -257,4 +249,4 @@ def film_once(planner: Callable[[], Planner], env_id: str, n: int, file: Path) -
 
 def film_figure(file: Path, whose: str = "") -> PageFigure:
     """A film that `film_once` wrote with its caption, for the page; `whose` precedes the caption."""
-    return PageFigure(file, whose + Film.from_json(read_json(film_card(file))).caption())
+    return PageFigure(file, whose + read_json(film_card(file), Film).caption())

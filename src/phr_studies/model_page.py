@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from phr.acting import commitment_in_words
 from phr.envs import Start, make_env
 from phr.errors import UnsupportedEnvironmentError, UsageError
 from phr.evaluation import describe_machine, make_vector, play_episodes
-from phr.files import read_jsonl
+from phr.files import check_links, read_jsonl
 from phr.networks import torch_threads
 from phr.storage import METRICS, MODEL, Model, owned
 from phr.teachers import ZOO_PREFIX
@@ -71,7 +72,10 @@ def make_report(
     in_zoo = name.startswith(ZOO_PREFIX)
     usual = Path("runs") / f"report-{name.removeprefix(ZOO_PREFIX)}" if in_zoo else Path(name) / "report"
     directory = usual if out is None else Path(out)
+    if out is None and not in_zoo and model.directory is not None:
+        check_links(model.directory)
     with owned(directory, say=say):
+        check_links(directory)
         return write_model_page(model, name, directory, say)
 
 
@@ -89,7 +93,7 @@ def write_model_page(model: Model, name: str, directory: Path, say: Say) -> Path
         title=name,
         summary=f"A {model.manifest.kind} for `{model.env_id}` that "
         + ("looks at every step." if model.horizon == 1 else f"predicts {model.horizon} actions from one look."),
-        command=f"phr report {name}",
+        command=shlex.join(["phr", "report", name]),
         machine={"processor": machine["cpu"], **machine["versions"]},
         sections=sections,
     )

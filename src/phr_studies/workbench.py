@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from phr.errors import OutputDirectoryError
-from phr.files import OWN_PREFIX, read_json, sweep, write_json, write_text
+from phr.files import OWN_PREFIX, check_links, read_json, sweep, write_json, write_text
 from phr.interruption import terminal_ignored
 from phr.progress import OnProgress, Progress, available_cores, silent
 from phr.storage import record_command
@@ -64,6 +64,7 @@ class Workbench:
             )
         else:
             write_json(path, settings)
+        check_links(directory)
         sweep(directory, below=True)
         record_command(directory)
 

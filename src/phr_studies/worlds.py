@@ -5,15 +5,16 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import asdict
 from functools import cache
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, action_space_of, as_space
 from phr.envs import Start, make_env
 from phr.errors import HorizonError, InvalidDataError, UnsupportedEnvironmentError
-from phr.evaluation import distinct_starts, make_vector, play_all_starts, play_episodes
+from phr.evaluation import Jitter, distinct_starts, make_vector, play_all_starts, play_episodes
 from phr.plan import NetworkPlan, Planner, repeat_first
 from phr.seeding import Streams
 from phr.teachers import OraclePlanner, optimal_lengths
@@ -67,23 +68,56 @@ def is_grid(env_id: str) -> bool:
         return env.shows_whole_grid
 
 
-def optimum(env_id: str) -> dict[str, Any]:
-    """What perfect play achieves from every start; the line in every plot.
+_Positive = Annotated[int, Meta(gt=0)]
 
-    A `StartsResult`, with the `seeds` of the starts and the `lengths` that they need at least: the oracle's on a grid, None
-    in Pong, where perfect play is a matter of the rules.
+
+class _Starts(TypedDict):
+    """A `StartsResult` in plain values."""
+
+    n_starts: _Positive
+    n_solved: int | None
+    return_mean: float
+    length_mean: Annotated[float, Meta(gt=0)]
+    evaluations_per_episode: float
+    optimal_length_mean: float | None
+
+
+class Starts(_Starts):
+    """The same of any environment."""
+
+    jitter: NotRequired[Jitter | None]
+
+
+class Steered(_Starts):
+    """The same where the effects of actions are known."""
+
+    jitter: Jitter
+
+
+class Optimum(Starts):
+    """What perfect play achieves from every start.
+
+    `seeds` are those of the starts; `lengths` what they need at least: the oracle's on a grid, None in Pong, where perfect
+    play is a matter of the rules.
     """
+
+    seeds: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1)]
+    lengths: list[_Positive] | None
+
+
+def optimum(env_id: str) -> Optimum:
+    """What perfect play achieves from every start; the line in every plot."""
     env = make_env(env_id)
     starts = distinct_starts(env)
     seeds = [start.seed for start in starts]
     if is_grid(env_id):
         lengths = optimal_lengths(env, starts)
         result = play_all_starts(OraclePlanner(env.n_actions), env_id, starts, optimal_lengths=lengths)
-        return {**asdict(result), "seeds": seeds, "lengths": lengths}
+        return cast(Optimum, {**asdict(result), "seeds": seeds, "lengths": lengths})
     if env.action_effects() is None:
         raise UnsupportedEnvironmentError(f"{env.env_id}: a study knows the best possible result on grids and in Pong only")
     length = PONG_RETURN / PONG_POINTS_PER_STEP
-    return {
+    known = {
         "n_starts": len(starts),
         "n_solved": len(starts),
         "return_mean": PONG_RETURN,
@@ -93,9 +127,10 @@ def optimum(env_id: str) -> dict[str, Any]:
         "seeds": seeds,
         "lengths": None,
     }
+    return cast(Optimum, known)
 
 
-def all_starts(planner: Planner, env_id: str, best: dict[str, Any], commitment: int) -> dict[str, Any]:
+def all_starts(planner: Planner, env_id: str, best: Optimum, commitment: int) -> dict[str, Any]:
     """One greedy episode from every start that `optimum` found; in Pong with the jitter of the paddle."""
     starts = [Start(seed) for seed in best["seeds"]]
     return asdict(play_all_starts(planner, env_id, starts, commitment=commitment, optimal_lengths=best["lengths"]))

@@ -47,8 +47,8 @@ def test_a_rule_is_written_into_a_file_whose_manifest_lacks_a_field(tmp_path: Pa
         older = {name: value for name, value in corridor_manifest().to_json().items() if name not in ("commitment", "notes")}
         patch.setattr(Manifest, "to_json", lambda _self: older)
         path.write_bytes(seal(corridor_graph(), corridor_manifest()))
-    reseal_onnx(path, commitment=3, notes={"tuned": 1})
-    expected = replace(corridor_manifest(), commitment=3, notes={"tuned": 1})
+    reseal_onnx(path, commitment=3, notes={"seed": 1})
+    expected = replace(corridor_manifest(), commitment=3, notes={"seed": 1})
     assert path.read_bytes() == seal(corridor_graph(), expected)
 
 
@@ -226,7 +226,12 @@ def test_bytes_that_are_no_model_give_an_error_of_ours(content: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("manifest", "message"),
-    [(b"[]", "was not written by phr"), (b"{", "not a model that phr wrote"), (b"\xff", "not a model that phr wrote")],
+    [
+        (b"[]", "was not written by phr"),
+        (b"{", "not readable JSON"),
+        (b"\xff", "not a model that phr wrote"),
+        (b'{"a":1,"a":2}', "twice"),
+    ],
 )
 def test_a_manifest_that_is_none_is_refused(manifest: bytes, message: str) -> None:
     prop = b"\x0a\x0cphr.manifest\x12" + bytes([len(manifest)]) + manifest

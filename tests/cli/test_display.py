@@ -70,3 +70,20 @@ def test_a_total_that_changes_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         bar(Progress("distilling", 10, 45_000, "updates"))
         bar(Progress("distilling", 1000, 2000, "updates"))
     assert "50%" in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, ε → 2×", "plain, ε → 2×"), ("two\nlines", "two\nlines"), ("\x1b[2J\x07", r"\x1b[2J\x07"), ("a\rb", r"a\rb"),
+        ("\u202egnp.exe", r"\u202egnp.exe"), ("\udc80", r"\udc80"), ("\x9b1m", r"\x9b1m"), ("a\u200bb", r"a\u200bb"),
+    ],
+)  # fmt: skip
+def test_what_a_terminal_would_obey_is_escaped(text: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    display.say(text)
+    display.say_rows("heading", [("name", text)])
+    display.say_last(text)
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{shown}\nheading\n")
+    assert "".join(out[len(shown) :].split()).endswith("".join(shown.split()))
+    assert err == f"phr: {shown}\n"

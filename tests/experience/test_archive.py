@@ -135,17 +135,23 @@ def test_a_description_that_lacks_an_entry_is_refused(path: Path, name: str) -> 
     description = json.loads(path.with_suffix(".json").read_text())
     del description[name]
     path.with_suffix(".json").write_text(json.dumps(description))
-    with pytest.raises(CorruptFileError, match="does not describe phr experience"):
+    with pytest.raises(
+        CorruptFileError,
+        match="does not describe phr experience"
+        if name == "format"
+        else f"was edited: Object missing required field `{name}`",
+    ):
         load_experience(path)
 
 
 @pytest.mark.parametrize(
     ("entry", "value", "message"),
     [
+        ("env_id", 3, "was edited: .*env_id"),
         ("format", "phr-experience-1", "does not describe phr experience"),
-        ("origin", {"teacher": "oracle"}, "this origin of experience was not written by phr: 'prefix'"),
-        ("origin", {"teacher": "oracle", "prefix": [0, 1]}, "was not written by phr: .*missing"),
-        ("origin", "oracle", "was not written by phr"),
+        ("origin", {"teacher": "oracle"}, "was edited: .*missing.* at `origin`"),
+        ("origin", {"teacher": "oracle", "prefix": [0, 1]}, "was edited: .*missing.* at `origin`"),
+        ("origin", "oracle", "was edited: .*origin"),
     ],
 )
 def test_experience_that_does_not_say_whose_it_is_is_refused(path: Path, entry: str, value: Any, message: str) -> None:

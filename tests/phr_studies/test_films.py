@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from phr.errors import CorruptFileError, MissingExtraError
+from phr.files import as_kind
 from phr_studies import films as film_module
 from phr_studies.films import Film, Footage, draw_frame, fit, write_film
 
@@ -57,9 +58,9 @@ def test_every_look_is_marked_and_nothing_else(tmp_path: Path) -> None:
     assert film.caption().startswith("n = 4: a whole episode, 10 steps, 3 evaluations, score 45.00.")
     by_rule = replace(film, commitment="confidence 0.9")
     assert by_rule.caption().startswith("confidence 0.9: a whole episode, 10 steps")
-    assert Film.from_json(asdict(film)) == film
-    with pytest.raises(CorruptFileError, match="not a film's description"):
-        Film.from_json({"commitment": 4})
+    assert as_kind(asdict(film), Film, "film.json") == film
+    with pytest.raises(CorruptFileError, match="film.json was edited: .*n_steps"):
+        as_kind({"commitment": 4}, Film, "film.json")
 
 
 def test_the_game_is_in_the_middle_of_the_frame() -> None:

@@ -19,7 +19,7 @@ PONG = "PongDeterministic-v4?max_frames=80"
 
 
 def test_a_caption_names_the_rule() -> None:
-    film = Film.from_json({"commitment": 4, "n_steps": 9, "n_looks": 3, "score": 1.0, "ended": True})
+    film = Film(commitment=4, n_steps=9, n_looks=3, score=1.0, ended=True)
     assert film.caption().startswith("n = 4: a whole episode, 9 steps, 3 evaluations, score 1")
     assert replace(film, commitment="confidence 0.9").caption().startswith("confidence 0.9: a whole episode")
 

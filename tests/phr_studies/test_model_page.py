@@ -8,7 +8,9 @@ import pytest
 
 import phr
 from phr.cli import main
-from phr.storage.model import load_model
+from phr.errors import OutputDirectoryError
+from phr.storage.model import annotated, load_model
+from phr_studies.report.tables import NOTHING
 from tests.phr_studies.alley import ALLEY
 from tests.phr_studies.report.test_page import outline
 from tests.phr_studies.small import Study
@@ -89,7 +91,7 @@ def test_curve_calibration_and_the_certified_rule_are_told(tmp_path: Path) -> No
     model = corridor_student()
     notes = {
         **model.manifest.notes,
-        "curve": {"shares": {"1": 1.0, "4": 0.985}},
+        "curve": {"shares": {"1": 1.0, "4": 0.985}, "episodes": 9, "zero": 0, "zero_is": "0", "teacher_return": 1.0},
         "calibration": {"reliability": [[0.4, 0.5, 10], [0.95, 0.97, 300]], "error": 0.021},
         "tuned": {"verdict": "certified: ≥ 99 %", "chosen": {}},
         "refinement": [{"round": 1, "windows": 7, "before": [1.0] * 4}],
@@ -99,3 +101,21 @@ def test_curve_calibration_and_the_certified_rule_are_told(tmp_path: Path) -> No
     for words in ("n = 4: 98.5 %", "of the teacher's return", "off the share of right plans", "certified: ≥ 99 %"):
         assert words in told
     assert (folder / "report" / "figures" / "reliability.png").exists()
+
+
+@pytest.mark.parametrize("at", ["report", "report/figures", "report/films"])
+def test_a_page_is_not_written_through_a_link(tmp_path: Path, at: str) -> None:
+    folder, outside = saved(corridor_student(), tmp_path / "student"), tmp_path / "outside"
+    outside.mkdir()
+    (folder / at).parent.mkdir(exist_ok=True)
+    (folder / at).symlink_to(outside)
+    with pytest.raises(OutputDirectoryError, match=f"{at} is a link to a place outside"):
+        phr.make_report(folder, env_id=CORRIDOR)
+    assert not [*outside.iterdir()]
+
+
+def test_agreement_that_was_not_measured_is_left_out(tmp_path: Path) -> None:
+    model = annotated(corridor_student(), {"agreement_per_head": [1.0, 0.5, None, None]})
+    folder = saved(model, tmp_path / "student")
+    page = phr.make_report(folder, env_id=CORRIDOR).read_text(encoding="utf-8")
+    assert "100 % of first actions, unknown of last ones" in outline(page).text.replace(NOTHING, "unknown")

@@ -250,3 +250,13 @@ def test_a_teacher_is_done_where_its_settings_are_the_same(tmp_path: Path) -> No
     (tmp_path / "COMPLETE").unlink()
     found.append(job.is_done)
     assert found == [False, True, False, False, False]
+
+
+def test_a_study_is_not_written_through_a_link(tmp_path: Path) -> None:
+    study, outside = tmp_path / "study", tmp_path / "outside"
+    for folder in (study, outside):
+        folder.mkdir()
+    Workbench(study, SETTINGS)
+    (study / "films").symlink_to(outside)
+    with pytest.raises(OutputDirectoryError, match="films is a link to a place outside"):
+        Workbench(study, SETTINGS)

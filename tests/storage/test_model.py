@@ -356,3 +356,13 @@ def test_what_a_manifest_claims_is_compared_before_it_takes_memory(
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises((IncompatibleModelError, CorruptFileError), match=re.escape(message)):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", [METRICS, "tensorboard", "checkpoint", "attempts"])
+def test_a_run_is_not_written_through_a_link(tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    RunDirectory(tmp_path / "run", {}, resume=False).begin()
+    (tmp_path / "run" / name).symlink_to(outside / "kept")
+    with pytest.raises(OutputDirectoryError, match=f"{name} is a link to a place outside"):
+        RunDirectory(tmp_path / "run", {}, resume=True)

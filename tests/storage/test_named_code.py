@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -70,7 +71,7 @@ def test_a_folder_runs_no_code_of_its_own(folder: Path, command: str) -> None:
     found = load_model(folder).env_id
     with pytest.raises(UsageError, match="which is code; if you trust it, add --env-id ") as caught:
         COMMANDS[command](folder)
-    assert str(caught.value).endswith(f"--env-id {found}")
+    assert str(caught.value).endswith(f"--env-id {shlex.quote(found)}")
     assert "\n" not in str(caught.value)
 
 

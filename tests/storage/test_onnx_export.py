@@ -408,11 +408,11 @@ def test_int8_says_what_it_costs(tmp_path: Path) -> None:
 
 
 def test_int8_keeps_the_rule_and_not_the_certificate(tmp_path: Path) -> None:
-    model = annotated(corridor_student(), {"tuned": {"verdict": "certified"}}, commitment=2)
+    model = annotated(corridor_student(), {"tuned": {"verdict": "certified", "chosen": None}}, commitment=2)
     written = export_onnx(model, tmp_path / "student.onnx", int8=True)
     assert written.int8_path is not None
     exact, rounded = (load_runtime(path).manifest for path in (written.path, written.int8_path))
-    assert exact.notes["tuned"] == rounded.notes["tuned_of_float"] == {"verdict": "certified"}
+    assert exact.notes["tuned"] == rounded.notes["tuned_of_float"] == {"verdict": "certified", "chosen": None}
     assert "tuned" not in rounded.notes
     assert (exact.commitment, rounded.commitment) == (2, 2)
     assert str(written).endswith(f"phr tune {written.int8_path} certifies it for this file")

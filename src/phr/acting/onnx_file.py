@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from phr.errors import CorruptFileError
-from phr.files import read_model_file, write_bytes
+from phr.files import parse_json, read_model_file, write_bytes
 from phr.manifest import Manifest
 
 _GRAPH, _METADATA_PROPS = 7, 14
@@ -98,7 +98,7 @@ def unseal(data: bytes, name: str) -> Manifest:
         _refuse_external_data(memoryview(body), "model")
         entries = [dict(_fields(value)) for number, value in _fields(memoryview(body)) if number == _METADATA_PROPS]
         texts = {bytes(entry.get(_KEY, b"")).decode(): bytes(entry.get(_VALUE, b"")).decode() for entry in entries}
-        values = json.loads(texts.get(_MANIFEST_KEY, "null"))
+        values = parse_json(texts.get(_MANIFEST_KEY, "null"), name)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{name} is not a model that phr wrote: {error}") from error
     return Manifest.from_json(values, name)

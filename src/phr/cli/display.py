@@ -14,6 +14,7 @@ from rich.progress import Task as RichTask
 from rich.table import Column, Table
 from rich.text import Text
 
+from phr.errors import printable
 from phr.progress import Progress as Report
 
 SECONDS_BETWEEN_LINES = 20.0
@@ -68,7 +69,9 @@ class ProgressBar:
             self._write_line(report)
             return
         if report.stage not in self._tasks:
-            self._tasks[report.stage] = self._bar.add_task(report.stage, total=report.total, unit=report.unit, note="")
+            self._tasks[report.stage] = self._bar.add_task(
+                printable(report.stage), total=report.total, unit=report.unit, note=""
+            )
         self._bar.update(self._tasks[report.stage], completed=report.done, total=report.total, note=report.note)
 
     def _write_line(self, report: Report) -> None:
@@ -83,7 +86,7 @@ class ProgressBar:
         if report.done > self._done_then:
             rate = (report.done - self._done_then) / (now - self._began)
             parts.append(f"{_span((report.total - report.done) / rate)} left")
-        sys.stderr.write(", ".join([*parts, *filter(None, [report.note])]) + "\n")
+        sys.stderr.write(printable(", ".join([*parts, *filter(None, [report.note])])) + "\n")
         sys.stderr.flush()
 
 
@@ -91,7 +94,7 @@ def say_last(line: str) -> None:
     """Write the line that a command ends with to standard error, if that is still there, below a bar and with the cursor."""
     with suppress(OSError):
         errors.show_cursor(True)
-        sys.stderr.write(f"phr: {line}\n")
+        sys.stderr.write(f"phr: {printable(line)}\n")
         sys.stderr.flush()
 
 
@@ -108,7 +111,7 @@ def near_miss(wrong: str, known: Collection[str], otherwise: str) -> str:
 
 def say(line: str) -> None:
     """Print one line for a person."""
-    console.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console.print(printable(line), highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def say_rows(heading: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -117,5 +120,5 @@ def say_rows(heading: str, rows: Sequence[tuple[str, str]]) -> None:
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column()
     for name, found in rows:
-        grid.add_row(Text(f"  {name}"), Text(found))
+        grid.add_row(Text(f"  {name}"), Text(printable(found)))
     console.print(Text(heading, style="bold"), grid, sep="\n")

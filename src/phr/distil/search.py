@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+from msgspec import Meta
 
 from phr.distil.config import SIDE_BY_SIDE, PHRConfig
 from phr.distil.presets import affordable_steps
@@ -263,11 +265,22 @@ def _that_records(job: Distillation, n_episodes: int, length: float, folder: Pat
     if lowered["record_steps"] == config.record_steps:  # those are soon recorded, however short
         lowered = {}
     if folder is not None and (folder / CONFIG).exists():
-        begun = read_json(folder / CONFIG)
-        known = begun.get("settings") if isinstance(begun, dict) else None
-        found = {name: known.get(name) for name in ("record_steps", "n_episodes")} if isinstance(known, dict) else {}
-        lowered = found if found and all(type(n) is int and n > 0 for n in found.values()) else lowered
+        lowered = dict(read_json(folder / CONFIG, _Begun)["settings"])
     return replace(job, config=replace(config, **lowered))
+
+
+_Positive = Annotated[int, Meta(gt=0)]
+
+
+class _Recorded(TypedDict):
+    record_steps: _Positive
+    n_episodes: _Positive
+
+
+class _Begun(TypedDict):
+    """What matters of the settings of an attempt that was begun."""
+
+    settings: _Recorded
 
 
 def _lowered(model: Model, wanted: Distillation, recorded: Distillation) -> dict[str, Any]:

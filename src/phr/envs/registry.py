@@ -6,6 +6,7 @@ import copy
 import difflib
 import importlib
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -49,7 +50,8 @@ def imports_code(env_id: str) -> bool:
 def env_id_of_file(found: str, chosen: str | None, name: str) -> str:
     """Return the id that the user chose, else the one found in the file `name`; UsageError if that would import code."""
     if chosen is None and imports_code(found):
-        raise UsageError(f"{name} asks for the environment {found}, which is code; if you trust it, add --env-id {found}")
+        trust = f"if you trust it, add --env-id {shlex.quote(found)}"
+        raise UsageError(f"{name} asks for the environment {found}, which is code; {trust}")
     return found if chosen is None else chosen
 
 
@@ -310,7 +312,8 @@ def _make_registered(module: str, name: str, kwargs: dict[str, Any]) -> gymnasiu
         package = package_of(name)
         hint = f"; did you mean {' or '.join(module + other for other in near)}?" if near else ""
         if package is not None and not module:
-            hint = f"; {package} registers such ids: install it, then --env-id {package}:{name} or its newer version"
+            cure = f"--env-id {shlex.quote(f'{package}:{name}')}"
+            hint = f"; {package} registers such ids: install it, then {cure} or its newer version"
         raise UnknownEnvironmentError(f"there is no environment {env_id!r}{hint}") from error
     spec.order_enforce = False
     spec.disable_env_checker = True

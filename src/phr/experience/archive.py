@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from phr.actions import Continuous, action_space_from_json
 from phr.errors import CorruptFileError
 from phr.experience.trajectory import Experience, Origin, Trajectory
 from phr.experience.untrusted import read_npz
-from phr.files import atomic_path, read_json, sha256_of, write_json
+from phr.files import as_kind, atomic_path, read_json, sha256_of, write_json
 
 _FORMAT = "phr-experience-2"
 _ARRAYS, _ENDS = ("obs", "actions", "teacher_logits", "rewards"), ("terminated", "truncated", "is_success")
@@ -52,10 +53,7 @@ def load_experience(path: Path) -> Experience:
     path, described = path.with_suffix(".npz"), path.with_suffix(".json")
     if not path.is_file():
         raise CorruptFileError(f"{path} is missing; recorded episodes are FILE.npz with FILE.json beside it")
-    description = read_json(described)
-    known = isinstance(description, dict) and description.get("format") == _FORMAT
-    if not known or not {"env_id", "origin", "sha256"} <= description.keys():
-        raise CorruptFileError(f"{described} does not describe phr experience")
+    description = read_card(described)
     if sha256_of(path) != description["sha256"]:
         raise CorruptFileError(f"{path} was truncated or edited: its SHA-256 is not the one in its JSON")
     arrays = read_npz(path)
@@ -76,5 +74,22 @@ def load_experience(path: Path) -> Experience:
         Trajectory(obs, actions, logits, rewards, bool(ended), bool(cut), None if success < 0 else bool(success))
         for obs, actions, logits, rewards, ended, cut, success in zip(*steps, *per_episode, strict=True)
     )
-    said = description["origin"]
-    return Experience(description["env_id"], trajectories, None if said is None else Origin.from_json(said), space)
+    return Experience(description["env_id"], trajectories, description["origin"], space)
+
+
+class Card(TypedDict):
+    """What `load_experience` needs of a description."""
+
+    format: Literal["phr-experience-2"]
+    env_id: str
+    origin: Origin | None
+    sha256: str
+    action_space: NotRequired[dict[str, Any]]
+
+
+def read_card(path: Path) -> Card:
+    """The description of recorded episodes; CorruptFileError if it is missing, or of anything else."""
+    values = read_json(path)
+    if not isinstance(values, dict) or values.get("format") != _FORMAT:
+        raise CorruptFileError(f"{path} does not describe phr experience")
+    return as_kind(values, Card, str(path))

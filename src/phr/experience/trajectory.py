@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phr.actions import ActionSpace, Discrete
-from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError
+from phr.errors import InvalidDataError, NonFiniteError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +27,6 @@ class Origin:
     prefix: tuple[int, int]
     sampled: bool
     versions: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, values: Any) -> Origin:
-        """Read the JSON values of one; CorruptFileError if entries are missing or unknown."""
-        try:
-            low, high = values["prefix"]
-            return cls(**{**values, "prefix": (low, high)})
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptFileError(f"this origin of experience was not written by phr: {error}") from error
 
 
 _KINDS = {"obs": "biuf", "actions": "iuf", "teacher_logits": "f", "rewards": "biuf"}

@@ -15,7 +15,9 @@ from phr.errors import CorruptFileError, IncompatibleModelError, OutputDirectory
 from phr.files import (
     OWN_PREFIX,
     check_directory,
+    check_links,
     ensure_directory,
+    json_row,
     read_json,
     read_jsonl,
     sha256_of,
@@ -130,9 +132,7 @@ class RunDirectory:
         present = {name for name in names if not name.startswith(OWN_PREFIX)}
         if present and CONFIG not in present:
             raise OutputDirectoryError(f"{path} is not empty and is not the folder of a phr run; choose another folder")
-        before = read_json(path / CONFIG) if present else self._config
-        if not isinstance(before, dict):
-            raise CorruptFileError(f"{path / CONFIG} was edited: its JSON must be an object")
+        before = read_json(path / CONFIG, dict[str, Any]) if present else self._config
         if before != self._config:
             difference = _difference(before, self._config)
             if "total_timesteps" in difference:
@@ -141,6 +141,7 @@ class RunDirectory:
         if not resume and present & {COMPLETE, CHECKPOINT}:
             state = "a finished run" if COMPLETE in present else "a part of this run"
             raise OutputDirectoryError(f"{path} holds {state}; add --resume, or choose another folder")
+        check_links(path)
         for folder in (path, path / CHECKPOINT):
             sweep(folder)
         if COMPLETE in present and CHECKPOINT in present:  # it was killed between the two
@@ -177,11 +178,11 @@ class RunDirectory:
 
     def rewind_metrics(self, n_updates: int) -> None:
         """Drop the rows written after the checkpoint that a resumed run starts from."""
-        rows: list[Any] = read_jsonl(self.path / METRICS)
-        if not all(isinstance(row, dict) and type(row.get("update")) is int for row in rows):
+        rows = read_jsonl(self.path / METRICS)
+        if not all(type(row.get("update")) is int for row in rows):
             raise CorruptFileError(f"{self.path / METRICS} was edited: every row is an object with the number of its update")
         rows = [row for row in rows if row["update"] <= n_updates]
-        write_text(self.path / METRICS, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+        write_text(self.path / METRICS, "".join(map(json_row, rows)))
 
     def finish(self, network: PlanNetwork, manifest: Manifest) -> Model:
         """Write the model, its manifest and the completion marker, then delete the checkpoint."""

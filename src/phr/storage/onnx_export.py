@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import logging
+import shlex
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -132,7 +133,7 @@ class Export:
             planned = f"plans only {self.int8.agreement:.2%} of the float file's actions"
             lines.append(f"{self.int8_path} {planned}; phr evaluate measures what it returns before you rely on it")
         if self.is_tuned:
-            certify = f"phr tune {self.int8_path} certifies it for this file"
+            certify = f"phr tune {shlex.quote(str(self.int8_path))} certifies it for this file"
             lines.append(f"the rule in {self.int8_path} was certified with the float network only; {certify}")
         return tuple(lines)
 

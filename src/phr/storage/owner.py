@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from filelock import FileLock, Timeout
 
@@ -85,12 +85,17 @@ def recorded_command(folder: Path) -> tuple[list[str], Path]:
             f"{folder} holds no {RECORD}, so it was not begun by a command that can be continued; a run of Python's goes on "
             "by resume=True"
         )
-    found = read_json(folder / RECORD)
-    words, where = (found.get("words"), found.get("folder")) if isinstance(found, dict) else (None, None)
-    is_text = isinstance(where, str) and isinstance(words, list) and all(isinstance(word, str) for word in words)
-    if not is_text or not words or "\0" in "".join([str(where), *words]):
+    found = read_json(folder / RECORD, _Command)
+    if not found["words"] or "\0" in "".join([found["folder"], *found["words"]]):
         raise CorruptFileError(f"{folder / RECORD} was edited: it states no command")
-    return words, Path(str(where))
+    return found["words"], Path(found["folder"])
+
+
+class _Command(TypedDict):
+    """A record."""
+
+    words: list[str]
+    folder: str
 
 
 def _make(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import safetensors
 import torch
@@ -13,7 +13,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from phr.errors import CorruptFileError, IncompatibleModelError
-from phr.files import atomic_path, check_readable
+from phr.files import as_kind, atomic_path, check_readable, parse_json
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], state: Any = None) -> None:
@@ -51,13 +51,21 @@ def load_tensors(path: Path, *, limited: bool = True) -> tuple[dict[str, Tensor]
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             metadata = file.metadata() or {}
-        state = json.loads(metadata["state"]) if "state" in metadata else None
-        expected, value = (None, None) if state is None else (state["sha256"], state["value"])
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
         raise CorruptFileError(f"{path} is not a readable safetensors file ({error}); it was truncated or edited") from error
-    if state is not None and expected != _sha256(tensors, value):
+    if "state" not in metadata:
+        return tensors, None
+    state = as_kind(parse_json(metadata["state"], str(path), finite=False), _State, str(path))
+    if state["sha256"] != _sha256(tensors, state["value"]):
         raise CorruptFileError(f"{path} was edited: its content does not match its hash")
-    return tensors, value
+    return tensors, state["value"]
+
+
+class _State(TypedDict):
+    """What a file holds beside its tensors."""
+
+    sha256: str
+    value: Any
 
 
 def _sha256(tensors: dict[str, Tensor], state: Any) -> str:

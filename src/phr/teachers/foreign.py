@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def load_foreign(reference: Any, env_id: str | None, reading: Reading) -> Actor:
     if is_file and Path(name).suffix in PICKLES:
         raise CorruptFileError(
             f"{name} is a pickle, which can run any code when it is read, so phr reads none (VecNormalize statistics: "
-            f"--normalize {name}; a policy: load it in a module:factory of your own)"
+            f"--normalize {shlex.quote(str(name))}; a policy: load it in a module:factory of your own)"
         )
     if is_sb3(reference):
         return _load_sb3(name, env_id, reading)

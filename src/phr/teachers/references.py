@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -121,7 +122,7 @@ def resolve(
     in_memory = reference if isinstance(reference, Model) else None
     name = str(in_memory.directory or f"{in_memory.manifest.kind} in memory") if in_memory else name_of(reference)
     if name.startswith(MINARI_PREFIX):
-        raise UsageError(f"{name} is a dataset, not a teacher; leave TEACHER out and use --experience {name}")
+        raise UsageError(f"{name} is a dataset, not a teacher; leave TEACHER out and use --experience {shlex.quote(name)}")
     env_id, renamed = present_id(env_id)
     pinned = name
     if name.startswith(HUB_PREFIX):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,8 @@ def read_run(path: Path, *, env_id: str | None = None) -> TrainingRun:
     places = [folder] if settings is None else [settings, folder]
     statistics = next((place / each for place in places for each in STATISTICS if (place / each).is_file()), None)
     if statistics is not None and settings is None and len(_policies(folder)) > 1:  # whose they are is unknown
-        warnings.append(f"{statistics} lies beside {file} and is not used; if it belongs to it: --normalize {statistics}")
+        cure = f"--normalize {shlex.quote(str(statistics))}"
+        warnings.append(f"{statistics} lies beside {file} and is not used; if it belongs to it: {cure}")
         statistics = None
     normalizes = _normalizes(config.get("normalize"), str(settings))
     made = "" if env_id is None else env_id
@@ -165,7 +167,7 @@ def _checked_id(name: str, settings: Path | None) -> str:
         differ = f"whose observations differ: {newer.differs}. Add --env-id with one like its own"
         raise IncompatibleModelError(f"{name} is {newer.env_id} today, {differ}")
     if (package := package_of(name)) is not None:
-        newer_id = f"--env-id {package}:{name}, or its newer version"
+        newer_id = f"--env-id {shlex.quote(f'{package}:{name}')}, or its newer version"
         raise UsageError(f"{name} is registered by the package {package}; install it, then add {newer_id}")
     return name
 

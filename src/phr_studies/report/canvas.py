@@ -249,24 +249,25 @@ _BOTTOM = 0.9
 """The axis begins here or below, so that a plan that is nearly perfect looks like one."""
 
 
-def agreement(lines: Mapping[str, Sequence[float]], file: Path) -> Path:
+def agreement(lines: Mapping[str, Sequence[float | None]], file: Path) -> Path:
     """Draw agreement over the position in the plan, and return the PNG.
 
-    `lines`: whose, on which states → share of equal actions (0 .. 1), one for each action of the plan.
+    `lines`: whose, on which states → share of equal actions (0 .. 1), one for each action of the plan, None if not measured.
     """
     lengths = {len(line) for line in lines.values()}
     if len(lengths) != 1 or 0 in lengths:
         raise InvalidDataError(f"agreement needs one share for each action of a plan, got lines of {sorted(lengths)} shares")
-    return save(file, partial(_draw_agreement, lines))
+    return save(file, partial(_draw_agreement, {name: np.array(line, np.float64) for name, line in lines.items()}))
 
 
-def _draw_agreement(lines: Mapping[str, Sequence[float]], theme: Theme) -> Figure:
+def _draw_agreement(lines: Mapping[str, NDArray[np.float64]], theme: Theme) -> Figure:
     figure, axes = _panel(theme)
     for index, (name, shares) in enumerate(lines.items()):
         color = theme.cycle[index % len(theme.cycle)]
         axes.plot(range(1, len(shares) + 1), shares, color=color, marker="o", markersize=4, linewidth=1.8, label=name)
     axes.yaxis.set_major_formatter(lambda value, _position: f"{100 * value:.4g} %")
-    axes.set_ylim(min(_BOTTOM, min(map(min, lines.values())) - 0.02), 1.005)
+    lowest = min(float(line[np.isfinite(line)].min(initial=1.0)) for line in lines.values())
+    axes.set_ylim(min(_BOTTOM, lowest - 0.02), 1.005)
     axes.locator_params(axis="y", nbins=6)
     axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("action of the plan", color=theme.faint)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from phr.acting import CommitmentLike, HorizonAgent, commitment_in_words
 from phr.envs import PlaneLayout, SplitEnv, layout_of
-from phr.errors import CorruptFileError, InvalidDataError, UnsupportedEnvironmentError
+from phr.errors import InvalidDataError, UnsupportedEnvironmentError
 from phr.experience import judge_episodes, reported_success
 from phr.plan import Planner
 from phr_studies.report.canvas import DARK, LIGHT, Artist, Axes, Figure, Theme, offsetbox, patches, save
@@ -69,23 +69,6 @@ class LearnedPath:
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values; the map as rows of symbols."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> LearnedPath:
-        """The path that `to_json` wrote."""
-        try:
-            return cls(
-                env_id=values["env_id"],
-                title=values["title"],
-                commitment=values["commitment"],
-                map=tuple(str(row) for row in values["map"]),
-                places=tuple((int(x), int(y), int(direction)) for x, y, direction in values["places"]),
-                actions=tuple(int(action) for action in values["actions"]),
-                looked=tuple(bool(flag) for flag in values["looked"]),
-                solved=None if values["solved"] is None else bool(values["solved"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptFileError(f"this is not a learned path as phr writes it: {error!r}") from error
 
 
 def read_map(obs: NDArray[Any]) -> tuple[str, ...]:

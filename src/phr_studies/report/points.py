@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
 
 import numpy as np
+from msgspec import Meta
 
 from phr.errors import InvalidDataError
 from phr.evaluation import frequency_averaged_score
@@ -134,6 +135,41 @@ def frequency_averaged_scores(
                 known, random_return=random_returns[env_id], teacher_return=teacher_returns[env_id]
             )
     return scores
+
+
+class Run(TypedDict):
+    """What is read of one run."""
+
+    steps: Annotated[int, Meta(ge=0)]
+    seconds_wall: Annotated[float, Meta(gt=0)]
+    score: float
+    returns: list[float]
+    lengths: list[int]
+
+
+class _Bound(TypedDict):
+    fraction: float
+
+
+class Machine(TypedDict):
+    """What `describe_machine` gave."""
+
+    cpu: str
+    threads: int
+    versions: dict[str, str]
+
+
+class Evaluated(TypedDict):
+    """What is read of `Evaluation.to_json`."""
+
+    env_id: str
+    commitment: int | str
+    machine: Machine
+    success_rate: float | None
+    evaluations_per_episode: float | None
+    bound: NotRequired[_Bound | None]
+    bound_warning: NotRequired[str | None]
+    runs: Annotated[list[Run], Meta(min_length=1)]
 
 
 _Runs = Sequence[Mapping[str, Any]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from phr.errors import InvalidDataError, MissingExtraError
+from phr.errors import InvalidDataError, MissingExtraError, printable
 from phr_studies.report.points import Interval
 
 Kind = Literal["text", "number", "interval", "verdict", "code"]
@@ -118,7 +118,8 @@ def to_rich(table: Table) -> Any:
         if table.begins_group(index):
             shown.add_section()
         cells = [
-            Text(row[at], _VERDICT_STYLES[is_good(row[at])] if column.kind == "verdict" else "") for at, column in columns
+            Text(printable(row[at]), _VERDICT_STYLES[is_good(row[at])] if column.kind == "verdict" else "")
+            for at, column in columns
         ]
         shown.add_row(*cells, style="bold" if index in table.strong else None)
     return shown

@@ -142,7 +142,7 @@ def _every_start(results: Results, env_id: str) -> list[_Row]:
     rows: list[_Row] = []
     for series in (TEACHER, *results.profile.losses):
         for n in (1,) if series == TEACHER else results.profile.horizons:
-            found = results.starts(env_id, series, n)
+            found: list[_Row] = [*results.starts(env_id, series, n)]
             sums = {key: _sum([one[key] for one in found]) for key in ("n_starts", "n_solved")}
             means = ("length_mean", "return_mean", "evaluations_per_episode")
             means_of = {key: sum(one[key] for one in found) / len(found) for key in means}
@@ -226,7 +226,7 @@ _HARD: PlanLoss = "cross_entropy"
 
 
 def _rates(results: Results, env_id: str, key: str, row: _Row) -> str:
-    rates = [found["jitter"][key] for found in results.starts(env_id, row["series"], row["n"])]
+    rates = [getattr(jitter, key) for _, jitter in results.jitter(env_id, row["series"], row["n"])]
     mean = number(100 * sum(rates) / len(rates), 2)
     return mean if len(rates) == 1 else f"{mean} ({number(100 * min(rates), 2)} … {number(100 * max(rates), 2)})"
 
@@ -236,8 +236,8 @@ def _softer_is_calmer(results: Results, env_id: str, key: str, row: _Row) -> str
 
     def calmness(loss: str) -> list[float]:
         """Higher is calmer; of those students that won at least half of their games."""
-        found = results.starts(env_id, loss, row["n"])
-        return [-each["jitter"][key] for each in found if 2 * (each["n_solved"] or 0) >= each["n_starts"]]
+        found = results.jitter(env_id, loss, row["n"])
+        return [-getattr(jitter, key) for each, jitter in found if 2 * (each["n_solved"] or 0) >= each["n_starts"]]
 
     soft = [loss for loss in results.profile.losses if loss != _HARD]
     if row["series"] != _HARD or row["n"] == 1 or not soft:
@@ -343,8 +343,13 @@ def _highlights(results: Results, points: Sequence[Point]) -> list[tuple[str, st
                 cards.append((found[2], f"faster at n = {n}, {env_name(env_id)}"))
         reached = results.starts(env_id, loss, largest)
         if is_grid(env_id):
-            share = sum(one["n_solved"] for one in reached) / sum(one["n_starts"] for one in reached)
-            cards.append((percent(share), f"of all starts solved at n = {largest}, {env_name(env_id)}"))
+            solved, n_starts = _sum([one["n_solved"] for one in reached]), sum(one["n_starts"] for one in reached)
+            cards.append(
+                (
+                    percent(None if solved is None else solved / n_starts),
+                    f"of all starts solved at n = {largest}, {env_name(env_id)}",
+                )
+            )
         else:
             mean = sum(one["return_mean"] for one in reached) / len(reached)
             cards.append((number(mean, 1), f"return at n = {largest} over all starts, {env_name(env_id)}"))

@@ -15,16 +15,16 @@ import phr
 from phr.distil import PHRConfig, named, record_teacher, student_config, teacher_config
 from phr.envs import make_env
 from phr.errors import NoWindowError, UnknownModelError
-from phr.experience import save_experience
+from phr.experience import read_card, save_experience
 from phr.files import read_json, sha256_of, write_json
 from phr.manifest import COMPLETE
 from phr.settings import said_settings
 from phr.storage import CONFIG, MODEL, Model, load_model, save_model
 from phr.teacher import A2CConfig
 from phr.teachers import resolve, zoo_directory
-from phr_studies.reproduce.profiles import ABLATIONS, ZOO_TEACHERS, Profile, StudyLayout
+from phr_studies.reproduce.profiles import ABLATIONS, ZOO_TEACHERS, NoWindow, Profile, StudyLayout
 from phr_studies.workbench import Relay
-from phr_studies.worlds import all_starts, is_grid
+from phr_studies.worlds import Optimum, all_starts, is_grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +118,8 @@ class RecordJob:
         card, model = self.file.with_suffix(".json"), self.teacher / MODEL
         if not (card.exists() and model.exists()):
             return False
-        origin = read_json(card).get("origin") or {}
-        return bool(origin.get("teacher_id") == sha256_of(model))
+        origin = read_card(card)["origin"]
+        return origin is not None and origin.teacher_id == sha256_of(model)
 
     def __call__(self, relay: Relay) -> None:
         """Record them."""
@@ -184,8 +184,7 @@ def _is_finished(directory: Path, config: A2CConfig | PHRConfig) -> bool:
     if not ((directory / COMPLETE).exists() and (directory / CONFIG).exists()):
         return False
     wanted: dict[str, Any] = json.loads(json.dumps(said_settings(config)))  # tuples are read back as lists
-    found = read_json(directory / CONFIG)
-    return isinstance(found, dict) and found.get("settings") == wanted
+    return bool(read_json(directory / CONFIG, dict[str, Any]).get("settings") == wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +215,9 @@ class EveryStartJob:
         no_window = StudyLayout.no_window(self.model)
         if no_window.exists():  # there is no such model, and that is the result
             for _, file in missing:
-                write_json(file, read_json(no_window))
+                write_json(file, read_json(no_window, NoWindow))
         elif missing:
-            planner, best = load_model(self.model).planner, read_json(self.optimum)
+            planner, best = load_model(self.model).planner, read_json(self.optimum, Optimum)
             for n, file in missing:
                 write_json(file, all_starts(planner, self.env_id, best, n))
 

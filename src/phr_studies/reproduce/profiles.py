@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
+
+from msgspec import Meta
 
 from phr.distil import PHRConfig, PlanLoss
 from phr.envs import FOUR_ROOMS_ID
 from phr.errors import CorruptFileError, SettingError
+from phr.files import as_kind, read_json
+from phr_studies.workbench import SETTINGS
 
 Verdict = Literal["held", "did not hold", "not decided"]
 
@@ -200,31 +204,36 @@ ZOO_TEACHERS = {PONG: "zoo:pong-teacher"}
 """Teachers that take hours to train: a study may begin with the zoo's."""
 
 
+_SOME = Meta(min_length=1)
+_Positive = Annotated[int, Meta(gt=0)]
+_NotNegative = Annotated[int, Meta(ge=0)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Profile:
     """One way to run the study."""
 
     name: str
-    env_ids: tuple[str, ...]
+    env_ids: Annotated[tuple[str, ...], _SOME]
     """In the order of the figure's columns."""
-    losses: tuple[PlanLoss, ...] = ("cross_entropy", "kl", "squared")
-    horizons: tuple[int, ...] = (1, 4, 8, 16)
+    losses: Annotated[tuple[PlanLoss, ...], _SOME] = ("cross_entropy", "kl", "squared")
+    horizons: Annotated[tuple[_Positive, ...], _SOME] = (1, 4, 8, 16)
     """The n of the figure."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: Annotated[tuple[_NotNegative, ...], _SOME] = (0,)
     """Training seeds; each has a teacher and students of its own."""
     one_student: bool = True
     """Train only a student of the largest horizon and evaluate it at every n; otherwise one for every n, as in the paper."""
-    steps: int = 20_000
+    steps: _Positive = 20_000
     """Steps of a timed run."""
-    runs: int = 2
+    runs: _Positive = 2
     """Timed runs of each model."""
     ablations: bool = False
     """Also run the ablations, on the grids."""
     from_zoo: tuple[str, ...] = ()
     """Environments whose teacher is the zoo's (`ZOO_TEACHERS`), the same for every seed; the others' are trained."""
-    teacher_timesteps: int | None = None
+    teacher_timesteps: _Positive | None = None
     """Shortens stage 1, `student_updates` stage 2 (tests); None takes what measured best."""
-    student_updates: int | None = None
+    student_updates: _Positive | None = None
 
     @property
     def max_horizon(self) -> int:
@@ -245,13 +254,14 @@ class Profile:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, values: Any) -> Profile:
-        """What `to_json` gave."""
-        names = {entry.name for entry in fields(cls)}
+    def of_study(cls, directory: Path) -> Profile:
+        """The profile of a study that was begun; CorruptFileError if its settings are of anything else."""
+        settings = read_json(directory / SETTINGS, dict[str, Any])
+        values, names = settings.get("profile"), {entry.name for entry in fields(cls)}
         if not isinstance(values, dict) or values.keys() != names:
-            raise CorruptFileError(f"a profile has the entries {', '.join(sorted(names))}; this study is of another phr")
-        known: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**known)
+            has = f"a profile has the entries {', '.join(sorted(names))}"
+            raise CorruptFileError(f"{directory / SETTINGS}: {has}; this study is of another phr")
+        return as_kind(values, cls, str(directory / SETTINGS))
 
 
 QUICK = Profile(name="quick", env_ids=(CROSSING, FOUR_ROOMS))
@@ -273,6 +283,12 @@ def find_profile(name: str, *, from_scratch: bool = False) -> Profile:
     if name not in PROFILES:
         raise SettingError(f"there is no profile {name!r}; choose one of {', '.join(PROFILES)}")
     return replace(PROFILES[name], from_zoo=()) if from_scratch else PROFILES[name]
+
+
+class NoWindow(TypedDict):
+    """What stands in place of a result where there was not one window to learn from."""
+
+    no_window: str
 
 
 def slug(text: str) -> str:

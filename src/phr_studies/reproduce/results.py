@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from phr.files import read_json
+from phr.evaluation import Jitter
+from phr.files import as_kind, read_json
 from phr_studies.report.figure5 import LearnedPath
-from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER, Point, find, frequency_averaged_scores, pool
+from phr_studies.report.points import (
+    ACTION_REPEAT,
+    OPTIMUM,
+    TEACHER,
+    Evaluated,
+    Machine,
+    Point,
+    find,
+    frequency_averaged_scores,
+    pool,
+)
 from phr_studies.reproduce.profiles import ABLATIONS, Ablation, Outcome, Profile, StudyLayout
-from phr_studies.worlds import is_grid
+from phr_studies.worlds import Optimum, Starts, Steered, is_grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +47,10 @@ class Results:
         self.layout = layout
 
     @property
-    def machines(self) -> list[dict[str, Any]]:
+    def machines(self) -> list[Machine]:
         """On what the times were measured: of each training seed, for a study may go on elsewhere."""
         env_id = self.profile.env_ids[0]
-        return [read_json(self.layout.timed(env_id, TEACHER, 1, seed, 0))["machine"] for seed in self.profile.seeds]
+        return [self._timed(env_id, TEACHER, 1, seed, 0)["machine"] for seed in self.profile.seeds]
 
     def points(self) -> list[Point]:
         """Every point of figure 4: teacher, losses, action repeat, and what a shortest path would draw."""
@@ -52,10 +64,13 @@ class Results:
 
     def _pool(self, env_id: str, series: str, n: int) -> Point:
         found = [
-            [read_json(self.layout.timed(env_id, series, n, seed, number)) for number in range(self.profile.runs)]
+            [self._timed(env_id, series, n, seed, number) for number in range(self.profile.runs)]
             for seed in self.profile.seeds
         ]
         return pool(series, n, found)
+
+    def _timed(self, env_id: str, series: str, n: int, seed: int, number: int) -> Evaluated:
+        return read_json(self.layout.timed(env_id, series, n, seed, number), Evaluated)
 
     def _optimum(self, env_id: str, measured: Sequence[Point]) -> list[Point]:
         """A shortest path, or a perfect game, at the time that the first loss's student needs."""
@@ -78,18 +93,22 @@ class Results:
             if twin is not None
         ]
 
-    def optimum(self, env_id: str) -> dict[str, Any]:
-        """What perfect play reaches (see `phr_studies.worlds.optimum`)."""
-        found: dict[str, Any] = read_json(self.layout.starts(env_id, OPTIMUM))
-        return found
+    def optimum(self, env_id: str) -> Optimum:
+        """What perfect play reaches."""
+        return read_json(self.layout.starts(env_id, OPTIMUM), Optimum)
 
-    def starts(self, env_id: str, series: str, n: int) -> list[dict[str, Any]]:
+    def starts(self, env_id: str, series: str, n: int) -> list[Starts]:
         """Every start once: one result per training seed."""
-        return [read_json(self.layout.starts(env_id, f"{series}-s{seed}", n)) for seed in self.profile.seeds]
+        return [read_json(self.layout.starts(env_id, f"{series}-s{seed}", n), Starts) for seed in self.profile.seeds]
+
+    def jitter(self, env_id: str, series: str, n: int) -> list[tuple[Steered, Jitter]]:
+        """The same, with the jitter, where effects of actions are known."""
+        found = [read_json(self.layout.starts(env_id, f"{series}-s{seed}", n), Steered) for seed in self.profile.seeds]
+        return [(one, one["jitter"]) for one in found]
 
     def scores(self, points: Sequence[Point]) -> dict[tuple[str, str], float]:
         """Frequency-averaged scores by environment and series; none where the teacher is no better than random play."""
-        random_returns = {env_id: float(read_json(self.layout.starts(env_id, "random"))) for env_id in self.profile.env_ids}
+        random_returns = {env_id: read_json(self.layout.starts(env_id, "random"), float) for env_id in self.profile.env_ids}
         reached = {point.env_id: point.return_mean for point in points if point.series == TEACHER}
         teachers = {env_id: r for env_id, r in reached.items() if r is not None and r > random_returns[env_id]}
         return frequency_averaged_scores(
@@ -122,17 +141,21 @@ class Results:
 
     def _outcome(self, env_id: str, name: str, label: str) -> Outcome:
         reached = {
-            n: [read_json(self.layout.ablation_starts(env_id, name, label, n, seed)) for seed in self.profile.seeds]
+            n: [_share_solved(self.layout.ablation_starts(env_id, name, label, n, seed)) for seed in self.profile.seeds]
             for n in self.profile.horizons
         }
-        solved = {n: tuple(_share_solved(one) for one in found) for n, found in reached.items()}
-        return Outcome(solved, sum("no_window" in found for found in reached[self.profile.max_horizon]))
+        solved = {n: tuple(0.0 if share is None else share for share in found) for n, found in reached.items()}
+        return Outcome(solved, reached[self.profile.max_horizon].count(None))
 
     def path(self, env_id: str, n: int) -> LearnedPath:
         """The learned path at n."""
-        return LearnedPath.from_json(read_json(self.layout.walked(env_id, n)))
+        return read_json(self.layout.walked(env_id, n), LearnedPath)
 
 
-def _share_solved(found: dict[str, Any]) -> float:
-    """The fraction of starts that a student solved; without a window to learn from there is none, and it solves nothing."""
-    return 0.0 if "no_window" in found else float(found["n_solved"] / found["n_starts"])
+def _share_solved(file: Path) -> float | None:
+    """The fraction of starts that a student solved; None where there was no window to learn from."""
+    found = read_json(file, dict[str, Any])
+    if "no_window" in found:
+        return None
+    starts = as_kind(found, Starts, str(file))
+    return (starts["n_solved"] or 0) / starts["n_starts"]

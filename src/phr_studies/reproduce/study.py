@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -88,7 +89,7 @@ def redraw(directory: Path, *, env_id: str | None = None) -> Path:
 
     `env_id` is an environment of it that the user names, because it is code.
     """
-    profile = Profile.from_json(read_json(directory / SETTINGS).get("profile"))
+    profile = Profile.of_study(directory)
     for found in profile.env_ids:
         env_id_of_file(found, env_id if env_id == found else None, str(directory))
     layout, command = StudyLayout(directory), command_of(profile, directory)
@@ -114,8 +115,8 @@ def is_study(directory: Path) -> bool:
 def command_of(profile: Profile, directory: Path) -> str:
     """What a user types to run a study."""
     usual = PROFILES.get(profile.name, profile)
-    more = " --from-scratch" if usual.from_zoo and not profile.from_zoo else ""
-    return f"phr reproduce --profile {profile.name} --out {directory}{more}"
+    more = ["--from-scratch"] if usual.from_zoo and not profile.from_zoo else []
+    return shlex.join(["phr", "reproduce", "--profile", profile.name, "--out", str(directory), *more])
 
 
 class Reproduction(StudyJobs):

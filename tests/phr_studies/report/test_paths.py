@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from phr.envs.registry import make_env
 from phr.envs.split import Advance, SplitEnv
 from phr.errors import CorruptFileError, HorizonError, InvalidDataError, UnsupportedEnvironmentError
+from phr.files import as_kind
 from phr.plan import CategoricalPlan
 from phr.teachers.oracle import OraclePlanner
 from phr_studies.report import figure5
@@ -109,7 +110,7 @@ def test_json_and_back() -> None:
     path = paper_path()
     written = json.loads(json.dumps(path.to_json()))
     assert written["map"][7] == "#.....#G#"
-    assert LearnedPath.from_json(written) == path
+    assert as_kind(written, LearnedPath, "path.json") == path
 
 
 def test_lava_is_read() -> None:
@@ -137,12 +138,15 @@ def test_paths_are_checked_at_birth(change: dict[str, Any], message: str) -> Non
         replace(paper_path(), **change)
 
 
-@pytest.mark.parametrize("change", [{"map": None}, {"places": [[1, 2]]}, {"actions": ["left"]}])
+@pytest.mark.parametrize(
+    "change",
+    [{"map": None}, {"places": [[1, 2]]}, {"actions": ["left"]}, {"looked": [1] * 16}, {"places": [[9, 1, 0]] * 17}],
+)
 def test_edited_json_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(CorruptFileError, match="not a learned path"):
-        LearnedPath.from_json({**paper_path().to_json(), **change})
+    with pytest.raises(CorruptFileError, match=r"path\.json was edited: "):
+        as_kind({**paper_path().to_json(), **change}, LearnedPath, "path.json")
     with pytest.raises(CorruptFileError, match="env_id"):
-        LearnedPath.from_json({})
+        as_kind({}, LearnedPath, "path.json")
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,10 @@ def test_whether_soft_losses_are_calmer(tmp_path: Path, soft: tuple[float, ...],
         for seed, n in itertools.product(profile.seeds, profile.horizons):
             jitter = {"changes": rates[seed], "reversals": rates[seed] / 2}
             n_solved = won if (name, seed) == ("kl", 2) else 30
-            found = {"jitter": jitter, "n_solved": n_solved, "n_starts": 30}
+            found = {
+                "jitter": jitter, "n_solved": n_solved, "n_starts": 30, "return_mean": 1.0, "length_mean": 9.0,
+                "evaluations_per_episode": 9.0, "optimal_length_mean": None,
+            }  # fmt: skip
             write_json(layout.starts(MOMENTS, f"{name}-s{seed}", n), found)
     rows = {row[:2]: row[2:] for row in jitter_table(Results(profile, layout), MOMENTS).rows}
     assert rows["cross-entropy", "4"] == ("41.00 (40.00 … 42.00)", verdict, "20.50 (20.00 … 21.00)", verdict)

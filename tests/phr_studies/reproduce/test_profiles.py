@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from phr.errors import CorruptFileError, SettingError
+from phr.files import write_json
 from phr_studies.reproduce.profiles import (
     CROSSING,
     FOUR_ROOMS,
@@ -21,6 +22,7 @@ from phr_studies.reproduce.profiles import (
     find_profile,
     slug,
 )
+from phr_studies.workbench import SETTINGS
 
 
 def test_quick_is_both_grids_with_one_student_per_loss() -> None:
@@ -50,11 +52,12 @@ def test_an_unknown_profile_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_a_profile_is_told_in_plain_values_that_tell_it_from_others(name: str) -> None:
+def test_a_profile_is_told_in_plain_values_that_tell_it_from_others(name: str, tmp_path: Path) -> None:
     profile = PROFILES[name]
     told = profile.to_json()
     assert json.loads(json.dumps(told)) == told
-    assert Profile.from_json(told) == profile
+    write_json(tmp_path / SETTINGS, {"profile": told})
+    assert Profile.of_study(tmp_path) == profile
     assert set(profile.from_zoo) <= set(ZOO_TEACHERS)
     changes: list[dict[str, Any]] = [
         {"steps": 1}, {"seeds": (9,)}, {"losses": ("kl",)}, {"student_updates": 1},
@@ -64,10 +67,24 @@ def test_a_profile_is_told_in_plain_values_that_tell_it_from_others(name: str) -
         assert replace(profile, **change).to_json() != told
 
 
-def test_a_profile_of_another_phr_is_refused() -> None:
+def test_a_profile_of_another_phr_is_refused(tmp_path: Path) -> None:
     for told in ({}, {**QUICK.to_json(), "more": 1}, None):
+        write_json(tmp_path / SETTINGS, {"profile": told})
         with pytest.raises(CorruptFileError, match="this study is of another phr"):
-            Profile.from_json(told)
+            Profile.of_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"horizons": []}, {"horizons": [0]}, {"horizons": [1.5]}, {"seeds": [-1]}, {"seeds": "0"}, {"losses": ["none"]},
+        {"runs": 0}, {"steps": True}, {"env_ids": [1]}, {"from_zoo": {}}, {"name": None}, {"student_updates": 0},
+    ],
+)  # fmt: skip
+def test_an_edited_profile_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    write_json(tmp_path / SETTINGS, {"profile": {**QUICK.to_json(), **change}})
+    with pytest.raises(CorruptFileError, match=f"was edited: .*{next(iter(change))}"):
+        Profile.of_study(tmp_path)
 
 
 def test_slugs_are_file_names() -> None:
