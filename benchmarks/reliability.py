@@ -1,175 +1,32 @@
-"""What is lost when a command is killed? Every write of it is one moment; then moments at random, and signals.
+"""What is lost, or silently wrong, when everything around phr goes wrong?
 
     .venv/bin/python benchmarks/reliability.py --out runs/reliability
 
-A command is killed (SIGKILL) just before its k-th change of a file or folder, for every k, then continued by `phr resume`.
-The end has to be that of a command which nobody disturbed: the same weights, the same metrics, the same files, nothing half
-written. What asks a signal to end leaves within five seconds, with its exit code, a checkpoint and no process.
+`kills`: a command is killed (SIGKILL) just before its k-th change of a file or folder, for every k, and at random moments,
+then continued by `phr resume`; the end has to be that of a command which nothing disturbed. What asks a signal to end leaves
+within five seconds, with its exit code, a checkpoint and no process.
+
+`files`: files of every kind that phr reads are damaged or forged; each reading ends in one line or in the same numbers,
+within five seconds and 1 GiB.
 """
 
 from __future__ import annotations
 
-import os
-import random
 import shutil
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import tyro
-from torch.utils.tensorboard import SummaryWriter
 
-from phr.cli import commands
-from phr.cli import main as phr
-from phr.files import OWN_PREFIX, read_json, read_jsonl, sha256_of
+from benchmarks.breaking import files, kills
+from phr.files import OWN_PREFIX
 from phr_studies.report.tables import Column, Table, to_markdown
 
-ENV_ID = "CartPole-v1"
-TRAIN = ("--total-timesteps", "128", "--n-envs", "4", "--eval-episodes", "2", "--n-evaluations", "2")
-DISTILL = (
-    *("--horizon", "2", "--n-episodes", "8", "--n-updates", "3", "--batch-size", "16", "--prefix", "0:0", "--width", "8"),
-    *("--refine", "1", "--refine-windows", "64", "--refine-updates", "2", "--curve-episodes", "2", "--n-envs", "4"),
-)
-OFTEN = ("--checkpoint-seconds", "1e-6")
-"""A checkpoint after every update."""
-CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"}
-WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-
-
-@dataclass(frozen=True)
-class Work:
-    """A command that writes a folder."""
-
-    name: str
-    words: tuple[str, ...]
-    """Without the folder."""
-    endless: tuple[str, ...] = ()
-    """What makes it run until it is stopped."""
-
-    def command(self, folder: Path) -> list[str]:
-        """What is typed."""
-        return [*self.words, "--out", str(folder)]
-
-
-_PRELOADED = SummaryWriter, commands
-"""So that no fork has to import them."""
-
-
-def in_a_fork(work: Callable[[], int]) -> int:
-    """The exit code of some work in a process of its own, minus the signal that killed it; its output is dropped."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            for stream in (1, 2):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-            code = work()
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
-def killed_at(number: int, words: Sequence[str], folder: Path) -> int:
-    """The exit code of a command that is killed just before its change of this number in a folder; 0 if it has fewer."""
-    seen = 0
-
-    def watch(event: str, values: tuple[Any, ...]) -> None:
-        nonlocal seen
-        is_change = event in CHANGES or (event == "open" and isinstance(values[2], int) and values[2] & WRITES)
-        if is_change and str(values[0]).startswith(str(folder)):
-            seen += 1
-            if seen == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    def work() -> int:
-        sys.addaudithook(watch)
-        return phr(list(words))
-
-    return in_a_fork(work)
-
-
-def left_in(folder: Path) -> dict[str, Any]:
-    """What matters in a finished run's folder: names, weights, rows of metrics."""
-    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if "tfevents" not in path.name}
-    rows = [
-        {name: value for name, value in row.items() if "seconds" not in name} for row in read_jsonl(folder / "metrics.jsonl")
-    ]
-    notes = read_json(folder / "manifest.json")["notes"]
-    return {"names": names, "weights": sha256_of(folder / "model.safetensors"), "metrics": rows, "curve": notes.get("curve")}
-
-
-def continued(work: Work, folder: Path) -> int:
-    """Continue a killed command: by the record in its folder, else by typing it again."""
-    has_record = (folder / "command.json").exists()
-    words = ["resume", str(folder)] if has_record else [*work.command(folder), "--resume"]
-    return in_a_fork(lambda: phr(words))
-
-
-def kills(work: Work, folder: Path, *, every: int = 1) -> Iterator[tuple[int, str]]:
-    """Kill a command at each of its changes, or some; yield the number, and what was wrong after it was continued."""
-    undisturbed = folder / "whole"
-    if code := in_a_fork(lambda: phr(work.command(undisturbed))):
-        raise SystemExit(f"{work.name} ended with {code}")
-    expected = left_in(undisturbed)
-    for number in count(1, every):
-        out = folder / "killed"
-        shutil.rmtree(out, ignore_errors=True)
-        code = killed_at(number, work.command(out), out)
-        if code == 0:
-            return
-        yield number, wrong_after(work, out, expected, code)
-        if code != -signal.SIGKILL:
-            return
-
-
-def wrong_after(work: Work, out: Path, expected: dict[str, Any], code: int) -> str:
-    """Continue what was killed; the first difference from an undisturbed command, or an empty text."""
-    if code != -signal.SIGKILL:
-        return f"ended with {code} before it was killed"
-    if code := continued(work, out):
-        return f"continuing it ended with {code}"
-    found = left_in(out)
-    return next((f"{name}: {found[name]}, not {expected[name]}" for name in expected if found[name] != expected[name]), "")
-
-
-def random_kills(work: Work, folder: Path, n_kills: int, seed: int) -> Iterator[tuple[int, str]]:
-    """Kill a command after a time, drawn at random; yield as `kills` does."""
-    rng, whole = random.Random(seed), folder / "whole"
-    began = time.monotonic()
-    subprocess.run([sys.executable, "-m", "phr", *work.command(whole)], capture_output=True, check=True)
-    takes, expected = time.monotonic() - began, left_in(whole)
-    for number in range(1, n_kills + 1):
-        out = folder / "killed"
-        shutil.rmtree(out, ignore_errors=True)
-        words = work.command(out)
-        with subprocess.Popen(
-            [sys.executable, "-m", "phr", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as one:
-            time.sleep(rng.uniform(0, takes))
-            one.kill()
-        if one.returncode == 0:
-            yield number, "" if left_in(out) == expected else "differs without a kill"
-        else:
-            yield number, wrong_after(work, out, expected, one.returncode)
-
-
-def signalled(words: Sequence[str], number: signal.Signals, wait: Callable[[], bool]) -> tuple[int, float, str]:
-    """Send a signal once `wait` is over: exit code, seconds until it ended, the last line that it wrote."""
-    command = [sys.executable, "-m", "phr", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while not wait() and process.poll() is None:
-            time.sleep(0.05)
-        began = time.monotonic()
-        process.send_signal(number)
-        _, err = process.communicate(timeout=120)
-    return process.returncode, time.monotonic() - began, (err.strip().splitlines() or [""])[-1]
+Part = Literal["kills", "files"]
 
 
 @dataclass(frozen=True)
@@ -178,41 +35,30 @@ class Arguments:
 
     out: Path = Path("runs/reliability")
     """Folder for what the commands write."""
+    only: tuple[Part, ...] = ("kills", "files")
+    """Parts to measure."""
     random_kills: int = 100
     """Kills at random moments."""
+    files: int = 10_000
+    """Files to break."""
+    seed: int = 0
+    """Of the damage."""
 
 
-def works(folder: Path) -> list[Work]:
-    """The commands, with a teacher to learn from."""
-    teacher = folder / "teacher"
-    if not (teacher / "COMPLETE").exists():
-        in_a_fork(
-            lambda: phr(["train", "--env-id", ENV_ID, "--total-timesteps", "20000", "--out", str(teacher), "--resume"])
-        )
-    return [
-        Work("train", ("train", "--env-id", ENV_ID, *TRAIN, *OFTEN), ("--total-timesteps", "100000000")),
-        Work("distill", ("distill", str(teacher), *DISTILL, *OFTEN), ("--n-updates", "100000000")),
-    ]
-
-
-def main(arguments: Arguments) -> int:
-    """Print the table; the exit code is 1 if anything was lost."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)  # commands inherit what a shell's background ignores
-    folder = arguments.out.absolute()
+def measure_kills(arguments: Arguments, folder: Path) -> Table:
+    """Kills and signals."""
     rows: list[tuple[str, str, int, int, str]] = []
-    for work in works(folder):
+    for work in kills.works(folder):
         place = folder / work.name
         shutil.rmtree(place, ignore_errors=True)
-        found = list(kills(work, place / "each"))
+        found = list(kills.kills(work, place / "each"))
         rows.append(_row(work.name, "killed at each change", found))
-        found = list(random_kills(work, place / "random", arguments.random_kills // 2, seed=0))
+        found = list(kills.random_kills(work, place / "random", arguments.random_kills // 2, seed=0))
         rows.append(_row(work.name, "killed at random", found))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             rows.append(_of_signal(work, place / number.name, number))
     columns = tuple(map(Column, ("command", "what", "moments", "lost", "first")))
-    print(to_markdown(Table("", columns, tuple(tuple(map(str, row)) for row in rows))))
-    return int(any(row[3] for row in rows))
+    return Table("", columns, tuple(tuple(map(str, row)) for row in rows))
 
 
 def _row(name: str, what: str, found: list[tuple[int, str]]) -> tuple[str, str, int, int, str]:
@@ -220,8 +66,8 @@ def _row(name: str, what: str, found: list[tuple[int, str]]) -> tuple[str, str, 
     return name, what, len(found), len(wrong), wrong[0][:200] if wrong else ""
 
 
-def _of_signal(work: Work, out: Path, number: signal.Signals) -> tuple[str, str, int, int, str]:
-    code, seconds, line = signalled(
+def _of_signal(work: kills.Work, out: Path, number: signal.Signals) -> tuple[str, str, int, int, str]:
+    code, seconds, line = kills.signalled(
         [*work.command(out), *work.endless], number, (out / "checkpoint" / "latest.safetensors").exists
     )
     wrong = []
@@ -230,6 +76,35 @@ def _of_signal(work: Work, out: Path, number: signal.Signals) -> tuple[str, str,
     wrong += [f"wrote {line!r}"] if f"phr resume {out}" not in line else []
     wrong += [f"left {path}" for path in out.rglob(f"{OWN_PREFIX}*")]
     return work.name, f"{number.name}, {seconds:.1f} s", 1, len(wrong), "; ".join(wrong)
+
+
+def measure_files(arguments: Arguments, folder: Path) -> Table:
+    """Broken files."""
+    rows = []
+    for counted in files.measured(folder, arguments.files, arguments.seed):
+        ends = [counted.ends[name] for name in ("refused", "same", "other", "wrong")]
+        rows.append((counted.kind, counted.way, sum(counted.ends.values()), *ends, (counted.wrong or [""])[0][:300]))
+        print(rows[-1], flush=True)
+        for line in counted.wrong[1:]:
+            print("  ", line[:300], flush=True)
+    columns = tuple(map(Column, ("kind", "way", "files", "one line", "same", "other", "wrong", "first")))
+    return Table("", columns, tuple(tuple(map(str, row)) for row in rows))
+
+
+PARTS: dict[Part, Callable[[Arguments, Path], Table]] = {"kills": measure_kills, "files": measure_files}
+
+
+def main(arguments: Arguments) -> int:
+    """Print a table for each part; the exit code is 1 if anything was lost or wrong."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # commands inherit what a shell's background ignores
+    is_wrong = False
+    for part in arguments.only:
+        table = PARTS[part](arguments, arguments.out.absolute() / part)
+        print(to_markdown(table))
+        at = next(at for at, column in enumerate(table.columns) if column.heading in ("lost", "wrong"))
+        is_wrong |= any(row[at] != "0" for row in table.rows)
+    return int(is_wrong)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ __all__ = [
     "read_jsonl",
     "sha256_of",
     "sweep",
+    "without_twins",
 ]
 __all__ += ["write_bytes", "write_json", "write_text"]
 
@@ -45,6 +46,7 @@ MAX_MODEL_BYTES: ContextVar[int] = ContextVar("MAX_MODEL_BYTES", default=1 << 32
 """The largest file that is read."""
 
 _Kind = TypeVar("_Kind")
+_Value = TypeVar("_Value")
 
 OWN_PREFIX = ".phr-"
 """Begins the names of files that belong to no result: locks, and what is being written."""
@@ -192,17 +194,18 @@ def parse_json(text: bytes | str, name: str, *, finite: bool = True) -> Any:
     """
     kinds: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite} if finite else {}
     try:
-        return json.loads(text if isinstance(text, str) else text.decode(), object_pairs_hook=_without_twins, **kinds)
+        return json.loads(text if isinstance(text, str) else text.decode(), object_pairs_hook=without_twins, **kinds)
     except (ValueError, RecursionError) as error:  # a number of too many digits is a plain ValueError
         raise CorruptFileError(f"{name} is not readable JSON ({error}); it was truncated or edited") from error
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's entries; readers differ in which of two with one name they believe."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"it states {next(name for name in names if names.count(name) > 1)!r} twice")
+def without_twins(pairs: Iterable[tuple[Any, _Value]]) -> dict[Any, _Value]:
+    """Named values; ValueError if one has two, as readers differ in which they believe."""
+    values: dict[Any, _Value] = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(f"it states {name!r} twice")
+        values[name] = value
     return values
 
 

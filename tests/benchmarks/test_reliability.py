@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.reliability import OFTEN, Work, in_a_fork, kills
+from benchmarks.breaking.forks import in_a_fork
+from benchmarks.breaking.kills import OFTEN, Work, kills
 from tests.trained import CORRIDOR, corridor_teacher, saved
 
 TRAIN = ("--total-timesteps", "64", "--n-envs", "4", "--n-steps", "8", "--eval-episodes", "1", "--n-evaluations", "1")

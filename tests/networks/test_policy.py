@@ -327,7 +327,7 @@ def test_a_causal_network_plans_as_its_links_and_heads_say() -> None:
     with pytest.raises(SettingError, match="a causal plan cannot be sampled beyond its first action"):
         HorizonAgent(planner, 2, deterministic=False, rng=np.random.default_rng(0))
     assert HorizonAgent(planner, 1, deterministic=False, rng=np.random.default_rng(0)).act(OBS[0].numpy()) in range(3)
-    with pytest.raises(IncompatibleModelError, match="causal must be true or false"):
+    with pytest.raises(IncompatibleModelError, match="Expected `bool`, got `str` at `causal`"):
         NetworkConfig.from_json({**student.config.to_json(), "causal": "no"})
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.reliability import in_a_fork
+from benchmarks.breaking.forks import in_a_fork
 from phr.distil import runs
 from phr.errors import CorruptFileError, IncompatibleModelError, NonFiniteError, OutputDirectoryError
 from phr.files import append_jsonl, read_jsonl
@@ -281,6 +281,11 @@ def test_a_full_disk_names_the_file_and_what_is_left(tmp_path: Path) -> None:
     assert load_model(tmp_path / "run", CORRIDOR).sha256 == corridor_teacher().sha256
 
 
+def drop(tensors: dict[str, Tensor], part: str) -> None:
+    for name in [each for each in tensors if part in each]:
+        del tensors[name]
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -289,6 +294,12 @@ def test_a_full_disk_names_the_file_and_what_is_left(tmp_path: Path) -> None:
         (lambda tensors, state: state["collector"].update(rng="dice"), "does not hold what a checkpoint does: "),
         (lambda tensors, state: tensors.update({"optimizer.0.square_avg": torch.zeros(3)}), "does not fit the optimizer"),
         (lambda tensors, state: tensors.update({"optimizer.99.step": torch.zeros(())}), "does not fit the optimizer"),
+        (
+            lambda tensors, state: tensors.update({"optimizer.0.step": torch.zeros((), dtype=torch.int64)}),
+            "does not fit the opt",
+        ),
+        (lambda tensors, state: drop(tensors, "square_avg"), "the optimizer's state is not the one that it keeps"),
+        (lambda tensors, state: drop(tensors, "optimizer."), "the optimizer's state is missing"),
         (lambda tensors, state: tensors.pop("network.plan_head.bias"), "the stored weights do not fit the network"),
     ],
 )

@@ -166,7 +166,7 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(
     save_tensors(path, optimizer_tensors(optimizer) | {"network.x": torch.ones(1)})
     twin = parameter.detach().clone().requires_grad_(True)
     resumed = make([twin], **settings)
-    restore_optimizer(resumed, load_tensors(path)[0])
+    restore_optimizer(resumed, load_tensors(path)[0], has_begun=n_before > 0)
     stepped(optimizer, parameter, 4)
     stepped(resumed, twin, 4)
     assert torch.equal(parameter, twin)

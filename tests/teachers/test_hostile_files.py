@@ -31,6 +31,7 @@ from phr.teachers.normalization import read_vecnormalize
 from phr.teachers.references import resolve
 from phr.teachers.sb3 import read_sb3
 from phr.teachers.sb3_file import read_sb3_file
+from phr.teachers.weights import read_tables
 from tests.teachers.sb3_models import env_id, made, observations
 from tests.teachers.sb3_models import make_vector as _make_vector
 from tests.teachers.zips import rewritten
@@ -123,6 +124,20 @@ def test_a_member_that_is_there_twice_is_refused(policy: Path) -> None:
     refused(lambda: read_sb3_file(policy), "some twice")
 
 
+def test_what_is_stated_twice_is_refused(policy: Path, tmp_path: Path) -> None:
+    refused(lambda: read_sb3_file(rewritten(policy, data=lambda old: b'{"seed": 1, "seed": 2, ' + old[1:])), "'seed' twice")
+    weights = tmp_path / "policy.pt"
+    torch.save({"w": torch.zeros(1)}, weights)
+    with zipfile.ZipFile(weights, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(archive.infolist()[0].filename, b"")
+    refused(lambda: read_tables(weights.read_bytes(), "policy.pt"), "twice")
+    arrays = tmp_path / "arrays.npz"
+    np.savez(arrays, a=np.zeros(1))
+    with zipfile.ZipFile(arrays, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("a.npy", archive.read("a.npy"))
+    refused(lambda: read_npz(arrays), "'a.npy' twice")
+
+
 def claiming(path: Path, member: str, size: int) -> Path:
     """The archive's directory claims that a member unpacks to so many bytes."""
     content = bytearray(path.read_bytes())
@@ -181,6 +196,19 @@ def test_settings_that_are_no_settings_are_refused(policy: Path, content: bytes)
 def test_parameters_that_are_no_dense_tensors_are_refused(policy: Path, value: object) -> None:
     changed = rewritten(policy, weights=lambda weights: {**weights, "value_net.odd": value})
     refused(lambda: read_sb3_file(changed), "policy.pth")
+
+
+@pytest.mark.parametrize("name", ["mlp_extractor.policy_net.0.bias", "action_net.bias", "mlp_extractor.policy_net.2.weight"])
+def test_a_layer_without_a_part_of_its_own_is_refused(policy: Path, name: str) -> None:
+    changed = rewritten(policy, weights=lambda weights: {key: each for key, each in weights.items() if key != name})
+    refused(lambda: read_sb3(changed, env_id("vector")), "no bias|wrong shape")
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.bool, torch.uint8])
+def test_layers_of_whole_numbers_are_refused(policy: Path, dtype: torch.dtype) -> None:
+    name = "action_net.weight"
+    changed = rewritten(policy, weights=lambda weights: {**weights, name: weights[name].to(dtype)})
+    refused(lambda: read_sb3(changed, env_id("vector")), "the weights of a layer are (int|bool|uint)[0-9]* numbers")
 
 
 def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:

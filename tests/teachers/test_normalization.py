@@ -106,6 +106,25 @@ def test_the_statistics_are_those_of_the_pickle(tmp_path: Path, dtype: Any) -> N
     assert set(found.limit.tolist()) == {3.0}
 
 
+@pytest.mark.parametrize("name", ["mean", "var"])
+@pytest.mark.parametrize("dtype", [bool, np.int64, np.complex128, "U3", object])
+def test_statistics_of_other_kinds_of_numbers_are_refused(tmp_path: Path, name: str, dtype: Any) -> None:
+    wrapper = trained()
+    setattr(wrapper.obs_rms, name, getattr(wrapper.obs_rms, name).astype(dtype))
+    with pytest.raises(CorruptFileError, match="holds no statistics"):
+        read_vecnormalize(saved(wrapper, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "change", [{"clip_obs": True}, {"epsilon": None}, {"clip_obs": "10"}, {"norm_obs": "no"}, {"norm_obs": 1}]
+)
+def test_settings_of_other_types_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    wrapper = trained()
+    vars(wrapper).update(change)
+    with pytest.raises(CorruptFileError, match="holds no statistics|norm_obs is"):
+        read_vecnormalize(saved(wrapper, tmp_path))
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_every_protocol_of_pickles_is_read(tmp_path: Path, protocol: int) -> None:
     wrapper = trained()

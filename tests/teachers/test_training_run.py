@@ -307,6 +307,20 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 1\n", "x:\n  - {y: 1, y: 2}\n", "!!python/object/apply:a.b\nk: 1\nk: 2\n"])
+def test_yaml_that_states_a_thing_twice_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "args.yml").write_text(text)
+    with pytest.raises(CorruptFileError, match=r"args.yml is not readable YAML: it states '[aky]' twice"):
+        read_yaml(tmp_path / "args.yml")
+
+
+def test_pairs_that_state_a_thing_twice_are_refused(tmp_path: Path) -> None:
+    run = zoo_run(tmp_path)
+    (run / "Pendulum-v0" / "args.yml").write_text("- - [algo, ppo]\n  - [seed, 0]\n  - [algo, sac]\n")
+    with pytest.raises(CorruptFileError, match="args.yml: it states 'algo' twice"):
+        read_run(run)
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_yaml_is_read_as_data(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from phr.errors import CorruptFileError
-from phr.files import parse_json, read_model_file, write_bytes
+from phr.files import parse_json, read_model_file, without_twins, write_bytes
 from phr.manifest import Manifest
 
 _GRAPH, _METADATA_PROPS = 7, 14
@@ -97,7 +97,8 @@ def unseal(data: bytes, name: str) -> Manifest:
     try:
         _refuse_external_data(memoryview(body), "model")
         entries = [dict(_fields(value)) for number, value in _fields(memoryview(body)) if number == _METADATA_PROPS]
-        texts = {bytes(entry.get(_KEY, b"")).decode(): bytes(entry.get(_VALUE, b"")).decode() for entry in entries}
+        pairs = ((bytes(entry.get(_KEY, b"")).decode(), bytes(entry.get(_VALUE, b"")).decode()) for entry in entries)
+        texts = without_twins(pairs)
         values = parse_json(texts.get(_MANIFEST_KEY, "null"), name)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{name} is not a model that phr wrote: {error}") from error

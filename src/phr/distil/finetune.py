@@ -386,7 +386,8 @@ class Finetuning:
         for name, network in self._networks():
             restore_network(network, tensors, name)
         prefix = "finetune."
-        restore_optimizer(self.optimizer, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        its = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        restore_optimizer(self.optimizer, its, has_begun=mine["n_steps"] > 0)
         for name in _KEPT:
             setattr(self, name, mine[name])
         self._rng, self._waiting = rng_from_state(mine["rng"]), mine

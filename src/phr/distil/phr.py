@@ -246,7 +246,7 @@ class PHR:
         if "decided" not in state:
             raise IncompatibleModelError("this checkpoint is of an earlier version; distil into another folder")
         restore_network(self.network, tensors)
-        restore_optimizer(self.optimizer, tensors)
+        restore_optimizer(self.optimizer, tensors, has_begun=state["n_updates"] > 0)
         if self.config.priority:
             for name, windows in self._noted().items():
                 lack = tensors[f"lack.{name}"]

@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from phr.errors import CorruptFileError
-from phr.files import check_readable
+from phr.files import check_readable, without_twins
 
 _ERRORS = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError,
@@ -48,6 +48,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 def _check_sizes(archive: zipfile.ZipFile) -> None:
     """Compare every array's header with the size of its member, and the sum with the machine's memory; else ValueError."""
     infos = archive.infolist()
+    without_twins((info.filename, None) for info in infos)
     if (total := sum(info.file_size for info in infos)) > _MEMORY:
         raise ValueError(f"it unpacks to {total:,} bytes, this machine has {_MEMORY:,}")
     for info in infos:

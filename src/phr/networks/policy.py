@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict, get_type_hints
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Float, Shaped
+from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete, action_space_from_json, whole_numbers
-from phr.errors import HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
+from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete, action_space_from_json
+from phr.errors import CorruptFileError, HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
+from phr.files import as_kind
 from phr.networks.trunks import Observations, Trunk, TrunkConfig, is_channels_last, orthogonal, shape_of
 from phr.observations import ObservationSpec, scale_of
 from phr.plan import NetworkPlan, Smoothing, Temperature, smoothing_of_steps, temperature_of
@@ -204,17 +206,38 @@ class NetworkConfig:
     def from_json(cls, values: dict[str, Any]) -> NetworkConfig:
         """Read what `to_json` wrote; `IncompatibleModelError` if keys are missing or unknown."""
         try:
-            trunk = TrunkConfig(**{**values["trunk"], "channels": tuple(values["trunk"]["channels"])})
-            space = values.get("action_space")
-            actions = None if space is None else action_space_from_json(space, values["n_actions"])
-            shape = whole_numbers(values["obs_shape"])
-            temperature = temperature_of(values, values["horizon"])
-            whole_numbers([values["n_actions"], values["horizon"]])
-            if type(values.get("causal", False)) is not bool:
-                raise ValueError(f"causal must be true or false, got {values['causal']!r}")
-            return cls(**{**values, "obs_shape": shape, "trunk": trunk, "action_space": actions, "temperature": temperature})
-        except (KeyError, TypeError, ValueError, AttributeError, InvalidDataError) as error:
+            known = as_kind(values, _Network, "it")
+            given = {*values, *(f"trunk.{key}" for key in values["trunk"])}
+            if unknown := given - {*get_type_hints(_Network), *(f"trunk.{entry.name}" for entry in fields(TrunkConfig))}:
+                raise ValueError(f"it has the entry {min(unknown)!r}")
+            space = known.get("action_space")
+            actions = None if space is None else action_space_from_json(space, known["n_actions"])
+            temperature = temperature_of(values, known["horizon"])
+            found: dict[str, Any] = {**known}
+            return cls(**{**found, "action_space": actions, "temperature": temperature})
+        except (ValueError, SettingError, CorruptFileError, InvalidDataError) as error:
             raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error
+
+
+_Count = Annotated[int, Meta(gt=0)]
+
+
+class _Network(TypedDict):
+    """What `NetworkConfig.to_json` writes."""
+
+    obs_shape: tuple[_Count, ...]
+    n_actions: _Count
+    horizon: _Count
+    trunk: TrunkConfig
+    obs_scale: NotRequired[float]
+    channels_last: NotRequired[bool]
+    separate_first: NotRequired[bool]
+    action_space: NotRequired[dict[str, Any] | None]
+    normalize: NotRequired[bool]
+    label_smoothing: NotRequired[float]
+    first_smoothing: NotRequired[float | None]
+    temperature: NotRequired[list[float] | None]
+    causal: NotRequired[bool]
 
 
 class PlanNetwork(nn.Module):

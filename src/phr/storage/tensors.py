@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from pathlib import Path
 from typing import Any, TypedDict
@@ -88,20 +89,33 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"optimizer.{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Restore what `optimizer_tensors` returned; IncompatibleModelError if it is of other parameters."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], *, has_begun: bool) -> None:
+    """Restore what `optimizer_tensors` returned, something once it has begun; IncompatibleModelError if it does not fit."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
             shape = parameters[int(index)].shape if index.isdecimal() and int(index) < len(parameters) else None
-            if shape is None or value.shape not in (shape, torch.Size()):
-                raise IncompatibleModelError(f"{key}, of shape {tuple(value.shape)}, does not fit the optimizer")
+            if shape is None or value.shape not in (shape, torch.Size()) or value.dtype != torch.float32:
+                found = f"of shape {tuple(value.shape)} and {value.dtype}"
+                raise IncompatibleModelError(f"{key}, {found}, does not fit the optimizer")
             state.setdefault(int(index), {})[name] = value
-    if len({frozenset(entry) for entry in state.values()}) > 1:
-        raise IncompatibleModelError("the optimizer's state is not the same for all parameters")
+    if has_begun and not state:
+        raise IncompatibleModelError("the optimizer's state is missing")
+    if {frozenset(entry) for entry in state.values()} - {_state_names(optimizer)}:
+        raise IncompatibleModelError("the optimizer's state is not the one that it keeps")
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _state_names(optimizer: torch.optim.Optimizer) -> frozenset[str]:
+    """Return what an optimizer keeps of each parameter, found out on one number."""
+    number = torch.nn.Parameter(torch.zeros(1))
+    number.grad = torch.zeros(1)
+    known = inspect.signature(type(optimizer)).parameters
+    twin = type(optimizer)([number], **{name: value for name, value in optimizer.defaults.items() if name in known})
+    twin.step()
+    return frozenset(twin.state[number])
 
 
 def network_tensors(network: torch.nn.Module, prefix: str = "network.") -> dict[str, Tensor]:

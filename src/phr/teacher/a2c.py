@@ -287,7 +287,7 @@ class A2C:
         """Go back to where `checkpoint` was taken; `IncompatibleModelError` for another network's checkpoint."""
         restore_network(self.network, tensors)
         self._tape.refresh()
-        restore_optimizer(self.optimizer, tensors)
+        restore_optimizer(self.optimizer, tensors, has_begun=state["n_updates"] > 0)
         self.greedy.restore(tensors, state)
         self.n_updates = state["n_updates"]
         self.collector.restore(state["collector"])

@@ -27,7 +27,7 @@ from phr.networks.policy import tensor_of
 from phr.observations import ObservationSpec
 from phr.plan import NetworkPlan
 from phr.teachers.policy import Answers, PolicyTeacher, plan_of
-from phr.teachers.weights import read_tables
+from phr.teachers.weights import as_floats, read_tables
 
 Weights = Mapping[str, Tensor]
 
@@ -134,7 +134,7 @@ def _built(weights: Weights, name: str) -> _Built:
             "ppo_atari",
         )
     if keys == {"network", "atoms"}:
-        atoms = weights["atoms"].float()
+        atoms = as_floats(weights["atoms"])
 
         def expected(logits: Tensor) -> Tensor:
             means: Tensor = (logits.unflatten(1, (-1, len(atoms))).softmax(-1) * atoms).sum(-1)
@@ -148,7 +148,7 @@ def _built(weights: Weights, name: str) -> _Built:
         return [*_row(weights, "conv.", nn.ReLU), nn.Flatten(), *middle], "logits", None, "discrete", "sac_atari"
     head = next((each for each in ("fc_mu", "fc_mean") if each in keys), "")
     if head and keys <= {"fc1", "fc2", "fc_mu", "fc_mean", "fc_logstd", "action_scale", "action_bias"}:
-        scale, bias = (weights[each].float().flatten() for each in ("action_scale", "action_bias"))
+        scale, bias = (as_floats(weights[each]).flatten() for each in ("action_scale", "action_bias"))
         layers = [
             nn.Flatten(),
             _linear(weights, "fc1"),
@@ -187,7 +187,7 @@ def _row(weights: Weights, prefix: str, activation: type[nn.Module]) -> list[nn.
             if weight.ndim == 2 and (not layers or any(isinstance(each, nn.Conv2d) for each in layers)):
                 layers += [] if any(isinstance(each, nn.Flatten) for each in layers) else [nn.Flatten()]
             layers.append(_layer(weight, next(strides, 1)))
-        layers[-1].load_state_dict({"weight": weight.float(), "bias": bias.float()})
+        layers[-1].load_state_dict({"weight": as_floats(weight), "bias": as_floats(bias)})
     return layers
 
 
@@ -204,7 +204,7 @@ def _linear(weights: Weights, name: str) -> nn.Module:
     if not weight.numel() or weight.shape[:1] != bias.shape:
         raise ValueError(f"layer {name} has weights {tuple(weight.shape)} and biases {tuple(bias.shape)}")
     layer = _layer(weight, 1)
-    layer.load_state_dict({part: weights[f"{name}.{part}"].float() for part in ("weight", "bias")})
+    layer.load_state_dict({part: as_floats(weights[f"{name}.{part}"]) for part in ("weight", "bias")})
     return layer
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from phr.errors import CorruptFileError, IncompatibleModelError, InvalidDataError
 from phr.files import read_model_file, sha256_of
+from phr.settings import shown
 from phr.teachers.inert import Described, array_of, describe_pickle
 
 _LARGEST_FILE = 1 << 28
@@ -103,8 +104,10 @@ def read_vecnormalize(path: Path) -> Statistics | None:
     state = found.state if is_ours and isinstance(found.state, dict) else None
     if state is None or ("obs_rms" not in state and state.get("norm_obs", True)):
         raise CorruptFileError(f"{path} holds no VecNormalize of Stable-Baselines3")
-    if state.get("norm_obs", True) is False:
+    if (is_on := state.get("norm_obs", True)) is False:
         return None
+    if is_on is not True:
+        raise CorruptFileError(f"{path} was edited: its entry norm_obs is {shown(is_on)}")
     try:
         running, how = state["obs_rms"], {"clip_obs": _number(state["clip_obs"]), "epsilon": _number(state["epsilon"])}
         if isinstance(running, dict):
@@ -118,11 +121,14 @@ def read_vecnormalize(path: Path) -> Statistics | None:
 
 
 def _entry(running: Any, how: dict[str, float]) -> Normalization:
-    return Normalization.of(array_of(running.state["mean"]), array_of(running.state["var"]), **how)
+    mean, var = (array_of(running.state[name]) for name in ("mean", "var"))
+    if mean.dtype.kind + var.dtype.kind != "ff":
+        raise ValueError(f"mean and variance are arrays of floating-point numbers, got {mean.dtype} and {var.dtype}")
+    return Normalization.of(mean, var, **how)
 
 
 def _number(value: Any) -> float:
     array = array_of(value)
-    if array.size != 1:
+    if array.size != 1 or array.dtype.kind not in "iuf":
         raise ValueError("a number was expected")
     return float(array.item())

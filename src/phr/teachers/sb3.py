@@ -25,6 +25,7 @@ from phr.plan import NetworkPlan
 from phr.teachers.normalization import Normalization, Statistics
 from phr.teachers.policy import Answers, PolicyTeacher, RecurrentTeacher, plan_of
 from phr.teachers.sb3_file import Description, Family, Sb3File, describe, read_sb3_file
+from phr.teachers.weights import as_floats
 
 Weights = Mapping[str, Tensor]
 
@@ -181,6 +182,9 @@ def _layers(weights: Weights, names: _Names, description: Description) -> list[n
         head = _linears(weights, names.head)[:1]
     if not head:
         raise ValueError(f"it has no layer {names.head or names.hidden}")
+    have_bias = {layer.bias is not None for layer in (*hidden, *head)}
+    if have_bias != {True} and (have_bias != {False} or description.family != "ARS"):  # whose policies may be without
+        raise ValueError("a linear layer has no bias")
     activated = (part for layer in hidden for part in (layer, description.activation()))
     return [*activated, *head, *_squash(weights, description)]
 
@@ -212,7 +216,7 @@ def _linears(weights: Weights, prefix: str) -> list[nn.Linear]:
 
 def _lstm(weights: Weights) -> nn.LSTM:
     """Return the LSTM that acts; ValueError if its layers are not those of a plain one."""
-    mine = {key.removeprefix(_LSTM): value.float() for key, value in weights.items() if key.startswith(_LSTM)}
+    mine = {key.removeprefix(_LSTM): as_floats(value) for key, value in weights.items() if key.startswith(_LSTM)}
     first, inner = mine.get("weight_ih_l0"), mine.get("weight_hh_l0")
     if first is None or inner is None or first.ndim != 2 or inner.shape[:1] != first.shape[:1]:
         raise ValueError("its LSTM has no first layer")
@@ -228,9 +232,9 @@ def _linear(weight: Tensor | None, bias: Tensor | None) -> nn.Linear:
     if weight is None or weight.ndim != 2 or not weight.numel() or (bias is not None and bias.shape != weight.shape[:1]):
         raise ValueError("a linear layer has weights or biases of a wrong shape")
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    layer.weight = nn.Parameter(weight.float())
+    layer.weight = nn.Parameter(as_floats(weight))
     if bias is not None:
-        layer.bias = nn.Parameter(bias.float())
+        layer.bias = nn.Parameter(as_floats(bias))
     return layer
 
 
@@ -238,7 +242,7 @@ def _convolution(weight: Tensor, bias: Tensor, kernel: int, stride: int) -> nn.C
     if weight.ndim != 4 or weight.shape[2:] != (kernel, kernel) or bias.shape != weight.shape[:1]:
         raise ValueError(f"a convolution has weights {tuple(weight.shape)}, NatureCNN's kernel is {kernel}×{kernel}")
     layer = nn.Conv2d(weight.shape[1], weight.shape[0], kernel, stride, device="meta")
-    layer.weight, layer.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
+    layer.weight, layer.bias = nn.Parameter(as_floats(weight)), nn.Parameter(as_floats(bias))
     return layer
 
 

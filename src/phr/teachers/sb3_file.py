@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 import math
 import zipfile
 import zlib
@@ -22,7 +21,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from phr.errors import CorruptFileError, IncompatibleModelError
-from phr.files import read_model_file
+from phr.files import as_kind, parse_json, read_model_file
 from phr.teachers.inert import Described, Name, array_of, describe_pickle, dtype_name, shown
 from phr.teachers.sbx import is_sbx, translated
 from phr.teachers.weights import read_weights
@@ -115,13 +114,9 @@ def _member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
 
 
 def _json(text: bytes, name: str) -> dict[str, Any]:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        data = None
-    if not isinstance(data, dict):
-        raise CorruptFileError(f"{name}: its member {DATA} is not a JSON object of settings")
-    return data
+    return as_kind(
+        parse_json(text, f"{name}: its member {DATA}", finite=False), dict[str, Any], f"{name}: its member {DATA}"
+    )
 
 
 Family = Literal["A2C, PPO or TRPO", "DQN", "QR-DQN", "SAC or TQC", "TD3 or DDPG", "ARS"]

@@ -21,7 +21,7 @@ import yaml
 from phr.envs.registry import option_names, package_of, successor_of
 from phr.errors import CorruptFileError, IncompatibleModelError, UnknownModelError, UsageError
 from phr.experience.untrusted import read_npz
-from phr.files import read_model_file
+from phr.files import read_model_file, without_twins
 
 ARGS, CONFIG, KWARGS, EVALUATIONS = "args.yml", "config.yml", "env_kwargs.yml", "evaluations.npz"
 STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
@@ -255,7 +255,13 @@ def _recorded(path: Path) -> Recorded | None:
 
 
 class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """Reads every tag as the data below it."""
+    """Reads every tag as the data below it, and no mapping that has a key twice."""
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+        """Read a mapping."""
+        without_twins((self.construct_object(key, deep=True), None) for key, _ in getattr(node, "value", ()))
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 def _plain(loader: _Plain, _suffix: str, node: yaml.Node) -> Any:
@@ -284,13 +290,20 @@ def _mapping(path: Path) -> dict[str, Any]:
     return _as_mapping(read_yaml(path), str(path)) if path.is_file() else {}
 
 
+def _pairs(pairs: list[Any], where: str) -> dict[str, Any]:
+    try:
+        return without_twins((name, value) for name, value in pairs)
+    except ValueError as error:
+        raise CorruptFileError(f"{where}: {error}") from error
+
+
 def _as_mapping(found: Any, where: str) -> dict[str, Any]:
     while isinstance(found, list) and len(found) == 1 and isinstance(found[0], list):
         found = found[0]
     if isinstance(found, list) and all(
         isinstance(each, list) and len(each) == 2 and isinstance(each[0], str) for each in found
     ):
-        found = dict(found)
+        found = _pairs(found, where)
     if found is None:
         return {}
     if not isinstance(found, dict):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from phr.errors import CorruptFileError
+from phr.files import without_twins
 from phr.teachers.inert import PERSISTENT, Described, Name, describe_pickle
 
 _DTYPES = {
@@ -41,6 +42,13 @@ def read_weights(content: bytes, name: str) -> dict[str, Tensor]:
     return tables[""]
 
 
+def as_floats(weights: Tensor) -> Tensor:
+    """Return the weights of a layer as float32; ValueError if they are whole numbers or flags, which no layer learns."""
+    if not weights.is_floating_point():
+        raise ValueError(f"the weights of a layer are {str(weights.dtype).removeprefix('torch.')} numbers")
+    return weights.float()
+
+
 def read_tables(content: bytes, name: str) -> dict[str, dict[str, Tensor]]:
     """Return the tables of named tensors in a torch file: itself as "", or those of its entries, by their name or number.
 
@@ -57,7 +65,7 @@ def read_tables(content: bytes, name: str) -> dict[str, dict[str, Tensor]]:
 
 def _of_archive(archive: zipfile.ZipFile, size: int, name: str) -> dict[str, dict[str, Tensor]]:
     """Read the format since torch 1.6, whose members lie in one folder, not compressed."""
-    infos = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+    infos = without_twins((info.filename.partition("/")[2], info) for info in archive.infolist())
     if "constants.pkl" in infos:
         raise CorruptFileError(f"{name} is TorchScript, which is code; export the policy as ONNX")
     packed = any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in infos.values())

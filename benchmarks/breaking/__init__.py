@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/reliability.py`: what is broken on purpose, and what came of it."""

@@ -1,0 +1,84 @@
+"""Work in a process of its own, bounded in time and memory, whose end is reported however it ends."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phr.errors import PhrError
+
+SECONDS, BYTES = 5, 1 << 30
+"""What reading a file may take."""
+
+
+def in_a_fork(work: Callable[[], int]) -> int:
+    """The exit code of some work in a process of its own, minus the signal that killed it; its output is dropped."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            _silence()
+            code = work()
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How some work ended: with a value, with an error of phr's (`refused`), or as it never should (`wrong`)."""
+
+    value: Any = None
+    refused: str = ""
+    wrong: str = ""
+
+
+def ended(work: Callable[[], Any], *, seconds: int = SECONDS, more_bytes: int = BYTES) -> Ended:
+    """Do some work in a fork that may take so long and so much more memory; its value has to be picklable."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            _silence()
+            with os.fdopen(writing, "wb") as pipe:
+                pickle.dump(_tried(work, seconds, more_bytes), pipe)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        content = pipe.read()
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGALRM:
+        return Ended(wrong=f"took more than {seconds} s")
+    if code or not content:
+        return Ended(wrong=f"ended with {code}")
+    found: Ended = pickle.loads(content)
+    return found
+
+
+def _tried(work: Callable[[], Any], seconds: int, more_bytes: int) -> Ended:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more_bytes, resource.RLIM_INFINITY))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(seconds)
+    try:
+        return Ended(value=work())
+    except PhrError as error:
+        text = f"{type(error).__name__}: {error}"
+        return Ended(wrong=f"more than one line: {text!r}") if "\n" in text else Ended(refused=text)
+    except BaseException as error:  # what a user would see as a traceback
+        return Ended(wrong=" ".join(f"{type(error).__name__}: {error}".split())[:300])
+
+
+def _silence() -> None:
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
