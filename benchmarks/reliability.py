@@ -12,10 +12,9 @@ within five seconds and 1 GiB.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -48,27 +47,32 @@ class Arguments:
 def measure_kills(arguments: Arguments, folder: Path) -> Table:
     """Kills and signals."""
     rows: list[tuple[str, str, int, int, str]] = []
-    for work in kills.works(folder):
-        place = folder / work.name
-        shutil.rmtree(place, ignore_errors=True)
-        found = list(kills.kills(work, place / "each"))
-        rows.append(_row(work.name, "killed at each change", found))
-        found = list(kills.random_kills(work, place / "random", arguments.random_kills // 2, seed=0))
-        rows.append(_row(work.name, "killed at random", found))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            rows.append(_of_signal(work, place / number.name, number))
+    works = kills.works(folder)
+    for work in works:
+        place = folder / work.name.replace(" ", "")
+        rows.append(_row(work.name, "killed at each change", kills.kills(work, place / "each")))
+        each = arguments.random_kills // len(works)
+        rows.append(_row(work.name, "killed at random", kills.random_kills(work, place / "random", each, seed=0)))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if work.endless is not None else ():
+            rows.append(_of_signal(work, work.fresh(place / number.name), number))
     columns = tuple(map(Column, ("command", "what", "moments", "lost", "first")))
     return Table("", columns, tuple(tuple(map(str, row)) for row in rows))
 
 
-def _row(name: str, what: str, found: list[tuple[int, str]]) -> tuple[str, str, int, int, str]:
-    wrong = [f"{number}: {why}" for number, why in found if why]
-    return name, what, len(found), len(wrong), wrong[0][:200] if wrong else ""
+def _row(name: str, what: str, found: Iterable[tuple[int, str]]) -> tuple[str, str, int, int, str]:
+    n, wrong = 0, []
+    for number, why in found:
+        n += 1
+        if why:
+            wrong.append(f"{number}: {why}")
+            print(f"{name}, {what}, {wrong[-1][:300]}", flush=True)
+    print(f"{name}, {what}: {n}, {len(wrong)} lost", flush=True)
+    return name, what, n, len(wrong), wrong[0][:200] if wrong else ""
 
 
 def _of_signal(work: kills.Work, out: Path, number: signal.Signals) -> tuple[str, str, int, int, str]:
     code, seconds, line = kills.signalled(
-        [*work.command(out), *work.endless], number, (out / "checkpoint" / "latest.safetensors").exists
+        [*work.words(out), *(work.endless or ())], number, (out / "checkpoint" / "latest.safetensors").exists
     )
     wrong = []
     wrong += [f"exit code {code}"] if code != 128 + number else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,11 @@ def test_an_archive_of_other_number_types_is_learnt_from(tmp_path: Path, arrays:
     assert (found.actions.dtype.name, found.rewards.dtype.name, found.obs.dtype.isnative) == ("int64", "float32", True)
     student = phr.distill(experience=tmp_path / "log.npz", horizon=2, n_updates=2)
     assert student.manifest.obs_dtype == found.obs.dtype.name
+
+
+@pytest.mark.parametrize("kind", [PhrError, CorruptFileError, NonFiniteError])
+def test_an_error_is_one_line_whatever_its_text_holds(kind: type[PhrError]) -> None:
+    error = kind("first\nsecond\r\n  third\x1b[2J")
+    assert str(error) == "first second   third\\x1b[2J"
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again)) == (kind, str(error))

@@ -31,6 +31,7 @@ from benchmarks.breaking.damage import (
     spoiled,
 )
 from benchmarks.breaking.forks import Ended, ended
+from benchmarks.breaking.kills import killed_after_checkpoints, small_study
 from phr.acting import HorizonAgent
 from phr.acting.onnx_file import _HASH_KEY, _MANIFEST_KEY, _entry
 from phr.acting.runtime import load_runtime
@@ -248,17 +249,11 @@ def _make(folder: Path) -> None:
 
 def _stopped(folder: Path) -> None:
     """A training that was killed after a checkpoint."""
-    from benchmarks.breaking.kills import killed_after_checkpoints
-
     killed_after_checkpoints(folder, lambda: phr.train_teacher(ENV_ID, out=folder, seed=0, checkpoint_seconds=1e-6, **TRAIN))
 
 
 def _study(folder: Path) -> None:
-    profile = Profile(
-        name="quick", env_ids=("MiniGrid-Empty-5x5-v0",), losses=("cross_entropy",), horizons=(1, 4), steps=40, runs=1,
-        teacher_timesteps=8192, student_updates=4,
-    )  # fmt: skip
-    reproduce(profile, out=folder)
+    reproduce(small_study(), out=folder)
 
 
 def _zoo(folder: Path) -> Path:

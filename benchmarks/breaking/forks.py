@@ -6,6 +6,7 @@ import os
 import pickle
 import resource
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,11 @@ SECONDS, BYTES = 5, 1 << 30
 """What reading a file may take."""
 
 
-def in_a_fork(work: Callable[[], int]) -> int:
-    """The exit code of some work in a process of its own, minus the signal that killed it; its output is dropped."""
+def in_a_fork(work: Callable[[], int], *, kill_after: float | None = None) -> int:
+    """The exit code of some work in a process of its own, minus the signal that killed it; its output is dropped.
+
+    It may be killed after some seconds.
+    """
     child = os.fork()
     if child == 0:
         code = 1
@@ -27,6 +31,9 @@ def in_a_fork(work: Callable[[], int]) -> int:
             code = work()
         finally:
             os._exit(code)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)  # it is not gone before it is waited for
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
 

@@ -15,12 +15,17 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.breaking.forks import in_a_fork
 from phr.cli import commands
 from phr.cli import main as phr
-from phr.files import read_json, read_jsonl, sha256_of
+from phr.files import OWN_PREFIX, read_json, read_jsonl, sha256_of
+from phr_studies import workbench
+from phr_studies.reproduce import study
+from phr_studies.reproduce.profiles import Profile
+from phr_studies.reproduce.study import reproduce
 
 ENV_ID = "CartPole-v1"
 TRAIN = ("--total-timesteps", "128", "--n-envs", "4", "--eval-episodes", "2", "--n-evaluations", "2")
@@ -34,26 +39,48 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
+Left = dict[str, Any]
+"""What matters of a result, by name."""
+
+
 @dataclass(frozen=True)
 class Work:
-    """A command that writes a folder."""
+    """A command that writes into a folder."""
 
     name: str
-    words: tuple[str, ...]
-    """Without the folder."""
-    endless: tuple[str, ...] = ()
-    """What makes it run until it is stopped."""
+    words: Callable[[Path], Sequence[str]]
+    """What is typed, for a folder."""
+    left: Callable[[Path], Left]
+    prepare: Callable[[Path], object] = lambda _folder: None
+    """What the folder holds before."""
+    again: Callable[[Path], Sequence[str]] | None = None
+    """What is typed to continue; by default `phr resume`, or, where there is no record yet, the same with `--resume`."""
+    run: Callable[[Sequence[str]], int] = phr
+    endless: tuple[str, ...] | None = None
+    """What makes it run until it is stopped; None where nothing does."""
 
-    def command(self, folder: Path) -> list[str]:
-        """What is typed."""
-        return [*self.words, "--out", str(folder)]
+    def fresh(self, folder: Path) -> Path:
+        """An empty folder, prepared."""
+        shutil.rmtree(folder, ignore_errors=True)
+        self.prepare(folder)
+        return folder
+
+    def continued(self, folder: Path) -> int:
+        """The exit code of continuing what was killed."""
+        if self.again is not None:
+            words = self.again(folder)
+        elif (folder / "command.json").exists():
+            words = ["resume", str(folder)]
+        else:
+            words = [*self.words(folder), "--resume"]
+        return in_a_fork(lambda: self.run(words))
 
 
 _PRELOADED = SummaryWriter, commands
 """So that no fork has to import them."""
 
 
-def killed_at(number: int, words: Sequence[str], folder: Path) -> int:
+def killed_at(number: int, work: Work, folder: Path) -> int:
     """The exit code of a command that is killed just before its change of this number in a folder; 0 if it has fewer."""
     seen = 0
 
@@ -65,40 +92,81 @@ def killed_at(number: int, words: Sequence[str], folder: Path) -> int:
             if seen == number:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def work() -> int:
+    def watched() -> int:
         sys.addaudithook(watch)
-        return phr(list(words))
+        return work.run(list(work.words(folder)))
 
-    return in_a_fork(work)
+    return in_a_fork(watched)
 
 
-def left_in(folder: Path) -> dict[str, Any]:
-    """What matters in a finished run's folder: names, weights, rows of metrics."""
+def of_run(folder: Path) -> Left:
+    """What matters in a finished run's folder: names, weights, rows of metrics, points of TensorBoard."""
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if "tfevents" not in path.name}
     rows = [
         {name: value for name, value in row.items() if "seconds" not in name} for row in read_jsonl(folder / "metrics.jsonl")
     ]
     notes = read_json(folder / "manifest.json")["notes"]
-    return {"names": names, "weights": sha256_of(folder / "model.safetensors"), "metrics": rows, "curve": notes.get("curve")}
+    found = {
+        "names": names,
+        "weights": sha256_of(folder / "model.safetensors"),
+        "metrics": rows,
+        "curve": notes.get("curve"),
+    }
+    return found | {"points": points_of(folder / "tensorboard")}
 
 
-def continued(work: Work, folder: Path) -> int:
-    """Continue a killed command: by the record in its folder, else by typing it again."""
-    has_record = (folder / "command.json").exists()
-    words = ["resume", str(folder)] if has_record else [*work.command(folder), "--resume"]
-    return in_a_fork(lambda: phr(words))
+def points_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run's event files: (step, value) of every scalar but the seconds."""
+    shown = EventAccumulator(str(folder), size_guidance={"scalars": 0}, purge_orphaned_data=True)
+    shown.Reload()
+    tags = [tag for tag in shown.Tags()["scalars"] if "seconds" not in tag]
+    return {tag: [(each.step, each.value) for each in shown.Scalars(tag)] for tag in tags}
+
+
+def of_tuned(folder: Path) -> Left:
+    """What matters after `phr tune`: the rule, what was certified of whom, names."""
+    manifest, told = read_json(folder / "manifest.json"), read_json(folder / "tune.json")
+    rows = [{name: row[name] for name in ("rule", "share", "episodes", "is_certified")} for row in told["candidates"]]
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    return {
+        "names": names,
+        "rule": manifest["commitment"],
+        "candidates": rows,
+        "weights": sha256_of(folder / "model.safetensors"),
+    }
+
+
+def of_search(folder: Path) -> Left:
+    """What matters after `phr distill --retain`: the student that was chosen, its rule, the attempts."""
+    notes = read_json(folder / "manifest.json")["notes"]
+    attempts = {path.parent.name: sha256_of(path) for path in (folder / "attempts").rglob("model.safetensors")}
+    rule = read_json(folder / "manifest.json")["commitment"]
+    left_over = [str(path) for path in folder.rglob(f"{OWN_PREFIX}*")]
+    return {
+        "weights": sha256_of(folder / "model.safetensors"), "rule": rule, "attempts": attempts, "left over": left_over,
+        "fresh episodes": notes["tuned"]["fresh_episodes"],
+    }  # fmt: skip
+
+
+def of_study(folder: Path) -> Left:
+    """What matters in a study's folder but its times: names, weights, results from every start, paths."""
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if "tfevents" not in path.name}
+    weights = {path.parent.name: sha256_of(path) for path in folder.rglob("model.safetensors")}
+    results = {
+        str(path): path.read_text() for part in ("starts", "paths") for path in sorted((folder / part).rglob("*.json"))
+    }
+    return {"names": names, "weights": weights, "results": {Path(name).name: text for name, text in results.items()}}
 
 
 def kills(work: Work, folder: Path, *, every: int = 1) -> Iterator[tuple[int, str]]:
     """Kill a command at each of its changes, or some; yield the number, and what was wrong after it was continued."""
-    undisturbed = folder / "whole"
-    if code := in_a_fork(lambda: phr(work.command(undisturbed))):
+    undisturbed = work.fresh(folder / "whole")
+    if code := in_a_fork(lambda: work.run(work.words(undisturbed))):
         raise SystemExit(f"{work.name} ended with {code}")
-    expected = left_in(undisturbed)
+    expected = work.left(undisturbed)
     for number in count(1, every):
-        out = folder / "killed"
-        shutil.rmtree(out, ignore_errors=True)
-        code = killed_at(number, work.command(out), out)
+        out = work.fresh(folder / "killed")
+        code = killed_at(number, work, out)
         if code == 0:
             return
         yield number, wrong_after(work, out, expected, code)
@@ -106,35 +174,30 @@ def kills(work: Work, folder: Path, *, every: int = 1) -> Iterator[tuple[int, st
             return
 
 
-def wrong_after(work: Work, out: Path, expected: dict[str, Any], code: int) -> str:
+def wrong_after(work: Work, out: Path, expected: Left, code: int) -> str:
     """Continue what was killed; the first difference from an undisturbed command, or an empty text."""
     if code != -signal.SIGKILL:
         return f"ended with {code} before it was killed"
-    if code := continued(work, out):
+    if code := work.continued(out):
         return f"continuing it ended with {code}"
-    found = left_in(out)
+    found = work.left(out)
     return next((f"{name}: {found[name]}, not {expected[name]}" for name in expected if found[name] != expected[name]), "")
 
 
 def random_kills(work: Work, folder: Path, n_kills: int, seed: int) -> Iterator[tuple[int, str]]:
-    """Kill a command after a time, drawn at random; yield as `kills` does."""
-    rng, whole = random.Random(seed), folder / "whole"
+    """Kill a command, its workers too, after a time that is drawn at random; yield as `kills` does."""
+    rng, whole = random.Random(seed), work.fresh(folder / "whole")
     began = time.monotonic()
-    subprocess.run([sys.executable, "-m", "phr", *work.command(whole)], capture_output=True, check=True)
-    takes, expected = time.monotonic() - began, left_in(whole)
+    if code := in_a_fork(lambda: work.run(work.words(whole))):
+        raise SystemExit(f"{work.name} ended with {code}")
+    takes, expected = time.monotonic() - began, work.left(whole)
     for number in range(1, n_kills + 1):
-        out = folder / "killed"
-        shutil.rmtree(out, ignore_errors=True)
-        words = work.command(out)
-        with subprocess.Popen(
-            [sys.executable, "-m", "phr", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as one:
-            time.sleep(rng.uniform(0, takes))
-            one.kill()
-        if one.returncode == 0:
-            yield number, "" if left_in(out) == expected else "differs without a kill"
+        out = work.fresh(folder / "killed")
+        code = in_a_fork(lambda out=out: work.run(work.words(out)), kill_after=rng.uniform(0, takes))  # type: ignore[misc]
+        if code == 0:
+            yield number, "" if work.left(out) == expected else "differs without a kill"
         else:
-            yield number, wrong_after(work, out, expected, one.returncode)
+            yield number, wrong_after(work, out, expected, code)
 
 
 def signalled(words: Sequence[str], number: signal.Signals, wait: Callable[[], bool]) -> tuple[int, float, str]:
@@ -150,16 +213,57 @@ def signalled(words: Sequence[str], number: signal.Signals, wait: Callable[[], b
 
 
 def works(folder: Path) -> list[Work]:
-    """The commands, with a teacher to learn from."""
-    teacher = folder / "teacher"
-    if not (teacher / "COMPLETE").exists():
-        in_a_fork(
-            lambda: phr(["train", "--env-id", ENV_ID, "--total-timesteps", "20000", "--out", str(teacher), "--resume"])
-        )
+    """The commands, with a teacher to learn from and a student to tune."""
+    teacher, student = folder / "teacher", folder / "student"
+    if not (student / "COMPLETE").exists():
+        train = ["train", "--env-id", ENV_ID, "--total-timesteps", "20000", "--out", str(teacher), "--resume"]
+        if in_a_fork(lambda: phr(train)) or in_a_fork(
+            lambda: phr(["distill", str(teacher), *DISTILL, "--out", str(student)])
+        ):
+            raise SystemExit("there is no teacher, or no student")
+    judged = ("--max-episodes", "24", "--calibration", "25", "--retain", "0.2", "--n-envs", "8")
+    search = (*DISTILL[:-4], "--retain", "0.2", "--budget", "2", "--n-envs", "4")
     return [
-        Work("train", ("train", "--env-id", ENV_ID, *TRAIN, *OFTEN), ("--total-timesteps", "100000000")),
-        Work("distill", ("distill", str(teacher), *DISTILL, *OFTEN), ("--n-updates", "100000000")),
-    ]
+        Work(
+            "train", lambda out: ("train", "--env-id", ENV_ID, *TRAIN, *OFTEN, "--out", str(out)), of_run,
+            endless=("--total-timesteps", "100000000"),
+        ),
+        Work(
+            "distill", lambda out: ("distill", str(teacher), *DISTILL, *OFTEN, "--out", str(out)), of_run,
+            endless=("--n-updates", "100000000"),
+        ),
+        Work("distill --retain", lambda out: ("distill", str(teacher), *search, "--out", str(out)), of_search),
+        Work(
+            "tune",
+            lambda out: ("tune", str(out), "--teacher", str(teacher), *judged, "--json", str(out / "tune.json")),
+            of_tuned,
+            prepare=lambda out: shutil.copytree(student, out),
+            again=lambda out: ("tune", str(out), "--teacher", str(teacher), *judged, "--json", str(out / "tune.json")),
+        ),
+        Work("reproduce", lambda out: (str(out),), of_study, again=lambda out: (str(out),), run=_reproduced),
+    ]  # fmt: skip
+
+
+def _reproduced(words: Sequence[str]) -> int:
+    """A small study, its jobs in this process, where every change of theirs is seen."""
+    for module in (study, workbench):
+        vars(module)["run_jobs"] = _here
+    reproduce(small_study(), out=words[0])
+    return 0
+
+
+def _here(jobs: Sequence[workbench.Job], **_: Any) -> None:
+    for job in jobs:
+        if not job.is_done:
+            job(workbench.Relay())
+
+
+def small_study() -> Profile:
+    """One grid with one start, a teacher of a second, one student."""
+    return Profile(
+        name="quick", env_ids=("MiniGrid-Empty-5x5-v0",), losses=("cross_entropy",), horizons=(1, 4), steps=40, runs=1,
+        teacher_timesteps=8192, student_updates=4,
+    )  # fmt: skip
 
 
 def killed_after_checkpoints(folder: Path, work: Callable[[], object], n_checkpoints: int = 2) -> None:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 
 class PhrError(Exception):
-    """Root of every error that phr raises on purpose."""
+    """Root of every error that phr raises on purpose. Its text is one line, whatever a library or a file put into it."""
+
+    def __init__(self, text: object = "") -> None:
+        super().__init__(printable(" ".join(str(text).splitlines())))
 
 
 class UsageError(PhrError):

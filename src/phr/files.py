@@ -229,7 +229,7 @@ def as_kind(values: Any, kind: Any, name: str) -> Any:
     Nothing is converted but lists to tuples and whole numbers to floats. Entries that the class lacks are left out.
     """
     try:
-        return msgspec.convert(values, kind)
+        return msgspec.convert(values, kind, str_keys=True)
     except (msgspec.ValidationError, PhrError) as error:
         raise CorruptFileError(f"{name} was edited: {str(error).replace(' - at `$.', ' at `')}") from error
 

@@ -20,7 +20,7 @@ from phr.errors import OutputDirectoryError
 from phr.files import OWN_PREFIX, check_links, read_json, sweep, write_json, write_text
 from phr.interruption import terminal_ignored
 from phr.progress import OnProgress, Progress, available_cores, silent
-from phr.storage import record_command
+from phr.storage import record_command, sweep_locks
 
 _SECONDS_BETWEEN = 0.25
 
@@ -66,6 +66,7 @@ class Workbench:
             write_json(path, settings)
         check_links(directory)
         sweep(directory, below=True)
+        sweep_locks(directory)
         record_command(directory)
 
     @property

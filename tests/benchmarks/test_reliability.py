@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.breaking.forks import in_a_fork
-from benchmarks.breaking.kills import OFTEN, Work, kills
+from benchmarks.breaking.kills import OFTEN, Work, kills, of_run
 from tests.trained import CORRIDOR, corridor_teacher, saved
 
 TRAIN = ("--total-timesteps", "64", "--n-envs", "4", "--n-steps", "8", "--eval-episodes", "1", "--n-evaluations", "1")
@@ -23,7 +23,7 @@ DISTILL = (
 def test_a_command_killed_at_any_of_its_writes_can_be_continued_to_the_same_end(tmp_path: Path, name: str) -> None:
     teacher = str(saved(corridor_teacher(), tmp_path / "teacher"))
     words = {"train": ("train", "--env-id", CORRIDOR, *TRAIN), "distill": ("distill", teacher, *DISTILL)}[name]
-    found = list(kills(Work(name, (*words, *OFTEN)), tmp_path, every=4))
+    found = list(kills(Work(name, lambda out: (*words, *OFTEN, "--out", str(out)), of_run), tmp_path, every=4))
     assert len(found) > 5
     assert not [each for each in found if each[1]]
 

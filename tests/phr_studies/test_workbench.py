@@ -260,3 +260,30 @@ def test_a_study_is_not_written_through_a_link(tmp_path: Path) -> None:
     (study / "films").symlink_to(outside)
     with pytest.raises(OutputDirectoryError, match="films is a link to a place outside"):
         Workbench(study, SETTINGS)
+
+
+def test_a_killed_writers_locks_below_a_study_are_removed_and_held_ones_stay(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    study.mkdir()
+    Workbench(study, SETTINGS)
+    left, held = study / "models" / "left", study / "models" / "held"
+    for folder in (left, held):
+        folder.mkdir(parents=True)
+    (left / ".phr-lock").write_text('{"pid": 1}')
+    holding = f"""
+import sys, time
+from pathlib import Path
+from phr.storage import owned
+with owned(Path({str(held)!r})):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", holding], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        Workbench(study, SETTINGS)
+        assert (held / ".phr-lock").exists()
+        assert not (left / ".phr-lock").exists()
+        other.kill()
+    Workbench(study, SETTINGS)
+    assert not (held / ".phr-lock").exists()

@@ -334,6 +334,7 @@ def test_metrics_are_rewound_to_an_update(tmp_path: Path) -> None:
     ("place", "value", "message"),
     [
         (("network", "trunk", "width"), 20_000, "the stored weights do not fit the network: plan_head.weight has the shape"),
+        (("network", "trunk", "width"), 64 * 10**12, "the network claims sizes that no file holds"),
         (("network", "trunk", "depth"), 10**9, "the network claims 1,000,000,000 layers, its file holds"),
         (("network", "trunk", "residual"), 10**9, "the network claims 1,000,000,002 layers, its file holds"),
         (("network", "obs_shape"), [10**9], "do not fit the network"),

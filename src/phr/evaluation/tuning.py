@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from phr.acting.commitment import resolve_commitment
 from phr.evaluation.baselines import Baseline, Budget
+from phr.files import as_kind
 
 __all__ = ["Candidate", "RetentionCurve", "Tuning"]
 
@@ -305,9 +306,9 @@ class RetentionCurve:
         return {**vars(self), "shares": {str(n): share for n, share in self.shares.items()}}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> RetentionCurve:
-        """Read the values of `to_json`."""
-        return cls(**{**values, "shares": {int(n): float(share) for n, share in values["shares"].items()}})
+    def from_json(cls, values: Any) -> RetentionCurve:
+        """Read the values of `to_json`; CorruptFileError for others."""
+        return as_kind(values, cls, "the curve")
 
 
 _NEARLY_ALL = 0.99

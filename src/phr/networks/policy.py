@@ -327,8 +327,11 @@ def check_shapes(config: NetworkConfig, found: Mapping[str, tuple[int, ...]]) ->
     if n_outputs != (config.horizon * config.n_actions,):
         claimed = f"{config.horizon:,} × {config.n_actions:,} outputs"
         raise IncompatibleModelError(f"the network claims {claimed}, its file's plan_head.bias has the shape {n_outputs}")
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in PlanNetwork(config).state_dict().items()}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            expected = {name: tuple(tensor.shape) for name, tensor in PlanNetwork(config).state_dict().items()}
+    except (RuntimeError, OverflowError) as error:  # more numbers than can be counted
+        raise IncompatibleModelError(f"the network claims sizes that no file holds: {error}") from error
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             shapes = f"{name} has the shape {found.get(name)}, the network {expected.get(name)}"

@@ -66,6 +66,14 @@ def owned(path: Path | None, *, is_file: bool = False, say: Callable[[str], None
         yield
 
 
+def sweep_locks(folder: Path) -> None:
+    """Remove the locks that killed writers left in the folders below one; those that are held stay."""
+    for lock in folder.rglob(LOCK):
+        if lock.parent != folder:
+            with suppress(OutputDirectoryError), owned(lock.parent):
+                pass
+
+
 RECORD = "command.json"
 """File of a run's or a study's folder: the command that wrote it, for `phr resume`."""
 
