@@ -118,5 +118,5 @@ def test_temperatures_of_an_edited_file_are_refused(wrong: Any) -> None:
     from phr.errors import IncompatibleModelError
 
     config = NetworkConfig(obs_shape=(2,), n_actions=3, horizon=HORIZON, trunk=TrunkConfig(kind="mlp", width=4))
-    with pytest.raises(IncompatibleModelError, match="temperature must be 3 positive numbers"):
+    with pytest.raises(IncompatibleModelError, match="temperature"):
         NetworkConfig.from_json({**config.to_json(), "temperature": wrong})

@@ -318,7 +318,8 @@ def test_a_resumed_attempt_records_as_much_as_before(tmp_path: Path) -> None:
     assert recorded(80, 10.0, tmp_path) == (700, 70)
     for edited in ("[]", "{}", '{"settings": 3}', '{"settings": {"record_steps": 700}}', '{"settings": {"n_episodes": 0}}'):
         (tmp_path / "config.json").write_text(edited)
-        assert recorded(80, 10.0, tmp_path) == (800, 80)
+        with pytest.raises(CorruptFileError, match="config.json was edited"):
+            recorded(80, 10.0, tmp_path)
 
 
 class ShortSighted(Follow):

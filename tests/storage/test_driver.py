@@ -289,8 +289,13 @@ def drop(tensors: dict[str, Tensor], part: str) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda tensors, state: state.pop("n_updates"), "does not hold what a checkpoint does: KeyError"),
-        (lambda tensors, state: state.update(collector=3), "does not hold what a checkpoint does: TypeError"),
+        (lambda tensors, state: state.pop("n_updates"), "missing required field `n_updates`"),
+        (lambda tensors, state: state.update(collector=3), "does not hold what a checkpoint does: .*got `int`"),
+        (lambda tensors, state: state.update(n_updates="1"), "Expected `int`, got `str` at `n_updates`"),
+        (lambda tensors, state: state.update(n_updates=-1), "n_updates"),
+        (lambda tensors, state: state["collector"].update(recent=[[1.0, 0]]), "recent"),
+        (lambda tensors, state: state["collector"].update(returns=["a"] * 4), "returns"),
+        (lambda tensors, state: state["collector"].update(returns=[0.0], lengths=[0]), "its state has 1 environments, not "),
         (lambda tensors, state: state["collector"].update(rng="dice"), "does not hold what a checkpoint does: "),
         (lambda tensors, state: tensors.update({"optimizer.0.square_avg": torch.zeros(3)}), "does not fit the optimizer"),
         (lambda tensors, state: tensors.update({"optimizer.99.step": torch.zeros(())}), "does not fit the optimizer"),

@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
+from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ from phr.distil.phr import PHR
 from phr.envs.vector import Remarks, Start, VectorSplit
 from phr.errors import InvalidDataError, NonFiniteError
 from phr.evaluation.episodes import make_vector, play_episodes
+from phr.files import as_kind
 from phr.networks.policy import Links, PlanNetwork, TorchPlanner, blank_network
 from phr.progress import Progress
 from phr.seeding import Streams, rng_from_state, rng_state
@@ -383,6 +385,7 @@ class Finetuning:
         self.student.restore(tensors, state)
         if (mine := state["finetune"]) is None:
             return
+        as_kind(mine, _Finetuned, "its state")
         for name, network in self._networks():
             restore_network(network, tensors, name)
         prefix = "finetune."
@@ -391,6 +394,20 @@ class Finetuning:
         for name in _KEPT:
             setattr(self, name, mine[name])
         self._rng, self._waiting = rng_from_state(mine["rng"]), mine
+
+
+class _Finetuned(TypedDict):
+    """What training on return adds to the state in a checkpoint."""
+
+    n_steps: Annotated[int, Meta(ge=0)]
+    _n_done: Annotated[int, Meta(ge=0)]
+    _scale: Annotated[float, Meta(ge=0)]
+    tests: Annotated[list[float], Meta(min_length=1)]
+    fresh: list[float]
+    is_better: bool
+    rng: dict[str, Any]
+    episodes: list[dict[str, Any]]
+    sha256: str
 
 
 _KEPT = ("n_steps", "_n_done", "_scale", "tests", "fresh", "is_better")

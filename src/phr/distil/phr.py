@@ -12,9 +12,10 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
 from phr.actions import Continuous
@@ -24,6 +25,7 @@ from phr.distil.windows import Drawn, WindowData, Windows, each_once, joined, re
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.experience.trajectory import Experience
+from phr.files import as_kind
 from phr.networks.policy import PlanNetwork, extend_teacher
 from phr.networks.trunks import channels_last, compute_dtype, computing_in
 from phr.progress import Progress
@@ -245,6 +247,7 @@ class PHR:
         """Go back to where `checkpoint` was taken; `IncompatibleModelError` for that of another network or version."""
         if "decided" not in state:
             raise IncompatibleModelError("this checkpoint is of an earlier version; distil into another folder")
+        as_kind(state, _Distilled, "its state")
         restore_network(self.network, tensors)
         restore_optimizer(self.optimizer, tensors, has_begun=state["n_updates"] > 0)
         if self.config.priority:
@@ -257,6 +260,15 @@ class PHR:
         self._timed, self._timed_seconds = state["timed"]
         for what, lowered in state["decided"].items():
             self.decide(what, lowered)
+
+
+class _Distilled(TypedDict):
+    """The state of a distillation in its checkpoint."""
+
+    n_updates: Annotated[int, Meta(ge=0)]
+    rng: dict[str, Any]
+    timed: tuple[Annotated[int, Meta(ge=0)], Annotated[float, Meta(ge=0)]]
+    decided: dict[str, dict[str, Annotated[int, Meta(gt=0)]]]
 
 
 class JointTraining(PHR):

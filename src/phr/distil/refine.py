@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import numpy as np
 from gymnasium import spaces
+from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,6 +31,7 @@ from phr.envs.vector import Remarks, VectorSplit, random_prefix
 from phr.evaluation.episodes import make_vector
 from phr.experience.collect import non_finite_plan, teacher_logits_of
 from phr.experience.trajectory import Experience
+from phr.files import as_kind
 from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network
 from phr.plan import Planner, memory_of
 from phr.progress import Progress
@@ -412,11 +414,34 @@ class Refinement(PHR):
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken; the next updates replay the earlier rounds."""
         super().restore(tensors, state)
+        as_kind(state, _Refined, "its state")
         self.config = replace(self.config, refine=state["refine"])  # less, where rounds were left out
         self.reports, self._played = state["reports"], []
         for prefix in (f"round-{number}." for number in range(1, state["n_played"] + 1)):
             mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             self._played.append(mine)
+
+
+_Shares = list[float | None]
+
+
+class _Report(TypedDict):
+    round: int
+    windows: Annotated[int, Meta(ge=0)]
+    held_out: Annotated[int, Meta(ge=0)]
+    sha256: str
+    before: _Shares
+    plans_before: float | None
+    after: NotRequired[_Shares]
+    plans_after: NotRequired[float | None]
+
+
+class _Refined(TypedDict):
+    """What a refinement adds to the state in a checkpoint."""
+
+    n_played: Annotated[int, Meta(ge=0)]
+    reports: list[_Report]
+    refine: Annotated[int, Meta(ge=0)]
 
 
 def affordable_rounds(config: PHRConfig, left: float, per_window: float, per_update: float) -> tuple[int, int]:

@@ -63,7 +63,8 @@ def load_experience(path: Path) -> Experience:
     whole = lengths.ndim == 1 and lengths.dtype.kind in "iu" and lengths.size > 0 and bool((lengths > 0).all())
     per_step, per_episode = ([arrays[name] for name in names] for names in (_ARRAYS, _ENDS))
     fit = whole and all(each.shape[:1] == (lengths.sum(),) for each in per_step) and arrays["teacher_logits"].ndim == 2
-    if not fit or any(each.shape != lengths.shape for each in per_episode):  # the hash does not prove it
+    kinds = "".join(each.dtype.kind for each in per_episode)
+    if not fit or kinds != "bbi" or any(each.shape != lengths.shape for each in per_episode):  # the hash does not prove it
         raise CorruptFileError(f"{path} was edited: the lengths of its episodes are not those of its arrays")
     space = action_space_from_json(description.get("action_space"), arrays["teacher_logits"].shape[1])
     if isinstance(space, Continuous):

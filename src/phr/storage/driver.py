@@ -73,7 +73,7 @@ def run_training(
         if (found := run.load_checkpoint()) is not None:
             try:
                 training.restore(*found)
-            except _WRONG_TYPES as error:
+            except (*_WRONG_TYPES, CorruptFileError) as error:
                 raise CorruptFileError(
                     f"{run.checkpoint} does not hold what a checkpoint does: {error_text(error)}"
                 ) from error

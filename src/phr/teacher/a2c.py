@@ -14,12 +14,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,6 +28,7 @@ from phr.envs.split import SplitEnv, TrainingVector
 from phr.envs.vector import Remarks, Start, VectorSplit, make_training_vectors, random_prefix
 from phr.errors import FOREIGN_ERRORS, InvalidDataError, NonFiniteError, UnsupportedEnvironmentError
 from phr.evaluation.episodes import play_episodes
+from phr.files import as_kind
 from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network, build_network
 from phr.networks.trunks import Precision, TrunkConfig, compute_dtype
 from phr.progress import Progress
@@ -285,12 +287,35 @@ class A2C:
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken; `IncompatibleModelError` for another network's checkpoint."""
+        as_kind(state, _Trained, "its state")
         restore_network(self.network, tensors)
         self._tape.refresh()
         restore_optimizer(self.optimizer, tensors, has_begun=state["n_updates"] > 0)
         self.greedy.restore(tensors, state)
         self.n_updates = state["n_updates"]
         self.collector.restore(state["collector"])
+
+
+_NotNegative = Annotated[int, Meta(ge=0)]
+
+
+class _Trained(TypedDict):
+    """The state of a training in its checkpoint."""
+
+    n_updates: _NotNegative
+    best_return: float | None
+    best_score: NotRequired[float]
+
+
+class _Collected(TypedDict):
+    """The state of a collector."""
+
+    vector: list[dict[str, Any]] | None
+    rng: dict[str, Any]
+    recent: list[tuple[float, Annotated[int, Meta(gt=0)]]]
+    returns: list[float]
+    lengths: list[_NotNegative]
+    obs_sha256: NotRequired[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -416,6 +441,9 @@ class RolloutCollector:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to `state`; what cannot be saved begins a new episode. `InvalidDataError` if a replay differs."""
+        as_kind(state, _Collected, "its state")
+        if not len(state["returns"]) == len(state["lengths"]) == len(self._lengths):
+            raise ValueError(f"its state has {len(state['returns'])} environments, not {len(self._lengths)}")
         self._rng = rng_from_state(state["rng"])
         self.recent.clear()
         self.recent.extend((float(r), int(length)) for r, length in state["recent"])
