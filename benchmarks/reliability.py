@@ -41,7 +41,7 @@ class Arguments:
     files: int = 10_000
     """Files to break."""
     seed: int = 0
-    """Of the damage."""
+    """Of the damage, of random moments, and of the first change to be killed at."""
 
 
 def measure_kills(arguments: Arguments, folder: Path) -> Table:
@@ -50,9 +50,11 @@ def measure_kills(arguments: Arguments, folder: Path) -> Table:
     works = kills.works(folder)
     for work in works:
         place = folder / work.name.replace(" ", "")
-        rows.append(_row(work.name, "killed at each change", kills.kills(work, place / "each")))
+        which = "each change" if work.every == 1 else f"every {work.every}th change"
+        found = kills.kills(work, place / "each", first=1 + arguments.seed % work.every)
+        rows.append(_row(work.name, f"killed at {which}", found))
         each = arguments.random_kills // len(works)
-        rows.append(_row(work.name, "killed at random", kills.random_kills(work, place / "random", each, seed=0)))
+        rows.append(_row(work.name, "killed at random", kills.random_kills(work, place / "random", each, arguments.seed)))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if work.endless is not None else ():
             rows.append(_of_signal(work, work.fresh(place / number.name), number))
     columns = tuple(map(Column, ("command", "what", "moments", "lost", "first")))

@@ -56,6 +56,8 @@ class Work:
     again: Callable[[Path], Sequence[str]] | None = None
     """What is typed to continue; by default `phr resume`, or, where there is no record yet, the same with `--resume`."""
     run: Callable[[Sequence[str]], int] = phr
+    every: int = 1
+    """Kill at every so many changes, where all of them would take hours."""
     endless: tuple[str, ...] | None = None
     """What makes it run until it is stopped; None where nothing does."""
 
@@ -158,13 +160,13 @@ def of_study(folder: Path) -> Left:
     return {"names": names, "weights": weights, "results": {Path(name).name: text for name, text in results.items()}}
 
 
-def kills(work: Work, folder: Path, *, every: int = 1) -> Iterator[tuple[int, str]]:
-    """Kill a command at each of its changes, or some; yield the number, and what was wrong after it was continued."""
+def kills(work: Work, folder: Path, *, first: int = 1) -> Iterator[tuple[int, str]]:
+    """Kill a command at its changes, from the `first`; yield the number, and what was wrong after it was continued."""
     undisturbed = work.fresh(folder / "whole")
     if code := in_a_fork(lambda: work.run(work.words(undisturbed))):
         raise SystemExit(f"{work.name} ended with {code}")
     expected = work.left(undisturbed)
-    for number in count(1, every):
+    for number in count(first, work.every):
         out = work.fresh(folder / "killed")
         code = killed_at(number, work, out)
         if code == 0:
@@ -240,7 +242,7 @@ def works(folder: Path) -> list[Work]:
             prepare=lambda out: shutil.copytree(student, out),
             again=lambda out: ("tune", str(out), "--teacher", str(teacher), *judged, "--json", str(out / "tune.json")),
         ),
-        Work("reproduce", lambda out: (str(out),), of_study, again=lambda out: (str(out),), run=_reproduced),
+        Work("reproduce", lambda out: (str(out),), of_study, again=lambda out: (str(out),), run=_reproduced, every=5),
     ]  # fmt: skip
 
 

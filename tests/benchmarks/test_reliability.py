@@ -23,7 +23,8 @@ DISTILL = (
 def test_a_command_killed_at_any_of_its_writes_can_be_continued_to_the_same_end(tmp_path: Path, name: str) -> None:
     teacher = str(saved(corridor_teacher(), tmp_path / "teacher"))
     words = {"train": ("train", "--env-id", CORRIDOR, *TRAIN), "distill": ("distill", teacher, *DISTILL)}[name]
-    found = list(kills(Work(name, lambda out: (*words, *OFTEN, "--out", str(out)), of_run), tmp_path, every=4))
+    work = Work(name, lambda out: (*words, *OFTEN, "--out", str(out)), of_run, every=4)
+    found = list(kills(work, tmp_path))
     assert len(found) > 5
     assert not [each for each in found if each[1]]
 

@@ -384,7 +384,7 @@ def test_recorded_episodes_serve_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_args: Any, **_kwargs: Any) -> None:
         raise AssertionError("nothing was to be recorded")
 
-    teacher, recorded = corridor_teacher(), corridor_experience()
+    teacher, recorded, again = corridor_teacher(), corridor_experience(), corridor_student().network.state_dict()
     logged = Logged("recorded", "", recorded, space_of(recorded))
     monkeypatch.setattr(runs, "record_teacher", never)
     model = Distillation(
@@ -395,7 +395,6 @@ def test_recorded_episodes_serve_again(monkeypatch: pytest.MonkeyPatch) -> None:
         teacher_id=teacher.sha256,
         read_episodes=lambda: logged,
     ).run()
-    again = corridor_student().network.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in model.network.state_dict().items())
 
 
