@@ -6,8 +6,9 @@ import os
 import pickle
 import resource
 import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,66 @@ def _tried(work: Callable[[], Any], seconds: int, more_bytes: int) -> Ended:
         return Ended(wrong=f"more than one line: {text!r}") if "\n" in text else Ended(refused=text)
     except BaseException as error:  # what a user would see as a traceback
         return Ended(wrong=" ".join(f"{type(error).__name__}: {error}".split())[:300])
+
+
+@dataclass(frozen=True)
+class Told:
+    """A command's exit code, and what it wrote; `interrupted`: it was asked to end, as it worked longer than it may."""
+
+    code: int
+    out: str
+    err: str
+    interrupted: bool
+
+    @property
+    def wrong(self) -> str:
+        """What no command may do, whatever is asked of it; an empty text if it did nothing of that."""
+        last = (self.err.splitlines() or [""])[-1]
+        if "Traceback" in self.err + self.out or "run again with --debug" in last:
+            return f"an error without a name: {last[:300]!r}"
+        if self.code not in (0, 1, 2) and not (self.interrupted and self.code == 128 + signal.SIGINT):
+            return f"exit code {self.code}, {last[:300]!r}"
+        if self.code in (1, 2) and not last.startswith("phr: "):
+            return f"exit code {self.code} and {last[:300]!r}, after {self.out[-200:]!r}"
+        raw = [letter for letter in self.err + self.out if not letter.isprintable() and letter != "\n"]
+        return f"it wrote {raw[0]!r}" if raw else ""
+
+
+def told(words: Sequence[str], folder: Path, *, seconds: float) -> Told:
+    """Run a command in a folder, in a fork; after so many seconds it is interrupted, and killed 10 s later."""
+    from phr.cli import main as phr
+
+    paths = [folder / ".out", folder / ".err"]
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            os.setsid()
+            os.chdir(folder)
+            for stream, path in enumerate(paths, start=1):
+                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            code = phr(list(words))
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 70
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    since, interrupted = time.monotonic(), False
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        late = time.monotonic() - since
+        if late > seconds and not interrupted:
+            os.kill(child, signal.SIGINT)
+            interrupted = True
+        if late > seconds + 10:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)
+    out, err = (path.read_text(errors="replace") for path in paths)
+    return Told(os.waitstatus_to_exitcode(status), out, err, interrupted)
 
 
 def _silence() -> None:

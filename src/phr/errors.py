@@ -90,7 +90,7 @@ class ExportMismatchError(PhrError):
     """The outputs of an exported model differ from its network's."""
 
 
-FOREIGN_ERRORS = (Exception, SystemExit)
+FOREIGN_ERRORS = (Exception, SystemExit, GeneratorExit)
 """What the user's own code may raise; SystemExit too, as no environment or policy may end a command without a word."""
 
 

@@ -127,7 +127,7 @@ def run(words: list[str]) -> int:
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except BrokenPipeError:
         return 1
-    except Exception as error:
+    except (Exception, GeneratorExit) as error:
         if debug:
             raise
         say_last(f"{error_text(error)} (run again with --debug for the traceback)")
