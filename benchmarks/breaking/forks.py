@@ -110,8 +110,11 @@ class Told:
         return f"it wrote {raw[0]!r}" if raw else ""
 
 
-def told(words: Sequence[str], folder: Path, *, seconds: float) -> Told:
-    """Run a command in a folder, in a fork; after so many seconds it is interrupted, and killed 10 s later."""
+def told(words: Sequence[str], folder: Path, *, seconds: float, before: Callable[[], object] = lambda: None) -> Told:
+    """Run a command in a folder, in a fork; after so many seconds it is interrupted, and killed 30 s later.
+
+    `before` is called in the fork, before the command.
+    """
     from phr.cli import main as phr
 
     paths = [folder / ".out", folder / ".err"]
@@ -124,6 +127,7 @@ def told(words: Sequence[str], folder: Path, *, seconds: float) -> Told:
             for stream, path in enumerate(paths, start=1):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            before()
             code = phr(list(words))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 70
@@ -140,7 +144,7 @@ def told(words: Sequence[str], folder: Path, *, seconds: float) -> Told:
         if late > seconds and not interrupted:
             os.kill(child, signal.SIGINT)
             interrupted = True
-        if late > seconds + 10:
+        if late > seconds + 30:
             os.kill(child, signal.SIGKILL)
         time.sleep(0.01)
     out, err = (path.read_text(errors="replace") for path in paths)

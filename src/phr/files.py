@@ -39,7 +39,7 @@ __all__ = [
     "sweep",
     "without_twins",
 ]
-__all__ += ["write_bytes", "write_json", "write_text"]
+__all__ += ["write_bytes", "write_json", "write_text", "writing"]
 
 
 MAX_MODEL_BYTES: ContextVar[int] = ContextVar("MAX_MODEL_BYTES", default=1 << 32)
@@ -69,7 +69,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     OutputDirectoryError, which names `path`, if it cannot be written.
     """
-    with _writing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         suffix = path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{_key(path)}-", suffix=suffix)
@@ -86,7 +86,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Name the file in an error of the disk: no space left, read-only, gone."""
     try:
         yield
@@ -237,7 +237,7 @@ def as_kind(values: Any, kind: Any, name: str) -> Any:
 def append_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Append one JSON object per line; a half last line, of a program killed while writing, is dropped."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _writing(path), path.open("a+b") as file:
+    with writing(path), path.open("a+b") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read() != b"\n":

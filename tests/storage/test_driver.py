@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -334,3 +335,16 @@ def test_foreign_rows_of_metrics_are_refused(tmp_path: Path, row: str) -> None:
     (tmp_path / "run" / METRICS).write_text(f'{{"update": 1}}\n{row}\n{{"update": 2}}\n')
     with pytest.raises(CorruptFileError, match=r"metrics\.jsonl.* was edited: "):
         run.rewind_metrics(5)
+
+
+def test_a_folder_that_vanishes_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """TensorBoard's thread meets it first; its own traceback is not shown."""
+    run = tmp_path / "run"
+
+    def vanish(_progress: Progress) -> None:
+        shutil.rmtree(run, ignore_errors=True)
+
+    with pytest.raises(OutputDirectoryError, match="run.* cannot be written: No such file or directory"):
+        runs.train_teacher(CORRIDOR, a2c_config(), run, on_progress=vanish)
+    assert "Traceback" not in capfd.readouterr().err
+    assert threading.excepthook is threading.__excepthook__

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from phr.errors import BrokenEnvironmentError, CorruptFileError, NonFiniteError, OutputDirectoryError, error_text
-from phr.files import append_jsonl
+from phr.files import append_jsonl, writing
 from phr.interruption import deferred_interrupt
 from phr.progress import OnProgress, Progress, silent
 from phr.storage.model import METRICS, RunDirectory
@@ -78,8 +80,7 @@ def run_training(
                     f"{run.checkpoint} does not hold what a checkpoint does: {error_text(error)}"
                 ) from error
         run.rewind_metrics(training.n_updates)
-    board = None if run is None else _tensorboard(run, max(training.n_updates, training.progress().done))
-    with nullcontext() if board is None else closing(board), deferred_interrupt() as pressed:
+    with _board(run, training) as show, deferred_interrupt() as pressed:
         saved, told = time.monotonic(), float("-inf")
         try:
             while not training.done and not pressed:
@@ -92,9 +93,7 @@ def run_training(
                 if run is not None and is_due:
                     at, values = training.progress(), values | training.averages()
                     append_jsonl(run.path / METRICS, [{"update": training.n_updates, at.unit: at.done, **values}])
-                    if board is not None:
-                        for name, value in values.items():
-                            board.add_scalar(name, value, at.done)
+                    show(values, at.done)
                 if run is not None and now - saved > checkpoint_seconds:
                     run.save_checkpoint(*training.checkpoint())
                     saved = now
@@ -105,10 +104,50 @@ def run_training(
             run.save_checkpoint(*training.checkpoint())
 
 
-def _tensorboard(run: RunDirectory, done: int) -> Any:
-    """A writer of event files, where TensorBoard is installed; it drops an interrupted run's points after `done` units."""
+@contextmanager
+def _board(run: RunDirectory | None, training: Trainable) -> Iterator[Callable[[dict[str, float], int], None]]:
+    """What shows values in TensorBoard, where it is installed; it drops an interrupted run's points after those restored.
+
+    OutputDirectoryError if its files cannot be written.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        return None
-    return SummaryWriter(str(run.path / "tensorboard"), purge_step=done + 1)
+        run = None
+    if run is None:
+        yield lambda _values, _done: None
+        return
+    path = run.path / "tensorboard"
+    with _errors_of_threads_once():
+        with writing(path):
+            board = SummaryWriter(str(path), purge_step=max(training.n_updates, training.progress().done) + 1)
+
+        def show(values: dict[str, float], done: int) -> None:
+            with writing(path):  # another thread writes, and its errors are raised here
+                for name, value in values.items():
+                    board.add_scalar(name, value, done)
+
+        try:
+            yield show
+        except BaseException:
+            with suppress(OSError):
+                board.close()
+            raise
+        with writing(path):
+            board.close()
+
+
+@contextmanager
+def _errors_of_threads_once() -> Iterator[None]:
+    """Do not show an error of the disk that ends TensorBoard's thread: it is raised where values are added, too."""
+    before = threading.excepthook
+
+    def hook(what: threading.ExceptHookArgs) -> None:
+        if not (isinstance(what.exc_value, OSError) and type(what.thread).__module__.startswith("tensorboard.")):
+            before(what)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
