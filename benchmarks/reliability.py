@@ -7,25 +7,29 @@ then continued by `phr resume`; the end has to be that of a command which nothin
 within five seconds, with its exit code, a checkpoint and no process.
 
 `files`: files of every kind that phr reads are damaged or forged; each reading ends in one line or in the same numbers,
-within five seconds and 1 GiB.
+within five seconds and 1 GiB. `words`: command lines at random end with 0, or with 1 or 2 and one line. `environments`: so
+does every command in environments that are broken in sixty ways, alone and as the 18th and later of 64; the line names them.
+`disks`: so it does on full and read-only disks, where a rename fails, where the folder vanishes, where the clock jumps back
+and where 200 files may be open; then it is continued to the end of an undisturbed command. `memory`: nothing grows.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import tyro
 
-from benchmarks.breaking import files, kills
+from benchmarks.breaking import disks, files, kills, memory, words, worlds
+from phr.cli import main as phr
 from phr.files import OWN_PREFIX
 from phr_studies.report.tables import Column, Table, to_markdown
 
-Part = Literal["kills", "files"]
+Part = Literal["kills", "files", "words", "environments", "disks", "memory"]
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,18 @@ class Arguments:
 
     out: Path = Path("runs/reliability")
     """Folder for what the commands write."""
-    only: tuple[Part, ...] = ("kills", "files")
+    only: tuple[Part, ...] = get_args(Part)
     """Parts to measure."""
     random_kills: int = 100
     """Kills at random moments."""
     files: int = 10_000
     """Files to break."""
+    words: int = 2_000
+    """Command lines."""
+    every: int = 1
+    """Take one of so many environments, and of so many changes of a disk."""
+    scale: float = 1.0
+    """Part of the steps, timesteps and distillations after which memory is compared."""
     seed: int = 0
     """Of the damage, of random moments, and of the first change to be killed at."""
 
@@ -97,7 +107,80 @@ def measure_files(arguments: Arguments, folder: Path) -> Table:
     return Table("", columns, tuple(tuple(map(str, row)) for row in rows))
 
 
-PARTS: dict[Part, Callable[[Arguments, Path], Table]] = {"kills": measure_kills, "files": measure_files}
+def measure_words(arguments: Arguments, folder: Path) -> Table:
+    """Command lines."""
+    found = ((name[0], str(code), wrong) for name, code, wrong in words.tried(folder, arguments.words, arguments.seed))
+    return _table("command", "exit code", found)
+
+
+def measure_environments(arguments: Arguments, folder: Path) -> Table:
+    """Broken environments."""
+
+    def found() -> Iterator[tuple[str, str, str]]:
+        for alone in (True, False):
+            for command, fault, _, wrong in worlds.tried(folder, alone=alone, every=arguments.every):
+                yield command, "alone" if alone else "of 64", wrong and f"{fault}: {wrong}"
+
+    return _table("command", "copies", found())
+
+
+def measure_disks(arguments: Arguments, folder: Path) -> Table:
+    """Broken disks."""
+    works = [work for work in kills.works(folder / "sound") if work.run is phr]
+    found = disks.tried(works, folder, every=arguments.every)
+    return _table(
+        "command", "what", ((command, way, wrong and f"{number}: {wrong}") for command, way, number, wrong in found)
+    )
+
+
+def _table(first: str, second: str, found: Iterable[tuple[str, str, str]]) -> Table:
+    """Cases and wrong ones by two names; each wrong one is printed as it comes."""
+    counts: dict[tuple[str, str], list[str]] = {}
+    for one, other, wrong in found:
+        counts.setdefault((one, other), []).append(wrong)
+        if wrong:
+            print(f"{one}, {other}: {wrong[:500]}", flush=True)
+    rows = [
+        (*names, len(cases), len(bad := [*filter(None, cases)]), (bad or [""])[0][:200]) for names, cases in counts.items()
+    ]
+    columns = tuple(map(Column, (first, second, "cases", "wrong", "first")))
+    return Table("", columns, tuple(tuple(map(str, row)) for row in sorted(rows)))
+
+
+def measure_memory(arguments: Arguments, _folder: Path) -> Table:
+    """What is left of long use."""
+    rows = []
+    for name, n, before, after in memory.measured(arguments.scale):
+        grown = after["bytes"] / before["bytes"] - 1
+        left = [
+            f"{after[what] - before[what]} {what}"
+            for what in ("files", "threads", "processes")
+            if after[what] > before[what]
+        ]
+        wrong = [f"{grown:.1%} more memory"] * (grown > _FLAT) + left
+        rows.append(
+            (
+                f"{n:,} {name}",
+                f"{before['bytes'] / 1e6:.1f}",
+                f"{after['bytes'] / 1e6:.1f}",
+                f"{grown:+.2%}",
+                str(len(wrong)),
+                "; ".join(wrong),
+            )
+        )
+    return Table("", tuple(map(Column, ("what", "MB before", "MB after", "growth", "wrong", "first"))), tuple(rows))
+
+
+_FLAT = 0.02
+
+PARTS: dict[Part, Callable[[Arguments, Path], Table]] = {
+    "kills": measure_kills,
+    "files": measure_files,
+    "words": measure_words,
+    "environments": measure_environments,
+    "disks": measure_disks,
+    "memory": measure_memory,
+}
 
 
 def main(arguments: Arguments) -> int:

@@ -339,7 +339,7 @@ def test_foreign_rows_of_metrics_are_refused(tmp_path: Path, row: str) -> None:
 
 def test_a_folder_that_vanishes_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """TensorBoard's thread meets it first; its own traceback is not shown."""
-    run = tmp_path / "run"
+    run, before = tmp_path / "run", threading.excepthook
 
     def vanish(_progress: Progress) -> None:
         shutil.rmtree(run, ignore_errors=True)
@@ -347,4 +347,4 @@ def test_a_folder_that_vanishes_is_one_line(tmp_path: Path, capfd: pytest.Captur
     with pytest.raises(OutputDirectoryError, match="run.* cannot be written: No such file or directory"):
         runs.train_teacher(CORRIDOR, a2c_config(), run, on_progress=vanish)
     assert "Traceback" not in capfd.readouterr().err
-    assert threading.excepthook is threading.__excepthook__
+    assert threading.excepthook is before
