@@ -155,13 +155,16 @@ class Reproduce:
     def run(self) -> None:
         """Run the study, print its tables and the path of its page."""
         from phr_studies.report.tables import to_rich
-        from phr_studies.reproduce.content import study_tables
+        from phr_studies.reproduce.content import study_tables, timing_warnings
 
         with ProgressBar() as bar:
             results = phr.reproduce(**vars(self), on_progress=bar, say=say)
-        for table in study_tables(results, results.points()):
+        points = results.points()
+        for table in study_tables(results, points):
             console.print(to_rich(table))
         say(f"written to {self.out / 'report.html'}")
+        for line in timing_warnings(points):
+            say(f"warning: {line}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Meta
 
 from phr.errors import InvalidDataError
-from phr.evaluation import frequency_averaged_score
+from phr.evaluation import TOLERATED_FRACTION, frequency_averaged_score
 from phr.seeding import Streams
 from phr_studies.report.bootstrap import two_level_bootstrap, two_level_ratio_bootstrap
 
@@ -25,6 +25,8 @@ ACTION_REPEAT = "action repeat"
 OPTIMUM = "optimum"
 """The series that a perfect plan would draw at the same cost of looking."""
 
+BUSY = 0.25
+"""The share of a machine that other programs may keep busy while something is timed."""
 FEWEST_TO_RESAMPLE = 5
 """Resampling fewer values than these says little about others: their range is shown instead."""
 
@@ -55,6 +57,8 @@ class Point:
     score_interval: Interval | None = None
     bound_fraction: float | None = None
     """The least possible time over the measured one."""
+    n_busy: int = 0
+    """Runs that were timed while other programs kept more than `BUSY` of the machine busy."""
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.n_runs < 1:
@@ -63,6 +67,11 @@ class Point:
             raise InvalidDataError(f"{self.n_runs} runs cannot belong to {self.n_seeds} training seeds")
         if not 0 < self.seconds_per_100k_steps < float("inf"):
             raise InvalidDataError(f"a point needs a positive, finite time, got {self.seconds_per_100k_steps} s")
+
+    @property
+    def is_out_of_range(self) -> bool:
+        """Whether the runs were faster than possible, which only other times than the bound's own can explain."""
+        return self.bound_fraction is not None and self.bound_fraction > TOLERATED_FRACTION
 
     @property
     def interval_kind(self) -> IntervalKind:
@@ -157,6 +166,7 @@ class Machine(TypedDict):
     cpu: str
     threads: int
     versions: dict[str, str]
+    busy: NotRequired[float | None]
 
 
 class Evaluated(TypedDict):
@@ -207,6 +217,7 @@ def _means(env_id: str, series: str, n: int, seeds: Sequence[_Runs], evaluations
         evaluations_per_episode=_mean([evaluation["evaluations_per_episode"] for evaluation in evaluations]),
         seconds_per_100k_steps=float(1e5 * seconds / steps),
         score_per_second=float(score / seconds),
+        n_busy=sum((evaluation.get("machine", {}).get("busy") or 0.0) > BUSY for evaluation in evaluations),
         bound_fraction=_median([(evaluation.get("bound") or {}).get("fraction") for evaluation in evaluations]),
     )
 

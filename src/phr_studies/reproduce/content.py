@@ -21,6 +21,7 @@ from phr_studies.report.figure5 import figure5
 from phr_studies.report.page import PageFigure, ReportContent, Section, write_page
 from phr_studies.report.points import (
     ACTION_REPEAT,
+    BUSY,
     OPTIMUM,
     TEACHER,
     IntervalKind,
@@ -112,13 +113,36 @@ def results_table(env_id: str, points: Sequence[Point], scores: Mapping[tuple[st
         Column("speed-up", "number", lambda point: times(speed_up(point))),
         Column("score / s", "number", lambda point: number(point.score_per_second)),
         ends(lambda point: interval(point.score_interval)),
-        Column("of bound", "number", lambda point: percent(point.bound_fraction)),
+        Column("of bound", "number", lambda point: percent(point.bound_fraction) + _marks(point)),
         Column("FAS", "number", fas),
     )
     competing = [index for index, point in enumerate(rows) if point.series != OPTIMUM]
     best = max(competing, key=lambda index: rows[index].score_per_second, default=None)
     table = Table.of(env_id, rows, columns, _note(here), grouped=True)
     return table if best is None else replace(table, strong=frozenset({best}))
+
+
+_TOO_FAST, _BUSY = "†", "‡"
+
+
+def _marks(point: Point) -> str:
+    """Marks of a row whose times cannot be trusted."""
+    return _TOO_FAST * point.is_out_of_range + _BUSY * (point.n_busy > 0)
+
+
+def timing_warnings(points: Sequence[Point]) -> list[str]:
+    """A sentence for each reason not to trust some of the times; `_note` and the command end with them."""
+    fast, busy = [p for p in points if p.is_out_of_range], [p for p in points if p.n_busy]
+    lines = []
+    if fast:
+        rows = counted(len(fast), "row")
+        lines.append(
+            f"{_TOO_FAST} {rows} of times faster than possible: the machine was slower while the bound was measured."
+        )
+    if busy:
+        n_runs = counted(sum(point.n_busy for point in busy), "timed run")
+        lines.append(f"{_BUSY} In {n_runs} other programs kept more than {BUSY:.0%} of the machine busy.")
+    return lines
 
 
 def _note(points: Sequence[Point]) -> str:
@@ -130,6 +154,7 @@ def _note(points: Sequence[Point]) -> str:
         "FAS: return averaged over n, on a scale from random play (0) to the teacher (1).",
         "Action repeat: the teacher's action, n times." if ACTION_REPEAT in series else "",
         "Optimum: a shortest path, in Pong a perfect game, at the same cost of looking." if OPTIMUM in series else "",
+        *timing_warnings(points),
     ]
     return " ".join(filter(None, parts))
 

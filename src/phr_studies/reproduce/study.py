@@ -18,11 +18,11 @@ from phr.evaluation import EvaluationSettings, Limit, describe_machine, evaluate
 from phr.files import read_json
 from phr.networks import torch_threads
 from phr.plan import Planner
-from phr.progress import OnProgress, silent
+from phr.progress import OnProgress, busy_share, silent
 from phr.storage import load_model, owned
 from phr_studies.films import SHOWN_SEED, film_card, film_once
 from phr_studies.report.figure5 import trace_path
-from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER
+from phr_studies.report.points import ACTION_REPEAT, BUSY, OPTIMUM, TEACHER
 from phr_studies.reproduce.content import PAGE, TABLES, write_report
 from phr_studies.reproduce.jobs import StudyJobs, every_start_jobs
 from phr_studies.reproduce.profiles import PROFILES, Profile, StudyLayout, find_profile
@@ -213,8 +213,12 @@ class Reproduction(StudyJobs):
                 film_once(planner, env_id, n, self.layout.film(env_id, n))
 
     def _time_all(self) -> None:
-        self._say("timing; nothing else should run on this machine now")
         runs = self._timed_runs()
+        if all(self.layout.timed(*run).exists() for run in runs):
+            return
+        self._say("timing; nothing else should run on this machine now")
+        if (busy := busy_share(1.0)) is not None and busy > BUSY:
+            self._say(f"warning: other programs keep {busy:.0%} of this machine's cores busy; the times will not be its own")
         for env_id, series, n, seed, number in runs:
             planner = partial(self._planner_of, series, env_id, n, seed)
             file = self.layout.timed(env_id, series, n, seed, number)
@@ -235,7 +239,7 @@ def _walk(planner: Callable[[], Planner], env_id: str, n: int) -> dict[str, Any]
 
 def _timed(planner: Callable[[], Planner], env_id: str, name: str, n: int, steps: int, seed: int) -> dict[str, Any]:
     settings = EvaluationSettings(commitment=n, limit=Limit(steps=steps), runs=1, seed=seed)
-    machine = describe_machine(torch.get_num_threads())
+    machine = describe_machine(torch.get_num_threads()) | {"busy": busy_share()}
     return evaluate_planner(planner(), make_env(env_id), settings, model=name, backend="torch", machine=machine).to_json()
 
 

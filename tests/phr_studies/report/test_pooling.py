@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from phr.errors import InvalidDataError
-from phr_studies.report.points import pool
+from phr_studies.report.points import BUSY, pool
 from tests.phr_studies.report.samples import fake_evaluation
 
 
@@ -101,3 +101,10 @@ def test_unknown_stays_unknown() -> None:
 def test_what_does_not_belong_together_is_not_pooled(evaluations: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(InvalidDataError, match=message):
         pool("kl", 4, [evaluations])
+
+
+def test_runs_that_a_busy_machine_timed_are_counted() -> None:
+    machines = [{"busy": 0.0}, {"busy": None}, {"busy": BUSY + 0.01}, {}]
+    evaluations = [{**fake_evaluation(0), "machine": machine} for machine in machines]
+    assert pool("kl", 4, [evaluations]).n_busy == 1
+    assert pool("kl", 4, [[fake_evaluation(0)]]).n_busy == 0

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from phr.errors import InvalidDataError, MissingExtraError
 from phr_studies.report.tables import Column, Table, interval, is_good, number, percent, times, to_markdown, to_rich
-from phr_studies.reproduce.content import ablation_table, results_table
+from phr_studies.reproduce.content import ablation_table, results_table, timing_warnings
 from phr_studies.reproduce.results import AblationRow
 from tests.phr_studies.report.samples import CROSSING, ROOMS, fake_points
 
@@ -183,3 +183,20 @@ def test_without_rich_the_pip_line_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "rich", None)
     with pytest.raises(MissingExtraError, match=r"need rich; pip install 'phr\[train\]'"):
         to_rich(Table("t", (Column("x"),), (("a",),)))
+
+
+def test_rows_whose_times_cannot_be_trusted_are_marked() -> None:
+    points = fake_points()
+    first = points[0]
+    fast, busy = replace(first, bound_fraction=1.06), replace(first, n_busy=3)
+    for changed, mark, words in (
+        (fast, "106 %†", "† 1 row of times faster than possible"),
+        (busy, "‡", "‡ In 3 timed runs"),
+    ):
+        table = results_table(first.env_id, [changed, *points[1:]])
+        at = [column.heading for column in table.columns].index("of bound")
+        assert table.rows[0][at].endswith(mark)
+        assert words in table.note
+    sound = results_table(first.env_id, points)
+    assert "†" not in sound.note + "".join(row[-2] for row in sound.rows)
+    assert not timing_warnings(points)

@@ -47,7 +47,8 @@ def test_the_tables_are_printed_and_written(study: Study) -> None:
     for row in ("| teacher | 1 | 1 of 1 | 4.000 | 1.00×", "| cross-entropy | 4 | 1 of 1 | 4.000 | 1.00× | 1.000 |"):
         assert row in tables
     assert "Every start once, make_alley" in study.said
-    assert study.said.splitlines()[-1] == f"written to {study.root / 'report.html'}"
+    *_, last = [line for line in study.said.splitlines() if not line.startswith("warning: ")]  # of a busy machine
+    assert last == f"written to {study.root / 'report.html'}"
 
 
 def test_every_model_is_whole_and_acts(study: Study) -> None:
