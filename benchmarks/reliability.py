@@ -6,6 +6,8 @@
 then continued by `phr resume`; the end has to be that of a command which nothing disturbed. What asks a signal to end leaves
 within five seconds, with its exit code, a checkpoint and no process.
 
+`pairs`: two commands on one folder, 0 to 20 seconds apart: one works, the other is refused, nothing is mixed.
+
 `files`: files of every kind that phr reads are damaged or forged; each reading ends in one line or in the same numbers,
 within five seconds and 1 GiB. `words`: command lines at random end with 0, or with 1 or 2 and one line. `environments`: so
 does every command in environments that are broken in sixty ways, alone and as the 18th and later of 64; the line names them.
@@ -24,12 +26,12 @@ from typing import Literal, get_args
 
 import tyro
 
-from benchmarks.breaking import disks, files, kills, memory, words, worlds
+from benchmarks.breaking import disks, files, kills, memory, pairs, words, worlds
 from phr.cli import main as phr
 from phr.files import OWN_PREFIX
 from phr_studies.report.tables import Column, Table, to_markdown
 
-Part = Literal["kills", "files", "words", "environments", "disks", "memory"]
+Part = Literal["kills", "pairs", "files", "words", "environments", "disks", "memory"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Arguments:
     """Parts to measure."""
     random_kills: int = 100
     """Kills at random moments."""
+    pairs: int = 50
+    """Pairs of commands on one folder."""
     files: int = 10_000
     """Files to break."""
     words: int = 2_000
@@ -92,6 +96,11 @@ def _of_signal(work: kills.Work, out: Path, number: signal.Signals) -> tuple[str
     wrong += [f"wrote {line!r}"] if f"phr resume {out}" not in line else []
     wrong += [f"left {path}" for path in out.rglob(f"{OWN_PREFIX}*")]
     return work.name, f"{number.name}, {seconds:.1f} s", 1, len(wrong), "; ".join(wrong)
+
+
+def measure_pairs(arguments: Arguments, folder: Path) -> Table:
+    """Pairs of commands."""
+    return _table("commands", "when", pairs.tried(folder, arguments.pairs, arguments.seed))
 
 
 def measure_files(arguments: Arguments, folder: Path) -> Table:
@@ -175,6 +184,7 @@ _FLAT = 0.02
 
 PARTS: dict[Part, Callable[[Arguments, Path], Table]] = {
     "kills": measure_kills,
+    "pairs": measure_pairs,
     "files": measure_files,
     "words": measure_words,
     "environments": measure_environments,

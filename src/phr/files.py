@@ -51,6 +51,8 @@ _Value = TypeVar("_Value")
 OWN_PREFIX = ".phr-"
 """Begins the names of files that belong to no result: locks, and what is being written."""
 TEMPORARY = f"{OWN_PREFIX}writing-"
+LOCK = f"{OWN_PREFIX}lock"
+"""File of a folder that is being written; it states by whom."""
 
 
 def _key(path: Path) -> str:
@@ -101,12 +103,14 @@ _LONGEST_SUFFIX = 16
 def sweep(folder: Path, *, of: Path | None = None, below: bool = False) -> None:
     """Remove what killed writers left half written in a folder, and in those below it, or of one file; for its only writer.
 
-    What belongs to a file that is locked stays: that has a writer of its own.
+    What belongs to a file, or to a folder below, that is locked stays: that has a writer of its own.
     """
     pattern = f"{TEMPORARY}*" if of is None else f"{TEMPORARY}{_key(of)}-*"
     for each in (folder.rglob if below else folder.glob)(pattern):
         key = each.name.removeprefix(TEMPORARY).partition("-")[0]
-        if of is not None or not (each.parent / f"{OWN_PREFIX}{key}.lock").exists():
+        between = [parent for parent in each.parents if folder in parent.parents]
+        locks = [each.parent / f"{OWN_PREFIX}{key}.lock", *(parent / LOCK for parent in between)]
+        if of is not None or not any(lock.exists() for lock in locks):
             each.unlink(missing_ok=True)
 
 

@@ -65,8 +65,8 @@ class Workbench:
         else:
             write_json(path, settings)
         check_links(directory)
-        sweep(directory, below=True)
         sweep_locks(directory)
+        sweep(directory, below=True)
         record_command(directory)
 
     @property

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from phr.errors import CorruptFileError, OutputDirectoryError, UnknownModelError
-from phr.files import TEMPORARY, atomic_path, sweep
+from phr.files import LOCK, TEMPORARY, atomic_path, sweep
 from phr.interruption import running
-from phr.storage.owner import LOCK, owned, record_command, recorded_command
+from phr.storage.owner import owned, record_command, recorded_command
 
 HOLD = """
 import sys
@@ -137,6 +137,9 @@ def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> 
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "thesis.tex"]
     assert len(list((tmp_path / "run").iterdir())) == 1, "a folder below may be another's"
+    with owned(tmp_path / "run"):
+        sweep(tmp_path, below=True)
+        assert len(list((tmp_path / "run").iterdir())) == 2, "it has a writer of its own"
     sweep(tmp_path, below=True)
     assert not list((tmp_path / "run").iterdir())
 
@@ -206,3 +209,16 @@ def test_every_name_that_a_file_may_have_can_be_written(tmp_path: Path, name: st
     with owned(tmp_path / name, is_file=True), atomic_path(tmp_path / name) as temporary:
         temporary.write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_the_next_owner_of_a_killed_ones_folder_sweeps_it(tmp_path: Path) -> None:
+    deep = tmp_path / "report" / "figures"
+    deep.mkdir(parents=True)
+    for folder in (tmp_path, deep):
+        (folder / ".phr-writing-0123456789abcdef-x.png").write_text("half")
+    with owned(tmp_path):
+        pass
+    assert len(list(tmp_path.rglob(".phr-writing-*"))) == 2, "they may belong to another writer of a file in it"
+    (tmp_path / LOCK).write_text(json.dumps({"pid": 1, "host": "here", "since": "then", "command": "phr"}))
+    with owned(tmp_path):
+        assert not list(tmp_path.rglob(".phr-writing-*"))

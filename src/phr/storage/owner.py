@@ -20,12 +20,9 @@ from typing import Any, TypedDict
 from filelock import FileLock, Timeout
 
 from phr.errors import CorruptFileError, OutputDirectoryError, UnknownModelError
-from phr.files import OWN_PREFIX, check_directory, file_lock, read_json, sweep, write_json
+from phr.files import LOCK, check_directory, file_lock, read_json, sweep, write_json
 from phr.interruption import COMMAND
 from phr.progress import silent
-
-LOCK = f"{OWN_PREFIX}lock"
-"""File of a folder that is being written; it states by whom."""
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Errors of file systems without locks, as some networks have: there nothing is held."""
@@ -39,7 +36,7 @@ def owned(path: Path | None, *, is_file: bool = False, say: Callable[[str], None
     """Hold a folder, which is made where it is missing, or a file's name; None holds nothing.
 
     A thread may hold one several times. `say` is called with who left its lock behind, if a writer was killed.
-    What such a one left of a file is removed; of a folder, `sweep` removes it.
+    What such a one left half written is removed.
 
     Raises:
         OutputDirectoryError: If another process, or thread, holds it; or no file can be made there.
@@ -59,10 +56,11 @@ def owned(path: Path | None, *, is_file: bool = False, say: Callable[[str], None
             made = _make(where)
             stack.callback(_remove_empty, made)
             before = _acquired(lock, path, stack)
-            if before is not None and not is_file:
-                say(f"{path} was left by {before}, which has ended")
             if is_file:
                 sweep(where, of=path)
+            elif before is not None:
+                say(f"{path} was left by {before}, which has ended")
+                sweep(where, below=True)
         yield
 
 
