@@ -14,7 +14,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help .venv test lint types layers tests nightly format reproduce bench constraints clean distclean
+.PHONY: help .venv test lint types layers tests nightly format reproduce bench constraints verified audit clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[.a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,7 +80,30 @@ constraints: ## pin the newest versions that fit together; read the diff, then r
 	  build/constraints/bin/pip freeze --all --exclude pip --exclude-editable | sed 's/+[^ ]*$$//' | LC_ALL=C sort -f; \
 	} > build/constraints.txt
 	mv build/constraints.txt constraints.txt
-	rm -rf build/constraints
+	build/constraints/bin/pip install --disable-pip-version-check uv
+	grep -v '^#\|^torch==' constraints.txt > build/hashed.in
+	{ grep '^#' hashes.txt; build/constraints/bin/uv pip compile --quiet --no-deps --universal --generate-hashes \
+	  --no-header --no-annotate build/hashed.in; } > build/hashes.txt
+	mv build/hashes.txt hashes.txt
+	rm -rf build/constraints build/hashed.in
+
+# A person who installs so trusts the hashes in this repository, not the package index; torch aside, see hashes.txt.
+verified: ## as .venv, but every package has to have the hash in hashes.txt
+	@rm -f $(READY)
+	@$(CHECK_PYTHON)
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r hashes.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
+	$(BIN)/python -m pip check
+	@touch $(READY)
+
+audit: ## known weaknesses of the pinned versions, where the service that lists them can be reached
+	@rm -rf build/audit
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
+	@rm -rf build/audit
 
 clean: ## remove caches and builds; .venv and runs stay
 	rm -rf build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Run a control loop at 50 Hz; requires phr, numpy and onnxruntime: python examples/own_loop.py FILE.onnx."""
+"""Run a control loop at 50 Hz; requires phr without extras: python examples/own_loop.py FILE.onnx."""
 
 import sys
 import time

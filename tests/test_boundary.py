@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,3 +121,13 @@ def test_every_public_name_can_be_loaded(module: str) -> None:
 )
 def test_the_check_sees_private_imports(code: str, why: str | None) -> None:
     assert [found for _, *one in imports_of(code, "here") if (found := refusal(*one))] == ([why] if why else [])
+
+
+def test_every_pinned_version_has_its_hashes() -> None:
+    root = Path(__file__).parents[1]
+    pinned = {line.lower() for line in (root / "constraints.txt").read_text().splitlines() if line and line[0] != "#"}
+    text = (root / "hashes.txt").read_text().lower()
+    hashed = dict(re.findall(r"^(\S+==\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", text, re.MULTILINE))
+    named = {re.sub("[-_.]+", "-", name) + "==" + version for name, _, version in (line.partition("==") for line in pinned)}
+    (torch,) = (name for name in named if name.startswith("torch=="))
+    assert set(hashed) == named - {torch}

@@ -1,4 +1,4 @@
-"""A robot has numpy and onnxruntime; a simulator needs no torch."""
+"""A robot has numpy, onnxruntime and msgspec; a simulator needs no torch."""
 
 from __future__ import annotations
 

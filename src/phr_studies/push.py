@@ -132,7 +132,7 @@ def card(model: Model, result: Evaluation, target: HubReference, license: str, *
         "print(phr.evaluate(model, episodes=10, runs=1))",
         "```",
         "",
-        f"`{ONNX}` runs with numpy and onnxruntime alone: `phr.acting.runtime.load_runtime`.",
+        f"`{ONNX}` runs without torch, with numpy, onnxruntime and msgspec: `phr.acting.runtime.load_runtime`.",
         "",
     ]
     return "\n".join(lines)

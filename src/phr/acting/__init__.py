@@ -1,4 +1,4 @@
-"""Plans turned into actions: agents, commitment, and the runtime that needs numpy and onnxruntime only."""
+"""Plans turned into actions: agents, commitment, and the runtime that needs no torch."""
 
 from __future__ import annotations
 

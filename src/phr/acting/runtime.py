@@ -1,4 +1,4 @@
-"""Plans from an exported model with numpy and onnxruntime alone: no torch, no Gymnasium.
+"""Plans from an exported model with numpy, onnxruntime and msgspec: no torch, no Gymnasium.
 
 ```python
 from phr.acting.agent import HorizonAgent
