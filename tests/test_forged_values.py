@@ -11,7 +11,7 @@ import pytest
 
 import phr
 from phr.actions import action_space_from_json
-from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError, PhrError
+from phr.errors import CorruptFileError, InvalidDataError, NonFiniteError, PhrError, error_text, first_line
 from phr.experience.archive import load_experience, save_experience
 from phr.experience.trajectory import Experience, Trajectory
 from phr.files import read_json, read_jsonl
@@ -147,3 +147,21 @@ def test_an_error_is_one_line_whatever_its_text_holds(kind: type[PhrError]) -> N
     assert str(error) == "first second   third\\x1b[2J"
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again)) == (kind, str(error))
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "first"),
+    [
+        (ValueError("a\n b"), "ValueError: a b", "a"),
+        (ValueError(), "ValueError:", "ValueError"),
+        (ValueError("\n\n"), "ValueError:", "ValueError"),
+        (MuteError(), "MuteError: its text cannot be read", "MuteError"),
+    ],
+)
+def test_any_error_has_a_text(error: Exception, text: str, first: str) -> None:
+    assert (error_text(error), first_line(error)) == (text, first)

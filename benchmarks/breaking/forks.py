@@ -126,6 +126,7 @@ def told(words: Sequence[str], folder: Path, *, seconds: float, before: Callable
             os.chdir(folder)
             for stream, path in enumerate(paths, start=1):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+            sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1) for stream in (1, 2))
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             before()
             code = phr(list(words))

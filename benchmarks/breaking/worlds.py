@@ -136,6 +136,9 @@ MAY_PASS = {
 }
 """What may be taken as it is meant (a success that is neither yes nor no is unknown); all others have to be refused."""
 
+OF_STEPS = ("reward", "terminated", "truncated", "info", "swapped")
+"""Beginnings of faults that no reset has."""
+
 _made = count()
 
 
@@ -202,8 +205,7 @@ def tried(folder: Path, *, alone: bool, every: int = 1, first: int = 0) -> Itera
         ):
             if in_a_fork(lambda words=words: phr(words)):  # type: ignore[misc]
                 raise SystemExit(f"{words[0]} failed")
-    of_steps = ("reward", "terminated", "truncated", "info", "swapped")
-    cases = [(fault, at) for fault in FAULTS for at in (-1, 3) if at >= 0 or not fault.startswith(of_steps)]
+    cases = [(fault, at) for fault in FAULTS for at in (-1, 3) if at >= 0 or not fault.startswith(OF_STEPS)]
     for fault, at in cases[first::every]:
         os.environ["PHR_BROKEN"] = f"{fault}/{at}/{0 if alone else 17}"
         for name, words in commands(str(teacher), str(student)).items():

@@ -95,8 +95,21 @@ FOREIGN_ERRORS = (Exception, SystemExit, GeneratorExit)
 
 
 def error_text(error: BaseException) -> str:
-    """Return `Type: message` on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """Return `Type: message` on one line; the type alone where the message cannot be had."""
+    try:
+        text = str(error)
+    except Exception:  # a foreign error's own method
+        text = "its text cannot be read"
+    return " ".join(f"{type(error).__name__}: {text}".split())
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type where there is none."""
+    try:
+        lines = [line.strip() for line in str(error).splitlines()]
+    except Exception:  # a foreign error's own method
+        lines = []
+    return next(filter(None, lines), type(error).__name__)
 
 
 def printable(text: str) -> str:
@@ -106,5 +119,5 @@ def printable(text: str) -> str:
     return "".join(letter if letter == "\n" or letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-__all__ = ["FOREIGN_ERRORS", "error_text", "printable"]
+__all__ = ["FOREIGN_ERRORS", "error_text", "first_line", "printable"]
 __all__ += [name for name, value in dict(globals()).items() if isinstance(value, type) and issubclass(value, PhrError)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError
+from phr.errors import IncompatibleModelError, InvalidDataError, NonFiniteError, first_line
 
 _BYTES = 255
 
@@ -96,8 +96,8 @@ def as_array(obs: Any, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
     try:
         array = np.asarray(obs)
     except Exception as error:  # numpy's and torch's own, of many kinds
-        reason = str(error).splitlines()[0]
-        raise InvalidDataError(f"an observation must be an array of numbers; got {type(obs).__name__} ({reason})") from error
+        found = f"{type(obs).__name__} ({first_line(error)})"
+        raise InvalidDataError(f"an observation must be an array of numbers; got {found}") from error
     if dtype is None or not isinstance(obs, list | tuple) or array.dtype.kind not in "iu":
         return array
     with np.errstate(over="ignore", invalid="ignore"):

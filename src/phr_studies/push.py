@@ -15,7 +15,7 @@ import numpy as np
 import phr
 from phr import Evaluation
 from phr.envs import Start
-from phr.errors import MissingExtraError, PhrError, UnsupportedEnvironmentError, UsageError
+from phr.errors import MissingExtraError, PhrError, UnsupportedEnvironmentError, UsageError, first_line
 from phr.files import write_text
 from phr.manifest import COMPLETE, MANIFEST
 from phr.storage import CONFIG, MODEL, Model
@@ -85,8 +85,7 @@ def push(
                 repo_id=target.repository, folder_path=folder, commit_message=f"{target.name}, by phr {phr.__version__}"
             )
         except Exception as error:  # huggingface_hub's own, and those of its HTTP library
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-            raise PushError(f"{to} was not uploaded: {type(error).__name__}, {reason[:200]}") from error
+            raise PushError(f"{to} was not uploaded: {type(error).__name__}, {first_line(error)[:200]}") from error
     say(f"uploaded as {HubReference(target.owner, target.name, commit.oid)}")
     return str(commit.repo_url)
 

@@ -330,7 +330,7 @@ def check_shapes(config: NetworkConfig, found: Mapping[str, tuple[int, ...]]) ->
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             expected = {name: tuple(tensor.shape) for name, tensor in PlanNetwork(config).state_dict().items()}
-    except (RuntimeError, OverflowError) as error:  # more numbers than can be counted
+    except (RuntimeError, OverflowError, TypeError) as error:  # more numbers than can be counted
         raise IncompatibleModelError(f"the network claims sizes that no file holds: {error}") from error
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):

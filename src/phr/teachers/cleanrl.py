@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from phr.actions import Continuous, Discrete
 from phr.envs.registry import make_env
-from phr.errors import CorruptFileError, IncompatibleModelError, NonFiniteError
+from phr.errors import CorruptFileError, IncompatibleModelError, NonFiniteError, first_line
 from phr.files import read_model_file
 from phr.networks.policy import tensor_of
 from phr.observations import ObservationSpec
@@ -80,7 +80,7 @@ def read_cleanrl(path: Path, env_id: str) -> PolicyTeacher:
         with torch.inference_mode():
             n_outputs = int(network(torch.zeros(1, *seen.shape)).shape[1])
     except (ValueError, RuntimeError, KeyError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise IncompatibleModelError(f"{name} does not read observations of shape {seen.shape}: {reason}") from error
     fits = isinstance(space, Continuous if kind == "continuous" else Discrete) and n_outputs == space.n_outputs
     if not fits:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from phr.actions import Continuous, Discrete, MultiDiscrete
 from phr.envs.layers import MASKS, SHOWN
 from phr.envs.registry import make_env
-from phr.errors import IncompatibleModelError, NonFiniteError
+from phr.errors import IncompatibleModelError, NonFiniteError, first_line
 from phr.networks.policy import tensor_of
 from phr.observations import ObservationSpec, scale_of
 from phr.plan import NetworkPlan
@@ -120,7 +120,7 @@ class Sb3Network(nn.Module):
             with torch.inference_mode():
                 answer = self.eval()(torch.zeros(1, *shape))
         except (ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise IncompatibleModelError(f"{file.name} does not read observations of shape {shape}: {reason}") from error
         self.n_outputs = int(answer.shape[1])
         self.requires_grad_(False)

@@ -12,7 +12,7 @@ import torch
 
 from phr.acting import OnnxPlanner
 from phr.envs import make_env
-from phr.errors import PhrError, UsageError
+from phr.errors import PhrError, UsageError, first_line
 from phr.experience import meet_observations
 from phr.networks import TorchPlanner
 from phr.plan import Planner
@@ -97,7 +97,7 @@ def compiled_planner(arena: Arena) -> TorchPlanner:
     except PhrError:
         raise
     except Exception as error:  # torch's compiler raises errors of many kinds
-        raise CompilerError(f"compiling failed: {str(error).splitlines()[0]}") from error
+        raise CompilerError(f"compiling failed: {first_line(error)}") from error
     return planner
 
 
