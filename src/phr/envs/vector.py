@@ -19,7 +19,7 @@ from phr.errors import (
     NonFiniteError,
     SettingError,
     UnsupportedEnvironmentError,
-    error_text,
+    first_line,
 )
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -195,7 +195,7 @@ class VectorSplit:
                 except FOREIGN_ERRORS as error:  # whatever the simulator raises
                     if not envs:
                         raise
-                    opened_few = f"only {len(envs)} of {n_envs} copies could be opened side by side ({error_text(error)})"
+                    opened_few = f"only {len(envs)} of {n_envs} copies could be opened side by side ({first_line(error)})"
                     wanted = f"{envs[0].env_id}: {opened_few}; n_envs={len(envs)} asks for no more"
                     remarks.shortage = remarks.shortage or wanted
                     break
@@ -365,7 +365,7 @@ def make_training_vectors(
             except FOREIGN_ERRORS as error:  # whatever the simulator raises
                 opened_few = f"only {len(envs)} of n_envs={n_envs} copies could be opened side by side"
                 raise UnsupportedEnvironmentError(
-                    f"{first.env_id}: {opened_few} ({error_text(error)}); lower n_envs"
+                    f"{first.env_id}: {opened_few} ({first_line(error)}); lower n_envs"
                 ) from error
         vector = VectorSplit(envs, "same_step", seeds, prefixes or (lambda _env, _episode: ()))
         opened.pop_all()

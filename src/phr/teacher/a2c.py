@@ -26,7 +26,7 @@ from torch import Tensor
 
 from phr.envs.split import SplitEnv, TrainingVector
 from phr.envs.vector import Remarks, Start, VectorSplit, make_training_vectors, random_prefix
-from phr.errors import FOREIGN_ERRORS, InvalidDataError, NonFiniteError, UnsupportedEnvironmentError, error_text
+from phr.errors import FOREIGN_ERRORS, InvalidDataError, NonFiniteError, UnsupportedEnvironmentError, first_line
 from phr.evaluation.episodes import play_episodes
 from phr.files import as_kind
 from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network, build_network
@@ -181,7 +181,7 @@ def _check_one_more(make: Callable[[], SplitEnv], n_envs: int, env_id: str) -> N
     except FOREIGN_ERRORS as error:  # whatever the simulator raises
         raise UnsupportedEnvironmentError(
             f"{env_id}: training needs n_envs={n_envs} environments and one for tests open side by side, and the last could "
-            f"not be opened ({error_text(error)}); lower n_envs"
+            f"not be opened ({first_line(error)}); lower n_envs"
         ) from error
 
 
