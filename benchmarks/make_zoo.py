@@ -170,6 +170,7 @@ def unusual(model: Model) -> list[str]:
     settings: dict[str, Any] = read_json(model.directory / "config.json")["settings"]
     usual = json.loads(json.dumps(said_settings(student_config(model.env_id, HORIZON, seed=SEED))))
     known = {entry.name for entry in fields(PHRConfig)}  # a model may be older than a setting's name
+    known -= {name for name in known if name.startswith("refine_") and not settings["refine"]}  # without effect, so refused
     unlike = {name: value for name, value in settings.items() if name in known and value != usual.get(name)}
     return [f" --{name.replace('_', '-')} {value}" for name, value in unlike.items()]
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from phr.envs.contract import CheckedEnv, described, watched
+from phr.envs.contract import CheckedEnv, described, watch_calls, watched
 from phr.envs.split import ObservingEnv, run_plan
 from phr.errors import BrokenEnvironmentError, NonFiniteError, NoSuccessError, UnsupportedEnvironmentError
 
@@ -402,3 +402,22 @@ def test_calls_that_return_are_not_given_up() -> None:
         env.advance(0)
         time.sleep(0.05)
     assert not lines
+
+
+@pytest.mark.parametrize("call", ["reset", "step"])
+def test_calls_of_another_program_are_seen(call: str) -> None:
+    lines: list[str] = []
+
+    def wait(*_args: Any, **_kwargs: Any) -> None:
+        while not lines:
+            time.sleep(0.01)
+
+    env: Any = Scripted(**{call: wait})
+    before = env.reset
+    watch_calls(env, "odd")
+    assert env.reset == before, "there is no watch"
+    with watched(0.05, lines.append):
+        watch_calls(env, "odd")
+        env.reset(seed=7)
+        env.step(0)
+    assert [line.partition(" for ")[0] for line in lines] == [f"odd: {call}() has not returned"]

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, wraps
 from math import isfinite
 from typing import Any
 
@@ -169,6 +169,24 @@ class CheckedEnv:
 
     def _broken(self, what: str) -> BrokenEnvironmentError:
         return BrokenEnvironmentError(f"{self._env_id}: {self.last_call} {what}{self.where}")
+
+
+def watch_calls(env: gymnasium.Env[Any, Any], env_id: str) -> None:
+    """Let a watch, if there is one, see the calls of an environment that another program steps."""
+    if not _is_watched:
+        return
+    checked = CheckedEnv(env, env_id)
+
+    def seen(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call)
+        def through(*args: Any, **kwargs: Any) -> Any:
+            checked.last_call = f"{name}()"
+            return checked._called(partial(call, *args, **kwargs))
+
+        return through
+
+    for name in ("reset", "step"):
+        setattr(env, name, seen(name, getattr(env, name)))
 
 
 def described(value: Any) -> str:

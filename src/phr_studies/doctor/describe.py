@@ -16,8 +16,8 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import TimeLimit
 
 from phr.distil import PHRConfig, fresh_trunk
-from phr.envs import Family, SplitEnv, make_gym_env
-from phr.errors import FOREIGN_ERRORS
+from phr.envs import Family, SplitEnv, make_gym_env, watch_calls
+from phr.errors import FOREIGN_ERRORS, error_text
 from phr.networks import TrunkConfig
 from phr_studies.doctor.world import World
 
@@ -172,15 +172,16 @@ def check(env_id: str) -> Check:
         env: gymnasium.Env[Any, Any] = make_gym_env(env_id)
         level, gymnasium.logger.min_level = gymnasium.logger.min_level, gymnasium.logger.WARN
         try:
+            watch_calls(env, env_id)
             check_env(env, skip_render_check=True, skip_close_check=True)
         except FOREIGN_ERRORS as raised:  # the environment's own code, or an assertion about it
-            error = _said(f"{type(raised).__name__}: {raised}")
+            error = _said(error_text(raised))
         finally:
             gymnasium.logger.min_level = level
             try:
                 env.close()
             except FOREIGN_ERRORS as raised:  # the environment's own code
-                error = error or _said(f"close() raised {type(raised).__name__}: {raised}")
+                error = error or _said(f"close() raised {error_text(raised)}")
     return Check(error, tuple(dict.fromkeys(_said(str(each.message)) for each in caught if _counts(each))))
 
 
