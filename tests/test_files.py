@@ -278,3 +278,18 @@ def test_links_out_of_a_folder_are_refused(tmp_path: Path) -> None:
         with pytest.raises(OutputDirectoryError, match=rf"{at} is a link to a place outside {folder}; .*remove it"):
             files.check_links(folder)
         link.unlink()
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', '{"\\uDfff": 1}', '["a", {"b": "x\\ud834"}]'])
+def test_half_of_a_character_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(CorruptFileError, match=r"a\.json is not readable JSON"):
+        read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text('"\\ud834\\udd1e"')
+    assert read_json(tmp_path / "a.json") == "\U0001d11e"
+
+
+def test_what_cannot_be_swept_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / ".phr-writing-x").mkdir()
+    files.sweep(tmp_path)
+    assert (tmp_path / ".phr-writing-x").is_dir()

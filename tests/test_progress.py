@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import time
 
 import pytest
 
@@ -24,13 +25,14 @@ def test_the_share_of_busy_cores_is_that_of_other_programs(
     monkeypatch.setattr(progress, "_core_times", lambda: next(times))
     clock = itertools.count()
     monkeypatch.setattr("time.process_time", lambda: own * next(clock))
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
-    assert busy_share(1.0) == pytest.approx(share)
+    assert busy_share()() == pytest.approx(share)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_the_share_of_this_machine_is_known() -> None:
-    found = busy_share(0.05)
+    share = busy_share()
+    time.sleep(0.05)
+    found = share()
     assert found is not None
     assert 0 <= found <= 1
 
@@ -41,4 +43,4 @@ def test_an_unknown_share_is_none(monkeypatch: pytest.MonkeyPatch, error: Except
         raise error
 
     monkeypatch.setattr(progress, "_core_times", unknown)
-    assert busy_share() is None
+    assert busy_share()() is None

@@ -82,7 +82,7 @@ def _tried(work: Callable[[], Any], seconds: int, more_bytes: int) -> Ended:
         return Ended(value=work())
     except PhrError as error:
         text = f"{type(error).__name__}: {error}"
-        return Ended(wrong=f"more than one line: {text!r}") if "\n" in text else Ended(refused=text)
+        return Ended(refused=text) if text.isprintable() else Ended(wrong=f"not one line of text: {text!r}")
     except BaseException as error:  # what a user would see as a traceback
         return Ended(wrong=" ".join(f"{type(error).__name__}: {error}".split())[:300])
 

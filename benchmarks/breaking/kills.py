@@ -153,11 +153,10 @@ def of_search(folder: Path) -> Left:
 def of_study(folder: Path) -> Left:
     """What matters in a study's folder but its times: names, weights, results from every start, paths."""
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if "tfevents" not in path.name}
-    weights = {path.parent.name: sha256_of(path) for path in folder.rglob("model.safetensors")}
-    results = {
-        str(path): path.read_text() for part in ("starts", "paths") for path in sorted((folder / part).rglob("*.json"))
-    }
-    return {"names": names, "weights": weights, "results": {Path(name).name: text for name, text in results.items()}}
+    weights = {str(path.relative_to(folder)): sha256_of(path) for path in folder.rglob("model.safetensors")}
+    files = [path for part in ("starts", "paths") for path in sorted((folder / part).rglob("*.json"))]
+    results = {str(path.relative_to(folder)): path.read_text() for path in files}
+    return {"names": names, "weights": weights, "results": results}
 
 
 def kills(work: Work, folder: Path, *, first: int = 1) -> Iterator[tuple[int, str]]:

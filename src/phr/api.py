@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -226,7 +227,11 @@ def distill(
             raise SettingError(f"retain distils several students and compares each with the teacher: {why}")
         directory = None if out is None else Path(out)
         shown: dict[str, Any] = {"checkpoint_seconds": checkpoint_seconds, "on_progress": on_progress, "say": say}
-        with owned(directory, say=say), owned(None if save_experience is None else Path(save_experience), is_file=True):
+        kept = [] if save_experience is None else [Path(save_experience).with_suffix(end) for end in (".npz", ".json")]
+        with ExitStack() as held:
+            held.enter_context(owned(directory, say=say))
+            for file in kept:
+                held.enter_context(owned(file, is_file=True))
             if retain is not None:
                 model = search(
                     job_with, wanted, given=settings, budget=minutes, directory=directory, resume=resume,
@@ -576,7 +581,8 @@ def export_onnx(model: str | Path | Model, out: str | Path, *, int8: bool = Fals
     from phr.storage.onnx_export import export_onnx as export  # onnx takes a while to import
 
     loaded = model if isinstance(model, Model) else load(model)
-    with owned(Path(out), is_file=True):
+    rounded = Path(out).with_suffix(".int8.onnx") if int8 else None
+    with owned(Path(out), is_file=True), owned(rounded, is_file=True):
         return export(loaded, Path(out), int8=int8, env_id=env_id)
 
 

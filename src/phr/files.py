@@ -15,7 +15,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -111,7 +111,8 @@ def sweep(folder: Path, *, of: Path | None = None, below: bool = False) -> None:
         between = [parent for parent in each.parents if folder in parent.parents]
         locks = [each.parent / f"{OWN_PREFIX}{key}.lock", *(parent / LOCK for parent in between)]
         if of is not None or not any(lock.exists() for lock in locks):
-            each.unlink(missing_ok=True)
+            with suppress(OSError):  # another user's, or a folder: it does no harm
+                each.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -182,11 +183,11 @@ def check_readable(path: Path, most: int | None = None, *, limited: bool = True)
 @overload
 def read_json(path: Path) -> Any: ...
 @overload
-def read_json(path: Path, kind: type[_Kind]) -> _Kind: ...
-def read_json(path: Path, kind: Any = Any) -> Any:
-    """Read a JSON file as `as_kind`; CorruptFileError, too, if it is missing, or larger than any that phr writes."""
+def read_json(path: Path, kind: type[_Kind], *, finite: bool = ...) -> _Kind: ...
+def read_json(path: Path, kind: Any = Any, *, finite: bool = True) -> Any:
+    """Read a JSON file as `parse_json` and `as_kind`; CorruptFileError, too, if it is missing or too large."""
     try:
-        return as_kind(parse_json(read_model_file(path, most=1 << 26), str(path)), kind, str(path))
+        return as_kind(parse_json(read_model_file(path, most=1 << 26), str(path), finite=finite), kind, str(path))
     except UnknownModelError as error:
         raise CorruptFileError(f"{path} is missing") from error
 
@@ -198,7 +199,11 @@ def parse_json(text: bytes | str, name: str, *, finite: bool = True) -> Any:
     """
     kinds: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite} if finite else {}
     try:
-        return json.loads(text if isinstance(text, str) else text.decode(), object_pairs_hook=without_twins, **kinds)
+        text = text if isinstance(text, str) else text.decode()
+        values = json.loads(text, object_pairs_hook=without_twins, **kinds)
+        if "\\ud" in text or "\\uD" in text:  # half of a pair is no character, and no text with it can be written
+            json.dumps(values, ensure_ascii=False).encode()
+        return values
     except (ValueError, RecursionError) as error:  # a number of too many digits is a plain ValueError
         raise CorruptFileError(f"{name} is not readable JSON ({error}); it was truncated or edited") from error
 
@@ -250,7 +255,7 @@ def append_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def json_row(row: dict[str, Any]) -> str:
-    """A line of a file of JSON objects; numbers that are not finite, which JSON lacks, are null."""
+    """A line of a file of JSON objects; its numbers that are not finite, which JSON lacks, are null."""
     values = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
     return json.dumps(values, sort_keys=True, allow_nan=False) + "\n"
 

@@ -34,19 +34,23 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def busy_share(seconds: float = 0.1) -> float | None:
-    """The share of the machine's cores that other programs keep busy, measured for some seconds; None where it is unknown.
+def busy_share() -> Callable[[], float | None]:
+    """Begin to measure; what is returned gives the share of the machine's cores that other programs kept busy since.
 
-    By Linux's /proc/stat, which counts the cores of the whole machine, also for a container that may use few of them.
+    None where it is unknown. By Linux's /proc/stat, which counts the cores of the whole machine, also for a container that
+    may use few of them.
     """
     try:
         before, own = _core_times(), time.process_time()
-        time.sleep(seconds)
+    except (OSError, ValueError):
+        return lambda: None
+
+    def since() -> float | None:
         after, mine = _core_times(), time.process_time() - own
-    except (OSError, ValueError, IndexError):
-        return None
-    busy, total = (now - then for now, then in zip(after, before, strict=True))
-    return max(0.0, busy - mine) / total if total > 0 else None
+        busy, total = (now - then for now, then in zip(after, before, strict=True))
+        return max(0.0, busy - mine) / total if total > 0 else None
+
+    return since
 
 
 def _core_times() -> tuple[float, float]:

@@ -66,6 +66,7 @@ def make_report(
         if out is not None:
             raise UsageError(f"the page of a study belongs into its folder {name}; leave --out out")
         with owned(Path(name), say=say):
+            check_links(Path(name))
             return redraw(Path(name), env_id=env_id)
     model = phr.load(reference)
     model = replace(model, manifest=replace(model.manifest, env_id=model.where(env_id, name)))

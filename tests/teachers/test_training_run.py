@@ -337,3 +337,8 @@ def test_yaml_is_read_as_data(tmp_path: Path, text: str, monkeypatch: pytest.Mon
     except (CorruptFileError, UsageError, IncompatibleModelError) as error:
         assert "\n" not in str(error)  # noqa: PT017
     assert not list(tmp_path.rglob("executed"))
+
+
+def test_yaml_that_merges_a_mapping_is_read(tmp_path: Path) -> None:
+    (tmp_path / "args.yml").write_text("x: &a {p: 1, q: 1}\ny:\n  <<: *a\n  q: 2\n")
+    assert read_yaml(tmp_path / "args.yml")["y"] == {"p": 1, "q": 2}

@@ -50,7 +50,7 @@ def load_minari(name: str) -> tuple[str, Experience, spaces.Box]:
 
 def _check(folder: Path) -> None:
     """Check a dataset's files before Minari reads them; ValueError if they are unsafe, inconsistent or of another format."""
-    metadata = read_json(folder / "metadata.json", dict[str, Any])
+    metadata = read_json(folder / "metadata.json", dict[str, Any], finite=False)
     if not all(isinstance(metadata.get(name), str) for name in ("observation_space", "action_space")):
         # Minari would make the environment instead, from whatever code the file names.
         raise ValueError("its metadata must contain observation_space and action_space; phr does not make its environment")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -110,13 +111,11 @@ def _board(run: RunDirectory | None, training: Trainable) -> Iterator[Callable[[
 
     OutputDirectoryError if its files cannot be written.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        run = None
-    if run is None:
+    if run is None or importlib.util.find_spec("tensorboard") is None:
         yield lambda _values, _done: None
         return
+    from torch.utils.tensorboard import SummaryWriter
+
     path = run.path / "tensorboard"
     with _errors_of_threads_once():
         with writing(path):

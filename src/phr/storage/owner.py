@@ -20,7 +20,7 @@ from typing import Any, TypedDict
 from filelock import FileLock, Timeout
 
 from phr.errors import CorruptFileError, OutputDirectoryError, UnknownModelError
-from phr.files import LOCK, check_directory, file_lock, read_json, sweep, write_json
+from phr.files import LOCK, OWN_PREFIX, check_directory, file_lock, read_json, sweep, write_json
 from phr.interruption import COMMAND
 from phr.progress import silent
 
@@ -65,11 +65,12 @@ def owned(path: Path | None, *, is_file: bool = False, say: Callable[[str], None
 
 
 def sweep_locks(folder: Path) -> None:
-    """Remove the locks that killed writers left in the folders below one; those that are held stay."""
-    for lock in folder.rglob(LOCK):
-        if lock.parent != folder:
-            with suppress(OutputDirectoryError), owned(lock.parent):
-                pass
+    """Remove the locks that killed writers left in a folder and below it, but the folder's own; those that are held stay."""
+    for lock in [*folder.rglob(LOCK), *folder.rglob(f"{OWN_PREFIX}*.lock")]:
+        where = lock.parent.resolve() / lock.name
+        if where != folder.resolve() / LOCK and where not in _held:
+            with suppress(OutputDirectoryError), ExitStack() as stack:
+                _acquired(where, lock, stack)
 
 
 RECORD = "command.json"

@@ -254,12 +254,18 @@ def _recorded(path: Path) -> Recorded | None:
     return Recorded(float(last.mean()), float(last.std()), last.size)
 
 
+_MERGED = "tag:yaml.org,2002:merge"
+"""Of the key `<<`, whose entries those of the mapping itself replace."""
+
+
 class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """Reads every tag as the data below it, and no mapping that has a key twice."""
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
         """Read a mapping."""
-        without_twins((self.construct_object(key, deep=True), None) for key, _ in getattr(node, "value", ()))
+        if isinstance(node, yaml.MappingNode):
+            named = (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGED)
+            without_twins((self.construct_object(key), None) for key in named)
         found: dict[Any, Any] = super().construct_mapping(node, deep)
         return found
 

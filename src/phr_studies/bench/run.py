@@ -13,7 +13,7 @@ from typing import Any
 
 from phr.errors import BoundError, SettingError, UsageError
 from phr.evaluation import describe_machine
-from phr.files import write_json, write_text
+from phr.files import check_links, write_json, write_text
 from phr.networks import torch_threads
 from phr.progress import OnProgress, available_cores, silent
 from phr.storage import owned
@@ -140,6 +140,7 @@ def bench(
             raise SettingError(f"there is no section {name!r}; choose from {', '.join(SECTIONS)}")
     out = Path(out)
     with owned(out, say=say):
+        check_links(out)
         copies = [out / JSON] if json is None else [out / JSON, Path(json)]
         references = tuple(models) or find_references(out / MODELS, say, on_progress)
         for reference in references:

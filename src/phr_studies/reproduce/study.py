@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -217,7 +218,9 @@ class Reproduction(StudyJobs):
         if all(self.layout.timed(*run).exists() for run in runs):
             return
         self._say("timing; nothing else should run on this machine now")
-        if (busy := busy_share(1.0)) is not None and busy > BUSY:
+        share = busy_share()
+        time.sleep(1.0)
+        if (busy := share()) is not None and busy > BUSY:
             self._say(f"warning: other programs keep {busy:.0%} of this machine's cores busy; the times will not be its own")
         for env_id, series, n, seed, number in runs:
             planner = partial(self._planner_of, series, env_id, n, seed)
@@ -239,8 +242,9 @@ def _walk(planner: Callable[[], Planner], env_id: str, n: int) -> dict[str, Any]
 
 def _timed(planner: Callable[[], Planner], env_id: str, name: str, n: int, steps: int, seed: int) -> dict[str, Any]:
     settings = EvaluationSettings(commitment=n, limit=Limit(steps=steps), runs=1, seed=seed)
-    machine = describe_machine(torch.get_num_threads()) | {"busy": busy_share()}
-    return evaluate_planner(planner(), make_env(env_id), settings, model=name, backend="torch", machine=machine).to_json()
+    machine, player, share = describe_machine(torch.get_num_threads()), planner(), busy_share()
+    found = evaluate_planner(player, make_env(env_id), settings, model=name, backend="torch", machine=machine).to_json()
+    return {**found, "machine": {**machine, "busy": share()}}
 
 
 @cache
