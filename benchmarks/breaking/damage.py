@@ -40,8 +40,9 @@ def spoiled(data: bytes, rng: random.Random) -> bytes:
 
 
 STRANGE: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 1.5, -1e308, 10**30, 2**63, "", "x", "x" * 5000, "\x1b[2J\x07", "../../up", "\u202e", "\ud800",
-    "1", [], {}, [[]], [None], {"x": None}, [0] * 1000, "float64", "object", "nan", "/dev/zero", float("nan"), float("inf"),
+    None, True, False, 0, -1, 1, 1.5, -1e308, 10**30, 2**63, "", "x", "x" * 5000, "\x1b[2J\x07", "../../up", "\u202e",
+    "\ud800", "1", [], {}, [[]], [None], {"x": None}, [0] * 1000, "float64", "object", "nan", "/dev/zero",
+    float("nan"), float("inf"),
 )  # fmt: skip
 
 
