@@ -287,8 +287,8 @@ class A2C:
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Go back to where `checkpoint` was taken; `IncompatibleModelError` for another network's checkpoint."""
-        as_kind(state, _Trained, "its state")
         restore_network(self.network, tensors)
+        as_kind(state, _Trained, "its state")
         self._tape.refresh()
         restore_optimizer(self.optimizer, tensors, has_begun=state["n_updates"] > 0)
         self.greedy.restore(tensors, state)
