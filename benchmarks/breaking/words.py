@@ -29,7 +29,7 @@ STRANGE = (
 """Values of options and arguments."""
 
 FEW: dict[str, list[str]] = {
-    "train": ["--env-id", ENV_ID, "--total-timesteps", "64", "--n-envs", "2"],
+    "train": ["--env-id", ENV_ID, "--total-timesteps", "64", "--n-envs", "2", "--out", "made"],
     "distill": ["teacher", *DISTILL],
     "resume": ["teacher"],
     "tune": ["student", "--max-episodes", "25", "--calibration", "25"],
