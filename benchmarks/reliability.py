@@ -1,6 +1,6 @@
 """What is lost, or silently wrong, when everything around phr goes wrong?
 
-    .venv/bin/python benchmarks/reliability.py --out runs/reliability
+    .venv/bin/python -m benchmarks.reliability --out runs/reliability
 
 `kills`: a command is killed (SIGKILL) just before its k-th change of a file or folder, for every k, and at random moments,
 then continued by `phr resume`; the end has to be that of a command which nothing disturbed. What asks a signal to end leaves
@@ -52,6 +52,8 @@ class Arguments:
     """Command lines."""
     every: int = 1
     """Take one of so many environments, and of so many changes of a disk."""
+    match: str = ""
+    """Only the commands (`kills`, `disks`) and faults (`environments`) whose name contains this."""
     scale: float = 1.0
     """Part of the steps, timesteps and distillations after which memory is compared."""
     seed: int = 0
@@ -61,7 +63,7 @@ class Arguments:
 def measure_kills(arguments: Arguments, folder: Path) -> Table:
     """Kills and signals."""
     rows: list[tuple[str, str, int, int, str]] = []
-    works = kills.works(folder)
+    works = [work for work in kills.works(folder) if arguments.match in work.name]
     for work in works:
         place = folder / work.name.replace(" ", "")
         which = "each change" if work.every == 1 else f"every {work.every}th change"
@@ -127,7 +129,7 @@ def measure_environments(arguments: Arguments, folder: Path) -> Table:
 
     def found() -> Iterator[tuple[str, str, str]]:
         for alone in (True, False):
-            for command, fault, _, wrong in worlds.tried(folder, alone=alone, every=arguments.every):
+            for command, fault, _, wrong in worlds.tried(folder, alone=alone, every=arguments.every, match=arguments.match):
                 yield command, "alone" if alone else "of 64", wrong and f"{fault}: {wrong}"
 
     return _table("command", "copies", found())
@@ -135,7 +137,7 @@ def measure_environments(arguments: Arguments, folder: Path) -> Table:
 
 def measure_disks(arguments: Arguments, folder: Path) -> Table:
     """Broken disks."""
-    works = [work for work in kills.works(folder / "sound") if work.run is phr]
+    works = [work for work in kills.works(folder / "sound") if work.run is phr and arguments.match in work.name]
     found = disks.tried(works, folder, every=arguments.every)
     return _table(
         "command", "what", ((command, way, wrong and f"{number}: {wrong}") for command, way, number, wrong in found)

@@ -7,62 +7,52 @@ import itertools
 import os
 import resource
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from benchmarks.breaking.forks import Told, in_a_fork, told
-from benchmarks.breaking.kills import CHANGES, WRITES, Left, Work
+from benchmarks.breaking.forks import Told, told
+from benchmarks.breaking.kills import Left, Work, before_changes, first_difference, undisturbed
 
 SECONDS = 60.0
 
 
-def failing(
-    folder: Path, number: int, error: int, *, once: bool, events: frozenset[str] | None = None
-) -> Callable[[], None]:
-    """Let changes of a folder fail from this one on, or only this one; those of some events alone."""
+def failing(folder: Path, number: int, error: int) -> None:
+    """Let changes of a folder fail from this one on; what frees space does not."""
+    changes = itertools.count(1)
 
-    def begin() -> None:
-        seen = 0
+    def act(event: str, path: str) -> None:
+        if event not in ("os.remove", "os.rmdir") and next(changes) >= number:
+            raise OSError(error, os.strerror(error), path)
 
-        def watch(event: str, values: tuple[Any, ...]) -> None:
-            nonlocal seen
-            is_change = event in CHANGES or (event == "open" and isinstance(values[2], int) and values[2] & WRITES)
-            frees = event in ("os.remove", "os.rmdir")  # which a full disk allows
-            if is_change and not frees and str(values[0]).startswith(str(folder)) and (events is None or event in events):
-                seen += 1
-                if seen == number or (seen > number and not once):
-                    raise OSError(error, os.strerror(error), str(values[0]))
-
-        sys.addaudithook(watch)
-
-    return begin
+    before_changes(folder, act)
 
 
-def vanishing(folder: Path, number: int) -> Callable[[], None]:
+def failing_once(folder: Path, number: int, error: int) -> None:
+    """Let one renaming of a file fail, as on a file system of the network."""
+    renames = itertools.count(1)
+
+    def act(event: str, path: str) -> None:
+        if event == "os.rename" and next(renames) == number:
+            raise OSError(error, os.strerror(error), path)
+
+    before_changes(folder, act)
+
+
+def vanishing(folder: Path, number: int) -> None:
     """Remove a folder before this change of it."""
+    changes = itertools.count(1)
 
-    def begin() -> None:
-        seen = 0
+    def act(_event: str, _path: str) -> None:
+        if next(changes) == number:
+            shutil.rmtree(folder, ignore_errors=True)
 
-        def watch(event: str, values: tuple[Any, ...]) -> None:
-            nonlocal seen
-            is_change = event in CHANGES or (event == "open" and isinstance(values[2], int) and values[2] & WRITES)
-            if seen >= 0 and is_change and str(values[0]).startswith(str(folder)):
-                seen += 1
-                if seen == number:
-                    seen = -1
-                    shutil.rmtree(folder, ignore_errors=True)
-
-        sys.addaudithook(watch)
-
-    return begin
+    before_changes(folder, act)
 
 
 def clock_back() -> None:
-    """Let the wall clock jump back an hour every time that it is read."""
+    """Let Python's wall clock, `time.time`, jump back an hour every time that it is read."""
     began, jumps = time.time(), itertools.count()
     time.time = lambda: began - 3600.0 * next(jumps)
 
@@ -83,30 +73,24 @@ def _wrong(found: Told, work: Work, out: Path, expected: Left, *, is_kept: bool 
         return ""
     if found.code and (code := work.continued(out)):
         return f"continuing it ended with {code}"
-    left = work.left(out)
-    return next((f"{name}: {left[name]}, not {expected[name]}" for name in expected if left[name] != expected[name]), "")
+    return first_difference(work.left(out), expected)
 
 
 def tried(works: list[Work], folder: Path, *, every: int) -> Iterator[tuple[str, str, int, str]]:
     """Break the disk at every so many changes of each command; yield command, what, its number and what was wrong."""
     for work in works:
-        whole = work.fresh(folder / "whole")
-        if in_a_fork(lambda work=work, whole=whole: work.run(work.words(whole))):  # type: ignore[misc]
-            raise SystemExit(f"{work.name} failed")
-        expected, out = work.left(whole), folder / "out"
-        ways: dict[str, Callable[[int], Callable[[], None]]] = {
-            "disk full": lambda number, out=out: failing(out, number, errno.ENOSPC, once=False),  # type: ignore[misc]
-            "read-only": lambda number, out=out: failing(out, number, errno.EROFS, once=False),  # type: ignore[misc]
-            "a rename fails": lambda number, out=out: failing(  # type: ignore[misc]
-                out, number, errno.ESTALE, once=True, events=frozenset({"os.rename"})
-            ),
-            "folder vanishes": lambda number, out=out: vanishing(out, number),  # type: ignore[misc]
+        expected, out = undisturbed(work, folder / "whole"), folder / "out"
+        ways: dict[str, Callable[[int], None]] = {
+            "disk full": partial(failing, out, error=errno.ENOSPC),
+            "read-only": partial(failing, out, error=errno.EROFS),
+            "a rename fails": partial(failing_once, out, error=errno.ESTALE),
+            "folder vanishes": partial(vanishing, out),
         }
         n_changes = 0
         for way, begin in ways.items():
             for number in itertools.count(1, every):
                 work.fresh(out)
-                found = told(work.words(out), folder, seconds=SECONDS, before=begin(number))
+                found = told(work.words(out), folder, seconds=SECONDS, before=partial(begin, number))
                 yield work.name, way, number, _wrong(found, work, out, expected, is_kept=way != "folder vanishes")
                 is_over = number + every > n_changes if way == "folder vanishes" else found.code == 0
                 n_changes = max(n_changes, number)

@@ -16,7 +16,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import onnx as onnx_library
 import torch
+from safetensors.torch import load, save
 from torch import nn
 
 import phr
@@ -30,7 +32,7 @@ from benchmarks.breaking.damage import (
     forged_words,
     spoiled,
 )
-from benchmarks.breaking.forks import Ended, ended
+from benchmarks.breaking.forks import ended
 from benchmarks.breaking.kills import killed_after_checkpoints, small_study
 from phr.acting import HorizonAgent
 from phr.acting.onnx_file import _HASH_KEY, _MANIFEST_KEY, _entry
@@ -40,6 +42,7 @@ from phr.experience import load_experience
 from phr.files import read_json, write_json
 from phr.plan import Planner
 from phr.storage.owner import recorded_command
+from phr.storage.tensors import _sha256
 from phr_studies.films import Film, film_card
 from phr_studies.reproduce.profiles import Profile, StudyLayout
 from phr_studies.reproduce.results import Results
@@ -61,7 +64,7 @@ class Kind:
     read: Callable[[Path], Any]
     """Reads the folder; equal values mean equal results."""
     ways: Mapping[str, Damage]
-    mend: Callable[[Path], None] | None = None
+    correct: Callable[[Path], None] | None = None
     """Corrects the hashes after a forgery."""
     has_checksum: bool = True
     """Whether its format shows an accident; in others a changed number is only another number."""
@@ -153,10 +156,6 @@ def forged_onnx(graph: bytes, manifest: bytes) -> Damage:
 
 def forged_checkpoint(data: bytes, rng: random.Random) -> bytes:
     """Another state of a training, or other tensors, below the right hash."""
-    from safetensors.torch import load, save
-
-    from phr.storage.tensors import _sha256
-
     length = struct.unpack("<Q", data[:8])[0]
     state = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["state"])["value"]
     tensors = load(data)
@@ -301,9 +300,7 @@ def _foreign(folder: Path) -> bytes:
 
 def _parts(onnx: bytes) -> tuple[bytes, bytes]:
     """The graph of an exported file, and its manifest."""
-    import onnx as library
-
-    model = library.load_model_from_string(onnx)
+    model = onnx_library.load_model_from_string(onnx)
     manifest = next(each.value for each in model.metadata_props if each.key == _MANIFEST_KEY).encode()
     ending = _entry(_MANIFEST_KEY, manifest.decode()) + onnx[-len(_entry(_HASH_KEY, "0" * 64)) :]
     return onnx.removesuffix(ending), manifest
@@ -327,9 +324,9 @@ def broken(kind: Kind, way: str, seed: int, place: Path) -> tuple[str, str]:
     before = path.read_bytes()
     after = kind.ways[way](before, rng)
     path.write_bytes(after)
-    if kind.mend is not None:
-        with suppress(ValueError, KeyError, TypeError, AttributeError, OSError):  # the damage may leave nothing to mend
-            kind.mend(place)
+    if kind.correct is not None:
+        with suppress(ValueError, KeyError, TypeError, AttributeError, OSError):  # the damage may leave nothing to correct
+            kind.correct(place)
     end = ended(lambda: kind.read(place))
     if end.wrong:
         return "wrong", end.wrong
@@ -376,6 +373,3 @@ def measured(folder: Path, n_files: int, seed: int = 0, among: Sequence[Kind] | 
             if why:
                 counted.wrong.append(f"{kind.file} {number}: {why}")
         yield counted
-
-
-__all__ = ["Counted", "Ended", "Kind", "broken", "kinds", "measured"]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phr.errors import PhrError
+from phr.cli import main as phr
+from phr.errors import PhrError, error_text
 
 SECONDS, BYTES = 5, 1 << 30
 """What reading a file may take."""
@@ -84,7 +85,7 @@ def _tried(work: Callable[[], Any], seconds: int, more_bytes: int) -> Ended:
         text = f"{type(error).__name__}: {error}"
         return Ended(refused=text) if text.isprintable() else Ended(wrong=f"not one line of text: {text!r}")
     except BaseException as error:  # what a user would see as a traceback
-        return Ended(wrong=" ".join(f"{type(error).__name__}: {error}".split())[:300])
+        return Ended(wrong=error_text(error)[:300])
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,6 @@ def told(words: Sequence[str], folder: Path, *, seconds: float, before: Callable
 
     `before` is called in the fork, before the command.
     """
-    from phr.cli import main as phr
-
     paths = [folder / ".out", folder / ".err"]
     child = os.fork()
     if child == 0:

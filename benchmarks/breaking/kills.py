@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -75,28 +76,35 @@ class Work:
             words = ["resume", str(folder)]
         else:
             words = [*self.words(folder), "--resume"]
-        return in_a_fork(lambda: self.run(words))
+        return in_a_fork(partial(self.run, words))
 
 
 _PRELOADED = SummaryWriter, commands
 """So that no fork has to import them."""
 
 
-def killed_at(number: int, work: Work, folder: Path) -> int:
-    """The exit code of a command that is killed just before its change of this number in a folder; 0 if it has fewer."""
-    seen = 0
+def before_changes(folder: Path, act: Callable[[str, str], None]) -> None:
+    """Call `act` from now on before this process changes anything in a folder: with Python's audit event, and the path."""
 
     def watch(event: str, values: tuple[Any, ...]) -> None:
-        nonlocal seen
         is_change = event in CHANGES or (event == "open" and isinstance(values[2], int) and values[2] & WRITES)
         if is_change and str(values[0]).startswith(str(folder)):
-            seen += 1
-            if seen == number:
-                os.kill(os.getpid(), signal.SIGKILL)
+            act(event, str(values[0]))
+
+    sys.addaudithook(watch)
+
+
+def killed_at(number: int, work: Work, folder: Path) -> int:
+    """The exit code of a command that is killed just before its change of this number in a folder; 0 if it has fewer."""
+    changes = count(1)
+
+    def act(_event: str, _path: str) -> None:
+        if next(changes) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def watched() -> int:
-        sys.addaudithook(watch)
-        return work.run(list(work.words(folder)))
+        before_changes(folder, act)
+        return work.run(work.words(folder))
 
     return in_a_fork(watched)
 
@@ -140,13 +148,12 @@ def of_tuned(folder: Path) -> Left:
 
 def of_search(folder: Path) -> Left:
     """What matters after `phr distill --retain`: the student that was chosen, its rule, the attempts."""
-    notes = read_json(folder / "manifest.json")["notes"]
+    manifest = read_json(folder / "manifest.json")
     attempts = {path.parent.name: sha256_of(path) for path in (folder / "attempts").rglob("model.safetensors")}
-    rule = read_json(folder / "manifest.json")["commitment"]
     left_over = [str(path) for path in folder.rglob(f"{OWN_PREFIX}*")]
     return {
-        "weights": sha256_of(folder / "model.safetensors"), "rule": rule, "attempts": attempts, "left over": left_over,
-        "fresh episodes": notes["tuned"]["fresh_episodes"],
+        "weights": sha256_of(folder / "model.safetensors"), "rule": manifest["commitment"], "attempts": attempts,
+        "left over": left_over, "fresh episodes": manifest["notes"]["tuned"]["fresh_episodes"],
     }  # fmt: skip
 
 
@@ -161,10 +168,7 @@ def of_study(folder: Path) -> Left:
 
 def kills(work: Work, folder: Path, *, first: int = 1) -> Iterator[tuple[int, str]]:
     """Kill a command at its changes, from the `first`; yield the number, and what was wrong after it was continued."""
-    undisturbed = work.fresh(folder / "whole")
-    if code := in_a_fork(lambda: work.run(work.words(undisturbed))):
-        raise SystemExit(f"{work.name} ended with {code}")
-    expected = work.left(undisturbed)
+    expected = undisturbed(work, folder / "whole")
     for number in count(first, work.every):
         out = work.fresh(folder / "killed")
         code = killed_at(number, work, out)
@@ -175,28 +179,37 @@ def kills(work: Work, folder: Path, *, first: int = 1) -> Iterator[tuple[int, st
             return
 
 
+def undisturbed(work: Work, folder: Path) -> Left:
+    """What matters after a command that is left in peace."""
+    if code := in_a_fork(partial(work.run, work.words(work.fresh(folder)))):
+        raise SystemExit(f"{work.name} ended with {code}")
+    return work.left(folder)
+
+
+def first_difference(found: Left, expected: Left) -> str:
+    """The first thing that is not as it should be; an empty text if there is none."""
+    return next((f"{name}: {found[name]}, not {expected[name]}" for name in expected if found[name] != expected[name]), "")
+
+
 def wrong_after(work: Work, out: Path, expected: Left, code: int) -> str:
     """Continue what was killed; the first difference from an undisturbed command, or an empty text."""
     if code != -signal.SIGKILL:
         return f"ended with {code} before it was killed"
     if code := work.continued(out):
         return f"continuing it ended with {code}"
-    found = work.left(out)
-    return next((f"{name}: {found[name]}, not {expected[name]}" for name in expected if found[name] != expected[name]), "")
+    return first_difference(work.left(out), expected)
 
 
 def random_kills(work: Work, folder: Path, n_kills: int, seed: int) -> Iterator[tuple[int, str]]:
-    """Kill a command, its workers too, after a time that is drawn at random; yield as `kills` does."""
-    rng, whole = random.Random(seed), work.fresh(folder / "whole")
-    began = time.monotonic()
-    if code := in_a_fork(lambda: work.run(work.words(whole))):
-        raise SystemExit(f"{work.name} ended with {code}")
-    takes, expected = time.monotonic() - began, work.left(whole)
+    """Kill a command after a time that is drawn at random; yield as `kills` does."""
+    rng, began = random.Random(seed), time.monotonic()
+    expected = undisturbed(work, folder / "whole")
+    takes = time.monotonic() - began
     for number in range(1, n_kills + 1):
         out = work.fresh(folder / "killed")
-        code = in_a_fork(lambda out=out: work.run(work.words(out)), kill_after=rng.uniform(0, takes))  # type: ignore[misc]
+        code = in_a_fork(partial(work.run, work.words(out)), kill_after=rng.uniform(0, takes))
         if code == 0:
-            yield number, "" if work.left(out) == expected else "differs without a kill"
+            yield number, first_difference(work.left(out), expected)
         else:
             yield number, wrong_after(work, out, expected, code)
 
@@ -213,17 +226,27 @@ def signalled(words: Sequence[str], number: signal.Signals, wait: Callable[[], b
     return process.returncode, time.monotonic() - began, (err.strip().splitlines() or [""])[-1]
 
 
+def trained(folder: Path) -> tuple[Path, Path]:
+    """A teacher of two seconds and its student, in a folder that is made once."""
+    teacher, student = folder / "teacher", folder / "student"
+    for out, words in (
+        (teacher, ["train", "--env-id", ENV_ID, "--total-timesteps", "20000"]),
+        (student, ["distill", str(teacher), *DISTILL]),
+    ):
+        if not (out / "COMPLETE").exists() and in_a_fork(partial(phr, [*words, "--out", str(out), "--resume"])):
+            raise SystemExit(f"{words[0]} failed")
+    return teacher, student
+
+
 def works(folder: Path) -> list[Work]:
     """The commands, with a teacher to learn from and a student to tune."""
-    teacher, student = folder / "teacher", folder / "student"
-    if not (student / "COMPLETE").exists():
-        train = ["train", "--env-id", ENV_ID, "--total-timesteps", "20000", "--out", str(teacher), "--resume"]
-        if in_a_fork(lambda: phr(train)) or in_a_fork(
-            lambda: phr(["distill", str(teacher), *DISTILL, "--out", str(student)])
-        ):
-            raise SystemExit("there is no teacher, or no student")
+    teacher, student = trained(folder)
     judged = ("--max-episodes", "24", "--calibration", "25", "--retain", "0.2", "--n-envs", "8")
     search = (*DISTILL[:-4], "--retain", "0.2", "--budget", "2", "--n-envs", "4")
+
+    def tune(out: Path) -> Sequence[str]:
+        return ("tune", str(out), "--teacher", str(teacher), *judged, "--json", str(out / "tune.json"))
+
     return [
         Work(
             "train", lambda out: ("train", "--env-id", ENV_ID, *TRAIN, *OFTEN, "--out", str(out)), of_run,
@@ -234,13 +257,7 @@ def works(folder: Path) -> list[Work]:
             endless=("--n-updates", "100000000"),
         ),
         Work("distill --retain", lambda out: ("distill", str(teacher), *search, "--out", str(out)), of_search),
-        Work(
-            "tune",
-            lambda out: ("tune", str(out), "--teacher", str(teacher), *judged, "--json", str(out / "tune.json")),
-            of_tuned,
-            prepare=lambda out: shutil.copytree(student, out),
-            again=lambda out: ("tune", str(out), "--teacher", str(teacher), *judged, "--json", str(out / "tune.json")),
-        ),
+        Work("tune", tune, of_tuned, prepare=lambda out: shutil.copytree(student, out), again=tune),
         Work("reproduce", lambda out: (str(out),), of_study, again=lambda out: (str(out),), run=_reproduced, every=5),
     ]  # fmt: skip
 
@@ -271,14 +288,12 @@ def killed_after_checkpoints(folder: Path, work: Callable[[], object], n_checkpo
     """Do some work in a fork that is killed before it replaces its checkpoint once more than so often."""
 
     def watched() -> int:
-        seen = 0
+        renames = count(1)
 
         def watch(event: str, values: tuple[Any, ...]) -> None:
-            nonlocal seen
-            if event == "os.rename" and str(values[1]).endswith("latest.safetensors"):
-                seen += 1
-                if seen > n_checkpoints:
-                    os.kill(os.getpid(), signal.SIGKILL)
+            is_checkpoint = event == "os.rename" and str(values[1]).endswith("latest.safetensors")
+            if is_checkpoint and next(renames) > n_checkpoints:
+                os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(watch)
         work()

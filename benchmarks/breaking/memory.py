@@ -56,7 +56,11 @@ def acting(n: int) -> Callable[[], None]:
 
 def training(n: int) -> Callable[[], None]:
     """A part of so many timesteps of stage 1."""
-    return lambda: void(phr.train_teacher(ENV_ID, total_timesteps=n // PARTS, seed=0))
+
+    def part() -> None:
+        phr.train_teacher(ENV_ID, total_timesteps=n // PARTS, seed=0)
+
+    return part
 
 
 def distilling(n: int) -> Callable[[], None]:
@@ -68,10 +72,6 @@ def distilling(n: int) -> Callable[[], None]:
             phr.distill(teacher, seed=0, curve_episodes=2, n_envs=4, **TINY)
 
     return part
-
-
-def void(_value: object) -> None:
-    """Forget a value."""
 
 
 def measured(scale: float = 1.0) -> Iterator[tuple[str, int, dict[str, int], dict[str, int]]]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.breaking.forks import in_a_fork
-from benchmarks.breaking.kills import DISTILL, ENV_ID, TRAIN, Left, of_run
-from phr.cli import main as phr
+from benchmarks.breaking.kills import DISTILL, ENV_ID, TRAIN, Left, of_run, trained
 
 LATEST = 20.0
 """Seconds after which the second begins, at the most."""
@@ -36,17 +35,15 @@ def _begun(words: Sequence[str], out: Path) -> subprocess.Popen[str]:
 
 def tried(folder: Path, n_pairs: int, seed: int) -> Iterator[tuple[str, str, str]]:
     """Run so many pairs; yield their names, whether both ran at once, and what was wrong."""
-    folder.mkdir(parents=True, exist_ok=True)
-    teacher = folder / "teacher"
-    if not (teacher / "COMPLETE").exists():
-        in_a_fork(lambda: phr(["train", "--env-id", ENV_ID, "--total-timesteps", "2000", "--out", str(teacher), "--resume"]))
+    shutil.rmtree(folder, ignore_errors=True)
+    teacher, _ = trained(folder)
     words, expected, rng = commands(teacher), dict[str, Left](), random.Random(seed)
     for number in range(n_pairs):
         first, second = rng.choice(list(words)), rng.choice(list(words))
         for name in (first, second):
             if name not in expected:
                 alone = folder / f"alone-{len(expected)}"
-                if not (alone / "COMPLETE").exists() and _begun(words[name], alone).wait():
+                if _begun(words[name], alone).wait():
                     raise SystemExit(f"{name} failed")
                 expected[name] = of_run(alone)
         out = folder / f"pair-{number}"

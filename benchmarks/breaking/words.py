@@ -7,10 +7,11 @@ import random
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks.breaking.forks import in_a_fork, told
-from benchmarks.breaking.kills import DISTILL, ENV_ID
+from benchmarks.breaking.kills import DISTILL, ENV_ID, trained
 from phr.cli import main as phr
 from phr.cli.commands import registered
 
@@ -74,14 +75,9 @@ def prepare(folder: Path) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    teacher, student = str(folder / "teacher"), str(folder / "student")
-    for words in (
-        ["train", "--env-id", ENV_ID, "--total-timesteps", "2000", "--out", teacher],
-        ["distill", teacher, *DISTILL, "--out", student],
-        ["export", student, "--out", str(folder / "student.onnx")],
-    ):
-        if in_a_fork(lambda words=words: phr(words)):  # type: ignore[misc]
-            raise SystemExit(f"{words[0]} failed")
+    _, student = trained(folder)
+    if in_a_fork(partial(phr, ["export", str(student), "--out", str(folder / "student.onnx")])):
+        raise SystemExit("export failed")
     (folder / "file.txt").write_text("text")
     (folder / "broken.json").write_text("{")
     (folder / "folder").mkdir()

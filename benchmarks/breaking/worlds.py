@@ -13,9 +13,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from benchmarks.breaking.forks import in_a_fork, told
-from benchmarks.breaking.kills import DISTILL, ENV_ID
-from phr.cli import main as phr
+from benchmarks.breaking.forks import told
+from benchmarks.breaking.kills import DISTILL, trained
 
 ID = "benchmarks.breaking.worlds:make"
 SECONDS = 40.0
@@ -190,23 +189,16 @@ def _may_pass(command: str, fault: str, at: int) -> bool:
     return fault in MAY_PASS or command == "doctor" or (command == "export" and at >= 0)
 
 
-def tried(folder: Path, *, alone: bool, every: int = 1, first: int = 0) -> Iterator[tuple[str, str, int, str]]:
+def tried(folder: Path, *, alone: bool, every: int = 1, match: str = "") -> Iterator[tuple[str, str, int, str]]:
     """Run every command in every environment; yield command, fault, exit code and what was wrong.
 
+    Faults are those whose name contains `match`.
     Alone, every copy breaks; else those from the 18th on, of 64 that are open side by side.
     """
     os.environ["COLUMNS"] = "80"
-    teacher, student = folder / "teacher", folder / "student"
-    if not (student / "COMPLETE").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        for words in (
-            ["train", "--env-id", ENV_ID, "--total-timesteps", "2000", "--out", str(teacher)],
-            ["distill", str(teacher), *DISTILL, "--out", str(student)],
-        ):
-            if in_a_fork(lambda words=words: phr(words)):  # type: ignore[misc]
-                raise SystemExit(f"{words[0]} failed")
+    teacher, student = trained(folder)
     cases = [(fault, at) for fault in FAULTS for at in (-1, 3) if at >= 0 or not fault.startswith(OF_STEPS)]
-    for fault, at in cases[first::every]:
+    for fault, at in [case for case in cases if match in case[0]][::every]:
         os.environ["PHR_BROKEN"] = f"{fault}/{at}/{0 if alone else 17}"
         for name, words in commands(str(teacher), str(student)).items():
             place = folder / "work"

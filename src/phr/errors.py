@@ -96,20 +96,20 @@ FOREIGN_ERRORS = (Exception, SystemExit, GeneratorExit)
 
 def error_text(error: BaseException) -> str:
     """Return `Type: message` on one line; the type alone where the message cannot be had."""
-    try:
-        text = str(error)
-    except Exception:  # a foreign error's own method
-        text = "its text cannot be read"
-    return " ".join(f"{type(error).__name__}: {text}".split())
+    return " ".join(f"{type(error).__name__}: {_text(error, 'its text cannot be read')}".split())
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type where there is none."""
-    try:
-        lines = [line.strip() for line in str(error).splitlines()]
-    except Exception:  # a foreign error's own method
-        lines = []
+    lines = (line.strip() for line in _text(error, "").splitlines())
     return next(filter(None, lines), type(error).__name__)
+
+
+def _text(error: BaseException, otherwise: str) -> str:
+    try:
+        return str(error)
+    except Exception:  # a foreign error's own method
+        return otherwise
 
 
 def printable(text: str) -> str:

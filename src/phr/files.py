@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Annotated, Any, TypeVar, overload
 
 import msgspec
 
@@ -26,6 +26,8 @@ from phr.errors import CorruptFileError, OutputDirectoryError, PhrError, Unknown
 
 __all__ = [
     "OWN_PREFIX",
+    "AtLeastOne",
+    "AtLeastZero",
     "as_kind",
     "atomic_path",
     "check_file_target",
@@ -44,6 +46,10 @@ __all__ += ["write_bytes", "write_json", "write_text", "writing"]
 
 MAX_MODEL_BYTES: ContextVar[int] = ContextVar("MAX_MODEL_BYTES", default=1 << 32)
 """The largest file that is read."""
+
+AtLeastZero = Annotated[int, msgspec.Meta(ge=0)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+"""Whole numbers of schemas."""
 
 _Kind = TypeVar("_Kind")
 _Value = TypeVar("_Value")

@@ -23,8 +23,7 @@ __all__ = ["COMPLETE", "MANIFEST", "Manifest", "library_versions"]
 FORMAT, MANIFEST, COMPLETE = "phr-model-1", "manifest.json", "COMPLETE"
 ModelKind = Literal["teacher", "student"]
 
-_Share = float | None
-_Shares = Annotated[list[_Share], Meta(min_length=1)]
+_Shares = Annotated[list[float | None], Meta(min_length=1)]
 """Of agreement, head by head; None where it was not measured."""
 
 

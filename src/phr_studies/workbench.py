@@ -19,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 from phr.errors import OutputDirectoryError
 from phr.files import OWN_PREFIX, check_links, read_json, sweep, write_json, write_text
 from phr.interruption import terminal_ignored
-from phr.progress import OnProgress, Progress, available_cores, silent
+from phr.progress import OnProgress, Progress, available_cores, busy_share, silent
 from phr.storage import record_command, sweep_locks
 
 _SECONDS_BETWEEN = 0.25
@@ -180,6 +180,20 @@ def _work(job: Job, relay: Relay, stop: Any) -> None:
 def _drain(queue: Any, on_progress: OnProgress) -> None:
     while (report := queue.get()) is not None:
         on_progress(report)
+
+
+BUSY = 0.25
+"""The share of a machine that other programs may keep busy while something is timed."""
+
+
+def warn_if_busy(say: Callable[[str], None]) -> float | None:
+    """Warn before something is timed on a busy machine; return the share that other programs keep busy, if it is known."""
+    share = busy_share()
+    time.sleep(1.0)
+    busy = share()
+    if busy is not None and busy > BUSY:
+        say(f"warning: other programs keep {busy:.0%} of this machine's cores busy; the times will not be its own")
+    return busy
 
 
 def once(path: Path, make: Callable[[], Any]) -> Any:

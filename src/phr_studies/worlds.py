@@ -15,6 +15,7 @@ from phr.actions import ActionSpace, action_space_of, as_space
 from phr.envs import Start, make_env
 from phr.errors import HorizonError, InvalidDataError, UnsupportedEnvironmentError
 from phr.evaluation import Jitter, distinct_starts, make_vector, play_all_starts, play_episodes
+from phr.files import AtLeastOne, AtLeastZero
 from phr.plan import NetworkPlan, Planner, repeat_first
 from phr.seeding import Streams
 from phr.teachers import OraclePlanner, optimal_lengths
@@ -68,30 +69,16 @@ def is_grid(env_id: str) -> bool:
         return env.shows_whole_grid
 
 
-_Positive = Annotated[int, Meta(gt=0)]
-
-
-class _Starts(TypedDict):
+class Starts(TypedDict):
     """A `StartsResult` in plain values."""
 
-    n_starts: _Positive
+    n_starts: AtLeastOne
     n_solved: int | None
     return_mean: float
     length_mean: Annotated[float, Meta(gt=0)]
     evaluations_per_episode: float
     optimal_length_mean: float | None
-
-
-class Starts(_Starts):
-    """The same of any environment."""
-
     jitter: NotRequired[Jitter | None]
-
-
-class Steered(_Starts):
-    """The same where the effects of actions are known."""
-
-    jitter: Jitter
 
 
 class Optimum(Starts):
@@ -101,8 +88,8 @@ class Optimum(Starts):
     play is a matter of the rules.
     """
 
-    seeds: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1)]
-    lengths: list[_Positive] | None
+    seeds: Annotated[list[AtLeastZero], Meta(min_length=1)]
+    lengths: list[AtLeastOne] | None
 
 
 def optimum(env_id: str) -> Optimum:

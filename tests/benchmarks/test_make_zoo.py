@@ -10,6 +10,8 @@ import torch
 
 from benchmarks.make_zoo import commands, unusual
 from phr.cli import main
+from phr.cli.commands import parse
+from phr.distil.presets import student_config
 from phr.files import sha256_of
 from phr.storage.model import load_model
 from phr.teachers.references import zoo_directory
@@ -34,6 +36,21 @@ def test_a_card_says_what_is_not_the_default(name: str, options: str) -> None:
     ).replace(f"runs/{name.rpartition('-')[0]}-", "runs/")
 
 
+def on_card(name: str, command: str) -> list[str]:
+    """The words of a command on a model's card."""
+    card = (zoo_directory() / name / "README.md").read_text()
+    (line,) = (line for line in card.splitlines() if line.startswith(f"phr {command} "))
+    return shlex.split(line)[1:]
+
+
+@pytest.mark.parametrize("name", ["crossing-student", "four-rooms-student", "pong-student"])
+def test_a_card_names_a_command_that_is_accepted(name: str) -> None:
+    command = parse(on_card(name, "distill"))
+    env_id = load_model(zoo_directory() / name).env_id
+    horizon = command.settings.pop("horizon")
+    assert student_config(env_id, horizon, **command.settings, seed=command.seed).horizon == 16
+
+
 same_processor = pytest.mark.skipif(
     torch.backends.cpu.get_cpu_capability() != "AVX512", reason="another type of processor rounds differently"
 )
@@ -41,34 +58,20 @@ same_processor = pytest.mark.skipif(
 
 @same_processor
 @pytest.mark.nightly
-@pytest.mark.parametrize("family", ["crossing", "four-rooms"])
-def test_a_grid_student_has_the_hash_of_its_card(family: str, tmp_path: Path) -> None:
-    """By the very command on the card, from the zoo's teacher."""
-    card = (zoo_directory() / f"{family}-student" / "README.md").read_text()
-    (line,) = (line for line in card.splitlines() if line.startswith("phr distill "))
-    words = shlex.split(line)[1:]
-    assert words[:2] == ["distill", f"runs/{family}-teacher"]
-    words[1], words[words.index("--out") + 1] = f"zoo:{family}-teacher", str(tmp_path / "student")
-    assert main([*words, "--curve-episodes", "0"]) == 0
-    assert f"`{sha256_of(tmp_path / 'student' / 'model.safetensors')}`" in card
-
-
-@same_processor
-@pytest.mark.nightly
-@pytest.mark.parametrize("family", ["crossing", "four-rooms"])
-def test_a_grid_teacher_has_the_hash_of_its_card(family: str, tmp_path: Path) -> None:
-    card = (zoo_directory() / f"{family}-teacher" / "README.md").read_text()
-    (line,) = (line for line in card.splitlines() if line.startswith("phr train "))
-    words = shlex.split(line)[1:]
-    words[words.index("--out") + 1] = str(tmp_path / "teacher")
-    assert main(words) == 0
-    assert f"`{sha256_of(tmp_path / 'teacher' / 'model.safetensors')}`" in card
-
-
-@same_processor
-@pytest.mark.nightly
-@pytest.mark.parametrize("name", list(REFERENCES))
-def test_a_reference_has_the_hash_of_its_card(name: str, tmp_path: Path) -> None:
-    distil_reference(REFERENCES[name], tmp_path / name)
-    card = (zoo_directory() / name / "README.md").read_text()
-    assert f"`{sha256_of(tmp_path / name / 'model.safetensors')}`" in card
+@pytest.mark.parametrize(
+    "name", [*REFERENCES, "crossing-student", "four-rooms-student", "crossing-teacher", "four-rooms-teacher"]
+)
+def test_a_model_of_the_grids_has_the_hash_of_its_card(name: str, tmp_path: Path) -> None:
+    """By the very command on the card; students learn from the zoo's teacher."""
+    family, _, kind = name.rpartition("-")
+    if name in REFERENCES:
+        distil_reference(REFERENCES[name], tmp_path / "made")
+    else:
+        words = on_card(name, {"student": "distill", "teacher": "train"}[kind])
+        words[words.index("--out") + 1] = str(tmp_path / "made")
+        if kind == "student":
+            assert words[1] == f"runs/{family}-teacher"
+            words = [words[0], f"zoo:{family}-teacher", *words[2:], "--curve-episodes", "0"]
+        assert main(words) == 0
+    made = sha256_of(tmp_path / "made" / "model.safetensors")
+    assert f"`{made}`" in (zoo_directory() / name / "README.md").read_text()

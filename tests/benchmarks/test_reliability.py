@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -151,3 +152,12 @@ def test_every_fault_is_refused_or_meant(fault: str, at: int, monkeypatch: pytes
     else:
         with pytest.raises(PhrError, match=worlds.ID):
             play()
+
+
+def test_the_measurement_begins_as_its_page_says() -> None:
+    """From the root of a checkout, without anything in PYTHONPATH."""
+    root = Path(__file__).parents[2]
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-m", "benchmarks.reliability", "--help"]
+    shown = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, check=False)
+    assert (shown.returncode, "--match" in shown.stdout) == (0, True), shown.stderr

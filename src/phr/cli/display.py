@@ -72,7 +72,8 @@ class ProgressBar:
             self._tasks[report.stage] = self._bar.add_task(
                 printable(report.stage), total=report.total, unit=report.unit, note=""
             )
-        self._bar.update(self._tasks[report.stage], completed=report.done, total=report.total, note=report.note)
+        note = printable(report.note)
+        self._bar.update(self._tasks[report.stage], completed=report.done, total=report.total, note=note)
 
     def _write_line(self, report: Report) -> None:
         """Where a stage stands, every so often, for logs."""

@@ -31,7 +31,7 @@ from phr.distil.phr import PHR
 from phr.envs.vector import Remarks, Start, VectorSplit
 from phr.errors import InvalidDataError, NonFiniteError
 from phr.evaluation.episodes import make_vector, play_episodes
-from phr.files import as_kind
+from phr.files import AtLeastZero, as_kind
 from phr.networks.policy import Links, PlanNetwork, TorchPlanner, blank_network
 from phr.progress import Progress
 from phr.seeding import Streams, rng_from_state, rng_state
@@ -399,8 +399,8 @@ class Finetuning:
 class _Finetuned(TypedDict):
     """What training on return adds to the state in a checkpoint."""
 
-    n_steps: Annotated[int, Meta(ge=0)]
-    _n_done: Annotated[int, Meta(ge=0)]
+    n_steps: AtLeastZero
+    _n_done: AtLeastZero
     _scale: Annotated[float, Meta(ge=0)]
     tests: Annotated[list[float], Meta(min_length=1)]
     fresh: list[float]

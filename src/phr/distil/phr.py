@@ -25,7 +25,7 @@ from phr.distil.windows import Drawn, WindowData, Windows, each_once, joined, re
 from phr.envs.split import SplitEnv
 from phr.errors import IncompatibleModelError, NonFiniteError
 from phr.experience.trajectory import Experience
-from phr.files import as_kind
+from phr.files import AtLeastOne, AtLeastZero, as_kind
 from phr.networks.policy import PlanNetwork, extend_teacher
 from phr.networks.trunks import channels_last, compute_dtype, computing_in
 from phr.progress import Progress
@@ -247,8 +247,8 @@ class PHR:
         """Go back to where `checkpoint` was taken; `IncompatibleModelError` for that of another network or version."""
         if "decided" not in state:
             raise IncompatibleModelError("this checkpoint is of an earlier version; distil into another folder")
-        as_kind(state, _Distilled, "its state")
         restore_network(self.network, tensors)
+        as_kind(state, _Distilled, "its state")
         restore_optimizer(self.optimizer, tensors, has_begun=state["n_updates"] > 0)
         if self.config.priority:
             for name, windows in self._noted().items():
@@ -265,10 +265,10 @@ class PHR:
 class _Distilled(TypedDict):
     """The state of a distillation in its checkpoint."""
 
-    n_updates: Annotated[int, Meta(ge=0)]
+    n_updates: AtLeastZero
     rng: dict[str, Any]
-    timed: tuple[Annotated[int, Meta(ge=0)], Annotated[float, Meta(ge=0)]]
-    decided: dict[str, dict[str, Annotated[int, Meta(gt=0)]]]
+    timed: tuple[AtLeastZero, Annotated[float, Meta(ge=0)]]
+    decided: dict[str, dict[str, AtLeastOne]]
 
 
 class JointTraining(PHR):

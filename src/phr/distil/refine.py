@@ -16,11 +16,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from gymnasium import spaces
-from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -31,7 +30,7 @@ from phr.envs.vector import Remarks, VectorSplit, random_prefix
 from phr.evaluation.episodes import make_vector
 from phr.experience.collect import non_finite_plan, teacher_logits_of
 from phr.experience.trajectory import Experience
-from phr.files import as_kind
+from phr.files import AtLeastZero, as_kind
 from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network
 from phr.plan import Planner, memory_of
 from phr.progress import Progress
@@ -427,8 +426,8 @@ _Shares = list[float | None]
 
 class _Report(TypedDict):
     round: int
-    windows: Annotated[int, Meta(ge=0)]
-    held_out: Annotated[int, Meta(ge=0)]
+    windows: AtLeastZero
+    held_out: AtLeastZero
     sha256: str
     before: _Shares
     plans_before: float | None
@@ -439,9 +438,9 @@ class _Report(TypedDict):
 class _Refined(TypedDict):
     """What a refinement adds to the state in a checkpoint."""
 
-    n_played: Annotated[int, Meta(ge=0)]
+    n_played: AtLeastZero
     reports: list[_Report]
-    refine: Annotated[int, Meta(ge=0)]
+    refine: AtLeastZero
 
 
 def affordable_rounds(config: PHRConfig, left: float, per_window: float, per_update: float) -> tuple[int, int]:

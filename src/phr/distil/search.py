@@ -12,9 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
-
-from msgspec import Meta
+from typing import Any, TypedDict
 
 from phr.distil.config import SIDE_BY_SIDE, PHRConfig
 from phr.distil.presets import affordable_steps
@@ -23,7 +21,7 @@ from phr.envs.registry import make_env
 from phr.errors import PhrError, UsageError
 from phr.evaluation.episodes import make_vector
 from phr.evaluation.tune import Prospect, TeacherReturns, TuneSettings
-from phr.files import read_json
+from phr.files import AtLeastOne, read_json
 from phr.networks.policy import PlanNetwork
 from phr.networks.trunks import TrunkConfig
 from phr.progress import OnProgress, silent
@@ -269,12 +267,9 @@ def _that_records(job: Distillation, n_episodes: int, length: float, folder: Pat
     return replace(job, config=replace(config, **lowered))
 
 
-_Positive = Annotated[int, Meta(gt=0)]
-
-
 class _Recorded(TypedDict):
-    record_steps: _Positive
-    n_episodes: _Positive
+    record_steps: AtLeastOne
+    n_episodes: AtLeastOne
 
 
 class _Begun(TypedDict):

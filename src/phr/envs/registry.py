@@ -33,6 +33,7 @@ from phr.errors import (
     UnsupportedEnvironmentError,
     UsageError,
     error_text,
+    printable,
 )
 
 
@@ -342,7 +343,7 @@ def _warn_once_of_mujoco() -> None:
         kind = re.sub(r"[-+.\d]+(e[-+]?\d+)?", "#", message)  # times and numbers differ
         if kind not in seen:
             seen.add(kind)
-            print(f"MuJoCo: {message}", file=sys.stderr)
+            print(f"MuJoCo: {printable(message)}", file=sys.stderr)
 
     present = getattr(mujoco, "get_mju_user_warning", None)  # earlier versions have none
     if present is not None and present() is None:  # else a program has one of its own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def load_minari(name: str) -> tuple[str, Experience, spaces.Box]:
     try:
         folder = Path(importlib.import_module("minari.storage.datasets_root_dir").get_dataset_path(name)) / "data"
         if not folder.exists():
-            raise UnknownModelError(f"there is no dataset {name!r} here; minari download {name}")
+            raise UnknownModelError(f"there is no dataset {name!r} here; minari download {shlex.quote(name)}")
         _check(folder)
         return _read(minari.load_dataset(name), name)
     except (UnknownModelError, IncompatibleModelError):

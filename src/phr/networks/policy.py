@@ -7,19 +7,18 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import accumulate, pairwise
-from typing import Annotated, Any, NotRequired, TypedDict, get_type_hints
+from typing import Any, NotRequired, TypedDict, get_type_hints
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Float, Shaped
-from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from phr.actions import ActionSpace, Continuous, Discrete, MultiDiscrete, action_space_from_json
 from phr.errors import CorruptFileError, HorizonError, IncompatibleModelError, InvalidDataError, NonFiniteError, SettingError
-from phr.files import as_kind
+from phr.files import AtLeastOne, as_kind
 from phr.networks.trunks import Observations, Trunk, TrunkConfig, is_channels_last, orthogonal, shape_of
 from phr.observations import ObservationSpec, scale_of
 from phr.plan import NetworkPlan, Smoothing, Temperature, smoothing_of_steps, temperature_of
@@ -219,15 +218,12 @@ class NetworkConfig:
             raise IncompatibleModelError(f"this network description was not written by phr: {error}") from error
 
 
-_Count = Annotated[int, Meta(gt=0)]
-
-
 class _Network(TypedDict):
     """What `NetworkConfig.to_json` writes."""
 
-    obs_shape: tuple[_Count, ...]
-    n_actions: _Count
-    horizon: _Count
+    obs_shape: tuple[AtLeastOne, ...]
+    n_actions: AtLeastOne
+    horizon: AtLeastOne
     trunk: TrunkConfig
     obs_scale: NotRequired[float]
     channels_last: NotRequired[bool]

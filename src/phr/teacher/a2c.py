@@ -14,13 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -28,7 +27,7 @@ from phr.envs.split import SplitEnv, TrainingVector
 from phr.envs.vector import Remarks, Start, VectorSplit, make_training_vectors, random_prefix
 from phr.errors import FOREIGN_ERRORS, InvalidDataError, NonFiniteError, UnsupportedEnvironmentError, first_line
 from phr.evaluation.episodes import play_episodes
-from phr.files import as_kind
+from phr.files import AtLeastOne, AtLeastZero, as_kind
 from phr.networks.policy import PlanNetwork, TorchPlanner, blank_network, build_network
 from phr.networks.trunks import Precision, TrunkConfig, compute_dtype
 from phr.progress import Progress
@@ -296,13 +295,10 @@ class A2C:
         self.collector.restore(state["collector"])
 
 
-_NotNegative = Annotated[int, Meta(ge=0)]
-
-
 class _Trained(TypedDict):
     """The state of a training in its checkpoint."""
 
-    n_updates: _NotNegative
+    n_updates: AtLeastZero
     best_return: float | None
     best_score: NotRequired[float]
 
@@ -312,9 +308,9 @@ class _Collected(TypedDict):
 
     vector: list[dict[str, Any]] | None
     rng: dict[str, Any]
-    recent: list[tuple[float, Annotated[int, Meta(gt=0)]]]
+    recent: list[tuple[float, AtLeastOne]]
     returns: list[float]
-    lengths: list[_NotNegative]
+    lengths: list[AtLeastZero]
     obs_sha256: NotRequired[str]
 
 

@@ -114,9 +114,8 @@ def _member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
 
 
 def _json(text: bytes, name: str) -> dict[str, Any]:
-    return as_kind(
-        parse_json(text, f"{name}: its member {DATA}", finite=False), dict[str, Any], f"{name}: its member {DATA}"
-    )
+    member = f"{name}: its member {DATA}"
+    return as_kind(parse_json(text, member, finite=False), dict[str, Any], member)
 
 
 Family = Literal["A2C, PPO or TRPO", "DQN", "QR-DQN", "SAC or TQC", "TD3 or DDPG", "ARS"]

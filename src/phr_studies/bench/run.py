@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -21,10 +20,9 @@ from phr_studies.bench import backends, from_nothing, grids, latency, loops, tra
 from phr_studies.bench.models import UNTRAINED_PREFIX, bench_model, find_references
 from phr_studies.report.tables import Table, to_markdown
 from phr_studies.reproduce.profiles import PONG
+from phr_studies.workbench import warn_if_busy
 
 JSON, MARKDOWN, MODELS = "bench.json", "bench.md", "models"
-_BUSY = 0.7
-"""Load averages above this mean that something else is running."""
 
 Say = Callable[[str], None]
 
@@ -149,11 +147,9 @@ def bench(
         chosen = sections or [name for name in SECTIONS if name not in left_out]
         request = Request(models=references, hz=tuple(hz), quick=quick, on_progress=on_progress)
         made = [SECTIONS[name](request) for name in SECTIONS if name in chosen]
-        load = _load_average()
-        if load is not None and load > _BUSY:
-            say(f"warning: the load average is {load:.1f}; other processes affect the figures of this bench")
+        busy = warn_if_busy(say)
         machine = {**describe_machine(1), "cores": available_cores()}
-        result = BenchResult({"machine": machine, "load_average": load, "quick": quick, "sections": {}})
+        result = BenchResult({"machine": machine, "busy": busy, "quick": quick, "sections": {}})
         for section in made:
             _run_section(section, result, say)
             result.values["warnings"] = result.warnings
@@ -193,8 +189,3 @@ def to_page(result: BenchResult) -> str:
         lines += [f"## {heading}", "", *map(to_markdown, tables)]
     lines += [f"Warning: faster than possible: {warning}.\n" for warning in result.warnings]
     return "\n".join(lines)
-
-
-def _load_average() -> float | None:
-    """Of the last minute, None where the system keeps none."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None

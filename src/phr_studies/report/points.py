@@ -11,8 +11,10 @@ from msgspec import Meta
 
 from phr.errors import InvalidDataError
 from phr.evaluation import TOLERATED_FRACTION, frequency_averaged_score
+from phr.files import AtLeastZero
 from phr.seeding import Streams
 from phr_studies.report.bootstrap import two_level_bootstrap, two_level_ratio_bootstrap
+from phr_studies.workbench import BUSY
 
 _Key = TypeVar("_Key", bound=Hashable)
 Interval = tuple[float, float]
@@ -25,8 +27,6 @@ ACTION_REPEAT = "action repeat"
 OPTIMUM = "optimum"
 """The series that a perfect plan would draw at the same cost of looking."""
 
-BUSY = 0.25
-"""The share of a machine that other programs may keep busy while something is timed."""
 FEWEST_TO_RESAMPLE = 5
 """Resampling fewer values than these says little about others: their range is shown instead."""
 
@@ -149,7 +149,7 @@ def frequency_averaged_scores(
 class Run(TypedDict):
     """What is read of one run."""
 
-    steps: Annotated[int, Meta(ge=0)]
+    steps: AtLeastZero
     seconds_wall: Annotated[float, Meta(gt=0)]
     score: float
     returns: list[float]

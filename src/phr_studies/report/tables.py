@@ -102,8 +102,8 @@ def to_rich(table: Table) -> Any:
         raise MissingExtraError(f"tables in the terminal need {error.name}; pip install 'phr[train]'") from error
     # Text, not str: a bracket in a cell is a bracket, not markup.
     shown = RichTable(
-        title=Text(table.title, style="bold") if table.title else None,
-        caption=Text(table.note, style="dim") if table.note else None,
+        title=Text(printable(table.title), style="bold") if table.title else None,
+        caption=Text(printable(table.note), style="dim") if table.note else None,
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,

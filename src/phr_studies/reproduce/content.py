@@ -21,7 +21,6 @@ from phr_studies.report.figure5 import figure5
 from phr_studies.report.page import PageFigure, ReportContent, Section, write_page
 from phr_studies.report.points import (
     ACTION_REPEAT,
-    BUSY,
     OPTIMUM,
     TEACHER,
     IntervalKind,
@@ -45,6 +44,7 @@ from phr_studies.report.tables import (
 )
 from phr_studies.reproduce.profiles import FEWEST_SEEDS, TOLERANCE, ZOO_TEACHERS, Profile, better, every
 from phr_studies.reproduce.results import AblationRow, Results
+from phr_studies.workbench import BUSY
 from phr_studies.worlds import is_grid
 
 _INTERVAL_HEADINGS: dict[frozenset[IntervalKind], str] = {

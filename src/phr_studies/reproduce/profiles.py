@@ -17,7 +17,7 @@ from msgspec import Meta
 from phr.distil import PHRConfig, PlanLoss
 from phr.envs import FOUR_ROOMS_ID
 from phr.errors import CorruptFileError, SettingError
-from phr.files import as_kind, read_json
+from phr.files import AtLeastOne, AtLeastZero, as_kind, read_json
 from phr_studies.workbench import SETTINGS
 
 Verdict = Literal["held", "did not hold", "not decided"]
@@ -205,8 +205,6 @@ ZOO_TEACHERS = {PONG: "zoo:pong-teacher"}
 
 
 _SOME = Meta(min_length=1)
-_Positive = Annotated[int, Meta(gt=0)]
-_NotNegative = Annotated[int, Meta(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,23 +215,23 @@ class Profile:
     env_ids: Annotated[tuple[str, ...], _SOME]
     """In the order of the figure's columns."""
     losses: Annotated[tuple[PlanLoss, ...], _SOME] = ("cross_entropy", "kl", "squared")
-    horizons: Annotated[tuple[_Positive, ...], _SOME] = (1, 4, 8, 16)
+    horizons: Annotated[tuple[AtLeastOne, ...], _SOME] = (1, 4, 8, 16)
     """The n of the figure."""
-    seeds: Annotated[tuple[_NotNegative, ...], _SOME] = (0,)
+    seeds: Annotated[tuple[AtLeastZero, ...], _SOME] = (0,)
     """Training seeds; each has a teacher and students of its own."""
     one_student: bool = True
     """Train only a student of the largest horizon and evaluate it at every n; otherwise one for every n, as in the paper."""
-    steps: _Positive = 20_000
+    steps: AtLeastOne = 20_000
     """Steps of a timed run."""
-    runs: _Positive = 2
+    runs: AtLeastOne = 2
     """Timed runs of each model."""
     ablations: bool = False
     """Also run the ablations, on the grids."""
     from_zoo: tuple[str, ...] = ()
     """Environments whose teacher is the zoo's (`ZOO_TEACHERS`), the same for every seed; the others' are trained."""
-    teacher_timesteps: _Positive | None = None
+    teacher_timesteps: AtLeastOne | None = None
     """Shortens stage 1, `student_updates` stage 2 (tests); None takes what measured best."""
-    student_updates: _Positive | None = None
+    student_updates: AtLeastOne | None = None
 
     @property
     def max_horizon(self) -> int:

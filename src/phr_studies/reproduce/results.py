@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from phr.errors import CorruptFileError
 from phr.evaluation import Jitter
 from phr.files import as_kind, read_json
 from phr_studies.report.figure5 import LearnedPath
@@ -22,7 +23,7 @@ from phr_studies.report.points import (
     pool,
 )
 from phr_studies.reproduce.profiles import ABLATIONS, Ablation, Outcome, Profile, StudyLayout
-from phr_studies.worlds import Optimum, Starts, Steered, is_grid
+from phr_studies.worlds import Optimum, Starts, is_grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +102,13 @@ class Results:
         """Every start once: one result per training seed."""
         return [read_json(self.layout.starts(env_id, f"{series}-s{seed}", n), Starts) for seed in self.profile.seeds]
 
-    def jitter(self, env_id: str, series: str, n: int) -> list[tuple[Steered, Jitter]]:
-        """The same, with the jitter, where effects of actions are known."""
-        found = [read_json(self.layout.starts(env_id, f"{series}-s{seed}", n), Steered) for seed in self.profile.seeds]
-        return [(one, one["jitter"]) for one in found]
+    def jitter(self, env_id: str, series: str, n: int) -> list[tuple[Starts, Jitter]]:
+        """The same, with the jitter, where effects of actions are known; CorruptFileError if a file lacks it."""
+        found = [(one, one.get("jitter")) for one in self.starts(env_id, series, n)]
+        known = [(one, jitter) for one, jitter in found if jitter is not None]
+        if len(known) < len(found):
+            raise CorruptFileError(f"a result of {series} at n = {n} in {env_id} was edited: it has no jitter")
+        return known
 
     def scores(self, points: Sequence[Point]) -> dict[tuple[str, str], float]:
         """Frequency-averaged scores by environment and series; none where the teacher is no better than random play."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -23,12 +22,12 @@ from phr.progress import OnProgress, busy_share, silent
 from phr.storage import load_model, owned
 from phr_studies.films import SHOWN_SEED, film_card, film_once
 from phr_studies.report.figure5 import trace_path
-from phr_studies.report.points import ACTION_REPEAT, BUSY, OPTIMUM, TEACHER
+from phr_studies.report.points import ACTION_REPEAT, OPTIMUM, TEACHER
 from phr_studies.reproduce.content import PAGE, TABLES, write_report
 from phr_studies.reproduce.jobs import StudyJobs, every_start_jobs
 from phr_studies.reproduce.profiles import PROFILES, Profile, StudyLayout, find_profile
 from phr_studies.reproduce.results import Results
-from phr_studies.workbench import SETTINGS, Workbench, once, run_jobs
+from phr_studies.workbench import SETTINGS, Workbench, once, run_jobs, warn_if_busy
 from phr_studies.worlds import RepeatPlanner, is_grid, optimum, random_return
 
 STUDY = "reproduce"
@@ -218,10 +217,7 @@ class Reproduction(StudyJobs):
         if all(self.layout.timed(*run).exists() for run in runs):
             return
         self._say("timing; nothing else should run on this machine now")
-        share = busy_share()
-        time.sleep(1.0)
-        if (busy := share()) is not None and busy > BUSY:
-            self._say(f"warning: other programs keep {busy:.0%} of this machine's cores busy; the times will not be its own")
+        warn_if_busy(self._say)
         for env_id, series, n, seed, number in runs:
             planner = partial(self._planner_of, series, env_id, n, seed)
             file = self.layout.timed(env_id, series, n, seed, number)

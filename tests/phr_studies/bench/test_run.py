@@ -104,9 +104,9 @@ def test_a_quick_bench_leaves_out_what_takes_minutes_unless_it_is_named(
 def test_a_busy_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, a_section("first", lambda: {"value": 1}))
     said: list[str] = []
-    monkeypatch.setattr(run, "_load_average", lambda: 2.5)
-    assert bench(**settings(tmp_path), say=said.append).values["load_average"] == 2.5
-    assert any("load average is 2.5" in line for line in said)
+    monkeypatch.setattr("phr_studies.workbench.busy_share", lambda: lambda: 0.5)
+    assert bench(**settings(tmp_path), say=said.append).values["busy"] == 0.5
+    assert any("other programs keep 50% of this machine's cores busy" in line for line in said)
 
 
 def test_wrong_words_are_refused_before_anything_is_measured(tmp_path: Path) -> None:

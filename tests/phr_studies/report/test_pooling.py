@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from phr.errors import InvalidDataError
-from phr_studies.report.points import BUSY, pool
+from phr_studies.report.points import pool
+from phr_studies.workbench import BUSY
 from tests.phr_studies.report.samples import fake_evaluation
 
 
