@@ -81,7 +81,7 @@ constraints: ## pin the newest versions that fit together; read the diff, then r
 	} > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 	build/constraints/bin/pip install --disable-pip-version-check uv
-	grep -v '^#\|^torch==' constraints.txt > build/hashed.in
+	grep -Ev '^(#|torch==)' constraints.txt > build/hashed.in
 	{ grep '^#' hashes.txt; build/constraints/bin/uv pip compile --quiet --no-deps --universal --generate-hashes \
 	  --no-header --no-annotate build/hashed.in; } > build/hashes.txt
 	mv build/hashes.txt hashes.txt
@@ -98,11 +98,12 @@ verified: ## as .venv, but every package has to have the hash in hashes.txt
 	$(BIN)/python -m pip check
 	@touch $(READY)
 
-audit: ## known weaknesses of the pinned versions, where the service that lists them can be reached
+# Without --strict a version that the service does not know, or a service that is not there, would pass.
+audit: ## known weaknesses of the pinned versions, by a service on the network; unknown fails
 	@rm -rf build/audit
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
-	build/audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 	@rm -rf build/audit
 
 clean: ## remove caches and builds; .venv and runs stay
